@@ -1,0 +1,1 @@
+"""From a model to an ONNX file whose numbers hold: graph, parity, timing, scoring."""

@@ -1,0 +1,1 @@
+"""Predictors that learn accuracy and latency from few true evaluations."""

@@ -1,0 +1,1 @@
+"""Supernet training, the study, the sampler, the run folder and its report."""

@@ -1,0 +1,52 @@
+"""The settings of one search, as they are written to `run.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wb.core.metrics import Limit, Metric, parse_budget, parse_objectives
+from wb.training.fit import Recipe
+
+SamplerName = Literal["guided", "nsga2", "tpe", "random"]
+
+
+class SearchConfig(BaseModel):
+    """Everything that determines a run, apart from the machine it runs on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: Literal["vit"] = "vit"
+    preset: str = "tiny"
+    changes: Mapping[str, str] = Field(default_factory=dict)  # --set: fields of the space that replace the preset's
+    data: str = "digits"
+    image_size: int | None = None
+    limit: int | None = None
+    objectives: str = "acc,latency"
+    budget: tuple[str, ...] = ()
+    sampler: SamplerName = "guided"
+    trials: Annotated[int, Field(ge=1)] = 100
+    epochs: Annotated[int, Field(ge=1)] = 60
+    finetune: Annotated[int, Field(ge=0)] = 0
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+    latency: Literal["measured", "table"] = "measured"
+    seed: int = 0
+    storage: str | None = None
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The objectives, parsed."""
+        return parse_objectives(self.objectives)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The budgets, parsed."""
+        return parse_budget(self.budget)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the supernet is trained."""
+        return Recipe(epochs=self.epochs)

@@ -1,0 +1,104 @@
+"""A true evaluation: extract a sub-network, export it, check it, time it, score it. Every number comes from the file."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wb.core.architecture import Architecture
+from wb.core.readings import Reading
+from wb.data import Dataset
+from wb.export.blocks import estimate
+from wb.export.graph import export
+from wb.export.measure import measure_latency
+from wb.export.score import accuracy
+from wb.export.table import LatencyTable
+from wb.hardware.device import Device
+from wb.models.counting import count_macs, count_parameters
+from wb.models.model import Model
+from wb.search.supernet import Supernet
+
+SEARCH_CAP_S = 1.2  # of timing per candidate; finalists are timed again, longer and together
+
+
+@dataclass
+class Stopwatch:
+    """Wall seconds by phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time of the block to `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The readings of one candidate by metric name, and what they cost."""
+
+    readings: dict[str, Reading]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates architectures of one supernet on one data set and device; candidates are independent of each other.
+
+    `table` replaces the timing of whole graphs by the sum over the blocks' timings, marked as predicted.
+    """
+
+    supernet: Supernet
+    data: Dataset
+    device: Device
+    latency: bool = True
+    table: LatencyTable | None = None
+    seed: int = 0
+
+    def __call__(self, architecture: Architecture) -> Evaluation:
+        """Extracts and evaluates; the graph is thrown away.
+
+        Raises:
+            ExportDiffers: the exported graph does not compute what the sub-network does.
+        """
+        watch = Stopwatch()
+        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+            path = Path(folder) / "candidate.onnx"
+            with watch.phase("extract"):
+                model = self.supernet.extract(architecture)
+            with watch.phase("export"):
+                export(model, path)
+            readings = counted(model, path)
+            with watch.phase("time"):
+                if self.table is not None:
+                    readings["latency"] = estimate(architecture, self.table)
+                elif self.latency:
+                    measured = measure_latency({"candidate": path}, self.device, cap_s=SEARCH_CAP_S, seed=self.seed)
+                    readings["latency"] = measured["candidate"].reading
+            with watch.phase("score"):
+                split = self.data.validation
+                readings["acc"] = accuracy(path, split.pixels(), split.labels, self.device)
+        return Evaluation(readings, watch.seconds)
+
+
+def counted(model: Model, path: Path) -> dict[str, Reading]:
+    """What needs no run: size of the file, multiply-accumulates, parameters."""
+    return {
+        "size": Reading(value=path.stat().st_size, unit="B", how="counted"),
+        "macs": count_macs(model.architecture),
+        "params": count_parameters(model.architecture),
+    }
+
+
+def smallest_readings(evaluator: Evaluator, metrics: Sequence[str]) -> dict[str, Reading]:
+    """What the smallest network of the space costs: no budget below it can be met."""
+    readings = evaluator(evaluator.supernet.space.smallest()).readings
+    return {name: readings[name] for name in metrics if name in readings}

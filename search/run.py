@@ -1,0 +1,185 @@
+"""The run folder: what is in it, and `run.json`, which says how it came to be and how far it is."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from wb import __version__
+from wb.core.architecture import explain
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.files import write_text
+from wb.core.readings import Reading
+from wb.core.records import Record
+from wb.search.config import SearchConfig
+
+FORMAT = 1
+PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "pymoo", "scikit-learn", "numpy")
+
+
+class RunRecord(BaseModel):
+    """The content of `run.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    version: str = __version__
+    created: str
+    config: SearchConfig
+    data: Mapping[str, JsonValue]  # spec, fingerprint, sizes of the splits, image shape, classes
+    machine: Mapping[str, str]  # device, processor, operating system, python
+    versions: Mapping[str, str]
+    seconds: Mapping[str, float] = Field(default_factory=dict)  # stage -> wall time
+    predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
+    table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
+
+
+class FrontPoint(Record):
+    """One network of the front, as in `front.json`; paths are relative to the run folder."""
+
+    id: int
+    values: Mapping[str, Reading]
+    test: Reading
+    choices: Mapping[str, JsonValue]
+    architecture: Mapping[str, JsonValue]
+    model: str
+    onnx: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that exists."""
+
+    folder: Path
+
+    @property
+    def record_path(self) -> Path:
+        """`run.json`."""
+        return self.folder / "run.json"
+
+    @property
+    def supernet_path(self) -> Path:
+        """The trained supernet."""
+        return self.folder / "supernet.safetensors"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The supernet in training; gone when it is trained."""
+        return self.folder / "supernet.checkpoint.pt"
+
+    @property
+    def front_path(self) -> Path:
+        """`front.json`, the result."""
+        return self.folder / "front.json"
+
+    @property
+    def report_path(self) -> Path:
+        """`report.html`."""
+        return self.folder / "report.html"
+
+    @property
+    def models(self) -> Path:
+        """The folder of the front's models and graphs."""
+        return self.folder / "models"
+
+    def storage(self, config: SearchConfig) -> str:
+        """The URL of the study: `study.db` in the folder, unless the run was told another."""
+        return config.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+
+    def study_name(self, config: SearchConfig) -> str:
+        """In the run's own database `search`; in a shared one the folder's name, so that runs do not mix."""
+        return self.folder.resolve().name if config.storage else "search"
+
+    def read(self) -> RunRecord:
+        """What `run.json` says.
+
+        Raises:
+            BadArtefact: not a run folder, or the file is damaged.
+        """
+        if not self.record_path.is_file():
+            raise BadArtefact(
+                f"{self.folder} is no run folder: it has no run.json; expected the folder that `wb search` made"
+            )
+        try:
+            return RunRecord.model_validate_json(self.record_path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise BadArtefact(
+                f"{self.record_path} is damaged ({explain(error)}); restore it, or start a new run"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise BadArtefact(
+                f"{self.record_path} is damaged (it is no text); restore it, or start a new run"
+            ) from error
+
+    def write(self, record: RunRecord) -> None:
+        """Writes `run.json`, atomically."""
+        write_text(self.record_path, record.model_dump_json(indent=2) + "\n")
+
+    def read_front(self) -> list[FrontPoint]:
+        """The front, sorted by latency.
+
+        Raises:
+            BadArtefact: the search has not come so far, or the file is damaged.
+        """
+        if not self.front_path.is_file():
+            raise BadArtefact(f"{self.folder} has no front.json yet; finish it with `wb search --resume {self.folder}`")
+        try:
+            return [
+                FrontPoint.model_validate(point) for point in json.loads(self.front_path.read_text(encoding="utf-8"))
+            ]
+        except (ValueError, TypeError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else str(error)
+            raise BadArtefact(
+                f"{self.front_path} is damaged ({reason}); delete it and say `wb search --resume {self.folder}`"
+            ) from error
+
+    def write_front(self, points: list[FrontPoint]) -> None:
+        """Writes `front.json`, atomically."""
+        content = [point.model_dump(mode="json") for point in points]
+        write_text(self.front_path, json.dumps(content, indent=2) + "\n")
+
+
+def create(folder: Path | None) -> Run:
+    """A new, empty run folder: `folder`, or `runs/<date>-<time>`.
+
+    Raises:
+        BadOption: it exists and has something in it.
+    """
+    if folder is None:
+        stem = datetime.now().strftime("%Y%m%d-%H%M%S")
+        names = [stem, *(f"{stem}-{i}" for i in range(2, 100))]
+        folder = next(path for name in names if not (path := Path("runs") / name).exists())
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadOption(
+            f"{folder} exists and is not empty; choose another --out, or continue it with --resume {folder}"
+        )
+    return Run(folder)
+
+
+def machine(device: str) -> dict[str, str]:
+    """What the numbers were obtained on."""
+    return {"device": device, "system": platform.platform(), "python": sys.version.split()[0]}
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of the libraries that shape the numbers."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

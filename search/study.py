@@ -1,0 +1,177 @@
+"""The Optuna study of a run: where it is kept, who proposes, and what a trial records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact, BadOption, StorageFailed
+from wb.core.metrics import Limit, Metric
+from wb.core.readings import Reading
+from wb.core.space import Choices, Space, canonical
+from wb.export.graph import ExportDiffers
+from wb.search.config import SamplerName
+from wb.search.evaluate import Evaluation
+from wb.search.guided import GuidedSampler
+
+HEARTBEAT_S = 30  # a worker that was killed is noticed after three of them
+ATTEMPTS = 5  # proposals per unique evaluation; Optuna's own samplers repeat themselves
+
+
+def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSampler, *, resume: bool) -> optuna.Study:
+    """The study `name` at `url`, created or continued; trials of killed workers are marked as failed.
+
+    Raises:
+        BadOption: no such kind of storage, or its driver is not installed.
+        BadArtefact: the study is damaged or has other objectives.
+        StorageFailed: the database cannot be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = _storage(url)
+        study = optuna.create_study(
+            storage=storage,
+            sampler=sampler,
+            study_name=name,
+            directions=[metric.direction for metric in metrics],
+            load_if_exists=resume,
+        )
+        study.set_metric_names([metric.name for metric in metrics])
+        optuna.storages.fail_stale_trials(study)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise BadOption(
+            f"{url} has a study {name!r} already; choose another --out, or continue with --resume"
+        ) from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        if "file is not a database" in str(error) or "malformed" in str(error):
+            raise BadArtefact(
+                f"the study at {url} is damaged ({reason}); restore it from a copy or start a new run"
+            ) from error
+        raise StorageFailed(
+            f"the storage {url} cannot be used ({reason}); check the URL and that it is reachable"
+        ) from error
+    except (ImportError, ValueError) as error:
+        raise BadOption(
+            f"--storage {url} cannot be used ({error}); give an Optuna URL, for example sqlite:///study.db, or "
+            "postgresql+psycopg2://… with `pip install 'wb[postgres]'`"
+        ) from error
+    return study
+
+
+def _storage(url: str) -> RDBStorage:
+    sqlite = url.startswith("sqlite")
+    storage = RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {},
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=3 * HEARTBEAT_S,
+    )
+    if sqlite:
+
+        @event.listens_for(storage.engine, "connect")
+        def _fast(connection: Any, _: object) -> None:
+            # Five times fewer waits for the disk; a killed process loses nothing, a power cut the last trial at most.
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        storage.engine.dispose()  # connections made before the listener
+    return storage
+
+
+def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed: int) -> BaseSampler:
+    """The sampler of that name; all of them rank candidates over a budget behind all others."""
+    constraints = violations if limits else None
+    match name:
+        case "guided":
+            return GuidedSampler(space, seed=seed, constraints_func=constraints)
+        case "nsga2":
+            return NSGAIISampler(seed=seed, population_size=25, constraints_func=constraints)
+        case "tpe":
+            return TPESampler(seed=seed, multivariate=True, constraints_func=constraints)
+        case "random":
+            return RandomSampler(seed=seed)
+
+
+def violations(trial: FrozenTrial) -> Sequence[float]:
+    """How far a trial is over each budget; what Optuna calls constraints."""
+    return [float(value) for value in trial.user_attrs.get("violations", ())]
+
+
+def readings_of(trial: FrozenTrial) -> dict[str, Reading]:
+    """All readings of an evaluated trial by metric name.
+
+    Raises:
+        BadArtefact: they are damaged.
+    """
+    try:
+        return {name: Reading.model_validate(value) for name, value in trial.user_attrs["readings"].items()}
+    except (KeyError, ValueError, AttributeError) as error:
+        raise BadArtefact(f"trial {trial.number} of the study has no readable readings; start a new run") from error
+
+
+def evaluated(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials with a true evaluation of their own, in order; repeats of an earlier one are left out."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in trials if "repeat_of" not in trial.user_attrs]
+
+
+def optimize(
+    study: optuna.Study,
+    space: Space,
+    metrics: Sequence[Metric],
+    limits: Sequence[Limit],
+    evaluate: Callable[[Architecture], Evaluation],
+    trials: int,
+    report: Callable[[int, FrozenTrial], None],
+) -> None:
+    """Continues the study until it has `trials` evaluated candidates, the space is exhausted, or proposals only repeat.
+
+    A proposal that was evaluated before (other samplers than ours make such) gets the values of that evaluation.
+    """
+    known = {_key(space, trial.params): trial for trial in evaluated(study)}
+
+    def objective(trial: optuna.Trial) -> list[float]:
+        choices = {name: trial.suggest_categorical(name, list(options)) for name, options in space.genes.items()}
+        key = _key(space, choices)
+        if key in known:
+            trial.set_user_attr("repeat_of", known[key].number)
+            for name in ("readings", "violations"):
+                trial.set_user_attr(name, known[key].user_attrs[name])
+            return list(known[key].values)
+        result = evaluate(space.decode(canonical(space, choices)))
+        trial.set_user_attr("readings", {name: r.model_dump(mode="json") for name, r in result.readings.items()})
+        trial.set_user_attr("violations", [limit.excess(result.readings[limit.metric.name]) for limit in limits])
+        trial.set_user_attr("seconds", result.seconds)
+        return [result.readings[metric.name].value for metric in metrics]
+
+    def finished(study: optuna.Study, trial: FrozenTrial) -> None:
+        if trial.state == TrialState.COMPLETE and "repeat_of" not in trial.user_attrs:
+            known[_key(space, trial.params)] = trial
+            report(len(known), trial)
+        if len(known) >= trials:
+            study.stop()
+
+    if len(known) >= trials:
+        return
+    attempts = (trials - len(known)) * ATTEMPTS
+    try:
+        study.optimize(objective, n_trials=attempts, callbacks=[finished], catch=(ExportDiffers,))
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StorageFailed(
+            f"the study could not be written ({str(error).splitlines()[0][:160]}); free some space or check the storage, then "
+            "continue with --resume: finished evaluations are kept"
+        ) from error
+
+
+def _key(space: Space, choices: Choices) -> str:
+    return json.dumps(canonical(space, choices), sort_keys=True)

@@ -1,0 +1,178 @@
+"""The weight-sharing supernet: one store of weights in which every architecture of a space finds its own.
+
+There is no elastic layer. The store holds, under the names that `build` gives to parameters, the largest tensor that any
+architecture of the space has there; a sub-network is a skeleton on the `meta` device run on views of the leading entries
+(`wb.models.axes`). Mixers of one block that have a parameter of the same name and axes (q, k, v and output projections)
+share it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from wb import __version__
+from wb.core.architecture import Architecture, axis_sizes
+from wb.core.errors import BadArtefact
+from wb.core.files import replacing
+from wb.core.space import Space, random_choices
+from wb.data import Dataset
+from wb.models.axes import Leading, remap
+from wb.models.model import Model, Step
+from wb.models.network import Network, axes_of, build
+from wb.training.fit import Batch, Recipe, Report, fit, pick_device
+from wb.training.train import distillation
+
+WARM_UP = 0.3  # share of the steps in which the largest network trains alone
+RANDOM_NETWORKS = 2  # drawn per step, beside the largest and the smallest
+
+
+class ElasticSpace(Space, Protocol):
+    """A space whose architectures nest: its largest ones hold all the others."""
+
+    def smallest(self) -> Architecture:
+        """The smallest of every choice."""
+        ...
+
+    def largest(self, mixer: str | None = None) -> Architecture:
+        """The largest of every choice, with one kind of mixer everywhere."""
+        ...
+
+    def mixers(self) -> tuple[str, ...]:
+        """The kinds of mixer."""
+        ...
+
+
+class Supernet:
+    """Shared weights for all architectures of `space`."""
+
+    def __init__(self, space: ElasticSpace, weights: Mapping[str, nn.Parameter]) -> None:
+        self.space, self.weights = space, dict(weights)
+
+    @staticmethod
+    def fresh(space: ElasticSpace, seed: int, device: torch.device | str = "cpu") -> Supernet:
+        """Initial weights, the same for the same seed."""
+        store: dict[str, Tensor] = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for mixer in reversed(space.mixers()):
+                network = build(space.largest(mixer))
+                network.reset()
+                for name, weight in network.named_parameters():
+                    store.setdefault(name, weight.detach())
+        return Supernet(space, {name: nn.Parameter(weight.to(device)) for name, weight in store.items()})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(iter(self.weights.values())).device
+
+    def views(self, architecture: Architecture) -> dict[str, Tensor]:
+        """The weights of one sub-network, as views of the shared ones."""
+        return self._views(build(architecture, "meta"), architecture)
+
+    def _views(self, skeleton: Network, architecture: Architecture) -> dict[str, Tensor]:
+        maps = {name: Leading(size) for name, size in axis_sizes(architecture).items()}
+        return remap(self.weights, axes_of(skeleton), maps)
+
+    def run(self, architecture: Architecture, images: Tensor) -> Tensor:
+        """Logits (B, classes) of one sub-network; gradients flow to the shared weights."""
+        skeleton = build(architecture, "meta")
+        logits: Tensor = functional_call(skeleton, self._views(skeleton, architecture), images)
+        return logits
+
+    def extract(self, architecture: Architecture) -> Model:
+        """One sub-network as a model of its own: copies of the views."""
+        weights = {name: view.detach().cpu().clone() for name, view in self.views(architecture).items()}
+        step = Step(name="extract", arguments={"space": self.space.name}, version=__version__)
+        return Model(architecture, weights, (step,))
+
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Writes the shared weights, atomically."""
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.weights.items()}
+        with replacing(path) as temporary:
+            try:
+                save_file(weights, temporary, metadata={**metadata, "wb.supernet": json.dumps(self.space.name)})
+            except SafetensorError as error:  # its own error for a full disk
+                raise OSError(str(error)) from error
+
+    @staticmethod
+    def load(path: Path, space: ElasticSpace, device: torch.device | str = "cpu") -> Supernet:
+        """What `save` wrote.
+
+        Raises:
+            BadArtefact: damaged, or of another space.
+        """
+        expected = {name: tuple(weight.shape) for name, weight in Supernet.fresh(space, 0).weights.items()}
+        try:
+            with safe_open(path, framework="pt") as file:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        except (SafetensorError, OSError, ValueError) as error:
+            raise BadArtefact(
+                f"{path} is damaged ({error}); delete it and resume, the supernet is then trained again"
+            ) from error
+        if {name: tuple(weight.shape) for name, weight in weights.items()} != expected:
+            raise BadArtefact(f"{path} does not belong to this space; delete it and resume to train the supernet again")
+        return Supernet(space, {name: nn.Parameter(weight.to(device)) for name, weight in weights.items()})
+
+
+def train_supernet(
+    space: ElasticSpace,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+) -> Supernet:
+    """Trains shared weights for `space` with the sandwich rule and in-place distillation.
+
+    Source: Yu et al., "BigNAS", 2020: in every step the largest network learns the labels, the smallest and some random
+    ones learn the largest one's output.
+    Differs: the largest network trains alone for the first 30 % of the steps; with several kinds of mixer, "largest" takes
+    them in turn, so that each is taught at full width.
+
+    Raises:
+        TrainingDiverged: the loss is NaN or infinite.
+    """
+    supernet = Supernet.fresh(space, seed, pick_device())
+    fit(
+        supernet.weights,
+        sandwich(supernet, recipe, seed),
+        data.train,
+        recipe,
+        seed=seed,
+        checkpoint=checkpoint,
+        report=report,
+    )
+    return supernet
+
+
+def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch], float]:
+    """One step: gradients of the largest, then the smallest and random networks; gives the largest one's loss."""
+    space = supernet.space
+    largest = [space.largest(mixer) for mixer in space.mixers()]
+
+    def backward(batch: Batch) -> float:
+        # Drawn from seed and step alone, so that a resumed run draws what an uninterrupted one would.
+        rng = random.Random(f"{seed}/{batch.step}")
+        logits = supernet.run(rng.choice(largest), batch.images)
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+        loss.backward()
+        if batch.step >= WARM_UP * batch.steps:
+            others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]
+            for architecture in others:
+                distillation(supernet.run(architecture, batch.images), logits.detach()).backward()
+        return loss.item()
+
+    return backward

@@ -1,0 +1,1 @@
+"""Which architectures a search may visit."""

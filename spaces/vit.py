@@ -1,0 +1,237 @@
+"""Space `vit`: columnar vision transformers whose blocks differ freely in mixer and in every width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from wb.core.architecture import Architecture, Block, ImageInput, Stage, explain
+from wb.core.errors import BadData, BadOption, NotInSpace
+from wb.core.records import Attention, ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
+from wb.core.space import Choices, Option, canonical, check_choices
+
+PATCHES = (2, 4, 8, 16, 32)
+ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
+    "softmax": Softmax,
+    "sla": Sla,
+    "cosformer": Cosformer,
+}
+
+MixerName = Literal["none", "pool", "lmu", "cosformer", "sla", "softmax"]
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+
+
+class VitOptions(BaseModel):
+    """What may be chosen; every field lists the options of one kind of choice, from small to large.
+
+    `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
+    none; a block with mixer `none` and mlp 0 is switched off. An LMU's hidden layer is as wide as the embedding. `patch` 0
+    takes the smallest patch that leaves at most `grid` x `grid` tokens.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    embed: Sizes
+    depth: Sizes
+    stem: Annotated[tuple[Literal["patch", "conv"], ...], Field(min_length=1)]
+    stem_width: Sizes
+    pool: Literal["mean", "cls"]
+    patch: Annotated[int, Field(ge=0)] = 0
+    grid: Annotated[int, Field(ge=1)] = 8
+    mixer: Annotated[tuple[MixerName, ...], Field(min_length=1)]
+    heads: Sizes
+    qk: Sizes
+    v: Sizes
+    memory: Sizes = (16,)
+    mlp: Annotated[tuple[Annotated[float, Field(ge=0, le=16)], ...], Field(min_length=1)]
+
+    @field_validator("embed", "depth", "stem_width", "heads", "qk", "v", "memory", "mlp")
+    @classmethod
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if list(values) != sorted(set(values)):
+            raise ValueError(f"{values} has to go from small to large, without repeats")
+        return values
+
+
+class Vit:
+    """The architectures that `options` allow for images of one shape.
+
+    Genes: `embed`, `depth`, `stem`, `stem_width`, and per block `b0.mixer`, `b0.heads`, `b0.qk`, `b0.v`, `b0.memory`,
+    `b0.mlp`; a gene with one option is left out. `depth` says how many of the leading blocks there are.
+
+    Raises:
+        BadData: no patch size fits the images.
+    """
+
+    name = "vit"
+
+    def __init__(
+        self, options: VitOptions, image: ImageInput, classes: int, labels: Sequence[str] = (), preset: str = "custom"
+    ) -> None:
+        self.options, self.image, self.preset = options, image, preset
+        self.classes, self.labels = classes, tuple(labels)
+        self.patch = options.patch or smallest_patch(image, options.grid)
+        if image.height % self.patch or image.width % self.patch:
+            raise BadData(
+                f"images of {image.height}x{image.width} cannot be cut into patches of {self.patch}; choose --image-size or "
+                "another preset (see `wb spaces`)"
+            )
+        needing = [name for name in options.mixer if name in ("pool", "sla")]
+        if options.pool == "cls" and needing:
+            raise BadOption(
+                f"mixers {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
+            )
+
+    @cached_property
+    def all_genes(self) -> dict[str, tuple[Option, ...]]:
+        """Every choice with its options, also where there is but one."""
+        o = self.options
+        genes: dict[str, tuple[Option, ...]] = {
+            "embed": o.embed,
+            "depth": o.depth,
+            "stem": o.stem,
+            "stem_width": o.stem_width,
+        }
+        for i in range(o.depth[-1]):
+            for name in ("mixer", "heads", "qk", "v", "memory", "mlp"):
+                genes[f"b{i}.{name}"] = getattr(o, name)
+        return genes
+
+    @cached_property
+    def genes(self) -> dict[str, tuple[Option, ...]]:
+        return {name: options for name, options in self.all_genes.items() if len(options) > 1}
+
+    @cached_property
+    def _fixed(self) -> dict[str, Option]:
+        return {name: options[0] for name, options in self.all_genes.items() if len(options) == 1}
+
+    def active(self, choices: Choices) -> frozenset[str]:
+        full = {**self._fixed, **choices}
+        names = ["embed", "depth", "stem"]
+        if full["stem"] == "conv":
+            names.append("stem_width")
+        for i in range(int(full["depth"])):
+            names += [f"b{i}.mixer", f"b{i}.mlp"]
+            mixer = full[f"b{i}.mixer"]
+            if mixer in ATTENTION:
+                names += [f"b{i}.heads", f"b{i}.qk", f"b{i}.v"]
+            elif mixer == "lmu":
+                names.append(f"b{i}.memory")
+        return frozenset(names) & self.genes.keys()
+
+    def decode(self, choices: Choices) -> Architecture:
+        check_choices(self.genes, choices, self.name)
+        full = {**self._fixed, **choices}
+        embed = int(full["embed"])
+        stem: Stem = PatchStem(patch=self.patch)
+        if full["stem"] == "conv":
+            stem = ConvStem.model_validate({"patch": self.patch, "width": full["stem_width"]})
+        blocks = tuple(self._block(full, i, embed) for i in range(int(full["depth"])))
+        return Architecture(
+            input=self.image,
+            stem=stem,
+            stages=(Stage(embed=embed, blocks=blocks),),
+            pool=self.options.pool,
+            classes=self.classes,
+            labels=self.labels,
+        )
+
+    def encode(self, architecture: Architecture) -> dict[str, Option]:
+        a = architecture
+        choices = {name: options[0] for name, options in self.all_genes.items()}
+        choices |= {"embed": a.stages[0].embed, "depth": len(a.stages[0].blocks), "stem": a.stem.kind}
+        if a.stem.kind == "conv":
+            choices["stem_width"] = a.stem.width
+        for i, block in enumerate(a.stages[0].blocks):
+            choices |= {f"b{i}.{name}": value for name, value in _encoded(block, a.stages[0].embed).items()}
+        found = {name: value for name, value in choices.items() if name in self.genes}
+        try:
+            same = self.decode(found) == a
+        except NotInSpace:
+            same = False
+        if not same:
+            self._explain(a, choices)
+        return canonical(self, found)
+
+    def mixers(self) -> tuple[str, ...]:
+        """The kinds of mixer that a block may have."""
+        return self.options.mixer
+
+    def smallest(self) -> Architecture:
+        """The first option of every gene."""
+        return self.decode({name: options[0] for name, options in self.genes.items()})
+
+    def largest(self, mixer: str | None = None) -> Architecture:
+        """The last option of every gene, with `mixer` in every block if one is named."""
+        choices = {name: options[-1] for name, options in self.genes.items()}
+        if mixer is not None:
+            choices |= {name: mixer for name in self.genes if name.endswith(".mixer")}
+        return self.decode(choices)
+
+    def _block(self, full: Choices, i: int, embed: int) -> Block:
+        ratio = float(full[f"b{i}.mlp"])
+        ffn = Mlp(mlp=max(1, round(ratio * embed))) if ratio else None
+        kind = str(full[f"b{i}.mixer"])
+        mixer: Mixer | None = None
+        if kind in ATTENTION:
+            sizes = {name: int(full[f"b{i}.{name}"]) for name in ("heads", "qk", "v")}
+            mixer = ATTENTION[kind].model_validate(sizes)
+        elif kind == "lmu":
+            mixer = Lmu(memory=int(full[f"b{i}.memory"]), hidden=embed)
+        elif kind == "pool":
+            mixer = Pool()
+        return Block(mixer=mixer, ffn=ffn)
+
+    def _explain(self, a: Architecture, choices: Choices) -> None:
+        for name, value in choices.items():
+            options = self.all_genes.get(name, ())
+            if value not in options:
+                raise NotInSpace(
+                    f"{name}={value!r} is not in space 'vit' ({', '.join(map(str, options)) or 'no such block'})"
+                )
+        raise NotInSpace(f"architecture {a.key} is not in space 'vit': its input, task or operator settings are others")
+
+
+def smallest_patch(image: ImageInput, grid: int) -> int:
+    """The smallest of 2, 4, 8, 16, 32 that divides the image and leaves at most `grid` tokens a side.
+
+    Raises:
+        BadData: none does.
+    """
+    fitting = [p for p in PATCHES if image.height % p == 0 and image.width % p == 0]
+    small = [p for p in fitting if max(image.height, image.width) // p <= grid]
+    if small:
+        return small[0]
+    if fitting:
+        return fitting[-1]
+    raise BadData(
+        f"images of {image.height}x{image.width} cannot be cut into patches of 2, 4, 8, 16 or 32; resize them with --image-size"
+    )
+
+
+def options_with(base: VitOptions, changes: Mapping[str, object]) -> VitOptions:
+    """`base` with some fields replaced.
+
+    Raises:
+        BadOption: an unknown field or a value that does not fit it.
+    """
+    try:
+        return VitOptions.model_validate(base.model_dump() | dict(changes))
+    except ValidationError as error:
+        raise BadOption(
+            f"space 'vit' cannot take {dict(changes)}: {explain(error)}; its fields are {', '.join(VitOptions.model_fields)}"
+        ) from error
+
+
+def _encoded(block: Block, embed: int) -> dict[str, Option]:
+    """The genes of one block, without its prefix; only those that are active."""
+    found: dict[str, Option] = {"mixer": "none" if block.mixer is None else block.mixer.kind}
+    found["mlp"] = 0.0 if block.ffn is None else block.ffn.mlp / embed
+    if isinstance(block.mixer, Attention):
+        found |= {"heads": block.mixer.heads, "qk": block.mixer.qk, "v": block.mixer.v}
+    elif isinstance(block.mixer, Lmu):
+        found["memory"] = block.mixer.memory
+    return found

@@ -1,0 +1,199 @@
+"""What a network is, as frozen, validated data with a JSON form and a key; holds no weights and imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.records import Ffn, Mixer, Operator, Record, Stem, Width
+
+T = TypeVar("T", bound=Operator)
+
+
+class ImageInput(Record):
+    """Images in [0, 1] of a fixed size; `mean` and `std` per channel are applied inside the network."""
+
+    channels: Annotated[int, Field(ge=1, le=64)]
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _lengths(self) -> ImageInput:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"{len(self.mean)} means and {len(self.std)} standard deviations for {self.channels} channels; give one each"
+            )
+        return self
+
+
+class Block(Record):
+    """`x + mixer(norm(x))`, then `x + ffn(norm(x))`; either may be missing, and a block without both is switched off."""
+
+    mixer: Mixer | None = None
+    ffn: Ffn | None = None
+
+    @property
+    def off(self) -> bool:
+        """Whether the block is the identity."""
+        return self.mixer is None and self.ffn is None
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The mixer and the feed-forward, those that are there."""
+        return tuple(operator for operator in (self.mixer, self.ffn) if operator is not None)
+
+
+class Stage(Record):
+    """Blocks on one residual stream of `embed` channels. Every stage but the first begins by merging 2x2 tokens."""
+
+    embed: Width
+    blocks: tuple[Block, ...]
+
+
+class Architecture(Record):
+    """A whole network. Its axes are named after its fields: `s0.embed`, `s0.b3.heads`, `s0.b3.mlp` (`wb.models.axes`)."""
+
+    input: ImageInput
+    stem: Stem
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    pool: Literal["mean", "cls"] = "mean"
+    classes: Annotated[int, Field(ge=2)]
+    labels: tuple[str, ...] = ()
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that differ for any two different architectures."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens in the first stage."""
+        return self.input.height // self.stem.patch, self.input.width // self.stem.patch
+
+    def grids(self) -> Iterator[tuple[int, int]]:
+        """Rows and columns of tokens, stage by stage."""
+        rows, columns = self.grid
+        for _ in self.stages:
+            yield rows, columns
+            rows, columns = rows // 2, columns // 2
+
+    def blocks(self) -> Iterator[tuple[str, Stage, Block]]:
+        """Every block with its name (`s0.b3`) and its stage, in order of execution."""
+        for i, stage in enumerate(self.stages):
+            for j, block in enumerate(stage.blocks):
+                yield f"s{i}.b{j}", stage, block
+
+    def compact(self) -> Architecture:
+        """The same function without the blocks that are switched off."""
+        stages = tuple(
+            stage.model_copy(update={"blocks": tuple(block for block in stage.blocks if not block.off)})
+            for stage in self.stages
+        )
+        return self.model_copy(update={"stages": stages})
+
+    def to_json(self) -> str:
+        """Canonical: sorted keys, no white space."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Architecture:
+        """The architecture that `to_json` wrote.
+
+        Raises:
+            BadArtefact: the text is not an architecture; says which field is wrong.
+        """
+        try:
+            return Architecture.model_validate_json(text)
+        except ValidationError as error:
+            raise BadArtefact(f"this is no architecture: {explain(error)}") from error
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Architecture:
+        if self.labels and len(self.labels) != self.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.classes} classes; give one each, or none")
+        stride = self.stem.patch * 2 ** (len(self.stages) - 1)
+        if self.input.height % stride or self.input.width % stride:
+            raise ValueError(
+                f"images of {self.input.height}x{self.input.width} cannot be cut into patches of {stride}; choose a patch "
+                f"that divides {math.gcd(self.input.height, self.input.width)}"
+            )
+        if self.pool == "cls":
+            self._check_class_token()
+        return self
+
+    def _check_class_token(self) -> None:
+        if len(self.stages) > 1:
+            raise ValueError(
+                "a class token does not survive the merging of tokens; use pool='mean' with several stages"
+            )
+        for name, _, block in self.blocks():
+            if block.mixer is not None and block.mixer.needs_grid:
+                raise ValueError(
+                    f"mixer {block.mixer.kind!r} of {name} reads the tokens as an image, where a class token has no place; "
+                    "use pool='mean' or another mixer"
+                )
+
+
+def resize(architecture: Architecture, sizes: Mapping[str, int]) -> Architecture:
+    """`architecture` with the named axes at new sizes, e.g. `{"s0.embed": 48, "s0.b3.heads": 2}`.
+
+    Raises:
+        BadOption: an axis that the architecture does not have.
+    """
+    known = axis_sizes(architecture)
+    unknown = sorted(set(sizes) - set(known))
+    if unknown:
+        raise BadOption(f"no axis named {', '.join(unknown)}; this architecture has {', '.join(known)}")
+    stages = []
+    for i, stage in enumerate(architecture.stages):
+        blocks = tuple(
+            Block(
+                mixer=block.mixer and _resized(block.mixer, f"s{i}.b{j}", sizes),
+                ffn=block.ffn and _resized(block.ffn, f"s{i}.b{j}", sizes),
+            )
+            for j, block in enumerate(stage.blocks)
+        )
+        stages.append(Stage(embed=sizes.get(f"s{i}.embed", stage.embed), blocks=blocks))
+    stem = architecture.stem
+    if "stem.width" in sizes:
+        stem = stem.model_copy(update={"width": sizes["stem.width"]})
+    return architecture.model_copy(update={"stages": tuple(stages), "stem": stem})
+
+
+def axis_sizes(architecture: Architecture) -> dict[str, int]:
+    """Every named axis with its size, in order of execution."""
+    sizes = {"stem.width": architecture.stem.width} if architecture.stem.kind == "conv" else {}
+    for i, stage in enumerate(architecture.stages):
+        sizes[f"s{i}.embed"] = stage.embed
+        for j, block in enumerate(stage.blocks):
+            for operator in block.operators:
+                sizes |= {f"s{i}.b{j}.{name}": getattr(operator, name) for name in widths(operator)}
+    return sizes
+
+
+def widths(operator: Operator) -> list[str]:
+    """The fields of a record that are the sizes of axes."""
+    return [name for name in ("heads", "qk", "v", "memory", "hidden", "mlp") if name in type(operator).model_fields]
+
+
+def explain(error: ValidationError) -> str:
+    """The first problems of a pydantic error, as one sentence."""
+    problems = [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
+        for problem in error.errors()[:3]
+    ]
+    return "; ".join(problems)
+
+
+def _resized(operator: T, prefix: str, sizes: Mapping[str, int]) -> T:
+    changes = {name: sizes[f"{prefix}.{name}"] for name in widths(operator) if f"{prefix}.{name}" in sizes}
+    return operator.model_copy(update=changes) if changes else operator

@@ -1,0 +1,61 @@
+"""Errors that a user sees: what was given, what was expected, what to do next.
+
+WbError
+├── BadArtefact     (ValueError)          a file that is not what it should be
+├── BadData         (ValueError)          a data set that cannot be used
+├── BadOption       (ValueError)          an option or a name that does not exist or does not fit
+├── BudgetMissed    (ValueError)          a budget that cannot be met
+├── MissingExtra    (ImportError)         an optional dependency that is not installed
+├── NotInSpace      (ValueError)          an architecture or choice outside its space
+├── StorageFailed   (OSError)             a file or database that could not be read or written
+└── Unsupported     (NotImplementedError) a combination that this version cannot do
+"""
+
+from __future__ import annotations
+
+
+class WbError(Exception):
+    """Anything the workbench refuses; the command line prints it as one paragraph.
+
+    `exit_code` is what the process ends with: 1 for a failure, 2 for wrong use, 3 for a requirement not met.
+    """
+
+    exit_code = 1
+
+
+class BadArtefact(WbError, ValueError):
+    """A model, graph or run file that is damaged or is something else."""
+
+
+class BadData(WbError, ValueError):
+    """A data set that is missing, broken, or does not fit the model."""
+
+
+class BadOption(WbError, ValueError):
+    """An option value or a name that does not exist."""
+
+    exit_code = 2
+
+
+class BudgetMissed(WbError, ValueError):
+    """A budget that nothing meets."""
+
+    exit_code = 3
+
+
+class MissingExtra(WbError, ImportError):
+    """An optional dependency is needed here and is not installed."""
+
+
+class NotInSpace(WbError, ValueError):
+    """A choice or an architecture that its space does not contain."""
+
+    exit_code = 2
+
+
+class StorageFailed(WbError, OSError):
+    """Reading or writing failed: a full disk, a missing permission, a locked database."""
+
+
+class Unsupported(WbError, NotImplementedError):
+    """A combination that is understood but cannot be done."""

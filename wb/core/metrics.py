@@ -1,0 +1,111 @@
+"""The metrics that a search can have as objectives and a budget can limit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wb.core.errors import BadOption
+from wb.core.readings import Reading, scaled
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name, which way is better, the unit of its readings, and the units in which a budget may be given."""
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    unit: str
+    title: str
+    units: Mapping[str, float]  # what a user may write -> factor to `unit`
+
+
+_COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}),
+        Metric("latency", "minimize", "ms", "latency", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}),
+        Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
+        Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
+        Metric("params", "minimize", "parameters", "parameters", _COUNTS),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A hard limit on one metric, in the unit of its readings; `relative` ones are a share of the input model's value."""
+
+    metric: Metric
+    value: float
+    relative: bool = False
+
+    def excess(self, reading: Reading) -> float:
+        """How far `reading` is over the limit, as a share of it; not above 0 if it is kept."""
+        difference = reading.value - self.value
+        return (difference if self.metric.direction == "minimize" else -difference) / self.value
+
+    def text(self) -> str:
+        """`latency <= 2 ms`."""
+        sign = "<=" if self.metric.direction == "minimize" else ">="
+        amount = f"{self.value:g}x" if self.relative else scaled(self.value, self.metric.unit)
+        return f"{self.metric.name} {sign} {amount}"
+
+
+def parse_objectives(text: str) -> tuple[Metric, ...]:
+    """`acc,latency` -> metrics, in that order.
+
+    Raises:
+        BadOption: none, more than four, an unknown one, or one twice.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = ", ".join(METRICS)
+    if not 1 <= len(names) <= 4:
+        raise BadOption(f"{len(names)} objectives in {text!r}; give one to four of {known}")
+    for name in names:
+        if name not in METRICS:
+            raise BadOption(f"no objective {name!r}; there are {known}")
+    if len(set(names)) < len(names):
+        raise BadOption(f"an objective comes twice in {text!r}; name each once")
+    return tuple(METRICS[name] for name in names)
+
+
+def parse_budget(texts: Sequence[str]) -> tuple[Limit, ...]:
+    """`["latency=2ms,size=1MB", "macs=0.5x"]` -> limits.
+
+    Raises:
+        BadOption: not of this form, an unknown metric or unit, not a positive number, or two limits on one metric.
+    """
+    limits: list[Limit] = []
+    for part in [part.strip() for text in texts for part in text.split(",") if part.strip()]:
+        limit = _parse_limit(part)
+        if any(other.metric is limit.metric for other in limits):
+            raise BadOption(f"two budgets on {limit.metric.name}; give one")
+        limits.append(limit)
+    return tuple(limits)
+
+
+def _parse_limit(text: str) -> Limit:
+    match = re.fullmatch(r"(\w+)\s*=\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
+    if match is None:
+        raise BadOption(f"{text!r} is no budget; write for example latency=2ms, size=1MB, macs=0.5x")
+    name, number, unit = match.groups()
+    if name not in METRICS:
+        raise BadOption(f"no metric {name!r} in budget {text!r}; there are {', '.join(METRICS)}")
+    metric = METRICS[name]
+    try:
+        value = float(number)
+    except ValueError:
+        raise BadOption(f"{number!r} in budget {text!r} is no number; write for example latency=2ms") from None
+    if value <= 0:
+        raise BadOption(f"budget {text!r} allows nothing; give a positive number")
+    if unit == "x":
+        return Limit(metric, value, relative=True)
+    if unit.lower() not in metric.units:
+        units = ", ".join(repr(known) for known in metric.units)
+        raise BadOption(f"{unit!r} in budget {text!r} is no unit of {name}; it takes {units}, or x for a share")
+    return Limit(metric, value * metric.units[unit.lower()])

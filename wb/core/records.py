@@ -1,0 +1,113 @@
+"""The operators' records: what a mixer or a feed-forward is, as data. One class per operator.
+
+A record's widths are named like the axes of its module (`wb.models.axes`): `heads`, `qk` and `v` (channels per head),
+`hidden`, `mlp`. To add an operator, write its record here, add it to the union at the end, and write the module that
+`module` names. Nothing else has to know.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Width = Annotated[int, Field(ge=1, le=65536)]
+
+
+class Record(BaseModel):
+    """Frozen, compared by value, refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Operator(Record):
+    """What every mixer and feed-forward record says of itself."""
+
+    module: ClassVar[str]  # "package.file:Class" of the torch module
+    needs_grid: ClassVar[bool] = False  # reads its tokens as an image, so that a class token has no place
+
+
+class Attention(Operator):
+    """The widths that all attention variants share. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
+
+    heads: Width
+    qk: Width
+    v: Width
+
+
+class Softmax(Attention):
+    """Multi-head self-attention with softmax."""
+
+    module = "wb.models.operators.softmax:SoftmaxAttention"
+    kind: Literal["softmax"] = "softmax"
+    scale: float | None = None
+
+
+class Sla(Attention):
+    """SLAB's simplified linear attention: ReLU kernel, learned key positions, depthwise convolution on the values."""
+
+    module = "wb.models.operators.sla:SimplifiedLinearAttention"
+    needs_grid = True
+    kind: Literal["sla"] = "sla"
+    kernel: Annotated[int, Field(ge=1, le=15, multiple_of=1)] = 5
+
+
+class Cosformer(Attention):
+    """cosFormer: ReLU kernel re-weighted by the cosine of the distance."""
+
+    module = "wb.models.operators.cosformer:CosformerAttention"
+    kind: Literal["cosformer"] = "cosformer"
+
+
+class Pool(Operator):
+    """PoolFormer's token mixer: average of the neighbours minus the token."""
+
+    module = "wb.models.operators.pool:PoolMixer"
+    needs_grid = True
+    kind: Literal["pool"] = "pool"
+    kernel: Annotated[int, Field(ge=3, le=15)] = 3
+
+
+class Lmu(Operator):
+    """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
+
+    module = "wb.models.operators.lmu:LegendreMemory"
+    kind: Literal["lmu"] = "lmu"
+    memory: Width
+    hidden: Width
+    bidirectional: bool = True
+
+
+class Mlp(Operator):
+    """Two linear layers with GELU between them."""
+
+    module = "wb.models.operators.mlp:Mlp"
+    kind: Literal["mlp"] = "mlp"
+    mlp: Width
+
+
+Mixer = Annotated[Softmax | Sla | Cosformer | Pool | Lmu, Field(discriminator="kind")]
+Ffn = Mlp  # becomes a union like Mixer with the second feed-forward
+
+
+class PatchStem(Record):
+    """A linear map of each `patch` x `patch` square to a token."""
+
+    module: ClassVar[str] = "wb.models.stem:PatchStem"
+    kind: Literal["patch"] = "patch"
+    patch: Annotated[int, Field(ge=1, le=64)]
+
+
+class ConvStem(Record):
+    """3x3 convolutions of `width` channels with GroupNorm and GELU, then a 2x2 convolution with stride 2.
+
+    `patch` is the total stride, a power of two from 2.
+    """
+
+    module: ClassVar[str] = "wb.models.stem:ConvStem"
+    kind: Literal["conv"] = "conv"
+    patch: Literal[2, 4, 8, 16, 32]
+    width: Width
+
+
+Stem = Annotated[PatchStem | ConvStem, Field(discriminator="kind")]

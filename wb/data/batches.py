@@ -1,0 +1,61 @@
+"""Batches of tensors from a split, and the one augmentation that small images bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wb.core.errors import BadOption
+from wb.data.dataset import Split
+
+_SHARE = 0.04  # of the side: how far `shift` goes in larger images
+
+
+def batches(
+    split: Split, size: int, *, shuffle: bool, generator: torch.Generator | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every image once: float32 images in [0, 1] (b, channels, height, width) and int64 labels (b,); the last is smaller.
+
+    No DataLoader: the split is in memory, and indexing it is faster than any worker. `shuffle` draws the order from
+    `generator` (torch's global one without it), on the CPU.
+
+    Raises:
+        BadOption: `size` is below 1.
+    """
+    if size < 1:
+        raise BadOption(f"a batch of {size} images is empty; choose a batch size of 1 or more")
+    return _batches(split, size, shuffle, generator)
+
+
+def _batches(
+    split: Split, size: int, shuffle: bool, generator: torch.Generator | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.randperm(len(split), generator=generator).numpy() if shuffle else np.arange(len(split))
+    for start in range(0, len(split), size):
+        index = order[start : start + size]
+        yield torch.from_numpy(split.pixels(index)), torch.from_numpy(split.labels[index])
+
+
+def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int | None = None) -> Tensor:
+    """`images` (..., height, width) as they are or, with probability one half, moved: one move for the whole batch.
+
+    The move is uniform in -`pixels`..`pixels` on each axis; without `pixels`, 4 % of the shorter side and at least 1.
+    What moves in is zero, black in images in [0, 1]. Draws three numbers from `generator`, on the CPU, in any case.
+
+    Raises:
+        BadOption: `pixels` is negative.
+    """
+    height, width = images.shape[-2:]
+    reach = max(1, round(_SHARE * min(height, width))) if pixels is None else pixels
+    if reach < 0:
+        raise BadOption(f"a shift of {reach} pixels is impossible; choose 0 or more")
+    reach = min(reach, height - 1, width - 1)  # further, nothing would be left
+    down, right = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
+    if torch.rand((), generator=generator).item() < 0.5:
+        return images
+    # Negative padding cuts off what leaves the image.
+    return F.pad(images, (right, -right, down, -down))

@@ -1,0 +1,172 @@
+"""A data set in memory: three splits of images with labels, the class names, and a fingerprint of the content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from wb.core.errors import BadData
+
+Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]  # (n, channels, height, width)
+Labels = npt.NDArray[np.int64]  # (n,)
+Pixels = npt.NDArray[np.float32]  # in [0, 1]
+Index = slice | npt.NDArray[np.integer]
+Progress = Callable[[int, int], None]  # done, total
+
+MAX_BYTES = 4 * 2**30  # of images in memory, as uint8
+_ALL = slice(None)
+_CHUNK = 1024  # images; statistics never hold the whole set as floats
+_FLAT = 1e-6  # a channel with a smaller standard deviation is constant
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images (n, channels, height, width), uint8 or float32 in [0, 1], and labels (n,), int64.
+
+    Everything that `wb.data` loads is uint8, a quarter of the memory. Float images are for callers that make their own.
+
+    Raises:
+        BadData: the arrays have another type or shape, or their lengths differ.
+    """
+
+    images: Images
+    labels: Labels
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
+            raise BadData(
+                f"images are {self.images.dtype} of shape {self.images.shape}; "
+                "expected uint8 or float32 of shape (n, channels, height, width)"
+            )
+        if self.labels.ndim != 1 or self.labels.dtype != np.int64:
+            raise BadData(f"labels are {self.labels.dtype} of shape {self.labels.shape}; expected int64 of shape (n,)")
+        if len(self.images) != len(self.labels):
+            raise BadData(f"{len(self.images)} images have {len(self.labels)} labels; give one label for each image")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pixels(self, index: Index = _ALL) -> Pixels:
+        """The images at `index`, float32 in [0, 1], (b, channels, height, width): a new array. uint8 v becomes v / 255."""
+        chosen = self.images[index]
+        if chosen.dtype == np.uint8:
+            return chosen.astype(np.float32) / np.float32(255)
+        return chosen.astype(np.float32, copy=True)
+
+    def take(self, index: Index) -> Split:
+        """The images and labels at `index`, as a split."""
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a search works on: `train` to fit, `validation` to choose, `test` to report, and nothing else.
+
+    `spec` is what `load` was given. `fingerprint` is `fingerprint_of` the content: two loads with the same fingerprint
+    hold the same numbers in the same order.
+
+    Raises:
+        BadData: a split is empty, the splits differ in shape, a label has no class name, or training has one class only.
+    """
+
+    name: str
+    spec: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        shape = self.train.images.shape[1:]
+        for name, split in (("training", self.train), ("validation", self.validation), ("test", self.test)):
+            if not len(split):
+                raise BadData(f"the {name} split of {self.spec} is empty; add images to it")
+            if split.images.shape[1:] != shape:
+                raise BadData(
+                    f"the {name} images of {self.spec} are {_describe(split.images.shape[1:])} and the training images "
+                    f"{_describe(shape)}; make them the same"
+                )
+            _check_labels(split.labels, len(self.classes), f"the {name} split of {self.spec}")
+        if len(np.unique(self.train.labels)) < 2:
+            raise BadData(f"the training images of {self.spec} have one class only; at least two are needed")
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Of every image, in pixels."""
+        return int(self.train.images.shape[2])
+
+    @property
+    def width(self) -> int:
+        """Of every image, in pixels."""
+        return int(self.train.images.shape[3])
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel of the training split, in units of [0, 1]."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel of the training split, in units of [0, 1]; 1.0 for a channel that is constant."""
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        pixels = self.train.images[:, 0].size
+        mean = sum(chunk.sum(axis=(0, 2, 3)) for chunk in _chunks(self.train)) / pixels
+        centre = np.asarray(mean).reshape(1, -1, 1, 1)
+        # A second pass, because E[x^2] - E[x]^2 would lose the spread of a nearly constant channel.
+        variance = sum(((chunk - centre) ** 2).sum(axis=(0, 2, 3)) for chunk in _chunks(self.train)) / pixels
+        deviation = np.sqrt(np.asarray(variance))
+        return tuple(centre.ravel().tolist()), tuple(np.where(deviation < _FLAT, 1.0, deviation).tolist())
+
+
+def fingerprint_of(classes: tuple[str, ...], *splits: Split) -> str:
+    """16 hexadecimal digits of the SHA-256 of class names, shapes, images and labels, in their order."""
+    digest = hashlib.sha256(repr(classes).encode())
+    for split in splits:
+        for array in (split.images, split.labels):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def check_memory(count: int, channels: int, height: int, width: int, what: str) -> None:
+    """Refuses a set that would not fit, before anything is allocated.
+
+    Raises:
+        BadData: the images would take more than `MAX_BYTES`.
+    """
+    need = count * channels * height * width
+    if need > MAX_BYTES:
+        raise BadData(
+            f"{what}: {count:,} images of {_describe((channels, height, width))} would take {need / 2**30:,.1f} GB of "
+            f"memory, and at most {MAX_BYTES / 2**30:,.1f} GB are held; choose a smaller image size or fewer images"
+        )
+
+
+def _chunks(split: Split) -> Iterator[npt.NDArray[np.float64]]:
+    for start in range(0, len(split), _CHUNK):
+        yield split.pixels(slice(start, start + _CHUNK)).astype(np.float64)
+
+
+def _check_labels(labels: Labels, classes: int, where: str) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise BadData(f"{where} has labels {low} to {high}; with {classes} classes, expected 0 to {classes - 1}")
+
+
+def _describe(shape: tuple[int, ...]) -> str:
+    channels, height, width = shape
+    return f"{height}x{width} pixels in {channels} channel{'s' if channels > 1 else ''}"

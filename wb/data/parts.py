@@ -1,0 +1,23 @@
+"""What every reader of a format returns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wb.data.dataset import Split
+from wb.data.stratify import carve
+
+
+class Parts(NamedTuple):
+    """Class names by label, and the three splits, uint8."""
+
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+
+
+def with_validation(classes: tuple[str, ...], train: Split, test: Split) -> Parts:
+    """For sets that publish training and test only: a stratified 10 % of training, at most 5,000, becomes validation."""
+    train, validation = carve(train, 0.1, most=5000)
+    return Parts(classes, train, validation, test)

@@ -1,0 +1,1 @@
+"""Networks: stems, blocks, operators, named axes, the model file, counting."""

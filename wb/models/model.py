@@ -1,0 +1,192 @@
+"""A model: an architecture with weights and a history, and its one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, JsonValue, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wb.core.architecture import Architecture, axis_sizes, explain, resize
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.files import replacing
+from wb.core.readings import Reading
+from wb.core.records import Record
+from wb.models.axes import Couple, Leading, Map, Select, remap
+from wb.models.network import Network, axes_of, build
+
+FORMAT = 1
+
+
+class Step(Record):
+    """One line of a model's history: which pass, with what arguments and seed, and what was read afterwards."""
+
+    name: str
+    arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
+    seed: int | None = None
+    readings: Mapping[str, Reading] = Field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """An architecture, the weights of its network by parameter name, and how it came to be. Never changed in place."""
+
+    architecture: Architecture
+    weights: Mapping[str, Tensor] = field(repr=False)
+    history: tuple[Step, ...] = ()
+
+    def network(self, device: torch.device | str = "cpu") -> Network:
+        """A network in eval mode with a copy of the weights.
+
+        Raises:
+            BadArtefact: the weights do not fit the architecture, or are not finite.
+        """
+        network = build(self.architecture)
+        expected = {name: tuple(p.shape) for name, p in network.named_parameters()}
+        given = {name: tuple(w.shape) for name, w in self.weights.items()}
+        if expected != given:
+            wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+            name = wrong[0]
+            raise BadArtefact(
+                f"{len(wrong)} weights do not fit the architecture, the first is {name}: given "
+                f"{given.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
+            )
+        network.load_state_dict({name: weight.detach().clone() for name, weight in self.weights.items()})
+        return network.to(device).eval()
+
+    def then(self, step: Step) -> Model:
+        """The same model with one more step of history."""
+        return replace(self, history=(*self.history, step))
+
+
+def from_network(architecture: Architecture, network: Network, history: tuple[Step, ...] = ()) -> Model:
+    """A model with a copy of the network's weights, on the CPU."""
+    weights = {name: p.detach().cpu().clone() for name, p in network.named_parameters()}
+    return Model(architecture, weights, history)
+
+
+def remap_model(model: Model, maps: Mapping[str, Map]) -> Model:
+    """`model` with its axes mapped (`wb.models.axes.remap`), architecture and weights together.
+
+    A softmax mixer's scale is frozen at its present value when its `qk` changes, so that dropping channels equals masking
+    them.
+
+    Raises:
+        BadOption: an axis that the model does not have.
+    """
+    before = axis_sizes(model.architecture)
+    unknown = sorted(set(maps) - set(before))
+    if unknown:
+        raise BadOption(f"no axis named {', '.join(unknown)}; this model has {', '.join(before)}")
+    architecture = resize(_frozen_scales(model.architecture, maps), {name: _size(m) for name, m in maps.items()})
+    axes = axes_of(build(model.architecture, "meta"))
+    weights = {name: w.detach().clone() for name, w in remap(model.weights, axes, maps).items()}
+    return Model(architecture, weights, model.history)
+
+
+def save(model: Model, path: Path, *, force: bool = False) -> None:
+    """Writes `.safetensors` (architecture and history as JSON metadata) or `.pt` (the same content), atomically.
+
+    Raises:
+        BadOption: another ending, or the file exists and `force` is false.
+        StorageFailed: it could not be written.
+    """
+    weights = {name: weight.detach().cpu().contiguous().clone() for name, weight in model.weights.items()}
+    metadata = {
+        "wb.format": str(FORMAT),
+        "wb.architecture": model.architecture.to_json(),
+        "wb.history": json.dumps([step.model_dump(mode="json") for step in model.history]),
+    }
+    if path.suffix not in (".safetensors", ".pt"):
+        raise BadOption(f"{path.name} is no name for a model file; end it in .safetensors or .pt")
+    with replacing(path, force=force) as temporary:
+        if path.suffix == ".pt":
+            torch.save({"metadata": metadata, "weights": weights}, temporary)
+        else:
+            _save_safetensors(weights, temporary, metadata)
+
+
+def load(path: Path) -> Model:
+    """The model that `save` wrote.
+
+    Raises:
+        BadArtefact: no such file, damaged, not a model file of this workbench, or weights with NaN or infinity.
+    """
+    if not path.is_file():
+        raise BadArtefact(f"there is no file {path}; expected a model file (.safetensors or .pt)")
+    metadata, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
+    if "wb.architecture" not in metadata:
+        raise BadArtefact(f"{path} holds weights but no architecture; expected a model file that `wb` wrote")
+    if metadata.get("wb.format") != str(FORMAT):
+        raise BadArtefact(f"{path} has format {metadata.get('wb.format')}; this version reads format {FORMAT}")
+    try:
+        history = tuple(Step.model_validate(step) for step in json.loads(metadata.get("wb.history", "[]")))
+    except (json.JSONDecodeError, ValidationError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else str(error)
+        raise BadArtefact(f"the history in {path} is damaged: {reason}") from error
+    broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise BadArtefact(f"{path} has NaN or infinite weights, first in {broken[0]}; train or export it again")
+    model = Model(Architecture.from_json(metadata["wb.architecture"]), weights, history)
+    model.network("cpu")  # checks that the weights fit
+    return model
+
+
+def _save_safetensors(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(weights, path, metadata=metadata)
+    except SafetensorError as error:  # safetensors has its own error for a full disk
+        raise OSError(str(error)) from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadArtefact(f"{path} is no safetensors file or is damaged ({error}); expected a model file") from error
+
+
+def _read_pt(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
+        reason = str(error).splitlines()[0][:120]
+        raise BadArtefact(
+            f"{path} cannot be read as weights only ({reason}); expected a model file that `wb` wrote"
+        ) from error
+    if not isinstance(content, dict) or not {"metadata", "weights"} <= set(content):
+        raise BadArtefact(f"{path} is a torch file but not a model of `wb`; expected one that `wb` wrote")
+    return content["metadata"], content["weights"]
+
+
+def _size(mapping: Map) -> int:
+    match mapping:
+        case Leading(size):
+            return size
+        case Select(index):
+            return int(index.shape[0])
+        case Couple(write, _):
+            return int(write.shape[0])
+
+
+def _frozen_scales(architecture: Architecture, maps: Mapping[str, Map]) -> Architecture:
+    """`architecture` with an explicit scale in every softmax mixer whose `qk` is mapped."""
+    stages = []
+    for i, stage in enumerate(architecture.stages):
+        blocks = []
+        for j, block in enumerate(stage.blocks):
+            mixer = block.mixer
+            if mixer is not None and mixer.kind == "softmax" and mixer.scale is None and f"s{i}.b{j}.qk" in maps:
+                block = block.model_copy(update={"mixer": mixer.model_copy(update={"scale": mixer.qk**-0.5})})
+            blocks.append(block)
+        stages.append(stage.model_copy(update={"blocks": tuple(blocks)}))
+    return architecture.model_copy(update={"stages": tuple(stages)})

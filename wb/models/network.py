@@ -1,0 +1,200 @@
+"""The torch network of an architecture: `build`, and `describe` back; and which axis every parameter lies on."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.records import Operator
+from wb.models.axes import Axes, Axis, read, write
+from wb.models.operators._base import Grid, OperatorModule, parameter
+from wb.models.stem import Merge
+
+
+class Norm(nn.Module):
+    """LayerNorm over the channels of a token."""
+
+    axes: ClassVar[dict[str, Axes]] = {"gain": (write("embed"),), "shift": (write("embed"),)}
+
+    def __init__(self, embed: int, eps: float, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gain = parameter(embed, device=device)
+        self.shift = parameter(embed, device=device)
+
+    def reset(self) -> None:
+        """One and zero."""
+        nn.init.ones_(self.gain)
+        nn.init.zeros_(self.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.eps)
+
+
+class BlockModule(nn.Module):
+    """Pre-norm: `x + mixer(norm(x))`, then `x + ffn(norm(x))`; what the record leaves out is the identity."""
+
+    def __init__(
+        self, block: Block, embed: int, grid: Grid, eps: float, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__()
+        self.mixer: OperatorModule | None = None
+        self.ffn: OperatorModule | None = None
+        if block.mixer is not None:
+            self.norm1 = Norm(embed, eps, device)
+            self.mixer = build_operator(block.mixer, embed, grid, device)
+        if block.ffn is not None:
+            self.norm2 = Norm(embed, eps, device)
+            self.ffn = build_operator(block.ffn, embed, grid, device)
+
+    def describe(self) -> Block:
+        """The record of this module."""
+        mixer, ffn = (None if part is None else part.describe() for part in (self.mixer, self.ffn))
+        return Block.model_validate({"mixer": mixer, "ffn": ffn})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        if self.mixer is not None:
+            x = x + self.mixer(self.norm1(x))
+        if self.ffn is not None:
+            x = x + self.ffn(self.norm2(x))
+        return x
+
+
+class Network(nn.Module):
+    """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside."""
+
+    def __init__(self, architecture: Architecture, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        a = architecture
+        self.input, self.pool, self.labels = a.input, a.pool, a.labels
+        first, last = a.stages[0].embed, a.stages[-1].embed
+        prefix = 1 if a.pool == "cls" else 0
+        for name, values in (("mean", a.input.mean), ("std", a.input.std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+        self.stem = _load(a.stem.module)(a.stem, a.input.channels, first, device)
+        grids = [Grid(rows, columns, prefix) for rows, columns in a.grids()]
+        self.position = parameter(grids[0].tokens, first, device=device)
+        self.cls = parameter(first, device=device) if prefix else None
+        self.merges = nn.ModuleList(
+            Merge(before.embed, grid[:2], after.embed, device)
+            for before, after, grid in zip(a.stages, a.stages[1:], grids, strict=False)
+        )
+        self.stages = nn.ModuleList(
+            nn.ModuleList(BlockModule(block, stage.embed, grid, a.norm_eps, device) for block in stage.blocks)
+            for stage, grid in zip(a.stages, grids, strict=True)
+        )
+        self.norm = Norm(last, a.norm_eps, device)
+        self.head = parameter(a.classes, last, device=device)
+        self.head_bias = parameter(a.classes, device=device)
+
+    def reset(self) -> None:
+        """Initial values for every parameter, drawn from torch's global generator."""
+        for module in self.modules():
+            if isinstance(module, (Norm, OperatorModule, Merge)):
+                module.reset()
+        self.stem.reset()
+        for token in (self.position, self.cls):
+            if token is not None:
+                nn.init.trunc_normal_(token, std=0.02)
+        nn.init.trunc_normal_(self.head, std=0.02)
+        nn.init.zeros_(self.head_bias)
+
+    def tokens(self, pixel_values: Tensor) -> Tensor:
+        """What the first block sees: (B, channels, height, width) -> (B, N, D)."""
+        x = (pixel_values - self.mean.to(pixel_values)) / self.std.to(pixel_values)
+        x = self.stem(x).flatten(2).transpose(1, 2)  # (B, rows*columns, D)
+        if self.cls is not None:
+            x = torch.cat([self.cls.expand(x.shape[0], 1, -1), x], dim=1)
+        return x + self.position
+
+    def classify(self, x: Tensor) -> Tensor:
+        """What follows the last block: (B, N, D) -> (B, classes)."""
+        x = self.norm(x)
+        x = x[:, 0] if self.cls is not None else x.mean(dim=1)
+        return F.linear(x, self.head, self.head_bias)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        x = self.tokens(pixel_values)
+        for i, stage in enumerate(self.stages):
+            if i > 0:
+                x = self.merges[i - 1](x)
+            for block in stage:  # type: ignore[attr-defined]
+                x = block(x)
+        return self.classify(x)
+
+
+def build(architecture: Architecture, device: torch.device | str | None = None) -> Network:
+    """The exact skeleton of `architecture`, parameters uninitialised (`reset` or `load_state_dict` fills them).
+
+    On the `meta` device it costs no memory, and `torch.func.functional_call` runs it on any matching weights.
+    """
+    return Network(architecture, device)
+
+
+def describe(network: Network) -> Architecture:
+    """The architecture of a network, read off its modules and the shapes of their parameters."""
+    stages = []
+    for i, blocks in enumerate(network.stages):
+        embed = network.position.shape[1] if i == 0 else network.merges[i - 1].merge.shape[0]  # type: ignore[index]
+        stages.append(Stage(embed=embed, blocks=tuple(block.describe() for block in blocks)))  # type: ignore[arg-type,attr-defined]
+    return Architecture(
+        input=ImageInput.model_validate(network.input.model_dump()),
+        stem=network.stem.describe(),
+        stages=tuple(stages),
+        pool=network.pool,
+        classes=network.head.shape[0],
+        labels=network.labels,
+        norm_eps=network.norm.eps,
+    )
+
+
+def axes_of(network: Network) -> dict[str, Axes]:
+    """Every parameter's axes by their full names: `s0.embed`, `s0.b3.heads`, `stem.width`; labels lie on `classes`."""
+    table: dict[str, Axes] = {
+        "position": (None, write("s0.embed")),
+        "head": (write("classes"), read(f"s{len(network.stages) - 1}.embed")),
+        "head_bias": (write("classes"),),
+    }
+    if network.cls is not None:
+        table["cls"] = (write("s0.embed"),)
+    for name, module in network.named_modules():
+        for local, axes in getattr(module, "axes", {}).items():
+            table[f"{name}.{local}"] = tuple(_global(axis, name, len(network.stages)) for axis in axes)
+    return table
+
+
+def build_operator(
+    record: Operator, embed: int, grid: Grid, device: torch.device | str | None = None
+) -> OperatorModule:
+    """The module of a mixer's or feed-forward's record."""
+    module: OperatorModule = _load(record.module)(record, embed, grid, device)
+    return module
+
+
+def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
+    """`embed` of `stages.0.3.mixer` -> `s0.embed`; `heads` -> `s0.b3.heads`."""
+    if axis is None or ("." in axis.name and not axis.name.startswith("previous.")):
+        return axis
+    parts = module.split(".")
+    if parts[0] == "merges":
+        after = int(parts[1]) + (0 if axis.name.startswith("previous.") else 1)
+        return axis._replace(name=f"s{after}.embed")
+    if parts[0] != "stages":  # the stem begins the first stage, the last norm ends the last
+        return axis._replace(name=f"s{stages - 1 if parts[0] == 'norm' else 0}.{axis.name}")
+    stage, block = parts[1], parts[2]
+    return axis._replace(name=f"s{stage}.embed" if axis.name == "embed" else f"s{stage}.b{block}.{axis.name}")
+
+
+def _load(path: str) -> Any:
+    """The class that "package.file:Class" names."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,70 @@
+"""The projections that all attention variants share, by name and by shape, so that a supernet shares them too."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from wb.core.records import Attention
+from wb.models.axes import Axes, read, write
+from wb.models.operators._base import Grid, OperatorModule, merge_heads, parameter, project, uniform_
+
+
+class AttentionModule(OperatorModule):
+    """Projects to queries, keys and values, lets the subclass `mix` them, and projects back."""
+
+    axes: ClassVar[dict[str, Axes]] = {
+        "wq": (write("heads"), write("qk"), read("embed")),
+        "bq": (write("heads"), write("qk")),
+        "wk": (write("heads"), write("qk"), read("embed")),
+        "bk": (write("heads"), write("qk")),
+        "wv": (write("heads"), write("v"), read("embed")),
+        "bv": (write("heads"), write("v")),
+        "wo": (write("embed"), read("heads"), read("v")),
+        "bo": (write("embed"),),
+    }
+
+    def __init__(self, record: Attention, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        heads, qk, v = record.heads, record.qk, record.v
+        self.tokens = grid.tokens
+        self.wq = parameter(heads, qk, embed, device=device)
+        self.bq = parameter(heads, qk, device=device)
+        self.wk = parameter(heads, qk, embed, device=device)
+        self.bk = parameter(heads, qk, device=device)
+        self.wv = parameter(heads, v, embed, device=device)
+        self.bv = parameter(heads, v, device=device)
+        self.wo = parameter(embed, heads, v, device=device)
+        self.bo = parameter(embed, device=device)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The record's widths, read off the parameters."""
+        heads, qk, _ = self.wq.shape
+        return {"heads": heads, "qk": qk, "v": self.wv.shape[1]}
+
+    def reset(self) -> None:
+        for weight in (self.wq, self.wk, self.wv):
+            uniform_(weight, weight.shape[2])
+        uniform_(self.wo, self.wo.shape[1] * self.wo.shape[2])
+        for bias in (self.bq, self.bk, self.bv, self.bo):
+            nn.init.zeros_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = project(x, self.wq, self.bq)  # (B, H, N, K)
+        k = project(x, self.wk, self.bk)  # (B, H, N, K)
+        v = project(x, self.wv, self.bv)  # (B, H, N, V)
+        return merge_heads(self.mix(q, k, v), self.wo, self.bo)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, H, N, K), (B, H, N, K), (B, H, N, V) -> (B, H, N, V)."""
+        raise NotImplementedError
+
+
+def kernel_product(q: Tensor, k: Tensor, v: Tensor, *, key_value_first: bool) -> Tensor:
+    """`(q kᵀ) v`, or the same as `q (kᵀ v)` where that costs less."""
+    if key_value_first:
+        return q @ (k.transpose(-1, -2) @ v)
+    return (q @ k.transpose(-1, -2)) @ v

@@ -1,0 +1,73 @@
+"""What every operator module is: parameters with named axes, built from a record."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.core.records import Operator
+from wb.models.axes import Axes
+
+
+class Grid(NamedTuple):
+    """How the tokens lie: `prefix` tokens without a place (a class token), then rows times columns."""
+
+    rows: int
+    columns: int
+    prefix: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """N, the length of the sequence."""
+        return self.prefix + self.rows * self.columns
+
+
+class OperatorModule(nn.Module):
+    """Maps tokens (B, N, D) to what is added to them (B, N, D). Final subclasses live in one file each.
+
+    A subclass is built as `Class(record, embed, grid, device)`, lists the axes of every parameter in `axes` by local names
+    (`embed` for the residual stream, else the record's field), and can `describe()` itself from its parameters' shapes.
+    Every size is a plain number at export, so that the graph contains no shape arithmetic.
+    """
+
+    axes: ClassVar[dict[str, Axes]]
+
+    def describe(self) -> Operator:
+        """The record of this module, read off its parameters."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Fills the parameters with initial values, drawn from torch's global generator."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        raise NotImplementedError
+
+
+def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:
+    """An uninitialised parameter."""
+    return nn.Parameter(torch.empty(*shape, device=device))
+
+
+def uniform_(weight: Tensor, fan_in: int) -> None:
+    """What `nn.Linear` starts with: uniform in ±1/√fan_in."""
+    bound = 1 / math.sqrt(fan_in)
+    nn.init.uniform_(weight, -bound, bound)
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Per-head projection: x (B, N, D), weight (H, K, D), bias (H, K) -> (B, H, N, K)."""
+    heads, channels, _ = weight.shape
+    y = F.linear(x, weight.flatten(0, 1), bias.flatten())  # (B, N, H*K)
+    return y.reshape(-1, x.shape[1], heads, channels).transpose(1, 2)
+
+
+def merge_heads(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Output projection: y (B, H, N, V), weight (D, H, V), bias (D) -> (B, N, D)."""
+    _, heads, tokens, channels = y.shape
+    return F.linear(y.transpose(1, 2).reshape(-1, tokens, heads * channels), weight.flatten(1), bias)

@@ -1,0 +1,48 @@
+"""cosFormer attention, bidirectional.
+
+Source: Qin et al., "cosFormer: Rethinking Softmax in Attention", 2022, eq. 10: scores ReLU(qᵢ)·ReLU(kⱼ)·cos(π(i−j)/2M),
+rows divided by their sum, no scale.
+Differs: whichever of the two equal forms costs less is computed, the re-weighted square or the split into sine and cosine.
+Limits: a class token counts as position 0. M is the number of tokens, so that another length is another function.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from wb.core.records import Cosformer
+from wb.models.operators._attention import AttentionModule, kernel_product
+from wb.models.operators._base import Grid
+
+EPSILON = 1e-6  # the official code clamps the row sums here
+
+
+class CosformerAttention(AttentionModule):
+    """ReLU kernel, re-weighted by the cosine of the distance."""
+
+    def __init__(self, record: Cosformer, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, grid, device)
+        angle = torch.arange(self.tokens, dtype=torch.float64) * (math.pi / 2 / self.tokens)
+        self.register_buffer("angle", angle, persistent=False)
+        self.angle: Tensor
+
+    def describe(self) -> Cosformer:
+        return Cosformer.model_validate(self.sizes)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k = q.relu(), k.relu()
+        sizes, tokens = self.sizes, self.tokens
+        square = tokens * (sizes["qk"] + sizes["v"])
+        linear = 4 * sizes["qk"] * sizes["v"] + 2 * sizes["qk"]
+        if square <= linear:
+            cosine = torch.cos(self.angle[:, None] - self.angle[None, :]).to(v)  # (N, N)
+            scores = (q @ k.transpose(-1, -2)) * cosine
+            return (scores @ v) / scores.sum(-1, keepdim=True).clamp(min=EPSILON)
+        sine, cosine = self.angle.sin().to(v)[:, None], self.angle.cos().to(v)[:, None]  # (N, 1)
+        q = torch.cat([q * sine, q * cosine], dim=-1)  # (B, H, N, 2K)
+        k = torch.cat([k * sine, k * cosine], dim=-1)
+        norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)
+        return kernel_product(q, k, v, key_value_first=True) / norm.clamp(min=EPSILON)

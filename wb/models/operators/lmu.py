@@ -1,0 +1,92 @@
+"""Legendre memory unit as a convolution.
+
+Source: Voelker et al., "Legendre Memory Units", 2019, eq. 1-4 (the memory), in the parallel form of LMUFormer (Liu et al.,
+2024): u = ReLU(w_u·x + b) is one number per token, m_t = Σ_s A^(t−s) B u_s its history as `memory` Legendre coefficients,
+h = ReLU(W [m; x] + b), then a linear layer.
+Differs: the impulse response H_t = Aᵗ B is a constant and the memory a causal convolution with it, because an FFT does not
+export; no BatchNorm after the last linear layer, the block is pre-norm; `bidirectional` adds the memory of what follows,
+with the same u.
+Limits: θ is the number of tokens. H of a smaller memory is rebuilt, not sliced: its rows are not those of the larger one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy.signal import cont2discrete
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.core.records import Lmu
+from wb.models.axes import Axes, read, write
+from wb.models.operators._base import Grid, OperatorModule, parameter, uniform_
+
+
+@lru_cache(maxsize=256)
+def impulse_response(memory: int, tokens: int, theta: float) -> Tensor:
+    """H (memory, tokens) in float64: column t is Aᵗ B, with A and B discretised by zero-order hold at step 1."""
+    i, j = np.meshgrid(np.arange(memory), np.arange(memory), indexing="ij")
+    a = np.where(i < j, -1.0, (-1.0) ** (i - j + 1)) * (2 * i + 1) / theta
+    b = ((2 * i[:, :1] + 1) * (-1.0) ** i[:, :1]) / theta
+    a, b, *_ = cont2discrete((a, b, np.eye(memory), np.zeros((memory, 1))), dt=1.0, method="zoh")
+    columns = [b[:, 0]]
+    for _ in range(tokens - 1):
+        columns.append(a @ columns[-1])
+    return torch.from_numpy(np.stack(columns, axis=1))
+
+
+class LegendreMemory(OperatorModule):
+    """`W_o ReLU(W_m m + W_x x + b) + b_o`, with m the memory of the sequence up to (and, bidirectional, from) each token."""
+
+    axes: ClassVar[dict[str, Axes]] = {
+        "wu": (None, read("embed")),
+        "bu": (None,),
+        "wm": (write("hidden"), None, read("memory")),
+        "wx": (write("hidden"), read("embed")),
+        "bh": (write("hidden"),),
+        "out": (write("embed"), read("hidden")),
+        "out_bias": (write("embed"),),
+    }
+
+    def __init__(self, record: Lmu, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        directions = 2 if record.bidirectional else 1
+        self.tokens = grid.tokens
+        self.register_buffer("impulse", self._kernel(record), persistent=False)
+        self.impulse: Tensor
+        self.wu = parameter(1, embed, device=device)
+        self.bu = parameter(1, device=device)
+        self.wm = parameter(record.hidden, directions, record.memory, device=device)
+        self.wx = parameter(record.hidden, embed, device=device)
+        self.bh = parameter(record.hidden, device=device)
+        self.out = parameter(embed, record.hidden, device=device)
+        self.out_bias = parameter(embed, device=device)
+
+    def _kernel(self, record: Lmu) -> Tensor:
+        """The convolution's filters (directions*memory, 1, 2N-1): correlation, so that the past lies left of the centre."""
+        response = impulse_response(record.memory, self.tokens, float(self.tokens))
+        past = F.pad(response.flip(1), (0, self.tokens - 1))
+        filters = torch.cat([past, past.flip(1)]) if record.bidirectional else past
+        return filters[:, None, :]
+
+    def describe(self) -> Lmu:
+        hidden, directions, memory = self.wm.shape
+        return Lmu(memory=memory, hidden=hidden, bidirectional=directions == 2)
+
+    def reset(self) -> None:
+        embed, (hidden, directions, memory) = self.wx.shape[1], self.wm.shape
+        uniform_(self.wu, embed)
+        uniform_(self.wm, directions * memory + embed)
+        uniform_(self.wx, directions * memory + embed)
+        uniform_(self.out, hidden)
+        for bias in (self.bu, self.bh, self.out_bias):
+            nn.init.zeros_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = F.linear(x, self.wu, self.bu).relu().transpose(1, 2)  # (B, 1, N)
+        memory = F.conv1d(u, self.impulse.to(x), padding=self.tokens - 1).transpose(1, 2)  # (B, N, directions*memory)
+        hidden = F.linear(memory, self.wm.flatten(1)) + F.linear(x, self.wx, self.bh)
+        return F.linear(hidden.relu(), self.out, self.out_bias)

@@ -1,0 +1,1 @@
+"""Fitting, distilling and evaluating one network."""

@@ -1,0 +1,171 @@
+"""One training loop, for a single network and for a supernet alike: what differs is how a batch turns into gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wb.core.errors import BadArtefact, BadOption, WbError
+from wb.core.files import replacing
+from wb.data import Split
+from wb.data.batches import batches, shift
+
+
+class TrainingDiverged(WbError, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: AdamW with a one-cycle learning rate, label smoothing, clipped gradients, small shifts of the images.
+
+    The defaults bring small networks on small images to their best; `learning_rate` is the peak.
+    """
+
+    epochs: int = 60
+    learning_rate: float = 3e-3
+    batch: int = 32
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    clip: float = 5.0
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise BadOption(f"{self.epochs} epochs train nothing; give 1 or more")
+
+    def steps(self, examples: int) -> int:
+        """Batches in all epochs."""
+        return self.epochs * math.ceil(examples / self.batch)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of `fit` hands over: images (B, channels, height, width) in [0, 1], labels (B,), and how far we are."""
+
+    images: Tensor
+    labels: Tensor
+    step: int
+    steps: int
+
+
+Backward = Callable[[Batch], float]  # accumulates gradients, returns the loss
+Report = Callable[[int, int, float], None]  # epoch that ended, epochs, mean loss
+
+
+def pick_device() -> torch.device:
+    """A GPU where torch finds one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def fit(
+    weights: Mapping[str, nn.Parameter],
+    backward: Backward,
+    split: Split,
+    recipe: Recipe,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+) -> None:
+    """Trains `weights` in place for `recipe.epochs`.
+
+    With `checkpoint`, the state after every epoch is written there and an existing one is continued from; the order of the
+    images depends on the seed and the epoch alone, so that a resumed run sees what an uninterrupted one would.
+
+    Raises:
+        TrainingDiverged: the loss is NaN or infinite.
+        BadArtefact: the checkpoint is damaged or belongs to another run.
+    """
+    device = next(iter(weights.values())).device
+    optimizer = torch.optim.AdamW(weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    steps = recipe.steps(len(split))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
+    step = 0
+    start = _restore(checkpoint, weights, optimizer, schedule, recipe, seed)
+    for epoch in range(start, recipe.epochs):
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        losses: list[float] = []
+        per_epoch = steps // recipe.epochs
+        for i, (images, labels) in enumerate(batches(split, recipe.batch, shuffle=True, generator=generator)):
+            step = epoch * per_epoch + i
+            if recipe.augment:
+                images = shift(images, generator)
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(backward(Batch(images.to(device), labels.to(device), step, steps)))
+            if not math.isfinite(losses[-1]):
+                raise TrainingDiverged(
+                    f"the loss became {losses[-1]} in epoch {epoch + 1}; check the data for odd values, or train with a lower "
+                    f"learning rate than {recipe.learning_rate}"
+                )
+            nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
+            optimizer.step()
+            schedule.step()
+        if checkpoint is not None:
+            _store(checkpoint, weights, optimizer, schedule, recipe, seed, epoch + 1)
+        if report is not None:
+            report(epoch + 1, recipe.epochs, sum(losses) / len(losses))
+
+
+def _store(
+    path: Path,
+    weights: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+) -> None:
+    state = {
+        "weights": {name: weight.detach() for name, weight in weights.items()},
+        "optimizer": optimizer.state_dict(),
+        "schedule": {k: v for k, v in schedule.state_dict().items() if isinstance(v, int | float | list)},
+        "run": _run(recipe, seed),
+        "epoch": epoch,
+    }
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _restore(
+    path: Path | None,
+    weights: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    recipe: Recipe,
+    seed: int,
+) -> int:
+    """The number of epochs already done."""
+    if path is None or not path.exists():
+        return 0
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        if state["run"] != _run(recipe, seed):
+            raise BadArtefact(
+                f"checkpoint {path} belongs to a run with other settings ({state['run']}); delete it to start over"
+            )
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(state["weights"][name])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        return int(state["epoch"])
+    except BadArtefact:
+        raise
+    except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
+        reason = (str(error).splitlines() or ["unreadable"])[0][:120]
+        raise BadArtefact(f"checkpoint {path} is damaged ({reason}); delete it to train from the start") from error
+
+
+def _run(recipe: Recipe, seed: int) -> str:
+    return f"{recipe}, seed {seed}"
