@@ -35,12 +35,12 @@ class ExportDiffers(WbError, ArithmeticError):
 
 def export(
     model: Model, path: Path, *, opset: int = OPSET, exporter: Exporter = "torchscript", force: bool = False
-) -> None:
+) -> Reading:
     """Writes `model` as an ONNX graph: `pixel_values` (batch, channels, height, width) in [0, 1] -> `logits`.
 
     Normalisation is inside, the batch is dynamic, weights are in the file; class names, architecture and history are its
     metadata. The TorchScript exporter is the default because it takes a tenth of a second where dynamo takes several, and
-    the runtime runs both graphs equally fast.
+    the runtime runs both graphs equally fast. Gives the largest difference between the two's logits.
 
     Raises:
         BadOption: the file exists and `force` is false.
@@ -57,7 +57,7 @@ def export(
     }
     with replacing(path, force=force) as temporary:
         export_module(network, image, temporary, "pixel_values", "logits", opset, exporter, metadata)
-        check_parity(network, temporary, image, Device())
+        return check_parity(network, temporary, image, Device())
 
 
 def export_module(
@@ -90,18 +90,17 @@ def export_module(
                 raise ExportDiffers("the dynamo exporter gave nothing; try --exporter torchscript")
             graph = program.model_proto
         else:
-            buffer = io.BytesIO()
             torch.onnx.export(
                 module,
                 (example,),
-                buffer,
+                str(path),
                 dynamo=False,
                 opset_version=opset,
                 input_names=[input_name],
                 output_names=[output_name],
                 dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
             )
-            graph = onnx.load_from_string(buffer.getvalue())
+            graph = onnx.load(path)
     _tidy(graph, metadata or {})
     onnx.save(graph, path)
 
@@ -126,7 +125,7 @@ def check_parity(network: nn.Module, path: Path, example: torch.Tensor, device: 
             f"the exported graph differs from the model by {worst:.2g} where {TOLERANCE} is allowed; nothing was written. "
             "Try --exporter dynamo, and report the architecture"
         )
-    return Reading(value=worst, unit="logit", how="measured", n=len(example), device=device.description)
+    return Reading(value=worst, unit="logit", how="measured", n=len(example), device=device.text)
 
 
 def read_architecture(path: Path) -> Architecture | None:

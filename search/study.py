@@ -27,7 +27,7 @@ HEARTBEAT_S = 30  # a worker that was killed is noticed after three of them
 ATTEMPTS = 5  # proposals per unique evaluation; Optuna's own samplers repeat themselves
 
 
-def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSampler, *, resume: bool) -> optuna.Study:
+def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSampler) -> optuna.Study:
     """The study `name` at `url`, created or continued; trials of killed workers are marked as failed.
 
     Raises:
@@ -43,14 +43,10 @@ def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSamp
             sampler=sampler,
             study_name=name,
             directions=[metric.direction for metric in metrics],
-            load_if_exists=resume,
+            load_if_exists=True,
         )
         study.set_metric_names([metric.name for metric in metrics])
         optuna.storages.fail_stale_trials(study)
-    except optuna.exceptions.DuplicatedStudyError as error:
-        raise BadOption(
-            f"{url} has a study {name!r} already; choose another --out, or continue with --resume"
-        ) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:200]
         if "file is not a database" in str(error) or "malformed" in str(error):

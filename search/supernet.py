@@ -8,7 +8,6 @@ share it.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -97,12 +96,12 @@ class Supernet:
         step = Step(name="extract", arguments={"space": self.space.name}, version=__version__)
         return Model(architecture, weights, (step,))
 
-    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+    def save(self, path: Path) -> None:
         """Writes the shared weights, atomically."""
         weights = {name: weight.detach().cpu().contiguous() for name, weight in self.weights.items()}
         with replacing(path) as temporary:
             try:
-                save_file(weights, temporary, metadata={**metadata, "wb.supernet": json.dumps(self.space.name)})
+                save_file(weights, temporary, metadata={"wb.supernet": self.space.name})
             except SafetensorError as error:  # its own error for a full disk
                 raise OSError(str(error)) from error
 

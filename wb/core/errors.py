@@ -59,3 +59,9 @@ class StorageFailed(WbError, OSError):
 
 class Unsupported(WbError, NotImplementedError):
     """A combination that is understood but cannot be done."""
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says, or its type where it says nothing: for use inside another message."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -18,7 +18,7 @@ _SHARE = 0.04  # of the side: how far `shift` goes in larger images
 def batches(
     split: Split, size: int, *, shuffle: bool, generator: torch.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once: float32 images in [0, 1] (b, channels, height, width) and int64 labels (b,); the last is smaller.
+    """Every image once: float32 in [0, 1] (b, channels, height, width), with int64 labels (b,). The last batch is smaller.
 
     No DataLoader: the split is in memory, and indexing it is faster than any worker. `shuffle` draws the order from
     `generator` (torch's global one without it), on the CPU.

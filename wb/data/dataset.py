@@ -52,7 +52,7 @@ class Split:
         return len(self.labels)
 
     def pixels(self, index: Index = _ALL) -> Pixels:
-        """The images at `index`, float32 in [0, 1], (b, channels, height, width): a new array. uint8 v becomes v / 255."""
+        """The images at `index`, float32 in [0, 1] (b, channels, height, width), copied. uint8 v becomes v / 255."""
         chosen = self.images[index]
         if chosen.dtype == np.uint8:
             return chosen.astype(np.float32) / np.float32(255)
@@ -71,7 +71,7 @@ class Dataset:
     hold the same numbers in the same order.
 
     Raises:
-        BadData: a split is empty, the splits differ in shape, a label has no class name, or training has one class only.
+        BadData: a split is empty, the splits differ in shape, a label has no name, or training has one class only.
     """
 
     name: str

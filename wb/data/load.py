@@ -1,4 +1,4 @@
-"""The one door to data sets: `load("digits")`, `load("imagefolder:PATH")`, `load("idx:PATH")`, `load("cifar10:PATH")`."""
+"""The one door to data sets: `load("digits")`, `load("imagefolder:…")`, `load("idx:…")`, `load("cifar10:…")`."""
 
 from __future__ import annotations
 

@@ -18,6 +18,6 @@ class Parts(NamedTuple):
 
 
 def with_validation(classes: tuple[str, ...], train: Split, test: Split) -> Parts:
-    """For sets that publish training and test only: a stratified 10 % of training, at most 5,000, becomes validation."""
+    """For sets that publish training and test only: a stratified 10 % of training, at most 5,000, is validation."""
     train, validation = carve(train, 0.1, most=5000)
     return Parts(classes, train, validation, test)

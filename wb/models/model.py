@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wb.core.architecture import Architecture, axis_sizes, explain, resize
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadArtefact, BadOption, reason
 from wb.core.files import replacing
 from wb.core.readings import Reading
 from wb.core.records import Record
@@ -130,8 +130,8 @@ def load(path: Path) -> Model:
     try:
         history = tuple(Step.model_validate(step) for step in json.loads(metadata.get("wb.history", "[]")))
     except (json.JSONDecodeError, ValidationError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise BadArtefact(f"the history in {path} is damaged: {reason}") from error
+        why = explain(error) if isinstance(error, ValidationError) else reason(error)
+        raise BadArtefact(f"the history in {path} is damaged: {why}") from error
     broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
     if broken:
         raise BadArtefact(f"{path} has NaN or infinite weights, first in {broken[0]}; train or export it again")
@@ -159,9 +159,8 @@ def _read_pt(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
-        reason = str(error).splitlines()[0][:120]
         raise BadArtefact(
-            f"{path} cannot be read as weights only ({reason}); expected a model file that `wb` wrote"
+            f"{path} cannot be read as weights only ({reason(error)}); expected a model file that `wb` wrote"
         ) from error
     if not isinstance(content, dict) or not {"metadata", "weights"} <= set(content):
         raise BadArtefact(f"{path} is a torch file but not a model of `wb`; expected one that `wb` wrote")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wb.core.errors import BadArtefact, BadOption, WbError
+from wb.core.errors import BadArtefact, BadOption, WbError, reason
 from wb.core.files import replacing
 from wb.data import Split
 from wb.data.batches import batches, shift
@@ -163,8 +163,7 @@ def _restore(
     except BadArtefact:
         raise
     except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
-        reason = (str(error).splitlines() or ["unreadable"])[0][:120]
-        raise BadArtefact(f"checkpoint {path} is damaged ({reason}); delete it to train from the start") from error
+        raise BadArtefact(f"checkpoint {path} is damaged ({reason(error)}); delete it to train from the start") from error
 
 
 def _run(recipe: Recipe, seed: int) -> str:

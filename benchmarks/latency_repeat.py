@@ -1,0 +1,134 @@
+"""How repeatable is a latency? Times the same graphs in several fresh processes and prints the scatter between them.
+
+    python benchmarks/latency_repeat.py [FILE.onnx ...] [--processes 10] [--load 4] [--precision 0.03] [--json]
+
+Without a file it times three built-in transformers of about 0.03, 0.3 and 5 ms, each in a measurement of its own. `--load N`
+runs N busy processes meanwhile: half of them count in Python, half stream 20 MB arrays. Target: the ratio to the
+reference graph scatters by less than 3 % (coefficient of variation) between processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.table import Table
+
+BUILT_IN = {"0.03ms": (17, 32, 3), "0.3ms": (65, 64, 6), "5ms": (197, 192, 5)}  # tokens, channels, layers
+TARGET = 0.03
+COUNT = "while True: sum(range(10**6))"
+STREAM = "import numpy\na = numpy.ones(5_000_000, 'float32')\nwhile True: a = a * 1.0"
+
+
+def once(files: list[str], precision: float) -> list[dict[str, object]]:
+    """One process's work: each file measured by itself."""
+    from wb.export.measure import measure_latency
+    from wb.hardware.device import parse_device
+
+    rows: list[dict[str, object]] = []
+    for file in files:
+        start = time.perf_counter()
+        found = measure_latency({file: Path(file)}, parse_device(), precision=precision, seed=os.getpid())[file]
+        row = {"ms": found.reading.value, "interval": found.reading.interval, "ratio": found.ratio.value}
+        row |= {"ratio_interval": found.ratio.interval, "clean": found.clean, "rejected": found.rejected}
+        rows.append(row | {"wall_s": time.perf_counter() - start, "note": found.reading.note})
+    return rows
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """With `processes` busy processes beside."""
+    running = [subprocess.Popen([sys.executable, "-c", (COUNT, STREAM)[i % 2]]) for i in range(processes)]
+    try:
+        time.sleep(1 if running else 0)
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def scatter(values: list[float]) -> float:
+    """The coefficient of variation."""
+    return statistics.stdev(values) / statistics.fmean(values)
+
+
+def show(console: Console, name: str, rows: list[dict[str, object]]) -> None:
+    """The table of one graph and its scatter."""
+    table = Table(title=name)
+    for heading in ("process", "ms", "95 %", "ratio", "95 %", "clean", "rejected", "wall s", "note"):
+        table.add_column(heading, justify="right")
+    for number, row in enumerate(rows, 1):
+        spans = {}
+        for value, interval in (("ms", "interval"), ("ratio", "ratio_interval")):
+            low, high = row[interval]  # type: ignore[misc]
+            spans[value] = f"±{50 * (high - low) / row[value]:.1f} %"  # type: ignore[operator, has-type]
+        figures = [f"{row['ms']:.5g}", spans["ms"], f"{row['ratio']:.4f}", spans["ratio"]]
+        table.add_row(
+            str(number), *figures, str(row["clean"]), str(row["rejected"]), f"{row['wall_s']:.2f}", row["note"]
+        )  # type: ignore[arg-type]
+    console.print(table)
+
+
+def main() -> int:
+    """Prints the tables; 0 if every ratio scatters by less than the target, else 3."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--processes", type=int, default=10)
+    parser.add_argument("--load", type=int, default=0)
+    parser.add_argument("--precision", type=float, default=0.03)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.once:
+        print(json.dumps(once(options.files, options.precision)))
+        return 0
+    with TemporaryDirectory() as folder, busy(options.load):
+        files = options.files or built_in(Path(folder))
+        command = [sys.executable, __file__, "--once", "--precision", str(options.precision), *files]
+        runs = [json.loads(subprocess.check_output(command)) for _ in range(options.processes)]
+    return report({Path(file).stem: [run[i] for run in runs] for i, file in enumerate(files)}, options.json)
+
+
+def built_in(folder: Path) -> list[str]:
+    """Writes the built-in graphs."""
+    from wb.export.reference import transformer_graph
+
+    for name, size in BUILT_IN.items():
+        (folder / f"{name}.onnx").write_bytes(transformer_graph(*size))
+    return [str(folder / f"{name}.onnx") for name in BUILT_IN]
+
+
+def report(graphs: dict[str, list[dict[str, float]]], as_json: bool) -> int:
+    """Prints what was found; the exit code."""
+    console = Console(width=140)
+    summary = {}
+    for name, rows in graphs.items():
+        if not as_json:
+            show(console, name, rows)  # type: ignore[arg-type]
+        cv = {key: scatter([row[key] for row in rows]) for key in ("ms", "ratio")}
+        summary[name] = cv | {"wall_s": statistics.fmean(row["wall_s"] for row in rows)}
+    if as_json:
+        print(json.dumps({"processes": graphs, "scatter": summary}, indent=2))
+    else:
+        for name, found in summary.items():
+            verdict = "meets" if found["ratio"] < TARGET else "misses"
+            print(
+                f"{name}: CV of ms {100 * found['ms']:.2f} %, of the ratio {100 * found['ratio']:.2f} %"
+                f" ({verdict} the target of {100 * TARGET:g} %), {found['wall_s']:.2f} s per measurement"
+            )
+    return 0 if all(found["ratio"] < TARGET for found in summary.values()) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Where output goes: data to stdout, progress and messages to stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from wb.core.readings import Reading
+
+data = Console()
+messages = Console(stderr=True)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr: what is being done, how far, how long it took and will take."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=messages,
+    )
+
+
+def print_json(content: Any) -> None:
+    """Plain JSON on stdout, for programs."""
+    data.print(json.dumps(content, indent=2), markup=False, highlight=False, soft_wrap=True)
+
+
+def written(path: Path) -> None:
+    """The last line of a command: what was written."""
+    data.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Table:
+    """One row per reading: value, how it was obtained, how often, where, and what is to be known about it."""
+    table = Table(title=title, title_justify="left")
+    for column in ("metric", "value", "how", "n", "device", "note"):
+        table.add_column(column, overflow="fold")
+    for name, reading in readings.items():
+        table.add_row(name, reading.text(), reading.how, str(reading.n), reading.device or "", reading.note or "")
+    return table

@@ -1,0 +1,30 @@
+"""`wb doctor`."""
+
+from __future__ import annotations
+
+import typer
+
+from wb.cli import _output
+from wb.cli._options import JsonOption
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check that the installed versions work together, which runtimes there are, and how noisy this machine's clock is."""
+    from rich.table import Table
+
+    from wb.cli._health import checks
+
+    with _output.progress() as progress:
+        task = progress.add_task("looking", total=None)
+        found = list(checks(lambda text: progress.update(task, description=text)))
+    if as_json:
+        _output.print_json([check._asdict() for check in found])
+    else:
+        table = Table()
+        for column in ("", "what", "found", "advice"):
+            table.add_column(column, overflow="fold")
+        for check in found:
+            table.add_row("ok" if check.ok else "[red]no[/]", check.what, check.found, check.advice)
+        _output.data.print(table)
+    if not all(check.ok for check in found):
+        raise typer.Exit(1)

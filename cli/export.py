@@ -1,0 +1,36 @@
+"""`wb export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wb.cli import _output
+from wb.cli._options import ForceOption, JsonOption
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A model file (.safetensors or .pt).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
+    opset: Annotated[int, typer.Option(min=17, max=23, help="ONNX operator set; 17 for old runtimes.")] = 20,
+    exporter: Annotated[str, typer.Option(help="torchscript (fast) or dynamo (torch's newer one).")] = "torchscript",
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model as an ONNX graph that takes images in [0, 1], checked against the model."""
+    from wb.core.errors import BadOption
+    from wb.export import graph
+    from wb.models.model import load
+
+    if exporter not in ("torchscript", "dynamo"):
+        raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
+    if exporter == "torchscript" and opset > 20:
+        raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
+    parity = graph.export(load(model), out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above
+    if as_json:
+        _output.print_json({"onnx": str(out), "largest_difference": parity.value, "bytes": out.stat().st_size})
+        return
+    _output.data.print(f"largest difference from the model's logits: {parity.value:.2g}", highlight=False)
+    _output.written(out)

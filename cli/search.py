@@ -1,0 +1,200 @@
+"""`wb search`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wb.cli import _output
+from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from wb.search.config import SearchConfig
+    from wb.search.run import FrontPoint
+
+
+def search(
+    space: Annotated[str | None, typer.Option(help="Space to search: vit.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Size of the space; `wb spaces` lists them. [default: tiny]")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Replace a field of the preset, e.g. --set embed=16,32.")
+    ] = None,
+    data: DataOption = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    objectives: Annotated[
+        str | None, typer.Option(help="One to four of acc, latency, size, macs, params. [default: acc,latency]")
+    ] = None,
+    budget: Annotated[list[str] | None, typer.Option(help="Hard limits, e.g. latency=2ms,size=1MB.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random. [default: guided]")] = None,
+    trials: Annotated[int | None, typer.Option(help="True evaluations. [default: 100]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training. [default: 60]")] = None,
+    finetune: Annotated[int | None, typer.Option(help="Epochs of fine-tuning for each finalist. [default: 0]")] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(help="measured: time every candidate; table: sum of its blocks' timings. [default: measured]"),
+    ] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder. [default: runs/<date>-<time>]")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL. [default: study.db in the run folder]")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
+    from wb.search import run as runs
+    from wb.search.pipeline import Search
+
+    given = {
+        "space": space,
+        "preset": preset,
+        "changes": _pairs(set_) if set_ else None,
+        "data": data,
+        "image_size": image_size,
+        "limit": limit,
+        "objectives": objectives,
+        "budget": tuple(budget) if budget else None,
+        "sampler": sampler,
+        "trials": trials,
+        "epochs": epochs,
+        "finetune": finetune,
+        "latency": latency,
+        "device": device,
+        "threads": threads,
+        "seed": seed,
+        "storage": storage,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    config = _resumed(resume, given, out) if resume else _config(given)
+    if dry_run:
+        _plan(config, as_json)
+        return
+    run = runs.Run(resume) if resume else runs.create(out)
+    with _output.progress() as progress:
+        try:
+            points = Search(config, run, progress)(resume=resume is not None)
+        except KeyboardInterrupt:
+            _output.messages.print(f"continue with: wb search --resume {run.folder}", markup=False, soft_wrap=True)
+            raise
+    if as_json:
+        _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
+    else:
+        _output.data.print(front_table(points))
+        _output.written(run.report_path)
+
+
+def front_table(points: Sequence[FrontPoint]) -> Any:
+    """The front as a Rich table."""
+    from rich.table import Table
+
+    table = Table(title="front", title_justify="left")
+    for column in (
+        "id",
+        "accuracy (validation)",
+        "accuracy (test)",
+        "latency",
+        "size",
+        "MACs",
+        "parameters",
+        "network",
+    ):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for point in points:
+        values = point.values
+        table.add_row(
+            str(point.id),
+            f"{100 * values['acc'].value:.2f} %",
+            f"{100 * point.test.value:.2f} %",
+            *(values[name].text() for name in ("latency", "size", "macs", "params")),
+            summary(point),
+        )
+    return table
+
+
+def summary(point: FrontPoint) -> str:
+    """`embed 16: pool, softmax 2`."""
+    from wb.core.architecture import Architecture
+
+    architecture = Architecture.model_validate(point.architecture)
+    names = []
+    for _, _, block in architecture.compact().blocks():
+        mixer = "mlp" if block.mixer is None else block.mixer.kind
+        heads = getattr(block.mixer, "heads", None)
+        names.append(f"{mixer} {heads}" if heads else mixer)
+    return f"embed {architecture.stages[0].embed}: {', '.join(names) or 'no blocks'}"
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    from wb.core.errors import BadOption
+
+    pairs = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or not value:
+            raise BadOption(f"--set {text!r} is not of the form name=value; write for example --set embed=16,32")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _config(given: dict[str, Any]) -> SearchConfig:
+    from pydantic import ValidationError
+
+    from wb.core.architecture import explain
+    from wb.core.errors import BadOption
+    from wb.search.config import SearchConfig
+
+    try:
+        config = SearchConfig.model_validate(given)
+    except ValidationError as error:
+        raise BadOption(f"wrong option: {explain(error)}; see `wb search --help`") from error
+    _ = config.metrics
+    for budget in config.limits:
+        if budget.relative:
+            raise BadOption(f"{budget.text()} is relative, but a search has no input model; give an absolute value")
+    return config
+
+
+def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchConfig:
+    """The run's own settings; only what may change in mid-run can be given anew."""
+    from wb.core.errors import BadOption
+    from wb.search.run import Run
+
+    config = Run(folder).read().config
+    allowed = {"trials", "finetune"}
+    changed = sorted(name for name, value in given.items() if name not in allowed and value != getattr(config, name))
+    if changed or out is not None:
+        names = ", ".join("--" + name.replace("changes", "set").replace("_", "-") for name in changed) or "--out"
+        raise BadOption(
+            f"{names} cannot change when a run is resumed; only --trials and --finetune can. Start a new run instead"
+        )
+    return _config(config.model_dump() | given)
+
+
+def _plan(config: SearchConfig, as_json: bool) -> None:
+    from rich.table import Table
+
+    from wb.search.plan import plan
+
+    with _output.progress() as progress:
+        stages = plan(config, progress)
+    if as_json:
+        _output.print_json([stage._asdict() for stage in stages])
+        return
+    table = Table(title="what would be done (nothing is written)", title_justify="left")
+    for column in ("stage", "what", "about"):
+        table.add_column(column)
+    for stage in stages:
+        table.add_row(stage.name, stage.what, f"{stage.seconds:.0f} s")
+    table.add_row("", "in all", f"{sum(stage.seconds for stage in stages) / 60:.1f} min", style="bold")
+    _output.data.print(table)

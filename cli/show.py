@@ -1,0 +1,118 @@
+"""`wb show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wb.cli import _output
+from wb.cli._options import JsonOption
+
+if TYPE_CHECKING:
+    from wb.core.architecture import Architecture, Block
+    from wb.models.model import Step
+
+
+def show(
+    path: Annotated[Path, typer.Argument(help="A model file, an ONNX file of wb's, or a run folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show an architecture block by block, its history and readings; of a run, its front and how far it is."""
+    if path.is_dir():
+        _show_run(path, as_json)
+        return
+    architecture, history = _read(path)
+    if as_json:
+        steps = [step.model_dump(mode="json") for step in history]
+        _output.print_json({"architecture": architecture.model_dump(mode="json"), "history": steps})
+        return
+    _show_architecture(architecture)
+    for step in history:
+        arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
+        seed = "" if step.seed is None else f", seed {step.seed}"
+        _output.data.print(f"[bold]{step.name}[/] ({arguments}{seed})", highlight=False)
+        if step.readings:
+            _output.data.print(_output.readings_table(step.readings))
+
+
+def _read(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
+    import json
+
+    from wb.core.errors import BadArtefact
+    from wb.export.graph import read_architecture, read_metadata
+    from wb.models.model import Step, load
+
+    if path.suffix == ".onnx":
+        architecture = read_architecture(path)
+        if architecture is None:
+            raise BadArtefact(
+                f"{path} is an ONNX graph, but not one of wb's, so that its architecture is unknown; try `wb measure`"
+            )
+        steps = json.loads(read_metadata(path).get("wb.history", "[]"))
+        return architecture, tuple(Step.model_validate(step) for step in steps)
+    model = load(path)
+    return model.architecture, model.history
+
+
+def _show_architecture(a: Architecture) -> None:
+    from rich.table import Table
+
+    from wb.models.counting import count_macs, count_parameters
+
+    grid = "x".join(map(str, a.grid))
+    size = f"{a.input.channels}x{a.input.height}x{a.input.width}"
+    stem = f"{a.stem.kind} stem, patch {a.stem.patch}" + (f", width {a.stem.width}" if a.stem.kind == "conv" else "")
+    _output.data.print(
+        f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.classes} classes ({a.pool} pooling); "
+        f"{count_parameters(a).text()} parameters, {count_macs(a).text()} multiply-accumulates",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table()
+    for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp"):
+        table.add_column(column, justify="left" if column in ("block", "mixer", "other") else "right")
+    for name, stage, block in a.blocks():
+        table.add_row(name, str(stage.embed), *_cells(block), style="dim" if block.off else None)
+    _output.data.print(table)
+
+
+def _cells(block: Block) -> list[str]:
+    """What a block has, column by column; a dash where there is nothing."""
+    mlp = "-" if block.ffn is None else str(block.ffn.mlp)
+    if block.mixer is None:
+        return ["off" if block.off else "none", "-", "-", "-", "", mlp]
+    fields = block.mixer.model_dump(exclude={"kind"})
+    widths = [str(fields.pop(name, "-")) for name in ("heads", "qk", "v")]
+    other = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
+    return [block.mixer.kind, *widths, other, mlp]
+
+
+def _show_run(folder: Path, as_json: bool) -> None:
+    from wb.cli.search import front_table
+    from wb.search.run import Run
+    from wb.search.study import count_evaluated
+
+    run = Run(folder)
+    record = run.read()
+    done = count_evaluated(run.storage(record.config), run.study_name(record.config))
+    points = run.read_front() if run.front_path.exists() else []
+    if as_json:
+        front = [point.model_dump(mode="json") for point in points]
+        _output.print_json(record.model_dump(mode="json") | {"evaluated": done, "front": front})
+        return
+    config = record.config
+    _output.data.print(
+        f"run {folder}: {config.objectives} on {config.data}, preset {config.preset}, sampler {config.sampler}, "
+        f"{done} of {config.trials} candidates evaluated, {record.created}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    for stage, seconds in record.seconds.items():
+        _output.data.print(f"  {stage}: {seconds:.0f} s", highlight=False)
+    if points:
+        _output.data.print(front_table(points))
+    else:
+        _output.data.print(f"no front yet; continue with: wb search --resume {folder}", markup=False, soft_wrap=True)

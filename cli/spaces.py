@@ -1,0 +1,42 @@
+"""`wb spaces`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from wb.cli import _output
+from wb.cli._options import JsonOption
+
+
+def spaces(
+    preset: Annotated[str | None, typer.Argument(help="Show this preset only.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the spaces, their presets, and what each leaves to choose."""
+    from rich.table import Table
+
+    from wb.spaces.presets import PRESETS
+    from wb.spaces.presets import preset as find
+
+    chosen = {preset: find(preset)} if preset else dict(PRESETS)
+    if as_json:
+        _output.print_json({"vit": {name: options.model_dump(mode="json") for name, options in chosen.items()}})
+        return
+    for name, options in chosen.items():
+        per_block = math.prod(len(getattr(options, field)) for field in ("mixer", "heads", "qk", "v", "memory", "mlp"))
+        whole = math.prod(len(getattr(options, field)) for field in ("embed", "stem", "stem_width"))
+        table = Table(title=f"space vit, preset {name}", title_justify="left")
+        for column in ("choice", "for", "options"):
+            table.add_column(column)
+        for field, value in options:
+            place = "every block" if field in ("mixer", "heads", "qk", "v", "memory", "mlp") else "the network"
+            text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            table.add_row(field, place, "from the images" if field == "patch" and not value else text)
+        combinations = whole * sum(float(per_block) ** depth for depth in options.depth)
+        _output.data.print(table)
+        _output.data.print(
+            f"at most {combinations:.1e} combinations; `wb search --preset {name}` searches it\n", highlight=False
+        )

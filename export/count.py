@@ -1,0 +1,74 @@
+"""Counting what any ONNX graph has: parameters and multiply-accumulates, from the shapes in the file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper, shape_inference
+
+from wb.core.errors import BadArtefact
+from wb.core.readings import Reading
+
+Shape = Sequence[int]
+
+
+def count_graph(path: Path) -> dict[str, Reading]:
+    """`params` (numbers in the file's tensors) and `macs` (convolutions and matrix products, batch 1) of an ONNX file.
+
+    `macs` is left out where a shape cannot be inferred.
+
+    Limits: subgraphs (loops, branches) are not looked into; integer and quantized products count like others.
+
+    Raises:
+        BadArtefact: no ONNX file.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf raises its own types
+        raise BadArtefact(f"{path} is no ONNX graph or is damaged; expected a file that an exporter wrote") from error
+    params = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
+    found = {"params": Reading(value=params, unit="parameters", how="counted")}
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            dim.dim_value = 1
+    macs = 0
+    shapes = _shapes(model)
+    for node in model.graph.node:
+        count = _macs(node, shapes)
+        if count is None:
+            return found
+        macs += count
+    return found | {"macs": Reading(value=macs, unit="MAC", how="counted")}
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """Every tensor whose shape is known."""
+    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes: dict[str, Shape] = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
+    for node in inferred.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            shapes[node.output[0]] = numpy_helper.to_array(node.attribute[0].t).shape
+    for value in [*inferred.value_info, *inferred.input, *inferred.output]:
+        dims = value.type.tensor_type.shape.dim
+        if all(dim.HasField("dim_value") for dim in dims):
+            shapes[value.name] = [dim.dim_value for dim in dims]
+    return shapes
+
+
+def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int | None:
+    """0 for what is no product, None where a shape is missing."""
+    if node.op_type not in ("MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"):
+        return 0
+    # The quantized forms carry scales between their operands.
+    second = 3 if node.op_type.startswith("QLinear") else 1
+    operand, output = shapes.get(node.input[second]), shapes.get(node.output[0])
+    first = shapes.get(node.input[0])
+    if operand is None or output is None or first is None:
+        return None
+    if "Conv" in node.op_type:
+        return math.prod(output) * math.prod(operand[1:])
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(output) * (first[0] if transposed else first[-1])

@@ -1,0 +1,191 @@
+"""What a report shows of a run: everything that the run folder holds, read and checked, whether finished or not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import moocore
+import numpy as np
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+from pydantic import ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from wb.core.architecture import Architecture, explain
+from wb.core.errors import BadArtefact, BadOption, StorageFailed
+from wb.core.metrics import Metric
+from wb.core.readings import Reading, Readings
+from wb.search.config import SearchConfig
+from wb.search.front import front
+from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.study import evaluated, readings_of, violations
+from wb.search.traces import Candidate, cost
+
+
+@dataclass(frozen=True)
+class Contents:
+    """`candidates` are all evaluations in order; `front` is what `front.json` says or, without one, the front so far.
+
+    `points` is None while there is no `front.json`; `seconds` is the mean by phase of an evaluation; `slots` is how many
+    blocks the space has room for.
+    """
+
+    run: Run
+    record: RunRecord
+    candidates: Sequence[Candidate]
+    front: Sequence[Candidate]
+    points: Sequence[FrontPoint] | None
+    architectures: Mapping[int, Architecture]
+    seconds: Mapping[str, float]
+    slots: int
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The objectives."""
+        return self.record.config.metrics
+
+
+def read(run: Run) -> Contents:
+    """Reads the run folder and the study.
+
+    Raises:
+        BadArtefact: `run.json`, `front.json` or the study is damaged.
+        BadOption: the driver of the study's database is not installed.
+        StorageFailed: the study cannot be reached.
+    """
+    record = run.read()
+    trials = read_trials(run, record.config)
+    candidates = [_candidate(trial, record.config.metrics) for trial in trials]
+    points = run.read_front() if run.front_path.exists() else None
+    for point in points or ():
+        _require(record.config.metrics, point.values, f"network {point.id} in {run.front_path}")
+    return Contents(
+        run=run,
+        record=record,
+        candidates=candidates,
+        front=_front_so_far(candidates, record.config.metrics) if points is None else [_finalist(p) for p in points],
+        points=points,
+        architectures={point.id: _architecture(point, run.front_path) for point in points or ()},
+        seconds=_mean_seconds(trials),
+        slots=max((i + 1 for trial in trials for i in _mixers(trial.params)), default=0),
+    )
+
+
+def read_trials(run: Run, config: SearchConfig) -> list[FrozenTrial]:
+    """The evaluated trials of the run's study; none if it has not begun.
+
+    Raises:
+        BadArtefact: the study is damaged.
+        BadOption: its driver is not installed.
+        StorageFailed: its database cannot be reached.
+    """
+    url = make_url(run.storage(config))
+    if url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
+        return []  # opening it would create it
+    shown = url.render_as_string(hide_password=True)
+    try:
+        storage = RDBStorage(run.storage(config))
+        try:
+            return evaluated(optuna.load_study(study_name=run.study_name(config), storage=storage))
+        except KeyError:
+            return []
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        if "file is not a database" in str(error) or "malformed" in str(error):
+            raise BadArtefact(f"the study at {shown} is damaged ({reason}); restore it from a copy") from error
+        raise StorageFailed(f"the study at {shown} cannot be read ({reason}); check that it is reachable") from error
+    except ImportError as error:
+        raise BadOption(f"the study at {shown} cannot be read ({error}); install the driver of its database") from error
+
+
+def summarize(choices: Mapping[str, object]) -> str:
+    """The choices of a whole network by name, then the mixers of its blocks."""
+    depth = choices.get("depth")
+    mixers = [name for i, name in sorted(_mixers(choices).items()) if not isinstance(depth, int) or i < depth]
+    whole = [f"{name} {value}" for name, value in choices.items() if "." not in name]
+    return ", ".join(whole) + (f": {' · '.join(mixers)}" if mixers else "")
+
+
+def hypervolume(metrics: Sequence[Metric], candidates: Sequence[Candidate]) -> tuple[list[float], list[Reading]]:
+    """The dominated share after each evaluation, and its reference point: the worst readings among the candidates.
+
+    Every objective is scaled so that the box from the reference to the best values is 1. Candidates over a budget do not
+    count, neither for the box nor within it.
+    """
+    within = [c for c in candidates if not c.over]
+    if not within:
+        return [0.0] * len(candidates), []
+    costs = np.array([[cost(c, metric) for metric in metrics] for c in within])
+    span = np.ptp(costs, axis=0)
+    unit = iter((costs - costs.min(axis=0)) / np.where(span > 0, span, 1))
+    curve, best = [], np.empty((0, len(metrics)))
+    for candidate in candidates:
+        if not candidate.over:
+            best = moocore.filter_dominated(np.vstack([best, next(unit)]))
+        curve.append(float(moocore.hypervolume(best, ref=np.ones(len(metrics)))) if len(best) else 0.0)
+    return curve, [within[row].readings[m.name] for m, row in zip(metrics, costs.argmax(axis=0), strict=True)]
+
+
+def _candidate(trial: FrozenTrial, metrics: Sequence[Metric]) -> Candidate:
+    readings = readings_of(trial)
+    _require(metrics, readings, f"trial {trial.number} of the study")
+    return Candidate(
+        number=trial.number,
+        readings=readings,
+        summary=summarize(trial.params),
+        over=any(excess > 0 for excess in violations(trial)),
+        predicted=_floats(trial.user_attrs.get("predicted"), len(metrics)),
+        deviation=_floats(trial.user_attrs.get("predicted_std"), len(metrics)),
+    )
+
+
+def _finalist(point: FrontPoint) -> Candidate:
+    return Candidate(point.id, point.values, summarize(point.choices), test=point.test)
+
+
+def _front_so_far(candidates: Sequence[Candidate], metrics: Sequence[Metric]) -> list[Candidate]:
+    within = {candidate.number: candidate for candidate in candidates if not candidate.over}
+    return [within[number] for number in front({n: c.readings for n, c in within.items()}, metrics)]
+
+
+def _require(metrics: Sequence[Metric], readings: Readings, where: str) -> None:
+    missing = [metric.name for metric in metrics if metric.name not in readings]
+    if missing:
+        raise BadArtefact(f"{where} has no reading of {', '.join(missing)}, an objective of the run; start a new run")
+
+
+def _architecture(point: FrontPoint, path: Path) -> Architecture:
+    try:
+        return Architecture.model_validate(point.architecture)
+    except ValidationError as error:
+        raise BadArtefact(
+            f"{path} is damaged (network {point.id} is no architecture: {explain(error)}); delete it and resume the run"
+        ) from error
+
+
+def _floats(value: object, count: int) -> tuple[float, ...] | None:
+    """The predictions that a sampler left; other samplers leave none."""
+    if isinstance(value, list) and len(value) == count and all(isinstance(number, int | float) for number in value):
+        return tuple(float(number) for number in value)
+    return None
+
+
+def _mean_seconds(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for trial in trials:
+        for phase, seconds in trial.user_attrs.get("seconds", {}).items():
+            found.setdefault(phase, []).append(float(seconds))
+    return {phase: sum(seconds) / len(seconds) for phase, seconds in found.items()}
+
+
+def _mixers(choices: Mapping[str, object]) -> dict[int, str]:
+    """Block number -> mixer."""
+    return {int(m[1]): str(value) for name, value in choices.items() if (m := re.fullmatch(r"b(\d+)\.mixer", name))}

@@ -1,0 +1,176 @@
+"""The last stage: export the front, time it together, tell apart what can be told apart, and read the test split once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import moocore
+import numpy as np
+from optuna.trial import FrozenTrial
+from pydantic import JsonValue
+
+from wb import __version__
+from wb.core.errors import BudgetMissed
+from wb.core.metrics import Limit, Metric
+from wb.core.readings import Reading
+from wb.core.space import canonical
+from wb.data import Dataset
+from wb.export.blocks import estimate
+from wb.export.graph import export
+from wb.export.measure import measure_latency
+from wb.export.score import accuracy
+from wb.export.table import LatencyTable
+from wb.hardware.device import Device
+from wb.models.model import Model, Step, save
+from wb.search.evaluate import counted
+from wb.search.front import front
+from wb.search.run import FrontPoint, Run
+from wb.search.study import readings_of
+from wb.search.supernet import Supernet
+from wb.training.fit import Recipe
+from wb.training.train import Finetune
+
+MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
+PRECISION = 0.03
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What the last stage works with. `report` gets (what is done, how much of it, of how much)."""
+
+    run: Run
+    supernet: Supernet
+    data: Dataset
+    device: Device
+    metrics: Sequence[Metric]
+    limits: Sequence[Limit]
+    recipe: Recipe | None
+    seed: int
+    report: Callable[[str, int, int], None]
+
+    def __call__(self, trials: Sequence[FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue]]:
+        """The front, written to the run folder, and the error of the latency table against its measured graphs.
+
+        Raises:
+            BudgetMissed: no evaluated candidate is within the budget.
+        """
+        chosen = self._choose(trials)
+        models, paths = self._export(chosen)
+        readings = self._measure(models, paths)
+        within = front(readings, self.metrics, self.limits)
+        if not within:
+            raise BudgetMissed(
+                "the finalists were within the budget when searched, but none is when measured again: "
+                f"{self._closest(readings)}; allow a little more, or continue with more --trials"
+            )
+        for number in models.keys() - set(within):
+            paths[number].unlink()
+        points = []
+        for done, number in enumerate(within):
+            self.report("reading the test split", done, len(within))
+            points.append(self._point(chosen[number], models[number], paths[number], readings[number]))
+        points.sort(key=lambda point: point.values["latency"].value)
+        self.run.write_front(points)
+        return points, self._table_error({number: models[number] for number in within}, readings)
+
+    def _choose(self, trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
+        readings = {trial.number: readings_of(trial) for trial in trials}
+        numbers = front(readings, self.metrics, self.limits)
+        if not numbers:
+            raise BudgetMissed(
+                f"none of {len(trials)} evaluated candidates is within the budget; {self._closest(readings)}. Continue with more "
+                "--trials, or allow more"
+            )
+        if len(numbers) > MAX_FINALISTS:
+            values = np.array([[_cost(readings[n], metric) for metric in self.metrics] for n in numbers])
+            span = np.ptp(values, axis=0)
+            unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
+            worth = moocore.hv_contributions(unit, ref=np.full(len(self.metrics), 1.1))
+            numbers = [numbers[i] for i in np.argsort(-worth, kind="stable")[:MAX_FINALISTS]]
+        return {trial.number: trial for trial in trials if trial.number in set(numbers)}
+
+    def _closest(self, readings: Mapping[int, Mapping[str, Reading]]) -> str:
+        parts = []
+        for limit in self.limits:
+            best = min((r[limit.metric.name] for r in readings.values()), key=limit.excess)
+            parts.append(f"the best {limit.metric.name} is {best.text()} where {limit.text()} was asked for")
+        return "; ".join(parts)
+
+    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path]]:
+        space = self.supernet.space
+        teacher = space.largest()
+        models, paths = {}, {}
+        for done, (number, trial) in enumerate(chosen.items()):
+            self.report("exporting the finalists", done, len(chosen))
+            model = self.supernet.extract(space.decode(canonical(space, trial.params)))
+            if self.recipe is not None:
+                tune = Finetune(self.data, self.recipe, lambda images: self.supernet.run(teacher, images), self.seed)
+                model = tune(model)
+            models[number] = model
+            paths[number] = self.run.models / f"{number}.onnx"
+            export(model, paths[number], force=True)
+        return models, paths
+
+    def _measure(self, models: Mapping[int, Model], paths: Mapping[int, Path]) -> dict[int, dict[str, Reading]]:
+        self.report("timing the finalists together", 0, 1)
+        timed = measure_latency(
+            {str(number): path for number, path in paths.items()},
+            self.device,
+            precision=PRECISION,
+            cap_s=2.0 * len(paths) + 2.0,
+            seed=self.seed,
+        )
+        split = self.data.validation
+        pixels = split.pixels()
+        return {
+            number: counted(models[number], path)
+            | {
+                "latency": timed[str(number)].reading,
+                "acc": accuracy(path, pixels, split.labels, self.device),
+            }
+            for number, path in paths.items()
+        }
+
+    def _point(self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]) -> FrontPoint:
+        test = accuracy(path, self.data.test.pixels(), self.data.test.labels, self.device)
+        space = self.supernet.space
+        choices = canonical(space, trial.params)
+        step = Step(
+            name="search",
+            arguments={"trial": trial.number, "choices": dict(choices), "data": self.data.spec},
+            seed=self.seed,
+            readings={**readings, "test": test},
+            version=__version__,
+        )
+        file = self.run.models / f"{trial.number}.safetensors"
+        save(replace(model, history=(*model.history, step)), file, force=True)
+        return FrontPoint(
+            id=trial.number,
+            values=dict(readings),
+            test=test,
+            choices=dict(choices),
+            architecture=model.architecture.model_dump(mode="json"),
+            model=file.relative_to(self.run.folder).as_posix(),
+            onnx=path.relative_to(self.run.folder).as_posix(),
+        )
+
+    def _table_error(
+        self, models: Mapping[int, Model], readings: Mapping[int, Mapping[str, Reading]]
+    ) -> dict[str, JsonValue]:
+        """How far the sum over the blocks is from the whole graphs, network by network and in the median."""
+        table = LatencyTable(self.device)
+        rows: list[JsonValue] = []
+        errors = []
+        for done, (number, model) in enumerate(models.items()):
+            self.report("checking the per-block latency table", done, len(models))
+            estimated, measured = estimate(model.architecture, table).value, readings[number]["latency"].value
+            errors.append(abs(estimated - measured) / measured)
+            rows.append({"id": number, "estimated_ms": estimated, "measured_ms": measured})
+        return {"median_relative_error": float(np.median(errors)), "max_relative_error": max(errors), "networks": rows}
+
+
+def _cost(readings: Mapping[str, Reading], metric: Metric) -> float:
+    value = readings[metric.name].value
+    return value if metric.direction == "minimize" else -value

@@ -1,0 +1,226 @@
+"""`wb search` from start to end: data, supernet, study, front, report. Every stage can be interrupted and resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import torch
+from optuna.trial import FrozenTrial
+from pydantic import JsonValue
+from rich.progress import Progress, TaskID
+
+from wb.core.architecture import ImageInput
+from wb.core.errors import BadArtefact, BudgetMissed
+from wb.data import Dataset
+from wb.data import load as load_data
+from wb.export.table import LatencyTable
+from wb.hardware.device import parse_device
+from wb.search import run as runs
+from wb.search.config import SearchConfig
+from wb.search.evaluate import Evaluator, smallest_readings
+from wb.search.finalists import Finish
+from wb.search.quality import predictor_quality
+from wb.search.report import write_report
+from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.study import evaluated, make_sampler, open_study, optimize
+from wb.search.supernet import Supernet, train_supernet
+from wb.spaces.presets import preset
+from wb.spaces.vit import Vit, options_with
+from wb.training.fit import Recipe
+
+
+def make_space(config: SearchConfig, data: Dataset) -> Vit:
+    """The space that `config` names, for images like those of `data`.
+
+    Raises:
+        BadOption: unknown preset or field.
+        BadData: no patch size fits the images.
+    """
+    changes = {name: value.split(",") if "," in value else value for name, value in config.changes.items()}
+    base = preset(config.preset)
+    lists = {
+        name: [value] if isinstance(getattr(base, name, None), tuple) and isinstance(value, str) else value
+        for name, value in changes.items()
+    }
+    return Vit(options_with(base, lists), image_input(data), len(data.classes), data.classes, config.preset)
+
+
+def image_input(data: Dataset) -> ImageInput:
+    """The input of networks for `data`, normalised by the training split's mean and deviation per channel."""
+    return ImageInput(
+        channels=data.channels,
+        height=data.height,
+        width=data.width,
+        mean=tuple(round(float(value), 6) for value in data.mean),
+        std=tuple(round(float(value), 6) for value in data.std),
+    )
+
+
+@dataclass
+class Search:
+    """One search with everything it needs; calling it does what is not done yet and gives the front."""
+
+    config: SearchConfig
+    run: Run
+    progress: Progress
+
+    def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
+        """Runs every stage that the run folder does not show as done.
+
+        Raises:
+            WbError: whatever is wrong with the data, the options, the budget or the storage; what is done stays.
+        """
+        torch.set_num_threads(self.config.threads)
+        self.device = parse_device(self.config.device, threads=self.config.threads)
+        with self._task("reading the data") as task:
+            self.data = load_data(
+                self.config.data,
+                image_size=self.config.image_size,
+                limit=self.config.limit,
+                progress=self._counter(task),
+            )
+        self.space = make_space(self.config, self.data)
+        self.record = self._continued() if resume else self._begun()
+        supernet = self._supernet()
+        trials = self._search(supernet)
+        points = self._finish(supernet, trials)
+        write_report(self.run)
+        return points
+
+    def _begun(self) -> RunRecord:
+        """Checks what can be checked before any time is spent, then writes `run.json`."""
+        self._check_budget()
+        record = RunRecord(
+            created=runs.now(),
+            config=self.config,
+            data=_described(self.data),
+            machine=runs.machine(self.device.text),
+            versions=runs.versions(),
+        )
+        self.run.write(record)
+        return record
+
+    def _continued(self) -> RunRecord:
+        record = self.run.read()
+        if record.data["fingerprint"] != self.data.fingerprint:
+            raise BadArtefact(
+                f"the data at {self.config.data!r} are no longer those of the run (fingerprint {self.data.fingerprint}, then "
+                f"{record.data['fingerprint']}); restore them, or start a new run"
+            )
+        record = record.model_copy(update={"config": self.config})
+        self.run.write(record)
+        return record
+
+    def _check_budget(self) -> None:
+        """Measures the smallest network of the space: no budget below it can be met."""
+        limits = [limit for limit in self.config.limits if limit.metric.name != "acc"]
+        if not limits:
+            return
+        with self._task("checking the budget"):
+            untrained = Supernet.fresh(self.space, self.config.seed)
+            readings = smallest_readings(
+                Evaluator(untrained, self.data, self.device), [limit.metric.name for limit in limits]
+            )
+        for limit in limits:
+            reading = readings[limit.metric.name]
+            if limit.excess(reading) > 0:
+                raise BudgetMissed(
+                    f"{limit.text()} cannot be met: the smallest network of space {self.space.name!r} ({self.config.preset}) "
+                    f"has {reading.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
+                )
+
+    def _supernet(self) -> Supernet:
+        if self.run.supernet_path.exists():
+            return Supernet.load(self.run.supernet_path, self.space)
+        with self._timed("supernet"), self._task("training the supernet", self.config.epochs) as task:
+
+            def report(epoch: int, _: int, loss: float) -> None:
+                self.progress.update(task, completed=epoch, description=f"training the supernet, loss {loss:.3f}")
+
+            supernet = train_supernet(
+                self.space,
+                self.data,
+                self.config.recipe,
+                seed=self.config.seed,
+                checkpoint=self.run.checkpoint_path,
+                report=report,
+            )
+            supernet.save(self.run.supernet_path)
+        with suppress(OSError):
+            self.run.checkpoint_path.unlink()
+        return Supernet.load(self.run.supernet_path, self.space)  # on the CPU, where candidates are exported
+
+    def _search(self, supernet: Supernet) -> list[FrozenTrial]:
+        config = self.config
+        sampler = make_sampler(config.sampler, self.space, config.limits, config.seed)
+        study = open_study(self.run.storage(config), self.run.study_name(config), config.metrics, sampler)
+        wanted = {metric.name for metric in config.metrics} | {limit.metric.name for limit in config.limits}
+        table = LatencyTable(self.device) if config.latency == "table" and "latency" in wanted else None
+        evaluate = Evaluator(supernet, self.data, self.device, "latency" in wanted, table, config.seed)
+        with self._timed("search"), self._task("evaluating candidates", config.trials) as task:
+            self.progress.update(task, completed=len(evaluated(study)))
+
+            def report(done: int, trial: FrozenTrial) -> None:
+                values = "  ".join(
+                    f"{metric.name} {trial.user_attrs['readings'][metric.name]['value']:.4g}"
+                    for metric in config.metrics
+                )
+                self.progress.update(task, completed=done, description=f"evaluating candidates, last {values}")
+
+            optimize(study, self.space, config.metrics, config.limits, evaluate, config.trials, report)
+        trials = evaluated(study)
+        self._note(predictors=predictor_quality(self.space, trials, config.metrics))
+        return trials
+
+    def _finish(self, supernet: Supernet, trials: list[FrozenTrial]) -> list[FrontPoint]:
+        config = self.config
+        recipe = Recipe(epochs=config.finetune, learning_rate=5e-4) if config.finetune else None
+        with self._timed("finalists"), self._task("finishing") as task:
+
+            def report(what: str, done: int, of: int) -> None:
+                self.progress.update(task, description=what, completed=done, total=of)
+
+            finish = Finish(
+                self.run, supernet, self.data, self.device, config.metrics, config.limits, recipe, config.seed, report
+            )
+            points, error = finish(trials)
+        self._note(table=error)
+        return points
+
+    def _note(self, **changes: Mapping[str, JsonValue]) -> None:
+        self.record = self.record.model_copy(update=changes)
+        self.run.write(self.record)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Adds the wall time of a stage to `run.json`, when it is done."""
+        start = time.perf_counter()
+        yield
+        seconds = self.record.seconds.get(stage, 0.0) + time.perf_counter() - start
+        self._note(seconds={**self.record.seconds, stage: round(seconds, 2)})
+
+    @contextmanager
+    def _task(self, description: str, total: int | None = None) -> Iterator[TaskID]:
+        task = self.progress.add_task(description, total=total)
+        try:
+            yield task
+        finally:
+            self.progress.stop_task(task)
+
+    def _counter(self, task: TaskID):  # type: ignore[no-untyped-def]
+        return lambda done, total: self.progress.update(task, completed=done, total=total)
+
+
+def _described(data: Dataset) -> dict[str, JsonValue]:
+    return {
+        "spec": data.spec,
+        "fingerprint": data.fingerprint,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+        "image": [data.channels, data.height, data.width],
+        "classes": list(data.classes),
+    }

@@ -1,0 +1,83 @@
+"""`wb search --dry-run`: what would be done, and about how long it would take here, found by doing a little of it."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import torch
+from rich.progress import Progress
+
+from wb.data import load as load_data
+from wb.data.batches import batches
+from wb.hardware.device import parse_device
+from wb.search.config import SearchConfig
+from wb.search.evaluate import Evaluator
+from wb.search.finalists import MAX_FINALISTS
+from wb.search.pipeline import make_space
+from wb.search.supernet import WARM_UP, Supernet, sandwich
+from wb.training.fit import Batch, pick_device
+
+PROBE_STEPS = 6
+
+
+class Stage(NamedTuple):
+    """One stage: its name, what it does, and the seconds it will take, extrapolated from a probe."""
+
+    name: str
+    what: str
+    seconds: float
+
+
+def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
+    """The stages of a search with that configuration; writes nothing.
+
+    Raises:
+        WbError: whatever `wb search` would refuse before it starts.
+    """
+    torch.set_num_threads(config.threads)
+    task = progress.add_task("probing", total=None)
+    device = parse_device(config.device, threads=config.threads)
+    start = time.perf_counter()
+    data = load_data(config.data, image_size=config.image_size, limit=config.limit)
+    reading = time.perf_counter() - start
+    space = make_space(config, data)
+    supernet = Supernet.fresh(space, config.seed, pick_device())
+    steps = config.recipe.steps(len(data.train))
+    progress.update(task, description="probing: training steps")
+    alone, full = (_step_seconds(supernet, config, data.train, steps, at) for at in (0, steps - 1))
+    training = steps * (WARM_UP * alone + (1 - WARM_UP) * full)
+    progress.update(task, description="probing: one evaluation")
+    start = time.perf_counter()
+    Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True)(space.largest())
+    evaluation = time.perf_counter() - start
+    sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
+    genes = len(space.genes)
+    finetune = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
+    tuning = config.finetune * alone * steps / config.epochs * MAX_FINALISTS / 2
+    return [
+        Stage("data", f"{data.spec}: {sizes} images for training, validation, test", reading),
+        Stage("supernet", f"{config.epochs} epochs of {steps // config.epochs} steps on {supernet.device}", training),
+        Stage(
+            "search",
+            f"{config.trials} evaluations by {config.sampler!r} over {genes} choices; objectives {config.objectives}",
+            config.trials * evaluation,
+        ),
+        Stage(
+            "finalists",
+            f"at most {MAX_FINALISTS}, timed together{finetune}, test split read once",
+            10 * evaluation + tuning,
+        ),
+    ]
+
+
+def _step_seconds(supernet: Supernet, config: SearchConfig, split, steps: int, at: int) -> float:  # type: ignore[no-untyped-def]
+    """Seconds of one training step, as they are `at` that step of the schedule."""
+    backward = sandwich(supernet, config.recipe, config.seed)
+    images, labels = next(batches(split, config.recipe.batch, shuffle=False))
+    batch = Batch(images.to(supernet.device), labels.to(supernet.device), at, steps)
+    backward(batch)
+    start = time.perf_counter()
+    for _ in range(PROBE_STEPS):
+        backward(batch)
+    return (time.perf_counter() - start) / PROBE_STEPS

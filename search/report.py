@@ -1,0 +1,267 @@
+"""`report.html`: one page that shows a run, finished or not. It needs no network and no other file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import quote
+
+import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from sqlalchemy import make_url
+
+from wb.core.architecture import Architecture, widths
+from wb.core.files import write_text
+from wb.core.metrics import METRICS, Metric
+from wb.core.readings import Reading, scaled
+from wb.core.records import Attention, Mixer, Operator
+from wb.search import figures
+from wb.search.contents import Contents, hypervolume, read
+from wb.search.run import Run
+from wb.search.traces import template
+
+COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#c9770c", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")
+CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the front's table; `how` is None where the readings were not all obtained in one way."""
+
+    title: str
+    readings: Sequence[Reading]
+
+    @property
+    def how(self) -> str | None:
+        """How all of them were obtained."""
+        ways = {reading.how for reading in self.readings}
+        return ways.pop() if len(ways) == 1 else None
+
+
+def write_report(run: Run, output: Path | None = None) -> Path:
+    """Writes the report of `run` to `output`, or into its folder, and says where.
+
+    Raises:
+        BadArtefact: `run.json`, `front.json` or the study is damaged.
+        BadOption: the driver of the study's database is not installed.
+        StorageFailed: the study cannot be reached, or the page cannot be written.
+    """
+    path = output or run.report_path
+    write_text(path, render(read(run), path.parent))
+    return path
+
+
+def render(contents: Contents, beside: Path) -> str:
+    """The page; its links to models are relative to the folder `beside`."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"sizes": _sizes, "duration": figures.duration, "scaled": scaled}
+    curve, reference = hypervolume(contents.metrics, contents.candidates)
+    return environment.get_template("report.html.jinja").render(
+        run=contents,
+        record=contents.record,
+        config=contents.record.config,
+        metrics=contents.metrics,
+        result=result(contents),
+        figures={name: _html(name, figure) for name, figure in _figures(contents, curve).items()},
+        hypervolume=curve[-1] if curve else None,
+        reference=list(zip(contents.metrics, reference, strict=bool(reference))),
+        columns=_columns(contents),
+        links={point.id: _links(contents.run, point.model, point.onnx, beside) for point in contents.points or ()},
+        colours=_colours(),
+        slots=_slots(contents),
+        widest=_widest(contents.architectures.values()),
+        predictors=_predictors(contents),
+        settings=_settings(contents),
+        plotlyjs=Markup(get_plotlyjs()),  # our own dependency's code, nothing from the run
+        themes={name: template(dark=name == "dark").to_plotly_json() for name in ("light", "dark")},
+    )
+
+
+def result(contents: Contents) -> str:
+    """The run in one sentence."""
+    front, metrics = contents.front, contents.metrics
+    if not front:
+        return "No network within the budget yet." if contents.candidates else "Nothing has been evaluated yet."
+    metric = next((m for m in reversed(metrics) if m.name != "acc"), METRICS["latency"])
+    known = sorted((c.readings[metric.name] for c in front if metric.name in c.readings), key=lambda r: r.value)
+    across = ""
+    if known:
+        ends = known[0].text() if len(known) == 1 else f"{_plain(known[0])} to {_plain(known[-1])}"
+        across = f" of {ends} {metric.title} ({known[0].how})"
+    networks = "One network" if len(front) == 1 else f"{len(front)} networks"
+    tests = [c.test for c in front if c.test is not None]
+    if not tests:
+        return f"So far: {networks.lower()}{across} on the front."
+    best = max(tests, key=lambda reading: reading.value)
+    return f"{networks}{across}; best accuracy {_plain(best)} on the test split ({best.how}, {best.n} examples)."
+
+
+def _plain(reading: Reading) -> str:
+    return ("~" if reading.how == "predicted" else "") + scaled(reading.value, reading.unit)
+
+
+def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]:
+    """Those for which there is something to show."""
+    metrics, front, candidates = contents.metrics, contents.front, contents.candidates
+    limits = contents.record.config.limits
+    numbers = {candidate.number for candidate in front}
+    others = [candidate for candidate in candidates if candidate.number not in numbers]
+    found: dict[str, go.Figure] = {}
+    if front or others:
+        found["front"] = (
+            figures.progress_figure(metrics[0], front, others, limits)
+            if len(metrics) == 1
+            else figures.front_figure(metrics, front, others, limits)
+        )
+    if len(metrics) > 1 and len(candidates) > 1:
+        first = next((i for i, c in enumerate(candidates) if c.predicted is not None), 0)
+        found["hypervolume"] = figures.hypervolume_figure(curve, first)
+    if any(candidate.predicted is not None for candidate in candidates):
+        for i, metric in enumerate(metrics):
+            found[f"predicted-{metric.name}"] = figures.predictions_figure(metric, i, candidates)
+    rows = _table_rows(contents)
+    if rows:
+        found["table"] = figures.table_figure(*zip(*rows, strict=True))
+    if contents.record.seconds:
+        found["stages"] = figures.seconds_figure(contents.record.seconds, "seconds")
+    if contents.seconds:
+        found["phases"] = figures.seconds_figure(contents.seconds, "seconds per evaluation, mean")
+    return found
+
+
+def _html(name: str, figure: go.Figure) -> Markup:
+    figure.update_layout(template=template(dark=False))
+    return Markup(  # Plotly writes its data as JSON without < and >
+        figure.to_html(
+            config=CONFIG,
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"figure-{name}",
+            default_height=f"{figure.layout.height}px",
+        )
+    )
+
+
+def _columns(contents: Contents) -> list[Column]:
+    """Accuracy first, then what it costs."""
+    if contents.points is None:
+        return []
+    names = [name for name in METRICS if all(name in point.values for point in contents.points)]
+    columns = [Column(METRICS[name].title, [point.values[name] for point in contents.points]) for name in names]
+    if "acc" in names:
+        columns[0] = Column("accuracy, validation", columns[0].readings)
+    return [*columns[:1], Column("accuracy, test", [point.test for point in contents.points]), *columns[1:]]
+
+
+def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
+    """Quoted, so that no path can be taken for another scheme than a file beside the page."""
+    return {
+        name: quote(Path(os.path.relpath(run.folder / path, beside)).as_posix())
+        for name, path in (("model", model), ("onnx", onnx))
+    }
+
+
+def _colours() -> dict[str, str]:
+    """Mixer kind -> colour, in the order of the records."""
+    kinds = [record.model_fields["kind"].default for record in get_args(get_args(Mixer)[0])]
+    return {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(kinds)}
+
+
+def _sizes(operator: Operator) -> str:
+    """The widths of a mixer: `4 × 16/8` for heads, query and key, value; else by name."""
+    if isinstance(operator, Attention):
+        return f"{operator.heads} × {operator.qk}/{operator.v}"
+    found = [f"{name} {getattr(operator, name)}" for name in widths(operator)]
+    kernel = getattr(operator, "kernel", None)
+    return ", ".join(found) or (f"{kernel} × {kernel}" if kernel else "")
+
+
+def _slots(contents: Contents) -> list[int]:
+    """Stage by stage, how many blocks the drawing has room for."""
+    stages: list[int] = []
+    for architecture in contents.architectures.values():
+        counts = [len(stage.blocks) for stage in architecture.stages]
+        pairs = zip(counts + [0] * len(stages), stages + [0] * len(counts), strict=False)
+        stages = [max(pair) for pair in pairs][: max(len(stages), len(counts))]
+    return [max(stages[0], contents.slots)] if len(stages) == 1 else stages
+
+
+def _widest(architectures: Any) -> dict[str, float]:
+    """What the bars of the drawing are relative to."""
+    stages = [stage for architecture in architectures for stage in architecture.stages]
+    ratios = [block.ffn.mlp / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
+    return {"embed": max((stage.embed for stage in stages), default=1), "ratio": max(ratios, default=1.0)}
+
+
+def _table_rows(contents: Contents) -> list[tuple[int, float, float]]:
+    """(id, measured, estimated) of the networks on which the latency table was checked."""
+    networks = (contents.record.table or {}).get("networks")
+    rows = [row for row in networks if isinstance(row, dict)] if isinstance(networks, list) else []
+    triples = [(row.get("id"), _number(row.get("measured_ms")), _number(row.get("estimated_ms"))) for row in rows]
+    return [(i, m, e) for i, m, e in triples if isinstance(i, int) and m is not None and e is not None]
+
+
+def _predictors(contents: Contents) -> list[dict[str, str]]:
+    """One row per objective, with a dash for whatever the run did not record."""
+    rows = []
+    for name, quality in contents.record.predictors.items():
+        if not isinstance(quality, Mapping):
+            continue
+        macs = quality.get("macs_only")
+        macs = macs if isinstance(macs, Mapping) else {}
+        metric = METRICS.get(name)
+        rows.append({
+            "objective": metric.title if metric else name,
+            "model": str(quality.get("model", "–")),
+            "samples": _text(quality.get("samples"), "{:.0f}"),
+            "kendall": _text(quality.get("kendall"), "{:.2f}"),
+            "rmse": _amount(quality.get("rmse"), metric),
+            "relative": _text(quality.get("relative_error"), "{:.1%}"),
+            "macs_kendall": _text(macs.get("kendall"), "{:.2f}"),
+            "macs_relative": _text(macs.get("relative_error"), "{:.1%}"),
+        })
+    return rows
+
+
+def _settings(contents: Contents) -> dict[str, dict[str, str]]:
+    record = contents.record
+    config = record.config.model_dump(mode="json")
+    if record.config.storage:
+        config["storage"] = make_url(record.config.storage).render_as_string(hide_password=True)
+    parts = {"configuration": config, "data": record.data, "machine": record.machine, "versions": record.versions}
+    return {title: {name: _value(value) for name, value in part.items()} for title, part in parts.items()}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={part}" for name, part in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _text(value: object, form: str) -> str:
+    number = _number(value)
+    return "–" if number is None else form.format(number)
+
+
+def _amount(value: object, metric: Metric | None) -> str:
+    number = _number(value)
+    if number is None:
+        return "–"
+    return scaled(number, metric.unit) if metric else f"{number:.3g}"

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.records import ConvStem, Mlp, PatchStem, Pool, Softmax
+
+
+def make(image: ImageInput, **changes: object) -> Architecture:
+    block = Block(mixer=Softmax(heads=2, qk=4, v=6), ffn=Mlp(mlp=16))
+    content = {"input": image, "stem": PatchStem(patch=2), "stages": (Stage(embed=8, blocks=(block,)),), "classes": 3}
+    return Architecture.model_validate(content | changes)
+
+
+def test_the_key_tells_any_two_apart_and_survives_json(image: ImageInput) -> None:
+    a, b = make(image), make(image, classes=4)
+    assert a.key != b.key
+    assert Architecture.from_json(a.to_json()).key == a.key
+    assert a.model_copy(update={"classes": 4}).key == b.key
+
+
+def test_resize_changes_what_is_named_and_nothing_else(image: ImageInput) -> None:
+    a = make(image, stem=ConvStem(patch=2, width=4))
+    b = resize(a, {"s0.b0.qk": 2, "s0.embed": 6, "stem.width": 3})
+    assert axis_sizes(b) == axis_sizes(a) | {"s0.b0.qk": 2, "s0.embed": 6, "stem.width": 3}
+    assert resize(b, axis_sizes(a)) == a
+
+
+def test_resize_names_the_axes_that_there_are(image: ImageInput) -> None:
+    with pytest.raises(BadOption, match=r"no axis named s0\.b1\.qk; this architecture has s0\.embed, s0\.b0\.heads"):
+        resize(make(image), {"s0.b1.qk": 2})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": ("a",)}, "1 labels for 3 classes"),
+        ({"stem": PatchStem(patch=3)}, "cannot be cut into patches of 3"),
+        ({"stages": ()}, "at least 1 item"),
+        ({"classes": 1}, "greater than or equal to 2"),
+        ({"colour": "red"}, "Extra inputs"),
+        ({"pool": "cls", "stages": (Stage(embed=8, blocks=(Block(mixer=Pool()),)),)}, "reads the tokens as an image"),
+        ({"pool": "cls", "stages": (Stage(embed=8, blocks=()), Stage(embed=8, blocks=()))}, "does not survive"),
+    ],
+)
+def test_what_cannot_be_is_refused(image: ImageInput, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        make(image, **changes)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"classes": 3}', "null"])
+def test_damaged_json_is_a_bad_artefact(text: str) -> None:
+    with pytest.raises(BadArtefact, match="this is no architecture"):
+        Architecture.from_json(text)
+
+
+def test_normalisation_needs_one_number_per_channel() -> None:
+    with pytest.raises(ValidationError, match="1 means and 1 standard deviations for 3 channels"):
+        ImageInput(channels=3, height=8, width=8, mean=(0.0,), std=(1.0,))

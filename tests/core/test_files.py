@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from wb.core.errors import BadOption, StorageFailed
+from wb.core.files import replacing, write_text
+
+
+def test_a_failure_in_the_middle_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with (
+        pytest.raises(StorageFailed, match=r"could not write .*a\.txt: No space left.*free some space"),
+        replacing(path),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text() == "old"
+
+
+def test_what_exists_is_kept_without_force(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(BadOption, match="exists already; choose another name or say --force"):
+        write_text(path, "new", force=False)
+    write_text(path, "new", force=True)
+    assert path.read_text() == "new"
+
+
+def test_folders_are_made_and_a_file_in_their_place_is_an_error(tmp_path: Path) -> None:
+    write_text(tmp_path / "b/c/d.txt", "x")
+    assert (tmp_path / "b/c/d.txt").read_text() == "x"
+    with pytest.raises(StorageFailed, match="could not write"):
+        write_text(tmp_path / "b/c/d.txt/e.txt", "x")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from wb.core.errors import BadOption
+from wb.core.metrics import METRICS, parse_budget, parse_objectives
+from wb.core.readings import Reading
+
+
+def test_objectives_keep_their_order() -> None:
+    assert [m.name for m in parse_objectives("latency, acc")] == ["latency", "acc"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "0 objectives"),
+        ("acc,latency,size,macs,params", "5 objectives"),
+        ("acc,speed", "no objective 'speed'; there are acc, latency, size, macs, params"),
+        ("acc,acc", "comes twice"),
+    ],
+)
+def test_wrong_objectives(text: str, words: str) -> None:
+    with pytest.raises(BadOption, match=words):
+        parse_objectives(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("latency=2ms", 2.0),
+        ("latency=0.5s", 500.0),
+        ("latency=300us", 0.3),
+        ("size=1MB", 1e6),
+        ("size=1.5kb", 1500.0),
+        ("macs=1.2G", 1.2e9),
+        ("params=3e4", 3e4),
+        ("acc=98%", 0.98),
+    ],
+)
+def test_budgets_in_every_unit(text: str, value: float) -> None:
+    (limit,) = parse_budget([text])
+    assert limit.value == pytest.approx(value)
+    assert not limit.relative
+
+
+def test_relative_and_several_budgets() -> None:
+    latency, size = parse_budget(["latency=0.5x,size=1MB"])
+    assert latency.relative
+    assert latency.value == 0.5
+    assert size.metric is METRICS["size"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["latency"], "is no budget"),
+        (["latency=fast"], "is no budget"),
+        (["speed=2"], "no metric 'speed'"),
+        (["latency=2MB"], "'MB' in budget 'latency=2MB' is no unit of latency"),
+        (["size=0MB"], "allows nothing"),
+        (["size=1.2.3MB"], "is no number"),
+        (["latency=1ms", "latency=2ms"], "two budgets on latency"),
+    ],
+)
+def test_wrong_budgets(texts: list[str], words: str) -> None:
+    with pytest.raises(BadOption, match=words):
+        parse_budget(texts)
+
+
+def test_excess_has_the_sign_of_the_violation() -> None:
+    (latency,), (accuracy,) = parse_budget(["latency=2ms"]), parse_budget(["acc=0.9"])
+    over, under = (Reading(value=v, unit="ms", how="measured") for v in (3.0, 1.0))
+    assert latency.excess(over) == pytest.approx(0.5)
+    assert latency.excess(under) < 0
+    assert accuracy.excess(Reading(value=0.8, unit="fraction", how="measured")) > 0

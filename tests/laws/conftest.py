@@ -1,0 +1,54 @@
+"""One small architecture for everything that the catalogue of operators and stems knows: a new one is tested by existing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+
+from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.records import ConvStem, Mixer, Mlp, Operator, PatchStem, Stem
+
+IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
+WIDTHS = {"heads": 2, "qk": 4, "v": 6, "memory": 5, "hidden": 7}
+MIXERS: tuple[type[Operator], ...] = get_args(get_args(Mixer)[0])
+
+
+def example(kind: type[Operator]) -> Operator:
+    """A small record of that kind, every width different."""
+    return kind.model_validate({name: size for name, size in WIDTHS.items() if name in kind.model_fields})
+
+
+def architecture(mixer: Operator | None, stem: Stem, *, pool: str = "mean", stages: int = 1) -> Architecture:
+    """Two blocks of that mixer with one that is switched off between them; further stages have one block."""
+    block = Block.model_validate({"mixer": mixer, "ffn": Mlp(mlp=9)})
+    bare = Block.model_validate({"mixer": mixer})
+    first = Stage(embed=8, blocks=(block, Block(), bare))
+    rest = tuple(Stage(embed=12, blocks=(block,)) for _ in range(stages - 1))
+    return Architecture.model_validate(
+        {"input": IMAGE, "stem": stem, "stages": (first, *rest), "pool": pool, "classes": 3, "labels": ("a", "b", "c")}
+    )
+
+
+def catalogue() -> Iterator[tuple[str, Architecture]]:
+    """Every mixer behind every stem, with a class token and in two stages where the mixer allows it."""
+    for kind in MIXERS:
+        record = example(kind)
+        name = kind.model_fields["kind"].default
+        yield f"{name}-patch", architecture(record, PatchStem(patch=2))
+        yield f"{name}-conv", architecture(record, ConvStem(patch=2, width=5))
+        yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
+        yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
+        if not kind.needs_grid:
+            yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
+    yield "no-mixer", architecture(None, PatchStem(patch=2))
+
+
+CATALOGUE = dict(catalogue())
+
+
+@pytest.fixture(params=list(CATALOGUE))
+def any_architecture(request: pytest.FixtureRequest) -> Architecture:
+    """Each architecture of the catalogue in turn."""
+    return CATALOGUE[request.param]

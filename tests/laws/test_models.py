@@ -1,0 +1,161 @@
+"""Laws that hold for every architecture: they run on everything the catalogue knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from wb.core.architecture import Architecture, axis_sizes, resize
+from wb.export.graph import export
+from wb.hardware.device import Device, session
+from wb.models.axes import Couple, Leading, Select, remap
+from wb.models.model import Model, from_network, load, remap_model, save
+from wb.models.network import axes_of, build, describe
+
+
+def random_model(a: Architecture, seed: int = 0) -> Model:
+    """Random weights everywhere, biases and gains included, so that nothing is hidden by a zero or a one."""
+    network = build(a)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.normal_(0, 0.3, generator=generator)
+    return from_network(a, network)
+
+
+def images(a: Architecture, count: int = 3) -> Tensor:
+    return torch.rand(
+        count, a.input.channels, a.input.height, a.input.width, generator=torch.Generator().manual_seed(1)
+    )
+
+
+def run(model: Model, x: Tensor) -> Tensor:
+    """Logits in float64, where rounding hides nothing."""
+    with torch.no_grad():
+        network = model.network().double()
+        logits: Tensor = network(x.double())
+    return logits
+
+
+def permutation(size: int, seed: int) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_json_gives_the_architecture_back(any_architecture: Architecture) -> None:
+    again = Architecture.from_json(any_architecture.to_json())
+    assert again == any_architecture
+    assert again.key == any_architecture.key
+
+
+def test_describe_inverts_build(any_architecture: Architecture) -> None:
+    assert describe(build(any_architecture)) == any_architecture
+    assert describe(build(any_architecture, "meta")) == any_architecture
+
+
+def test_every_parameter_lies_on_axes_of_its_size(any_architecture: Architecture) -> None:
+    network = build(any_architecture, "meta")
+    sizes = axis_sizes(any_architecture) | {"classes": any_architecture.classes}
+    shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    axes = axes_of(network)
+    assert axes.keys() == shapes.keys()
+    for name, dimensions in axes.items():
+        assert len(dimensions) == len(shapes[name]), name
+        for axis, size in zip(dimensions, shapes[name], strict=True):
+            assert axis is None or sizes[axis.name] == size, (name, axis)
+
+
+def test_every_axis_of_the_architecture_is_on_some_parameter(any_architecture: Architecture) -> None:
+    used = {axis.name for axes in axes_of(build(any_architecture, "meta")).values() for axis in axes if axis}
+    assert used - {"classes"} == set(axis_sizes(any_architecture))
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+def test_a_file_keeps_the_function(any_architecture: Architecture, tmp_path: Path, ending: str) -> None:
+    model = random_model(any_architecture)
+    save(model, tmp_path / f"model{ending}")
+    again = load(tmp_path / f"model{ending}")
+    assert again.architecture == model.architecture
+    x = images(any_architecture)
+    assert torch.equal(again.network()(x), model.network()(x))
+
+
+def test_a_permuted_twin_computes_the_same(any_architecture: Architecture) -> None:
+    model = random_model(any_architecture)
+    x = images(any_architecture)
+    expected = run(model, x)
+    for i, (name, size) in enumerate(axis_sizes(any_architecture).items()):
+        if name.endswith(".memory"):
+            continue  # the Legendre coefficients are in an order of their own
+        twin = remap_model(model, {name: Select(permutation(size, i))})
+        torch.testing.assert_close(
+            run(twin, x), expected, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+def test_a_permutation_matrix_does_what_the_index_does(any_architecture: Architecture) -> None:
+    model = random_model(any_architecture)
+    order = {name: permutation(size, i) for i, (name, size) in enumerate(axis_sizes(any_architecture).items())}
+    matrices = {name: torch.eye(len(index))[index] for name, index in order.items()}
+    by_index = remap_model(model, {name: Select(index) for name, index in order.items()})
+    by_matrix = remap_model(model, {name: Couple(matrix, matrix) for name, matrix in matrices.items()})
+    for name, weight in by_index.weights.items():
+        torch.testing.assert_close(weight, by_matrix.weights[name])
+
+
+def test_duplicated_widths_keep_the_function(any_architecture: Architecture) -> None:
+    """Growth: entries twice, read at half; not for `embed` and the stem, whose norms see other statistics, nor `qk`'s scale."""
+    model = random_model(any_architecture)
+    x = images(any_architecture)
+    expected = run(model, x)
+    for name, size in axis_sizes(any_architecture).items():
+        if name.rsplit(".", 1)[1] not in ("v", "mlp", "hidden", "heads"):
+            continue
+        twice = torch.eye(size).repeat(2, 1)
+        grown = remap_model(model, {name: Couple(twice, twice / 2)})
+        assert axis_sizes(grown.architecture)[name] == 2 * size
+        torch.testing.assert_close(
+            run(grown, x), expected, rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+def test_a_sub_network_on_views_equals_its_copy(any_architecture: Architecture) -> None:
+    model = random_model(any_architecture)
+    small = resize(any_architecture, {name: max(1, size - 2) for name, size in axis_sizes(any_architecture).items()})
+    skeleton = build(small, "meta")
+    maps = {name: Leading(size) for name, size in axis_sizes(small).items()}
+    shared = {name: weight.clone().requires_grad_() for name, weight in model.weights.items()}
+    views = remap(shared, axes_of(skeleton), maps)
+    x = images(any_architecture)
+    logits = functional_call(skeleton, views, x)
+    copy = Model(small, {name: view.detach().clone() for name, view in views.items()})
+    torch.testing.assert_close(logits, copy.network()(x))
+    logits.sum().backward()
+    reached = [name for name, weight in shared.items() if weight.grad is not None]
+    assert set(reached) >= {name for name in views if not name.endswith(".bk")}, "gradients reach the shared weights"
+
+
+def test_the_exported_graph_computes_what_torch_does(any_architecture: Architecture, tmp_path: Path) -> None:
+    model = random_model(any_architecture)
+    parity = export(model, tmp_path / "model.onnx")
+    runtime = session(tmp_path / "model.onnx", Device())
+    assert [i.name for i in runtime.get_inputs()] == ["pixel_values"]
+    assert [o.name for o in runtime.get_outputs()] == ["logits"]
+    for batch in (1, 5):
+        x = images(any_architecture, batch)
+        given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
+        torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
+    assert parity.value <= 1e-4
+
+
+def test_switched_off_blocks_change_nothing(any_architecture: Architecture) -> None:
+    model = random_model(any_architecture)
+    compact = any_architecture.compact()
+    assert not any(block.off for _, _, block in compact.blocks())
+    assert len(compact.stages[0].blocks) < len(any_architecture.stages[0].blocks)
+    renamed = {name.replace("stages.0.2.", "stages.0.1."): weight for name, weight in model.weights.items()}
+    x = images(any_architecture)
+    assert torch.equal(run(Model(compact, renamed), x), run(model, x))

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wb.core.architecture import ImageInput
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.readings import Reading
+from wb.models.axes import Leading, Select
+from wb.models.model import Model, Step, from_network, load, remap_model, save
+from wb.models.network import build
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit
+
+
+@pytest.fixture
+def model(image: ImageInput) -> Model:
+    architecture = Vit(TINY, image, 3).largest("softmax")
+    network = build(architecture)
+    torch.manual_seed(0)
+    network.reset()
+    step = Step(
+        name="train",
+        arguments={"epochs": 3},
+        seed=7,
+        readings={"acc": Reading(value=0.5, unit="fraction", how="measured")},
+    )
+    return from_network(architecture, network, (step,))
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+def test_history_survives_the_file(model: Model, tmp_path: Path, ending: str) -> None:
+    save(model, tmp_path / f"a{ending}")
+    assert load(tmp_path / f"a{ending}").history == model.history
+
+
+def test_nothing_is_overwritten_without_force(model: Model, tmp_path: Path) -> None:
+    save(model, tmp_path / "a.pt")
+    with pytest.raises(BadOption, match="exists already"):
+        save(model, tmp_path / "a.pt")
+    save(model, tmp_path / "a.pt", force=True)
+    with pytest.raises(BadOption, match=r"end it in \.safetensors or \.pt"):
+        save(model, tmp_path / "a.bin")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (open, ("stolen.txt", "w"))  # type: ignore[return-value]
+
+
+def test_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for content in (pickle.dumps(Evil()), b"no model at all", b""):
+        (tmp_path / "evil.pt").write_bytes(content)
+        with pytest.raises(BadArtefact, match="cannot be read as weights only"):
+            load(tmp_path / "evil.pt")
+    torch.save({"metadata": {}, "weights": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(BadArtefact, match="cannot be read as weights only"):
+        load(tmp_path / "evil.pt")
+    assert not (tmp_path / "stolen.txt").exists()
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+def test_a_truncated_file_is_damaged(model: Model, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    save(model, path)
+    whole = path.read_bytes()
+    for share in (0.1, 0.6, 0.99):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(BadArtefact, match=str(path)):
+            load(path)
+
+
+def test_what_is_no_model_is_named(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(BadArtefact, match="there is no file"):
+        load(tmp_path / "none.pt")
+    save_file({"x": torch.zeros(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(BadArtefact, match="holds weights but no architecture"):
+        load(tmp_path / "weights.safetensors")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(BadArtefact, match="a torch file but not a model"):
+        load(tmp_path / "list.pt")
+    nan = dict(model.weights) | {"head_bias": torch.full((3,), float("nan"))}
+    save(replace(model, weights=nan), tmp_path / "nan.pt")
+    with pytest.raises(BadArtefact, match="NaN or infinite weights, first in head_bias"):
+        load(tmp_path / "nan.pt")
+    wrong = dict(model.weights) | {"head_bias": torch.zeros(4)}
+    save(replace(model, weights=wrong), tmp_path / "wrong.pt")
+    with pytest.raises(BadArtefact, match=r"head_bias: given \(4,\), expected \(3,\)"):
+        load(tmp_path / "wrong.pt")
+
+
+def test_dropping_qk_channels_equals_masking_them(model: Model) -> None:
+    """The scale stays that of the model the weights came from."""
+    keep = torch.tensor([0, 3, 4, 9])
+    pruned = remap_model(model, {"s0.b1.qk": Select(keep)})
+    mixer = pruned.architecture.stages[0].blocks[1].mixer
+    assert mixer is not None
+    assert mixer.kind == "softmax"
+    assert mixer.scale == pytest.approx(16**-0.5)
+    mask = torch.zeros(16)
+    mask[keep] = 1
+    weights = dict(model.weights)
+    for name in ("wq", "wk"):
+        weights[f"stages.0.1.mixer.{name}"] = weights[f"stages.0.1.mixer.{name}"] * mask[:, None]
+        bias = name.replace("w", "b")
+        weights[f"stages.0.1.mixer.{bias}"] = weights[f"stages.0.1.mixer.{bias}"] * mask
+    x = torch.rand(4, 1, 8, 8)
+    masked = replace(model, weights=weights)
+    torch.testing.assert_close(pruned.network()(x), masked.network()(x))
+
+
+def test_remap_of_an_unknown_axis(model: Model) -> None:
+    with pytest.raises(BadOption, match=r"no axis named s0\.b9\.heads; this model has stem\.width, s0\.embed"):
+        remap_model(model, {"s0.b9.heads": Leading(1)})
+
+
+def test_passes_never_change_their_input(model: Model) -> None:
+    before = {name: weight.clone() for name, weight in model.weights.items()}
+    remap_model(model, {"s0.embed": Leading(8)}).weights["position"].zero_()
+    model.network().reset()
+    assert all(torch.equal(before[name], weight) for name, weight in model.weights.items())

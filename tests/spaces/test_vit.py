@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from wb.core.architecture import Architecture, Block, ImageInput
+from wb.core.errors import BadData, BadOption, NotInSpace
+from wb.core.records import Mlp, Pool
+from wb.core.space import canonical, random_choices
+from wb.models.counting import count_macs, count_parameters
+from wb.spaces.presets import PRESETS, TINY, preset
+from wb.spaces.vit import Vit, options_with, smallest_patch
+
+IMAGE224 = ImageInput(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.2,) * 3)
+
+
+@pytest.fixture(params=list(PRESETS))
+def any_space(request: pytest.FixtureRequest) -> Vit:
+    return Vit(PRESETS[request.param], IMAGE224, 10)
+
+
+def test_encode_inverts_decode_everywhere(any_space: Vit) -> None:
+    rng = random.Random(0)
+    for _ in range(100):
+        choices = random_choices(any_space, rng)
+        architecture = any_space.decode(choices)
+        assert any_space.encode(architecture) == choices
+        assert any_space.decode(any_space.encode(architecture)) == architecture
+
+
+def test_a_gene_is_active_just_where_it_changes_the_architecture(any_space: Vit) -> None:
+    rng = random.Random(1)
+    for _ in range(10):
+        choices = random_choices(any_space, rng)
+        active = any_space.active(choices)
+        before = any_space.decode(choices)
+        for name, options in any_space.genes.items():
+            others = [any_space.decode({**choices, name: option}) for option in options if option != choices[name]]
+            assert any(other != before for other in others) is (name in active), name
+
+
+def test_sizes_follow_from_the_image(image: ImageInput) -> None:
+    assert Vit(TINY, image, 10).patch == 2
+    sides = {8: 2, 28: 4, 32: 4, 64: 8, 224: 32}
+    for side, patch in sides.items():
+        shape = image.model_copy(update={"height": side, "width": side})
+        assert smallest_patch(shape, 8) == patch, side
+    with pytest.raises(BadData, match="images of 7x9 cannot be cut into patches"):
+        Vit(TINY, image.model_copy(update={"height": 7, "width": 9}), 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "parameters"),
+    [("deit-tiny", 1.254e9, 5.717e6), ("deit-small", 4.6e9, 22.05e6), ("deit-base", 17.56e9, 86.57e6)],
+)
+def test_the_largest_of_a_deit_preset_is_the_published_network(name: str, macs: float, parameters: float) -> None:
+    largest = Vit(preset(name), IMAGE224, 1000).largest()
+    assert count_macs(largest).value == pytest.approx(macs, rel=2e-3)
+    assert count_parameters(largest).value == pytest.approx(parameters, rel=2e-3)
+
+
+def test_the_smallest_and_the_largest_bound_all_others(image: ImageInput) -> None:
+    space, rng = Vit(TINY, image, 10), random.Random(2)
+    smallest = count_parameters(space.smallest()).value
+    largest = max(count_parameters(space.largest(mixer)).value for mixer in space.mixers())
+    for _ in range(30):
+        assert smallest <= count_parameters(space.decode(random_choices(space, rng))).value <= largest
+
+
+def test_wide_and_shallow_shapes_are_inside(image: ImageInput) -> None:
+    space = Vit(TINY, image, 10)
+    choices = {name: options[-1] for name, options in space.genes.items()} | {"depth": 1}
+    (block,) = space.decode(canonical(space, choices)).stages[0].blocks
+    assert block.mixer is not None
+    assert block.mixer.kind == "softmax"
+    assert block.mixer.heads * block.mixer.v > 64
+
+
+def test_what_is_outside_is_named(image: ImageInput) -> None:
+    space = Vit(TINY, image, 10)
+    choices = random_choices(space, random.Random(3))
+    with pytest.raises(NotInSpace, match=r"depth=13 is not in space 'vit' \(1, 2, 3, 4\)"):
+        space.decode({**choices, "depth": 13})
+    with pytest.raises(NotInSpace, match="choice 'embed' is missing"):
+        space.decode({name: value for name, value in choices.items() if name != "embed"})
+    with pytest.raises(NotInSpace, match="no choice named colour"):
+        space.decode({**choices, "colour": "red"})
+    small = space.smallest()
+    odd = small.model_copy(update={"stages": (small.stages[0].model_copy(update={"embed": 9}),)})
+    with pytest.raises(NotInSpace, match="embed=9 is not in space 'vit'"):
+        space.encode(odd)
+    block = Block(mixer=Pool(kernel=5), ffn=Mlp(mlp=8))
+    other = small.model_copy(update={"stages": (small.stages[0].model_copy(update={"blocks": (block,)}),)})
+    with pytest.raises(NotInSpace, match="operator settings are others"):
+        space.encode(Architecture.model_validate(other.model_dump()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"embed": [32, 16]}, "from small to large"),
+        ({"mixer": ["fourier"]}, "mixer.0"),
+        ({"width": [3]}, "width: Extra inputs"),
+        ({"heads": [0]}, "heads.0"),
+    ],
+)
+def test_wrong_options(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(BadOption, match=words):
+        options_with(TINY, changes)
+
+
+def test_a_class_token_excludes_mixers_of_the_grid(image: ImageInput) -> None:
+    with pytest.raises(BadOption, match="mixers pool, sla need the grid"):
+        Vit(options_with(TINY, {"pool": "cls"}), image, 10)
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(BadOption, match="no preset 'huge'; there are tiny, small"):
+        preset("huge")
