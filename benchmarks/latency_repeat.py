@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -30,18 +31,41 @@ COUNT = "while True: sum(range(10**6))"
 STREAM = "import numpy\na = numpy.ones(5_000_000, 'float32')\nwhile True: a = a * 1.0"
 
 
-def once(files: list[str], precision: float) -> list[dict[str, object]]:
+class Row(TypedDict):
+    """What one process measured of one graph."""
+
+    ms: float
+    ms_interval: tuple[float, float]
+    ratio: float
+    ratio_interval: tuple[float, float]
+    clean: int
+    rejected: int
+    wall_s: float
+    note: str | None
+
+
+def once(files: list[str], precision: float) -> list[Row]:
     """One process's work: each file measured by itself."""
     from wb.export.measure import measure_latency
     from wb.hardware.device import parse_device
 
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for file in files:
         start = time.perf_counter()
         found = measure_latency({file: Path(file)}, parse_device(), precision=precision, seed=os.getpid())[file]
-        row = {"ms": found.reading.value, "interval": found.reading.interval, "ratio": found.ratio.value}
-        row |= {"ratio_interval": found.ratio.interval, "clean": found.clean, "rejected": found.rejected}
-        rows.append(row | {"wall_s": time.perf_counter() - start, "note": found.reading.note})
+        ms, ratio = found.reading, found.ratio
+        rows.append(
+            Row(
+                ms=ms.value,
+                ms_interval=ms.interval or (ms.value, ms.value),
+                ratio=ratio.value,
+                ratio_interval=ratio.interval or (ratio.value, ratio.value),
+                clean=found.clean,
+                rejected=found.rejected,
+                wall_s=time.perf_counter() - start,
+                note=ms.note,
+            )
+        )
     return rows
 
 
@@ -63,20 +87,21 @@ def scatter(values: list[float]) -> float:
     return statistics.stdev(values) / statistics.fmean(values)
 
 
-def show(console: Console, name: str, rows: list[dict[str, object]]) -> None:
-    """The table of one graph and its scatter."""
+def half_width(value: float, interval: tuple[float, float]) -> str:
+    """For people."""
+    return f"±{50 * (interval[1] - interval[0]) / value:.1f} %"
+
+
+def show(console: Console, name: str, rows: list[Row]) -> None:
+    """The table of one graph."""
     table = Table(title=name)
     for heading in ("process", "ms", "95 %", "ratio", "95 %", "clean", "rejected", "wall s", "note"):
         table.add_column(heading, justify="right")
     for number, row in enumerate(rows, 1):
-        spans = {}
-        for value, interval in (("ms", "interval"), ("ratio", "ratio_interval")):
-            low, high = row[interval]  # type: ignore[misc]
-            spans[value] = f"±{50 * (high - low) / row[value]:.1f} %"  # type: ignore[operator, has-type]
-        figures = [f"{row['ms']:.5g}", spans["ms"], f"{row['ratio']:.4f}", spans["ratio"]]
-        table.add_row(
-            str(number), *figures, str(row["clean"]), str(row["rejected"]), f"{row['wall_s']:.2f}", row["note"]
-        )  # type: ignore[arg-type]
+        ms = (f"{row['ms']:.5g}", half_width(row["ms"], row["ms_interval"]))
+        ratio = (f"{row['ratio']:.4f}", half_width(row["ratio"], row["ratio_interval"]))
+        counts = (str(row["clean"]), str(row["rejected"]), f"{row['wall_s']:.2f}")
+        table.add_row(str(number), *ms, *ratio, *counts, row["note"])
     console.print(table)
 
 
@@ -109,15 +134,18 @@ def built_in(folder: Path) -> list[str]:
     return [str(folder / f"{name}.onnx") for name in BUILT_IN]
 
 
-def report(graphs: dict[str, list[dict[str, float]]], as_json: bool) -> int:
+def report(graphs: dict[str, list[Row]], as_json: bool) -> int:
     """Prints what was found; the exit code."""
     console = Console(width=140)
     summary = {}
     for name, rows in graphs.items():
         if not as_json:
-            show(console, name, rows)  # type: ignore[arg-type]
-        cv = {key: scatter([row[key] for row in rows]) for key in ("ms", "ratio")}
-        summary[name] = cv | {"wall_s": statistics.fmean(row["wall_s"] for row in rows)}
+            show(console, name, rows)
+        summary[name] = {
+            "ms": scatter([row["ms"] for row in rows]),
+            "ratio": scatter([row["ratio"] for row in rows]),
+            "wall_s": statistics.fmean(row["wall_s"] for row in rows),
+        }
     if as_json:
         print(json.dumps({"processes": graphs, "scatter": summary}, indent=2))
     else:

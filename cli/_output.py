@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from wb.core.readings import Reading
@@ -50,11 +51,13 @@ def written(path: Path) -> None:
     data.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Table:
-    """One row per reading: value, how it was obtained, how often, where, and what is to be known about it."""
+def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Group:
+    """One row per reading: value, how it was obtained, how often; below, where, and what is to be known about it."""
     table = Table(title=title, title_justify="left")
-    for column in ("metric", "value", "how", "n", "device", "note"):
+    for column in ("metric", "value", "how", "n"):
         table.add_column(column, overflow="fold")
     for name, reading in readings.items():
-        table.add_row(name, reading.text(), reading.how, str(reading.n), reading.device or "", reading.note or "")
-    return table
+        table.add_row(name, reading.text(), reading.how, str(reading.n))
+    devices = {reading.device for reading in readings.values() if reading.device}
+    notes = [f"{name}: {reading.note}" for name, reading in readings.items() if reading.note]
+    return Group(table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *notes)))

@@ -96,27 +96,26 @@ def search(
 
 def front_table(points: Sequence[FrontPoint]) -> Any:
     """The front as a Rich table."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(title="front", title_justify="left")
-    for column in (
-        "id",
-        "accuracy (validation)",
-        "accuracy (test)",
-        "latency",
-        "size",
-        "MACs",
-        "parameters",
-        "network",
-    ):
-        table.add_column(column, justify="left" if column == "network" else "right")
+    table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
+    for column in ("id", "val %", "test %", "ms", "±%", "kB", "kMACs", "params"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("network")
     for point in points:
         values = point.values
+        latency = values["latency"]
+        low, high = latency.interval or (latency.value, latency.value)
         table.add_row(
             str(point.id),
-            f"{100 * values['acc'].value:.2f} %",
-            f"{100 * point.test.value:.2f} %",
-            *(values[name].text() for name in ("latency", "size", "macs", "params")),
+            f"{100 * values['acc'].value:.2f}",
+            f"{100 * point.test.value:.2f}",
+            f"{latency.value:.4g}",
+            f"{50 * (high - low) / latency.value:.1f}",
+            f"{values['size'].value / 1e3:.4g}",
+            f"{values['macs'].value / 1e3:.4g}",
+            f"{values['params'].value:.0f}",
             summary(point),
         )
     return table

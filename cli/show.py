@@ -92,11 +92,13 @@ def _cells(block: Block) -> list[str]:
 def _show_run(folder: Path, as_json: bool) -> None:
     from wb.cli.search import front_table
     from wb.search.run import Run
-    from wb.search.study import count_evaluated
+    from wb.search.study import evaluated, load_study
 
     run = Run(folder)
     record = run.read()
-    done = count_evaluated(run.storage(record.config), run.study_name(record.config))
+    storage = run.storage(record.config)
+    started = record.config.storage is not None or (folder / "study.db").exists()
+    done = len(evaluated(load_study(storage, run.study_name(record.config)))) if started else 0
     points = run.read_front() if run.front_path.exists() else []
     if as_json:
         front = [point.model_dump(mode="json") for point in points]

@@ -141,7 +141,7 @@ def noise(seconds: float = 2.0, device: Device | None = None) -> Noise:
         raise BadOption(f"seconds={seconds} is no time to sample; give a positive number, such as 2")
     device = device or parse_device()
     probe = Probe(reference_graph(), device)
-    samples = []
+    samples: list[Sample] = []
     end = time.perf_counter() + seconds
     with quiet(device):
         while time.perf_counter() < end or len(samples) < 10:

@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper, shape_inference
 
-from wb.core.errors import BadArtefact
 from wb.core.readings import Reading
+from wb.export.graph import open_graph
 
 Shape = Sequence[int]
 
@@ -25,10 +25,7 @@ def count_graph(path: Path) -> dict[str, Reading]:
     Raises:
         BadArtefact: no ONNX file.
     """
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf raises its own types
-        raise BadArtefact(f"{path} is no ONNX graph or is damaged; expected a file that an exporter wrote") from error
+    model = open_graph(path)
     params = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
     found = {"params": Reading(value=params, unit="parameters", how="counted")}
     for value in model.graph.input:

@@ -118,7 +118,8 @@ def check_parity(network: nn.Module, path: Path, example: torch.Tensor, device: 
         with torch.inference_mode():
             expected: npt.NDArray[np.float32] = network(images).numpy()
         given = runtime.run(None, {name: images.numpy()})[0]
-        difference = np.abs(given - expected) / np.maximum(1, np.abs(expected))
+        with np.errstate(invalid="ignore"):  # infinities are caught on the next line
+            difference = np.abs(given - expected) / np.maximum(1, np.abs(expected))
         worst = max(worst, float(difference.max()) if np.isfinite(difference).all() else float("inf"))
     if not worst <= TOLERANCE:
         raise ExportDiffers(
@@ -140,15 +141,28 @@ def read_architecture(path: Path) -> Architecture | None:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of any ONNX file. Raises `BadArtefact` for anything else."""
+    graph = open_graph(path)
+    return {entry.key: entry.value for entry in graph.metadata_props}
+
+
+def open_graph(path: Path) -> onnx.ModelProto:
+    """Any ONNX file, without weights that lie beside it.
+
+    Raises:
+        BadArtefact: there is none, or it is something else.
+    """
+    if not path.is_file():
+        raise BadArtefact(f"there is no file {path}; expected an ONNX graph")
+    cause: Exception | None = None
     try:
         graph = onnx.load(path, load_external_data=False)
-    except FileNotFoundError:
-        raise BadArtefact(f"there is no file {path}; expected an ONNX graph") from None
     except Exception as error:  # protobuf raises its own types
+        graph, cause = onnx.ModelProto(), error
+    if not graph.graph.node:  # protobuf takes an empty file, and some others, for an empty graph
         raise BadArtefact(
             f"{path} is no ONNX graph or is damaged; expected a file that `wb export` or another exporter wrote"
-        ) from error
-    return {entry.key: entry.value for entry in graph.metadata_props}
+        ) from cause
+    return graph
 
 
 def _tidy(graph: onnx.ModelProto, metadata: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ between two samples of the reference:
 4. A *batch* is a few rounds on freshly made sessions, and counts as one observation: its median ratio. Neighbouring
    rounds share the state of the machine, and all runs of one session share the luck of their memory addresses (1 to 5 %
    here), so an interval that took rounds as independent would be too narrow. Medians of batches nearly are (the
-   method of batch means).
+   method of batch means), and where they still correlate the interval is stretched.
 5. The value is the Hodges-Lehmann estimate over the batches, with the exact signed-rank interval: as good as the mean
    where noise is normal, and unmoved by a quarter of bad batches.
 6. Milliseconds are the ratio times the same estimate for the reference, whose own interval is added in quadrature, so
@@ -25,7 +25,7 @@ between two samples of the reference:
 Source: Law, Simulation Modeling and Analysis, chapter 9 (batch means); Hodges and Lehmann 1963,
 https://doi.org/10.1214/aoms/1177704172.
 Limits: with more than one thread, CPU time counts threads that wait, so a disturbed sample can pass for a clean one; on
-a device other than the CPU nothing is rejected. Stopping when narrow costs some coverage: 93-95 % in simulation. Graphs
+a device other than the CPU nothing is rejected. Stopping when narrow costs some coverage: 92-98 % in simulation. Graphs
 whose weights exceed the level-2 cache depend on what else the machine does, and no ratio to a small reference cures it.
 """
 
@@ -41,6 +41,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wb.core.errors import BadOption
 from wb.core.readings import Reading
@@ -105,9 +106,10 @@ class Latency:
 
 
 def centre(values: Sequence[float]) -> Centre:
-    """The Hodges-Lehmann estimate (median of all pairwise means) and its exact 95 % signed-rank interval.
+    """The Hodges-Lehmann estimate (median of all pairwise means) of `values`, in the order of time, and its 95 % interval:
+    the exact signed-rank one, stretched by √((1+r)/(1-r)) where neighbours correlate by r > 0.
 
-    Limits: below six values no such interval has 95 %; then it is infinite.
+    Limits: below six values no such interval has 95 %; then it is infinite. Eight show a correlation only roughly.
     """
     x = np.sort(np.asarray(values, dtype=float))
     n = len(x)
@@ -119,7 +121,18 @@ def centre(values: Sequence[float]) -> Centre:
     cut = int(np.searchsorted(np.cumsum(ways), 0.025, side="right"))  # P(W < cut) <= 0.025
     if cut == 0:
         return Centre(float(np.median(means)), -math.inf, math.inf)
-    return Centre(float(np.median(means)), float(means[cut - 1]), float(means[-cut]))
+    value, stretch = float(np.median(means)), _stretch(np.asarray(values, dtype=float))
+    return Centre(
+        value, value - stretch * (value - float(means[cut - 1])), value + stretch * (float(means[-cut]) - value)
+    )
+
+
+def _stretch(series: NDArray[np.float64]) -> float:
+    """How much wider an interval has to be since neighbours in `series` are alike (first-order autoregression)."""
+    apart = series - np.median(series)
+    scale = float(apart @ apart)
+    r = min(0.8, max(0.0, float(apart[1:] @ apart[:-1]) / scale)) if scale else 0.0
+    return math.sqrt((1 + r) / (1 - r))
 
 
 def relate(batches: Sequence[Sequence[Pair]], single: bool = True) -> tuple[Centre, str | None]:
@@ -223,14 +236,14 @@ def measure_latency(
     *,
     batch: int = 1,
     precision: float = 0.03,
-    cap_s: float = 5.0,
+    cap_s: float | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Latency]:
     """Times `graphs` (ONNX files or their bytes) together, as the module describes.
 
     Each graph gets batches until its 95 % interval is narrower than `precision` of its value, or all together have cost
-    `cap_s` seconds per graph; its reading then says so in its note. Six batches are always made. On a quiet
+    `cap_s` seconds (default: 5 a graph); its reading then says so in its note. Six batches are always made. On a quiet
     machine a graph of 20-500 µs costs 0.3-0.6 s. `seed` decides the order of the rounds and the inputs; `progress` is called
     with a line after each batch.
 
@@ -239,6 +252,7 @@ def measure_latency(
         BadOption: nothing to time, or a precision, cap or batch that is not positive.
         Unsupported: inputs that cannot be made up (`wb.hardware.device.example_inputs`).
     """
+    cap_s = 5.0 * len(graphs) if cap_s is None else cap_s
     if not graphs or min(precision, cap_s, batch) <= 0:
         given = f"{len(graphs)} graphs, precision={precision}, cap_s={cap_s}, batch={batch}"
         raise BadOption(f"cannot time {given}; give at least one graph and positive numbers")
@@ -250,7 +264,7 @@ def measure_latency(
         while todo:
             timing.batch(todo)
             done = len(timing.beside)
-            if time.perf_counter() - start > cap_s * len(graphs) and done >= FEWEST:
+            if time.perf_counter() - start > cap_s and done >= FEWEST:
                 break
             todo = timing.wide(precision)
             if progress is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import kendalltau
 from sklearn.ensemble import GradientBoostingRegressor
-from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
@@ -65,25 +65,45 @@ class Ensemble:
         self._scaler = StandardScaler().fit(features)
         columns = self._columns(features)
         self._ridge = RidgeCV(ALPHAS).fit(columns, target)
-        held_out = [_leave_one_out(columns, target, float(self._ridge.alpha_))]
-        self._trees: list[GradientBoostingRegressor] = []
-        if len(values) >= 2 * FOLDS:
-            held_out.append(self._fit_trees(features, target))
-        stacked = np.column_stack(held_out)
-        self._weights = _weights(stacked, target)
-        self._error = float(np.sqrt(np.mean((stacked @ self._weights - target) ** 2)))
-        self.quality = _quality(self._centre + self._scale * (stacked @ self._weights), values, self._model_name())
+        self._fit_folds(features, columns, target)
         return self
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation per row, in the unit of the fitted values."""
-        mean = self._weights[0] * self._ridge.predict(self._columns(features))
-        variance = np.full(len(features), self._error**2)
-        if self._trees and self._weights[1] > 0:
-            votes = np.stack([trees.predict(features) for trees in self._trees])
-            mean = mean + self._weights[1] * votes.mean(axis=0)
-            variance += self._weights[1] ** 2 * votes.var(axis=0)
-        return self._centre + self._scale * mean, self._scale * np.sqrt(variance)
+        mean, votes = self._mean_and_votes(features)
+        return self._centre + self._scale * mean, self._scale * np.sqrt(self._error**2 + votes.var(axis=0))
+
+    def votes(self, features: Floats) -> Floats:
+        mean, votes = self._mean_and_votes(features)
+        return self._centre + self._scale * (mean + np.sqrt(len(votes) - 1) * (votes - votes.mean(axis=0)))
+
+    def _mean_and_votes(self, features):
+        columns = self._columns(features)
+        ridge = np.stack([model.predict(columns) for model in self._ridges])
+        mean = self._weights[0] * self._ridge.predict(columns)
+        votes = self._weights[0] * ridge
+        if self._weights[1] > 0:
+            trees = np.stack([model.predict(features) for model in self._trees])
+            mean = mean + self._weights[1] * trees.mean(axis=0)
+            votes = votes + self._weights[1] * trees
+        return mean, votes
+
+    def _fit_folds(self, features, columns, target):
+        self._ridges, self._trees = [], []
+        held = np.empty((len(target), 2))
+        for train, test in KFold(FOLDS, shuffle=True, random_state=self.seed).split(features):
+            ridge = Ridge(self._ridge.alpha_).fit(columns[train], target[train])
+            trees = GradientBoostingRegressor(
+                n_estimators=100, learning_rate=0.15, max_depth=2, subsample=0.7, max_features=0.3, random_state=self.seed
+            ).fit(features[train], target[train])
+            held[test, 0] = ridge.predict(columns[test])
+            held[test, 1] = trees.predict(features[test])
+            self._ridges.append(ridge)
+            self._trees.append(trees)
+        self._weights = _weights(held, target)
+        out = held @ self._weights
+        self._error = float(np.sqrt(np.mean((out - target) ** 2)))
+        self.quality = _quality(self._centre + self._scale * out, self._centre + self._scale * target, "x")
 
     def _columns(self, features: Floats) -> Floats:
         return np.asarray(self._scaler.transform(features)) * self.emphasis

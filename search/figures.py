@@ -23,13 +23,13 @@ from wb.search.traces import (
     cost,
     diagonal,
     points,
+    scale,
     searched,
     tested,
     thin,
     ticks,
     title,
     values,
-    wide,
 )
 
 Z95 = 1.96  # standard deviations to either side of a 95 % interval
@@ -42,7 +42,7 @@ def front_figure(
     planes = _planes(metrics)
     drawn = [_plane(x, y, front, others) for x, y in planes]
     layouts = [axes({"x": x, "y": y}, [*front, *others], limits) for x, y in planes]
-    figure = go.Figure(drawn[0], {"height": 540, "hovermode": "closest"})
+    figure = go.Figure(drawn[0], {"height": 560, "hovermode": "closest"})
     figure.plotly_relayout(layouts[0])
     if len(planes) > 1:
         buttons = [
@@ -50,9 +50,9 @@ def front_figure(
             for (x, y), traces, layout in zip(planes, drawn, layouts, strict=True)
         ]
         # Beneath the axis, where it meets neither the legend nor the edge of a narrow page.
-        menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": -0.17, "yanchor": "top", "direction": "up"}
+        menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": -0.24, "yanchor": "top", "direction": "up"}
         colours = {"bgcolor": "#eef1f5", "bordercolor": GREY, "font": {"color": "#3b4454"}}
-        figure.update_layout(updatemenus=[menu | colours], margin_b=110)
+        figure.update_layout(updatemenus=[menu | colours], margin_b=130)
     return figure
 
 
@@ -69,6 +69,7 @@ def progress_figure(
     for name, some, style in _groups(front, others):
         spread = {"error_y": bars(some, metric)} if some is front else {}
         traces.append(points(name, some, _numbers(some), values(some, metric), **style, **spread))
+    traces[1].update(marker={"color": GREY, "showscale": False})  # the axis says the order already
     if metric.name == "acc":
         known = [c for c in front if c.test is not None]
         traces.append(tested(known, _numbers(known), [c.test.value for c in known if c.test is not None]))
@@ -81,7 +82,8 @@ def hypervolume_figure(curve: Sequence[float], first_batch: int) -> go.Figure:
     line = {"color": BLUE, "shape": "hv", "width": 2}
     figure = go.Figure(go.Scatter(x=list(range(1, len(curve) + 1)), y=list(curve), mode="lines", line=line))
     if 0 < first_batch < len(curve):
-        label = {"text": "end of the random first batch", "textposition": "start", "font": {"color": GREY}}
+        label = {"text": "predictions guide from here", "textposition": "start", "font": {"color": GREY}, "padding": 6}
+        label |= {"textangle": 0, "xanchor": "left", "yanchor": "bottom"}
         figure.add_vline(first_batch + 0.5, line={"color": GREY, "dash": "dash", "width": 1.5}, label=label)
     figure.update_yaxes(title_text="hypervolume", rangemode="tozero")
     return figure.update_layout(height=360, xaxis_title_text="evaluations")
@@ -96,17 +98,19 @@ def predictions_figure(metric: Metric, index: int, candidates: Sequence[Candidat
     across, up = bars(some, metric, faint=True), {"type": "data", "array": spread, **thin()}
     dots = points(metric.name, some, found, predicted, marker=marker, error_x=across, error_y=up)
     figure = go.Figure([diagonal([*found, *predicted]), dots], {"height": 380, "hovermode": "closest"})
-    kind = "log" if wide(found) and min(predicted) > 0 else "linear"
+    kind = scale(found) if min(predicted) > 0 else {}
     figure.update_xaxes(title_text=f"{title(metric)}, {some[0].readings[metric.name].how}")
     figure.update_yaxes(title_text=f"{title(metric)}, predicted")
-    figure.update_xaxes(tickformat=ticks(metric), type=kind).update_yaxes(tickformat=ticks(metric), type=kind)
+    figure.update_xaxes(tickformat=ticks(metric), **kind).update_yaxes(tickformat=ticks(metric), **kind)
     return figure.update_layout(showlegend=False)
 
 
 def table_figure(numbers: Sequence[int], measured: Sequence[float], estimated: Sequence[float]) -> go.Figure:
     """The sum over the latencies of the blocks against the latency of the whole graph, in ms."""
     rows = zip(numbers, measured, estimated, strict=True)
-    text = [f"<b>network {n}</b><br>whole graph {m:.4g} ms, measured<br>blocks ~{e:.4g} ms, predicted" for n, m, e in rows]
+    text = [
+        f"<b>network {n}</b><br>whole graph {m:.4g} ms, measured<br>blocks ~{e:.4g} ms, predicted" for n, m, e in rows
+    ]
     dots = go.Scatter(x=list(measured), y=list(estimated), mode="markers", text=text, hoverinfo="text")
     dots.update(marker={"color": BLUE, "size": 9})
     figure = go.Figure([diagonal([*measured, *estimated]), dots], {"height": 380, "showlegend": False})
@@ -136,7 +140,9 @@ def duration(seconds: float) -> str:
 def _planes(metrics: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
     """Pairs (x, y): accuracy upwards, the others to the right; the last objective, usually the cost, comes first."""
     ordered = sorted(metrics, key=lambda metric: metric.name != "acc")
-    return sorted(((b, a) for a, b in combinations(ordered, 2)), key=lambda pair: (pair[1] != ordered[0], pair[0] != ordered[-1]))
+    return sorted(
+        ((b, a) for a, b in combinations(ordered, 2)), key=lambda pair: (pair[1] != ordered[0], pair[0] != ordered[-1])
+    )
 
 
 def _groups(

@@ -47,10 +47,8 @@ def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
     progress.update(task, description="probing: training steps")
     alone, full = (_step_seconds(supernet, config, data.train, steps, at) for at in (0, steps - 1))
     training = steps * (WARM_UP * alone + (1 - WARM_UP) * full)
-    progress.update(task, description="probing: one evaluation")
-    start = time.perf_counter()
-    Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True)(space.largest())
-    evaluation = time.perf_counter() - start
+    progress.update(task, description="probing: evaluations")
+    evaluation = _evaluation_seconds(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True))
     sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
     genes = len(space.genes)
     finetune = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
@@ -69,6 +67,16 @@ def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
             10 * evaluation + tuning,
         ),
     ]
+
+
+def _evaluation_seconds(evaluate: Evaluator) -> float:
+    """The mean of the largest and the smallest network, after one that only loads the libraries."""
+    space = evaluate.supernet.space
+    evaluate(space.smallest())
+    start = time.perf_counter()
+    for architecture in (space.smallest(), space.largest()):
+        evaluate(architecture)
+    return (time.perf_counter() - start) / 2
 
 
 def _step_seconds(supernet: Supernet, config: SearchConfig, split, steps: int, at: int) -> float:  # type: ignore[no-untyped-def]

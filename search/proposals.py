@@ -131,6 +131,27 @@ def search_predictions(encoder, models, archive, rng):
     return rows[first], values[first], violation[first]
 
 
+def choose_votes(votes, values, violation, archive, count, reference, order=None):
+    front = archive.values[archive.violation <= 0]
+    front = front[moocore.is_nondominated(front)] if len(front) else front
+    picked = []
+    believe = [front] * len(votes)
+    for k in range(count):
+        j = k % len(votes)
+        f = believe[j]
+        f = f[moocore.is_nondominated(f)]
+        base = moocore.hypervolume(f, ref=reference)
+        gains = np.array([moocore.hypervolume(np.vstack([f, v]), ref=reference) - base for v in votes[j]])
+        gains[picked] = -1
+        i = int(gains.argmax())
+        if gains[i] <= 0:
+            continue
+        picked.append(i)
+        believe = [np.vstack([b, vt[i]]) for b, vt in zip(believe, votes)]
+    rest = [i for i in np.lexsort((values.sum(1), moocore.pareto_rank(values), violation)) if i not in set(picked)]
+    return (picked + rest)[:count]
+
+
 def choose(values, violation, archive, count, reference):
     """Greedy by hypervolume improvement."""
     front = archive.values[archive.violation <= 0]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 from urllib.parse import quote
 
 import plotly.graph_objects as go
@@ -19,14 +21,15 @@ from wb.core.architecture import Architecture, widths
 from wb.core.files import write_text
 from wb.core.metrics import METRICS, Metric
 from wb.core.readings import Reading, scaled
-from wb.core.records import Attention, Mixer, Operator
+from wb.core.records import Attention, Mixer, Operator, Pool
 from wb.search import figures
 from wb.search.contents import Contents, hypervolume, read
 from wb.search.run import Run
 from wb.search.traces import template
 
-COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#c9770c", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")
-CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")
+# Named one by one, because Plotly's own choice has a button that sends the data to a server.
+CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def render(contents: Contents, beside: Path) -> str:
         config=contents.record.config,
         metrics=contents.metrics,
         result=result(contents),
+        resume=f"wb search --resume {shlex.quote(str(contents.run.folder))}",
         figures={name: _html(name, figure) for name, figure in _figures(contents, curve).items()},
         hypervolume=curve[-1] if curve else None,
         reference=list(zip(contents.metrics, reference, strict=bool(reference))),
@@ -98,13 +102,14 @@ def result(contents: Contents) -> str:
     across = ""
     if known:
         ends = known[0].text() if len(known) == 1 else f"{_plain(known[0])} to {_plain(known[-1])}"
-        across = f" of {ends} {metric.title} ({known[0].how})"
-    networks = "One network" if len(front) == 1 else f"{len(front)} networks"
+        across = f" {'of' if len(known) == 1 else 'from'} {ends} {metric.title} ({known[0].how})"
+    networks = "one best network" if len(front) == 1 else f"a front of {len(front)} networks"
     tests = [c.test for c in front if c.test is not None]
     if not tests:
-        return f"So far: {networks.lower()}{across} on the front."
+        return f"So far {networks}{across}."
     best = max(tests, key=lambda reading: reading.value)
-    return f"{networks}{across}; best accuracy {_plain(best)} on the test split ({best.how}, {best.n} examples)."
+    sentence = f"{networks}{across}; best test accuracy {_plain(best)} ({best.how} on {best.n} examples)."
+    return sentence[0].upper() + sentence[1:]
 
 
 def _plain(reading: Reading) -> str:
@@ -124,7 +129,7 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
             if len(metrics) == 1
             else figures.front_figure(metrics, front, others, limits)
         )
-    if len(metrics) > 1 and len(candidates) > 1:
+    if len(metrics) > 1 and len(candidates) > 1 and curve[-1] > 0:
         first = next((i for i, c in enumerate(candidates) if c.predicted is not None), 0)
         found["hypervolume"] = figures.hypervolume_figure(curve, first)
     if any(candidate.predicted is not None for candidate in candidates):
@@ -178,26 +183,23 @@ def _colours() -> dict[str, str]:
     return {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(kinds)}
 
 
-def _sizes(operator: Operator) -> str:
-    """The widths of a mixer: `4 × 16/8` for heads, query and key, value; else by name."""
+def _sizes(operator: Operator) -> list[str]:
+    """The widths of a mixer, line by line: `4 × 16/8` for heads, query and key, value; else with their names."""
     if isinstance(operator, Attention):
-        return f"{operator.heads} × {operator.qk}/{operator.v}"
-    found = [f"{name} {getattr(operator, name)}" for name in widths(operator)]
-    kernel = getattr(operator, "kernel", None)
-    return ", ".join(found) or (f"{kernel} × {kernel}" if kernel else "")
+        return [f"{operator.heads} × {operator.qk}/{operator.v}"]
+    if isinstance(operator, Pool):
+        return [f"{operator.kernel} × {operator.kernel}"]
+    return [f"{name} {getattr(operator, name)}" for name in widths(operator)]
 
 
 def _slots(contents: Contents) -> list[int]:
     """Stage by stage, how many blocks the drawing has room for."""
-    stages: list[int] = []
-    for architecture in contents.architectures.values():
-        counts = [len(stage.blocks) for stage in architecture.stages]
-        pairs = zip(counts + [0] * len(stages), stages + [0] * len(counts), strict=False)
-        stages = [max(pair) for pair in pairs][: max(len(stages), len(counts))]
+    counts = [[len(stage.blocks) for stage in a.stages] for a in contents.architectures.values()]
+    stages = [max(column) for column in zip_longest(*counts, fillvalue=0)]
     return [max(stages[0], contents.slots)] if len(stages) == 1 else stages
 
 
-def _widest(architectures: Any) -> dict[str, float]:
+def _widest(architectures: Iterable[Architecture]) -> dict[str, float]:
     """What the bars of the drawing are relative to."""
     stages = [stage for architecture in architectures for stage in architecture.stages]
     ratios = [block.ffn.mlp / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
@@ -221,16 +223,18 @@ def _predictors(contents: Contents) -> list[dict[str, str]]:
         macs = quality.get("macs_only")
         macs = macs if isinstance(macs, Mapping) else {}
         metric = METRICS.get(name)
-        rows.append({
-            "objective": metric.title if metric else name,
-            "model": str(quality.get("model", "–")),
-            "samples": _text(quality.get("samples"), "{:.0f}"),
-            "kendall": _text(quality.get("kendall"), "{:.2f}"),
-            "rmse": _amount(quality.get("rmse"), metric),
-            "relative": _text(quality.get("relative_error"), "{:.1%}"),
-            "macs_kendall": _text(macs.get("kendall"), "{:.2f}"),
-            "macs_relative": _text(macs.get("relative_error"), "{:.1%}"),
-        })
+        rows.append(
+            {
+                "objective": metric.title if metric else name,
+                "model": str(quality.get("model", "–")),
+                "samples": _text(quality.get("samples"), "{:.0f}"),
+                "kendall": _text(quality.get("kendall"), "{:.2f}"),
+                "rmse": _amount(quality.get("rmse"), metric),
+                "relative": _text(quality.get("relative_error"), "{:.1f} %", 100),
+                "macs_kendall": _text(macs.get("kendall"), "{:.2f}"),
+                "macs_relative": _text(macs.get("relative_error"), "{:.1f} %", 100),
+            }
+        )
     return rows
 
 
@@ -255,9 +259,9 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _text(value: object, form: str) -> str:
+def _text(value: object, form: str, factor: float = 1) -> str:
     number = _number(value)
-    return "–" if number is None else form.format(number)
+    return "–" if number is None else form.format(factor * number)
 
 
 def _amount(value: object, metric: Metric | None) -> str:

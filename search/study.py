@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, BadOption, StorageFailed
+from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.core.space import Choices, Space, canonical
@@ -35,7 +36,6 @@ def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSamp
         BadArtefact: the study is damaged or has other objectives.
         StorageFailed: the database cannot be reached.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = _storage(url)
         study = optuna.create_study(
@@ -48,23 +48,27 @@ def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSamp
         study.set_metric_names([metric.name for metric in metrics])
         optuna.storages.fail_stale_trials(study)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        if "file is not a database" in str(error) or "malformed" in str(error):
-            raise BadArtefact(
-                f"the study at {url} is damaged ({reason}); restore it from a copy or start a new run"
-            ) from error
-        raise StorageFailed(
-            f"the storage {url} cannot be used ({reason}); check the URL and that it is reachable"
-        ) from error
+        raise _unusable(url, error) from error
     except (ImportError, ValueError) as error:
         raise BadOption(
-            f"--storage {url} cannot be used ({error}); give an Optuna URL, for example sqlite:///study.db, or "
+            f"--storage {url} cannot be used ({reason(error)}); give an Optuna URL, for example sqlite:///study.db, or "
             "postgresql+psycopg2://… with `pip install 'wb[postgres]'`"
         ) from error
     return study
 
 
+def _unusable(url: str, error: Exception) -> WbError:
+    if "file is not a database" in str(error) or "malformed" in str(error):
+        return BadArtefact(
+            f"the study at {url} is damaged ({reason(error)}); restore it from a copy or start a new run"
+        )
+    return StorageFailed(f"the storage {url} cannot be used ({reason(error)}); check the URL and that it is reachable")
+
+
 def _storage(url: str) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Heartbeats and metric names have been "experimental" in Optuna for years; the user cannot do anything about it.
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     sqlite = url.startswith("sqlite")
     storage = RDBStorage(
         url,
@@ -164,9 +168,24 @@ def optimize(
         study.optimize(objective, n_trials=attempts, callbacks=[finished], catch=(ExportDiffers,))
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StorageFailed(
-            f"the study could not be written ({str(error).splitlines()[0][:160]}); free some space or check the storage, then "
+            f"the study could not be written ({reason(error)}); free some space or check the storage, then "
             "continue with --resume: finished evaluations are kept"
         ) from error
+
+
+def load_study(url: str, name: str) -> optuna.Study:
+    """The study `name` at `url`, to read.
+
+    Raises:
+        BadArtefact: there is none, or it is damaged.
+        StorageFailed: the database cannot be reached.
+    """
+    try:
+        return optuna.load_study(storage=_storage(url), study_name=name)
+    except KeyError as error:
+        raise BadArtefact(f"there is no study {name!r} at {url}; expected the storage of a run") from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        raise _unusable(url, error) from error
 
 
 def _key(space: Space, choices: Choices) -> str:

@@ -48,6 +48,7 @@ def template(*, dark: bool) -> go.layout.Template:
             "yaxis": axis,
             "margin": {"l": 60, "r": 20, "t": 20, "b": 50},
             "hoverlabel": {"bgcolor": card, "bordercolor": grid, "align": "left", "font": {"color": text}},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": text},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         }
     )
@@ -78,9 +79,7 @@ def searched(candidates: Sequence[Candidate]) -> dict[str, Any]:
     return {"color": numbers, "colorscale": ORDER, "size": 7, "showscale": bool(numbers), "colorbar": scale}
 
 
-def tested(
-    candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float]
-) -> go.Scatter:
+def tested(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float]) -> go.Scatter:
     """The front once more, with its accuracy on the test split."""
     marker = {"symbol": "diamond-open", "size": 9, "color": TEST, "line": {"width": 2}}
     return points("front on the test split", candidates, x, y, marker=marker)
@@ -120,9 +119,10 @@ def axes(metrics: Mapping[str, Metric], shown: Sequence[Candidate], limits: Sequ
     for letter, metric in metrics.items():
         layout[f"{letter}axis.title.text"] = title(metric)
         layout[f"{letter}axis.tickformat"] = ticks(metric)
-        layout[f"{letter}axis.type"] = "log" if wide(values(shown, metric)) else "linear"
+        layout |= {f"{letter}axis.{name}": value for name, value in scale(values(shown, metric)).items()}
         layout[f"{letter}axis.autorange"] = True
-        lines += [_budget(letter, limit) for limit in limits if limit.metric == metric and not limit.relative]
+        drawn = [limit for limit in limits if limit.metric == metric and not limit.relative]
+        lines += [_budget(letter, limit, _middle(values(shown, metric))) for limit in drawn]
     return layout | {"shapes": lines}
 
 
@@ -136,9 +136,11 @@ def ticks(metric: Metric) -> str:
     return TICKS.get(metric.unit, ".3~s")
 
 
-def wide(numbers: Sequence[float]) -> bool:
-    """Whether the numbers need a logarithmic axis."""
-    return bool(numbers) and 0 < min(numbers) * LOG_FROM < max(numbers)
+def scale(numbers: Sequence[float]) -> dict[str, Any]:
+    """The type of axis that the numbers need; a logarithmic one has ticks at 1, 2 and 5, or at powers of ten only."""
+    if not numbers or not 0 < min(numbers) * LOG_FROM < max(numbers):
+        return {"type": "linear", "dtick": None}
+    return {"type": "log", "dtick": "D2" if max(numbers) < 1000 * min(numbers) else 1}
 
 
 def diagonal(numbers: Sequence[float]) -> go.Scatter:
@@ -147,9 +149,20 @@ def diagonal(numbers: Sequence[float]) -> go.Scatter:
     return go.Scatter(x=ends, y=ends, mode="lines", line={"color": GREY, "width": 1, "dash": "dot"}, hoverinfo="skip")
 
 
-def _budget(letter: str, limit: Limit) -> dict[str, Any]:
+def _middle(numbers: Sequence[float]) -> float:
+    """What is halfway along the axis that shows `numbers`."""
+    low, high = min(numbers), max(numbers)
+    return float((low * high) ** 0.5) if scale(numbers)["type"] == "log" else (low + high) / 2
+
+
+def _budget(letter: str, limit: Limit, middle: float) -> dict[str, Any]:
     across = "y" if letter == "x" else "x"
     ends = {f"{letter}0": limit.value, f"{letter}1": limit.value, f"{across}0": 0, f"{across}1": 1}
-    label = {"text": f"budget {html.escape(limit.text())}", "textposition": "end", "font": {"color": BUDGET, "size": 12}}
+    # Level, at the upper or right end of the line and towards the middle of the plot, where nothing cuts it off.
+    beyond = limit.value > middle
+    upper = {"xanchor": "right" if beyond else "left", "yanchor": "top"}
+    right = {"xanchor": "right", "yanchor": "top" if beyond else "bottom"}
+    place = {"textposition": "end", "textangle": 0, "padding": 6, **(upper if letter == "x" else right)}
+    label = {"text": f"budget {html.escape(limit.text())}", "font": {"color": BUDGET, "size": 12}, **place}
     line = {"color": BUDGET, "width": 1.5, "dash": "dash"}
     return {"type": "line", f"{across}ref": "paper", **ends, "line": line, "label": label}

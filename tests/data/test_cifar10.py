@@ -32,7 +32,12 @@ def write_python(home: Path) -> None:
     home.mkdir(exist_ok=True)
     for i, name in enumerate(BATCHES):
         images, labels = content(i)
-        batch = {b"data": images, b"labels": labels.tolist(), b"batch_label": b"training", b"filenames": [b"a.png"] * 20}
+        batch = {
+            b"data": images,
+            b"labels": labels.tolist(),
+            b"batch_label": b"training",
+            b"filenames": [b"a.png"] * 20,
+        }
         (home / name).write_bytes(pickle.dumps(batch, protocol=2))
     meta = {b"label_names": [name.encode() for name in NAMES], b"num_vis": 3072}
     (home / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
@@ -51,7 +56,11 @@ def test_what_was_written_is_read(tmp_path: Path, version: str, nested: bool) ->
     assert np.array_equal(parts.test.images, images.reshape(20, 3, 32, 32))
     assert np.array_equal(parts.test.labels, labels)
     assert (len(parts.train), len(parts.validation)) == (90, 10)
-    found = [(image.tobytes(), label) for split in parts[1:3] for image, label in zip(split.images, split.labels, strict=True)]
+    found = [
+        (image.tobytes(), label)
+        for split in parts[1:3]
+        for image, label in zip(split.images, split.labels, strict=True)
+    ]
     written = [pair for i in range(5) for pair in zip(*content(i), strict=True)]
     assert sorted(found) == sorted((image.tobytes(), label) for image, label in written)
 
@@ -64,7 +73,9 @@ def test_without_a_meta_file_the_published_names_stand(tmp_path: Path, version: 
 
 
 def test_a_folder_without_batches_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"holds no CIFAR-10 batches .*data_batch_1\.bin .* unpack cifar-10-binary.tar.gz"):
+    with pytest.raises(
+        BadData, match=r"holds no CIFAR-10 batches .*data_batch_1\.bin .* unpack cifar-10-binary.tar.gz"
+    ):
         cifar10.read(tmp_path)
 
 
@@ -128,7 +139,7 @@ class _MakesAFolder:
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path, name: str) -> None:
     write_python(tmp_path)
     (tmp_path / name).write_bytes(pickle.dumps({b"data": _MakesAFolder(tmp_path / "made")}, protocol=2))
-    with pytest.raises(BadData, match=rf"{name} is refused: it asks for posix\.mkdir"):
+    with pytest.raises(BadData, match=rf"{name} is refused: it asks for \w+\.mkdir"):
         cifar10.read(tmp_path)
     assert not (tmp_path / "made").exists()
 
@@ -137,5 +148,5 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
 def test_a_meta_file_with_other_names_is_refused(tmp_path: Path, names: object) -> None:
     write_python(tmp_path)
     (tmp_path / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, protocol=2))
-    with pytest.raises(BadData, match="batches.meta names . classes, and CIFAR-10 has 10"):
+    with pytest.raises(BadData, match=r"batches.meta names . classes, and CIFAR-10 has 10"):
         cifar10.read(tmp_path)

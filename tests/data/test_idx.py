@@ -11,6 +11,8 @@ import pytest
 from wb.core.errors import BadData
 from wb.data import idx
 
+Pair = tuple[np.ndarray, np.ndarray]
+
 RANDOM = np.random.default_rng(0)
 TRAIN = RANDOM.integers(0, 256, (40, 3, 5), dtype=np.uint8), (np.arange(40) % 4).astype(np.uint8)
 TEST = RANDOM.integers(0, 256, (8, 3, 5), dtype=np.uint8), (np.arange(8) % 4).astype(np.uint8)
@@ -20,9 +22,9 @@ def encode(array: np.ndarray) -> bytes:
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-def write(folder: Path, *, gz: bool = False, mark: str = "-", train: object = TRAIN, test: object = TEST) -> Path:
+def write(folder: Path, *, gz: bool = False, mark: str = "-", train: Pair = TRAIN, test: Pair = TEST) -> Path:
     folder.mkdir(exist_ok=True)
-    for part, (images, labels) in (("train", train), ("t10k", test)):  # type: ignore[misc]
+    for part, (images, labels) in (("train", train), ("t10k", test)):
         for kind, array in (("images", images), ("labels", labels)):
             path = folder / f"{part}-{kind}{mark}idx{array.ndim}-ubyte{'.gz' if gz else ''}"
             path.write_bytes(gzip.compress(encode(array)) if gz else encode(array))
@@ -38,7 +40,11 @@ def test_what_was_written_is_read(tmp_path: Path, gz: bool, mark: str) -> None:
     assert np.array_equal(parts.test.labels, TEST[1])
     assert (len(parts.train), len(parts.validation)) == (36, 4)
     assert np.bincount(parts.validation.labels).tolist() == [1, 1, 1, 1]
-    found = [(image.tobytes(), label) for split in parts[1:3] for image, label in zip(split.images, split.labels, strict=True)]
+    found = [
+        (image.tobytes(), label)
+        for split in parts[1:3]
+        for image, label in zip(split.images, split.labels, strict=True)
+    ]
     assert sorted(found) == sorted((image.tobytes(), label) for image, label in zip(*TRAIN, strict=True))
 
 
@@ -79,7 +85,10 @@ HEADER = struct.Struct(">IIII")
         (lambda data: HEADER.pack(0x803, 0, 3, 5), "is empty: its header says 0 x 3 x 5"),
         (lambda data: data[:-1], "promises 600 bytes and it holds only 599; download it again"),
         (lambda data: data + b"x", "promises 600 bytes and it holds more; download it again"),
-        (lambda data: HEADER.pack(0x803, 2**32 - 1, 2**32 - 1, 9) + data[16:], "truncated or damaged: its header promises"),
+        (
+            lambda data: HEADER.pack(0x803, 2**32 - 1, 2**32 - 1, 9) + data[16:],
+            "truncated or damaged: its header promises",
+        ),
         (lambda data: HEADER.pack(0x803, 41, 3, 5) + data[16:] + bytes(15), "41 images and train-labels-.* 40 labels"),
         (lambda data: HEADER.pack(0x803, 40, 5, 3) + data[16:], "images of 5x3 and t10k-images-.* of 3x5 pixels"),
     ],
@@ -100,7 +109,7 @@ def test_damage_is_named(tmp_path: Path, damage: Damage, text: str, gz: bool) ->
         lambda packed: packed[:-12],  # the end of the data and the checksum are missing
         lambda packed: packed[:-8] + b"\0\0\0\0" + packed[-4:],  # wrong checksum
         lambda packed: b"no gzip at all",
-        lambda packed: packed[:20] + bytes(40) + packed[60:],
+        lambda packed: packed[:200] + bytes(40) + packed[240:],
     ],
 )
 def test_a_damaged_gzip_is_named(tmp_path: Path, damage: Damage) -> None:

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,12 +16,10 @@ ARRAY = np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-@pytest.mark.parametrize("array", [ARRAY, np.asfortranarray(ARRAY), ARRAY[:0]])
+@pytest.mark.parametrize("array", [ARRAY, np.asfortranarray(ARRAY)])
 def test_plain_data_and_byte_arrays_are_read(tmp_path: Path, protocol: int, array: np.ndarray) -> None:
     path = tmp_path / "batch"
     path.write_bytes(pickle.dumps({b"data": array, b"labels": [1, 2], b"name": b"x\xff"}, protocol=protocol))
-    if not array.size and protocol == 2:
-        pytest.skip("protocol 2 writes empty bytes as a call of bytes, which Python 2 did not")
     content = plainpickle.load(path)
     assert np.array_equal(content.pop(b"data"), array)  # type: ignore[arg-type]
     assert content == {b"labels": [1, 2], b"name": b"x\xff"}
@@ -52,10 +51,18 @@ class _Calls:
 @pytest.mark.parametrize("function", [os.mkdir, os.system, subprocess.Popen, eval, getattr, np.fromfile, np.load])
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path, function: object) -> None:
     target = tmp_path / "made"
-    argument = f"mkdir {target}" if function is os.system else ["mkdir", str(target)] if function is subprocess.Popen else str(target)
+    argument = (
+        f"mkdir {target}"
+        if function is os.system
+        else ["mkdir", str(target)]
+        if function is subprocess.Popen
+        else str(target)
+    )
     path = tmp_path / "batch"
     path.write_bytes(pickle.dumps({b"data": _Calls(function, argument)}, protocol=2))
-    with pytest.raises(BadData, match=r"batch is refused: it asks for [\w.]+, which a file of images never needs; get it"):
+    with pytest.raises(
+        BadData, match=r"batch is refused: it asks for [\w.]+, which a file of images never needs; get it"
+    ):
         plainpickle.load(path)
     assert not target.exists()
 
@@ -75,11 +82,12 @@ def test_arrays_of_other_types_are_refused(tmp_path: Path, dtype: np.dtype) -> N
 
 
 def _array(*state: object) -> bytes:
-    """A pickle whose array has this state; the class has to be numpy's for it to be found."""
+    """A pickle of an array as numpy writes it, but with this state."""
+    rebuild, arguments, _ = cast("tuple[object, object, object]", np.zeros(0).__reduce__())
 
     class State:
         def __reduce__(self) -> tuple[object, ...]:
-            return np.ndarray, (0,), state if state else None
+            return rebuild, arguments, state or None
 
     return pickle.dumps({b"data": State()}, protocol=3)
 

@@ -40,7 +40,19 @@ def test_resized_keeps_each_channel_and_label(channels: int) -> None:
     assert result.labels.tolist() == [0, 1, 2, 3]
 
 
+def test_resized_does_not_turn_or_mirror() -> None:
+    image = np.zeros((1, 3, 8, 16), np.uint8)
+    image[0, 0, :4] = 200  # red above, green on the right of the square in the middle
+    image[0, 1, :, 8:] = 200
+    result = resized(_split(image), 4, "toy").images[0].astype(int)
+    assert (result[0, 0] > 180).all()
+    assert (result[0, 3] < 20).all()
+    assert (result[1, :, 3] > 180).all()
+    assert (result[1, :, 0] < 20).all()
+    assert (result[2] == 0).all()
+
+
 def test_a_size_that_does_not_fit_into_memory_is_refused() -> None:
     few = np.broadcast_to(np.uint8(0), (300, 1, 8, 8))
-    with pytest.raises(BadData, match="toy: 300 images of 4096x4096 .* smaller image size"):
+    with pytest.raises(BadData, match=r"toy: 300 images of 4096x4096 .* smaller image size"):
         resized(_split(few), 4096, "toy")

@@ -143,6 +143,4 @@ def _refusal(broken: Mapping[Path, str], total: int, folder: Path) -> BadData:
     names = sorted(broken)
     shown = ", ".join(f"{name.relative_to(folder)} ({broken[name]})" for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return BadData(
-        f"{len(names)} of {total} images in {folder} cannot be read: {shown}{more}; remove or replace them"
-    )
+    return BadData(f"{len(names)} of {total} images in {folder} cannot be read: {shown}{more}; remove or replace them")

@@ -1,0 +1,72 @@
+"""Checks a finished run of `make demo` against its targets, and every accuracy of its front from the ONNX file alone.
+
+python benchmarks/demo.py RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from rich.console import Console
+from rich.table import Table
+
+from wb.data import Split, load
+from wb.search.run import Run
+from wb.search.study import evaluated, load_study
+
+
+def recompute(path: Path, split: Split) -> float:
+    """Top-1 accuracy with nothing but the runtime and numpy."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"pixel_values": split.pixels()})
+    return float(np.mean(logits.argmax(axis=1) == split.labels))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    run = Run(parser.parse_args().run)
+    record, points = run.read(), run.read_front()
+    data = load(record.config.data, image_size=record.config.image_size, limit=record.config.limit)
+    equal = all(
+        recompute(run.folder / point.onnx, data.test) == point.test.value
+        and recompute(run.folder / point.onnx, data.validation) == point.values["acc"].value
+        for point in points
+    )
+    latencies = [point.values["latency"].value for point in points]
+    trials = evaluated(load_study(run.storage(record.config), run.study_name(record.config)))
+    phases = defaultdict(list)
+    for trial in trials:
+        for phase, seconds in trial.user_attrs["seconds"].items():
+            phases[phase].append(seconds)
+    cost = [sum(trial.user_attrs["seconds"].values()) for trial in trials]
+    best = max(point.test.value for point in points)
+    rows = [
+        ("whole run", f"{sum(record.seconds.values()):.0f} s", "at most 360 s", sum(record.seconds.values()) <= 360),
+        ("best test accuracy", f"{best:.4f}", "at least 0.985", best >= 0.985),
+        ("points on the front", str(len(points)), "at least 5", len(points) >= 5),
+        (
+            "span of measured latency",
+            f"{max(latencies) / min(latencies):.2f}x",
+            "at least 2x",
+            max(latencies) >= 2 * min(latencies),
+        ),
+        ("accuracies recomputed from the files", "equal" if equal else "DIFFERENT", "equal", equal),
+        ("true evaluation, mean", f"{np.mean(cost):.2f} s", "at most 2.5 s", np.mean(cost) <= 2.5),
+        ("true evaluation, slowest", f"{max(cost):.2f} s", "", True),
+        *((f"  of it {name}, mean", f"{np.mean(seconds):.3f} s", "", True) for name, seconds in phases.items()),
+    ]
+    table = Table(title=str(run.folder))
+    for column in ("what", "found", "target", ""):
+        table.add_column(column)
+    for what, found, target, met in rows:
+        table.add_row(what, found, target, "" if not target else "met" if met else "[red]missed[/]")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

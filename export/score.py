@@ -1,0 +1,117 @@
+"""Accuracy of an exported graph, by the runtime alone: what is reported is what the file does.
+
+Every run has the same number of images (the last is filled up by repeating an image, and the surplus dropped), since
+kernels sum in another order for another batch size: the same file and images give exactly the same number.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.core.readings import Reading
+from wb.hardware.device import DTYPES, Device, session
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+Z95 = 1.959963984540054
+
+
+def accuracy(path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int = 64) -> Reading:
+    """Top-1 accuracy of the graph at `path` as a fraction, with Wilson's 95 % interval; `n` is the number of images.
+
+    `images` are float32 (n, channels, height, width) as the graph takes them; `labels` integers (n,). A tie counts for
+    the first class. The interval is that of a draw of `n` images from the population; the number itself is exact.
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+
+    Raises:
+        BadArtefact: no ONNX graph, not one input and class scores, or scores that are not finite.
+        BadData: images that do not fit the graph, or labels that do not fit the images or the classes.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise BadData(f"labels {labels.dtype}{list(labels.shape)} for {len(images)} images; give one integer an image")
+    scores = logits(path, images, device, batch)
+    classes = scores.shape[1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise BadData(
+            f"labels {labels.min()}..{labels.max()} do not fit the graph's {classes} classes (0..{classes - 1})"
+        )
+    wrong = len(scores) - int(np.isfinite(scores).all(axis=1).sum())
+    if wrong:
+        raise BadArtefact(
+            f"{path} gives scores that are not finite for {wrong} of {len(scores)} images; check its export"
+        )
+    right = int((scores.argmax(axis=1) == labels).sum())
+    return Reading(
+        value=right / len(labels),
+        unit="fraction",
+        how="measured",
+        interval=wilson(right, len(labels)),
+        n=len(labels),
+        device=device.text,
+    )
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of `right` out of `n`."""
+    share, z2 = right / n, Z95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def logits(path: Path, images: NDArray[Any], device: Device, batch: int = 64) -> NDArray[np.float32]:
+    """The graph's class scores (n, classes): its output `logits`, or its first.
+
+    A graph with a fixed batch is run at that instead of `batch`. Raises as `accuracy` does.
+    """
+    if batch < 1:
+        raise BadOption(f"batch={batch}; give a positive number of images per run")
+    loaded = session(path, device)
+    spec, size = _fit(path, loaded, images, batch)
+    names = [output.name for output in loaded.get_outputs()]
+    out = "logits" if "logits" in names else names[0]
+    parts = []
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+        try:
+            (scores,) = loaded.run([out], {spec.name: filled.astype(DTYPES[spec.type], copy=False)})
+        except Exception as error:  # the runtime's exceptions have no common base class
+            raise BadArtefact(f"{path} fails on images {list(filled.shape)}; export it again ({error})") from error
+        if scores.ndim != 2 or len(scores) != size:
+            raise BadArtefact(
+                f"{path} gives {out!r} {list(scores.shape)} for {size} images; class scores [{size}, classes] were expected"
+            )
+        parts.append(np.asarray(scores[: len(part)], dtype=np.float32))
+    return np.concatenate(parts)
+
+
+def _fit(path: Path, loaded: ort.InferenceSession, images: NDArray[Any], batch: int) -> tuple[ort.NodeArg, int]:
+    """The graph's only input and the images per run.
+
+    Raises: as `accuracy` does.
+    """
+    specs = loaded.get_inputs()
+    if len(specs) != 1 or specs[0].type not in FLOATS:
+        given = ", ".join(f"{spec.name} {spec.type}{spec.shape}" for spec in specs)
+        raise BadArtefact(f"{path} takes {given}; only graphs with one input, of images, can be scored")
+    (spec,) = specs
+    wanted = spec.shape
+    matches = len(wanted) == images.ndim and all(
+        n == m for n, m in zip(wanted[1:], images.shape[1:], strict=True) if isinstance(n, int)
+    )
+    if images.dtype != np.float32 or not matches or not len(images):
+        raise BadData(
+            f"images {images.dtype}{list(images.shape)} do not fit {path}, whose input {spec.name!r} is {wanted};"
+            " give at least one float32 image (n, channels, height, width) of that size, e.g. by --image-size"
+        )
+    return spec, wanted[0] if isinstance(wanted[0], int) else batch

@@ -1,0 +1,211 @@
+"""The commands as a user runs them, on one small run that the whole file shares."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from typer.testing import CliRunner, Result
+
+from wb.cli.main import app
+from wb.data import load
+from wb.search.run import Run
+from wb.search.study import evaluated, load_study
+
+SMALL = ["--epochs", "2", "--set", "embed=8,16", "--set", "depth=1,2", "--threads", "1"]
+
+
+def wb(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search: 2 epochs, 8 candidates."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    result = wb("search", *SMALL, "--trials", 8, "-o", folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} >= {
+        "run.json",
+        "study.db",
+        "supernet.safetensors",
+        "front.json",
+        "models",
+        "report.html",
+    }
+    points = Run(run).read_front()
+    assert points
+    latencies = [point.values["latency"].value for point in points]
+    assert latencies == sorted(latencies)
+    files = {f"models/{path.name}" for path in (run / "models").iterdir()}
+    assert files == {path for point in points for path in (point.model, point.onnx)}
+    assert Run(run).read().table is not None
+
+
+def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
+    data = load("digits")
+    for point in Run(run).read_front():
+        session = onnxruntime.InferenceSession(str(run / point.onnx), providers=["CPUExecutionProvider"])
+        for split, reported in ((data.test, point.test), (data.validation, point.values["acc"])):
+            (logits,) = session.run(None, {"pixel_values": split.pixels()})
+            assert float(np.mean(logits.argmax(1) == split.labels)) == reported.value
+
+
+def test_resume_extends_a_run_and_repeats_nothing(run: Path) -> None:
+    before = {trial.number: trial.datetime_complete for trial in evaluated(study(run))}
+    result = wb("search", "--resume", run, "--trials", len(before) + 2, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["front"]
+    after = {trial.number: trial.datetime_complete for trial in evaluated(study(run))}
+    assert len(after) == len(before) + 2
+    assert before.items() <= after.items()
+
+
+def test_resume_refuses_other_settings(run: Path) -> None:
+    result = wb("search", "--resume", run, "--epochs", 5)
+    assert result.exit_code == 2
+    assert "--epochs cannot change when a run is resumed" in result.stderr
+
+
+def study(folder: Path):  # type: ignore[no-untyped-def]
+    config = Run(folder).read().config
+    return load_study(Run(folder).storage(config), Run(folder).study_name(config))
+
+
+def test_a_killed_search_resumes_and_loses_at_most_the_evaluation_under_way(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "wb.cli.main", "search", *SMALL, "--trials", "12", "-o", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while completed(folder) < 3:
+        assert process.poll() is None, "the search ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {trial.number: trial.values for trial in evaluated(study(folder))}
+    result = wb("search", "--resume", folder)
+    assert result.exit_code == 0, result.output
+    after = {trial.number: trial.values for trial in evaluated(study(folder))}
+    assert finished.items() <= after.items()
+    assert len(after) == 12
+    assert len({json.dumps(trial.params, sort_keys=True) for trial in evaluated(study(folder))}) == 12
+
+
+def completed(folder: Path) -> int:
+    """How many trials are in the database, read without disturbing it."""
+    try:
+        with sqlite3.connect(f"file:{folder / 'study.db'}?mode=ro", uri=True) as db:
+            return int(db.execute("select count(*) from trials where state = 'COMPLETE'").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def test_show_measure_export_and_report(run: Path, tmp_path: Path) -> None:
+    point = Run(run).read_front()[-1]
+    shown = wb("show", run / point.model)
+    assert shown.exit_code == 0, shown.output
+    assert "s0.b0" in shown.stdout
+    assert "search" in shown.stdout
+    assert json.loads(wb("show", run / point.onnx, "--json").stdout)["architecture"] == point.architecture
+    assert "candidates evaluated" in wb("show", run).stdout
+    measured = wb("measure", run / point.model, "--json", "--cap", 0.5)
+    readings = json.loads(measured.stdout)
+    assert readings["accuracy (digits, test)"]["value"] == point.test.value
+    assert readings["params"]["value"] == point.values["params"].value
+    exported = wb("export", run / point.model, "-o", tmp_path / "a.onnx")
+    assert exported.stdout.splitlines()[-1] == f"wrote {tmp_path / 'a.onnx'}"
+    assert wb("export", run / point.model, "-o", tmp_path / "a.onnx").exit_code == 2
+    reported = wb("report", run, "-o", tmp_path / "r.html")
+    assert reported.stdout.splitlines()[-1] == f"wrote {tmp_path / 'r.html'}"
+
+
+def test_train_gives_a_model_that_shows_and_measures(tmp_path: Path) -> None:
+    result = wb("train", "--epochs", 1, "--limit", 200, "-o", tmp_path / "a.pt", "--json")
+    assert result.exit_code == 0, result.output
+    assert 0 <= json.loads(result.stdout)["test"]["value"] <= 1
+    assert not list(tmp_path.glob("*.checkpoint"))
+    assert wb("show", tmp_path / "a.pt").exit_code == 0
+    again = wb("train", "--epochs", 1, "-o", tmp_path / "a.pt")
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = wb("search", *SMALL, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    stages = json.loads(result.stdout)
+    assert [stage["name"] for stage in stages] == ["data", "supernet", "search", "finalists"]
+    assert all(stage["seconds"] > 0 for stage in stages)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["search", "--objectives", "acc,speed"], 2, "no objective 'speed'"),
+        (["search", "--space", "cnn"], 2, "space: Input should be 'vit'"),
+        (["search", "--preset", "huge"], 2, "no preset 'huge'"),
+        (["search", "--sampler", "magic"], 2, "sampler: Input should be 'guided'"),
+        (["search", "--set", "embed"], 2, "not of the form name=value"),
+        (["search", "--set", "embed=a,b"], 2, "space 'vit' cannot take"),
+        (["search", "--budget", "latency=0.5x"], 2, "is relative"),
+        (["search", "--trials", "0"], 2, "trials"),
+        (["search", "--budget", "params=10", "--epochs", "1"], 3, "params <= 10 cannot be met: the smallest network"),
+        (["search", "--data", "imagefolder:/nowhere"], 1, "/nowhere"),
+        (["search", "--data", "cloud"], 2, "cloud"),
+        (["search", "--device", "tpu"], 2, "there is no device 'tpu'"),
+        (["search", "--resume", "/nowhere"], 1, "is no run folder"),
+        (["show", "/nowhere.pt"], 1, "there is no file"),
+        (["measure", "/nowhere.onnx"], 1, "there is no file"),
+        (["report", "/nowhere"], 1, "is no run folder"),
+        (["spaces", "huge"], 2, "no preset"),
+        (["train", "-o", "a.bin"], 2, "end it in .safetensors or .pt"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_wrong_use_is_one_paragraph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = wb(*arguments)
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.rglob("*.json")), "nothing is left behind"
+
+
+def test_spaces_and_doctor() -> None:
+    assert "softmax" in wb("spaces", "tiny").stdout
+    assert set(json.loads(wb("spaces", "--json").stdout)["vit"]) >= {
+        "tiny",
+        "small",
+        "deit-tiny",
+        "deit-small",
+        "deit-base",
+    }
+    doctor = wb("doctor", "--json")
+    assert doctor.exit_code == 0, doctor.output
+    assert {check["what"] for check in json.loads(doctor.stdout)} >= {"torch", "onnxruntime", "clock", "export and run"}
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
+    heavy = ("torch", "optuna", "onnxruntime", "pydantic", "plotly", "numpy")
+    code = f"import sys, wb.cli.main; print([m for m in {heavy} if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

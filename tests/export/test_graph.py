@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from wb.core.architecture import Architecture, ImageInput
+from wb.core.errors import BadArtefact, BadOption
+from wb.export.count import count_graph
+from wb.export.graph import ExportDiffers, check_parity, export, export_module, read_architecture, read_metadata
+from wb.hardware.device import Device
+from wb.models.counting import count_macs
+from wb.models.model import Model, Step, from_network
+from wb.models.network import build
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit
+
+
+@pytest.fixture(scope="module")
+def architecture(image: ImageInput) -> Architecture:
+    return Vit(TINY, image, 3, ("one", "two", "three")).largest("softmax")
+
+
+@pytest.fixture(scope="module")
+def model(architecture: Architecture) -> Model:
+    network = build(architecture)
+    torch.manual_seed(0)
+    network.reset()
+    return from_network(architecture, network, (Step(name="train", seed=3),))
+
+
+def test_the_file_carries_labels_architecture_and_history(model: Model, tmp_path: Path) -> None:
+    export(model, tmp_path / "a.onnx")
+    metadata = read_metadata(tmp_path / "a.onnx")
+    assert json.loads(metadata["wb.labels"]) == ["one", "two", "three"]
+    assert read_architecture(tmp_path / "a.onnx") == model.architecture
+    assert json.loads(metadata["wb.history"])[0]["seed"] == 3
+    onnx.checker.check_model(onnx.load(tmp_path / "a.onnx"), full_check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"], "weights are inside"
+
+
+def test_both_exporters_and_an_old_opset_compute_the_same(model: Model, tmp_path: Path) -> None:
+    export(model, tmp_path / "dynamo.onnx", exporter="dynamo")
+    export(model, tmp_path / "old.onnx", opset=17)
+    assert onnx.load(tmp_path / "old.onnx").opset_import[0].version == 17
+
+
+def test_a_graph_that_computes_something_else_is_refused_and_not_written(model: Model, tmp_path: Path) -> None:
+    export(model, tmp_path / "a.onnx")
+    other = build(model.architecture).eval()
+    torch.manual_seed(1)
+    other.reset()
+    with pytest.raises(ExportDiffers, match="differs from the model by"):
+        check_parity(other, tmp_path / "a.onnx", torch.rand(2, 1, 8, 8), Device())
+    broken = Model(model.architecture, dict(model.weights) | {"head": torch.full_like(model.weights["head"], 1e38)})
+    with pytest.raises(ExportDiffers):
+        export(broken, tmp_path / "b.onnx")
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_nothing_is_overwritten_without_force(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_text("precious")
+    with pytest.raises(BadOption, match="exists already"):
+        export(model, tmp_path / "a.onnx")
+    assert (tmp_path / "a.onnx").read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", b"\x08\x07" * 50])
+def test_what_is_no_graph_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.onnx").write_bytes(content)
+    for reading in (read_metadata, count_graph):
+        with pytest.raises(BadArtefact, match="is no ONNX graph"):
+            reading(tmp_path / "a.onnx")
+    with pytest.raises(BadArtefact, match="there is no file"):
+        read_metadata(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sla", "cosformer", "lmu", "pool", "none"])
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_counting_the_graph_agrees_with_counting_the_architecture(
+    image: ImageInput, tmp_path: Path, kind: str, exporter: str
+) -> None:
+    if exporter == "dynamo" and kind != "softmax":
+        pytest.skip("dynamo takes seconds; one kind is enough")
+    architecture = Vit(TINY, image, 3).largest(kind)
+    network = build(architecture)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.normal_(0, 0.1)  # exporters store equal tensors once
+    export(from_network(architecture, network), tmp_path / "a.onnx", exporter=exporter)  # type: ignore[arg-type]
+    found = count_graph(tmp_path / "a.onnx")
+    assert found["macs"].value == count_macs(architecture).value
+    trainable = sum(weight.numel() for weight in network.parameters())
+    assert found["params"].value >= trainable  # constants of operators are in the file too
+    assert found["params"].value <= 1.2 * trainable + 1000
+
+
+def test_any_module_of_one_tensor_exports(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    x = torch.rand(2, 3, 4)
+    export_module(module, x, tmp_path / "a.onnx", "x", "y")
+    assert check_parity(module, tmp_path / "a.onnx", x, Device()).value < 1e-5
+    assert count_graph(tmp_path / "a.onnx")["macs"].value == 24

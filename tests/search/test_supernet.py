@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from wb.core.architecture import ImageInput
+from wb.core.errors import BadArtefact
+from wb.core.space import random_choices
+from wb.data import Dataset
+from wb.search.supernet import Supernet, train_supernet
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit, options_with
+from wb.training.fit import Recipe
+
+
+@pytest.fixture
+def space(image: ImageInput) -> Vit:
+    return Vit(options_with(TINY, {"embed": [8, 16], "depth": [1, 2], "stem_width": [4, 8]}), image, 3)
+
+
+def test_mixers_share_what_has_the_same_name(space: Vit) -> None:
+    """One store; the three attention variants have one set of projections."""
+    names = Supernet.fresh(space, 0).weights
+    assert sum(name.startswith("stages.0.0.mixer.wq") for name in names) == 1
+    softmax, sla = (Supernet.fresh(space, 0).views(space.largest(kind)) for kind in ("softmax", "sla"))
+    assert {name for name in sla if "mixer" in name} > {name for name in softmax if "mixer" in name}
+    store = Supernet.fresh(space, 0)
+    a, b = store.views(space.largest("softmax")), store.views(space.largest("cosformer"))
+    assert a["stages.0.1.mixer.wo"].data_ptr() == b["stages.0.1.mixer.wo"].data_ptr()
+
+
+def test_an_extracted_network_computes_what_the_sub_network_does(space: Vit) -> None:
+    supernet, rng = Supernet.fresh(space, 0), random.Random(0)
+    x = torch.rand(4, 1, 8, 8)
+    for _ in range(20):
+        a = space.decode(random_choices(space, rng))
+        torch.testing.assert_close(supernet.extract(a).network()(x), supernet.run(a, x))
+
+
+def test_extraction_is_a_copy(space: Vit) -> None:
+    supernet = Supernet.fresh(space, 0)
+    model = supernet.extract(space.largest())
+    before = model.weights["head"].clone()
+    with torch.no_grad():
+        supernet.weights["head"].add_(1)
+    assert torch.equal(model.weights["head"], before)
+
+
+def test_training_teaches_the_largest_and_the_smallest(space: Vit, stripes: Dataset) -> None:
+    supernet = train_supernet(space, stripes, Recipe(epochs=12), seed=0)
+    pixels, labels = torch.from_numpy(stripes.test.pixels()), torch.from_numpy(stripes.test.labels)
+    for a, least in ((space.largest("softmax"), 0.8), (space.largest("lmu"), 0.8), (space.smallest(), 0.6)):
+        right = (supernet.run(a, pixels).argmax(1) == labels).float().mean().item()
+        assert right > least, a.to_json()  # by chance 0.33
+
+
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
+    space: Vit, stripes: Dataset, tmp_path: Path
+) -> None:
+    recipe, checkpoint = Recipe(epochs=4), tmp_path / "checkpoint.pt"
+    whole = train_supernet(space, stripes, recipe, seed=1)
+
+    class Killed(Exception):
+        pass
+
+    def kill(epoch: int, epochs: int, loss: float) -> None:
+        if epoch == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_supernet(space, stripes, recipe, seed=1, checkpoint=checkpoint, report=kill)
+    resumed = train_supernet(space, stripes, recipe, seed=1, checkpoint=checkpoint)
+    for name, weight in whole.weights.items():
+        torch.testing.assert_close(resumed.weights[name], weight, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(
+    space: Vit, stripes: Dataset, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    train_supernet(space, stripes, Recipe(epochs=1), seed=1, checkpoint=checkpoint)
+    with pytest.raises(BadArtefact, match="belongs to a run with other settings"):
+        train_supernet(space, stripes, Recipe(epochs=2), seed=1, checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(BadArtefact, match=r"is damaged .* delete it to train from the start"):
+        train_supernet(space, stripes, Recipe(epochs=1), seed=1, checkpoint=checkpoint)
+
+
+def test_the_file_gives_the_weights_back_and_knows_its_space(space: Vit, image: ImageInput, tmp_path: Path) -> None:
+    path = tmp_path / "supernet.safetensors"
+    supernet = Supernet.fresh(space, 3)
+    supernet.save(path)
+    again = Supernet.load(path, space)
+    assert all(torch.equal(again.weights[name], weight) for name, weight in supernet.weights.items())
+    with pytest.raises(BadArtefact, match="does not belong to this space"):
+        Supernet.load(path, Vit(TINY, image, 3))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BadArtefact, match=r"is damaged .* the supernet is then trained again"):
+        Supernet.load(path, space)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wb.core.architecture import Architecture, ImageInput
+from wb.core.errors import BadData, BadOption
+from wb.data import Dataset
+from wb.models.model import Model
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit, options_with
+from wb.training.fit import Batch, Recipe, TrainingDiverged, fit
+from wb.training.train import Finetune, accuracy, distillation, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def architecture(image: ImageInput) -> Architecture:
+    return Vit(options_with(TINY, {"embed": [16], "depth": [1], "stem_width": [8]}), image, 3).largest("softmax")
+
+
+@pytest.fixture(scope="module")
+def trained(architecture: Architecture, stripes: Dataset) -> Model:
+    return train(architecture, stripes, Recipe(epochs=12), seed=1)
+
+
+def test_training_learns_and_is_written_down(trained: Model, stripes: Dataset) -> None:
+    assert accuracy(trained.network(), stripes.test, CPU).value > 0.9
+    (step,) = trained.history
+    assert (step.name, step.seed, step.arguments["epochs"], step.arguments["data"]) == ("train", 1, 12, "stripes")
+
+
+def test_the_same_seed_gives_the_same_weights(architecture: Architecture, stripes: Dataset) -> None:
+    a, b, c = (train(architecture, stripes, Recipe(epochs=1), seed=seed) for seed in (3, 3, 4))
+    assert all(torch.equal(weight, b.weights[name]) for name, weight in a.weights.items())
+    assert not torch.equal(a.weights["head"], c.weights["head"])
+
+
+def test_training_leaves_the_global_generator_alone(architecture: Architecture, stripes: Dataset) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    train(architecture, stripes, Recipe(epochs=1), seed=3)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_checkpoint_continues_where_it_stopped(architecture: Architecture, stripes: Dataset, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(epoch: int, epochs: int, loss: float) -> None:
+        if epoch == 1:
+            raise Killed
+
+    recipe, checkpoint = Recipe(epochs=3), tmp_path / "c.pt"
+    with pytest.raises(Killed):
+        train(architecture, stripes, recipe, seed=2, checkpoint=checkpoint, report=kill)
+    epochs: list[int] = []
+    resumed = train(
+        architecture, stripes, recipe, seed=2, checkpoint=checkpoint, report=lambda epoch, _, __: epochs.append(epoch)
+    )
+    assert epochs == [2, 3]
+    whole = train(architecture, stripes, recipe, seed=2)
+    torch.testing.assert_close(dict(resumed.weights), dict(whole.weights))
+
+
+def test_finetuning_is_a_pass(trained: Model, stripes: Dataset) -> None:
+    """It does not change its input, adds a step, and follows its teacher."""
+    before = {name: weight.clone() for name, weight in trained.weights.items()}
+    teacher = trained.network()
+    untrained = train(trained.architecture, stripes, Recipe(epochs=1), seed=9)
+    tuned = Finetune(stripes, Recipe(epochs=6), teacher)(untrained)
+    assert all(torch.equal(before[name], weight) for name, weight in trained.weights.items())
+    assert [step.name for step in tuned.history] == ["train", "finetune"]
+    assert tuned.history[-1].arguments["distilled"] is True
+    images = torch.from_numpy(stripes.test.pixels())
+    with torch.no_grad():
+        distance = [distillation(model.network()(images), teacher(images)) for model in (untrained, tuned)]
+    assert distance[1] < 0.9 * distance[0]
+
+
+def test_distillation_is_least_where_the_student_is_the_teacher() -> None:
+    target = torch.randn(5, 4)
+    same = distillation(target, target, 2.0)
+    assert all(distillation(target + 0.5 * torch.randn(5, 4), target, 2.0) > same for _ in range(10))
+    torch.testing.assert_close(
+        distillation(target, target, 1.0), -(target.softmax(1) * target.log_softmax(1)).sum(1).mean()
+    )
+
+
+def test_a_loss_that_is_no_number_stops_the_training(stripes: Dataset) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+
+    def backward(batch: Batch) -> float:
+        F.mse_loss(weight, torch.zeros(3)).backward()
+        return float("nan") if batch.step == 3 else 1.0
+
+    with pytest.raises(TrainingDiverged, match="the loss became nan in epoch 1; check the data"):
+        fit({"w": weight}, backward, stripes.train, Recipe(epochs=2), seed=0)
+
+
+def test_data_that_do_not_fit_are_named(stripes: Dataset, image: ImageInput) -> None:
+    other = Vit(TINY, image, 7).smallest()
+    with pytest.raises(BadData, match="images of 1x8x8 in 3 classes; the model takes 1x8x8 in 7"):
+        train(other, stripes, Recipe(epochs=1))
+    with pytest.raises(BadOption, match="0 epochs train nothing"):
+        Recipe(epochs=0)
