@@ -153,6 +153,9 @@ def _config(given: dict[str, Any]) -> SearchConfig:
     from wb.core.errors import BadOption
     from wb.search.config import SearchConfig
 
+    form, colon, place = str(given.get("data", "digits")).partition(":")
+    if colon:  # a run can be resumed from another folder
+        given = given | {"data": f"{form}:{Path(place).expanduser().resolve()}"}
     try:
         config = SearchConfig.model_validate(given)
     except ValidationError as error:
@@ -171,13 +174,14 @@ def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchCon
 
     config = Run(folder).read().config
     allowed = {"trials", "finetune"}
-    changed = sorted(name for name, value in given.items() if name not in allowed and value != getattr(config, name))
+    wanted = _config(config.model_dump() | given)
+    changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
     if changed or out is not None:
         names = ", ".join("--" + name.replace("changes", "set").replace("_", "-") for name in changed) or "--out"
         raise BadOption(
             f"{names} cannot change when a run is resumed; only --trials and --finetune can. Start a new run instead"
         )
-    return _config(config.model_dump() | given)
+    return wanted
 
 
 def _plan(config: SearchConfig, as_json: bool) -> None:

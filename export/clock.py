@@ -1,7 +1,8 @@
 """The clock: sampling a graph so that a disturbed sample is known, and how noisy this machine's clock is.
 
 Limits: the CPU time of a virtual machine includes what its host takes away, so such disturbances pass for clean; what
-they add is the same for neighbouring samples, and `wb.export.measure` relates those to each other.
+they add is alike for neighbouring samples, and `wb.export.measure` relates those to each other. Only the calling thread is
+watched: with more threads, one of the others can be held up unseen.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ RENEWAL = 0.3  # the most of a graph's time that goes into new sessions: a large
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds per run, averaged over some runs back to back, and whether the processor was ours meanwhile."""
+    """Seconds per run, averaged over some runs back to back, and whether the processor was ours meanwhile.
+
+    `cpu` is the CPU time of the calling thread, which computes or spins as long as the graph runs.
+    """
 
     wall: float
     cpu: float
@@ -45,8 +49,7 @@ class Probe:
 
     def __init__(self, graph: Path | bytes, device: Device, batch: int = 1, seed: int = 0) -> None:
         self.graph, self.device, self.batch, self.seed = graph, device, batch, seed
-        self.judged = device.name == "cpu" and cpu_clock_s(device) < SAMPLE_S / 50
-        self._cpu = time.thread_time if device.threads == 1 else time.process_time
+        self.judged = device.name == "cpu" and cpu_clock_s() < SAMPLE_S / 50
         self.renewing_s = 0.0
         self.sampling_s = 0.0
         self.renew()
@@ -80,21 +83,21 @@ class Probe:
         self._session.run(self._outputs, self._inputs)
         wall, cpu = self._time(self.runs)
         self.sampling_s += wall * (self.runs + 1)
-        return Sample(wall, cpu, not self.judged or cpu > CLEAN * self.device.threads * wall)
+        return Sample(wall, cpu, not self.judged or cpu > CLEAN * wall)
 
     def _time(self, runs: int) -> tuple[float, float]:
-        """Seconds per run: wall, CPU."""
+        """Seconds per run: wall, CPU of this thread."""
         run, outputs, inputs = self._session.run, self._outputs, self._inputs
-        cpu, wall = self._cpu(), time.perf_counter()
+        cpu, wall = time.thread_time(), time.perf_counter()
         for _ in range(runs):
             run(outputs, inputs)
-        wall_end, cpu_end = time.perf_counter(), self._cpu()
+        wall_end, cpu_end = time.perf_counter(), time.thread_time()
         return (wall_end - wall) / runs, (cpu_end - cpu) / runs
 
 
-def cpu_clock_s(device: Device) -> float:
-    """Resolution in seconds of the CPU clock that `device` is judged by (10-16 ms on Windows: nothing is rejected)."""
-    return time.get_clock_info("thread_time" if device.threads == 1 else "process_time").resolution
+def cpu_clock_s() -> float:
+    """Resolution in seconds of the clock that tells disturbed samples (10-16 ms on Windows: nothing is rejected)."""
+    return time.get_clock_info("thread_time").resolution
 
 
 @contextmanager
@@ -163,7 +166,7 @@ def describe(samples: list[Sample], device: Device, judged: bool = True) -> Nois
         disturbed=disturbed,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # not on Windows
         wall_resolution_s=time.get_clock_info("perf_counter").resolution,
-        cpu_resolution_s=cpu_clock_s(device),
+        cpu_resolution_s=cpu_clock_s(),
         cores=len(usable_cores()),
         verdict=_verdict(cv_clean, disturbed, judged),
     )

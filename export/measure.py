@@ -24,8 +24,8 @@ between two samples of the reference:
 
 Source: Law, Simulation Modeling and Analysis, chapter 9 (batch means); Hodges and Lehmann 1963,
 https://doi.org/10.1214/aoms/1177704172.
-Limits: with more than one thread, CPU time counts threads that wait, so a disturbed sample can pass for a clean one; on
-a device other than the CPU nothing is rejected. Stopping when narrow costs some coverage: 92-98 % in simulation. Graphs
+Limits: with more than one thread only the calling one is watched, so a disturbed sample can pass for a clean one; on a
+device other than the CPU nothing is rejected. Stopping when narrow costs some coverage: 92-98 % in simulation. Graphs
 whose weights exceed the level-2 cache depend on what else the machine does, and no ratio to a small reference cures it.
 """
 
@@ -69,7 +69,7 @@ class Pair:
         return self.sample.wall / fmean(beside) if self.sample.clean and beside else None
 
     def fallback(self, single: bool) -> float:
-        """For samples that were all disturbed: the ratio of CPU times, or of wall times where CPU time counts waiting."""
+        """For samples that were all disturbed: the ratio of CPU times, or of wall times where one thread's is not all."""
         if single:
             return 2 * self.sample.cpu / (self.before.cpu + self.after.cpu)
         return 2 * self.sample.wall / (self.before.wall + self.after.wall)
@@ -92,7 +92,7 @@ class Latency:
     """What one graph costs.
 
     `reading` is in ms; `ratio` in x, multiples of the reference graph: compare this one over processes and days.
-    `clean` and `rejected` count samples; `cpu_time_ms` is the median CPU time of all of them, per run.
+    `clean` and `rejected` count samples; `cpu_time_ms` is the median CPU time per run of all of them, of the calling thread.
     """
 
     reading: Reading

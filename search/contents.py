@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import moocore
 import numpy as np
 import optuna
 from optuna.storages import RDBStorage
@@ -22,6 +21,7 @@ from wb.core.metrics import Metric
 from wb.core.readings import Reading, Readings
 from wb.search.config import SearchConfig
 from wb.search.front import front
+from wb.search.hypervolume import hypervolume_curve
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.study import evaluated, readings_of, violations
 from wb.search.traces import Candidate, cost
@@ -114,7 +114,7 @@ def summarize(choices: Mapping[str, object]) -> str:
     return ", ".join(whole) + (f": {' · '.join(mixers)}" if mixers else "")
 
 
-def hypervolume(metrics: Sequence[Metric], candidates: Sequence[Candidate]) -> tuple[list[float], list[Reading]]:
+def dominated(metrics: Sequence[Metric], candidates: Sequence[Candidate]) -> tuple[list[float], list[Reading]]:
     """The dominated share after each evaluation, and its reference point: the worst readings among the candidates.
 
     Every objective is scaled so that the box from the reference to the best values is 1. Candidates over a budget do not
@@ -125,13 +125,10 @@ def hypervolume(metrics: Sequence[Metric], candidates: Sequence[Candidate]) -> t
         return [0.0] * len(candidates), []
     costs = np.array([[cost(c, metric) for metric in metrics] for c in within])
     span = np.ptp(costs, axis=0)
-    unit = iter((costs - costs.min(axis=0)) / np.where(span > 0, span, 1))
-    curve, best = [], np.empty((0, len(metrics)))
-    for candidate in candidates:
-        if not candidate.over:
-            best = moocore.filter_dominated(np.vstack([best, next(unit)]))
-        curve.append(float(moocore.hypervolume(best, ref=np.ones(len(metrics)))) if len(best) else 0.0)
-    return curve, [within[row].readings[m.name] for m, row in zip(metrics, costs.argmax(axis=0), strict=True)]
+    unit = np.ones((len(candidates), len(metrics)))  # at the reference point, where nothing is dominated
+    unit[[not c.over for c in candidates]] = (costs - costs.min(axis=0)) / np.where(span > 0, span, 1)
+    curve = hypervolume_curve(unit, np.ones(len(metrics)))
+    return curve.tolist(), [within[row].readings[m.name] for m, row in zip(metrics, costs.argmax(axis=0), strict=True)]
 
 
 def _candidate(trial: FrozenTrial, metrics: Sequence[Metric]) -> Candidate:

@@ -29,6 +29,7 @@ from wb.search.traces import (
     thin,
     ticks,
     title,
+    underscored,
     values,
 )
 
@@ -43,7 +44,7 @@ def front_figure(
     drawn = [_plane(x, y, front, others) for x, y in planes]
     layouts = [axes({"x": x, "y": y}, [*front, *others], limits) for x, y in planes]
     figure = go.Figure(drawn[0], {"height": 560, "hovermode": "closest"})
-    figure.plotly_relayout(layouts[0])
+    figure.update_layout(underscored(layouts[0]))
     if len(planes) > 1:
         buttons = [
             {"label": f"{y.title} against {x.title}", "method": "update", "args": [_restyle(traces), layout]}
@@ -74,7 +75,7 @@ def progress_figure(
         known = [c for c in front if c.test is not None]
         traces.append(tested(known, _numbers(known), [c.test.value for c in known if c.test is not None]))
     figure = go.Figure(traces, {"height": 460, "hovermode": "closest", "xaxis": {"title": {"text": "evaluation"}}})
-    return figure.plotly_relayout(axes({"y": metric}, [*front, *others], limits)) or figure
+    return figure.update_layout(underscored(axes({"y": metric}, [*front, *others], limits)))
 
 
 def hypervolume_figure(curve: Sequence[float], first_batch: int) -> go.Figure:

@@ -15,7 +15,6 @@ from wb import __version__
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
-from wb.core.space import canonical
 from wb.data import Dataset
 from wb.export.blocks import estimate
 from wb.export.graph import export
@@ -24,10 +23,11 @@ from wb.export.score import accuracy
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, save
+from wb.models.passes import apply
 from wb.search.evaluate import counted
 from wb.search.front import front
 from wb.search.run import FrontPoint, Run
-from wb.search.study import readings_of
+from wb.search.study import choices_of, readings_of
 from wb.search.supernet import Supernet
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
@@ -104,10 +104,10 @@ class Finish:
         models, paths = {}, {}
         for done, (number, trial) in enumerate(chosen.items()):
             self.report("exporting the finalists", done, len(chosen))
-            model = self.supernet.extract(space.decode(canonical(space, trial.params)))
+            model = self.supernet.extract(space.decode(choices_of(space, trial)))
             if self.recipe is not None:
                 tune = Finetune(self.data, self.recipe, lambda images: self.supernet.run(teacher, images), self.seed)
-                model = tune(model)
+                model = apply(tune, model)
             models[number] = model
             paths[number] = self.run.models / f"{number}.onnx"
             export(model, paths[number], force=True)
@@ -136,7 +136,7 @@ class Finish:
     def _point(self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]) -> FrontPoint:
         test = accuracy(path, self.data.test.pixels(), self.data.test.labels, self.device)
         space = self.supernet.space
-        choices = canonical(space, trial.params)
+        choices = choices_of(space, trial)
         step = Step(
             name="search",
             arguments={"trial": trial.number, "choices": dict(choices), "data": self.data.spec},

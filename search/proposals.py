@@ -1,177 +1,128 @@
-"""What to evaluate next: first candidates, inner search over predictions, choice of a batch."""
+"""What to evaluate next: the first candidates, and batches that are predicted to add most hypervolume."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 
 import moocore
 import numpy as np
-from pymoo.algorithms.moo.nsga2 import NSGA2
-from pymoo.core.crossover import Crossover
-from pymoo.core.mutation import Mutation
-from pymoo.core.problem import Problem
-from pymoo.core.repair import Repair
-from pymoo.optimize import minimize
 
-from wb.predictors.ensemble import Ensemble
-from wb.predictors.features import Encoder, Floats, Indices
+from wb.predictors.features import Encoder, Indices
+from wb.search.hypervolume import hypervolume, nondominated, reference_point
+from wb.search.inner import POPULATION, Models, Outcome, search
 
-POPULATION = 100
-GENERATIONS = 25
-POOL = 400
+POOL = 400  # of what the inner search saw, as many are looked at one by one
+OPTIMISM = 1.0  # standard deviations that a prediction may be too pessimistic
 
 
 @dataclass(frozen=True)
-class Archive:
-    """True evaluations: canonical rows, minimised objectives, and the sum of violated constraints (0 is feasible)."""
+class Proposal:
+    """A canonical row to evaluate; predicted values (minimised) and standard deviations if there were predictors."""
 
-    rows: Indices
-    values: Floats
-    violation: Floats
-
-
-@dataclass(frozen=True)
-class Models:
-    """One predictor per objective (minimised) and per constraint (at most 0 is feasible)."""
-
-    objectives: Sequence[Ensemble]
-    constraints: Sequence[Ensemble] = ()
+    row: Indices
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
 
 
 def initial_rows(encoder: Encoder, count: int, rng: np.random.Generator) -> Indices:
-    """The all-first and all-last candidates, then rows whose options are drawn around evenly spread places.
+    """Up to `count` distinct rows: all-first, all-last, then rows whose options scatter around evenly spread places.
 
-    With many genes, independent draws all have about the same size; a place per candidate (0 small, 1 large) spreads
-    them along the front, which is where a predictor is asked later. Every other candidate is drawn independently.
+    With many genes, independent draws all have about the same size. A place per candidate (0 small, 1 large) spreads
+    them along the front, which is where the predictors are asked later. Every other candidate is drawn independently.
     """
     sizes = encoder.sizes
-    corners = [np.zeros(len(sizes), dtype=np.int64), sizes - 1]
-    levels = rng.permutation((np.arange(max(count, 1)) + rng.random(max(count, 1))) / max(count, 1))
-    rows = []
+    levels = rng.permutation((np.arange(count) + rng.random(count)) / count)
+    rows = [np.zeros(len(sizes), dtype=np.int64), sizes - 1]
     for i, level in enumerate(levels):
         place = rng.random(len(sizes))
         if i % 2:
             place = rng.beta(0.5 + 3 * level, 0.5 + 3 * (1 - level), len(sizes))
         rows.append(np.minimum((place * sizes).astype(np.int64), sizes - 1))
-    return encoder.canonical(np.array([*corners, *rows])[:count])
+    return np.array(_distinct(encoder.canonical(np.array(rows)))[:count])
 
 
-class _Canonical(Repair):  # type: ignore[misc]
-    def _do(self, problem: Any, X: Indices, **_: Any) -> Indices:  # noqa: N803
-        return problem.encoder.canonical(X.astype(np.int64))  # type: ignore[no-any-return]
+def unseen_rows(encoder: Encoder, taken: AbstractSet[bytes], count: int, rng: np.random.Generator) -> list[Indices]:
+    """Up to `count` rows that are not taken, drawn at random; none only where the space has none left.
+
+    When random draws find nothing, the neighbours of all taken rows are tried. Any candidate is reached from any other
+    over neighbours, as long as which genes matter is decided by genes that matter themselves.
+    """
+    drawn = encoder.canonical(rng.integers(0, encoder.sizes, (20 * count, len(encoder.sizes))))
+    found = [row for row in _distinct(drawn) if row.tobytes() not in taken]
+    if not found:
+        for key in taken:
+            neighbours = encoder.canonical(_neighbours(np.frombuffer(key, dtype=np.int64), encoder.sizes))
+            found += [row for row in neighbours if row.tobytes() not in taken]
+        found = _distinct(found)
+    return found[:count]
 
 
-class _Uniform(Crossover):  # type: ignore[misc]
-    def __init__(self) -> None:
-        super().__init__(2, 2)
-
-    def _do(self, _: Any, X: Indices, random_state: np.random.Generator, **__: Any) -> Indices:  # noqa: N803
-        swap = random_state.random(X.shape[1:]) < 0.5
-        return np.where(swap, X[::-1], X)
-
-
-class _Options(Mutation):  # type: ignore[misc]
-    """At least one gene changes: half the time to the option beside, else to any."""
-
-    def _do(self, problem: Any, X: Indices, random_state: np.random.Generator, **_: Any) -> Indices:  # noqa: N803
-        return mutate(X.astype(np.int64), problem.encoder.sizes, random_state)
-
-
-def mutate(rows: Indices, sizes: Indices, rng: np.random.Generator) -> Indices:
-    n, genes = rows.shape
-    change = rng.random((n, genes)) < 1 / genes
-    change[np.arange(n), rng.integers(0, genes, n)] = True
-    beside = np.clip(rows + rng.choice([-1, 1], (n, genes)), 0, sizes - 1)
-    anything = rng.integers(0, sizes, (n, genes))
-    moved = np.where(rng.random((n, genes)) < 0.5, beside, anything)
-    return np.where(change, moved, rows).astype(np.int64)
-
-
-class _Predicted(Problem):  # type: ignore[misc]
-    def __init__(self, encoder: Encoder, models: Models) -> None:
-        super().__init__(
-            n_var=len(encoder.sizes),
-            n_obj=len(models.objectives),
-            n_ieq_constr=len(models.constraints),
-            xl=0,
-            xu=encoder.sizes - 1,
-            vtype=int,
-        )
-        self.encoder, self.models = encoder, models
-        self.seen: list[tuple[Indices, Floats, Floats]] = []
-
-    def _evaluate(self, x: Indices, out: dict[str, Any], *_: Any, **__: Any) -> None:
-        features = self.encoder.features(x)
-        out["F"] = np.column_stack([model.predict(features)[0] for model in self.models.objectives])
-        violation = np.zeros(len(x))
-        if self.models.constraints:
-            out["G"] = np.column_stack([model.predict(features)[0] for model in self.models.constraints])
-            violation = np.maximum(out["G"], 0).sum(axis=1)
-        self.seen.append((x.copy(), out["F"], violation))
-
-
-def search_predictions(encoder, models, archive, rng):
-    problem = _Predicted(encoder, models)
+def propose(
+    encoder: Encoder,
+    models: Models,
+    archive: Outcome,
+    taken: AbstractSet[bytes],
+    count: int,
+    rng: np.random.Generator,
+) -> list[Proposal]:
+    """Up to `count` rows that are not taken, the most promising first; none where the inner search saw only taken ones."""
     order = np.lexsort((rng.random(len(archive.rows)), moocore.pareto_rank(archive.values), archive.violation))
-    best = archive.rows[order[: POPULATION // 2]]
-    some = mutate(best[rng.integers(0, len(best), POPULATION - len(best))], encoder.sizes, rng)
-    algorithm = NSGA2(
-        POPULATION,
-        sampling=encoder.canonical(np.concatenate([best, some])),
-        crossover=_Uniform(),
-        mutation=_Options(),
-        repair=_Canonical(),
-    )
-    minimize(problem, algorithm, ("n_gen", GENERATIONS), seed=int(rng.integers(2**31)))
-    rows, values, violation = (np.concatenate(part) for part in zip(*problem.seen, strict=True))
-    _, first = np.unique(rows, axis=0, return_index=True)
-    return rows[first], values[first], violation[first]
+    seen = search(encoder, models, archive.rows[order[: POPULATION // 2]], rng)
+    seen = seen[np.flatnonzero([row.tobytes() not in taken for row in seen.rows])]
+    if not len(seen.rows):
+        return []
+    pool = seen[np.lexsort((moocore.pareto_rank(seen.values), seen.violation))[:POOL]]
+    features = encoder.features(pool.rows)
+    mean, std = (np.stack(part, axis=1) for part in zip(*(m.predict(features) for m in models.objectives), strict=True))
+    hopeful = Outcome(pool.rows, mean - OPTIMISM * std, pool.violation)
+    return [Proposal(pool.rows[i], mean[i].tolist(), std[i].tolist()) for i in choose(hopeful, archive, count)]
 
 
-def choose_votes(votes, values, violation, archive, count, reference, order=None):
-    front = archive.values[archive.violation <= 0]
-    front = front[moocore.is_nondominated(front)] if len(front) else front
-    picked = []
-    believe = [front] * len(votes)
-    for k in range(count):
-        j = k % len(votes)
-        f = believe[j]
-        f = f[moocore.is_nondominated(f)]
-        base = moocore.hypervolume(f, ref=reference)
-        gains = np.array([moocore.hypervolume(np.vstack([f, v]), ref=reference) - base for v in votes[j]])
-        gains[picked] = -1
-        i = int(gains.argmax())
-        if gains[i] <= 0:
-            continue
-        picked.append(i)
-        believe = [np.vstack([b, vt[i]]) for b, vt in zip(believe, votes)]
-    rest = [i for i in np.lexsort((values.sum(1), moocore.pareto_rank(values), violation)) if i not in set(picked)]
-    return (picked + rest)[:count]
+def choose(pool: Outcome, archive: Outcome, count: int) -> list[int]:
+    """Greedily the places in `pool` that add most hypervolume to the archive and to those already chosen.
 
+    Rows that add nothing come after, by their rank of dominance; rows that violate a constraint last, by how much.
 
-def choose(values, violation, archive, count, reference):
-    """Greedy by hypervolume improvement."""
-    front = archive.values[archive.violation <= 0]
-    front = front[moocore.is_nondominated(front)] if len(front) else front
-    queue = []
-    base = moocore.hypervolume(front, ref=reference) if len(front) else 0.0
-    gain = lambda v: moocore.hypervolume(np.vstack([front, v]), ref=reference) - base
-    queue = [(-gain(v), i) for i, v in enumerate(values)]
-    heapq.heapify(queue)
-    picked = []
-    while queue and len(picked) < count:
+    Source: lazy greedy maximisation, Minoux, Accelerated greedy algorithms (1978); hypervolume gains only shrink.
+    """
+    feasible = archive.violation <= 0
+    base = archive.values[feasible] if feasible.any() else archive.values
+    low, span = base.min(axis=0), np.ptp(base, axis=0)
+    span[span == 0] = 1.0
+    values = (pool.values - low) / span
+    front = nondominated((base - low) / span)
+    reference = reference_point(front)
+    if not feasible.any():
+        front = front[:0]
+    chosen: list[int] = []
+    volume = hypervolume(front, reference)
+    # Entries are (minus an upper bound of the gain, place); a bound that stays first after its update is the maximum.
+    queue = [(-np.inf, int(i)) for i in np.flatnonzero(pool.violation <= 0)]
+    while queue and len(chosen) < count:
         _, i = heapq.heappop(queue)
-        g = gain(values[i])
-        if not queue or -g <= queue[0][0]:
-            if g <= 0:
-                break
-            picked.append(i)
-            front = np.vstack([front, values[i]])
-            base = moocore.hypervolume(front, ref=reference)
-        else:
-            heapq.heappush(queue, (-g, i))
-    rest = [i for i in np.lexsort((values.sum(1), moocore.pareto_rank(values), violation)) if i not in set(picked)]
-    return (picked + rest)[:count]
+        gain = hypervolume(np.vstack([front, values[i]]), reference) - volume
+        if gain <= 0:
+            continue
+        if queue and gain < -queue[0][0]:
+            heapq.heappush(queue, (-gain, i))
+            continue
+        chosen.append(i)
+        front = np.vstack([front, values[i]])
+        volume += gain
+    others = np.lexsort((values.sum(axis=1), moocore.pareto_rank(values), pool.violation))
+    return (chosen + [int(i) for i in others if i not in set(chosen)])[:count]
+
+
+def _distinct(rows: Iterable[Indices]) -> list[Indices]:
+    return list({row.tobytes(): row for row in rows}.values())
+
+
+def _neighbours(row: Indices, sizes: Indices) -> Indices:
+    """All rows that differ in one gene."""
+    gene = np.repeat(np.arange(len(sizes)), sizes)
+    rows = np.tile(row, (len(gene), 1))
+    rows[np.arange(len(gene)), gene] = np.concatenate([np.arange(size) for size in sizes])
+    return rows

@@ -23,7 +23,7 @@ from wb.core.metrics import METRICS, Metric
 from wb.core.readings import Reading, scaled
 from wb.core.records import Attention, Mixer, Operator, Pool
 from wb.search import figures
-from wb.search.contents import Contents, hypervolume, read
+from wb.search.contents import Contents, dominated, read
 from wb.search.run import Run
 from wb.search.traces import template
 
@@ -69,7 +69,7 @@ def render(contents: Contents, beside: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"sizes": _sizes, "duration": figures.duration, "scaled": scaled}
-    curve, reference = hypervolume(contents.metrics, contents.candidates)
+    curve, reference = dominated(contents.metrics, contents.candidates)
     return environment.get_template("report.html.jinja").render(
         run=contents,
         record=contents.record,

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
-from wb.core.space import Choices, Space, canonical
+from wb.core.space import Choices, Genes, Option, Space, canonical
 from wb.export.graph import ExportDiffers
 from wb.search.config import SamplerName
 from wb.search.evaluate import Evaluation
@@ -47,13 +47,13 @@ def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSamp
         )
         study.set_metric_names([metric.name for metric in metrics])
         optuna.storages.fail_stale_trials(study)
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        raise _unusable(url, error) from error
-    except (ImportError, ValueError) as error:
+    except (ArgumentError, ImportError, ValueError) as error:
         raise BadOption(
             f"--storage {url} cannot be used ({reason(error)}); give an Optuna URL, for example sqlite:///study.db, or "
             "postgresql+psycopg2://… with `pip install 'wb[postgres]'`"
         ) from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        raise _unusable(url, error) from error
     return study
 
 
@@ -138,17 +138,18 @@ def optimize(
 
     A proposal that was evaluated before (other samplers than ours make such) gets the values of that evaluation.
     """
-    known = {_key(space, trial.params): trial for trial in evaluated(study)}
+    known = {_key(choices_of(space, trial)): trial for trial in evaluated(study)}
 
     def objective(trial: optuna.Trial) -> list[float]:
-        choices = {name: trial.suggest_categorical(name, list(options)) for name, options in space.genes.items()}
-        key = _key(space, choices)
+        proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in space.genes.items()}
+        choices = canonical(space, cast(Choices, proposed))
+        key = _key(choices)
         if key in known:
             trial.set_user_attr("repeat_of", known[key].number)
             for name in ("readings", "violations"):
                 trial.set_user_attr(name, known[key].user_attrs[name])
             return list(known[key].values)
-        result = evaluate(space.decode(canonical(space, choices)))
+        result = evaluate(space.decode(choices))
         trial.set_user_attr("readings", {name: r.model_dump(mode="json") for name, r in result.readings.items()})
         trial.set_user_attr("violations", [limit.excess(result.readings[limit.metric.name]) for limit in limits])
         trial.set_user_attr("seconds", result.seconds)
@@ -156,7 +157,7 @@ def optimize(
 
     def finished(study: optuna.Study, trial: FrozenTrial) -> None:
         if trial.state == TrialState.COMPLETE and "repeat_of" not in trial.user_attrs:
-            known[_key(space, trial.params)] = trial
+            known[_key(choices_of(space, trial))] = trial
             report(len(known), trial)
         if len(known) >= trials:
             study.stop()
@@ -188,5 +189,10 @@ def load_study(url: str, name: str) -> optuna.Study:
         raise _unusable(url, error) from error
 
 
-def _key(space: Space, choices: Choices) -> str:
-    return json.dumps(canonical(space, choices), sort_keys=True)
+def choices_of(space: Genes, trial: FrozenTrial) -> dict[str, Option]:
+    """What a trial chose, with inactive genes at their first option."""
+    return canonical(space, cast(Choices, trial.params))
+
+
+def _key(choices: Choices) -> str:
+    return json.dumps(choices, sort_keys=True)

@@ -113,7 +113,7 @@ def thin() -> dict[str, Any]:
 
 
 def axes(metrics: Mapping[str, Metric], shown: Sequence[Candidate], limits: Sequence[Limit]) -> dict[str, Any]:
-    """What `relayout` has to set so that the axes `x` and `y` show these metrics, with their budgets as lines."""
+    """What a menu has to set so that the axes `x` and `y` show these metrics, with their budgets as lines."""
     layout: dict[str, Any] = {}
     lines = []
     for letter, metric in metrics.items():
@@ -124,6 +124,11 @@ def axes(metrics: Mapping[str, Metric], shown: Sequence[Candidate], limits: Sequ
         drawn = [limit for limit in limits if limit.metric == metric and not limit.relative]
         lines += [_budget(letter, limit, _middle(values(shown, metric))) for limit in drawn]
     return layout | {"shapes": lines}
+
+
+def underscored(layout: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of properties as `update_layout` wants them, from those that a menu wants."""
+    return {name.replace(".", "_"): value for name, value in layout.items()}
 
 
 def title(metric: Metric) -> str:

@@ -209,3 +209,58 @@ def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
     code = f"import sys, wb.cli.main; print([m for m in {heavy} if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    """The largest file a process may write stands in for the space on a disk."""
+    folder = tmp_path / "run"
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000));"
+        "sys.argv[0] = 'wb'; from wb.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", limited, "search", *SMALL, "--trials", "4", "-o", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "error: could not write" in result.stderr
+    assert "Traceback" not in result.stderr
+    again = wb("search", "--resume", folder, "--trials", 4)
+    assert again.exit_code == 0, again.output
+
+
+def test_damaged_run_files_are_named(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for name, words in (
+        ("run.json", "run.json is damaged"),
+        ("study.db", "is damaged"),
+        ("front.json", "front.json is damaged"),
+    ):
+        copy = tmp_path / name.replace(".", "-")
+        shutil.copytree(run, copy)
+        for companion in copy.glob("study.db-*"):
+            companion.unlink()
+        (copy / name).write_bytes(b"{ not what it was" * 200)
+        result = wb("show", copy)
+        assert result.exit_code == 1, name
+        assert words in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_changed_data_are_noticed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        for i in range(12):
+            (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(255, size=(8, 8), dtype=np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
+    where = f"imagefolder:{tmp_path / 'data'}"
+    assert wb("search", *SMALL, "--data", where, "--trials", 3, "-o", tmp_path / "run").exit_code == 0
+    (tmp_path / "data" / "cat" / "0.png").write_bytes(b"broken")
+    broken = wb("search", "--resume", tmp_path / "run", "--trials", 4)
+    assert broken.exit_code == 1
+    assert "0.png" in broken.stderr
+    (tmp_path / "data" / "cat" / "0.png").unlink()
+    changed = wb("search", "--resume", tmp_path / "run", "--trials", 4)
+    assert changed.exit_code == 1
+    assert "no longer those of the run" in changed.stderr

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,10 @@ from onnx import TensorProto, helper
 from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.hardware.device import Device, example_inputs, parse_device, pinned, processor_name, session, usable_cores
 
+Input = tuple[str, int, Sequence[int | str | None]]
 
-def graph(
-    *inputs: tuple[str, int, list[int | str | None]], op: str = "Identity", domain: str = "", opset: int = 17
-) -> bytes:
+
+def graph(*inputs: Input, op: str = "Identity", domain: str = "", opset: int = 17) -> bytes:
     """A graph that gives back each input."""
     specs = [helper.make_tensor_value_info(*spec) for spec in inputs]
     outs = [helper.make_tensor_value_info(f"{name}_out", kind, shape) for name, kind, shape in inputs]
@@ -25,7 +28,7 @@ def graph(
     return bytes(helper.make_model(made, opset_imports=opsets, ir_version=8).SerializeToString())
 
 
-IMAGE = ("pixel_values", TensorProto.FLOAT, ["batch", 1, 8, 8])
+IMAGE: Input = ("pixel_values", TensorProto.FLOAT, ["batch", 1, 8, 8])
 
 
 def test_the_default_is_one_thread_of_the_cpu() -> None:
@@ -64,11 +67,16 @@ def test_cores_have_to_exist(cores: list[int]) -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs sched_setaffinity")
 def test_pinned_restores_the_cores_even_after_an_error() -> None:
     before = os.sched_getaffinity(0)
-    inside = set()
-    with pytest.raises(KeyError), pinned(sorted(before)[:1]):
-        inside = os.sched_getaffinity(0)
-        raise KeyError
-    assert inside == {min(before)}
+    seen = []
+
+    def fail_inside() -> None:
+        with pinned(sorted(before)[:1]):
+            seen.append(os.sched_getaffinity(0))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_inside()
+    assert seen == [{min(before)}]
     assert os.sched_getaffinity(0) == before
 
 
@@ -143,9 +151,7 @@ def test_inputs_fit_the_specification() -> None:
         (("x", TensorProto.FLOAT, [1, 3]), 2, "so batch=2 cannot be run; use 1"),
     ],
 )
-def test_inputs_that_cannot_be_made_up_are_refused(
-    spec: tuple[str, int, list[int | str | None]], batch: int, message: str
-) -> None:
+def test_inputs_that_cannot_be_made_up_are_refused(spec: Input, batch: int, message: str) -> None:
     with pytest.raises(Unsupported, match=message):
         example_inputs(session(graph(spec), parse_device()), batch)
 
@@ -153,3 +159,11 @@ def test_inputs_that_cannot_be_made_up_are_refused(
 def test_a_fixed_batch_is_run_as_it_is() -> None:
     made = example_inputs(session(graph(("x", TensorProto.FLOAT, [7, 3])), parse_device()))
     assert made["x"].shape == (7, 3)
+
+
+def test_the_runtime_is_imported_only_when_it_is_used() -> None:
+    code = (
+        "import sys, wb.hardware.device, wb.export.table, wb.export.score, wb.export.clock;"
+        "print([name for name in ('onnxruntime', 'onnx', 'torch') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,31 @@ from wb.spaces.vit import Vit
 
 DIGITS = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.3,))
 FIRST_BATCH = 16
+WORTH = {"pool": 1.0, "lmu": 1.6, "cosformer": 2.0, "sla": 2.2, "softmax": 2.4}
 Fabricate = Callable[..., Run]
 
 
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Gives a folder with a run of these options, made when it is first asked for."""
+    folder = tmp_path_factory.mktemp("runs")
+    made: dict[str, Path] = {}
+
+    def original(**options: Any) -> Path:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            made[key] = fabricate_run(folder / str(len(made)), **options).folder
+        return made[key]
+
+    return original
+
+
 @pytest.fixture
-def fabricate(tmp_path: Path) -> Fabricate:
+def fabricate(originals: Callable[..., Path], tmp_path: Path) -> Fabricate:
     """Makes a run folder: `fabricate(objectives="acc,latency", budget=("latency=0.2ms",), finished=False, …)`."""
 
     def make(**options: Any) -> Run:
-        return fabricate_run(tmp_path / "run", **options)
+        return Run(shutil.copytree(originals(**options), tmp_path / "run"))
 
     return make
 
@@ -71,12 +88,10 @@ def fabricate_run(
 def readings(architecture: Architecture, rng: random.Random) -> dict[str, Reading]:
     """Larger networks are better and slower, with some noise."""
     stage = architecture.stages[0]
-    worth = {None: 0.0, "pool": 1.0, "lmu": 1.6, "cosformer": 2.0, "sla": 2.2, "softmax": 2.4}
-    power = sum(worth[block.mixer and block.mixer.kind] + (block.ffn is not None) for block in stage.blocks)
-    acc = 0.985 - 0.5 / (1 + 0.05 * power * stage.embed) + rng.gauss(0, 0.01)
-    wide = sum(
-        (block.ffn.mlp if block.ffn else 0) + 12 * worth[block.mixer and block.mixer.kind] for block in stage.blocks
-    )
+    mixers = [WORTH[block.mixer.kind] for block in stage.blocks if block.mixer is not None]
+    widths = [block.ffn.mlp for block in stage.blocks if block.ffn is not None]
+    acc = 0.985 - 0.5 / (1 + 0.05 * (sum(mixers) + len(widths)) * stage.embed) + rng.gauss(0, 0.01)
+    wide = sum(widths) + 12 * sum(mixers)
     macs = 16 * stage.embed * (stage.embed + 2 * wide)
     latency = (0.012 + macs / 9e6 + 0.004 * len(stage.blocks)) * rng.uniform(0.9, 1.15)
     spread = 0.02 * latency

@@ -11,11 +11,10 @@ from wb.core.architecture import Architecture, ImageInput
 from wb.core.errors import BadArtefact, BadOption, StorageFailed
 from wb.core.metrics import METRICS, Limit, parse_budget
 from wb.core.readings import Reading
-from wb.core.space import canonical
 from wb.export.graph import ExportDiffers
 from wb.models.counting import count_parameters
 from wb.search.evaluate import Evaluation
-from wb.search.study import evaluated, load_study, make_sampler, open_study, optimize, readings_of
+from wb.search.study import choices_of, evaluated, load_study, make_sampler, open_study, optimize, readings_of
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit, options_with
 
@@ -44,7 +43,7 @@ def run(url: str, space: Vit, sampler: str, trials: int, limits: tuple[Limit, ..
 
 
 def keys(space: Vit, trials: list[FrozenTrial]) -> list[str]:
-    return [str(canonical(space, trial.params)) for trial in trials]  # type: ignore[arg-type]
+    return [str(choices_of(space, trial)) for trial in trials]
 
 
 @pytest.mark.parametrize("sampler", ["guided", "nsga2", "tpe", "random"])
@@ -68,7 +67,7 @@ def test_a_trial_remembers_its_readings_and_violations(space: Vit, tmp_path: Pat
     limits = parse_budget(["params=1k"])
     study = run(f"sqlite:///{tmp_path}/a.db", space, "guided", 8, limits)
     for trial in evaluated(load_study(f"sqlite:///{tmp_path}/a.db", "s")):
-        expected = evaluate(space.decode(canonical(space, trial.params))).readings  # type: ignore[arg-type]
+        expected = evaluate(space.decode(choices_of(space, trial))).readings
         assert readings_of(trial) == expected
         assert trial.values == [expected["acc"].value, expected["params"].value]
         assert (trial.user_attrs["violations"][0] > 0) is (expected["params"].value > 1000)

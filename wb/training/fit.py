@@ -163,7 +163,9 @@ def _restore(
     except BadArtefact:
         raise
     except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
-        raise BadArtefact(f"checkpoint {path} is damaged ({reason(error)}); delete it to train from the start") from error
+        raise BadArtefact(
+            f"checkpoint {path} is damaged ({reason(error)}); delete it to train from the start"
+        ) from error
 
 
 def _run(recipe: Recipe, seed: int) -> str:

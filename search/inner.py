@@ -1,0 +1,122 @@
+"""NSGA-II over predictions instead of evaluations, for rows of option indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.crossover import Crossover
+from pymoo.core.mutation import Mutation
+from pymoo.core.problem import Problem
+from pymoo.core.repair import Repair
+from pymoo.optimize import minimize
+
+from wb.predictors.ensemble import Ensemble
+from wb.predictors.features import Encoder, Floats, Indices
+
+POPULATION = 100
+GENERATIONS = 25
+
+
+@dataclass(frozen=True)
+class Models:
+    """One predictor per objective (minimised) and per constraint (at most 0 is feasible)."""
+
+    objectives: Sequence[Ensemble]
+    constraints: Sequence[Ensemble] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Distinct canonical rows with objectives (minimised) and the sum of violated constraints (0 is feasible)."""
+
+    rows: Indices
+    values: Floats
+    violation: Floats
+
+    def __getitem__(self, which: Indices) -> Outcome:
+        return Outcome(self.rows[which], self.values[which], self.violation[which])
+
+
+def search(encoder: Encoder, models: Models, start: Indices, rng: np.random.Generator) -> Outcome:
+    """All that NSGA-II looks at when it begins with the rows `start` (made up to a population by mutants of them).
+
+    Source: Deb et al., A fast and elitist multiobjective genetic algorithm, IEEE TEC 6 (2002), in pymoo.
+    Differs: uniform crossover and mutation of categorical genes on canonical rows; everything it saw is the result, not
+    only the last population.
+    """
+    start = start[:POPULATION]
+    mutants = mutate(start[rng.integers(0, len(start), POPULATION - len(start))], encoder.sizes, rng)
+    algorithm = NSGA2(
+        POPULATION,
+        sampling=encoder.canonical(np.concatenate([start, mutants])),
+        crossover=_Uniform(),
+        mutation=_Options(),
+        repair=_Canonical(),
+    )
+    problem = _Predicted(encoder, models)
+    minimize(problem, algorithm, ("n_gen", GENERATIONS), seed=int(rng.integers(2**31)))
+    seen = Outcome(*(np.concatenate(part) for part in zip(*problem.seen, strict=True)))
+    _, first = np.unique(seen.rows, axis=0, return_index=True)
+    return seen[first]
+
+
+def mutate(rows: Indices, sizes: Indices, rng: np.random.Generator) -> Indices:
+    """Each gene moves with a probability of one over their number, one always: to the option beside or to any."""
+    count, genes = rows.shape
+    change = rng.random((count, genes)) < 1 / genes
+    change[np.arange(count), rng.integers(0, genes, count)] = True
+    beside = np.clip(rows + rng.choice([-1, 1], (count, genes)), 0, sizes - 1)
+    anything = rng.integers(0, sizes, (count, genes))
+    moved = np.where(rng.random((count, genes)) < 0.5, beside, anything)
+    return np.where(change, moved, rows).astype(np.int64)
+
+
+class _Predicted(Problem):  # type: ignore[misc]
+    """The models as a pymoo problem; `seen` keeps what was looked at."""
+
+    def __init__(self, encoder: Encoder, models: Models) -> None:
+        super().__init__(
+            n_var=len(encoder.sizes),
+            n_obj=len(models.objectives),
+            n_ieq_constr=len(models.constraints),
+            xl=0,
+            xu=encoder.sizes - 1,
+            vtype=int,
+        )
+        self.encoder, self.models = encoder, models
+        self.seen: list[tuple[Indices, Floats, Floats]] = []
+
+    def _evaluate(self, x: Indices, out: dict[str, Any], *_: object, **__: object) -> None:
+        features = self.encoder.features(x)
+        out["F"] = np.column_stack([model.predict(features)[0] for model in self.models.objectives])
+        violation = np.zeros(len(x))
+        if self.models.constraints:
+            out["G"] = np.column_stack([model.predict(features)[0] for model in self.models.constraints])
+            violation = np.maximum(out["G"], 0).sum(axis=1)
+        self.seen.append((x.astype(np.int64), out["F"], violation))
+
+
+class _Canonical(Repair):  # type: ignore[misc]
+    """Equal networks get equal rows, so that pymoo's removal of duplicates sees them."""
+
+    def _do(self, problem: _Predicted, x: Indices, **_: object) -> Indices:
+        return problem.encoder.canonical(x.astype(np.int64))
+
+
+class _Uniform(Crossover):  # type: ignore[misc]
+    """Two parents swap each gene with probability one half."""
+
+    def __init__(self) -> None:
+        super().__init__(n_parents=2, n_offsprings=2)
+
+    def _do(self, _: _Predicted, x: Indices, *, random_state: np.random.Generator, **__: object) -> Indices:
+        return np.where(random_state.random(x.shape[1:]) < 0.5, x[::-1], x)
+
+
+class _Options(Mutation):  # type: ignore[misc]
+    def _do(self, problem: _Predicted, x: Indices, *, random_state: np.random.Generator, **_: object) -> Indices:
+        return mutate(x.astype(np.int64), problem.encoder.sizes, random_state)

@@ -1,0 +1,77 @@
+"""What is read of a run, and what is computed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wb.core.errors import BadOption, StorageFailed
+from wb.core.metrics import parse_objectives
+from wb.core.readings import Reading
+from wb.search.contents import dominated, read, read_trials, summarize
+from wb.search.front import front
+from wb.search.run import Run
+from wb.search.traces import Candidate
+
+Fabricate = Callable[..., Run]
+BOTH = parse_objectives("acc,latency")
+
+
+def candidate(number: int, acc: float, latency: float, *, over: bool = False) -> Candidate:
+    found = {
+        "acc": Reading(value=acc, unit="fraction", how="measured"),
+        "latency": Reading(value=latency, unit="ms", how="measured"),
+    }
+    return Candidate(number, found, over=over)
+
+
+def test_hypervolume_is_the_dominated_share_of_the_box() -> None:
+    some = [candidate(0, 0.5, 1), candidate(1, 1.0, 3), candidate(2, 0.75, 2), candidate(3, 0.75, 1.5)]
+    curve, reference = dominated(BOTH, some)
+    assert curve == pytest.approx([0, 0, 0.25, 0.375])
+    assert [reading.value for reading in reference] == [0.5, 3]
+
+
+def test_hypervolume_leaves_out_what_is_over_a_budget() -> None:
+    some = [candidate(0, 0.5, 1), candidate(1, 1.0, 9, over=True), candidate(2, 1.0, 3), candidate(3, 1.0, 1)]
+    curve, reference = dominated(BOTH, some)
+    assert curve == pytest.approx([0, 0, 0, 1])
+    assert [reading.value for reading in reference] == [0.5, 3]
+    assert dominated(BOTH, [some[1]]) == ([0.0], [])
+
+
+def test_summaries_leave_out_the_blocks_beyond_the_depth() -> None:
+    choices = {"embed": 8, "depth": 2, "b1.mixer": "lmu", "b0.mixer": "pool", "b2.mixer": "sla", "b0.mlp": 1}
+    assert summarize(choices) == "embed 8, depth 2: pool · lmu"
+    assert summarize({"width": 3}) == "width 3"
+
+
+def test_the_front_so_far_is_that_of_the_candidates_within_the_budget(fabricate: Fabricate) -> None:
+    contents = read(fabricate(trials=30, finished=False, budget=("latency=0.05ms",)))
+    within = {c.number: c.readings for c in contents.candidates if c.readings["latency"].value <= 0.05}
+    assert 0 < len(within) < 30
+    assert [c.number for c in contents.front] == front(within, BOTH)
+    assert contents.points is None
+
+
+def test_candidates_carry_their_predictions_where_there_are_any(fabricate: Fabricate) -> None:
+    contents = read(fabricate(trials=20))
+    assert [c.predicted is None for c in contents.candidates] == [True] * 16 + [False] * 4
+    assert contents.slots == 4
+    assert contents.seconds["export"] == pytest.approx(0.31)
+
+
+def test_a_storage_that_cannot_be_reached_is_named_without_its_password(fabricate: Fabricate) -> None:
+    run = fabricate(trials=1)
+    config = run.read().config.model_copy(update={"storage": "postgresql+psycopg2://ann:secret@localhost:1/x"})
+    with pytest.raises((BadOption, StorageFailed), match=r"ann:\*\*\*@localhost") as caught:
+        read_trials(run, config)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_study_of_another_name_is_none(fabricate: Fabricate, tmp_path: Path) -> None:
+    run = fabricate(trials=2)
+    config = run.read().config.model_copy(update={"storage": f"sqlite:///{run.folder / 'study.db'}"})
+    assert read_trials(run, config) == []
