@@ -6,9 +6,9 @@ import sys
 import traceback
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from wb import __version__
 from wb.cli._output import messages
@@ -31,7 +31,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer re-exports click's Context
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, click.ClickException):
+        except (typer.Exit, typer.Abort, TyperException):
             raise
         except WbError as error:
             ctx.exit(self._tell(ctx, str(error), error.exit_code))

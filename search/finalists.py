@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 
 from wb import __version__
-from wb.core.errors import BudgetMissed
+from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact, BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.data import Dataset
@@ -22,7 +24,7 @@ from wb.export.measure import measure_latency
 from wb.export.score import accuracy
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device
-from wb.models.model import Model, Step, save
+from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
 from wb.search.evaluate import counted
 from wb.search.front import front
@@ -67,6 +69,7 @@ class Finish:
             )
         for number in models.keys() - set(within):
             paths[number].unlink()
+            paths[number].with_suffix(".safetensors").unlink(missing_ok=True)
         points = []
         for done, number in enumerate(within):
             self.report("reading the test split", done, len(within))
@@ -103,15 +106,28 @@ class Finish:
         teacher = space.largest()
         models, paths = {}, {}
         for done, (number, trial) in enumerate(chosen.items()):
-            self.report("exporting the finalists", done, len(chosen))
-            model = self.supernet.extract(space.decode(choices_of(space, trial)))
-            if self.recipe is not None:
-                tune = Finetune(self.data, self.recipe, lambda images: self.supernet.run(teacher, images), self.seed)
-                model = apply(tune, model)
-            models[number] = model
+            self.report("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
+            models[number] = self._model(number, space.decode(choices_of(space, trial)), teacher)
             paths[number] = self.run.models / f"{number}.onnx"
-            export(model, paths[number], force=True)
+            export(models[number], paths[number], force=True)
         return models, paths
+
+    def _model(self, number: int, architecture: Architecture, teacher: Architecture) -> Model:
+        """The finalist as it will be delivered; what an interrupted run has fine-tuned already is read back."""
+        model = self.supernet.extract(architecture)
+        if self.recipe is None:
+            return model
+        tune = Finetune(self.data, self.recipe, lambda images: self.supernet.run(teacher, images), self.seed)
+        path = self.run.models / f"{number}.safetensors"
+        if path.exists():
+            with suppress(BadArtefact):
+                kept = load(path)
+                steps = tuple(step for step in kept.history if step.name != "search")
+                if kept.architecture == architecture and steps == (*model.history, tune.step):
+                    return replace(kept, history=steps)
+        model = apply(tune, model)
+        save(model, path, force=True)
+        return model
 
     def _measure(self, models: Mapping[int, Model], paths: Mapping[int, Path]) -> dict[int, dict[str, Reading]]:
         self.report("timing the finalists together", 0, 1)

@@ -31,6 +31,8 @@ from wb.spaces.presets import preset
 from wb.spaces.vit import Vit, options_with
 from wb.training.fit import Recipe
 
+FINETUNE_RATE = 2e-3  # a sub-network has far to go: it shared its weights with all others
+
 
 def make_space(config: SearchConfig, data: Dataset) -> Vit:
     """The space that `config` names, for images like those of `data`.
@@ -177,7 +179,7 @@ class Search:
 
     def _finish(self, supernet: Supernet, trials: list[FrozenTrial]) -> list[FrontPoint]:
         config = self.config
-        recipe = Recipe(epochs=config.finetune, learning_rate=5e-4) if config.finetune else None
+        recipe = Recipe(epochs=config.finetune, learning_rate=FINETUNE_RATE) if config.finetune else None
         with self._timed("finalists"), self._task("finishing") as task:
 
             def report(what: str, done: int, of: int) -> None:

@@ -21,7 +21,7 @@ from wb.data import load
 from wb.search.run import Run
 from wb.search.study import evaluated, load_study
 
-SMALL = ["--epochs", "2", "--set", "embed=8,16", "--set", "depth=1,2", "--threads", "1"]
+SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2", "--threads", "1"]
 
 
 def wb(*arguments: object) -> Result:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wb.core.errors import BadOption
+from wb.export import clock
 from wb.export.clock import SAMPLE_S, Probe, Sample, describe, noise, quiet
 from wb.export.reference import overhead_graph, transformer_graph
 from wb.hardware.device import parse_device
@@ -69,13 +70,35 @@ def test_tiny_graphs_run_many_times_per_sample() -> None:
     assert 0 < walls[0] < walls[1]
 
 
-def test_a_sample_is_per_run() -> None:
-    """Twenty runs of a graph take the time of twenty: with a wide margin, the same per run as one."""
-    probe = Probe(transformer_graph(64, 64, 4), parse_device())
-    walls = {}
-    for probe.runs in (1, 20):
-        walls[probe.runs] = np.median([probe.sample().wall for _ in range(9)])
-    assert 1 / 4 < walls[20] / walls[1] < 4
+class Turns:
+    """A session and the clocks: each run takes 2 s of wall time and `busy` of them on the processor."""
+
+    def __init__(self, busy: float) -> None:
+        self.busy, self.runs = busy, 0
+
+    def run(self, outputs: list[str], inputs: object) -> None:
+        self.runs += 1
+
+    def perf_counter(self) -> float:
+        return 2.0 * self.runs
+
+    def thread_time(self) -> float:
+        return 2.0 * self.runs * self.busy
+
+
+@pytest.mark.parametrize(("busy", "clean"), [(1.0, True), (0.98, True), (0.96, False)])
+def test_a_sample_is_seconds_per_run_and_judged_by_cpu_time(
+    monkeypatch: pytest.MonkeyPatch, busy: float, clean: bool
+) -> None:
+    probe = Probe(transformer_graph(4, 8, 1), parse_device())
+    turns = Turns(busy)
+    probe.runs, probe._session = 20, turns
+    monkeypatch.setattr(clock, "time", turns)
+    found = probe.sample()
+    assert (found.wall, found.cpu, found.clean) == (2, pytest.approx(2 * busy), clean)
+    assert turns.runs == 21
+    probe.judged = False
+    assert probe.sample().clean
 
 
 def test_renewing_makes_a_new_session_with_equal_inputs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -109,7 +110,7 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
         raise BadOption(f"{path.name} is no name for a model file; end it in .safetensors or .pt")
     with replacing(path, force=force) as temporary:
         if path.suffix == ".pt":
-            torch.save({"metadata": metadata, "weights": weights}, temporary)
+            write_torch({"metadata": metadata, "weights": weights}, temporary)
         else:
             _save_safetensors(weights, temporary, metadata)
 
@@ -138,6 +139,13 @@ def load(path: Path) -> Model:
     model = Model(Architecture.from_json(metadata["wb.architecture"]), weights, history)
     model.network("cpu")  # checks that the weights fit
     return model
+
+
+def write_torch(content: object, path: Path) -> None:
+    """`torch.save` by way of memory: where the disk is full, torch raises a RuntimeError that says nothing of it."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def _save_safetensors(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

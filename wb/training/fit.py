@@ -15,6 +15,7 @@ from wb.core.errors import BadArtefact, BadOption, WbError, reason
 from wb.core.files import replacing
 from wb.data import Split
 from wb.data.batches import batches, shift
+from wb.models.model import write_torch
 
 
 class TrainingDiverged(WbError, ArithmeticError):
@@ -134,7 +135,7 @@ def _store(
         "epoch": epoch,
     }
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        write_torch(state, temporary)
 
 
 def _restore(

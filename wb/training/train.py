@@ -66,9 +66,13 @@ class Finetune:
         check_fits(model.architecture, self.data)
         network = model.network(pick_device()).train()
         _fit(network, self.data, self.recipe, self.teacher, self.seed, None, self.report)
+        return from_network(model.architecture, network, (*model.history, self.step))
+
+    @property
+    def step(self) -> Step:
+        """What the pass adds to a model's history."""
         arguments = {"data": self.data.spec, "distilled": self.teacher is not None, **asdict(self.recipe)}
-        step = Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
-        return from_network(model.architecture, network, (*model.history, step))
+        return Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
 
 
 def _fit(
