@@ -192,6 +192,7 @@ class _Timing:
     reference: Probe
     single: bool
     shuffle: random.Random
+    fixed: Reading | None = None  # a pace found earlier
     pairs: dict[str, list[list[Pair]]] = field(default_factory=dict)
     beside: list[list[Sample]] = field(default_factory=list)  # the reference's samples
 
@@ -212,7 +213,9 @@ class _Timing:
                 self.pairs[name][-1].append(Pair(sample, self.beside[-1][-2], self.beside[-1][-1]))
 
     def pace(self) -> Centre:
-        """The reference in seconds, from clean samples where there are any."""
+        """The reference in seconds: the fixed one, or now, from clean samples where there are any."""
+        if self.fixed is not None:
+            return Centre(*(3 * (self.fixed.value / 1000,)))
         clean = [[sample.wall for sample in batch if sample.clean] for batch in self.beside]
         kept = [median(batch) for batch in clean if batch]
         if len(kept) >= FEWEST:
@@ -238,6 +241,7 @@ def measure_latency(
     precision: float = 0.03,
     cap_s: float | None = None,
     seed: int = 0,
+    pace: Reading | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Latency]:
     """Times `graphs` (ONNX files or their bytes) together, as the module describes.
@@ -246,6 +250,9 @@ def measure_latency(
     `cap_s` seconds (default: 5 a graph); its reading then says so in its note. Six batches are always made. On a quiet
     machine a graph of 20-500 µs costs 0.3-0.6 s. `seed` decides the order of the rounds and the inputs; `progress` is called
     with a line after each batch.
+
+    With `pace`, what `reference_pace` gave earlier, milliseconds are the ratio times that pace, with the ratio's interval:
+    so are measurements at different times made comparable, such as those of one search.
 
     Raises:
         BadArtefact: a file that is no ONNX graph or that fails when it runs.
@@ -259,7 +266,8 @@ def measure_latency(
     start = time.perf_counter()
     with quiet(device):
         probes = {name: Probe(graph, device, batch, seed) for name, graph in graphs.items()}
-        timing = _Timing(probes, Probe(reference_graph(), device), device.threads == 1, random.Random(seed))
+        reference = Probe(reference_graph(), device)
+        timing = _Timing(probes, reference, device.threads == 1, random.Random(seed), pace)
         todo = list(graphs)
         while todo:
             timing.batch(todo)
@@ -269,8 +277,15 @@ def measure_latency(
             todo = timing.wide(precision)
             if progress is not None:
                 progress(f"batch {done}: {len(graphs) - len(todo)} of {len(graphs)} graphs are narrow enough")
-    pace = timing.pace()
-    return {name: _latency(timing.pairs[name], pace, device, precision) for name in graphs}
+    now = timing.pace()
+    return {name: _latency(timing.pairs[name], now, device, precision) for name in graphs}
+
+
+def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.0) -> Reading:
+    """The milliseconds of the reference graph, for `measure_latency(pace=...)`. Raises as that does."""
+    return measure_latency({"reference": reference_graph()}, device, precision=precision, cap_s=cap_s)[
+        "reference"
+    ].reading
 
 
 def _latency(batches: Sequence[Sequence[Pair]], pace: Centre, device: Device, precision: float) -> Latency:

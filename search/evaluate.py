@@ -53,12 +53,14 @@ class Evaluation:
 class Evaluator:
     """Evaluates architectures of one supernet on one data set and device; candidates are independent of each other.
 
-    `table` replaces the timing of whole graphs by the sum over the blocks' timings, marked as predicted.
+    `pace` is that of the reference graph when the run began, which makes the latencies of a run comparable, however the
+    machine drifts. `table` replaces the timing of whole graphs by the sum over the blocks' timings, marked as predicted.
     """
 
     supernet: Supernet
     data: Dataset
     device: Device
+    pace: Reading | None = None
     latency: bool = True
     table: LatencyTable | None = None
     seed: int = 0
@@ -81,7 +83,9 @@ class Evaluator:
                 if self.table is not None:
                     readings["latency"] = estimate(architecture, self.table)
                 elif self.latency:
-                    measured = measure_latency({"candidate": path}, self.device, cap_s=SEARCH_CAP_S, seed=self.seed)
+                    measured = measure_latency(
+                        {"candidate": path}, self.device, cap_s=SEARCH_CAP_S, seed=self.seed, pace=self.pace
+                    )
                     readings["latency"] = measured["candidate"].reading
             with watch.phase("score"):
                 split = self.data.validation

@@ -46,6 +46,7 @@ class Finish:
     supernet: Supernet
     data: Dataset
     device: Device
+    pace: Reading
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
     recipe: Recipe | None
@@ -137,6 +138,7 @@ class Finish:
             precision=PRECISION,
             cap_s=2.0 * len(paths) + 2.0,
             seed=self.seed,
+            pace=self.pace,
         )
         split = self.data.validation
         pixels = split.pixels()

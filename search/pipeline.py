@@ -14,8 +14,10 @@ from rich.progress import Progress, TaskID
 
 from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BudgetMissed
+from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
+from wb.export.measure import reference_pace
 from wb.export.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.search import run as runs
@@ -86,6 +88,7 @@ class Search:
             )
         self.space = make_space(self.config, self.data)
         self.record = self._continued() if resume else self._begun()
+        self.pace = self.record.pace or self._pace()
         supernet = self._supernet()
         trials = self._search(supernet)
         points = self._finish(supernet, trials)
@@ -101,6 +104,7 @@ class Search:
             data=_described(self.data),
             machine=runs.machine(self.device.text),
             versions=runs.versions(),
+            pace=self._pace(),
         )
         self.run.write(record)
         return record
@@ -115,6 +119,10 @@ class Search:
         record = record.model_copy(update={"config": self.config})
         self.run.write(record)
         return record
+
+    def _pace(self) -> Reading:
+        with self._task("timing the reference graph"):
+            return reference_pace(self.device)
 
     def _check_budget(self) -> None:
         """Measures the smallest network of the space: no budget below it can be met."""
@@ -161,7 +169,7 @@ class Search:
         study = open_study(self.run.storage(config), self.run.study_name(config), config.metrics, sampler)
         wanted = {metric.name for metric in config.metrics} | {limit.metric.name for limit in config.limits}
         table = LatencyTable(self.device) if config.latency == "table" and "latency" in wanted else None
-        evaluate = Evaluator(supernet, self.data, self.device, "latency" in wanted, table, config.seed)
+        evaluate = Evaluator(supernet, self.data, self.device, self.pace, "latency" in wanted, table, config.seed)
         with self._timed("search"), self._task("evaluating candidates", config.trials) as task:
             self.progress.update(task, completed=len(evaluated(study)))
 
@@ -186,7 +194,16 @@ class Search:
                 self.progress.update(task, description=what, completed=done, total=of)
 
             finish = Finish(
-                self.run, supernet, self.data, self.device, config.metrics, config.limits, recipe, config.seed, report
+                run=self.run,
+                supernet=supernet,
+                data=self.data,
+                device=self.device,
+                pace=self.pace,
+                metrics=config.metrics,
+                limits=config.limits,
+                recipe=recipe,
+                seed=config.seed,
+                report=report,
             )
             points, error = finish(trials)
         self._note(table=error)

@@ -39,6 +39,7 @@ class RunRecord(BaseModel):
     versions: Mapping[str, str]
     seconds: Mapping[str, float] = Field(default_factory=dict)  # stage -> wall time
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
+    pace: Reading | None = None  # of the reference graph when the run began: what milliseconds of the run refer to
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 
 

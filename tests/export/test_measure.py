@@ -14,9 +14,20 @@ from hypothesis import strategies as st
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 from wb.export.clock import Probe, Sample
-from wb.export.measure import BATCHES, Centre, Pair, centre, measure_latency, product, rank, relate, same
-from wb.export.reference import transformer_graph
-from wb.hardware.device import parse_device
+from wb.export.measure import (
+    BATCHES,
+    Centre,
+    Pair,
+    centre,
+    measure_latency,
+    product,
+    rank,
+    reference_pace,
+    relate,
+    same,
+)
+from wb.export.reference import overhead_graph, reference_graph, transformer_graph
+from wb.hardware.device import Device, parse_device
 
 TRUTH = 0.4
 
@@ -231,3 +242,19 @@ def test_a_graph_that_fails_when_it_runs_is_named(tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(BadArtefact, match=r"fails\.onnx loads but fails on inputs \{'x': \(1, 3\)\}"):
         measure_latency({"a": path}, parse_device())
+
+
+def test_a_fixed_pace_makes_milliseconds_a_multiple_of_the_ratio() -> None:
+    pace = Reading(value=2.5, unit="ms", how="measured", interval=(1.0, 9.0))
+    timed = measure_latency({"a": overhead_graph()}, Device(), cap_s=0.5, pace=pace)["a"]
+    assert timed.reading.value == pytest.approx(2.5 * timed.ratio.value)
+    assert timed.reading.interval is not None
+    assert timed.ratio.interval is not None
+    assert timed.reading.interval == pytest.approx(tuple(2.5 * end for end in timed.ratio.interval))
+
+
+def test_the_reference_is_once_itself() -> None:
+    pace = reference_pace(Device(), cap_s=1.0)
+    assert (pace.unit, pace.how) == ("ms", "measured")
+    timed = measure_latency({"a": reference_graph()}, Device(), cap_s=1.0, pace=pace)["a"]
+    assert timed.ratio.value == pytest.approx(1.0, abs=0.1)
