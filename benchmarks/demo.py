@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from wb.data import Split, load
+from wb.search.contents import read_trials
 from wb.search.run import Run
-from wb.search.study import evaluated, load_study
 
 
 def recompute(path: Path, split: Split) -> float:
@@ -38,7 +38,7 @@ def main() -> None:
         for point in points
     )
     latencies = [point.values["latency"].value for point in points]
-    trials = evaluated(load_study(run.storage(record.config), run.study_name(record.config)))
+    trials = read_trials(run, record)
     phases = defaultdict(list)
     for trial in trials:
         for phase, seconds in trial.user_attrs["seconds"].items():

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -199,10 +200,8 @@ def measure(folder: Path, name: str, method: str, seed: int, evaluations: int) -
     problem = load_problem(folder, name)
     counted = Evaluations(problem, evaluations)
     start = time.process_time()
-    try:
+    with suppress(EnoughEvaluations):
         METHODS[method](counted, seed)
-    except EnoughEvaluations:
-        pass
     seconds = time.process_time() - start - counted.seconds
     curve = hypervolume_curve(list(counted.cache.values()), problem.reference)
     return (problem.best - curve).tolist(), seconds

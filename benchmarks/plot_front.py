@@ -14,8 +14,9 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from wb.cli.search import summary
+from wb.search.contents import read_trials
 from wb.search.run import Run
-from wb.search.study import evaluated, load_study, readings_of
+from wb.search.study import readings_of
 
 
 def main() -> None:
@@ -25,9 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     run = Run(options.run)
     record, points = run.read(), run.read_front()
-    everything = [
-        readings_of(t) for t in evaluated(load_study(run.storage(record.config), run.study_name(record.config)))
-    ]
+    everything = [readings_of(t) for t in read_trials(run, record)]
     figure, axes = plt.subplots(figsize=(9, 4.6), dpi=130)
     axes.scatter(
         [1e3 * r["latency"].value for r in everything],

@@ -21,9 +21,8 @@ from scipy.stats import kendalltau
 from wb.core.space import random_choices
 from wb.data import load
 from wb.models.counting import count_macs
-from wb.search.config import SearchConfig
-from wb.search.pipeline import make_space
 from wb.search.supernet import train_supernet
+from wb.spaces.presets import vit_space
 from wb.training.fit import Recipe
 from wb.training.train import accuracy, train
 
@@ -39,13 +38,13 @@ def main() -> None:
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     data = load(options.data, limit=options.limit)
-    space = make_space(SearchConfig(), data)
+    space = vit_space(data)
     recipe = Recipe(epochs=options.epochs)
     rng = random.Random(0)
     pool = sorted((space.decode(random_choices(space, rng)) for _ in range(400)), key=lambda a: count_macs(a).value)
     chosen = [pool[round(i * (len(pool) - 1) / (options.networks - 1))] for i in range(options.networks)]
     start = time.perf_counter()
-    supernet = train_supernet(space, data, recipe, seed=0)
+    supernet = train_supernet(space, data, recipe, seed=0).to(cpu)
     seconds = time.perf_counter() - start
     table = Table(
         title=f"{data.spec}, {len(data.train)} images, {options.epochs} epochs; supernet trained in {seconds:.0f} s"

@@ -14,8 +14,10 @@ DataOption = Annotated[
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where latency is measured. [default: cpu]")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", help="Threads of the runtime and of training. [default: 1]")
+    int | None, typer.Option("--threads", min=1, help="Threads of the runtime and of training. [default: 1]")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random. [default: 0]")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of everything random. [default: 0]")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]

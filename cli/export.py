@@ -26,6 +26,8 @@ def export(
 
     if exporter not in ("torchscript", "dynamo"):
         raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
+    if out.suffix != ".onnx":
+        raise BadOption(f"{out.name} is no name for an ONNX file; end it in .onnx")
     if exporter == "torchscript" and opset > 20:
         raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
     parity = graph.export(load(model), out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above

@@ -41,7 +41,7 @@ def measure(
         raise BadOption(f"no split {split!r}; there are validation and test")
     if not file.is_file():
         raise BadArtefact(f"there is no file {file}; expected a model file or an ONNX graph")
-    where = parse_device(device or "cpu", threads=threads or 1)
+    where = parse_device(device or "cpu", threads=1 if threads is None else threads)
     with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
         task = progress.add_task("reading", total=None)
         graph = file

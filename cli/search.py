@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,8 +85,11 @@ def search(
     with _output.progress() as progress:
         try:
             points = Search(config, run, progress)(resume=resume is not None)
-        except KeyboardInterrupt:
-            _output.messages.print(f"continue with: wb search --resume {run.folder}", markup=False, soft_wrap=True)
+        except BaseException:
+            with suppress(OSError):
+                run.folder.rmdir()  # if it is empty: nothing was begun
+            if run.record_path.exists():
+                _output.messages.print(f"continue with: wb search --resume {run.folder}", markup=False, soft_wrap=True)
             raise
     if as_json:
         _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
@@ -156,6 +160,9 @@ def _config(given: dict[str, Any]) -> SearchConfig:
     form, colon, place = str(given.get("data", "digits")).partition(":")
     if colon:  # a run can be resumed from another folder
         given = given | {"data": f"{form}:{Path(place).expanduser().resolve()}"}
+    url = str(given.get("storage") or "")
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+        given = given | {"storage": f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"}
     try:
         config = SearchConfig.model_validate(given)
     except ValidationError as error:
@@ -173,13 +180,13 @@ def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchCon
     from wb.search.run import Run
 
     config = Run(folder).read().config
-    allowed = {"trials", "finetune"}
+    allowed = {"trials", "finetune", "storage"}  # the storage because its password is not written down
     wanted = _config(config.model_dump() | given)
     changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
     if changed or out is not None:
         names = ", ".join("--" + name.replace("changes", "set").replace("_", "-") for name in changed) or "--out"
         raise BadOption(
-            f"{names} cannot change when a run is resumed; only --trials and --finetune can. Start a new run instead"
+            f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can. Start a new run instead"
         )
     return wanted
 

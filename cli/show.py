@@ -38,11 +38,9 @@ def show(
 
 
 def _read(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
-    import json
-
     from wb.core.errors import BadArtefact
     from wb.export.graph import read_architecture, read_metadata
-    from wb.models.model import Step, load
+    from wb.models.model import load, read_history
 
     if path.suffix == ".onnx":
         architecture = read_architecture(path)
@@ -50,8 +48,7 @@ def _read(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
             raise BadArtefact(
                 f"{path} is an ONNX graph, but not one of wb's, so that its architecture is unknown; try `wb measure`"
             )
-        steps = json.loads(read_metadata(path).get("wb.history", "[]"))
-        return architecture, tuple(Step.model_validate(step) for step in steps)
+        return architecture, read_history(read_metadata(path).get("wb.history", "[]"), path)
     model = load(path)
     return model.architecture, model.history
 
@@ -91,14 +88,12 @@ def _cells(block: Block) -> list[str]:
 
 def _show_run(folder: Path, as_json: bool) -> None:
     from wb.cli.search import front_table
+    from wb.search.contents import read_trials
     from wb.search.run import Run
-    from wb.search.study import evaluated, load_study
 
     run = Run(folder)
     record = run.read()
-    storage = run.storage(record.config)
-    started = record.config.storage is not None or (folder / "study.db").exists()
-    done = len(evaluated(load_study(storage, run.study_name(record.config)))) if started else 0
+    done = len(read_trials(run, record))
     points = run.read_front() if run.front_path.exists() else []
     if as_json:
         front = [point.model_dump(mode="json") for point in points]

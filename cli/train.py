@@ -35,8 +35,7 @@ def train(
     from wb.core.errors import BadOption
     from wb.data import load as load_data
     from wb.models.model import Step, save
-    from wb.search.config import SearchConfig
-    from wb.search.pipeline import make_space
+    from wb.spaces.presets import vit_space
     from wb.training.fit import Recipe, pick_device
     from wb.training.train import accuracy
     from wb.training.train import train as train_model
@@ -45,14 +44,11 @@ def train(
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
-    torch.set_num_threads(threads or 1)
+    torch.set_num_threads(1 if threads is None else threads)
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
         dataset = load_data(data or "digits", image_size=image_size, limit=limit)
-        if architecture is None:
-            chosen = make_space(SearchConfig(preset=preset), dataset).largest("softmax")
-        else:
-            chosen = _read_architecture(architecture)
+        chosen = _read_architecture(architecture) if architecture else vit_space(dataset, preset).largest("softmax")
         checkpoint = out.with_name(out.name + ".checkpoint")
         progress.update(task, description="training", total=epochs)
 

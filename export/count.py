@@ -14,13 +14,28 @@ from wb.export.graph import open_graph
 
 Shape = Sequence[int]
 
+# Products whose cost is not read off one output; a sum without them would be too low.
+UNCOUNTED = (
+    *(
+        "Einsum",
+        "ConvTranspose",
+        "DeformConv",
+        "Attention",
+        "MultiHeadAttention",
+        "GroupQueryAttention",
+        "LinearAttention",
+    ),
+    *("LSTM", "GRU", "RNN", "Loop", "Scan", "If", "MatMulNBits", "FusedMatMul", "FusedGemm", "QAttention"),
+)
+
 
 def count_graph(path: Path) -> dict[str, Reading]:
-    """`params` (numbers in the file's tensors) and `macs` (convolutions and matrix products, batch 1) of an ONNX file.
+    """`params` (numbers in the file's tensors) and `macs` (convolutions and matrix products) of an ONNX file.
 
-    `macs` is left out where a shape cannot be inferred.
+    A dynamic first dimension counts as 1. `macs` is left out where a shape cannot be inferred or an operator is not known to
+    this function (`UNCOUNTED`).
 
-    Limits: subgraphs (loops, branches) are not looked into; integer and quantized products count like others.
+    Limits: integer and quantized products count like others.
 
     Raises:
         BadArtefact: no ONNX file.
@@ -28,11 +43,16 @@ def count_graph(path: Path) -> dict[str, Reading]:
     model = open_graph(path)
     params = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
     found = {"params": Reading(value=params, unit="parameters", how="counted")}
+    weights = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         for dim in value.type.tensor_type.shape.dim[:1]:
-            dim.dim_value = 1
+            if value.name not in weights and not dim.HasField("dim_value"):
+                dim.dim_value = 1
     macs = 0
-    shapes = _shapes(model)
+    try:
+        shapes = _shapes(model)
+    except shape_inference.InferenceError:
+        return found
     for node in model.graph.node:
         count = _macs(node, shapes)
         if count is None:
@@ -56,7 +76,9 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
 
 
 def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int | None:
-    """0 for what is no product, None where a shape is missing."""
+    """0 for what is no product; None where a shape is missing, or for a product that is not counted here."""
+    if node.op_type in UNCOUNTED:
+        return None
     if node.op_type not in ("MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"):
         return 0
     # The quantized forms carry scales between their operands.

@@ -43,7 +43,7 @@ class Ensemble:
 
     Source: Breiman, Stacked regressions, Machine Learning 24 (1996).
     Differs: the trees are those of the folds, averaged, so that none is fitted twice; the ridge is fitted on everything.
-    Limits: the held-out error is an average over the samples, so the standard deviation grows little where they are few.
+    Limits: below 8 samples there are no trees. The held-out error is an average over the samples, so the standard deviation grows little where they are few.
     """
 
     def __init__(self, emphasis: Floats, seed: int = 0) -> None:
@@ -64,8 +64,7 @@ class Ensemble:
         self._scaler = StandardScaler().fit(features)
         self._ridge = RidgeCV(ALPHAS).fit(self._columns(features), target)
         held_out = self._fit_folds(features, target)
-        weights, _ = nnls(held_out, target)
-        self._weights = weights / weights.sum() if weights.any() else np.full(2, 0.5)
+        self._weights = _weights(held_out, target)
         predicted = held_out @ self._weights
         self._error = float(np.sqrt(np.mean((predicted - target) ** 2)))
         name = " + ".join(f"{w:.2f} {model}" for w, model in zip(self._weights, ("ridge", "trees"), strict=True) if w)
@@ -94,11 +93,14 @@ class Ensemble:
     def _fit_folds(self, features: Floats, target: Floats) -> Floats:
         """Keeps the trees of each fold; returns what ridge and trees predict for the samples they did not see."""
         columns = self._columns(features)
-        held_out = np.empty((len(target), 2))
+        held_out = np.zeros((len(target), 2))
         self._trees: list[GradientBoostingRegressor] = []
         folds = KFold(min(FOLDS, len(target)), shuffle=True, random_state=self.seed)
         for train, test in folds.split(features):
             ridge = Ridge(self._ridge.alpha_).fit(columns[train], target[train])
+            held_out[test, 0] = ridge.predict(columns[test])
+            if len(target) < 2 * FOLDS:
+                continue
             trees = GradientBoostingRegressor(
                 n_estimators=100,
                 learning_rate=0.15,
@@ -107,7 +109,7 @@ class Ensemble:
                 max_features=0.3,
                 random_state=self.seed,
             ).fit(features[train], target[train])
-            held_out[test] = np.column_stack([ridge.predict(columns[test]), trees.predict(features[test])])
+            held_out[test, 1] = trees.predict(features[test])
             self._trees.append(trees)
         return held_out
 
@@ -124,6 +126,14 @@ def baseline_quality(feature: ArrayLike, values: ArrayLike) -> Quality:
     folds = KFold(min(FOLDS, len(target)), shuffle=True, random_state=0)
     predicted = cross_val_predict(LinearRegression(), column[:, None], target, cv=folds)
     return _quality(np.asarray(predicted), target, "one feature")
+
+
+def _weights(held_out: Floats, target: Floats) -> Floats:
+    """Of ridge and trees; only ridge where there are too few samples to tell."""
+    if len(target) < 2 * FOLDS:
+        return np.array([1.0, 0.0])
+    weights, _ = nnls(held_out, target)
+    return np.asarray(weights / weights.sum() if weights.any() else np.full(2, 0.5))
 
 
 def _quality(predicted: Floats, values: Floats, model: str) -> Quality:

@@ -33,7 +33,7 @@ class SearchConfig(BaseModel):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     latency: Literal["measured", "table"] = "measured"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     storage: str | None = None
 
     @property

@@ -8,22 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
-from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from wb.core.architecture import Architecture, explain
-from wb.core.errors import BadArtefact, BadOption, StorageFailed
+from wb.core.errors import BadArtefact
 from wb.core.metrics import Metric
 from wb.core.readings import Reading, Readings
-from wb.search.config import SearchConfig
 from wb.search.front import front
 from wb.search.hypervolume import hypervolume_curve
 from wb.search.run import FrontPoint, Run, RunRecord
-from wb.search.study import evaluated, readings_of, violations
+from wb.search.study import evaluated, load_study, readings_of, violations
 from wb.search.traces import Candidate, cost
 
 
@@ -59,7 +54,7 @@ def read(run: Run) -> Contents:
         StorageFailed: the study cannot be reached.
     """
     record = run.read()
-    trials = read_trials(run, record.config)
+    trials = read_trials(run, record)
     candidates = [_candidate(trial, record.config.metrics) for trial in trials]
     points = run.read_front() if run.front_path.exists() else None
     for point in points or ():
@@ -76,34 +71,15 @@ def read(run: Run) -> Contents:
     )
 
 
-def read_trials(run: Run, config: SearchConfig) -> list[FrozenTrial]:
-    """The evaluated trials of the run's study; none if it has not begun.
+def read_trials(run: Run, record: RunRecord) -> list[FrozenTrial]:
+    """The evaluated trials of the run's study.
 
     Raises:
-        BadArtefact: the study is damaged.
-        BadOption: its driver is not installed.
+        BadArtefact: the study is missing or damaged.
+        BadOption: the driver of its database is not installed.
         StorageFailed: its database cannot be reached.
     """
-    url = make_url(run.storage(config))
-    if url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
-        return []  # opening it would create it
-    shown = url.render_as_string(hide_password=True)
-    try:
-        storage = RDBStorage(run.storage(config))
-        try:
-            return evaluated(optuna.load_study(study_name=run.study_name(config), storage=storage))
-        except KeyError:
-            return []
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        if "file is not a database" in str(error) or "malformed" in str(error):
-            raise BadArtefact(f"the study at {shown} is damaged ({reason}); restore it from a copy") from error
-        raise StorageFailed(f"the study at {shown} cannot be read ({reason}); check that it is reachable") from error
-    except ImportError as error:
-        raise BadOption(f"the study at {shown} cannot be read ({error}); install the driver of its database") from error
+    return evaluated(load_study(run.storage(record.config), record.study))
 
 
 def summarize(choices: Mapping[str, object]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,9 +100,3 @@ def counted(model: Model, path: Path) -> dict[str, Reading]:
         "macs": count_macs(model.architecture),
         "params": count_parameters(model.architecture),
     }
-
-
-def smallest_readings(evaluator: Evaluator, metrics: Sequence[str]) -> dict[str, Reading]:
-    """What the smallest network of the space costs: no budget below it can be met."""
-    readings = evaluator(evaluator.supernet.space.smallest()).readings
-    return {name: readings[name] for name in metrics if name in readings}

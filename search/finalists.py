@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import moocore
 import numpy as np
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
+from torch import Tensor
 
 from wb import __version__
 from wb.core.architecture import Architecture
@@ -31,7 +33,7 @@ from wb.search.front import front
 from wb.search.run import FrontPoint, Run
 from wb.search.study import choices_of, readings_of
 from wb.search.supernet import Supernet
-from wb.training.fit import Recipe
+from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 
 MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
@@ -68,16 +70,17 @@ class Finish:
                 "the finalists were within the budget when searched, but none is when measured again: "
                 f"{self._closest(readings)}; allow a little more, or continue with more --trials"
             )
-        for number in models.keys() - set(within):
-            paths[number].unlink()
-            paths[number].with_suffix(".safetensors").unlink(missing_ok=True)
         points = []
         for done, number in enumerate(within):
             self.report("reading the test split", done, len(within))
             points.append(self._point(chosen[number], models[number], paths[number], readings[number]))
         points.sort(key=lambda point: point.values["latency"].value)
-        self.run.write_front(points)
-        return points, self._table_error({number: models[number] for number in within}, readings)
+        error = self._table_error({number: models[number] for number in within}, readings)
+        for path in self.run.staging.iterdir():  # those left out, and what an interrupted run left
+            if path.stem not in map(str, within):
+                path.unlink()
+        self.run.publish(points)
+        return points, error
 
     def _choose(self, trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
         readings = {trial.number: readings_of(trial) for trial in trials}
@@ -88,7 +91,7 @@ class Finish:
                 "--trials, or allow more"
             )
         if len(numbers) > MAX_FINALISTS:
-            values = np.array([[_cost(readings[n], metric) for metric in self.metrics] for n in numbers])
+            values = np.array([[metric.cost(readings[n][metric.name]) for metric in self.metrics] for n in numbers])
             span = np.ptp(values, axis=0)
             unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
             worth = moocore.hv_contributions(unit, ref=np.full(len(self.metrics), 1.1))
@@ -104,30 +107,35 @@ class Finish:
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path]]:
         space = self.supernet.space
-        teacher = space.largest()
         models, paths = {}, {}
         for done, (number, trial) in enumerate(chosen.items()):
             self.report("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
-            models[number] = self._model(number, space.decode(choices_of(space, trial)), teacher)
-            paths[number] = self.run.models / f"{number}.onnx"
+            models[number] = self._model(number, space.decode(choices_of(space, trial)))
+            paths[number] = self.run.staging / f"{number}.onnx"
             export(models[number], paths[number], force=True)
         return models, paths
 
-    def _model(self, number: int, architecture: Architecture, teacher: Architecture) -> Model:
+    @cached_property
+    def _teacher(self) -> Callable[[Tensor], Tensor]:
+        """The largest network of the supernet, where fine-tuning takes place."""
+        supernet, largest = self.supernet.to(pick_device()), self.supernet.space.largest()
+        return lambda images: supernet.run(largest, images)
+
+    def _model(self, number: int, architecture: Architecture) -> Model:
         """The finalist as it will be delivered; what an interrupted run has fine-tuned already is read back."""
         model = self.supernet.extract(architecture)
         if self.recipe is None:
             return model
-        tune = Finetune(self.data, self.recipe, lambda images: self.supernet.run(teacher, images), self.seed)
-        path = self.run.models / f"{number}.safetensors"
-        if path.exists():
-            with suppress(BadArtefact):
+        tune = Finetune(self.data, self.recipe, self._teacher, self.seed)
+        name = f"{number}.safetensors"
+        for path in (self.run.staging / name, self.run.models / name):
+            with suppress(BadArtefact):  # there is none, or it is damaged: it is made again
                 kept = load(path)
                 steps = tuple(step for step in kept.history if step.name != "search")
                 if kept.architecture == architecture and steps == (*model.history, tune.step):
                     return replace(kept, history=steps)
         model = apply(tune, model)
-        save(model, path, force=True)
+        save(model, self.run.staging / name, force=True)
         return model
 
     def _measure(self, models: Mapping[int, Model], paths: Mapping[int, Path]) -> dict[int, dict[str, Reading]]:
@@ -162,7 +170,7 @@ class Finish:
             readings={**readings, "test": test},
             version=__version__,
         )
-        file = self.run.models / f"{trial.number}.safetensors"
+        file = self.run.staging / f"{trial.number}.safetensors"
         save(replace(model, history=(*model.history, step)), file, force=True)
         return FrontPoint(
             id=trial.number,
@@ -170,8 +178,8 @@ class Finish:
             test=test,
             choices=dict(choices),
             architecture=model.architecture.model_dump(mode="json"),
-            model=file.relative_to(self.run.folder).as_posix(),
-            onnx=path.relative_to(self.run.folder).as_posix(),
+            model=f"{self.run.models.name}/{file.name}",
+            onnx=f"{self.run.models.name}/{path.name}",
         )
 
     def _table_error(
@@ -187,8 +195,3 @@ class Finish:
             errors.append(abs(estimated - measured) / measured)
             rows.append({"id": number, "estimated_ms": estimated, "measured_ms": measured})
         return {"median_relative_error": float(np.median(errors)), "max_relative_error": max(errors), "networks": rows}
-
-
-def _cost(readings: Mapping[str, Reading], metric: Metric) -> float:
-    value = readings[metric.name].value
-    return value if metric.direction == "minimize" else -value

@@ -30,35 +30,20 @@ def front(
     # Sorted so that whatever could dominate a candidate comes before it: exact metrics first, then noisy ones.
     exact = [metric for metric in metrics if metric.name != "latency"]
     noisy = [metric for metric in metrics if metric.name == "latency"]
-    ordered = sorted(feasible, key=lambda key: tuple(_cost(feasible[key], metric) for metric in (*exact, *noisy)))
+    ordered = sorted(
+        feasible, key=lambda key: tuple(metric.cost(feasible[key][metric.name]) for metric in (*exact, *noisy))
+    )
     kept: list[Key] = []
     for key in ordered:
         if not any(_covers(feasible[other], feasible[key], metrics) for other in kept):
             kept.append(key)
-    # Overlap is not transitive: something kept early may be covered by something that came later.
-    kept = [
-        key
-        for i, key in enumerate(kept)
-        if not any(_covers(feasible[other], feasible[key], metrics, strictly=True) for other in kept[i + 1 :])
-    ]
-    return sorted(kept, key=lambda key: _cost(feasible[key], metrics[-1]))
+    return sorted(kept, key=lambda key: metrics[-1].cost(feasible[key][metrics[-1].name]))
 
 
-def _cost(readings: Mapping[str, Reading], metric: Metric) -> float:
-    value = readings[metric.name].value
-    return value if metric.direction == "minimize" else -value
-
-
-def _covers(
-    a: Mapping[str, Reading], b: Mapping[str, Reading], metrics: Sequence[Metric], *, strictly: bool = False
-) -> bool:
-    """Whether `a` is as good as `b` in every metric, as far as one can tell; `strictly`: and better in one for certain."""
-    better = False
-    for metric in metrics:
-        difference = _cost(a, metric) - _cost(b, metric)
-        if metric.name == "latency" and a["latency"].overlaps(b["latency"]):
-            continue
-        if difference > 0:
-            return False
-        better = better or difference < 0
-    return better or not strictly
+def _covers(a: Mapping[str, Reading], b: Mapping[str, Reading], metrics: Sequence[Metric]) -> bool:
+    """Whether `a` is as good as `b` in every metric, as far as one can tell."""
+    return all(
+        metric.cost(a[metric.name]) <= metric.cost(b[metric.name])
+        or (metric.name == "latency" and a["latency"].overlaps(b["latency"]))
+        for metric in metrics
+    )

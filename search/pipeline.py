@@ -3,64 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
 import torch
 from optuna.trial import FrozenTrial
-from pydantic import JsonValue
 from rich.progress import Progress, TaskID
 
-from wb.core.architecture import ImageInput
-from wb.core.errors import BadArtefact, BudgetMissed
+from wb.core.errors import BadArtefact, BudgetMissed, WbError
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.export.measure import reference_pace
 from wb.export.table import LatencyTable
-from wb.hardware.device import parse_device
+from wb.hardware.device import Device, parse_device
 from wb.search import run as runs
 from wb.search.config import SearchConfig
-from wb.search.evaluate import Evaluator, smallest_readings
+from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
 from wb.search.quality import predictor_quality
 from wb.search.report import write_report
-from wb.search.run import FrontPoint, Run, RunRecord
-from wb.search.study import evaluated, make_sampler, open_study, optimize
+from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
+from wb.search.study import create_study, evaluated, load_study, make_sampler, optimize, public, settle
 from wb.search.supernet import Supernet, train_supernet
-from wb.spaces.presets import preset
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.presets import vit_space
+from wb.spaces.vit import Vit
 from wb.training.fit import Recipe
 
 FINETUNE_RATE = 2e-3  # a sub-network has far to go: it shared its weights with all others
-
-
-def make_space(config: SearchConfig, data: Dataset) -> Vit:
-    """The space that `config` names, for images like those of `data`.
-
-    Raises:
-        BadOption: unknown preset or field.
-        BadData: no patch size fits the images.
-    """
-    changes = {name: value.split(",") if "," in value else value for name, value in config.changes.items()}
-    base = preset(config.preset)
-    lists = {
-        name: [value] if isinstance(getattr(base, name, None), tuple) and isinstance(value, str) else value
-        for name, value in changes.items()
-    }
-    return Vit(options_with(base, lists), image_input(data), len(data.classes), data.classes, config.preset)
-
-
-def image_input(data: Dataset) -> ImageInput:
-    """The input of networks for `data`, normalised by the training split's mean and deviation per channel."""
-    return ImageInput(
-        channels=data.channels,
-        height=data.height,
-        width=data.width,
-        mean=tuple(round(float(value), 6) for value in data.mean),
-        std=tuple(round(float(value), 6) for value in data.std),
-    )
 
 
 @dataclass
@@ -86,9 +58,11 @@ class Search:
                 limit=self.config.limit,
                 progress=self._counter(task),
             )
-        self.space = make_space(self.config, self.data)
+        self.space = vit_space(self.data, self.config.preset, self.config.changes)
         self.record = self._continued() if resume else self._begun()
-        self.pace = self.record.pace or self._pace()
+        self.pace = self.record.pace
+        if self._finished():
+            return self.run.read_front()
         supernet = self._supernet()
         trials = self._search(supernet)
         points = self._finish(supernet, trials)
@@ -97,10 +71,20 @@ class Search:
 
     def _begun(self) -> RunRecord:
         """Checks what can be checked before any time is spent, then writes `run.json`."""
-        self._check_budget()
+        config = self.config
+        with self._task("checking the budget"):
+            check_budget(config, self.space, self.data, self.device)
+        name = "search" if config.storage is None else f"wb-{uuid4().hex[:12]}"
+        try:
+            create_study(self.run.storage(config), name, config.metrics)
+        except WbError:
+            for half_made in self.run.folder.glob("study.db*"):
+                half_made.unlink()
+            raise
         record = RunRecord(
             created=runs.now(),
-            config=self.config,
+            config=config.model_copy(update={"storage": config.storage and public(config.storage)}),
+            study=name,
             data=_described(self.data),
             machine=runs.machine(self.device.text),
             versions=runs.versions(),
@@ -111,36 +95,24 @@ class Search:
 
     def _continued(self) -> RunRecord:
         record = self.run.read()
-        if record.data["fingerprint"] != self.data.fingerprint:
+        if record.data.fingerprint != self.data.fingerprint:
             raise BadArtefact(
                 f"the data at {self.config.data!r} are no longer those of the run (fingerprint {self.data.fingerprint}, then "
-                f"{record.data['fingerprint']}); restore them, or start a new run"
+                f"{record.data.fingerprint}); restore them, or start a new run"
             )
-        record = record.model_copy(update={"config": self.config})
+        config = self.config.model_copy(update={"storage": record.config.storage})
+        record = record.model_copy(update={"config": config})
         self.run.write(record)
         return record
+
+    def _finished(self) -> bool:
+        """Whether the front that is there is the one that was asked for."""
+        wanted = {"trials": self.config.trials, "finetune": self.config.finetune}
+        return self.run.front_path.exists() and self.record.finished == wanted
 
     def _pace(self) -> Reading:
         with self._task("timing the reference graph"):
             return reference_pace(self.device)
-
-    def _check_budget(self) -> None:
-        """Measures the smallest network of the space: no budget below it can be met."""
-        limits = [limit for limit in self.config.limits if limit.metric.name != "acc"]
-        if not limits:
-            return
-        with self._task("checking the budget"):
-            untrained = Supernet.fresh(self.space, self.config.seed)
-            readings = smallest_readings(
-                Evaluator(untrained, self.data, self.device), [limit.metric.name for limit in limits]
-            )
-        for limit in limits:
-            reading = readings[limit.metric.name]
-            if limit.excess(reading) > 0:
-                raise BudgetMissed(
-                    f"{limit.text()} cannot be met: the smallest network of space {self.space.name!r} ({self.config.preset}) "
-                    f"has {reading.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
-                )
 
     def _supernet(self) -> Supernet:
         if self.run.supernet_path.exists():
@@ -165,8 +137,8 @@ class Search:
 
     def _search(self, supernet: Supernet) -> list[FrozenTrial]:
         config = self.config
-        sampler = make_sampler(config.sampler, self.space, config.limits, config.seed)
-        study = open_study(self.run.storage(config), self.run.study_name(config), config.metrics, sampler)
+        study = load_study(self.run.storage(config), self.record.study)
+        study.sampler = make_sampler(config.sampler, self.space, config.limits, config.seed, len(study.trials))
         wanted = {metric.name for metric in config.metrics} | {limit.metric.name for limit in config.limits}
         table = LatencyTable(self.device) if config.latency == "table" and "latency" in wanted else None
         evaluate = Evaluator(supernet, self.data, self.device, self.pace, "latency" in wanted, table, config.seed)
@@ -180,7 +152,13 @@ class Search:
                 )
                 self.progress.update(task, completed=done, description=f"evaluating candidates, last {values}")
 
-            optimize(study, self.space, config.metrics, config.limits, evaluate, config.trials, report)
+            done = optimize(study, self.space, config.metrics, config.limits, evaluate, config.trials, report)
+        settle(self.run.storage(config))
+        if done < config.trials:
+            self.progress.console.print(
+                f"{done} of {config.trials} candidates were evaluated: sampler {config.sampler!r} finds no others in this space",
+                markup=False,
+            )
         trials = evaluated(study)
         self._note(predictors=predictor_quality(self.space, trials, config.metrics))
         return trials
@@ -206,10 +184,10 @@ class Search:
                 report=report,
             )
             points, error = finish(trials)
-        self._note(table=error)
+        self._note(table=error, finished={"trials": config.trials, "finetune": config.finetune})
         return points
 
-    def _note(self, **changes: Mapping[str, JsonValue]) -> None:
+    def _note(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
         self.run.write(self.record)
 
@@ -233,13 +211,28 @@ class Search:
         return lambda done, total: self.progress.update(task, completed=done, total=total)
 
 
-def _described(data: Dataset) -> dict[str, JsonValue]:
-    return {
-        "spec": data.spec,
-        "fingerprint": data.fingerprint,
-        "train": len(data.train),
-        "validation": len(data.validation),
-        "test": len(data.test),
-        "image": [data.channels, data.height, data.width],
-        "classes": list(data.classes),
-    }
+def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
+    """Raises `BudgetMissed` where the smallest network of the space is over the budget already."""
+    limits = [limit for limit in config.limits if limit.metric.name != "acc"]
+    if not limits:
+        return
+    readings = Evaluator(Supernet.fresh(space, config.seed), data, device)(space.smallest()).readings
+    for limit in limits:
+        reading = readings[limit.metric.name]
+        if limit.excess(reading) > 0:
+            raise BudgetMissed(
+                f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({config.preset}) has "
+                f"{reading.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
+            )
+
+
+def _described(data: Dataset) -> DataRecord:
+    return DataRecord(
+        spec=data.spec,
+        fingerprint=data.fingerprint,
+        train=len(data.train),
+        validation=len(data.validation),
+        test=len(data.test),
+        image=(data.channels, data.height, data.width),
+        classes=data.classes,
+    )

@@ -14,8 +14,9 @@ from wb.hardware.device import parse_device
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import MAX_FINALISTS
-from wb.search.pipeline import make_space
+from wb.search.pipeline import check_budget
 from wb.search.supernet import WARM_UP, Supernet, sandwich
+from wb.spaces.presets import vit_space
 from wb.training.fit import Batch, pick_device
 
 PROBE_STEPS = 6
@@ -41,7 +42,9 @@ def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
     start = time.perf_counter()
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
-    space = make_space(config, data)
+    space = vit_space(data, config.preset, config.changes)
+    progress.update(task, description="checking the budget")
+    check_budget(config, space, data, device)
     supernet = Supernet.fresh(space, config.seed, pick_device())
     steps = config.recipe.steps(len(data.train))
     progress.update(task, description="probing: training steps")

@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
-from sqlalchemy import make_url
 
 from wb.core.architecture import Architecture, widths
 from wb.core.files import write_text
@@ -25,6 +24,7 @@ from wb.core.records import Attention, Mixer, Operator, Pool
 from wb.search import figures
 from wb.search.contents import Contents, dominated, read
 from wb.search.run import Run
+from wb.search.study import public
 from wb.search.traces import template
 
 COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")
@@ -242,8 +242,10 @@ def _settings(contents: Contents) -> dict[str, dict[str, str]]:
     record = contents.record
     config = record.config.model_dump(mode="json")
     if record.config.storage:
-        config["storage"] = make_url(record.config.storage).render_as_string(hide_password=True)
-    parts = {"configuration": config, "data": record.data, "machine": record.machine, "versions": record.versions}
+        config["storage"] = public(record.config.storage)
+    data = record.data.model_dump(mode="json")
+    machine = {**record.machine, "reference graph": record.pace.text()}
+    parts = {"configuration": config, "data": data, "machine": machine, "versions": record.versions}
     return {title: {name: _value(value) for name, value in part.items()} for title, part in parts.items()}
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +28,18 @@ FORMAT = 1
 PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "pymoo", "scikit-learn", "numpy")
 
 
+class DataRecord(Record):
+    """Which data a run worked on."""
+
+    spec: str
+    fingerprint: str
+    train: int
+    validation: int
+    test: int
+    image: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+
 class RunRecord(BaseModel):
     """The content of `run.json`."""
 
@@ -34,12 +49,14 @@ class RunRecord(BaseModel):
     version: str = __version__
     created: str
     config: SearchConfig
-    data: Mapping[str, JsonValue]  # spec, fingerprint, sizes of the splits, image shape, classes
+    pace: Reading  # of the reference graph when the run began: what milliseconds of the run refer to
+    study: str  # the study's name, unlike any other in a shared storage
+    data: DataRecord
     machine: Mapping[str, str]  # device, processor, operating system, python
     versions: Mapping[str, str]
+    finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
     seconds: Mapping[str, float] = Field(default_factory=dict)  # stage -> wall time
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
-    pace: Reading | None = None  # of the reference graph when the run began: what milliseconds of the run refer to
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 
 
@@ -91,13 +108,14 @@ class Run:
         """The folder of the front's models and graphs."""
         return self.folder / "models"
 
+    @property
+    def staging(self) -> Path:
+        """The folder in which the finalists are made; gone when they are published."""
+        return self.folder / "finalists"
+
     def storage(self, config: SearchConfig) -> str:
         """The URL of the study: `study.db` in the folder, unless the run was told another."""
         return config.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
-
-    def study_name(self, config: SearchConfig) -> str:
-        """In the run's own database `search`; in a shared one the folder's name, so that runs do not mix."""
-        return self.folder.resolve().name if config.storage else "search"
 
     def read(self) -> RunRecord:
         """What `run.json` says.
@@ -142,8 +160,15 @@ class Run:
                 f"{self.front_path} is damaged ({reason}); delete it and say `wb search --resume {self.folder}`"
             ) from error
 
-    def write_front(self, points: list[FrontPoint]) -> None:
-        """Writes `front.json`, atomically."""
+    def publish(self, points: list[FrontPoint]) -> None:
+        """Makes the staged files the run's models, and writes `front.json`.
+
+        Where there is a `front.json`, the files are those it speaks of: it goes first and comes last.
+        """
+        self.front_path.unlink(missing_ok=True)
+        if self.models.exists():
+            shutil.rmtree(self.models)
+        self.staging.rename(self.models)
         content = [point.model_dump(mode="json") for point in points]
         write_text(self.front_path, json.dumps(content, indent=2) + "\n")
 
@@ -155,13 +180,22 @@ def create(folder: Path | None) -> Run:
         BadOption: it exists and has something in it.
     """
     if folder is None:
-        stem = datetime.now().strftime("%Y%m%d-%H%M%S")
-        names = [stem, *(f"{stem}-{i}" for i in range(2, 100))]
-        folder = next(path for name in names if not (path := Path("runs") / name).exists())
+        return _dated()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadOption(
             f"{folder} exists and is not empty; choose another --out, or continue it with --resume {folder}"
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    return Run(folder)
+
+
+def _dated() -> Run:
+    stem = Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    for i in itertools.count(1):  # two searches may begin in the same second
+        folder = stem if i == 1 else stem.with_name(f"{stem.name}-{i}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
     return Run(folder)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import sqlite3
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any, cast
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from wb.core.architecture import Architecture
@@ -25,31 +27,27 @@ from wb.search.evaluate import Evaluation
 from wb.search.guided import GuidedSampler
 
 HEARTBEAT_S = 30  # a worker that was killed is noticed after three of them
-ATTEMPTS = 5  # proposals per unique evaluation; Optuna's own samplers repeat themselves
+ATTEMPTS = 20  # proposals per unique evaluation; Optuna's own samplers repeat themselves
 
 
-def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSampler) -> optuna.Study:
-    """The study `name` at `url`, created or continued; trials of killed workers are marked as failed.
+def create_study(url: str, name: str, metrics: Sequence[Metric]) -> optuna.Study:
+    """A new study `name` at `url`.
 
     Raises:
-        BadOption: no such kind of storage, or its driver is not installed.
-        BadArtefact: the study is damaged or has other objectives.
-        StorageFailed: the database cannot be reached.
+        BadOption: no such kind of storage, its driver is not installed, or there is a study of that name.
+        BadArtefact: the database is damaged.
+        StorageFailed: it cannot be reached.
     """
     try:
-        storage = _storage(url)
         study = optuna.create_study(
-            storage=storage,
-            sampler=sampler,
-            study_name=name,
-            directions=[metric.direction for metric in metrics],
-            load_if_exists=True,
+            storage=_storage(url), study_name=name, directions=[metric.direction for metric in metrics]
         )
         study.set_metric_names([metric.name for metric in metrics])
-        optuna.storages.fail_stale_trials(study)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise BadOption(f"{public(url)} has a study {name!r} already; choose another storage or --out") from error
     except (ArgumentError, ImportError, ValueError) as error:
         raise BadOption(
-            f"--storage {url} cannot be used ({reason(error)}); give an Optuna URL, for example sqlite:///study.db, or "
+            f"--storage {public(url)} cannot be used ({reason(error)}); give an Optuna URL, for example sqlite:///study.db, or "
             "postgresql+psycopg2://… with `pip install 'wb[postgres]'`"
         ) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
@@ -57,7 +55,16 @@ def open_study(url: str, name: str, metrics: Sequence[Metric], sampler: BaseSamp
     return study
 
 
+def public(url: str) -> str:
+    """`url` without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
+
+
 def _unusable(url: str, error: Exception) -> WbError:
+    url = public(url)
     if "file is not a database" in str(error) or "malformed" in str(error):
         return BadArtefact(
             f"the study at {url} is damaged ({reason(error)}); restore it from a copy or start a new run"
@@ -88,9 +95,20 @@ def _storage(url: str) -> RDBStorage:
     return storage
 
 
-def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed: int) -> BaseSampler:
-    """The sampler of that name; all of them rank candidates over a budget behind all others."""
+def settle(url: str) -> None:
+    """Moves what SQLite keeps in its write-ahead log into the file itself, so that the file can be copied alone."""
+    if url.startswith("sqlite"):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(make_url(url).database or "")) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed: int, done: int = 0) -> BaseSampler:
+    """The sampler of that name; all but `random` rank candidates over a budget behind all others.
+
+    `done` is how many trials there are already: a resumed run must not draw again what it drew then.
+    """
     constraints = violations if limits else None
+    seed = (seed + 7919 * done) % 2**32
     match name:
         case "guided":
             return GuidedSampler(space, seed=seed, constraints_func=constraints)
@@ -133,17 +151,19 @@ def optimize(
     evaluate: Callable[[Architecture], Evaluation],
     trials: int,
     report: Callable[[int, FrozenTrial], None],
-) -> None:
+) -> int:
     """Continues the study until it has `trials` evaluated candidates, the space is exhausted, or proposals only repeat.
 
-    A proposal that was evaluated before (other samplers than ours make such) gets the values of that evaluation.
+    A proposal whose network was evaluated before (other samplers than ours make such, and a last block that is switched
+    off is none) gets the values of that evaluation. Gives the number of evaluated candidates.
     """
-    known = {_key(choices_of(space, trial)): trial for trial in evaluated(study)}
+    optuna.storages.fail_stale_trials(study)  # of workers that were killed
+    known = {_key(space, choices_of(space, trial)): trial for trial in evaluated(study)}
 
     def objective(trial: optuna.Trial) -> list[float]:
         proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in space.genes.items()}
         choices = canonical(space, cast(Choices, proposed))
-        key = _key(choices)
+        key = _key(space, choices)
         if key in known:
             trial.set_user_attr("repeat_of", known[key].number)
             for name in ("readings", "violations"):
@@ -157,13 +177,13 @@ def optimize(
 
     def finished(study: optuna.Study, trial: FrozenTrial) -> None:
         if trial.state == TrialState.COMPLETE and "repeat_of" not in trial.user_attrs:
-            known[_key(choices_of(space, trial))] = trial
+            known[_key(space, choices_of(space, trial))] = trial
             report(len(known), trial)
         if len(known) >= trials:
             study.stop()
 
     if len(known) >= trials:
-        return
+        return len(known)
     attempts = (trials - len(known)) * ATTEMPTS
     try:
         study.optimize(objective, n_trials=attempts, callbacks=[finished], catch=(ExportDiffers,))
@@ -172,19 +192,28 @@ def optimize(
             f"the study could not be written ({reason(error)}); free some space or check the storage, then "
             "continue with --resume: finished evaluations are kept"
         ) from error
+    return len(known)
 
 
 def load_study(url: str, name: str) -> optuna.Study:
-    """The study `name` at `url`, to read.
+    """The study `name` at `url`, which exists.
 
     Raises:
         BadArtefact: there is none, or it is damaged.
+        BadOption: the driver of the database is not installed.
         StorageFailed: the database cannot be reached.
     """
+    file = make_url(url).database if url.startswith("sqlite") else None
+    if file is not None and not Path(file).is_file():  # SQLite would make an empty one
+        raise BadArtefact(f"there is no study at {public(url)}; restore the file, or start a new run")
     try:
         return optuna.load_study(storage=_storage(url), study_name=name)
     except KeyError as error:
-        raise BadArtefact(f"there is no study {name!r} at {url}; expected the storage of a run") from error
+        raise BadArtefact(f"there is no study {name!r} at {public(url)}; expected the storage of a run") from error
+    except (ArgumentError, ImportError, ValueError) as error:
+        raise BadOption(
+            f"the storage {public(url)} cannot be used ({reason(error)}); give the run's own --storage"
+        ) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
         raise _unusable(url, error) from error
 
@@ -194,5 +223,5 @@ def choices_of(space: Genes, trial: FrozenTrial) -> dict[str, Option]:
     return canonical(space, cast(Choices, trial.params))
 
 
-def _key(choices: Choices) -> str:
-    return json.dumps(choices, sort_keys=True)
+def _key(space: Space, choices: Choices) -> str:
+    return space.decode(choices).trimmed().key

@@ -43,12 +43,12 @@ class ElasticSpace(Space, Protocol):
         """The smallest of every choice."""
         ...
 
-    def largest(self, mixer: str | None = None) -> Architecture:
-        """The largest of every choice, with one kind of mixer everywhere."""
+    def largest(self) -> Architecture:
+        """The largest of every choice."""
         ...
 
-    def mixers(self) -> tuple[str, ...]:
-        """The kinds of mixer."""
+    def tops(self) -> tuple[Architecture, ...]:
+        """The largest networks of every kind, which together have every parameter."""
         ...
 
 
@@ -64,8 +64,8 @@ class Supernet:
         store: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for mixer in reversed(space.mixers()):
-                network = build(space.largest(mixer))
+            for architecture in reversed(space.tops()):
+                network = build(architecture)
                 network.reset()
                 for name, weight in network.named_parameters():
                     store.setdefault(name, weight.detach())
@@ -75,6 +75,14 @@ class Supernet:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(iter(self.weights.values())).device
+
+    def to(self, device: torch.device | str) -> Supernet:
+        """The same weights on another device, or itself."""
+        if self.device == torch.device(device):
+            return self
+        return Supernet(
+            self.space, {name: nn.Parameter(weight.detach().to(device)) for name, weight in self.weights.items()}
+        )
 
     def views(self, architecture: Architecture) -> dict[str, Tensor]:
         """The weights of one sub-network, as views of the shared ones."""
@@ -138,8 +146,8 @@ def train_supernet(
 
     Source: Yu et al., "BigNAS", 2020: in every step the largest network learns the labels, the smallest and some random
     ones learn the largest one's output.
-    Differs: the largest network trains alone for the first 30 % of the steps; with several kinds of mixer, "largest" takes
-    them in turn, so that each is taught at full width.
+    Differs: the largest network trains alone for the first 30 % of the steps; with several kinds of mixer, one of them is
+    drawn for the largest network of each step, so that each is taught at full width.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -151,6 +159,7 @@ def train_supernet(
         data.train,
         recipe,
         seed=seed,
+        identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}",
         checkpoint=checkpoint,
         report=report,
     )
@@ -160,7 +169,7 @@ def train_supernet(
 def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch], float]:
     """One step: gradients of the largest, then the smallest and random networks; gives the largest one's loss."""
     space = supernet.space
-    largest = [space.largest(mixer) for mixer in space.mixers()]
+    largest = space.tops()
 
     def backward(batch: Batch) -> float:
         # Drawn from seed and step alone, so that a resumed run draws what an uninterrupted one would.

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
+from wb.core.architecture import ImageInput
 from wb.core.errors import BadOption
-from wb.spaces.vit import VitOptions
+from wb.spaces.vit import Vit, VitOptions, options_with
+
+
+class Images(Protocol):
+    """What a space has to know of a data set."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def mean(self) -> Sequence[float]: ...
+    @property
+    def std(self) -> Sequence[float]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
 
 # Reaches from one tiny block, on which accuracy is really lost, to a network that solves small images.
 TINY = VitOptions(
@@ -75,3 +95,28 @@ def preset(name: str) -> VitOptions:
     if name not in PRESETS:
         raise BadOption(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | None = None) -> Vit:
+    """Space `vit` with the options of a preset, for data like `images`.
+
+    `changes` replaces fields, as on the command line: `{"embed": "16,32", "pool": "cls"}`. Networks normalise by the
+    training images' mean and deviation per channel.
+
+    Raises:
+        BadOption: unknown preset or field, or a value that does not fit it.
+        BadData: no patch size fits the images.
+    """
+    base = preset(name)
+    parsed = {
+        field: value.split(",") if isinstance(getattr(base, field, None), tuple) else value
+        for field, value in (changes or {}).items()
+    }
+    image = ImageInput(
+        channels=images.channels,
+        height=images.height,
+        width=images.width,
+        mean=tuple(round(float(value), 6) for value in images.mean),
+        std=tuple(round(float(value), 6) for value in images.std),
+    )
+    return Vit(options_with(base, parsed), image, len(images.classes), images.classes, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -20,6 +20,7 @@ ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
     "cosformer": Cosformer,
 }
 
+StemName = Literal["patch", "conv"]
 MixerName = Literal["none", "pool", "lmu", "cosformer", "sla", "softmax"]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
@@ -36,7 +37,7 @@ class VitOptions(BaseModel):
 
     embed: Sizes
     depth: Sizes
-    stem: Annotated[tuple[Literal["patch", "conv"], ...], Field(min_length=1)]
+    stem: Annotated[tuple[StemName, ...], Field(min_length=1)]
     stem_width: Sizes
     pool: Literal["mean", "cls"]
     patch: Annotated[int, Field(ge=0)] = 0
@@ -47,6 +48,15 @@ class VitOptions(BaseModel):
     v: Sizes
     memory: Sizes = (16,)
     mlp: Annotated[tuple[Annotated[float, Field(ge=0, le=16)], ...], Field(min_length=1)]
+
+    @field_validator("mixer", "stem")
+    @classmethod
+    def _from_cheap_to_dear(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        """In the order of the annotation, whatever order was given: the first is part of the smallest network."""
+        if len(set(values)) < len(values):
+            raise ValueError(f"{values} names one twice")
+        order = (*get_args(StemName), *get_args(MixerName))
+        return tuple(sorted(values, key=order.index))
 
     @field_validator("embed", "depth", "stem_width", "heads", "qk", "v", "memory", "mlp")
     @classmethod
@@ -74,6 +84,10 @@ class Vit:
         self.options, self.image, self.preset = options, image, preset
         self.classes, self.labels = classes, tuple(labels)
         self.patch = options.patch or smallest_patch(image, options.grid)
+        if "conv" in options.stem and self.patch not in PATCHES:
+            raise BadOption(
+                f"a convolutional stem cannot have patch={self.patch}; choose 2, 4, 8, 16 or 32, or stem=patch"
+            )
         if image.height % self.patch or image.width % self.patch:
             raise BadData(
                 f"images of {image.height}x{image.width} cannot be cut into patches of {self.patch}; choose --image-size or "
@@ -146,7 +160,7 @@ class Vit:
         if a.stem.kind == "conv":
             choices["stem_width"] = a.stem.width
         for i, block in enumerate(a.stages[0].blocks):
-            choices |= {f"b{i}.{name}": value for name, value in _encoded(block, a.stages[0].embed).items()}
+            choices |= {f"b{i}.{name}": value for name, value in self._encoded(block, a.stages[0].embed).items()}
         found = {name: value for name, value in choices.items() if name in self.genes}
         try:
             same = self.decode(found) == a
@@ -155,10 +169,6 @@ class Vit:
         if not same:
             self._explain(a, choices)
         return canonical(self, found)
-
-    def mixers(self) -> tuple[str, ...]:
-        """The kinds of mixer that a block may have."""
-        return self.options.mixer
 
     def smallest(self) -> Architecture:
         """The first option of every gene."""
@@ -171,9 +181,26 @@ class Vit:
             choices |= {name: mixer for name in self.genes if name.endswith(".mixer")}
         return self.decode(choices)
 
+    def tops(self) -> tuple[Architecture, ...]:
+        """The largest network with each stem and each mixer everywhere: together they have every parameter of the space."""
+        mixers: list[str] = [mixer for mixer in self.options.mixer if mixer != "none"] or ["none"]
+        fixed = {name: options[-1] for name, options in self.genes.items()}
+        return tuple(
+            self.decode(
+                fixed
+                | {
+                    name: mixer if name.endswith(".mixer") else stem
+                    for name in self.genes
+                    if name == "stem" or name.endswith(".mixer")
+                }
+            )
+            for stem in self.options.stem
+            for mixer in mixers
+        )
+
     def _block(self, full: Choices, i: int, embed: int) -> Block:
         ratio = float(full[f"b{i}.mlp"])
-        ffn = Mlp(mlp=max(1, round(ratio * embed))) if ratio else None
+        ffn = Mlp(mlp=_width(ratio, embed)) if ratio else None
         kind = str(full[f"b{i}.mixer"])
         mixer: Mixer | None = None
         if kind in ATTENTION:
@@ -184,6 +211,19 @@ class Vit:
         elif kind == "pool":
             mixer = Pool()
         return Block(mixer=mixer, ffn=ffn)
+
+    def _encoded(self, block: Block, embed: int) -> dict[str, Option]:
+        """The genes of one block, without its prefix; only those that are active."""
+        found: dict[str, Option] = {"mixer": "none" if block.mixer is None else block.mixer.kind, "mlp": 0.0}
+        if block.ffn is not None:
+            width = block.ffn.mlp
+            fitting = [ratio for ratio in self.options.mlp if ratio and _width(ratio, embed) == width]
+            found["mlp"] = fitting[0] if fitting else width / embed
+        if isinstance(block.mixer, Attention):
+            found |= {"heads": block.mixer.heads, "qk": block.mixer.qk, "v": block.mixer.v}
+        elif isinstance(block.mixer, Lmu):
+            found["memory"] = block.mixer.memory
+        return found
 
     def _explain(self, a: Architecture, choices: Choices) -> None:
         for name, value in choices.items():
@@ -226,12 +266,5 @@ def options_with(base: VitOptions, changes: Mapping[str, object]) -> VitOptions:
         ) from error
 
 
-def _encoded(block: Block, embed: int) -> dict[str, Option]:
-    """The genes of one block, without its prefix; only those that are active."""
-    found: dict[str, Option] = {"mixer": "none" if block.mixer is None else block.mixer.kind}
-    found["mlp"] = 0.0 if block.ffn is None else block.ffn.mlp / embed
-    if isinstance(block.mixer, Attention):
-        found |= {"heads": block.mixer.heads, "qk": block.mixer.qk, "v": block.mixer.v}
-    elif isinstance(block.mixer, Lmu):
-        found["memory"] = block.mixer.memory
-    return found
+def _width(ratio: float, embed: int) -> int:
+    return max(1, round(ratio * embed))

@@ -81,8 +81,8 @@ def test_resume_refuses_other_settings(run: Path) -> None:
 
 
 def study(folder: Path):  # type: ignore[no-untyped-def]
-    config = Run(folder).read().config
-    return load_study(Run(folder).storage(config), Run(folder).study_name(config))
+    record = Run(folder).read()
+    return load_study(Run(folder).storage(record.config), record.study)
 
 
 def test_a_killed_search_resumes_and_loses_at_most_the_evaluation_under_way(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_wrong_use_is_one_paragraph(
     assert result.exit_code == code, result.output
     assert words in result.stderr
     assert "Traceback" not in result.stderr
-    assert not list(tmp_path.rglob("*.json")), "nothing is left behind"
+    assert not list(tmp_path.rglob("*")) or not list((tmp_path / "runs").iterdir()), "nothing is left behind"
 
 
 def test_spaces_and_doctor() -> None:
@@ -211,20 +211,41 @@ def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
     assert output.strip() == "[]"
 
 
-def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
-    """The largest file a process may write stands in for the space on a disk."""
-    folder = tmp_path / "run"
-    limited = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000));"
+def with_files_up_to(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs wb where the largest file a process may write stands in for the space on a disk."""
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}));"
         "sys.argv[0] = 'wb'; from wb.cli.main import main; main()"
     )
-    command = [sys.executable, "-c", limited, "search", *SMALL, "--trials", "4", "-o", str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    result = with_files_up_to(40_000, "search", *SMALL, "--trials", 4, "-o", folder)
+    assert result.returncode == 1
+    assert "study.db cannot be used" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not folder.exists(), "what was half made is gone"
+
+
+def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    result = with_files_up_to(130_000, "search", *SMALL, "--trials", 4, "-o", folder)
     assert result.returncode == 1
     assert "error: could not write" in result.stderr
+    assert f"continue with: wb search --resume {folder}" in result.stderr
     assert "Traceback" not in result.stderr
     again = wb("search", "--resume", folder, "--trials", 4)
     assert again.exit_code == 0, again.output
+
+
+def test_a_finished_run_is_left_alone(run: Path) -> None:
+    """The test split is not read again, and the front stays as it is."""
+    before = (run / "front.json").read_bytes(), (run / "front.json").stat().st_mtime_ns
+    assert wb("search", "--resume", run).exit_code == 0
+    assert ((run / "front.json").read_bytes(), (run / "front.json").stat().st_mtime_ns) == before
 
 
 def test_damaged_run_files_are_named(run: Path, tmp_path: Path) -> None:

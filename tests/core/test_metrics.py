@@ -61,6 +61,8 @@ def test_relative_and_several_budgets() -> None:
         (["size=0MB"], "allows nothing"),
         (["size=1.2.3MB"], "is no number"),
         (["latency=1ms", "latency=2ms"], "two budgets on latency"),
+        (["acc=150%"], "asks for more than 100 %"),
+        (["acc=98"], "asks for more than 100 %"),
     ],
 )
 def test_wrong_budgets(texts: list[str], words: str) -> None:

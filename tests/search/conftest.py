@@ -19,7 +19,7 @@ from wb.core.readings import Reading
 from wb.core.space import random_choices
 from wb.search.config import SearchConfig
 from wb.search.front import front
-from wb.search.run import FrontPoint, Run, RunRecord, machine, versions
+from wb.search.run import DataRecord, FrontPoint, Run, RunRecord, machine, versions
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
 
@@ -72,14 +72,25 @@ def fabricate_run(
     record = RunRecord(
         created="2025-03-01T12:00:00+00:00",
         config=settings,
-        data={"spec": settings.data, "fingerprint": "0123", "train": 1080, "test": 360, "classes": list(classes)},
+        pace=Reading(value=0.16, unit="ms", how="measured", interval=(0.159, 0.161), n=80),
+        study="search",
+        data=DataRecord(
+            spec=settings.data,
+            fingerprint="0123",
+            train=1080,
+            validation=359,
+            test=360,
+            image=(1, 8, 8),
+            classes=tuple(classes),
+        ),
         machine=machine("onnxruntime cpu, 1 thread"),
         versions=versions(),
         seconds={"supernet": 301.5, "search": 88.2},
     )
     if finished:
         points = _front(evaluated, settings, space)
-        run.write_front(points)
+        run.staging.mkdir()
+        run.publish(points)
         record = record.model_copy(update=_quality(points, settings))
     run.write(record)
     return run
@@ -122,9 +133,7 @@ def _fill(run: Run, config: SearchConfig, space: Vit, trials: int, guided: bool)
         connection.execute("PRAGMA journal_mode=MEMORY")
 
     storage.engine.dispose()  # connections made before the listener
-    study = optuna.create_study(
-        storage=storage, study_name=run.study_name(config), directions=[m.direction for m in config.metrics]
-    )
+    study = optuna.create_study(storage=storage, study_name="search", directions=[m.direction for m in config.metrics])
     rng = random.Random(config.seed)
     study.add_trials([_trial(config, space, rng, guided and i >= FIRST_BATCH) for i in range(trials)])
     found = {trial.number: trial for trial in study.get_trials()}

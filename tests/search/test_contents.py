@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from wb.core.errors import BadOption, StorageFailed
+from wb.core.errors import BadArtefact, BadOption, StorageFailed
 from wb.core.metrics import parse_objectives
 from wb.core.readings import Reading
 from wb.search.contents import dominated, read, read_trials, summarize
@@ -65,13 +64,19 @@ def test_candidates_carry_their_predictions_where_there_are_any(fabricate: Fabri
 
 def test_a_storage_that_cannot_be_reached_is_named_without_its_password(fabricate: Fabricate) -> None:
     run = fabricate(trials=1)
-    config = run.read().config.model_copy(update={"storage": "postgresql+psycopg2://ann:secret@localhost:1/x"})
+    record = run.read()
+    config = record.config.model_copy(update={"storage": "postgresql+psycopg2://ann:secret@localhost:1/x"})
     with pytest.raises((BadOption, StorageFailed), match=r"ann:\*\*\*@localhost") as caught:
-        read_trials(run, config)
+        read_trials(run, record.model_copy(update={"config": config}))
     assert "secret" not in str(caught.value)
 
 
-def test_a_study_of_another_name_is_none(fabricate: Fabricate, tmp_path: Path) -> None:
+def test_a_study_that_is_gone_is_named_and_not_made(fabricate: Fabricate) -> None:
     run = fabricate(trials=2)
-    config = run.read().config.model_copy(update={"storage": f"sqlite:///{run.folder / 'study.db'}"})
-    assert read_trials(run, config) == []
+    record = run.read()
+    with pytest.raises(BadArtefact, match="there is no study 'other'"):
+        read_trials(run, record.model_copy(update={"study": "other"}))
+    (run.folder / "study.db").unlink()
+    with pytest.raises(BadArtefact, match="there is no study at"):
+        read_trials(run, record)
+    assert not (run.folder / "study.db").exists()

@@ -90,7 +90,7 @@ def test_nothing_from_a_file_becomes_code(fabricate: Fabricate, tmp_path: Path) 
     plain = shown(run)
 
     def spoil_run(record: Any) -> None:
-        record["data"] |= {"classes": [HOSTILE], "spec": HOSTILE, HOSTILE: 1}
+        record["data"] |= {"classes": [HOSTILE], "spec": HOSTILE, "fingerprint": HOSTILE}
         record["machine"]["device"] = record["created"] = record["version"] = HOSTILE
         record["predictors"]["acc"]["model"] = HOSTILE
         record["seconds"][HOSTILE] = 1.0
@@ -120,16 +120,6 @@ def test_an_unfinished_run_says_so(fabricate: Fabricate) -> None:
     assert "So far a front of " in page.text
     assert "figure-front" in page.ids()
     assert not {"networks", "architectures", "figure-table"} & page.ids()
-
-
-def test_a_run_without_a_study_is_shown_and_none_is_made(fabricate: Fabricate) -> None:
-    run = fabricate(trials=1, finished=False)
-    study = run.folder / "study.db"
-    study.unlink()
-    page = shown(run)
-    assert "Nothing has been evaluated yet." in page.text
-    assert not study.exists()
-    assert "figure-front" not in page.ids()
 
 
 def test_a_run_with_nothing_within_the_budget(fabricate: Fabricate) -> None:

@@ -14,7 +14,7 @@ from wb.core.readings import Reading
 from wb.export.graph import ExportDiffers
 from wb.models.counting import count_parameters
 from wb.search.evaluate import Evaluation
-from wb.search.study import choices_of, evaluated, load_study, make_sampler, open_study, optimize, readings_of
+from wb.search.study import choices_of, create_study, evaluated, load_study, make_sampler, optimize, public, readings_of
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit, options_with
 
@@ -37,7 +37,9 @@ def evaluate(architecture: Architecture) -> Evaluation:
 
 
 def run(url: str, space: Vit, sampler: str, trials: int, limits: tuple[Limit, ...] = (), seed: int = 0) -> optuna.Study:
-    study = open_study(url, "s", METRICS2, make_sampler(sampler, space, limits, seed))  # type: ignore[arg-type]
+    exists = Path(url.removeprefix("sqlite:///")).exists()
+    study = load_study(url, "s") if exists else create_study(url, "s", METRICS2)
+    study.sampler = make_sampler(sampler, space, limits, seed, len(study.trials))  # type: ignore[arg-type]
     optimize(study, space, METRICS2, limits, evaluate, trials, lambda done, trial: None)
     return study
 
@@ -53,14 +55,17 @@ def test_every_sampler_gives_as_many_different_candidates_as_asked(space: Vit, t
     assert len(found) == len(set(found)) == 30
 
 
-@pytest.mark.parametrize("sampler", ["guided", "random"])
+@pytest.mark.parametrize("sampler", ["guided", "nsga2", "tpe", "random"])
 def test_a_second_process_continues_without_repeats(space: Vit, tmp_path: Path, sampler: str) -> None:
+    """Nor does it draw again what the first drew, although the seed is the same."""
     url = f"sqlite:///{tmp_path}/a.db"
-    first = [trial.number for trial in evaluated(run(url, space, sampler, 12))]
-    study = run(url, space, sampler, 24, seed=0)
+    first = run(url, space, sampler, 20)
+    before, numbers = len(first.trials), [trial.number for trial in evaluated(first)]
+    study = run(url, space, sampler, 22)
     found = evaluated(study)
-    assert [trial.number for trial in found][:12] == first
-    assert len(set(keys(space, found))) == len(found) == 24
+    assert [trial.number for trial in found][:20] == numbers
+    assert len(set(keys(space, found))) == len(found) == 22
+    assert len(study.trials) - before <= 8
 
 
 def test_a_trial_remembers_its_readings_and_violations(space: Vit, tmp_path: Path) -> None:
@@ -82,7 +87,8 @@ def test_a_candidate_that_does_not_export_fails_alone(space: Vit, tmp_path: Path
             raise ExportDiffers("differs")
         return evaluate(architecture)
 
-    study = open_study(f"sqlite:///{tmp_path}/a.db", "s", METRICS2, make_sampler("guided", space, (), 0))
+    study = create_study(f"sqlite:///{tmp_path}/a.db", "s", METRICS2)
+    study.sampler = make_sampler("guided", space, (), 0)
     optimize(study, space, METRICS2, (), moody, 20, lambda done, trial: None)
     assert len(evaluated(study)) == 20
     assert any(trial.state == optuna.trial.TrialState.FAIL for trial in study.trials)
@@ -106,7 +112,7 @@ def test_a_damaged_database_is_named_and_left_alone(space: Vit, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("url", "error", "words"),
     [
-        ("nonsense", BadOption, "--storage nonsense cannot be used"),
+        ("nonsense", BadOption, "nonsense cannot be used"),
         ("oracle9://x/y", BadOption, "give an Optuna URL"),
         ("sqlite:////proc/none/a.db", StorageFailed, "cannot be used"),
     ],
@@ -116,6 +122,41 @@ def test_wrong_storages(space: Vit, url: str, error: type[Exception], words: str
         run(url, space, "random", 3)
 
 
+def test_two_runs_never_share_a_study(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    create_study(url, "s", METRICS2)
+    with pytest.raises(BadOption, match="has a study 's' already"):
+        create_study(url, "s", METRICS2)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert "SECRET" not in public("postgresql+psycopg2://me:SECRET@host/db")
+    with pytest.raises(BadOption) as caught:
+        create_study("nodatabase://me:SECRET@host/db", "s", METRICS2)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_last_block_that_is_off_is_no_other_network(space: Vit, tmp_path: Path) -> None:
+    """It gets the values of the network without it, and is not evaluated again."""
+    one = {name: options[0] for name, options in space.genes.items()} | {"b0.mixer": "pool"}
+    two = one | {"depth": 2, "b1.mixer": "none", "b1.mlp": 0.0}
+    study = create_study(f"sqlite:///{tmp_path}/a.db", "s", METRICS2)
+    for choices in (one, two):
+        study.enqueue_trial(choices)
+    asked: list[Architecture] = []
+
+    def counting(architecture: Architecture) -> Evaluation:
+        asked.append(architecture)
+        return evaluate(architecture)
+
+    study.sampler = make_sampler("random", space, (), 0)
+    optimize(study, space, METRICS2, (), counting, 2, lambda done, trial: None)
+    assert len(asked) == 2
+    assert study.trials[1].user_attrs["repeat_of"] == 0
+    assert study.trials[1].values == study.trials[0].values
+
+
 def test_a_missing_study_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadArtefact, match="there is no study 'x'"):
+    with pytest.raises(BadArtefact, match="there is no study at"):
         load_study(f"sqlite:///{tmp_path}/a.db", "x")
+    assert not (tmp_path / "a.db").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_an_extracted_network_computes_what_the_sub_network_does(space: Vit) -> 
         torch.testing.assert_close(supernet.extract(a).network()(x), supernet.run(a, x))
 
 
+@pytest.mark.parametrize("changes", [{"stem": ["conv", "patch"]}, {"mixer": ["softmax", "pool"]}, {"mixer": ["none"]}])
+def test_the_store_has_every_option_of_every_gene(image: ImageInput, changes: dict[str, list[str]]) -> None:
+    space = Vit(options_with(TINY, {"embed": [8, 16], "depth": [1, 2], **changes}), image, 3)
+    supernet, rng = Supernet.fresh(space, 0), random.Random(0)
+    x = torch.rand(2, 1, 8, 8)
+    for name, options in space.genes.items():
+        for option in options:
+            a = space.decode({**random_choices(space, rng), name: option})
+            assert supernet.run(a, x).shape == (2, 3)
+
+
 def test_extraction_is_a_copy(space: Vit) -> None:
     supernet = Supernet.fresh(space, 0)
     model = supernet.extract(space.largest())
@@ -47,6 +59,13 @@ def test_extraction_is_a_copy(space: Vit) -> None:
     with torch.no_grad():
         supernet.weights["head"].add_(1)
     assert torch.equal(model.weights["head"], before)
+
+
+def test_a_checkpoint_of_other_data_is_refused(space: Vit, stripes: Dataset, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    train_supernet(space, stripes, Recipe(epochs=1), seed=1, checkpoint=checkpoint)
+    with pytest.raises(BadArtefact, match="belongs to a run with other settings"):
+        train_supernet(space, replace(stripes, fingerprint="1"), Recipe(epochs=1), seed=1, checkpoint=checkpoint)
 
 
 def test_training_teaches_the_largest_and_the_smallest(space: Vit, stripes: Dataset) -> None:

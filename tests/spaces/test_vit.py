@@ -29,6 +29,24 @@ def test_encode_inverts_decode_everywhere(any_space: Vit) -> None:
         assert any_space.decode(any_space.encode(architecture)) == architecture
 
 
+def test_encode_inverts_decode_where_widths_are_rounded(image: ImageInput) -> None:
+    space, rng = Vit(options_with(TINY, {"mlp": [0, 0.3, 0.7, 1.3], "embed": [7, 10]}), image, 3), random.Random(0)
+    for _ in range(100):
+        a = space.decode(random_choices(space, rng))
+        assert space.decode(space.encode(a)) == a
+
+
+def test_the_order_in_which_options_are_given_does_not_matter(image: ImageInput) -> None:
+    """The smallest and the largest network depend on it."""
+    given = options_with(TINY, {"mixer": ["softmax", "pool"], "stem": ["conv", "patch"]})
+    assert given.mixer == ("pool", "softmax")
+    assert given.stem == ("patch", "conv")
+    with pytest.raises(BadOption, match="names one twice"):
+        options_with(TINY, {"mixer": ["pool", "pool"]})
+    with pytest.raises(BadOption, match="a convolutional stem cannot have patch=1"):
+        Vit(options_with(TINY, {"patch": 1}), image, 3)
+
+
 def test_a_gene_is_active_just_where_it_changes_the_architecture(any_space: Vit) -> None:
     rng = random.Random(1)
     for _ in range(10):
@@ -63,7 +81,7 @@ def test_the_largest_of_a_deit_preset_is_the_published_network(name: str, macs: 
 def test_the_smallest_and_the_largest_bound_all_others(image: ImageInput) -> None:
     space, rng = Vit(TINY, image, 10), random.Random(2)
     smallest = count_parameters(space.smallest()).value
-    largest = max(count_parameters(space.largest(mixer)).value for mixer in space.mixers())
+    largest = max(count_parameters(top).value for top in space.tops())
     for _ in range(30):
         assert smallest <= count_parameters(space.decode(random_choices(space, rng))).value <= largest
 

@@ -100,6 +100,15 @@ class Architecture(Record):
         )
         return self.model_copy(update={"stages": stages})
 
+    def trimmed(self) -> Architecture:
+        """The same function without the switched-off blocks at the end of each stage; the others keep their places."""
+
+        def trim(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+            return trim(blocks[:-1]) if blocks and blocks[-1].off else blocks
+
+        stages = tuple(stage.model_copy(update={"blocks": trim(stage.blocks)}) for stage in self.stages)
+        return self.model_copy(update={"stages": stages})
+
     def to_json(self) -> str:
         """Canonical: sorted keys, no white space."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -21,6 +21,10 @@ class Metric:
     title: str
     units: Mapping[str, float]  # what a user may write -> factor to `unit`
 
+    def cost(self, reading: Reading) -> float:
+        """The reading's value, negated where more is better: less is better, whatever the metric."""
+        return reading.value if self.direction == "minimize" else -reading.value
+
 
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
@@ -103,6 +107,8 @@ def _parse_limit(text: str) -> Limit:
         raise BadOption(f"{number!r} in budget {text!r} is no number; write for example latency=2ms") from None
     if value <= 0:
         raise BadOption(f"budget {text!r} allows nothing; give a positive number")
+    if name == "acc" and value * metric.units.get(unit, 1.0) > 1:
+        raise BadOption(f"budget {text!r} asks for more than 100 %; write for example acc=0.95 or acc=95%")
     if unit == "x":
         return Limit(metric, value, relative=True)
     if unit.lower() not in metric.units:

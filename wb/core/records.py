@@ -28,7 +28,7 @@ class Operator(Record):
 
 
 class Attention(Operator):
-    """The widths that all attention variants share. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
+    """The widths that all attention variants share: heads, and channels per head of queries and keys, and of values."""
 
     heads: Width
     qk: Width
@@ -36,7 +36,7 @@ class Attention(Operator):
 
 
 class Softmax(Attention):
-    """Multi-head self-attention with softmax."""
+    """Multi-head self-attention with softmax. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
 
     module = "wb.models.operators.softmax:SoftmaxAttention"
     kind: Literal["softmax"] = "softmax"
@@ -49,7 +49,7 @@ class Sla(Attention):
     module = "wb.models.operators.sla:SimplifiedLinearAttention"
     needs_grid = True
     kind: Literal["sla"] = "sla"
-    kernel: Annotated[int, Field(ge=1, le=15, multiple_of=1)] = 5
+    kernel: Literal[1, 3, 5, 7, 9] = 5
 
 
 class Cosformer(Attention):
@@ -65,7 +65,7 @@ class Pool(Operator):
     module = "wb.models.operators.pool:PoolMixer"
     needs_grid = True
     kind: Literal["pool"] = "pool"
-    kernel: Annotated[int, Field(ge=3, le=15)] = 3
+    kernel: Literal[3, 5, 7, 9] = 3
 
 
 class Lmu(Operator):

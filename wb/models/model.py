@@ -128,17 +128,22 @@ def load(path: Path) -> Model:
         raise BadArtefact(f"{path} holds weights but no architecture; expected a model file that `wb` wrote")
     if metadata.get("wb.format") != str(FORMAT):
         raise BadArtefact(f"{path} has format {metadata.get('wb.format')}; this version reads format {FORMAT}")
-    try:
-        history = tuple(Step.model_validate(step) for step in json.loads(metadata.get("wb.history", "[]")))
-    except (json.JSONDecodeError, ValidationError) as error:
-        why = explain(error) if isinstance(error, ValidationError) else reason(error)
-        raise BadArtefact(f"the history in {path} is damaged: {why}") from error
+    history = read_history(metadata.get("wb.history", "[]"), path)
     broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
     if broken:
         raise BadArtefact(f"{path} has NaN or infinite weights, first in {broken[0]}; train or export it again")
     model = Model(Architecture.from_json(metadata["wb.architecture"]), weights, history)
     model.network("cpu")  # checks that the weights fit
     return model
+
+
+def read_history(text: str, path: Path) -> tuple[Step, ...]:
+    """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged."""
+    try:
+        return tuple(Step.model_validate(step) for step in json.loads(text))
+    except (TypeError, ValueError) as error:
+        why = explain(error) if isinstance(error, ValidationError) else reason(error)
+        raise BadArtefact(f"the history in {path} is damaged: {why}") from error
 
 
 def write_torch(content: object, path: Path) -> None:

@@ -76,12 +76,14 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    identity: str = "",
     checkpoint: Path | None = None,
     report: Report | None = None,
 ) -> None:
     """Trains `weights` in place for `recipe.epochs`.
 
-    With `checkpoint`, the state after every epoch is written there and an existing one is continued from; the order of the
+    With `checkpoint`, the state after every epoch is written there and an existing one is continued from, provided that
+    recipe, seed and `identity` (what else determines the training: data, architecture) are its own. The order of the
     images depends on the seed and the epoch alone, so that a resumed run sees what an uninterrupted one would.
 
     Raises:
@@ -93,7 +95,8 @@ def fit(
     steps = recipe.steps(len(split))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     step = 0
-    start = _restore(checkpoint, weights, optimizer, schedule, recipe, seed)
+    run = f"{recipe}, seed {seed}, {identity}"
+    start = _restore(checkpoint, weights, optimizer, schedule, run)
     for epoch in range(start, recipe.epochs):
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         losses: list[float] = []
@@ -113,7 +116,7 @@ def fit(
             optimizer.step()
             schedule.step()
         if checkpoint is not None:
-            _store(checkpoint, weights, optimizer, schedule, recipe, seed, epoch + 1)
+            _store(checkpoint, weights, optimizer, schedule, run, epoch + 1)
         if report is not None:
             report(epoch + 1, recipe.epochs, sum(losses) / len(losses))
 
@@ -123,15 +126,14 @@ def _store(
     weights: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    recipe: Recipe,
-    seed: int,
+    run: str,
     epoch: int,
 ) -> None:
     state = {
         "weights": {name: weight.detach() for name, weight in weights.items()},
         "optimizer": optimizer.state_dict(),
         "schedule": {k: v for k, v in schedule.state_dict().items() if isinstance(v, int | float | list)},
-        "run": _run(recipe, seed),
+        "run": run,
         "epoch": epoch,
     }
     with replacing(path) as temporary:
@@ -143,15 +145,14 @@ def _restore(
     weights: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    recipe: Recipe,
-    seed: int,
+    run: str,
 ) -> int:
     """The number of epochs already done."""
     if path is None or not path.exists():
         return 0
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        if state["run"] != _run(recipe, seed):
+        if state["run"] != run:
             raise BadArtefact(
                 f"checkpoint {path} belongs to a run with other settings ({state['run']}); delete it to start over"
             )
@@ -167,7 +168,3 @@ def _restore(
         raise BadArtefact(
             f"checkpoint {path} is damaged ({reason(error)}); delete it to train from the start"
         ) from error
-
-
-def _run(recipe: Recipe, seed: int) -> str:
-    return f"{recipe}, seed {seed}"

@@ -17,7 +17,7 @@ from wb.core.readings import Reading
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network
-from wb.models.network import Network, build
+from wb.models.network import Network, build, describe
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 
 TEMPERATURE = 2.0
@@ -95,7 +95,8 @@ def _fit(
         return loss.item()
 
     weights: dict[str, nn.Parameter] = dict(network.named_parameters())
-    fit(weights, backward, data.train, recipe, seed=seed, checkpoint=checkpoint, report=report)
+    identity = f"data {data.fingerprint}, architecture {describe(network).key}"
+    fit(weights, backward, data.train, recipe, seed=seed, identity=identity, checkpoint=checkpoint, report=report)
 
 
 def distillation(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:

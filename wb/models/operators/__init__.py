@@ -1,1 +1,1 @@
-"""One file per operator; each is named by the `module` of its record in `wb.core.architecture`."""
+"""One file per operator; each is named by the `module` of its record in `wb.core.records`."""

@@ -54,6 +54,11 @@ def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:
     return nn.Parameter(torch.empty(*shape, device=device))
 
 
+def constant(value: Tensor, like: Tensor) -> Tensor:
+    """`value` in the type and on the device of `like`, converted before it moves: not every device knows float64."""
+    return value.to(like.dtype).to(like.device)
+
+
 def uniform_(weight: Tensor, fan_in: int) -> None:
     """What `nn.Linear` starts with: uniform in ±1/√fan_in."""
     bound = 1 / math.sqrt(fan_in)

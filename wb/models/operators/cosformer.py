@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wb.core.records import Cosformer
 from wb.models.operators._attention import AttentionModule, kernel_product
-from wb.models.operators._base import Grid
+from wb.models.operators._base import Grid, constant
 
 EPSILON = 1e-6  # the official code clamps the row sums here
 
@@ -25,9 +25,8 @@ class CosformerAttention(AttentionModule):
 
     def __init__(self, record: Cosformer, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)
-        angle = torch.arange(self.tokens, dtype=torch.float64) * (math.pi / 2 / self.tokens)
-        self.register_buffer("angle", angle, persistent=False)
-        self.angle: Tensor
+        # No buffer: float64 cannot follow the module to every device.
+        self.angle = torch.arange(self.tokens, dtype=torch.float64) * (math.pi / 2 / self.tokens)
 
     def describe(self) -> Cosformer:
         return Cosformer.model_validate(self.sizes)
@@ -38,10 +37,10 @@ class CosformerAttention(AttentionModule):
         square = tokens * (sizes["qk"] + sizes["v"])
         linear = 4 * sizes["qk"] * sizes["v"] + 2 * sizes["qk"]
         if square <= linear:
-            cosine = torch.cos(self.angle[:, None] - self.angle[None, :]).to(v)  # (N, N)
+            cosine = constant(torch.cos(self.angle[:, None] - self.angle[None, :]), v)  # (N, N)
             scores = (q @ k.transpose(-1, -2)) * cosine
             return (scores @ v) / scores.sum(-1, keepdim=True).clamp(min=EPSILON)
-        sine, cosine = self.angle.sin().to(v)[:, None], self.angle.cos().to(v)[:, None]  # (N, 1)
+        sine, cosine = constant(self.angle.sin()[:, None], v), constant(self.angle.cos()[:, None], v)  # (N, 1)
         q = torch.cat([q * sine, q * cosine], dim=-1)  # (B, H, N, 2K)
         k = torch.cat([k * sine, k * cosine], dim=-1)
         norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from wb.core.records import Lmu
 from wb.models.axes import Axes, read, write
-from wb.models.operators._base import Grid, OperatorModule, parameter, uniform_
+from wb.models.operators._base import Grid, OperatorModule, constant, parameter, uniform_
 
 
 @lru_cache(maxsize=256)
@@ -55,8 +55,8 @@ class LegendreMemory(OperatorModule):
         super().__init__()
         directions = 2 if record.bidirectional else 1
         self.tokens = grid.tokens
-        self.register_buffer("impulse", self._kernel(record), persistent=False)
-        self.impulse: Tensor
+        # No buffer: float64 cannot follow the module to every device.
+        self.impulse = impulse_response(record.memory, self.tokens, float(self.tokens))[:, None, :]  # (memory, 1, N)
         self.wu = parameter(1, embed, device=device)
         self.bu = parameter(1, device=device)
         self.wm = parameter(record.hidden, directions, record.memory, device=device)
@@ -64,13 +64,6 @@ class LegendreMemory(OperatorModule):
         self.bh = parameter(record.hidden, device=device)
         self.out = parameter(embed, record.hidden, device=device)
         self.out_bias = parameter(embed, device=device)
-
-    def _kernel(self, record: Lmu) -> Tensor:
-        """The convolution's filters (directions*memory, 1, 2N-1): correlation, so that the past lies left of the centre."""
-        response = impulse_response(record.memory, self.tokens, float(self.tokens))
-        past = F.pad(response.flip(1), (0, self.tokens - 1))
-        filters = torch.cat([past, past.flip(1)]) if record.bidirectional else past
-        return filters[:, None, :]
 
     def describe(self) -> Lmu:
         hidden, directions, memory = self.wm.shape
@@ -87,6 +80,16 @@ class LegendreMemory(OperatorModule):
 
     def forward(self, x: Tensor) -> Tensor:
         u = F.linear(x, self.wu, self.bu).relu().transpose(1, 2)  # (B, 1, N)
-        memory = F.conv1d(u, self.impulse.to(x), padding=self.tokens - 1).transpose(1, 2)  # (B, N, directions*memory)
-        hidden = F.linear(memory, self.wm.flatten(1)) + F.linear(x, self.wx, self.bh)
+        hidden = F.linear(self._memory(u), self.wm.flatten(1)) + F.linear(x, self.wx, self.bh)
         return F.linear(hidden.relu(), self.out, self.out_bias)
+
+    def _memory(self, u: Tensor) -> Tensor:
+        """What is remembered at each token: (B, 1, N) -> (B, N, directions*memory), the past first."""
+        impulse = constant(self.impulse, u)
+        before_and_after = torch.zeros_like(u)[:, :, 1:]  # F.pad exports with shapes that cannot be inferred
+        # conv1d correlates, so that the response runs backwards for the past and forwards for the future.
+        memory = F.conv1d(torch.cat([before_and_after, u], dim=2), impulse.flip(2))
+        if self.wm.shape[1] == 2:
+            future = F.conv1d(torch.cat([u, before_and_after], dim=2), impulse)
+            memory = torch.cat([memory, future], dim=1)
+        return memory.transpose(1, 2)
