@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -55,13 +56,38 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
     assert Run(run).read().table is not None
 
 
-def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
+def check_front(folder: Path) -> None:
+    """Every accuracy of `front.json`, recomputed from its ONNX file with nothing but the runtime."""
     data = load("digits")
-    for point in Run(run).read_front():
-        session = onnxruntime.InferenceSession(str(run / point.onnx), providers=["CPUExecutionProvider"])
+    for point in Run(folder).read_front():
+        session = onnxruntime.InferenceSession(str(folder / point.onnx), providers=["CPUExecutionProvider"])
         for split, reported in ((data.test, point.test), (data.validation, point.values["acc"])):
             (logits,) = session.run(None, {"pixel_values": split.pixels()})
             assert float(np.mean(logits.argmax(1) == split.labels)) == reported.value
+        assert (folder / point.onnx).stat().st_size == point.values["size"].value
+
+
+def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
+    check_front(run)
+
+
+def test_the_front_and_its_files_stay_together_when_finishing_is_interrupted(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wb.search.finalists.Finish._table_error", fail)
+        assert wb("search", "--resume", copy, "--finetune", 2).exit_code == 130
+    check_front(copy)
+    assert any((copy / "finalists").iterdir())
+    assert wb("search", "--resume", copy, "--finetune", 2).exit_code == 0
+    check_front(copy)
+    assert not (copy / "finalists").exists()
 
 
 def test_resume_extends_a_run_and_repeats_nothing(run: Path) -> None:
@@ -249,8 +275,6 @@ def test_a_finished_run_is_left_alone(run: Path) -> None:
 
 
 def test_damaged_run_files_are_named(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     for name, words in (
         ("run.json", "run.json is damaged"),
         ("study.db", "is damaged"),
