@@ -45,8 +45,14 @@ def main() -> None:
             phases[phase].append(seconds)
     cost = [sum(trial.user_attrs["seconds"].values()) for trial in trials]
     best = max(point.test.value for point in points)
+    seconds = sum(record.seconds.values())
     rows = [
-        ("whole run", f"{sum(record.seconds.values()):.0f} s", "at most 360 s", sum(record.seconds.values()) <= 360),
+        (
+            "supernet, search and finalists",
+            f"{sum(record.seconds.values()):.0f} s",
+            "at most 360 s",
+            sum(record.seconds.values()) <= 360,
+        ),
         ("best test accuracy", f"{best:.4f}", "at least 0.985", best >= 0.985),
         ("points on the front", str(len(points)), "at least 5", len(points) >= 5),
         (

@@ -35,7 +35,7 @@ def search(
     sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random. [default: guided]")] = None,
     trials: Annotated[int | None, typer.Option(help="True evaluations. [default: 100]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training. [default: 60]")] = None,
-    finetune: Annotated[int | None, typer.Option(help="Epochs of fine-tuning for each finalist. [default: 20]")] = None,
+    finetune: Annotated[int | None, typer.Option(help="Epochs of fine-tuning for each finalist. [default: 15]")] = None,
     latency: Annotated[
         str | None,
         typer.Option(help="measured: time every candidate; table: sum of its blocks' timings. [default: measured]"),
@@ -126,7 +126,9 @@ def front_table(points: Sequence[FrontPoint]) -> Any:
 
 
 def summary(point: FrontPoint) -> str:
-    """`embed 16: pool, softmax 2`."""
+    """`embed 16: pool, 2x softmax 4`: mixers in order, with their heads."""
+    from itertools import groupby
+
     from wb.core.architecture import Architecture
 
     architecture = Architecture.model_validate(point.architecture)
@@ -135,7 +137,9 @@ def summary(point: FrontPoint) -> str:
         mixer = "mlp" if block.mixer is None else block.mixer.kind
         heads = getattr(block.mixer, "heads", None)
         names.append(f"{mixer} {heads}" if heads else mixer)
-    return f"embed {architecture.stages[0].embed}: {', '.join(names) or 'no blocks'}"
+    runs = [(name, len(list(group))) for name, group in groupby(names)]
+    listed = ", ".join(name if count == 1 else f"{count}x {name}" for name, count in runs)
+    return f"embed {architecture.stages[0].embed}: {listed or 'no blocks'}"
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

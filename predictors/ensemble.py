@@ -43,7 +43,8 @@ class Ensemble:
 
     Source: Breiman, Stacked regressions, Machine Learning 24 (1996).
     Differs: the trees are those of the folds, averaged, so that none is fitted twice; the ridge is fitted on everything.
-    Limits: below 8 samples there are no trees. The held-out error is an average over the samples, so the standard deviation grows little where they are few.
+    Limits: below 8 samples there are no trees. The held-out error is an average over the samples, so the
+        standard deviation grows little where they are few.
     """
 
     def __init__(self, emphasis: Floats, seed: int = 0) -> None:
