@@ -12,6 +12,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from wb.cli.search import summary
 from wb.search.contents import read_trials
@@ -33,7 +34,7 @@ def main() -> None:
         [100 * r["acc"].value for r in everything],
         s=14,
         color="#b8c4d6",
-        label=f"{len(everything)} candidates, validation",
+        label=f"{len(everything)} candidates, validation, before fine-tuning",
     )
     x = [1e3 * point.values["latency"].value for point in points]
     intervals = [point.values["latency"].interval or (0.0, 0.0) for point in points]
@@ -62,15 +63,11 @@ def main() -> None:
     )
     for point in (points[0], points[-1]):
         where = (1e3 * point.values["latency"].value, 100 * min(point.test.value, point.values["acc"].value))
-        last = point is points[-1]
-        axes.annotate(
-            summary(point),
-            where,
-            xytext=(-4 if last else 8, -16),
-            textcoords="offset points",
-            fontsize=8,
-            ha="right" if last else "left",
-        )
+        axes.annotate(summary(point), where, xytext=(8, -10), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one image, µs, measured in ONNX Runtime on one thread")
     axes.set_ylabel("accuracy, %")
     axes.set_title(f"wb search on {record.config.data}: {len(points)} networks on the front", loc="left", fontsize=11)

@@ -1,4 +1,4 @@
-"""A regression of one scalar on few samples: ridge and boosted trees, weighted by cross-validation."""
+"""A regression of one scalar on few samples: three models, weighted by cross-validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from wb.core.errors import BadOption
-from wb.predictors.features import Floats
+from wb.predictors.features import Floats, Indices
+from wb.predictors.process import GaussianProcess
+
+Folds = list[tuple[Indices, Indices]]
 
 ALPHAS = np.logspace(-2, 4, 13)
 FOLDS = 4
@@ -36,24 +39,25 @@ class Quality:
 
 
 class Ensemble:
-    """Weighted sum of a standardised ridge and gradient boosted trees, with a standard deviation per prediction.
+    """Weighted sum of a ridge, a Gaussian process and boosted trees, with a standard deviation per prediction.
 
-    The weights are non-negative and sum to one; they fit the true values by the predictions for held-out folds. The
-    standard deviation combines the held-out error with the disagreement between the trees of different folds.
+    Ridge and process see standardised columns. The weights are non-negative and sum to one; they fit the true values by
+    the predictions for held-out folds. The standard deviation combines the held-out error with the disagreement between
+    the trees of different folds.
 
     Source: Breiman, Stacked regressions, Machine Learning 24 (1996).
-    Differs: the trees are those of the folds, averaged, so that none is fitted twice; the ridge is fitted on everything.
-    Limits: below 8 samples there are no trees. The held-out error is an average over the samples, so the
-        standard deviation grows little where they are few.
+    Differs: the trees are those of the folds, averaged, so that none is fitted twice; the others are fitted on everything.
+    Limits: below 8 samples there is only the ridge. The held-out error is an average over the samples, so the standard
+    deviation grows little where they are few.
     """
 
     def __init__(self, emphasis: Floats, seed: int = 0) -> None:
-        """`emphasis` multiplies the standardised columns for the ridge: the larger, the less a column is shrunk."""
+        """`emphasis` multiplies the standardised columns: the larger, the less a column is shrunk."""
         self.emphasis = emphasis
         self.seed = seed
 
-    def fit(self, features: Floats, values: Floats) -> Ensemble:
-        """Fits one value per row of features.
+    def fit(self, features: Floats, values: Floats, importance: Floats | None = None) -> Ensemble:
+        """Fits one value per row of features. `importance` says how much each sample counts in the choice of weights.
 
         Raises:
             BadOption: there are fewer than two values, or one of them is not finite.
@@ -63,22 +67,28 @@ class Ensemble:
         self._centre, self._scale = float(values.mean()), float(values.std()) or 1.0
         target = (values - self._centre) / self._scale
         self._scaler = StandardScaler().fit(features)
-        self._ridge = RidgeCV(ALPHAS).fit(self._columns(features), target)
-        held_out = self._fit_folds(features, target)
-        self._weights = _weights(held_out, target)
-        predicted = held_out @ self._weights
-        self._error = float(np.sqrt(np.mean((predicted - target) ** 2)))
-        name = " + ".join(f"{w:.2f} {model}" for w, model in zip(self._weights, ("ridge", "trees"), strict=True) if w)
-        self._quality = _quality(self._centre + self._scale * predicted, values, name)
+        columns = self._columns(features)
+        self._ridge = RidgeCV(ALPHAS).fit(columns, target)
+        folds = list(KFold(min(FOLDS, len(target)), shuffle=True, random_state=self.seed).split(features))
+        held_out = [self._ridge_held_out(columns, target, folds)]
+        if len(target) >= 2 * FOLDS:
+            self._process = GaussianProcess().fit(columns, target)
+            held_out += [self._process.held_out([test for _, test in folds]), self._fit_trees(features, target, folds)]
+        self._weights = _weights(np.column_stack(held_out), target, importance)
+        predicted = np.column_stack(held_out) @ self._weights
+        self._error = float(np.sqrt(np.average((predicted - target) ** 2, weights=importance)))
+        self._quality = _quality(self._centre + self._scale * predicted, values, _name(self._weights))
         return self
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation per row, in the unit of the fitted values."""
-        ridge, trees = self._weights
-        mean = ridge * self._ridge.predict(self._columns(features))
+        columns = self._columns(features)
+        mean = self._weights[0] * self._ridge.predict(columns)
         variance = np.full(len(features), self._error**2)
-        if trees > 0:
-            votes = trees * np.stack([model.predict(features) for model in self._trees])
+        if len(self._weights) > 1 and self._weights[1] > 0:
+            mean = mean + self._weights[1] * self._process.predict(columns)
+        if len(self._weights) > 1 and self._weights[2] > 0:
+            votes = self._weights[2] * np.stack([model.predict(features) for model in self._trees])
             mean = mean + votes.mean(axis=0)
             variance += votes.var(axis=0)
         return self._centre + self._scale * mean, self._scale * np.sqrt(variance)
@@ -91,26 +101,26 @@ class Ensemble:
     def _columns(self, features: Floats) -> Floats:
         return np.asarray(self._scaler.transform(features)) * self.emphasis
 
-    def _fit_folds(self, features: Floats, target: Floats) -> Floats:
-        """Keeps the trees of each fold; returns what ridge and trees predict for the samples they did not see."""
-        columns = self._columns(features)
-        held_out = np.zeros((len(target), 2))
+    def _ridge_held_out(self, columns: Floats, target: Floats, folds: Folds) -> Floats:
+        held_out = np.empty(len(target))
+        for train, test in folds:
+            held_out[test] = Ridge(self._ridge.alpha_).fit(columns[train], target[train]).predict(columns[test])
+        return held_out
+
+    def _fit_trees(self, features: Floats, target: Floats, folds: Folds) -> Floats:
+        """Keeps the trees of each fold; returns what they predict for the samples that they did not see."""
+        held_out = np.empty(len(target))
         self._trees: list[GradientBoostingRegressor] = []
-        folds = KFold(min(FOLDS, len(target)), shuffle=True, random_state=self.seed)
-        for train, test in folds.split(features):
-            ridge = Ridge(self._ridge.alpha_).fit(columns[train], target[train])
-            held_out[test, 0] = ridge.predict(columns[test])
-            if len(target) < 2 * FOLDS:
-                continue
+        for train, test in folds:
             trees = GradientBoostingRegressor(
                 n_estimators=100,
-                learning_rate=0.15,
-                max_depth=2,
+                learning_rate=0.12,
+                max_depth=3,
                 subsample=0.7,
-                max_features=0.3,
+                max_features=0.5,
                 random_state=self.seed,
             ).fit(features[train], target[train])
-            held_out[test, 1] = trees.predict(features[test])
+            held_out[test] = trees.predict(features[test])
             self._trees.append(trees)
         return held_out
 
@@ -129,12 +139,17 @@ def baseline_quality(feature: ArrayLike, values: ArrayLike) -> Quality:
     return _quality(np.asarray(predicted), target, "one feature")
 
 
-def _weights(held_out: Floats, target: Floats) -> Floats:
-    """Of ridge and trees; only ridge where there are too few samples to tell."""
-    if len(target) < 2 * FOLDS:
-        return np.array([1.0, 0.0])
-    weights, _ = nnls(held_out, target)
-    return np.asarray(weights / weights.sum() if weights.any() else np.full(2, 0.5))
+def _weights(held_out: Floats, target: Floats, importance: Floats | None) -> Floats:
+    """One per model: the best non-negative ones, made to sum to one."""
+    root = np.sqrt(np.ones(len(target)) if importance is None else importance)
+    weights, _ = nnls(held_out * root[:, None], target * root)
+    return np.asarray(weights / weights.sum() if weights.any() else np.full(len(weights), 1 / len(weights)))
+
+
+def _name(weights: Floats) -> str:
+    """Such as `0.61 ridge + 0.39 trees`."""
+    parts = zip(weights, ("ridge", "Gaussian process", "trees"), strict=False)
+    return " + ".join(f"{weight:.2f} {model}" for weight, model in parts if weight > 0)
 
 
 def _quality(predicted: Floats, values: Floats, model: str) -> Quality:

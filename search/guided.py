@@ -21,7 +21,7 @@ from wb.core.space import Choices, Genes, Option
 from wb.predictors.ensemble import Ensemble, Quality
 from wb.predictors.features import Encoder, Floats, Indices
 from wb.search.inner import Models, Outcome
-from wb.search.proposals import Proposal, initial_rows, propose, unseen_rows
+from wb.search.proposals import Proposal, closeness, initial_rows, propose, unseen_rows
 
 CLAIM = "guided:choices"  # system attribute: what a trial is about to evaluate, before its parameters are stored
 PREDICTED, PREDICTED_STD = "predicted", "predicted_std"  # user attributes
@@ -191,9 +191,10 @@ class GuidedSampler(BaseSampler):
         values = np.array([trial.values for trial in complete]) * signs
         features = self._encoder.features(rows)
         seed = int(rng.integers(2**31))
-        objectives = [self._fitted(features, column, seed) for column in values.T]
-        self.quality = {i: model.quality for i, model in enumerate(objectives)}
         constraints, violation = self._constraints(features, complete, seed)
+        importance = closeness(values, violation)
+        objectives = [Ensemble(self._encoder.emphasis, seed).fit(features, y, importance) for y in values.T]
+        self.quality = {i: model.quality for i, model in enumerate(objectives)}
         models = Models(objectives, constraints)
         found = propose(self._encoder, models, Outcome(rows, values, violation), taken, self._batch, rng)
         return [Proposal(p.row, (np.array(p.mean) * signs).tolist(), p.std) for p in found]
@@ -206,15 +207,12 @@ class GuidedSampler(BaseSampler):
         for name in dict.fromkeys(name for trial in complete for name in trial.constraints):
             known = np.array([np.isfinite(trial.constraints.get(name, np.nan)) for trial in complete])
             values = np.array([trial.constraints[name] for trial, here in zip(complete, known, strict=True) if here])
-            if len(values):
+            if len(values) > 1:
                 values = values / (float(values.std()) or 1.0)
                 violation[known] += np.maximum(values, 0)
-                models.append(self._fitted(features[known], values, seed))
+                models.append(Ensemble(self._encoder.emphasis, seed).fit(features[known], values))
             violation[[trial.constraints.get(name, 0.0) == np.inf for trial in complete]] = np.inf
         return models, violation
-
-    def _fitted(self, features: Floats, values: Floats, seed: int) -> Ensemble:
-        return Ensemble(self._encoder.emphasis, seed).fit(features, values)
 
     def _failed_once(self, trials: Sequence[FrozenTrial]) -> Indices | None:
         """A row that failed in one trial and was in no other: its worker may have been killed."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 import moocore
 import numpy as np
 
-from wb.predictors.features import Encoder, Indices
+from wb.predictors.features import Encoder, Floats, Indices
 from wb.search.hypervolume import hypervolume, nondominated, reference_point
 from wb.search.inner import POPULATION, Models, Outcome, search
 
 POOL = 400  # of what the inner search saw, as many are looked at one by one
-OPTIMISM = 1.0  # standard deviations that a prediction may be too pessimistic
+NEAR = 0.4  # this share of the evaluations, by rank of dominance, counts as close to the front
+FAR_IMPORTANCE = 0.05  # of all others, when models are weighed against each other
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ def unseen_rows(encoder: Encoder, taken: AbstractSet[bytes], count: int, rng: np
     return found[:count]
 
 
+def closeness(values: Floats, violation: Floats) -> Floats:
+    """How much each evaluation tells about where the search goes on: much close to the front, little elsewhere.
+
+    Predictors are asked about candidates near the front, and what is best there is not what is best on average.
+    """
+    order = np.lexsort((moocore.pareto_rank(values), violation))
+    importance = np.full(len(values), FAR_IMPORTANCE)
+    importance[order[: max(round(NEAR * len(values)), 1)]] = 1.0
+    return importance
+
+
 def propose(
     encoder: Encoder,
     models: Models,
@@ -77,8 +89,7 @@ def propose(
     pool = seen[np.lexsort((moocore.pareto_rank(seen.values), seen.violation))[:POOL]]
     features = encoder.features(pool.rows)
     mean, std = (np.stack(part, axis=1) for part in zip(*(m.predict(features) for m in models.objectives), strict=True))
-    hopeful = Outcome(pool.rows, mean - OPTIMISM * std, pool.violation)
-    return [Proposal(pool.rows[i], mean[i].tolist(), std[i].tolist()) for i in choose(hopeful, archive, count)]
+    return [Proposal(pool.rows[i], mean[i].tolist(), std[i].tolist()) for i in choose(pool, archive, count)]
 
 
 def choose(pool: Outcome, archive: Outcome, count: int) -> list[int]:
