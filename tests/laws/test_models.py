@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,11 @@ def images(a: Architecture, count: int = 3) -> Tensor:
     return torch.rand(
         count, a.input.channels, a.input.height, a.input.width, generator=torch.Generator().manual_seed(1)
     )
+
+
+def named(name: str) -> Callable[[str], str]:
+    """A message that says which axis it is about."""
+    return lambda message: f"{name}: {message}"
 
 
 def run(model: Model, x: Tensor) -> Tensor:
@@ -91,9 +97,7 @@ def test_a_permuted_twin_computes_the_same(any_architecture: Architecture) -> No
         if name.endswith(".memory"):
             continue  # the Legendre coefficients are in an order of their own
         twin = remap_model(model, {name: Select(permutation(size, i))})
-        torch.testing.assert_close(
-            run(twin, x), expected, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}"
-        )
+        torch.testing.assert_close(run(twin, x), expected, rtol=1e-9, atol=1e-9, msg=named(name))
 
 
 def test_a_permutation_matrix_does_what_the_index_does(any_architecture: Architecture) -> None:
@@ -117,9 +121,7 @@ def test_duplicated_widths_keep_the_function(any_architecture: Architecture) -> 
         twice = torch.eye(size).repeat(2, 1)
         grown = remap_model(model, {name: Couple(twice, twice / 2)})
         assert axis_sizes(grown.architecture)[name] == 2 * size
-        torch.testing.assert_close(
-            run(grown, x), expected, rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}"
-        )
+        torch.testing.assert_close(run(grown, x), expected, rtol=1e-6, atol=1e-6, msg=named(name))
 
 
 def test_a_sub_network_on_views_equals_its_copy(any_architecture: Architecture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import ClassVar
 
@@ -36,11 +37,13 @@ def drawn(count: int, seed: int = 0) -> list[dict[str, Option]]:
 
 
 def cost(choices: Choices) -> float:
-    return sum(int(choices[f"{i}.width"]) * (1 + int(choices[f"{i}.heads"]) / 16) for i in range(int(choices["depth"])))
+    return float(
+        sum(int(choices[f"{i}.width"]) * (1 + int(choices[f"{i}.heads"]) / 16) for i in range(int(choices["depth"])))
+    )
 
 
 def saturating(choices: Choices) -> float:
-    return 80 - 900 / (10 + cost(choices) ** 0.5)
+    return 80 - 900 / (10 + math.sqrt(cost(choices)))
 
 
 def test_sixty_samples_rank_better_than_with_a_ridge_on_plain_options() -> None:

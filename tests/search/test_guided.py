@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from wb.core.errors import BadOption, NotInSpace, WbError
@@ -59,12 +60,20 @@ def both(choices: Choices) -> list[float]:
 
 
 def objective(space: Any, function: Callable[[Choices], Any]) -> Callable[[optuna.Trial], Any]:
-    return lambda trial: function({name: trial.suggest_categorical(name, o) for name, o in space.genes.items()})
+    return lambda trial: function(chosen(trial, space))
+
+
+def chosen(trial: optuna.Trial, space: Any) -> Choices:
+    """Every gene, asked for one by one."""
+    return {name: cast(Option, trial.suggest_categorical(name, options)) for name, options in space.genes.items()}
 
 
 def study_of(directions: Sequence[str] = ("minimize", "maximize"), **options: Any) -> optuna.Study:
     options = {"space": Layers(), "seed": 0, **options}
-    return optuna.create_study(directions=list(directions), sampler=GuidedSampler(options.pop("space"), **options))
+    return optuna.create_study(
+        directions=[StudyDirection[d.upper()] for d in directions],
+        sampler=GuidedSampler(options.pop("space"), **options),
+    )
 
 
 def evaluated(study: optuna.Study, space: Any = None) -> list[str]:
@@ -100,11 +109,16 @@ def test_more_hypervolume_than_random_search_on_a_known_front() -> None:
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 4])
 def test_any_number_of_objectives(objectives: int) -> None:
-    functions = [cost, lambda c: -gain(c), lambda c: abs(cost(c) - 14), lambda c: float(c["depth"])]
+    functions: list[Callable[[Choices], float]] = [
+        cost,
+        lambda c: -gain(c),
+        lambda c: abs(cost(c) - 14),
+        lambda c: float(c["depth"]),
+    ]
     study = study_of(["minimize"] * objectives, batch=10, initial=20)
     study.optimize(objective(Layers(), lambda c: [f(c) for f in functions[:objectives]]), n_trials=35)
     assert len(set(evaluated(study))) == 35
-    assert set(study.sampler.quality) == set(range(objectives))
+    assert set(cast(GuidedSampler, study.sampler).quality) == set(range(objectives))
 
 
 def test_a_single_objective_is_driven_to_its_optimum() -> None:
@@ -144,7 +158,7 @@ def test_predictions_are_kept_with_the_candidates_and_are_about_right() -> None:
     assert np.array([trial.user_attrs["predicted_std"] for trial in later]).shape == predicted.shape == (40, 2)
     for column, true in zip(predicted.T, np.array([trial.values for trial in later]).T, strict=True):
         assert np.corrcoef(column, true)[0, 1] > 0.9
-    quality = study.sampler.quality
+    quality = cast(GuidedSampler, study.sampler).quality
     assert quality[0].samples == 40
     assert quality[0].kendall > 0.9
 
@@ -152,7 +166,7 @@ def test_predictions_are_kept_with_the_candidates_and_are_about_right() -> None:
 class TestConstraints:
     def test_set_on_the_trial(self) -> None:
         def limited(trial: optuna.Trial) -> list[float]:
-            choices = {name: trial.suggest_categorical(name, options) for name, options in Layers.genes.items()}
+            choices = chosen(trial, Layers())
             trial.set_constraint("cost", cost(choices) - 12)
             return both(choices)
 
@@ -165,7 +179,7 @@ class TestConstraints:
             return [trial.user_attrs["cost"] - 12]
 
         def limited(trial: optuna.Trial) -> list[float]:
-            choices = {name: trial.suggest_categorical(name, options) for name, options in Layers.genes.items()}
+            choices = chosen(trial, Layers())
             trial.set_user_attr("cost", cost(choices))
             return both(choices)
 
@@ -182,7 +196,7 @@ class TestConstraints:
 
     def test_that_nothing_can_meet_come_as_near_as_possible(self) -> None:
         def impossible(trial: optuna.Trial) -> list[float]:
-            choices = {name: trial.suggest_categorical(name, options) for name, options in Layers.genes.items()}
+            choices = chosen(trial, Layers())
             trial.set_constraint("gain", 1000 - gain(choices))
             return both(choices)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from wb.search.supernet import Supernet, train_supernet
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit, options_with
 from wb.training.fit import Recipe
+
+
+def named(name: str) -> Callable[[str], str]:
+    """A message that says which weight it is about."""
+    return lambda message: f"{name}: {message}"
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
         train_supernet(space, stripes, recipe, seed=1, checkpoint=checkpoint, report=kill)
     resumed = train_supernet(space, stripes, recipe, seed=1, checkpoint=checkpoint)
     for name, weight in whole.weights.items():
-        torch.testing.assert_close(resumed.weights[name], weight, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(resumed.weights[name], weight, msg=named(name))
 
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(

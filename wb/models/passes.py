@@ -21,7 +21,7 @@ class Pass(Protocol):
     It promises never to change its input, and to add to the history what it did.
     """
 
-    def __call__(self, model: Model) -> Model:
+    def __call__(self, model: Model, /) -> Model:
         """The new model."""
         ...
 

@@ -62,7 +62,7 @@ class Finetune:
     seed: int = 0
     report: Report | None = None
 
-    def __call__(self, model: Model) -> Model:
+    def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
         network = model.network(pick_device()).train()
         _fit(network, self.data, self.recipe, self.teacher, self.seed, None, self.report)

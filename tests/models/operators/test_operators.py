@@ -43,7 +43,7 @@ def heads(m: OperatorModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def output(m: OperatorModule, y: Tensor) -> Tensor:
     """What the heads' results (B, H, N, V) write to the stream."""
     w = dict(m.named_parameters())
-    return sum(y[:, h] @ w["wo"][:, h].T for h in range(y.shape[1])) + w["bo"]  # type: ignore[return-value]
+    return sum(y[:, h] @ w["wo"][:, h].T for h in range(y.shape[1])) + w["bo"]
 
 
 @pytest.mark.parametrize("scale", [None, 0.7])
@@ -167,12 +167,13 @@ def test_cosformer_is_the_published_one(reference: Path, form: str) -> None:
     x = torch.from_numpy(data["in.query"]).double().transpose(0, 1)  # (B, N, D)
     n, (d, h) = x.shape[1], (32, 4)
     built = build_operator(Cosformer(heads=h, qk=d // h, v=d // h), d, Grid(n, 1)).double()
+    w = dict(built.named_parameters())
     with torch.no_grad():
         for ours, theirs in (("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj")):
-            getattr(built, f"w{ours}").copy_(torch.from_numpy(data[f"w.{theirs}.weight"]).reshape(h, d // h, d))
-            getattr(built, f"b{ours}").copy_(torch.from_numpy(data[f"w.{theirs}.bias"]).reshape(h, d // h))
-        built.wo.copy_(torch.from_numpy(data["w.out_proj.weight"]).reshape(d, h, d // h))
-        built.bo.copy_(torch.from_numpy(data["w.out_proj.bias"]))
+            w[f"w{ours}"].copy_(torch.from_numpy(data[f"w.{theirs}.weight"]).reshape(h, d // h, d))
+            w[f"b{ours}"].copy_(torch.from_numpy(data[f"w.{theirs}.bias"]).reshape(h, d // h))
+        w["wo"].copy_(torch.from_numpy(data["w.out_proj.weight"]).reshape(d, h, d // h))
+        w["bo"].copy_(torch.from_numpy(data["w.out_proj.bias"]))
         expected = data["out64.self" if form == "linear" else "out64.self_quadratic"]
         # The published index table is in float32.
         np.testing.assert_allclose(built(x).transpose(0, 1).numpy(), expected, atol=1e-6)
@@ -185,13 +186,14 @@ def test_lmu_is_the_published_cell(reference: Path) -> None:
     n, d = x.shape[1:]
     np.testing.assert_allclose(impulse_response(8, n, float(n)).numpy(), data["w.H"], atol=2e-6)
     built = build_operator(Lmu(memory=8, hidden=d, bidirectional=False), d, Grid(n, 1)).double()
+    w = dict(built.named_parameters())
     weight = torch.from_numpy(data["w.W_h.weight"]).double()  # columns [memory | x]
     with torch.no_grad():
-        built.wu.copy_(torch.from_numpy(data["w.W_u.weight"]))
-        built.bu.copy_(torch.from_numpy(data["w.W_u.bias"]))
-        built.wm.copy_(weight[:, None, :8])
-        built.wx.copy_(weight[:, 8:])
-        built.bh.copy_(torch.from_numpy(data["w.W_h.bias"]))
-        built.out.copy_(torch.eye(d))  # the published cell ends at the hidden layer
-        built.out_bias.zero_()
+        w["wu"].copy_(torch.from_numpy(data["w.W_u.weight"]))
+        w["bu"].copy_(torch.from_numpy(data["w.W_u.bias"]))
+        w["wm"].copy_(weight[:, None, :8])
+        w["wx"].copy_(weight[:, 8:])
+        w["bh"].copy_(torch.from_numpy(data["w.W_h.bias"]))
+        w["out"].copy_(torch.eye(d))  # the published cell ends at the hidden layer
+        w["out_bias"].zero_()
         np.testing.assert_allclose(built(x).numpy(), data["out.cell_h"], atol=2e-5)
