@@ -17,7 +17,8 @@ NOISES = (1e-3, 1e-2, 1e-1)
 class GaussianProcess:
     """Mean of a Gaussian process with a linear and a radial kernel, for standardised columns and values.
 
-    Width, shares and noise maximise the marginal likelihood, the scale of the kernel in closed form.
+    `fit` sets `width`, `share` (of the linear kernel) and `noise` such that they maximise the marginal likelihood, for
+    which the scale of the kernel has a closed form.
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), equations 2.25, 2.30 and 5.8.
     Differs: 27 settings in a grid, because gradients of all of them cost more than the fits that they save.
@@ -39,14 +40,15 @@ class GaussianProcess:
                 scale = max(float(target @ solved) / n, 1e-300)
                 likelihood = -n * np.log(scale) - 2 * float(np.log(np.diag(factor[0])).sum())
                 if likelihood > best:
-                    best, self._width, self._share = likelihood, width, share
+                    best = likelihood
+                    self.width, self.share, self.noise = width, share, noise
                     self._factor, self._solved = factor, solved
         self._target = target
         return self
 
     def predict(self, columns: Floats) -> Floats:
         """One value per row."""
-        return np.asarray(self._kernel(columns, self._width, self._share) @ self._solved)
+        return np.asarray(self._kernel(columns, self.width, self.share) @ self._solved)
 
     def held_out(self, folds: list[Indices]) -> Floats:
         """What the process predicts for each fold if it has not seen it, all else being equal.

@@ -49,8 +49,8 @@ class GuidedSampler(BaseSampler):
     ones are proposed once more when nothing else is left. Proposals are reproducible for a given seed and history.
 
     Source: LINAS in DyNAS-T, https://github.com/IntelLabs/DyNAS-T (Cummings et al., arXiv 2205.10358).
-    Differs: spread first candidates; pooled features and boosted trees; the search starts from the archive and
-    remembers all it saw; batches by hypervolume improvement; no repeats; constraints.
+    Differs: spread first candidates; pooled features; three models weighted for accuracy near the front; the search
+    starts from the archive and remembers all it saw; batches by hypervolume improvement; no repeats; constraints.
     Limits: the objective must suggest every gene as a categorical parameter with the options of the space. A batch is
     not revised while it is being evaluated, so more workers than `batch` gain nothing from the predictors.
     """
@@ -60,26 +60,25 @@ class GuidedSampler(BaseSampler):
         space: Genes,
         *,
         seed: int | None = None,
-        batch: int | None = None,
+        batch: int = 15,
         initial: int | None = None,
         known: Sequence[Choices] = (),
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
     ) -> None:
-        """`batch` is the number of genes unless given, at least 10 and at most 25: with fewer unknowns, fewer
-        evaluations make a new fit worth while. `initial` likewise, at least 15. `known` candidates are never proposed.
+        """`initial` is the number of genes unless given, at least 15 and at most 25; `known` candidates are never
+        proposed.
 
         `constraints_func` gives the constraints of a finished trial (at most 0 is feasible), as for Optuna's samplers;
         constraints set with `trial.set_constraint` are respected as well.
 
         Raises:
-            BadOption: `batch` or `initial` is below 1.
+            BadOption: `batch` is below 1 or `initial` below 2.
             NotInSpace: one of `known` is not in the space.
         """
-        genes = len(space.genes)
-        self._batch = min(max(genes, 10), 25) if batch is None else batch
-        self._initial = min(max(genes, 15), 25) if initial is None else initial
-        if self._batch < 1 or self._initial < 1:
-            raise BadOption(f"expected batch and initial of at least 1; got {self._batch} and {self._initial}")
+        self._batch = batch
+        self._initial = min(max(len(space.genes), 15), 25) if initial is None else initial
+        if self._batch < 1 or self._initial < 2:
+            raise BadOption(f"expected a batch of at least 1, initial of at least 2; got {batch} and {self._initial}")
         self.quality: dict[int, Quality] = {}
         """How well each objective was predicted when the last batch was chosen, by the objective's place."""
         self._encoder = Encoder(space)
