@@ -35,7 +35,7 @@ def search(
     sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random. [default: guided]")] = None,
     trials: Annotated[int | None, typer.Option(help="True evaluations. [default: 100]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training. [default: 60]")] = None,
-    finetune: Annotated[int | None, typer.Option(help="Epochs of fine-tuning for each finalist. [default: 15]")] = None,
+    finetune: Annotated[int | None, typer.Option(help="Epochs of fine-tuning for each finalist. [default: 20]")] = None,
     latency: Annotated[
         str | None,
         typer.Option(help="measured: time every candidate; table: sum of its blocks' timings. [default: measured]"),

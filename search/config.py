@@ -29,7 +29,7 @@ class SearchConfig(BaseModel):
     sampler: SamplerName = "guided"
     trials: Annotated[int, Field(ge=1)] = 100
     epochs: Annotated[int, Field(ge=1)] = 60
-    finetune: Annotated[int, Field(ge=0)] = 15
+    finetune: Annotated[int, Field(ge=0)] = 20
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     latency: Literal["measured", "table"] = "measured"
