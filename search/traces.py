@@ -96,8 +96,7 @@ def values(candidates: Sequence[Candidate], metric: Metric) -> list[float]:
 
 def cost(candidate: Candidate, metric: Metric) -> float:
     """The value such that less is better."""
-    value = candidate.readings[metric.name].value
-    return value if metric.direction == "minimize" else -value
+    return metric.cost(candidate.readings[metric.name])
 
 
 def bars(candidates: Sequence[Candidate], metric: Metric, *, faint: bool = False) -> dict[str, Any]:
