@@ -12,9 +12,11 @@ from typer.exceptions import TyperException
 
 from wb import __version__
 from wb.cli._output import messages
+from wb.cli.analyze import app as analyze
 from wb.cli.doctor import doctor
 from wb.cli.export import export
 from wb.cli.measure import measure
+from wb.cli.prune import app as prune
 from wb.cli.report import report
 from wb.cli.search import search
 from wb.cli.show import show
@@ -60,10 +62,12 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search, measure and export transformers that fit a device.",
+    help="Search, prune, measure and export transformers that fit a device.",
 )
 for command in (search, train, show, measure, export, report, spaces, doctor):
     app.command()(command)
+app.add_typer(prune, name="prune")
+app.add_typer(analyze, name="analyze")
 
 
 def _version(wanted: bool) -> None:

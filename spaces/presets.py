@@ -43,6 +43,21 @@ TINY = VitOptions(
     mlp=(0, 1, 2),
 )
 
+# An ordinary vision transformer and what it may shrink to; the largest is the stock model (`wb.spaces.stock`).
+PLAIN = VitOptions(
+    embed=(16, 32, 48, 64),
+    depth=(2, 3, 4, 5, 6),
+    stem=("patch",),
+    stem_width=(16,),
+    pool="cls",
+    grid=8,
+    mixer=("none", "softmax"),
+    heads=(1, 2, 3, 4),
+    qk=(4, 8, 12, 16),
+    v=(4, 8, 12, 16),
+    mlp=(0, 0.5, 1, 2, 3, 4),
+)
+
 SMALL = VitOptions(
     embed=(32, 64, 96, 128),
     depth=(2, 3, 4, 5, 6),
@@ -79,6 +94,7 @@ def _deit(embed: tuple[int, ...], heads: tuple[int, ...]) -> VitOptions:
 
 PRESETS: Mapping[str, VitOptions] = {
     "tiny": TINY,
+    "plain": PLAIN,
     "small": SMALL,
     "deit-tiny": _deit((96, 128, 160, 192), (1, 2, 3)),
     "deit-small": _deit((192, 256, 320, 384), (2, 4, 6)),

@@ -29,10 +29,12 @@ def test_every_top_level_folder_is_linked_into_wb() -> None:
 
 
 def test_templates_are_packaged() -> None:
-    patterns = SETUPTOOLS["package-data"]["wb.search"]
-    templates = [path for path in (ROOT / "search").iterdir() if path.suffix not in (".py", "") and path.is_file()]
-    assert templates
-    assert all(any(path.match(pattern) for pattern in patterns) for path in templates)
+    folders = {"wb.compress": "compress", "wb.page": "wb/page", "wb.search": "search"}
+    for package, folder in folders.items():
+        patterns = SETUPTOOLS["package-data"][package]
+        templates = [path for path in (ROOT / folder).iterdir() if path.suffix not in (".py", "") and path.is_file()]
+        assert templates, folder
+        assert all(any(path.match(pattern) for pattern in patterns) for path in templates)
 
 
 def test_every_dependency_that_is_imported_is_declared() -> None:
@@ -42,7 +44,7 @@ def test_every_dependency_that_is_imported_is_declared() -> None:
     declared = {line.split(">")[0].split("<")[0].strip() for line in PROJECT["project"]["dependencies"]}
     names = {"PIL": "pillow", "sklearn": "scikit-learn"}
     used = set()
-    for folder in ("wb", "cli", "export", "predictors", "search", "spaces"):
+    for folder in ("wb", "cli", "compress", "export", "predictors", "search", "spaces"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
