@@ -1,7 +1,10 @@
-"""`wb analyze`."""
+"""`wb analyze`: one file per question, `cli/analyze_<question>.py`."""
 
 from __future__ import annotations
 
 import typer
 
+from wb.cli.analyze_depth import depth
+
 app = typer.Typer(no_args_is_help=True, help="Look into a trained model.")
+app.command()(depth)

@@ -68,15 +68,14 @@ def measure(
 def _counted(graph: Path) -> dict[str, Reading]:
     """Size, parameters and MACs; of our own graphs as their architecture has them."""
     from wb.core.readings import Reading
-    from wb.export.count import count_graph
+    from wb.export.count import count_graph, count_model
     from wb.export.graph import read_architecture
-    from wb.models.counting import count_macs, count_parameters
 
-    size = Reading(value=graph.stat().st_size, unit="B", how="counted")
     architecture = read_architecture(graph)
     if architecture is None:
+        size = Reading(value=graph.stat().st_size, unit="B", how="counted")
         return {"size": size, **count_graph(graph)}
-    return {"size": size, "macs": count_macs(architecture), "params": count_parameters(architecture)}
+    return count_model(architecture, graph)
 
 
 def _data(graph: Path, spec: str | None, image_size: int | None) -> Dataset | None:

@@ -11,6 +11,7 @@ import typer
 
 from wb.cli import _output
 from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import read_seeds
 
 if TYPE_CHECKING:
     from wb.search.config import SearchConfig
@@ -43,6 +44,14 @@ def search(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
+    seed_architecture: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Evaluate this first: revit (the preset's own), largest, smallest, or the file of an architecture or model, "
+            "for example a pruned one. May be given several times.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder. [default: runs/<date>-<time>]")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
     storage: Annotated[
@@ -74,6 +83,7 @@ def search(
         "device": device,
         "threads": threads,
         "seed": seed,
+        "seeds": read_seeds(seed_architecture) if seed_architecture else None,
         "storage": storage,
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -172,6 +182,8 @@ def _config(given: dict[str, Any]) -> SearchConfig:
     except ValidationError as error:
         raise BadOption(f"wrong option: {explain(error)}; see `wb search --help`") from error
     _ = config.metrics
+    if len(config.seeds) > config.trials:
+        raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
     for budget in config.limits:
         if budget.relative:
             raise BadOption(f"{budget.text()} is relative, but a search has no input model; give an absolute value")
@@ -188,7 +200,8 @@ def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchCon
     wanted = _config(config.model_dump() | given)
     changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
     if changed or out is not None:
-        names = ", ".join("--" + name.replace("changes", "set").replace("_", "-") for name in changed) or "--out"
+        options = {"changes": "set", "seeds": "seed-architecture"}
+        names = ", ".join("--" + options.get(name, name).replace("_", "-") for name in changed) or "--out"
         raise BadOption(
             f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can. Start a new run instead"
         )

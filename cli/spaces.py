@@ -18,12 +18,13 @@ def spaces(
     """List the spaces, their presets, and what each leaves to choose."""
     from rich.table import Table
 
-    from wb.spaces.presets import PRESETS
+    from wb.spaces.presets import PRESETS, SEEDED
     from wb.spaces.presets import preset as find
 
     chosen = {preset: find(preset)} if preset else dict(PRESETS)
     if as_json:
-        _output.print_json({"vit": {name: options.model_dump(mode="json") for name, options in chosen.items()}})
+        listed = {name: options.model_dump(mode="json") for name, options in chosen.items()}
+        _output.print_json({"vit": listed, "seeds": {name: "revit" for name in chosen if name in SEEDED}})
         return
     for name, options in chosen.items():
         per_block = math.prod(len(getattr(options, field)) for field in ("mixer", "heads", "qk", "v", "memory", "mlp"))
@@ -37,6 +38,7 @@ def spaces(
             table.add_row(field, place, "from the images" if field == "patch" and not value else text)
         combinations = whole * sum(float(per_block) ** depth for depth in options.depth)
         _output.data.print(table)
+        seed = ", from its seed architecture with `--seed-architecture revit`" if name in SEEDED else ""
         _output.data.print(
-            f"at most {combinations:.1e} combinations; `wb search --preset {name}` searches it\n", highlight=False
+            f"at most {combinations:.1e} combinations; `wb search --preset {name}` searches it{seed}\n", highlight=False
         )

@@ -9,6 +9,7 @@ import typer
 
 from wb.cli import _output
 from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import read_architecture
 
 
 def train(
@@ -48,7 +49,7 @@ def train(
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
         dataset = load_data(data or "digits", image_size=image_size, limit=limit)
-        chosen = _read_architecture(architecture) if architecture else vit_space(dataset, preset).largest("softmax")
+        chosen = read_architecture(architecture) if architecture else vit_space(dataset, preset).largest("softmax")
         checkpoint = out.with_name(out.name + ".checkpoint")
         progress.update(task, description="training", total=epochs)
 
@@ -70,18 +71,3 @@ def train(
         return
     _output.data.print(_output.readings_table(readings, "accuracy"))
     _output.written(out)
-
-
-def _read_architecture(path: Path):  # type: ignore[no-untyped-def]
-    from wb.core.architecture import Architecture
-    from wb.core.errors import BadArtefact
-    from wb.models.model import load
-
-    if path.suffix in (".safetensors", ".pt"):
-        return load(path).architecture
-    try:
-        return Architecture.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArtefact(
-            f"{path} cannot be read ({error}); expected an architecture as JSON, or a model file"
-        ) from error

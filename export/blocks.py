@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from wb.core.architecture import Architecture, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.readings import Reading
 from wb.export.graph import export_module
 from wb.export.table import LatencyTable
 from wb.models.network import BlockModule, build
 from wb.models.operators._base import Grid
+
+TOGETHER = 8  # parts that are timed in one call
+PART_CAP_S = 2.0  # for each; on a quiet machine it takes a quarter of that
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def parts(architecture: Architecture) -> Iterator[Part]:
         if block.off:
             continue
         grid = Grid(*grids[int(name[1 : name.index(".")])], prefix)
-        key = json.dumps([block.model_dump(mode="json"), stage.embed, *grid], sort_keys=True)
+        key = json.dumps([_timed(block).model_dump(mode="json"), stage.embed, *grid], sort_keys=True)
 
         def make(block=block, embed=stage.embed, grid=grid) -> tuple[nn.Module, torch.Tensor]:  # type: ignore[no-untyped-def]
             module = BlockModule(block, embed, grid, architecture.norm_eps)
@@ -61,17 +64,36 @@ def estimate(architecture: Architecture, table: LatencyTable) -> Reading:
     graphs.
     """
     pieces = list(parts(architecture))
-    known = table.lookup([part.key for part in pieces])
-    missing = {part.key: part for part in pieces if known.get(part.key) is None}
-    if missing:
+    time_parts(pieces, table)
+    return table.estimate([part.key for part in pieces])
+
+
+def time_parts(
+    wanted: Sequence[Part], table: LatencyTable, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Times those of `wanted` that are not in the table yet; a few together, so that an interruption loses little.
+
+    `progress` gets how many of those are timed, and of how many.
+    """
+    known = table.lookup([part.key for part in wanted])
+    missing = list({part.key: part for part in wanted if known.get(part.key) is None}.values())
+    for start in range(0, len(missing), TOGETHER):
+        if progress is not None:
+            progress(start, len(missing))
         with tempfile.TemporaryDirectory(prefix="wb-") as folder:
             graphs = {}
-            for i, part in enumerate(missing.values()):
+            for i, part in enumerate(missing[start : start + TOGETHER]):
                 graphs[part.key] = Path(folder) / f"{i}.onnx"
                 module, example = part.make()
                 export_module(module, example, graphs[part.key], "x", "y")
-            table.time(graphs)
-    return table.estimate([part.key for part in pieces])
+            table.time(graphs, cap_s=PART_CAP_S * len(graphs))
+
+
+def _timed(block: Block) -> Block:
+    """`block` without what its time does not depend on: the value of a softmax's scale."""
+    if block.mixer is not None and block.mixer.kind == "softmax":
+        return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})
+    return block
 
 
 def _ends(architecture: Architecture) -> tuple[nn.Module, torch.Tensor]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper, shape_inference
 
+from wb.core.architecture import Architecture
 from wb.core.readings import Reading
 from wb.export.graph import open_graph
+from wb.models.counting import count_macs, count_parameters
 
 Shape = Sequence[int]
 
@@ -59,6 +61,15 @@ def count_graph(path: Path) -> dict[str, Reading]:
             return found
         macs += count
     return found | {"macs": Reading(value=macs, unit="MAC", how="counted")}
+
+
+def count_model(architecture: Architecture, path: Path) -> dict[str, Reading]:
+    """What needs no run, of one of our own networks exported to `path`: size of the file, MACs, parameters."""
+    return {
+        "size": Reading(value=path.stat().st_size, unit="B", how="counted"),
+        "macs": count_macs(architecture),
+        "params": count_parameters(architecture),
+    }
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:

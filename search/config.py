@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wb.core.architecture import Architecture
 from wb.core.metrics import Limit, Metric, parse_budget, parse_objectives
 from wb.training.fit import Recipe
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
+SeedName = Literal["revit", "largest", "smallest"]
+SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
 class SearchConfig(BaseModel):
@@ -35,6 +38,7 @@ class SearchConfig(BaseModel):
     latency: Literal["measured", "table"] = "measured"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     storage: str | None = None
+    seeds: tuple[SeedName | Architecture, ...] = ()  # --seed-architecture: evaluated first; files by their content
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -50,3 +54,8 @@ class SearchConfig(BaseModel):
     def recipe(self) -> Recipe:
         """How the supernet is trained."""
         return Recipe(epochs=self.epochs)
+
+    @property
+    def seed_texts(self) -> tuple[str, ...]:
+        """The seed architectures by name, or by their key as `wb show` prints it."""
+        return tuple(seed if isinstance(seed, str) else f"architecture {seed.key}" for seed in self.seeds)

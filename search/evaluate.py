@@ -13,13 +13,12 @@ from wb.core.architecture import Architecture
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.export.blocks import estimate
+from wb.export.count import count_model
 from wb.export.graph import export
 from wb.export.measure import measure_latency
 from wb.export.score import accuracy
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device
-from wb.models.counting import count_macs, count_parameters
-from wb.models.model import Model
 from wb.search.supernet import Supernet
 
 SEARCH_CAP_S = 1.2  # of timing per candidate; finalists are timed again, longer and together
@@ -78,7 +77,7 @@ class Evaluator:
                 model = self.supernet.extract(architecture)
             with watch.phase("export"):
                 export(model, path)
-            readings = counted(model, path)
+            readings = count_model(model.architecture, path)
             with watch.phase("time"):
                 if self.table is not None:
                     readings["latency"] = estimate(architecture, self.table)
@@ -91,12 +90,3 @@ class Evaluator:
                 split = self.data.validation
                 readings["acc"] = accuracy(path, split.pixels(), split.labels, self.device)
         return Evaluation(readings, watch.seconds)
-
-
-def counted(model: Model, path: Path) -> dict[str, Reading]:
-    """What needs no run: size of the file, multiply-accumulates, parameters."""
-    return {
-        "size": Reading(value=path.stat().st_size, unit="B", how="counted"),
-        "macs": count_macs(model.architecture),
-        "params": count_parameters(model.architecture),
-    }

@@ -10,28 +10,22 @@ from typing import Any
 import plotly.graph_objects as go
 
 from wb.core.metrics import Limit, Metric
-from wb.search.traces import (
+from wb.page.look import (
     BLUE,
-    CROSS,
-    DOT,
     FRONT,
     GREY,
     ORDER,
-    Candidate,
     axes,
     bars,
-    cost,
     diagonal,
-    points,
+    duration,
     scale,
-    searched,
-    tested,
     thin,
     ticks,
     title,
     underscored,
-    values,
 )
+from wb.search.traces import CROSS, DOT, Candidate, cost, points, readings, searched, tested, values
 
 Z95 = 1.96  # standard deviations to either side of a 95 % interval
 
@@ -42,7 +36,8 @@ def front_figure(
     """All evaluations, two objectives at a time; with three or four a menu chooses which two."""
     planes = _planes(metrics)
     drawn = [_plane(x, y, front, others) for x, y in planes]
-    layouts = [axes({"x": x, "y": y}, [*front, *others], limits) for x, y in planes]
+    every = [*front, *others]
+    layouts = [axes({"x": (x, values(every, x)), "y": (y, values(every, y))}, limits) for x, y in planes]
     figure = go.Figure(drawn[0], {"height": 560, "hovermode": "closest"})
     figure.update_layout(underscored(layouts[0]))
     if len(planes) > 1:
@@ -68,14 +63,14 @@ def progress_figure(
     line = go.Scatter(x=_numbers(within), y=steps, name="best so far", mode="lines", hoverinfo="skip")
     traces = [line.update(line={"color": BLUE, "shape": "hv"})]
     for name, some, style in _groups(front, others):
-        spread = {"error_y": bars(some, metric)} if some is front else {}
+        spread = {"error_y": bars(readings(some, metric))} if some is front else {}
         traces.append(points(name, some, _numbers(some), values(some, metric), **style, **spread))
     traces[1].update(marker={"color": GREY, "showscale": False})  # the axis says the order already
     if metric.name == "acc":
         known = [c for c in front if c.test is not None]
         traces.append(tested(known, _numbers(known), [c.test.value for c in known if c.test is not None]))
     figure = go.Figure(traces, {"height": 460, "hovermode": "closest", "xaxis": {"title": {"text": "evaluation"}}})
-    return figure.update_layout(underscored(axes({"y": metric}, [*front, *others], limits)))
+    return figure.update_layout(underscored(axes({"y": (metric, values([*front, *others], metric))}, limits)))
 
 
 def hypervolume_figure(curve: Sequence[float], first_batch: int) -> go.Figure:
@@ -96,7 +91,7 @@ def predictions_figure(metric: Metric, index: int, candidates: Sequence[Candidat
     found, predicted = values(some, metric), [c.predicted[index] for c in some if c.predicted is not None]
     spread = [Z95 * c.deviation[index] if c.deviation is not None else 0.0 for c in some]
     marker = {"color": _numbers(some), "colorscale": ORDER, "size": 7}
-    across, up = bars(some, metric, faint=True), {"type": "data", "array": spread, **thin()}
+    across, up = bars(readings(some, metric), faint=True), {"type": "data", "array": spread, **thin()}
     dots = points(metric.name, some, found, predicted, marker=marker, error_x=across, error_y=up)
     figure = go.Figure([diagonal([*found, *predicted]), dots], {"height": 380, "hovermode": "closest"})
     kind = scale(found) if min(predicted) > 0 else {}
@@ -129,15 +124,6 @@ def seconds_figure(seconds: Mapping[str, float], label: str) -> go.Figure:
     return figure.update_yaxes(autorange="reversed")
 
 
-def duration(seconds: float) -> str:
-    """For people: `12 ms`, `3.4 s`, `5 min`, `2.1 h`."""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
-
-
 def _planes(metrics: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
     """Pairs (x, y): accuracy upwards, the others to the right; the last objective, usually the cost, comes first."""
     ordered = sorted(metrics, key=lambda metric: metric.name != "acc")
@@ -163,7 +149,7 @@ def _plane(x: Metric, y: Metric, front: Sequence[Candidate], others: Sequence[Ca
     step = go.Scatter(x=values(edge, x), y=values(edge, y), mode="lines", hoverinfo="skip", showlegend=False)
     traces = [step.update(line=line)]
     for name, some, style in _groups(front, others):
-        spread = {"error_x": bars(some, x), "error_y": bars(some, y)} if some is front else {}
+        spread = {"error_x": bars(readings(some, x)), "error_y": bars(readings(some, y))} if some is front else {}
         traces.append(points(name, some, values(some, x), values(some, y), **style, **spread))
     known = [c for c in front if c.test is not None] if "acc" in (x.name, y.name) else []
     return [*traces, tested(known, *([_on_test(c, metric) for c in known] for metric in (x, y)))]

@@ -21,6 +21,7 @@ from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.export.blocks import estimate
+from wb.export.count import count_model
 from wb.export.graph import export
 from wb.export.measure import measure_latency
 from wb.export.score import accuracy
@@ -28,7 +29,6 @@ from wb.export.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
-from wb.search.evaluate import counted
 from wb.search.front import front
 from wb.search.run import FrontPoint, Run
 from wb.search.study import choices_of, readings_of
@@ -151,7 +151,7 @@ class Finish:
         split = self.data.validation
         pixels = split.pixels()
         return {
-            number: counted(models[number], path)
+            number: count_model(models[number].architecture, path)
             | {
                 "latency": timed[str(number)].reading,
                 "acc": accuracy(path, pixels, split.labels, self.device),

@@ -12,6 +12,7 @@ import torch
 from optuna.trial import FrozenTrial
 from rich.progress import Progress, TaskID
 
+from wb.core import provenance
 from wb.core.errors import BadArtefact, BudgetMissed, WbError
 from wb.core.readings import Reading
 from wb.data import Dataset
@@ -19,13 +20,13 @@ from wb.data import load as load_data
 from wb.export.measure import reference_pace
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device, parse_device
-from wb.search import run as runs
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
 from wb.search.quality import predictor_quality
 from wb.search.report import write_report
 from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
+from wb.search.seeds import enqueue, seed_choices
 from wb.search.study import create_study, evaluated, load_study, make_sampler, optimize, public, settle
 from wb.search.supernet import Supernet, train_supernet
 from wb.spaces.presets import vit_space
@@ -59,6 +60,7 @@ class Search:
                 progress=self._counter(task),
             )
         self.space = vit_space(self.data, self.config.preset, self.config.changes)
+        self.seeds = seed_choices(self.space, self.config.seeds)
         self.record = self._continued() if resume else self._begun()
         self.pace = self.record.pace
         if self._finished():
@@ -82,12 +84,12 @@ class Search:
                 half_made.unlink()
             raise
         record = RunRecord(
-            created=runs.now(),
+            created=provenance.now(),
             config=config.model_copy(update={"storage": config.storage and public(config.storage)}),
             study=name,
             data=_described(self.data),
-            machine=runs.machine(self.device.text),
-            versions=runs.versions(),
+            machine=provenance.machine(self.device.text),
+            versions=provenance.versions(),
             pace=self._pace(),
         )
         self.run.write(record)
@@ -139,6 +141,7 @@ class Search:
         config = self.config
         study = load_study(self.run.storage(config), self.record.study)
         study.sampler = make_sampler(config.sampler, self.space, config.limits, config.seed, len(study.trials))
+        enqueue(study, self.space, dict(zip(config.seed_texts, self.seeds, strict=True)))
         wanted = {metric.name for metric in config.metrics} | {limit.metric.name for limit in config.limits}
         table = LatencyTable(self.device) if config.latency == "table" and "latency" in wanted else None
         evaluate = Evaluator(supernet, self.data, self.device, self.pace, "latency" in wanted, table, config.seed)

@@ -15,6 +15,7 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import MAX_FINALISTS
 from wb.search.pipeline import check_budget
+from wb.search.seeds import seed_choices
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.presets import vit_space
 from wb.training.fit import Batch, pick_device
@@ -43,6 +44,7 @@ def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
     space = vit_space(data, config.preset, config.changes)
+    seed_choices(space, config.seeds)
     progress.update(task, description="checking the budget")
     check_budget(config, space, data, device)
     supernet = Supernet.fresh(space, config.seed, pick_device())
@@ -55,13 +57,14 @@ def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
     sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
     genes = len(space.genes)
     finetune = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
+    first = f"; first {', '.join(config.seed_texts)}" if config.seeds else ""
     tuning = config.finetune * alone * steps / config.epochs * MAX_FINALISTS / 2
     return [
         Stage("data", f"{data.spec}: {sizes} images for training, validation, test", reading),
         Stage("supernet", f"{config.epochs} epochs of {steps // config.epochs} steps on {supernet.device}", training),
         Stage(
             "search",
-            f"{config.trials} evaluations by {config.sampler!r} over {genes} choices; objectives {config.objectives}",
+            f"{config.trials} evaluations by {config.sampler!r} over {genes} choices; objectives {config.objectives}{first}",
             config.trials * evaluation,
         ),
         Stage(

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import get_args
-from urllib.parse import quote
 
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from wb.core.architecture import Architecture, widths
 from wb.core.files import write_text
 from wb.core.metrics import METRICS, Metric
 from wb.core.readings import Reading, scaled
 from wb.core.records import Attention, Mixer, Operator, Pool
+from wb.page import look, page
 from wb.search import figures
 from wb.search.contents import Contents, dominated, read
 from wb.search.run import Run
 from wb.search.study import public
-from wb.search.traces import template
 
-COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")
-# Named one by one, because Plotly's own choice has a button that sends the data to a server.
-CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the front's table; `how` is None where the readings were not all obtained in one way."""
-
-    title: str
-    readings: Sequence[Reading]
-
-    @property
-    def how(self) -> str | None:
-        """How all of them were obtained."""
-        ways = {reading.how for reading in self.readings}
-        return ways.pop() if len(ways) == 1 else None
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
 
 def write_report(run: Run, output: Path | None = None) -> Path:
@@ -61,34 +39,27 @@ def write_report(run: Run, output: Path | None = None) -> Path:
 
 def render(contents: Contents, beside: Path) -> str:
     """The page; its links to models are relative to the folder `beside`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"sizes": _sizes, "duration": figures.duration, "scaled": scaled}
     curve, reference = dominated(contents.metrics, contents.candidates)
-    return environment.get_template("report.html.jinja").render(
+    return page.render(
+        TEMPLATE,
         run=contents,
         record=contents.record,
         config=contents.record.config,
         metrics=contents.metrics,
         result=result(contents),
         resume=f"wb search --resume {shlex.quote(str(contents.run.folder))}",
-        figures={name: _html(name, figure) for name, figure in _figures(contents, curve).items()},
+        figures={name: look.figure_html(name, figure) for name, figure in _figures(contents, curve).items()},
         hypervolume=curve[-1] if curve else None,
         reference=list(zip(contents.metrics, reference, strict=bool(reference))),
         columns=_columns(contents),
+        names=[f"network {point.id}" for point in contents.points or ()],
         links={point.id: _links(contents.run, point.model, point.onnx, beside) for point in contents.points or ()},
         colours=_colours(),
+        sizes=_sizes,
         slots=_slots(contents),
         widest=_widest(contents.architectures.values()),
         predictors=_predictors(contents),
         settings=_settings(contents),
-        plotlyjs=Markup(get_plotlyjs()),  # our own dependency's code, nothing from the run
-        themes={name: template(dark=name == "dark").to_plotly_json() for name in ("light", "dark")},
     )
 
 
@@ -145,42 +116,26 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
     return found
 
 
-def _html(name: str, figure: go.Figure) -> Markup:
-    figure.update_layout(template=template(dark=False))
-    return Markup(  # Plotly writes its data as JSON without < and >
-        figure.to_html(
-            config=CONFIG,
-            full_html=False,
-            include_plotlyjs=False,
-            div_id=f"figure-{name}",
-            default_height=f"{figure.layout.height}px",
-        )
-    )
-
-
-def _columns(contents: Contents) -> list[Column]:
+def _columns(contents: Contents) -> list[page.Column]:
     """Accuracy first, then what it costs."""
     if contents.points is None:
         return []
     names = [name for name in METRICS if all(name in point.values for point in contents.points)]
-    columns = [Column(METRICS[name].title, [point.values[name] for point in contents.points]) for name in names]
+    columns = [page.Column(METRICS[name].title, [point.values[name] for point in contents.points]) for name in names]
     if "acc" in names:
-        columns[0] = Column("accuracy, validation", columns[0].readings)
-    return [*columns[:1], Column("accuracy, test", [point.test for point in contents.points]), *columns[1:]]
+        columns[0] = page.Column("accuracy, validation", columns[0].readings)
+    return [*columns[:1], page.Column("accuracy, test", [point.test for point in contents.points]), *columns[1:]]
 
 
 def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
-    """Quoted, so that no path can be taken for another scheme than a file beside the page."""
-    return {
-        name: quote(Path(os.path.relpath(run.folder / path, beside)).as_posix())
-        for name, path in (("model", model), ("onnx", onnx))
-    }
+    """Of one network, by what they lead to."""
+    return {name: page.link(run.folder / path, beside) for name, path in (("model", model), ("onnx", onnx))}
 
 
 def _colours() -> dict[str, str]:
     """Mixer kind -> colour, in the order of the records."""
     kinds = [record.model_fields["kind"].default for record in get_args(get_args(Mixer)[0])]
-    return {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(kinds)}
+    return {kind: look.COLOURS[i % len(look.COLOURS)] for i, kind in enumerate(kinds)}
 
 
 def _sizes(operator: Operator) -> list[str]:
@@ -238,23 +193,16 @@ def _predictors(contents: Contents) -> list[dict[str, str]]:
     return rows
 
 
-def _settings(contents: Contents) -> dict[str, dict[str, str]]:
+def _settings(contents: Contents) -> dict[str, Mapping[str, object]]:
+    """Title -> name -> value, as the page shows them at its end."""
     record = contents.record
     config = record.config.model_dump(mode="json")
+    config["seeds"] = list(record.config.seed_texts)
     if record.config.storage:
         config["storage"] = public(record.config.storage)
     data = record.data.model_dump(mode="json")
     machine = {**record.machine, "reference graph": record.pace.text()}
-    parts = {"configuration": config, "data": data, "machine": machine, "versions": record.versions}
-    return {title: {name: _value(value) for name, value in part.items()} for title, part in parts.items()}
-
-
-def _value(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(str(part) for part in value) or "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}={part}" for name, part in value.items()) or "none"
-    return "none" if value is None else str(value)
+    return {"configuration": config, "data": data, "machine": machine, "versions": record.versions}
 
 
 def _number(value: object) -> float | None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import platform
 import shutil
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -25,7 +22,6 @@ from wb.core.records import Record
 from wb.search.config import SearchConfig
 
 FORMAT = 1
-PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "pymoo", "scikit-learn", "numpy")
 
 
 class DataRecord(Record):
@@ -197,24 +193,3 @@ def _dated() -> Run:
             folder.mkdir(parents=True)
             break
     return Run(folder)
-
-
-def machine(device: str) -> dict[str, str]:
-    """What the numbers were obtained on."""
-    return {"device": device, "system": platform.platform(), "python": sys.version.split()[0]}
-
-
-def versions() -> dict[str, str]:
-    """The installed versions of the libraries that shape the numbers."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def now() -> str:
-    """UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -158,12 +158,12 @@ def optimize(
     off is none) gets the values of that evaluation. Gives the number of evaluated candidates.
     """
     optuna.storages.fail_stale_trials(study)  # of workers that were killed
-    known = {_key(space, choices_of(space, trial)): trial for trial in evaluated(study)}
+    known = {network_key(space, choices_of(space, trial)): trial for trial in evaluated(study)}
 
     def objective(trial: optuna.Trial) -> list[float]:
         proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in space.genes.items()}
         choices = canonical(space, cast(Choices, proposed))
-        key = _key(space, choices)
+        key = network_key(space, choices)
         if key in known:
             trial.set_user_attr("repeat_of", known[key].number)
             for name in ("readings", "violations"):
@@ -177,7 +177,7 @@ def optimize(
 
     def finished(study: optuna.Study, trial: FrozenTrial) -> None:
         if trial.state == TrialState.COMPLETE and "repeat_of" not in trial.user_attrs:
-            known[_key(space, choices_of(space, trial))] = trial
+            known[network_key(space, choices_of(space, trial))] = trial
             report(len(known), trial)
         if len(known) >= trials:
             study.stop()
@@ -223,5 +223,6 @@ def choices_of(space: Genes, trial: FrozenTrial) -> dict[str, Option]:
     return canonical(space, cast(Choices, trial.params))
 
 
-def _key(space: Space, choices: Choices) -> str:
+def network_key(space: Space, choices: Choices) -> str:
+    """What trials are compared by: the network without switched-off last blocks."""
     return space.decode(choices).trimmed().key

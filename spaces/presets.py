@@ -1,12 +1,16 @@
-"""Ready-made options of space `vit`. The largest network of a `deit-*` preset is the published one of that name."""
+"""Ready-made options of space `vit`. The largest network of a `deit-*` preset is the published one of that name.
+
+A `revit-*` preset has a seed architecture, ReViT of its width, from which a search can start (`--seed-architecture revit`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from wb.core.architecture import ImageInput
+from wb.core.architecture import Architecture, ImageInput
 from wb.core.errors import BadOption
+from wb.spaces.revit import revit
 from wb.spaces.vit import Vit, VitOptions, options_with
 
 
@@ -92,6 +96,16 @@ def _deit(embed: tuple[int, ...], heads: tuple[int, ...]) -> VitOptions:
     )
 
 
+def _revit(
+    embed: tuple[int, ...], heads: tuple[int, ...], qk: tuple[int, ...], mlp: tuple[float, ...] = (0, 1, 2, 3, 4, 6)
+) -> VitOptions:
+    """ReViT of the widest embedding, both levels of its widths, and what is a little below them.
+
+    Patches of 16 at 224x224, as the `deit-*` presets have; smaller images get smaller patches.
+    """
+    return _deit(embed, heads).model_copy(update={"patch": 0, "grid": 14, "qk": qk, "mlp": mlp})
+
+
 PRESETS: Mapping[str, VitOptions] = {
     "tiny": TINY,
     "plain": PLAIN,
@@ -99,7 +113,11 @@ PRESETS: Mapping[str, VitOptions] = {
     "deit-tiny": _deit((96, 128, 160, 192), (1, 2, 3)),
     "deit-small": _deit((192, 256, 320, 384), (2, 4, 6)),
     "deit-base": _deit((384, 512, 640, 768), (4, 6, 8, 12)),
+    "revit-tiny": _revit((128, 160, 192), (1, 2, 3, 4), (8, 16)),
+    "revit-small": _revit((256, 320, 384), (2, 4, 6, 8), (8, 16, 24, 32, 40)),
+    "revit-base": _revit((512, 640, 768), (4, 8, 12, 16), (24, 40, 64, 80)),
 }
+SEEDED = frozenset({"revit-tiny", "revit-small", "revit-base"})  # presets with a seed architecture
 
 
 def preset(name: str) -> VitOptions:
@@ -111,6 +129,25 @@ def preset(name: str) -> VitOptions:
     if name not in PRESETS:
         raise BadOption(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def seed_architecture(space: Vit) -> Architecture:
+    """The seed architecture of the space's preset: ReViT at the widest embedding and the greatest depth of its options.
+
+    Changed options (`--set`) may leave it outside the space.
+
+    Raises:
+        BadOption: the preset has none.
+    """
+    if space.preset not in SEEDED:
+        raise BadOption(
+            f"preset {space.preset!r} has no seed architecture 'revit'; {', '.join(sorted(SEEDED))} have, and 'largest', "
+            "'smallest' or a file work with every preset"
+        )
+    o = space.options
+    return revit(
+        o.embed[-1], o.depth[-1], image=space.image, classes=space.classes, labels=space.labels, patch=space.patch
+    )
 
 
 def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | None = None) -> Vit:

@@ -153,7 +153,8 @@ class Vit:
             labels=self.labels,
         )
 
-    def encode(self, architecture: Architecture) -> dict[str, Option]:
+    def read(self, architecture: Architecture) -> dict[str, Option]:
+        """What `architecture` would choose, be it among the options or not; the rest at its first option."""
         a = architecture
         choices = {name: options[0] for name, options in self.all_genes.items()}
         choices |= {"embed": a.stages[0].embed, "depth": len(a.stages[0].blocks), "stem": a.stem.kind}
@@ -161,6 +162,10 @@ class Vit:
             choices["stem_width"] = a.stem.width
         for i, block in enumerate(a.stages[0].blocks):
             choices |= {f"b{i}.{name}": value for name, value in self._encoded(block, a.stages[0].embed).items()}
+        return choices
+
+    def encode(self, architecture: Architecture) -> dict[str, Option]:
+        a, choices = architecture, self.read(architecture)
         found = {name: value for name, value in choices.items() if name in self.genes}
         try:
             same = self.decode(found) == a

@@ -15,11 +15,12 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import event
 
 from wb.core.architecture import Architecture, ImageInput
+from wb.core.provenance import machine, versions
 from wb.core.readings import Reading
 from wb.core.space import random_choices
 from wb.search.config import SearchConfig
 from wb.search.front import front
-from wb.search.run import DataRecord, FrontPoint, Run, RunRecord, machine, versions
+from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
 

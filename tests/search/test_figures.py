@@ -9,8 +9,8 @@ import pytest
 
 from wb.core.metrics import METRICS, parse_budget, parse_objectives
 from wb.core.readings import Reading
+from wb.page.look import duration
 from wb.search.figures import (
-    duration,
     front_figure,
     hypervolume_figure,
     predictions_figure,

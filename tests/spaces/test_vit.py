@@ -134,5 +134,5 @@ def test_a_class_token_excludes_mixers_of_the_grid(image: ImageInput) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(BadOption, match="no preset 'huge'; there are tiny, small"):
+    with pytest.raises(BadOption, match="no preset 'huge'; there are tiny, plain, small"):
         preset("huge")

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from wb.core.errors import BadArtefact
+from wb.core.errors import BadArtefact, BadOption
 
 
 class Axis(NamedTuple):
@@ -61,6 +61,27 @@ class Select:
 
 
 @dataclass(frozen=True)
+class SelectWithin:
+    """Keeps other entries for every entry of a second axis, `along`: `index` is (entries of `along`, kept), int64.
+
+    So each head keeps the channels of its own that matter. `along` itself must not be mapped in the same call, and every
+    parameter on the mapped axis has to lie on `along` too (`wb.models.axes.nested`).
+    """
+
+    index: Tensor
+    along: str
+
+    def within(self, tensor: Tensor, dim: int, along: int) -> Tensor:
+        """`tensor` with the entries of `dim` chosen anew for each entry of dimension `along`."""
+        shape = [1] * tensor.dim()
+        shape[along], shape[dim] = self.index.shape
+        index = self.index if along < dim else self.index.T
+        sizes = list(tensor.shape)
+        sizes[dim] = self.index.shape[1]
+        return tensor.gather(dim, index.to(tensor.device).reshape(shape).expand(sizes))
+
+
+@dataclass(frozen=True)
 class Couple:
     """Multiplies by a matrix: `write` (new, old) where the axis is produced, `read` (new, old) where it is consumed.
 
@@ -77,7 +98,7 @@ class Couple:
         return moved
 
 
-Map = Leading | Select | Couple
+Map = Leading | Select | SelectWithin | Couple
 
 
 def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping[str, Map]) -> dict[str, Tensor]:
@@ -86,11 +107,12 @@ def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping
     Parameters of `weights` that `axes` does not name are left out, so the axes of a sub-network take from a supernet just
     what that sub-network has.
 
-    Limits: attention channels (`qk`, `v`) are mapped alike in all heads of a block; dropping entries of `embed` changes
-    the statistics of the norms and so is never exact.
+    Limits: but for `SelectWithin`, attention channels (`qk`, `v`) are mapped alike in all heads of a block; dropping
+    entries of `embed` changes the statistics of the norms and so is never exact.
 
     Raises:
         BadArtefact: a parameter is missing from `weights`.
+        BadOption: a `SelectWithin` on a parameter that does not lie on its second axis.
     """
     result = {}
     for name, dimensions in axes.items():
@@ -100,7 +122,38 @@ def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping
             )
         tensor = weights[name]
         for dim, axis in enumerate(dimensions):
-            if axis is not None and axis.name in maps:
-                tensor = maps[axis.name](tensor, dim, axis.role)
+            if axis is None or axis.name not in maps:
+                continue
+            map_ = maps[axis.name]
+            if isinstance(map_, SelectWithin):
+                tensor = map_.within(tensor, dim, _place(dimensions, map_.along, name))
+            else:
+                tensor = map_(tensor, dim, axis.role)
         result[name] = tensor
     return result
+
+
+def nested(axes: Mapping[str, Axes]) -> dict[str, str]:
+    """Axis -> the axis within which its entries may be chosen freely: `s0.b3.qk` -> `s0.b3.heads`.
+
+    That is so where every parameter on the first lies on the second too: then each head has channels of its own. (Not so
+    for the values of SLA, whose convolution all heads share.)
+    """
+    heads: dict[str, set[str | None]] = {}
+    for dimensions in axes.values():
+        names = [axis.name for axis in dimensions if axis is not None]
+        for name in names:
+            if name.endswith((".qk", ".v")):
+                outer = f"{name.rsplit('.', 1)[0]}.heads"
+                heads.setdefault(name, set()).add(outer if outer in names else None)
+    return {name: outer for name, found in heads.items() if None not in found for outer in found if outer}
+
+
+def _place(dimensions: Axes, along: str, parameter: str) -> int:
+    """Which dimension of a parameter lies on `along`."""
+    for dim, axis in enumerate(dimensions):
+        if axis is not None and axis.name == along:
+            return dim
+    raise BadOption(
+        f"{parameter} does not lie on {along}, so that entries cannot be chosen within it; choose them alike"
+    )

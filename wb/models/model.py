@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from wb.core.errors import BadArtefact, BadOption, reason
 from wb.core.files import replacing
 from wb.core.readings import Reading
 from wb.core.records import Record
-from wb.models.axes import Couple, Leading, Map, Select, remap
+from wb.models.axes import Couple, Leading, Map, Select, SelectWithin, remap
 from wb.models.network import Network, axes_of, build
 
 FORMAT = 1
@@ -62,6 +63,14 @@ class Model:
             )
         network.load_state_dict({name: weight.detach().clone() for name, weight in self.weights.items()})
         return network.to(device).eval()
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the architecture and the weights; the history does not count."""
+        digest = hashlib.sha256(self.architecture.to_json().encode())
+        for name, weight in sorted(self.weights.items()):
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
     def then(self, step: Step) -> Model:
         """The same model with one more step of history."""
@@ -186,6 +195,8 @@ def _size(mapping: Map) -> int:
             return size
         case Select(index):
             return int(index.shape[0])
+        case SelectWithin(index):
+            return int(index.shape[1])
         case Couple(write, _):
             return int(write.shape[0])
 

@@ -39,6 +39,12 @@ def apply(step: Pass, model: Model) -> Model:
     result = step(model)
     if {key: weight._version for key, weight in model.weights.items()} != versions:
         raise PassBroken(f"pass {name} changed the weights of its input; it has to work on a copy")
+    check(name, model, result)
+    return result
+
+
+def check(name: str, model: Model, result: Model) -> None:
+    """Raises `PassBroken` unless `result` is what pass `name` may make of `model`; what `apply` does afterwards."""
     if len(result.history) <= len(model.history) or result.history[: len(model.history)] != model.history:
         raise PassBroken(f"pass {name} did not add to the history; end it with `model.then(Step(...))`")
     broken = [key for key, weight in result.weights.items() if not torch.isfinite(weight).all()]
@@ -49,4 +55,3 @@ def apply(step: Pass, model: Model) -> Model:
         raise PassBroken(
             f"pass {name} gave architecture {result.architecture.key}, but its weights are of {described.key}"
         )
-    return result

@@ -53,6 +53,8 @@ def train(
 class Finetune:
     """A pass: trains a model a little further, with the labels and, given a `teacher`, with its logits.
 
+    With `checkpoint` it continues what was interrupted, as `wb.training.fit.fit` does.
+
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
 
@@ -61,11 +63,12 @@ class Finetune:
     teacher: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
     report: Report | None = None
+    checkpoint: Path | None = None
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
         network = model.network(pick_device()).train()
-        _fit(network, self.data, self.recipe, self.teacher, self.seed, None, self.report)
+        _fit(network, self.data, self.recipe, self.teacher, self.seed, self.checkpoint, self.report)
         return from_network(model.architecture, network, (*model.history, self.step))
 
     @property

@@ -1,0 +1,49 @@
+"""Architectures that are given as files or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wb.core.architecture import Architecture
+
+
+def read_architecture(path: Path) -> Architecture:
+    """The architecture in a JSON file, or that of a model file, whose weights are ignored.
+
+    Raises:
+        BadArtefact: the file cannot be read, or is neither.
+    """
+    from wb.core.architecture import Architecture
+    from wb.core.errors import BadArtefact
+    from wb.models.model import load
+
+    if path.suffix in (".safetensors", ".pt"):
+        return load(path).architecture
+    try:
+        return Architecture.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadArtefact(
+            f"{path} cannot be read ({error}); expected an architecture as JSON, or a model file"
+        ) from error
+
+
+def read_seeds(texts: Sequence[str]) -> tuple[Architecture | str, ...]:
+    """What `--seed-architecture` was given: names stay names, files become their architectures.
+
+    Raises:
+        BadArtefact: a file is neither an architecture nor a model.
+        BadOption: neither a name nor a file that exists.
+    """
+    from wb.core.errors import BadOption
+    from wb.search.config import SEED_NAMES
+
+    for text in texts:
+        if text not in SEED_NAMES and not Path(text).is_file():
+            raise BadOption(
+                f"--seed-architecture {text!r} is no file; give {', '.join(SEED_NAMES)}, an architecture as JSON, or a "
+                "model file (.safetensors or .pt)"
+            )
+    return tuple(text if text in SEED_NAMES else read_architecture(Path(text)) for text in texts)

@@ -1,0 +1,115 @@
+"""`wb analyze depth`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wb.cli import _output
+from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from wb.compress.depth import DepthAnalysis
+    from wb.data import Dataset
+    from wb.models.model import Model
+
+
+def depth(
+    model: Annotated[
+        Path | None, typer.Argument(help="A model file. [default: the stock model, trained on first use]")
+    ] = None,
+    data: DataOption = None,
+    split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
+    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images.")] = 512,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("depth.html"),
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each mixer and feed-forward adds, and what becomes of the output without it."""
+    import torch
+
+    from wb.compress.depth_report import About, write_depth_report
+    from wb.core.errors import BadOption
+    from wb.data import load as load_data
+
+    if split not in ("validation", "train"):
+        raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
+    if out.exists() and not force:
+        raise BadOption(f"{out} exists already; choose another name with --out or say --force to replace it")
+    torch.set_num_threads(1 if threads is None else threads)
+    with _output.progress() as progress:
+        task = progress.add_task("reading the data", total=None)
+        dataset = load_data(data or "digits", image_size=image_size)
+        chosen = _model(model, dataset, seed or 0, progress, task)
+        analysis = _analyze(chosen, dataset, split, limit, progress, task)
+    about = About(
+        model=model.name if model else f"the stock model, seed {seed or 0}",
+        data=dataset.spec,
+        split=split,
+        settings={"data": {"fingerprint": dataset.fingerprint}, "model": {"architecture": chosen.architecture.key}},
+    )
+    write_depth_report(analysis, about, out, force=force)
+    if as_json:
+        _output.print_json({"report": str(out)} | analysis.model_dump(mode="json"))
+        return
+    _print(analysis, about.model, split)
+    _output.written(out)
+
+
+def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: Progress, task: TaskID) -> DepthAnalysis:
+    from wb.compress.depth import analyze_depth
+    from wb.training.fit import pick_device
+    from wb.training.train import check_fits
+
+    def report(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total)
+
+    check_fits(model.architecture, dataset)
+    progress.update(task, description="leaving out sub-layers", total=None, completed=0)
+    images = dataset.validation if split == "validation" else dataset.train
+    return analyze_depth(model, images, limit=limit, device=pick_device(), report=report)
+
+
+def _model(path: Path | None, dataset: Dataset, seed: int, progress: Progress, task: TaskID) -> Model:
+    """The model of the file, or the stock model."""
+    from wb.models.model import load
+    from wb.spaces.stock import Stock
+
+    if path is not None:
+        return load(path)
+
+    def report(epoch: int, epochs: int, loss: float) -> None:
+        progress.update(
+            task, completed=epoch, total=epochs, description=f"training the stock model once, loss {loss:.3f}"
+        )
+
+    return Stock(dataset, seed)(report)
+
+
+def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
+    """The sub-layers as a table, the accuracy of the whole model above it; all fits 80 columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from wb.compress.depth_report import result
+
+    accuracy = f"accuracy {analysis.accuracy.text()}, measured on {analysis.images} images of {split}"
+    _output.data.print(Text(f"{name}: {accuracy}"), soft_wrap=True)
+    table = Table()
+    for column in ("sub-layer", "operator", "‖c‖/‖h‖", "cos(c,h)", "later\nchange", "KL", "accuracy"):
+        table.add_column(column, justify="left" if column in ("sub-layer", "operator") else "right", no_wrap=True)
+    for row in analysis.sublayers:
+        change = "–" if row is analysis.sublayers[-1] else f"{row.later_mean:.3g}"
+        shown = (f"{row.ratio:.3g}", f"{row.cosine:.2f}", change, f"{row.output.kl:.3g}")
+        table.add_row(row.name, row.operator, *shown, f"{100 * row.output.accuracy:.2f} %")
+    _output.data.print(table)
+    note = "c is what a sub-layer adds to the stream h; later change, KL (nats) and accuracy are those without it"
+    _output.data.print(Text(note), soft_wrap=True)
+    _output.data.print(Text(result(analysis)), soft_wrap=True)

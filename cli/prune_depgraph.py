@@ -1,0 +1,276 @@
+"""`wb prune depgraph`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wb.cli import _output
+from wb.cli._options import (
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from torch import Tensor, nn
+
+    from wb.compress.depgraph import Pruned
+    from wb.core.metrics import Limit
+    from wb.core.readings import Reading
+    from wb.data import Dataset, Split
+    from wb.hardware.device import Device
+
+    Stages = dict[str, dict[str, Reading]]
+
+
+def depgraph(
+    factory: Annotated[str, typer.Argument(help="MODULE:FACTORY, what gives the nn.Module when it is called.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write; weights go beside it.")],
+    budget: Annotated[
+        list[str], typer.Option(help="macs=0.5x, params=1M, or latency=0.7x; a share of the module's, or absolute.")
+    ],
+    weights: Annotated[Path | None, typer.Option(help="State dict to load (.safetensors or .pt).")] = None,
+    data: DataOption = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    calib: Annotated[int, typer.Option(min=1, help="Training images that the saliency sees, each round.")] = 512,
+    batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the budget is approached.")] = 5,
+    round_to: Annotated[int, typer.Option(min=1, help="Make numbers of channels multiples of this.")] = 1,
+    cost: Annotated[
+        str | None, typer.Option(help="What saliency is divided by: macs, params or none. [default: the budget's]")
+    ] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="A layer that keeps its outputs; may be repeated.")] = None,
+    finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning afterwards.")] = 6,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Its peak.")] = 1e-3,
+    distill: Annotated[bool, typer.Option(help="Fine-tune with the dense module as teacher.")] = True,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph."""
+    import tempfile
+
+    import torch
+
+    from wb.compress._depgraph_graph import require
+    from wb.compress.foreign import check_module, import_factory, load_weights, save_weights
+    from wb.core.metrics import parse_budget
+    from wb.data import load as load_data
+    from wb.hardware.device import parse_device
+    from wb.training.fit import pick_device
+
+    beside = _check_names(out, force)
+    limits, cost = parse_budget(budget), _checked_cost(cost)
+    require()
+    torch.set_num_threads(1 if threads is None else threads)
+    where = parse_device(device or "cpu", threads=1 if threads is None else threads)
+    with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
+        task = progress.add_task("reading", total=None)
+        dense = import_factory(factory)()
+        if weights is not None:
+            load_weights(dense, weights)
+        dataset = load_data(data or "digits", image_size=image_size, limit=limit)
+        check_module(dense, _first(dataset), len(dataset.classes))
+        dense.to(pick_device())
+        job = _Job(dense, dataset, where, seed or 0, Path(folder), progress, task)
+        stages: Stages = {"dense": job.read(dense, "dense")}
+        pruned = job.prune(
+            limits, job.batches(calib, batch), rounds=rounds, round_to=round_to, cost=cost, keep=keep or ()
+        )
+        stages["pruned"] = job.read(pruned.module, "pruned")
+        if finetune:
+            job.finetune(pruned.module, finetune, learning_rate, distill)
+            stages["fine-tuned"] = job.read(pruned.module, "fine-tuned")
+        job.finish(stages, out, force)
+        save_weights(pruned.module, beside, force=force)
+    if as_json:
+        content = {
+            stage: {name: r.model_dump(mode="json") for name, r in readings.items()}
+            for stage, readings in stages.items()
+        }
+        _output.print_json(content | {"kept": dict(pruned.kept), "onnx": str(out), "safetensors": str(beside)})
+        return
+    _output.data.print(_table(stages, factory))
+    for root, why in pruned.kept.items():
+        _output.messages.print(f"left as it is: {root}, {why}", markup=False, highlight=False, soft_wrap=True)
+    _output.written(beside)
+    _output.written(out)
+
+
+class _Job:
+    """The steps of the command on one module, with a line of progress each; its graphs lie in `folder`."""
+
+    def __init__(
+        self, dense: nn.Module, dataset: Dataset, device: Device, seed: int, folder: Path, progress: Any, task: Any
+    ) -> None:
+        self.dense, self.dataset, self.device, self.seed = dense, dataset, device, seed
+        self.folder, self.progress, self.task = folder, progress, task
+        self.example = _first(dataset).to(next(dense.parameters()).device)
+
+    def graph(self, stage: str) -> Path:
+        """Where a stage's graph is."""
+        return self.folder / f"{stage}.onnx"
+
+    def tell(self, what: str, total: int | None = None) -> None:
+        """A new line of progress."""
+        self.progress.update(self.task, description=what, total=total, completed=0)
+
+    def write(self, module: nn.Module, path: Path) -> None:
+        """`module` as a graph, checked against it. Raises `ExportDiffers`."""
+        import copy
+        import json
+
+        from wb.export.graph import check_parity, export_module
+
+        network, images = copy.deepcopy(module).cpu().eval(), _first(self.dataset)
+        labels = {"wb.labels": json.dumps(self.dataset.classes)}
+        export_module(network, images, path, "pixel_values", "logits", metadata=labels)
+        check_parity(network, path, images, self.device)
+
+    def read(self, module: nn.Module, stage: str) -> dict[str, Reading]:
+        """Exports; validation accuracy and size of the file, MACs and parameters of the module."""
+        from wb.compress._depgraph_graph import measure_size
+        from wb.core.readings import Reading
+
+        self.tell(f"exporting and scoring, {stage}")
+        self.write(module, self.graph(stage))
+        size = measure_size(module, self.example)
+        return {
+            "accuracy (validation)": self.score(stage, self.dataset.validation),
+            "macs": Reading(value=size.macs, unit="MAC", how="counted"),
+            "params": Reading(value=size.params, unit="parameters", how="counted"),
+            "size": Reading(value=self.graph(stage).stat().st_size, unit="B", how="counted"),
+        }
+
+    def score(self, stage: str, split: Split) -> Reading:
+        """Accuracy of a stage's file."""
+        from wb.export.score import accuracy
+
+        return accuracy(self.graph(stage), split.pixels(), split.labels, self.device)
+
+    def prune(
+        self, limits: Sequence[Limit], images: list[tuple[Tensor, Tensor]], rounds: int, **options: Any
+    ) -> Pruned:
+        """To the limits, of which one on latency has to be alone. Options are those of `prune_module`."""
+        from wb.compress._depgraph_graph import Size
+        from wb.compress.depgraph import prune_module
+        from wb.compress.depgraph_latency import prune_to_latency
+        from wb.compress.foreign import label_loss
+        from wb.core.errors import BadOption
+
+        def run(limits: Sequence[Limit]) -> Pruned:
+            self.tell("pruning", rounds)
+            return prune_module(
+                self.dense, self.example, images, label_loss, limits, rounds=rounds, report=report, **options
+            )
+
+        def report(done: int, _: int, size: Size) -> None:
+            text = f"pruning, {size.macs:,} MACs"
+            self.progress.update(self.task, completed=done, description=text)
+
+        timed = [limit for limit in limits if limit.metric.name == "latency"]
+        if not timed:
+            return run(limits)
+        if len(limits) > 1:
+            raise BadOption("a budget on latency cannot be combined with others here; give one")
+        return prune_to_latency(
+            lambda limit: run([limit]), self.write, self.graph("dense"), timed[0], self.device, seed=self.seed
+        )
+
+    def batches(self, count: int, size: int) -> list[tuple[Tensor, Tensor]]:
+        """`count` training images drawn with the seed, in mini-batches."""
+        import numpy as np
+
+        from wb.data.batches import batches
+
+        order = np.random.default_rng(self.seed).permutation(len(self.dataset.train))[:count]
+        chosen, where = self.dataset.train.take(order), self.example.device
+        return [(images.to(where), labels.to(where)) for images, labels in batches(chosen, size, shuffle=False)]
+
+    def finetune(self, module: nn.Module, epochs: int, learning_rate: float, distill: bool) -> None:
+        """In place."""
+        from wb.compress.foreign import SMOOTHING, finetune
+        from wb.training.fit import Recipe
+
+        self.tell("fine-tuning", epochs)
+
+        def report(epoch: int, _: int, loss: float) -> None:
+            self.progress.update(self.task, completed=epoch, description=f"fine-tuning, loss {loss:.3f}")
+
+        recipe = Recipe(epochs=epochs, learning_rate=learning_rate, label_smoothing=SMOOTHING)
+        teacher = self.dense.eval() if distill else None
+        finetune(module, teacher, self.dataset, recipe, seed=self.seed, report=report)
+
+    def finish(self, stages: Stages, out: Path, force: bool) -> None:
+        """Test accuracy and latency of the first and the last stage, both timed together; the last one's graph is `out`."""
+        import shutil
+
+        from wb.core.files import replacing
+        from wb.export.measure import measure_latency
+
+        ends = ("dense", list(stages)[-1])
+        self.tell("timing")
+        timed = measure_latency({stage: self.graph(stage) for stage in ends}, self.device, seed=self.seed)
+        for stage in ends:
+            stages[stage]["accuracy (test)"] = self.score(stage, self.dataset.test)
+            stages[stage]["latency"] = timed[stage].reading
+        with replacing(out, force=force) as temporary:
+            shutil.copyfile(self.graph(ends[1]), temporary)
+
+
+def _check_names(out: Path, force: bool) -> Path:
+    """Where the weights go. Raises `BadOption` for a name that does not fit or that is taken."""
+    from wb.core.errors import BadOption
+
+    if out.suffix != ".onnx":
+        raise BadOption(f"{out.name} is no name for an ONNX file; end it in .onnx")
+    beside = out.with_suffix(".safetensors")
+    for path in (out, beside):
+        if path.exists() and not force:
+            raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
+    return beside
+
+
+def _checked_cost(cost: str | None) -> Any:
+    from wb.core.errors import BadOption
+
+    if cost not in (None, "macs", "params", "none"):
+        raise BadOption(f"no cost {cost!r}; there are macs, params and none")
+    return cost
+
+
+def _first(dataset: Dataset) -> Tensor:
+    """Two validation images (or one, if there is no more), float32 in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(dataset.validation.pixels(slice(0, 2)))
+
+
+def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
+    """A row for each metric and a column for each stage."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for column in ("metric", *stages, "how"):
+        table.add_column(column, overflow="fold")
+    for name in ("accuracy (validation)", "accuracy (test)", "macs", "params", "size", "latency"):
+        found = {stage: readings[name] for stage, readings in stages.items() if name in readings}
+        cells = [found[stage].text() if stage in found else "" for stage in stages]
+        table.add_row(name, *cells, next(iter(found.values())).how)
+    readings = [(f"{stage}, {name}", r) for stage, rs in stages.items() for name, r in rs.items()]
+    devices = sorted({reading.device for _, reading in readings if reading.device})
+    notes = [f"{name}: {reading.note}" for name, reading in readings if reading.note]
+    return Group(table, *(Text(line) for line in (*(f"on {device}" for device in devices), *notes)))

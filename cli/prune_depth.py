@@ -1,0 +1,51 @@
+"""`wb prune depth`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli.prune_nvit import BudgetOption, ModelArgument, OutOption
+
+
+def depth(
+    model: ModelArgument = None,
+    out: OutOption = None,
+    budget: BudgetOption = None,
+    snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
+    data: DataOption = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    calib: Annotated[int, typer.Option(min=1, help="Training images that a drop's effect is measured on.")] = 512,
+    finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak.")] = 1e-3,
+    distill: Annotated[bool, typer.Option(help="Train with the dense model as teacher.")] = True,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop whole mixers and feed-forwards, each time the one that the output misses least, until a budget is met.
+
+    `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
+    """
+    from wb.cli._prune import config_of, run
+
+    config = config_of(
+        "depth",
+        {"calibration": calib, "rounds": 1, "seed": seed or 0},
+        data=data or "digits",
+        image_size=image_size,
+        limit=limit,
+        budget=budget,
+        snapshots=snapshots,
+        finetune=finetune,
+        learning_rate=learning_rate,
+        distill=distill,
+        device=device or "cpu",
+        threads=1 if threads is None else threads,
+    )
+    run(config, model, out, force=force, as_json=as_json)

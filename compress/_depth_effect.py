@@ -1,0 +1,83 @@
+"""How far two outputs are apart, and running means and maxima of such numbers over batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+NOTHING = 1e-6  # of the stream: a smaller contribution is the rounding of a float32
+
+
+class Tally:
+    """Sum, count and largest of numbers by key; they arrive in batches, and nothing else of a batch is kept."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Hashable, float] = defaultdict(float)
+        self._counts: dict[Hashable, int] = defaultdict(int)
+        self._most: dict[Hashable, float] = {}
+
+    def add(self, values: Tensor, *key: Hashable) -> None:
+        """Counts in `values` of any shape."""
+        values = values.float().cpu().double()  # not every device knows float64
+        self._sums[key] += float(values.sum())
+        self._counts[key] += values.numel()
+        self._most[key] = max(self._most.get(key, float("-inf")), float(values.max()))
+
+    def mean(self, *key: Hashable) -> float:
+        """Of everything added under `key`."""
+        return self._sums[key] / self._counts[key]
+
+    def most(self, *key: Hashable) -> float:
+        """The largest of everything added under `key`."""
+        return self._most[key]
+
+
+def output_effects(logits: Tensor, changed: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+    """Image by image (B,), from logits (B, classes) before and after a change, and labels (B,).
+
+    `distance` is ‖y − ȳ‖₂ of the class probabilities, between 0 and √2; `kl` is KL(y ‖ ȳ) in nats; `agreement` is 1 where
+    the first choice is the same; `accuracy` is 1 where the changed one is right.
+    """
+    log_y, log_changed = logits.float().log_softmax(dim=1), changed.float().log_softmax(dim=1)
+    choice = changed.argmax(dim=1)
+    return {
+        "distance": (log_y.exp() - log_changed.exp()).norm(dim=1),
+        # Rounding can leave it a little below zero.
+        "kl": F.kl_div(log_changed, log_y, reduction="none", log_target=True).sum(dim=1).clamp_min(0),
+        "agreement": (choice == logits.argmax(dim=1)).float(),
+        "accuracy": (choice == labels).float(),
+    }
+
+
+def overlap(logits: Tensor, other: Tensor, k: int) -> Tensor:
+    """Share of the `k` likeliest classes that both have, image by image: (B, classes) twice -> (B,)."""
+    first, second = logits.topk(k, dim=1).indices, other.topk(k, dim=1).indices
+    return (first[:, :, None] == second[:, None, :]).any(dim=2).float().mean(dim=1)
+
+
+def relative(part: Tensor, whole: Tensor) -> Tensor:
+    """‖part‖ / ‖whole‖ token by token: (B, N, D) twice -> (B, N); 0 where `whole` is zero."""
+    return _ratio(part.norm(dim=-1), whole.norm(dim=-1))
+
+
+def relative_change(write: Tensor, changed: Tensor, h: Tensor) -> Tensor:
+    """‖c − c̄‖ / ‖c‖ token by token: (B, N, D) each -> (B, N).
+
+    0 where the contribution `write` is nothing beside the stream `h` that it is added to: there is nothing to change.
+    """
+    size = write.norm(dim=-1)
+    return _ratio((write - changed).norm(dim=-1), torch.where(size > NOTHING * h.norm(dim=-1), size, 0.0))
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of the angle between tokens: (B, N, D) twice -> (B, N), within -1 to 1; 0 where one of them is zero."""
+    return F.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    there = denominator > 0
+    return torch.where(there, numerator / torch.where(there, denominator, 1.0), 0.0)

@@ -1,0 +1,50 @@
+"""The beginning of a pruning: everything that can be checked is checked before any time is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wb import __version__
+from wb.compress.assess import Assessor, absolute
+from wb.compress.job import Job, Report
+from wb.compress.nvit import check_keep
+from wb.compress.record import Config, Record
+from wb.compress.stages import stages_of
+from wb.core.provenance import machine, now, versions
+from wb.data import Dataset
+from wb.export.measure import reference_pace
+from wb.hardware.device import parse_device
+from wb.models.model import Model
+from wb.training.train import check_fits
+
+
+def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, report: Report, *, force: bool) -> Job:
+    """The job, with the dense model's readings; nothing is written.
+
+    Raises:
+        BadArtefact: weights that are not finite.
+        BadData: the data do not fit the model.
+        BadOption: an axis that the model does not have, a budget that is met already, a snapshot below the budget.
+    """
+    check_fits(model.architecture, data)
+    check_keep(config.settings.keep, model.architecture)
+    report("measuring the dense model", 0, 0)
+    device = parse_device(config.device, threads=config.threads)
+    pace = reference_pace(device)
+    assess = Assessor(device, pace, seed=config.settings.seed)
+    dense = assess({"dense": model}, {"acc": data.validation})["dense"]
+    stages_of(absolute(config.limits, dense) if config.limits else (), config.snapshots, config.settings.rounds, dense)
+    record = Record(
+        created=now(),
+        version=__version__,
+        config=config,
+        model=name,
+        model_key=model.fingerprint(),
+        data={"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)},
+        machine=machine(device.text),
+        versions=versions(),
+        pace=pace,
+        architecture=model.architecture,
+        dense=dense,
+    )
+    return Job(record, model, data, out, report, force)

@@ -1,0 +1,204 @@
+"""What a network costs as a sum over its parts, as smooth functions of the axes, so that one unit's cost can be asked.
+
+A part is a sub-layer with its norm and its residual addition, or what is left without blocks (stem, merging, head). Over
+the sizes of its axes its cost is a sum of products of sizes: attention has n*h*k, n*h*v, n*n*h terms, whatever the
+coefficients are. They are found by non-negative least squares on *relative* errors from parts that were counted or timed; for
+counted metrics the fit is exact where the operator's cost is such a sum.
+
+Source: NViT, section 3.3 (a table over a grid of sizes, interpolated); FBNet, section 3.2 (the additive table).
+Differs: coefficients instead of multilinear interpolation: some twenty timings per kind of part instead of 9,375 in all, never
+decreasing in any size, and refined with the parts of the networks that pruning passes through.
+Limits: linear attention picks the cheaper of two orders of multiplication, which is no such sum: the fit is approximate
+there, and the final network is counted or measured whole in any case.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize, widths
+
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One part of an architecture: which kind it is of (`family`), and the sizes of its axes by global name.
+
+    Parts of one family have the same cost at equal sizes. `local` gives each axis its name within the family.
+    """
+
+    name: str
+    family: str
+    local: Mapping[str, str]
+
+    def place(self, sizes: Sizes) -> tuple[int, ...]:
+        """The sizes of its axes, in the order of the family's names."""
+        return tuple(sizes[axis] for axis in self.local)
+
+
+def bare(architecture: Architecture) -> Architecture:
+    """`architecture` without its blocks."""
+    return architecture.model_copy(
+        update={"stages": tuple(stage.model_copy(update={"blocks": ()}) for stage in architecture.stages)}
+    )
+
+
+def pieces(architecture: Architecture) -> Iterator[Piece]:
+    """The ends, then every sub-layer in order of execution."""
+    ends = {name: name for name in axis_sizes(bare(architecture))}
+    yield Piece("ends", "ends", ends)
+    grids = list(architecture.grids())
+    for name, _, block in architecture.blocks():
+        stage = name.split(".")[0]
+        for part, operator in (("mixer", block.mixer), ("ffn", block.ffn)):
+            if operator is None:
+                continue
+            axes = widths(operator)
+            fixed = operator.model_dump(mode="json", exclude={*axes, "scale"})
+            family = json.dumps([part, fixed, list(grids[int(stage[1:])])], sort_keys=True)
+            local = {f"{stage}.embed": "embed"} | {f"{name}.{axis}": axis for axis in axes}
+            yield Piece(f"{name}.{part}", family, local)
+
+
+def alone(architecture: Architecture, piece: Piece) -> Architecture:
+    """The network that has that sub-layer only, with its stage; the ends' is the network without blocks."""
+    if piece.name == "ends":
+        return bare(architecture)
+    stage_name, block_name, part = piece.name.split(".")
+    i, j = int(stage_name[1:]), int(block_name[1:])
+    stage = architecture.stages[i]
+    kept = Block.model_validate({part: getattr(stage.blocks[j], part)})
+    stages = list(bare(architecture).stages)
+    stages[i] = Stage(embed=stage.embed, blocks=(kept,))
+    return architecture.model_copy(update={"stages": tuple(stages)})
+
+
+@dataclass
+class Surface:
+    """The cost of one family of parts over its axes: coefficients of products of sizes, fitted to `points`."""
+
+    axes: tuple[str, ...]
+    points: dict[tuple[int, ...], float] = field(default_factory=dict)
+    coefficients: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def fit(self) -> None:
+        """Non-negative coefficients with the least relative errors at the points."""
+        x = np.array([self._products(place) for place in self.points])
+        y = np.array(list(self.points.values()))
+        weight = 1 / np.maximum(y, 1e-3 * y.max() if y.max() > 0 else 1.0)
+        scale = np.maximum(x.max(axis=0), 1e-12)  # products differ by orders of magnitude
+        found, _ = nnls((x / scale) * weight[:, None], y * weight, maxiter=100 * x.shape[1])
+        self.coefficients = found / scale
+
+    def __call__(self, place: Sequence[int]) -> float:
+        """The cost at these sizes, in the order of `axes`."""
+        return float(self.coefficients @ self._products(tuple(place)))
+
+    def error(self) -> float:
+        """The largest relative error at the points."""
+        return max((abs(self(p) - y) / y for p, y in self.points.items() if y > 0), default=0.0)
+
+    def _products(self, place: tuple[int, ...]) -> NDArray[np.float64]:
+        return products(place)
+
+
+@lru_cache(maxsize=100_000)
+def products(place: tuple[int, ...]) -> NDArray[np.float64]:
+    """1, every size, every product of two and so on: one for each subset of the axes."""
+    found = np.ones(1)
+    for size in place:
+        found = np.concatenate([found, found * size])
+    return found
+
+
+def design(sizes: Sequence[int], *, corners: int = 4, extra: bool = True) -> list[tuple[int, ...]]:
+    """Where to sample a family whose largest sizes are `sizes`: every corner between a `corners`-th and the whole of each
+    axis, and with `extra` the middle and each axis at its half.
+    """
+    low = [max(1, size // corners) for size in sizes]
+    places = list(itertools.product(*([a, b] if a < b else [b] for a, b in zip(low, sizes, strict=True))))
+    if extra:
+        middle = tuple(max(1, size // 2) for size in sizes)
+        places.append(middle)
+        places += [
+            tuple(m if i == j else s for j, (m, s) in enumerate(zip(middle, sizes, strict=True)))
+            for i in range(len(sizes))
+        ]
+    return list(dict.fromkeys(places))
+
+
+Sample = Callable[[Sequence[tuple[Architecture, Piece]]], Sequence[float]]
+
+
+@dataclass
+class Cost:
+    """One metric of any network that `dense` can be pruned to, as a sum over parts.
+
+    `sample` counts or times parts (given as the network that has just the part, and the part); `constant` is what every
+    network costs besides (a call of the runtime), `factor` corrects the sum by what whole networks were found to cost.
+    """
+
+    dense: Architecture
+    sample: Sample
+    constant: float = 0.0
+    factor: float = 1.0
+    fixed: frozenset[str] = frozenset()  # axes that keep their size, so that they need no samples
+    extra: bool = True
+    surfaces: dict[str, Surface] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Samples and fits every family of the dense network, up to the largest sizes that its parts have there."""
+        sizes = axis_sizes(self.dense)
+        largest: dict[str, tuple[Piece, tuple[int, ...]]] = {}
+        for piece in pieces(self.dense):
+            place = piece.place(sizes)
+            _, most = largest.get(piece.family, (piece, place))
+            largest[piece.family] = (piece, tuple(map(max, most, place)))
+        wanted = []
+        for family, (piece, most) in largest.items():
+            self.surfaces[family] = Surface(tuple(piece.local))
+            free = [i for i, name in enumerate(piece.local) if name not in self.fixed]
+            for part in design([most[i] for i in free], extra=self.extra):
+                place = tuple(part[free.index(i)] if i in free else most[i] for i in range(len(most)))
+                wanted.append((family, place, resize(self.dense, dict(zip(piece.local, place, strict=True))), piece))
+        self._take(wanted)
+
+    def refine(self, architecture: Architecture) -> None:
+        """Samples the parts of `architecture` that were not sampled yet, and fits again."""
+        sizes = axis_sizes(architecture)
+        wanted = {
+            (piece.family, piece.place(sizes)): piece
+            for piece in pieces(architecture)
+            if piece.place(sizes) not in self.surfaces[piece.family].points
+        }
+        self._take([(family, place, architecture, piece) for (family, place), piece in wanted.items()])
+
+    def __call__(self, architecture: Architecture) -> float:
+        """The cost of a whole network that is as narrow as `dense` or narrower."""
+        sizes = axis_sizes(architecture)
+        return self.factor * (self.constant + sum(self.part(piece, sizes) for piece in pieces(architecture)))
+
+    def part(self, piece: Piece, sizes: Sizes) -> float:
+        """The cost of one part at these sizes, before `factor`."""
+        return self.surfaces[piece.family](piece.place(sizes))
+
+    def _take(self, wanted: Iterable[tuple[str, tuple[int, ...], Architecture, Piece]]) -> None:
+        wanted = list(wanted)
+        if not wanted:
+            return
+        values = self.sample([(alone(a, piece), piece) for _, _, a, piece in wanted])
+        for (family, place, _, _), value in zip(wanted, values, strict=True):
+            if math.isfinite(value):
+                self.surfaces[family].points[place] = value
+        for family in {family for family, *_ in wanted}:
+            self.surfaces[family].fit()

@@ -1,0 +1,71 @@
+"""Pruning a module to a latency: MACs are what can be counted, so their share is corrected until the measured graph keeps it.
+
+Differs: no table of layers is timed; each try is exported and timed together with the dense graph, so that both had the
+same machine. Limits: a few tries, each of which prunes anew; latency is not proportional to MACs, the less so the smaller
+the network.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from wb.compress.depgraph import Pruned
+from wb.core.errors import BadOption, BudgetMissed
+from wb.core.metrics import METRICS, Limit
+from wb.export.measure import measure_latency
+from wb.hardware.device import Device
+
+TRIES = 5
+NEAR = 0.95  # of the limit: near enough to stop
+
+
+def prune_to_latency(
+    prune: Callable[[Limit], Pruned],
+    write: Callable[[nn.Module, Path], object],
+    dense: Path,
+    limit: Limit,
+    device: Device,
+    *,
+    seed: int = 0,
+) -> Pruned:
+    """The largest of a few prunings whose graph, written by `write`, is within `limit` on `device`.
+
+    `prune` gives a module for a limit on macs; a relative `limit` is a share of the latency of the graph `dense`.
+
+    Raises:
+        BadOption: the dense graph is within the limit already.
+        BudgetMissed: no try was within the limit.
+    """
+    best: Pruned | None = None
+    fastest = ms = measure_latency({"dense": dense}, device, seed=seed)["dense"].reading.value
+    allowed = limit.value * (ms if limit.relative else 1)
+    if ms <= allowed:
+        raise BadOption(f"the budget {limit.text()} is met already (latency {ms:.3g} ms); give a smaller one")
+    share = allowed / ms
+    for _ in range(TRIES):
+        try:
+            tried = prune(Limit(METRICS["macs"], share, relative=True))
+        except BudgetMissed:
+            break  # nothing smaller exists
+        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+            graph = Path(folder) / "pruned.onnx"
+            write(tried.module, graph)
+            timed = measure_latency({"dense": dense, "pruned": graph}, device, seed=seed)
+        ms, whole = timed["pruned"].reading.value, timed["dense"].reading.value
+        allowed = limit.value * (whole if limit.relative else 1)
+        fastest = min(fastest, ms)
+        if ms <= allowed and (best is None or tried.size.macs > best.size.macs):
+            best = tried
+        if NEAR * allowed <= ms <= allowed:
+            break
+        # A little under the limit, since the next timing differs.
+        share = min(0.99, share * 0.98 * allowed / ms)
+    if best is None:
+        raise BudgetMissed(
+            f"no pruning kept {limit.text()}; the fastest that was tried takes {fastest:.3g} ms; give a larger budget"
+        )
+    return best

@@ -1,0 +1,197 @@
+"""Modules that are not ours: importing them by name, their weights from a file, whether they fit data, fine-tuning them.
+
+Limits: importing runs the code that is named, as every import does; weights are read without running any.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from wb.core.errors import BadArtefact, BadData, BadOption, reason
+from wb.core.files import replacing
+from wb.data import Dataset
+from wb.training.fit import Batch, Recipe, Report, fit
+from wb.training.train import TEMPERATURE, distillation
+
+SMOOTHING = 0.1  # of labels: without it a well trained network has no gradients left to rank by
+
+
+def import_factory(spec: str) -> Callable[[], nn.Module]:
+    """The callable that `package.module:factory` names, looked for in the working directory too.
+
+    What it gives is checked to be a module when it is called.
+
+    Raises:
+        BadOption: not of this form, it does not import, or is no callable. Calling it raises `BadOption` where it fails or
+            gives something else.
+    """
+    place, colon, name = spec.partition(":")
+    if not (place and colon and name):
+        raise BadOption(f"{spec!r} names no factory; write package.module:function, for example mynets.resnet:small")
+    with _working_directory():
+        try:
+            found: Any = importlib.import_module(place)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except AttributeError as error:
+            raise BadOption(f"{spec} does not exist ({reason(error)}); check the name after the colon") from error
+        except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+            text = f"{type(error).__name__}: {reason(error)}"
+            raise BadOption(f"{place} does not import ({text}); give a module that Python finds from here") from error
+    if not callable(found):
+        raise BadOption(f"{spec} is a {type(found).__name__} and cannot be called; name a function that gives a module")
+
+    def make() -> nn.Module:
+        with _working_directory():
+            try:
+                module = found()
+            except (Exception, SystemExit) as error:  # whatever the factory does
+                text = f"{type(error).__name__}: {reason(error)}"
+                raise BadOption(f"{spec}() failed ({text}); it is called without arguments") from error
+        if not isinstance(module, nn.Module):
+            raise BadOption(f"{spec}() gave a {type(module).__name__}; an nn.Module was expected")
+        return module
+
+    return make
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Puts the state dict at `path` (.safetensors, or .pt without pickled objects) into `module`.
+
+    Raises:
+        BadArtefact: there is no such file, it is something else, or it does not fit.
+    """
+    if path.suffix not in (".safetensors", ".pt"):
+        raise BadOption(f"{path.name} is no name for weights; .safetensors and .pt can be read")
+    if not path.is_file():
+        raise BadArtefact(f"there is no file {path}; expected the weights of the module")
+    try:
+        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # half a dozen types, depending on where the file is broken
+        raise BadArtefact(f"{path} holds no weights or is damaged ({reason(error)}); give a state dict") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BadArtefact(f"{path} holds something else than tensors by name; save module.state_dict()")
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]] or [reason(error)]
+        raise BadArtefact(f"{path} does not fit {type(module).__name__}: {lines[0][:200]}") from error
+
+
+def save_weights(module: nn.Module, path: Path, *, force: bool = False) -> None:
+    """Writes the state dict as .safetensors. Raises `BadOption` and `StorageFailed` as `replacing` does."""
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    with replacing(path, force=force) as temporary:
+        save_file(state, temporary)
+
+
+def check_module(module: nn.Module, images: Tensor, classes: int) -> None:
+    """Tries `module` on `images` (B, channels, height, width).
+
+    Raises:
+        BadArtefact: weights or outputs that are not finite.
+        BadData: it does not take them, or does not give a score for each of `classes`.
+    """
+    name = type(module).__name__
+    for key, value in module.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise BadArtefact(f"weights {key} of {name} are not finite; give a trained module")
+    shape = "x".join(map(str, images.shape[1:]))
+    try:
+        with torch.no_grad():
+            given: Any = module.eval()(images)
+    except Exception as error:  # whatever a forward pass raises
+        raise BadData(
+            f"{name} does not take images of {shape} ({reason(error)}); choose other data or another --image-size"
+        ) from error
+    if not isinstance(given, Tensor) or given.shape != (len(images), classes):
+        what = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise BadData(
+            f"{name} gives {what} for {len(images)} images of {classes} classes; {[len(images), classes]} was expected"
+        )
+    if not given.isfinite().all():
+        raise BadArtefact(f"{name} gives scores that are not finite; give a trained module")
+
+
+def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Gives every BatchNorm of `module`, in place, the mean statistics of `batches` of images; ends in eval mode.
+
+    Removed channels leave a constant behind that the statistics of the dense network know nothing of. Needs no labels.
+    Batches of one image are left out: a norm over one value has no statistics.
+    """
+    norms = [layer for layer in module.eval().modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+        norm.train()
+    with torch.no_grad():
+        for images in batches if norms else ():
+            if len(images) > 1:
+                module(images)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    module.eval()
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy with smoothed labels, the mean over (B, classes) logits."""
+    return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+
+
+def finetune(
+    module: nn.Module,
+    teacher: nn.Module | None,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    report: Report | None = None,
+) -> None:
+    """Trains `module` in place on the training split, half from the labels and half from the `teacher`'s logits.
+
+    BatchNorm learns the statistics of what is left; a batch of one image, which has none, is seen in eval mode. Ends in
+    eval mode. Source: as `wb.training.train.Finetune`.
+
+    Raises:
+        TrainingDiverged: the loss is NaN or infinite.
+    """
+
+    def backward(batch: Batch) -> float:
+        module.train(len(batch.labels) > 1)
+        logits = module(batch.images)
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+        if teacher is not None:
+            with torch.no_grad():
+                target = teacher(batch.images)
+            loss = (loss + distillation(logits, target, TEMPERATURE)) / 2
+        loss.backward()
+        return loss.item()
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for dropout
+        fit(dict(module.named_parameters()), backward, data.train, recipe, seed=seed, report=report)
+    module.eval()

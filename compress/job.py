@@ -1,0 +1,328 @@
+"""`wb prune nvit` from start to end: rounds, landing on the budget, fine-tuning, final readings.
+
+Everything that is done is kept in a folder beside the output until the end, so that the same command continues what was
+interrupted; the last thing is to write the results to their places.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wb import __version__
+from wb.compress.assess import QUICK_S, Assessor, absolute, kept
+from wb.compress.cost import Cost
+from wb.compress.costs import costs_of
+from wb.compress.drop import DropLayers
+from wb.compress.landing import Landing, correct
+from wb.compress.nvit import NViT, Pruned, between
+from wb.compress.record import Config, Record, Result, Round, read
+from wb.compress.stages import Stage, stages_of
+from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact
+from wb.core.files import replacing
+from wb.data import Dataset
+from wb.export.table import LatencyTable
+from wb.hardware.device import Device, parse_device
+from wb.models.model import Model, Step, load, save
+from wb.models.passes import check
+from wb.training.fit import Recipe, pick_device
+from wb.training.train import Finetune
+
+Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+QUANTILES = 200  # points of a spectrum
+
+
+@dataclass
+class Job:
+    """One pruning with everything it needs; calling it does what is not done yet and gives the finished record.
+
+    `out` is the model file to write; beside it come the record as JSON and, while it lasts, the folder of what is done.
+    `report` hears what is being done.
+    """
+
+    record: Record
+    model: Model
+    data: Dataset
+    out: Path
+    report: Report
+    force: bool = False
+
+    def __call__(self) -> Record:
+        """Prunes.
+
+        Raises:
+            BadData: a loss or gradient that is not finite.
+            BudgetMissed: a budget that cannot be reached.
+            StorageFailed: something could not be written; what is done stays.
+        """
+        torch.set_num_threads(self.config.threads)
+        self._resume()
+        state = self._state()
+        for number, stage in enumerate(self.stages):
+            if not self._stage_path(number).exists():
+                state = self._prune(number, stage, state)
+                model = self._signed(state.model, stage)
+                check(f"prune {self.config.method}", self.model, model)
+                save(model, self._stage_path(number), force=True)
+            state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds))
+        tuned = [self._finetuned(number) for number in range(len(self.stages))]
+        self._conclude(tuned)
+        return self.record
+
+    # ------------------------------------------------------------------------------------------- what it works with
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.record.config
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is done; gone at the end."""
+        return self.out.with_name(f"{self.out.stem}.partial")
+
+    @property
+    def record_path(self) -> Path:
+        """The record, beside the model."""
+        return self.out.with_suffix(".json")
+
+    @cached_property
+    def device(self) -> Device:
+        """Where latency is measured."""
+        return parse_device(self.config.device, threads=self.config.threads)
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """The models to be made, from large to small."""
+        limits = absolute(self.config.limits, self.record.dense) if self.config.limits else ()
+        return stages_of(limits, self.config.snapshots, self.config.settings.rounds, self.record.dense)
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """Of every limited metric, as sums over parts, set to what the dense model has."""
+        metrics = list(dict.fromkeys(limit.metric.name for stage in self.stages for limit in stage.limits))
+        table = LatencyTable(self.device) if "latency" in metrics else None
+        what = "timing parts" if table else "counting parts"
+        keep = frozenset(self.config.settings.keep)
+
+        def progress(done: int, of: int) -> None:
+            self.report(what, done, of)
+
+        with self._timed("costs"):
+            costs = costs_of(metrics, self.model.architecture, table, keep=keep, progress=progress)
+        for metric, cost in costs.items():
+            found, predicted = self.record.dense[metric].value, cost(self.model.architecture)
+            if metric == "size":  # what a file has besides its weights
+                cost.constant += found - predicted
+            else:
+                cost.factor = found / predicted
+        return costs
+
+    @cached_property
+    def _pruner(self) -> NViT:
+        return NViT(self.data, {}, self.costs, self.config.settings, self.teacher)
+
+    @cached_property
+    def teacher(self) -> Callable[[Tensor], Tensor] | None:
+        """The dense network, where it is to be distilled from."""
+        return self.model.network(pick_device()) if self.config.distill else None
+
+    @cached_property
+    def assess(self) -> Assessor:
+        """Reads whole models."""
+        return Assessor(self.device, self.record.pace, seed=self.config.settings.seed)
+
+    # ------------------------------------------------------------------------------------------------------ pruning
+
+    def _prune(self, number: int, stage: Stage, state: Pruned) -> Pruned:
+        """The rounds of a stage that are not done yet, the last of which lands on its limits."""
+        done = sum(round_.stage == number for round_ in self.record.rounds)
+        for left in range(self._rounds(stage) - done, 0, -1):
+            what = f"pruning{f' to {stage.name}' if stage.name else ''}"
+            self.report(what, len(self.record.rounds), sum(map(self._rounds, self.stages)))
+            with self._timed("pruning"):
+                scored = self._pruner.scored(state) if self.config.method == "nvit" else state
+                if len(self.record.rounds) == 0:
+                    self.record = self.record.model_copy(update={"spectrum": spectrum(scored.scores)})
+                now = {metric: cost(state.model.architecture) for metric, cost in self.costs.items()}
+                limits = {limit.metric.name: limit.value for limit in stage.limits}
+                aims = {metric: between(now[metric], limit, 1 / left) for metric, limit in limits.items()}
+                if left > 1:
+                    state = self._pruner.recovered(self._cut(scored, aims))
+                else:
+                    aims, state = self._landing(stage)(scored)
+                self._keep(number, state, aims, timed=left == 1 or "latency" in limits)
+        return state
+
+    def _signed(self, model: Model, stage: Stage) -> Model:
+        """`model` with a line of history about this stage."""
+        config = self.config
+        arguments: dict[str, Any] = {
+            "budget": [limit.text() for limit in stage.limits],
+            "data": self.data.spec,
+            "distilled": config.distill and config.settings.recovery > 0,
+            **config.settings.model_dump(mode="json", exclude={"seed"}),
+        }
+        name = f"prune {config.method}"
+        return model.then(Step(name=name, arguments=arguments, seed=config.settings.seed, version=__version__))
+
+    def _rounds(self, stage: Stage) -> int:
+        return stage.rounds if self.config.method == "nvit" else 1
+
+    def _cut(self, state: Pruned, aims: Mapping[str, float]) -> Pruned:
+        """`state` with less, so that the costs predict `aims`."""
+        if self.config.method == "nvit":
+            return self._pruner.cut(state, aims)
+
+        def enough(architecture: Architecture) -> bool:
+            return all(self.costs[metric](architecture) <= aim for metric, aim in aims.items())
+
+        settings = self.config.settings
+        drop = DropLayers(self.data, enough, limit=settings.calibration, device=str(pick_device()))
+        return replace(state, model=drop(state.model), rounds=state.rounds + 1)
+
+    def _landing(self, stage: Stage) -> Landing:
+        return Landing(self._cut, self.assess, self.costs, stage, self.model, self.record.dense, self.report)
+
+    def _keep(self, number: int, state: Pruned, aims: Mapping[str, float], *, timed: bool) -> None:
+        """Writes what a round left, the record last: where that speaks of a round, its model is there."""
+        predicted = {metric: cost(state.model.architecture) for metric, cost in self.costs.items()}
+        splits = {"acc": self.data.validation}
+        readings = self.assess({"dense": self.model, "pruned": state.model}, splits, cap_s=QUICK_S, timed=timed)
+        correct(self.costs, state.model.architecture, self.record.dense, readings["dense"], readings["pruned"])
+        round_ = Round(
+            stage=number,
+            aims=dict(aims),
+            architecture=state.model.architecture,
+            readings=readings["pruned"],
+            predicted=predicted,
+        )
+        rounds = (*self.record.rounds, round_)
+        save(state.model, self.work / f"round-{len(rounds)}.safetensors", force=True)
+        if state.scores:
+            with replacing(self.work / f"scores-{len(rounds)}.safetensors") as temporary:
+                save_file({name: value.contiguous() for name, value in state.scores.items()}, temporary)
+        self._note(rounds=rounds)
+        for kind in ("round", "scores"):
+            (self.work / f"{kind}-{len(rounds) - 1}.safetensors").unlink(missing_ok=True)
+
+    # --------------------------------------------------------------------------------------------------- the results
+
+    def _finetuned(self, number: int) -> Model:
+        """The model of a stage with its history, fine-tuned if that was asked for."""
+        model = load(self._stage_path(number))
+        if not self.config.finetune:
+            return model
+        path = self.work / f"tuned-{number}.safetensors"
+        if path.exists():
+            return load(path)
+        recipe = Recipe(epochs=self.config.finetune, learning_rate=self.config.learning_rate)
+        what = f"fine-tuning{f' {self.stages[number].name}' if self.stages[number].name else ''}"
+        self.report(what, 0, recipe.epochs)
+        tune = Finetune(
+            self.data,
+            recipe,
+            self.teacher,
+            self.config.settings.seed,
+            lambda epoch, of, loss: self.report(f"{what}, loss {loss:.3f}", epoch, of),
+            self.work / f"tuned-{number}.checkpoint",
+        )
+        with self._timed("fine-tuning"):
+            model = tune(model)
+            save(model, path, force=True)
+        return model
+
+    def _conclude(self, tuned: list[Model]) -> None:
+        """Reads everything once more, together, the test split for the first time; writes the results to their places."""
+        self.report("final readings", 0, 0)
+        splits = {"acc": self.data.validation, "test": self.data.test}
+        names = [stage.name for stage in self.stages]
+        with self._timed("final readings"):
+            found = self.assess({"dense": self.model} | dict(zip(names, tuned, strict=True)), splits)
+        results = []
+        for number, (stage, model) in enumerate(zip(self.stages, tuned, strict=True)):
+            readings = found[stage.name]
+            before = [round_ for round_ in self.record.rounds if round_.stage == number][-1].readings
+            path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
+            step = model.history[-1].model_copy(update={"readings": readings})
+            save(replace(model, history=(*model.history[:-1], step)), path, force=self.force)
+            results.append(
+                Result(
+                    name=stage.name or path.stem,
+                    limits=tuple(limit.text() for limit in stage.limits),
+                    met=kept(stage.limits, self.record.dense, found["dense"], readings),
+                    architecture=model.architecture,
+                    before=before,
+                    after={name: reading for name, reading in readings.items() if name != "test"},
+                    test=readings["test"],
+                    model=path.name,
+                )
+            )
+        dense = {name: reading for name, reading in found["dense"].items() if name != "test"}
+        self._note(results=tuple(results), dense=dense, dense_test=found["dense"]["test"])
+        self.record.write(self.record_path, force=self.force)
+        shutil.rmtree(self.work)
+
+    # -------------------------------------------------------------------------------------------------- what is kept
+
+    def _stage_path(self, number: int) -> Path:
+        return self.work / f"stage-{number}.safetensors"
+
+    def _resume(self) -> None:
+        """Takes up the record of an interrupted run of the same settings, or begins one."""
+        path = self.work / "record.json"
+        if not path.exists():
+            self.work.mkdir(parents=True, exist_ok=True)
+            self._note()
+            return
+        begun = read(path)
+        if (begun.config, begun.model_key, begun.data) != (self.record.config, self.record.model_key, self.record.data):
+            raise BadArtefact(
+                f"{self.work} belongs to a pruning with other settings, another model or other data; delete it to start "
+                "over, or choose another --out"
+            )
+        self.record = begun
+
+    def _state(self) -> Pruned:
+        """Where the interrupted run stood."""
+        number = len(self.record.rounds)
+        if not number:
+            return Pruned(self.model)
+        scores = self.work / f"scores-{number}.safetensors"
+        model = load(self.work / f"round-{number}.safetensors")
+        last = self.record.rounds[-1]
+        correct(self.costs, last.architecture, self.record.dense, self.record.dense, last.readings)
+        return Pruned(model, load_file(scores) if scores.exists() else {}, number)
+
+    def _note(self, **changes: object) -> None:
+        self.record = self.record.model_copy(update=changes)
+        self.record.write(self.work / "record.json")
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Adds the wall time of the block to the record."""
+        start = time.perf_counter()
+        yield
+        seconds = self.record.seconds.get(stage, 0.0) + time.perf_counter() - start
+        self.record = self.record.model_copy(update={"seconds": {**self.record.seconds, stage: round(seconds, 2)}})
+
+
+def spectrum(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
+    """The saliency of every axis from high to low, thinned to at most `QUANTILES` points."""
+    found = {}
+    for name, value in scores.items():
+        ordered = value.flatten().sort(descending=True).values
+        index = torch.linspace(0, len(ordered) - 1, min(QUANTILES, len(ordered))).round().long()
+        found[name] = tuple(ordered[index].tolist())
+    return found

@@ -1,0 +1,125 @@
+"""What a pruning leaves beside its models, as JSON: how it went, and everything that its report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from wb.compress.nvit import Settings
+from wb.core.architecture import Architecture, explain
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.files import write_text
+from wb.core.metrics import Limit, parse_budget
+from wb.core.readings import Reading
+
+
+class Frozen(BaseModel):
+    """Compared by value, refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Config(Frozen):
+    """Everything that determines a pruning, apart from the model and the machine."""
+
+    method: Literal["nvit", "depth"] = "nvit"
+    data: str = "digits"
+    image_size: int | None = None
+    limit: int | None = None
+    budget: tuple[str, ...] = ()
+    snapshots: tuple[float, ...] = ()
+    settings: Settings = Field(default_factory=Settings)
+    finetune: Annotated[int, Field(ge=0)] = 20
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    distill: bool = True
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The budgets, parsed: half the latency where neither they nor snapshots are given."""
+        return parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)))
+
+
+class Round(Frozen):
+    """One round: which stage it belongs to, what was aimed at, and the network it left."""
+
+    stage: int
+    aims: Mapping[str, float]
+    architecture: Architecture
+    readings: Mapping[str, Reading]
+    predicted: Mapping[str, float]  # the sum over parts before it was corrected by this round's readings
+    dropped: tuple[str, ...] = ()
+
+
+class Result(Frozen):
+    """One pruned model: its limits, the readings before and after fine-tuning, and where it is."""
+
+    name: str
+    limits: tuple[str, ...]
+    met: bool
+    architecture: Architecture
+    before: Mapping[str, Reading]
+    after: Mapping[str, Reading]
+    test: Reading
+    model: str  # relative to the record
+
+
+class Record(Frozen):
+    """A whole pruning; `results` are there when it is finished."""
+
+    created: str
+    version: str
+    config: Config
+    model: str
+    model_key: str
+    data: Mapping[str, JsonValue]
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    pace: Reading
+    architecture: Architecture
+    dense: Mapping[str, Reading]
+    dense_test: Reading | None = None
+    spectrum: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
+    rounds: tuple[Round, ...] = ()
+    results: tuple[Result, ...] = ()
+    seconds: Mapping[str, float] = Field(default_factory=dict)
+
+    def write(self, path: Path, *, force: bool = True) -> None:
+        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
+        write_text(path, self.model_dump_json(indent=1) + "\n", force=force)
+
+
+def read(path: Path) -> Record:
+    """The record at `path`.
+
+    Raises:
+        BadArtefact: there is none, or it is damaged.
+    """
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise BadArtefact(f"{path} is damaged or no record of a pruning ({explain(error)}); prune again") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadArtefact(f"{path} cannot be read ({error}); expected the JSON that `wb prune` wrote") from error
+
+
+def parse_shares(text: str) -> tuple[float, ...]:
+    """`0.75x,0.5x` -> (0.75, 0.5).
+
+    Raises:
+        BadOption: not of this form, or not falling shares between 0 and 1.
+    """
+    shares = []
+    for part in text.split(","):
+        number = part.strip().removesuffix("x")
+        try:
+            shares.append(float(number))
+        except ValueError:
+            raise BadOption(f"{part!r} in --snapshots is no share; write for example --snapshots 0.75x,0.5x") from None
+    if not all(0 < share < 1 for share in shares) or shares != sorted(set(shares), reverse=True):
+        raise BadOption(f"--snapshots {text} has to fall, between 1x and 0x; write for example --snapshots 0.75x,0.5x")
+    return tuple(shares)

@@ -1,0 +1,198 @@
+"""How much every unit of a network matters, on every axis at once and in one currency.
+
+A *gate* is a factor g = 1 on a unit: a head, a channel of queries and keys or of values, a hidden unit, a residual
+channel, a whole sub-layer. Its derivative needs no gate, as it is the sum of weight times gradient over what reads the unit:
+
+    dL/dg_s = sum over the readers' entries of s of  w * dL/dw
+
+An axis that nothing reads (queries and keys: they meet in a product) has two writers that carry the gate, each whole.
+
+Source: Yang et al., "Global Vision Transformer Pruning with Hessian-Aware Saliency" (NViT), 2023, eq. 5-6, after Molchanov et
+al., "Importance Estimation for Neural Network Pruning", 2019: the saliency of S is (dL/dg_S)^2, per mini-batch, averaged.
+That is the Fisher form w'gg'w of the group at the granularity of a batch ("gate-Fisher"), not a true Hessian.
+Differs: sums are not divided by constants of an implementation; only readers are summed, so that a gate counts once; the
+channels of each head are ranked on their own, because a head's channels can be permuted freely.
+Limits: `embed` is gated where it is read, behind the norms, whose statistics change as well when a channel goes. A Legendre
+memory's `memory` axis is not scored: its coefficients cannot be chosen freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.core.errors import BadData, BadOption
+from wb.models.axes import Axes, nested
+from wb.models.network import Network, axes_of
+from wb.models.operators._base import OperatorModule
+
+Method = Literal["nvit", "taylor", "magnitude", "random"]
+METHODS: tuple[Method, ...] = ("nvit", "taylor", "magnitude", "random")
+UNSCORED = ("memory",)
+LABEL_SMOOTHING = 0.1  # as in training: a saturated loss has no gradient to tell units apart
+
+Scores = dict[str, Tensor]  # axis -> (size,), or (heads, size) where heads choose for themselves; sub-layer -> ()
+Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, channels, height, width), labels (B,)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Which parameters carry the gate of each axis, and on which of their dimensions the units lie.
+
+    `carriers[axis]` lists (parameter, dimensions, share): the entries' products with the gradient, summed over all other
+    dimensions, times `share`, add up to the gates' derivative.
+    """
+
+    carriers: Mapping[str, tuple[tuple[str, tuple[int, ...], float], ...]]
+
+    @staticmethod
+    def of(axes: Mapping[str, Axes]) -> Gates:
+        """Those of a network whose parameters lie on `axes`."""
+        inside = nested(axes)
+        writers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
+        readers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
+        for name, dimensions in axes.items():
+            names = [axis.name if axis else None for axis in dimensions]
+            for dim, axis in enumerate(dimensions):
+                if axis is None or axis.name == "classes" or axis.name.rsplit(".", 1)[-1] in UNSCORED:
+                    continue
+                outer = inside.get(axis.name)
+                place = (dim,) if outer is None else (names.index(outer), dim)
+                kind = readers if axis.role == "read" else writers
+                kind.setdefault(axis.name, []).append((name, place, 1.0))
+        halves = {axis: [(name, place, 0.5) for name, place, _ in found] for axis, found in writers.items()}
+        return Gates({axis: tuple(readers.get(axis, found)) for axis, found in halves.items()})
+
+    def sums(self, values: Mapping[str, Tensor]) -> Scores:
+        """`values` by parameter name, summed to one number per unit of every axis."""
+        result: Scores = {}
+        for axis, carriers in self.carriers.items():
+            parts = [share * _sum_to(values[name], place) for name, place, share in carriers if name in values]
+            if parts:
+                result[axis] = torch.stack(parts).sum(dim=0)
+        return result
+
+
+def score(
+    network: Network, data: Batches, method: Method, *, seed: int = 0, report: Callable[[], None] | None = None
+) -> Scores:
+    """The saliency of every unit and sub-layer of `network`, which is left as it was (eval mode, gradients cleared).
+
+    `nvit` is the gate-Fisher above; `taylor` the absolute first-order term, entry by entry, of the mean gradient;
+    `magnitude` the squared weights of what reads the unit; `random` uniform numbers. `report` is called after each batch.
+
+    Raises:
+        BadData: no batch, or a loss or gradient that is NaN or infinite.
+        BadOption: no such method.
+    """
+    if method not in METHODS:
+        raise BadOption(f"no method {method!r}; there are {', '.join(METHODS)}")
+    gates = Gates.of(axes_of(network))
+    weights = {name: weight.detach() for name, weight in network.named_parameters()}
+    if method == "random":
+        return _random(gates.sums(weights), network, seed)
+    if method == "magnitude":
+        squares = {name: weight.square() for name, weight in weights.items()}
+        return gates.sums(squares) | _of_layers(network, lambda prefix: _total(squares, prefix))
+    return _from_gradients(network, gates, data, method, report)
+
+
+def _from_gradients(
+    network: Network, gates: Gates, data: Batches, method: Method, report: Callable[[], None] | None
+) -> Scores:
+    network.eval().requires_grad_(True)
+    layers, handles = _gate_layers(network)
+    total: Scores = {}
+    mean: dict[str, Tensor] = {}
+    count = 0
+    try:
+        for images, labels in data:
+            network.zero_grad(set_to_none=True)
+            for gate in layers.values():
+                gate.grad = None
+            loss = F.cross_entropy(network(images), labels, label_smoothing=LABEL_SMOOTHING)
+            loss.backward()
+            _check(loss, network)
+            count += 1
+            if method == "taylor":
+                for name, weight in network.named_parameters():
+                    if weight.grad is not None:
+                        mean[name] = weight.grad if name not in mean else mean[name].add_(weight.grad)
+                        weight.grad = None
+                found = {name: gate.grad.abs() for name, gate in layers.items() if gate.grad is not None}
+            else:
+                products = {n: w.detach() * w.grad for n, w in network.named_parameters() if w.grad is not None}
+                found = {axis: value.square() for axis, value in gates.sums(products).items()}
+                found |= {name: gate.grad.square() for name, gate in layers.items() if gate.grad is not None}
+            total = {name: value + total.get(name, 0) for name, value in found.items()}
+            if report is not None:
+                report()
+    finally:
+        for handle in handles:
+            handle.remove()
+        network.zero_grad(set_to_none=True)
+    if not count:
+        raise BadData("there are no images to score the units on; give at least one batch")
+    result = {name: value / count for name, value in total.items()}
+    if method == "taylor":
+        result |= gates.sums(
+            {n: (w.detach() * mean[n] / count).abs() for n, w in network.named_parameters() if n in mean}
+        )
+    return {name: value.cpu() for name, value in result.items()}
+
+
+def _gate_layers(network: Network) -> tuple[dict[str, nn.Parameter], list[torch.utils.hooks.RemovableHandle]]:
+    """A factor of one on what each sub-layer writes, for sub-layers without parameters as well."""
+    gates, handles = {}, []
+    for name, operator in sublayers(network).items():
+        gate = nn.Parameter(torch.ones((), device=network.head.device))
+        gates[name] = gate
+        handles.append(operator.register_forward_hook(lambda _m, _i, out, gate=gate: out * gate))
+    return gates, handles
+
+
+def sublayers(network: Network) -> dict[str, OperatorModule]:
+    """Mixers and feed-forwards by name, `s0.b3.mixer`, in order of execution."""
+    found: dict[str, OperatorModule] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, OperatorModule):
+            _, stage, block, part = name.split(".")
+            found[f"s{stage}.b{block}.{part}"] = module
+    return found
+
+
+def _of_layers(network: Network, value: Callable[[str], Tensor]) -> Scores:
+    return {name: value(f"stages.{name[1:].replace('.b', '.')}.") for name in sublayers(network)}
+
+
+def _total(squares: Mapping[str, Tensor], prefix: str) -> Tensor:
+    """The sum over all parameters whose name begins with `prefix`."""
+    return sum((value.sum() for name, value in squares.items() if name.startswith(prefix)), torch.zeros(()))
+
+
+def _random(like: Scores, network: Network, seed: int) -> Scores:
+    generator = torch.Generator().manual_seed(seed)
+    scores = {name: torch.rand(value.shape, generator=generator) for name, value in sorted(like.items())}
+    return scores | {name: torch.rand((), generator=generator) for name in sublayers(network)}
+
+
+def _sum_to(value: Tensor, place: tuple[int, ...]) -> Tensor:
+    """`value` summed over all dimensions but `place`, which come in that order."""
+    others = [dim for dim in range(value.dim()) if dim not in place]
+    summed = value.sum(dim=others) if others else value
+    return summed.T if len(place) == 2 and place[0] > place[1] else summed
+
+
+def _check(loss: Tensor, network: Network) -> None:
+    if not torch.isfinite(loss):
+        raise BadData(f"the loss on the calibration images is {loss.item()}; check the weights and the data")
+    for name, weight in network.named_parameters():
+        if weight.grad is not None and not torch.isfinite(weight.grad).all():
+            raise BadData(
+                f"the gradient of {name} on the calibration images is NaN or infinite; check the weights and the data"
+            )

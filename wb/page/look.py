@@ -1,0 +1,149 @@
+"""The look of all figures: colours, axes of a metric, error bars, and a figure as a piece of a page.
+
+Text that comes from files has to be escaped before it becomes part of a figure: Plotly reads it as HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from wb.core.metrics import Limit, Metric
+from wb.core.readings import Reading
+
+FRONT, TEST, BUDGET, BLUE, GREY = "#f76707", "#0ca678", "#e64980", "#3b82f6", "#8b95a5"
+COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")  # of kinds, in turn
+ORDER = [[0, "#b3bdca"], [0.5, "#6f9fe0"], [1, "#3565d8"]]  # early to late; all of it visible on white and on black
+TICKS = {"fraction": ".3~%", "ms": ".3~g"}  # everything else is a count and gets a prefix
+UNITS = {"fraction": "", "ms": " in ms", "B": " in bytes"}
+LOG_FROM = 20  # times the smallest value, from where on a linear axis would hide the small ones
+HEIGHT = 450  # of a figure that does not say its own, in pixels
+# Named one by one, because Plotly's own choice has a button that sends the data to a server.
+CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}
+
+
+def template(*, dark: bool) -> go.layout.Template:
+    """The look of all figures; the page swaps the two as the reader's system is light or dark."""
+    text, grid, card = ("#d5dae2", "#333b47", "#262d38") if dark else ("#3b4454", "#e6e9ee", "#ffffff")
+    axis = {"gridcolor": grid, "linecolor": grid, "zeroline": False, "showline": True, "automargin": True}
+    return go.layout.Template(
+        layout={
+            "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": text},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "xaxis": axis,
+            "yaxis": axis,
+            "margin": {"l": 60, "r": 20, "t": 20, "b": 50},
+            "hoverlabel": {"bgcolor": card, "bordercolor": grid, "align": "left", "font": {"color": text}},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": text},
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        }
+    )
+
+
+def figure_html(name: str, figure: go.Figure) -> Markup:
+    """The figure for a page of `wb.page.page.render`, in an element with the id `figure-NAME`.
+
+    Raises:
+        ValueError: `name` has other signs than letters, digits, `_`, `.` and `-`.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):  # Plotly writes it into its script as it is
+        raise ValueError(f"{name!r} cannot be part of an id")
+    return Markup(  # Plotly writes its data as JSON without < and >
+        go.Figure(figure)
+        .update_layout(template=template(dark=False))
+        .to_html(
+            config=CONFIG,
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"figure-{name}",
+            default_height=f"{figure.layout.height or HEIGHT}px",
+        )
+    )
+
+
+def duration(seconds: float) -> str:
+    """For people: `12 ms`, `3.4 s`, `5 min`, `2.1 h`."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
+
+
+def bars(readings: Sequence[Reading], *, faint: bool = False) -> dict[str, Any]:
+    """Error bars over the 95 % intervals; where none is known there is no bar."""
+    spans = [(r.value, *(r.interval or (r.value, r.value))) for r in readings]
+    lengths = {"array": [high - v for v, _, high in spans], "arrayminus": [v - low for v, low, _ in spans]}
+    return {"type": "data", "symmetric": False, **lengths, **(thin() if faint else {"thickness": 1.5, "width": 4})}
+
+
+def thin() -> dict[str, Any]:
+    """Error bars that do not hide many points."""
+    return {"thickness": 1, "width": 0, "color": "rgba(139, 149, 165, 0.45)"}
+
+
+def axes(shown: Mapping[str, tuple[Metric, Sequence[float]]], limits: Sequence[Limit] = ()) -> dict[str, Any]:
+    """What a menu has to set so that the axes `x` and `y` show these metrics and values, with their budgets as lines."""
+    layout: dict[str, Any] = {}
+    lines = []
+    for letter, (metric, numbers) in shown.items():
+        layout[f"{letter}axis.title.text"] = title(metric)
+        layout[f"{letter}axis.tickformat"] = ticks(metric)
+        layout |= {f"{letter}axis.{name}": value for name, value in scale(numbers).items()}
+        layout[f"{letter}axis.autorange"] = True
+        drawn = [limit for limit in limits if limit.metric == metric and not limit.relative]
+        lines += [_budget(letter, limit, _middle(numbers)) for limit in drawn]
+    return layout | {"shapes": lines}
+
+
+def underscored(layout: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of properties as `update_layout` wants them, from those that a menu wants."""
+    return {name.replace(".", "_"): value for name, value in layout.items()}
+
+
+def title(metric: Metric) -> str:
+    """The metric with its unit."""
+    return f"{metric.title}{UNITS.get(metric.unit, '')}"
+
+
+def ticks(metric: Metric) -> str:
+    """How Plotly writes the metric's numbers."""
+    return TICKS.get(metric.unit, ".3~s")
+
+
+def scale(numbers: Sequence[float]) -> dict[str, Any]:
+    """The type of axis that the numbers need; a logarithmic one has ticks at 1, 2 and 5, or at powers of ten only."""
+    if not numbers or not 0 < min(numbers) * LOG_FROM < max(numbers):
+        return {"type": "linear", "dtick": None}
+    return {"type": "log", "dtick": "D2" if max(numbers) < 1000 * min(numbers) else 1}
+
+
+def diagonal(numbers: Sequence[float]) -> go.Scatter:
+    """The line of equal values across the range of `numbers`."""
+    ends = [min(numbers), max(numbers)]
+    return go.Scatter(x=ends, y=ends, mode="lines", line={"color": GREY, "width": 1, "dash": "dot"}, hoverinfo="skip")
+
+
+def _middle(numbers: Sequence[float]) -> float:
+    """What is halfway along the axis that shows `numbers`."""
+    low, high = min(numbers), max(numbers)
+    return float((low * high) ** 0.5) if scale(numbers)["type"] == "log" else (low + high) / 2
+
+
+def _budget(letter: str, limit: Limit, middle: float) -> dict[str, Any]:
+    across = "y" if letter == "x" else "x"
+    ends = {f"{letter}0": limit.value, f"{letter}1": limit.value, f"{across}0": 0, f"{across}1": 1}
+    # Level, at the upper or right end of the line and towards the middle of the plot, where nothing cuts it off.
+    beyond = limit.value > middle
+    upper = {"xanchor": "right" if beyond else "left", "yanchor": "top"}
+    right = {"xanchor": "right", "yanchor": "top" if beyond else "bottom"}
+    place = {"textposition": "end", "textangle": 0, "padding": 6, **(upper if letter == "x" else right)}
+    label = {"text": f"budget {html.escape(limit.text())}", "font": {"color": BUDGET, "size": 12}, **place}
+    line = {"color": BUDGET, "width": 1.5, "dash": "dash"}
+    return {"type": "line", f"{across}ref": "paper", **ends, "line": line, "label": label}
