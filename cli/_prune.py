@@ -65,7 +65,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         task = progress.add_task("reading the data", total=None)
 
         def report(what: str, done: int, of: int) -> None:
-            progress.update(task, description=what, completed=done, total=of or None)
+            progress.update(task, description=what, completed=done, total=of or 1)
 
         data = load_data(config.data, image_size=config.image_size, limit=config.limit)
         model = _model(file, data, config.settings.seed, progress, task)
@@ -75,14 +75,14 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         except BaseException:
             with suppress(OSError):
                 out.parent.rmdir()  # if it is empty: nothing was begun
-            if job.work.exists():
+            if job.work.exists():  # not after an error that would only come again
                 _output.messages.print(
                     f"what is done is in {job.work}; the same command with -o {out} continues",
                     markup=False,
                     soft_wrap=True,
                 )
             raise
-        page = write_report(record, job.record_path, out.with_suffix(".html"), force=force)
+        page = write_report(record, job.record_path, out.with_suffix(".html"), force=job.force)
     if as_json:
         _output.print_json(record.model_dump(mode="json"))
     else:
@@ -108,6 +108,8 @@ def _place(config: Config, out: Path | None, force: bool) -> Path:
         return Path("runs") / f"prune-{datetime.now():%Y%m%d-%H%M%S}" / "pruned.safetensors"
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
+    if out.with_name(f"{out.stem}.partial").exists():  # what is there may be half of the results to come
+        return out
     for path in (out, out.with_suffix(".json"), out.with_suffix(".html")):
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
@@ -116,7 +118,7 @@ def _place(config: Config, out: Path | None, force: bool) -> Path:
 
 def _model(file: Path | None, data: Dataset, seed: int, progress: Progress, task: Any) -> Model:
     from wb.models.model import load
-    from wb.spaces.stock import RECIPE, Stock
+    from wb.spaces.stock import Stock
 
     if file is not None:
         return load(file)
@@ -124,7 +126,6 @@ def _model(file: Path | None, data: Dataset, seed: int, progress: Progress, task
     def report(epoch: int, of: int, loss: float) -> None:
         progress.update(task, description=f"training the stock model, loss {loss:.3f}", completed=epoch, total=of)
 
-    progress.update(task, description="training the stock model", completed=0, total=RECIPE.epochs)
     return Stock(data, seed)(report)
 
 

@@ -12,17 +12,26 @@ from wb.cli._options import ForceOption
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, finished or not, or the JSON that `wb prune` wrote.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The page to write. [default: report.html in the run]")
+        Path | None,
+        typer.Option("--out", "-o", help="The page to write. [default: report.html in the run; beside the JSON]"),
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the report of a run: one page that opens anywhere, without a network."""
+    """Write the report of a run or a pruning: one page that opens anywhere, without a network."""
     from wb.core.errors import BadOption
-    from wb.search.report import write_report
-    from wb.search.run import Run
 
     if out is not None and out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
+    if run.suffix == ".json":
+        from wb.compress import record
+        from wb.compress import report as pruning
+
+        page = out or run.with_suffix(".html")
+        _output.written(pruning.write_report(record.read(run), run, page, force=force or out is None))
+        return
+    from wb.search.report import write_report
+    from wb.search.run import Run
+
     _output.written(write_report(Run(run), out))

@@ -69,14 +69,9 @@ def absolute(limits: Iterable[Limit], dense: Readings) -> tuple[Limit, ...]:
     """The limits in the units of readings; those that `dense` meets already are left out.
 
     Raises:
-        BadOption: an accuracy, none at all, or all are met already.
+        BadOption: all are met already.
     """
     limits = tuple(limits)
-    if not limits:
-        raise BadOption("no budget; say for example --budget latency=0.5x or --budget macs=0.5x")
-    for limit in limits:
-        if limit.metric.name == "acc":
-            raise BadOption(f"{limit.text()} is no budget for pruning; limit latency, macs, params or size instead")
     found = [
         Limit(limit.metric, limit.value * dense[limit.metric.name].value) if limit.relative else limit
         for limit in limits

@@ -121,20 +121,19 @@ def products(place: tuple[int, ...]) -> NDArray[np.float64]:
     return found
 
 
-def design(sizes: Sequence[int], *, corners: int = 4, extra: bool = True) -> list[tuple[int, ...]]:
-    """Where to sample a family whose largest sizes are `sizes`: every corner between a `corners`-th and the whole of each
-    axis, and with `extra` the middle and each axis at its half.
+def design(sizes: Sequence[int], *, extra: bool = True) -> list[tuple[int, ...]]:
+    """Where to sample a family whose largest sizes are `sizes`: every corner between a quarter and the whole of each axis.
+
+    With `extra` also the middle, and each axis at its half and at its sixteenth, where small products cost more than in
+    proportion.
     """
-    low = [max(1, size // corners) for size in sizes]
+    low = [max(1, size // 4) for size in sizes]
     places = list(itertools.product(*([a, b] if a < b else [b] for a, b in zip(low, sizes, strict=True))))
     if extra:
-        middle = tuple(max(1, size // 2) for size in sizes)
-        places.append(middle)
-        places += [
-            tuple(m if i == j else s for j, (m, s) in enumerate(zip(middle, sizes, strict=True)))
-            for i in range(len(sizes))
-        ]
-    return list(dict.fromkeys(places))
+        places.append(tuple(max(1, size // 2) for size in sizes))
+        for part in (2, 16):
+            places += [(*sizes[:i], max(1, sizes[i] // part), *sizes[i + 1 :]) for i in range(len(sizes))]
+    return list(dict.fromkeys(tuple(place) for place in places))
 
 
 Sample = Callable[[Sequence[tuple[Architecture, Piece]]], Sequence[float]]

@@ -20,27 +20,26 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.assess import QUICK_S, Assessor, absolute, kept
+from wb.compress.assess import QUICK_S, Assessor, absolute
 from wb.compress.cost import Cost
 from wb.compress.costs import costs_of
 from wb.compress.drop import DropLayers
-from wb.compress.landing import Landing, correct
-from wb.compress.nvit import NViT, Pruned, between
-from wb.compress.record import Config, Record, Result, Round, read
+from wb.compress.finish import Finish, spectrum
+from wb.compress.landing import Landing, correct, read_costs
+from wb.compress.nvit import NViT, Pruned, between, check_reachable
+from wb.compress.record import Config, Record, Round, read
 from wb.compress.stages import Stage, stages_of
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact
+from wb.core.errors import BadArtefact, BadData, BudgetMissed
 from wb.core.files import replacing
 from wb.data import Dataset
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device, parse_device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import check
-from wb.training.fit import Recipe, pick_device
-from wb.training.train import Finetune
+from wb.training.fit import pick_device
 
 Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
-QUANTILES = 200  # points of a spectrum
 
 
 @dataclass
@@ -68,6 +67,15 @@ class Job:
         """
         torch.set_num_threads(self.config.threads)
         self._resume()
+        check_reachable(self.stages[-1].limits, self.costs, self.model, self._pruner.settings)
+        try:
+            return self._run()
+        except (BudgetMissed, BadData):  # would only come again: there is nothing to continue
+            shutil.rmtree(self.work, ignore_errors=True)
+            raise
+
+    def _run(self) -> Record:
+        self.work.mkdir(parents=True, exist_ok=True)
         state = self._state()
         for number, stage in enumerate(self.stages):
             if not self._stage_path(number).exists():
@@ -76,8 +84,15 @@ class Job:
                 check(f"prune {self.config.method}", self.model, model)
                 save(model, self._stage_path(number), force=True)
             state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds))
-        tuned = [self._finetuned(number) for number in range(len(self.stages))]
-        self._conclude(tuned)
+        models = [load(self._stage_path(number)) for number in range(len(self.stages))]
+        finish = Finish(self.model, self.data, self.stages, self.work, self.out, self.teacher, self.assess, self.report)
+        with self._timed("fine-tuning"):
+            tuned = [finish.finetuned(number, model, self.config) for number, model in enumerate(models)]
+        with self._timed("final readings"):
+            changes = finish.conclude(tuned, self.record, force=self.force)
+        self._note(**changes)
+        self.record.write(self.record_path, force=self.force)
+        shutil.rmtree(self.work)
         return self.record
 
     # ------------------------------------------------------------------------------------------- what it works with
@@ -200,13 +215,15 @@ class Job:
         predicted = {metric: cost(state.model.architecture) for metric, cost in self.costs.items()}
         splits = {"acc": self.data.validation}
         readings = self.assess({"dense": self.model, "pruned": state.model}, splits, cap_s=QUICK_S, timed=timed)
-        correct(self.costs, state.model.architecture, self.record.dense, readings["dense"], readings["pruned"])
+        values = read_costs(self.costs, self.record.dense, readings["dense"], readings["pruned"])
+        correct(self.costs, state.model.architecture, values)
         round_ = Round(
             stage=number,
             aims=dict(aims),
             architecture=state.model.architecture,
             readings=readings["pruned"],
             predicted=predicted,
+            costs=values,
         )
         rounds = (*self.record.rounds, round_)
         save(state.model, self.work / f"round-{len(rounds)}.safetensors", force=True)
@@ -217,63 +234,6 @@ class Job:
         for kind in ("round", "scores"):
             (self.work / f"{kind}-{len(rounds) - 1}.safetensors").unlink(missing_ok=True)
 
-    # --------------------------------------------------------------------------------------------------- the results
-
-    def _finetuned(self, number: int) -> Model:
-        """The model of a stage with its history, fine-tuned if that was asked for."""
-        model = load(self._stage_path(number))
-        if not self.config.finetune:
-            return model
-        path = self.work / f"tuned-{number}.safetensors"
-        if path.exists():
-            return load(path)
-        recipe = Recipe(epochs=self.config.finetune, learning_rate=self.config.learning_rate)
-        what = f"fine-tuning{f' {self.stages[number].name}' if self.stages[number].name else ''}"
-        self.report(what, 0, recipe.epochs)
-        tune = Finetune(
-            self.data,
-            recipe,
-            self.teacher,
-            self.config.settings.seed,
-            lambda epoch, of, loss: self.report(f"{what}, loss {loss:.3f}", epoch, of),
-            self.work / f"tuned-{number}.checkpoint",
-        )
-        with self._timed("fine-tuning"):
-            model = tune(model)
-            save(model, path, force=True)
-        return model
-
-    def _conclude(self, tuned: list[Model]) -> None:
-        """Reads everything once more, together, the test split for the first time; writes the results to their places."""
-        self.report("final readings", 0, 0)
-        splits = {"acc": self.data.validation, "test": self.data.test}
-        names = [stage.name for stage in self.stages]
-        with self._timed("final readings"):
-            found = self.assess({"dense": self.model} | dict(zip(names, tuned, strict=True)), splits)
-        results = []
-        for number, (stage, model) in enumerate(zip(self.stages, tuned, strict=True)):
-            readings = found[stage.name]
-            before = [round_ for round_ in self.record.rounds if round_.stage == number][-1].readings
-            path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
-            step = model.history[-1].model_copy(update={"readings": readings})
-            save(replace(model, history=(*model.history[:-1], step)), path, force=self.force)
-            results.append(
-                Result(
-                    name=stage.name or path.stem,
-                    limits=tuple(limit.text() for limit in stage.limits),
-                    met=kept(stage.limits, self.record.dense, found["dense"], readings),
-                    architecture=model.architecture,
-                    before=before,
-                    after={name: reading for name, reading in readings.items() if name != "test"},
-                    test=readings["test"],
-                    model=path.name,
-                )
-            )
-        dense = {name: reading for name, reading in found["dense"].items() if name != "test"}
-        self._note(results=tuple(results), dense=dense, dense_test=found["dense"]["test"])
-        self.record.write(self.record_path, force=self.force)
-        shutil.rmtree(self.work)
-
     # -------------------------------------------------------------------------------------------------- what is kept
 
     def _stage_path(self, number: int) -> Path:
@@ -283,9 +243,8 @@ class Job:
         """Takes up the record of an interrupted run of the same settings, or begins one."""
         path = self.work / "record.json"
         if not path.exists():
-            self.work.mkdir(parents=True, exist_ok=True)
-            self._note()
             return
+        self.force = True  # what an interruption left half published is our own
         begun = read(path)
         if (begun.config, begun.model_key, begun.data) != (self.record.config, self.record.model_key, self.record.data):
             raise BadArtefact(
@@ -302,7 +261,7 @@ class Job:
         scores = self.work / f"scores-{number}.safetensors"
         model = load(self.work / f"round-{number}.safetensors")
         last = self.record.rounds[-1]
-        correct(self.costs, last.architecture, self.record.dense, self.record.dense, last.readings)
+        correct(self.costs, last.architecture, last.costs)
         return Pruned(model, load_file(scores) if scores.exists() else {}, number)
 
     def _note(self, **changes: object) -> None:
@@ -316,13 +275,3 @@ class Job:
         yield
         seconds = self.record.seconds.get(stage, 0.0) + time.perf_counter() - start
         self.record = self.record.model_copy(update={"seconds": {**self.record.seconds, stage: round(seconds, 2)}})
-
-
-def spectrum(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
-    """The saliency of every axis from high to low, thinned to at most `QUANTILES` points."""
-    found = {}
-    for name, value in scores.items():
-        ordered = value.flatten().sort(descending=True).values
-        index = torch.linspace(0, len(ordered) - 1, min(QUANTILES, len(ordered))).round().long()
-        found[name] = tuple(ordered[index].tolist())
-    return found

@@ -65,7 +65,8 @@ class Landing:
                 best = (over, aims, landed)
             if -SLACK <= over <= 0:
                 break
-            correct(self.costs, architecture, self.first, readings["dense"], readings["pruned"])
+            values = read_costs(self.costs, self.first, readings["dense"], readings["pruned"])
+            correct(self.costs, architecture, values)
         if best is None:
             limits = ", ".join(limit.text() for limit in self.stage.limits)
             raise BudgetMissed(
@@ -85,18 +86,22 @@ class Landing:
         return relative_excess(self.stage.limits, self.first, readings["dense"], readings["pruned"])
 
 
-def correct(
-    costs: Mapping[str, Cost], architecture: Architecture, first: Readings, dense: Readings, found: Readings
-) -> None:
-    """Sets the costs so that they predict for `architecture` what was read of it.
+def read_costs(costs: Mapping[str, Cost], first: Readings, dense: Readings, found: Readings) -> dict[str, float]:
+    """What was read of a network, for every cost; a metric that was not read is left out.
 
     `first` is what the dense model had when the limits were set, `dense` what it has now: the machine's drift between them
     is taken out of a latency.
     """
-    for metric, cost in costs.items():
-        value = found[metric].value
-        if metric == "latency":
-            value *= first[metric].value / dense[metric].value
+    values = {metric: found[metric].value for metric in costs if metric in found}
+    if "latency" in values:
+        values["latency"] *= first["latency"].value / dense["latency"].value
+    return values
+
+
+def correct(costs: Mapping[str, Cost], architecture: Architecture, values: Mapping[str, float]) -> None:
+    """Sets the costs so that they predict for `architecture` what was read of it."""
+    for metric, value in values.items():
+        cost = costs[metric]
         if metric == "size":
             cost.constant += value - cost(architecture)
         else:

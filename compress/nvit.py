@@ -12,7 +12,7 @@ masking. The scale of attention stays that of the model the weights came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from wb.compress.saliency import Method, Scores, score
 from wb.compress.select import Rules, Selector
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.metrics import METRICS
+from wb.core.metrics import METRICS, Limit
 from wb.core.readings import scaled
 from wb.data import Dataset, Split
 from wb.data.batches import batches
@@ -111,7 +111,9 @@ class NViT:
             self.report(state.rounds + 1, "scoring")
         device = pick_device()
         images = ((x.to(device), y.to(device)) for x, y in batches(self._calibration(), settings.batch, shuffle=False))
-        new = score(state.model.network(device), images, settings.method, seed=settings.seed + state.rounds)
+        network = state.model.network(device)
+        seed = settings.seed + state.rounds
+        new = score(network, images, settings.method, keep=settings.keep, seed=seed)
         old, momentum = state.scores, settings.momentum
         mixed = {n: momentum * old[n] + (1 - momentum) * value if n in old else value for n, value in new.items()}
         return replace(state, scores=mixed, rounds=state.rounds + 1)
@@ -120,7 +122,9 @@ class NViT:
         """The model with the least salient units removed until `costs` predict that `targets` are met."""
         selector = Selector(state.model.architecture, state.scores, self.costs, self.settings.rules)
         if not selector.until(targets):
-            raise BudgetMissed(unreachable(selector, targets))
+            least = {metric: (target, selector.cost(metric)) for metric, target in targets.items()}
+            over = {metric: pair for metric, pair in least.items() if pair[1] > pair[0]}
+            raise BudgetMissed(unreachable(over, self.settings.rules))
         model, scores = state.model, dict(state.scores)
         for layer in selector.dropped:
             model = without(model, layer)
@@ -176,14 +180,23 @@ def check_keep(keep: tuple[str, ...], architecture: Architecture) -> None:
         raise BadOption(f"no axis {', '.join(unknown)} to keep; this model has {', '.join(known)}")
 
 
-def unreachable(selector: Selector, targets: Mapping[str, float]) -> str:
-    """Why a selection ended before its targets."""
+def check_reachable(limits: Sequence[Limit], costs: Mapping[str, Cost], model: Model, settings: Settings) -> None:
+    """Raises `BudgetMissed` where even the smallest network that the settings allow is predicted to be over a limit."""
+    scores = score(model.network(), (), "random")
+    selector = Selector(model.architecture, scores, costs, settings.rules)
+    for limit in limits:
+        least = selector.floor(limit.metric.name)
+        if least > limit.value:
+            raise BudgetMissed(unreachable({limit.metric.name: (limit.value, least)}, settings.rules))
+
+
+def unreachable(found: Mapping[str, tuple[float, float]], rules: Rules) -> str:
+    """Why there is no going on: for each metric the target and the least there is."""
     parts = []
-    for metric, target in targets.items():
-        unit, reached = METRICS[metric].unit, selector.cost(metric)
-        if reached > target:
-            parts.append(f"{metric} <= {scaled(target, unit)} cannot be reached, the least is ~{scaled(reached, unit)}")
-    kept = f" with --keep {','.join(sorted(selector.rules.keep))}" if selector.rules.keep else ""
+    for metric, (target, least) in found.items():
+        unit = METRICS[metric].unit
+        parts.append(f"{metric} <= {scaled(target, unit)} cannot be reached, the least is ~{scaled(least, unit)}")
+    kept = f" with --keep {','.join(sorted(rules.keep))}" if rules.keep else ""
     return f"{'; '.join(parts)}{kept}; allow more, keep less, or take a smaller --align"
 
 

@@ -40,8 +40,16 @@ class Config(Frozen):
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The budgets, parsed: half the latency where neither they nor snapshots are given."""
-        return parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)))
+        """The budgets, parsed: half the latency where neither they nor snapshots are given.
+
+        Raises:
+            BadOption: no budgets, or one on the accuracy.
+        """
+        limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)))
+        for limit in limits:
+            if limit.metric.name == "acc":
+                raise BadOption(f"{limit.text()} is no budget for pruning; limit latency, macs, params or size instead")
+        return limits
 
 
 class Round(Frozen):
@@ -51,8 +59,8 @@ class Round(Frozen):
     aims: Mapping[str, float]
     architecture: Architecture
     readings: Mapping[str, Reading]
-    predicted: Mapping[str, float]  # the sum over parts before it was corrected by this round's readings
-    dropped: tuple[str, ...] = ()
+    predicted: Mapping[str, float]  # the sum over parts, before
+    costs: Mapping[str, float]  # and after it was corrected by this round's readings
 
 
 class Result(Frozen):

@@ -18,7 +18,7 @@ memory's `memory` axis is not scored: its coefficients cannot be chosen freely.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +33,8 @@ from wb.models.operators._base import OperatorModule
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
 METHODS: tuple[Method, ...] = ("nvit", "taylor", "magnitude", "random")
-UNSCORED = ("memory",)
+UNSCORED = ("memory", "classes")
+MICRO_TOKENS = 1024  # go through the network at once
 LABEL_SMOOTHING = 0.1  # as in training: a saturated loss has no gradient to tell units apart
 
 Scores = dict[str, Tensor]  # axis -> (size,), or (heads, size) where heads choose for themselves; sub-layer -> ()
@@ -51,15 +52,15 @@ class Gates:
     carriers: Mapping[str, tuple[tuple[str, tuple[int, ...], float], ...]]
 
     @staticmethod
-    def of(axes: Mapping[str, Axes]) -> Gates:
-        """Those of a network whose parameters lie on `axes`."""
+    def of(axes: Mapping[str, Axes], keep: Collection[str] = ()) -> Gates:
+        """Those of a network whose parameters lie on `axes`, without the kinds of axes in `keep`."""
         inside = nested(axes)
         writers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
         readers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
         for name, dimensions in axes.items():
             names = [axis.name if axis else None for axis in dimensions]
             for dim, axis in enumerate(dimensions):
-                if axis is None or axis.name == "classes" or axis.name.rsplit(".", 1)[-1] in UNSCORED:
+                if axis is None or axis.name.rsplit(".", 1)[-1] in (*UNSCORED, *keep):
                     continue
                 outer = inside.get(axis.name)
                 place = (dim,) if outer is None else (names.index(outer), dim)
@@ -79,9 +80,15 @@ class Gates:
 
 
 def score(
-    network: Network, data: Batches, method: Method, *, seed: int = 0, report: Callable[[], None] | None = None
+    network: Network,
+    data: Batches,
+    method: Method,
+    *,
+    keep: Collection[str] = (),
+    seed: int = 0,
+    report: Callable[[], None] | None = None,
 ) -> Scores:
-    """The saliency of every unit and sub-layer of `network`, which is left as it was (eval mode, gradients cleared).
+    """The saliency of every unit and sub-layer of `network`, which is left in eval mode; kinds of axes in `keep` are skipped.
 
     `nvit` is the gate-Fisher above; `taylor` the absolute first-order term, entry by entry, of the mean gradient;
     `magnitude` the squared weights of what reads the unit; `random` uniform numbers. `report` is called after each batch.
@@ -92,58 +99,96 @@ def score(
     """
     if method not in METHODS:
         raise BadOption(f"no method {method!r}; there are {', '.join(METHODS)}")
-    gates = Gates.of(axes_of(network))
-    weights = {name: weight.detach() for name, weight in network.named_parameters()}
-    if method == "random":
-        return _random(gates.sums(weights), network, seed)
-    if method == "magnitude":
-        squares = {name: weight.square() for name, weight in weights.items()}
-        return gates.sums(squares) | _of_layers(network, lambda prefix: _total(squares, prefix))
-    return _from_gradients(network, gates, data, method, report)
-
-
-def _from_gradients(
-    network: Network, gates: Gates, data: Batches, method: Method, report: Callable[[], None] | None
-) -> Scores:
-    network.eval().requires_grad_(True)
+    gates = Gates.of(axes_of(network), keep)
+    if method in ("random", "magnitude"):
+        squares = {name: weight.detach().square() for name, weight in network.named_parameters()}
+        found = gates.sums(squares) | _of_layers(network, lambda prefix: _total(squares, prefix))
+        return found if method == "magnitude" else _random(found, seed)
+    network.eval()
     layers, handles = _gate_layers(network)
-    total: Scores = {}
-    mean: dict[str, Tensor] = {}
-    count = 0
+    gathered = Gathered(gates, network, layers, entrywise=method == "taylor")
     try:
         for images, labels in data:
-            network.zero_grad(set_to_none=True)
-            for gate in layers.values():
-                gate.grad = None
-            loss = F.cross_entropy(network(images), labels, label_smoothing=LABEL_SMOOTHING)
-            loss.backward()
-            _check(loss, network)
-            count += 1
-            if method == "taylor":
-                for name, weight in network.named_parameters():
-                    if weight.grad is not None:
-                        mean[name] = weight.grad if name not in mean else mean[name].add_(weight.grad)
-                        weight.grad = None
-                found = {name: gate.grad.abs() for name, gate in layers.items() if gate.grad is not None}
-            else:
-                products = {n: w.detach() * w.grad for n, w in network.named_parameters() if w.grad is not None}
-                found = {axis: value.square() for axis, value in gates.sums(products).items()}
-                found |= {name: gate.grad.square() for name, gate in layers.items() if gate.grad is not None}
-            total = {name: value + total.get(name, 0) for name, value in found.items()}
+            gathered.batch(images, labels)
             if report is not None:
                 report()
     finally:
-        for handle in handles:
+        for handle in (*handles, *gathered.handles):
             handle.remove()
         network.zero_grad(set_to_none=True)
-    if not count:
-        raise BadData("there are no images to score the units on; give at least one batch")
-    result = {name: value / count for name, value in total.items()}
-    if method == "taylor":
-        result |= gates.sums(
-            {n: (w.detach() * mean[n] / count).abs() for n, w in network.named_parameters() if n in mean}
-        )
-    return {name: value.cpu() for name, value in result.items()}
+        network.requires_grad_(True)
+    return gathered.result()
+
+
+class Gathered:
+    """Sums over the gates, taken from each parameter's gradient as soon as that is there, so that no two are held at once.
+
+    A mini-batch goes through the network in parts that bound the memory of activations; its gradient is their sum.
+    """
+
+    def __init__(self, gates: Gates, network: Network, layers: Mapping[str, nn.Parameter], *, entrywise: bool) -> None:
+        self.gates, self.network, self.layers, self.entrywise = gates, network, layers, entrywise
+        self.total: Scores = {}
+        self.mean: dict[str, Tensor] = {}
+        self.count = 0
+        self._now: Scores = {}
+        self.handles = []
+        carriers = {name for found in gates.carriers.values() for name, _, _ in found}
+        for name, weight in network.named_parameters():
+            weight.requires_grad_(name in carriers)
+            if name in carriers:
+                self.handles.append(weight.register_post_accumulate_grad_hook(self._hook(name)))
+        for name, gate in layers.items():
+            self.handles.append(gate.register_post_accumulate_grad_hook(self._hook(name)))
+
+    def batch(self, images: Tensor, labels: Tensor) -> None:
+        """One mini-batch: images (B, channels, height, width), labels (B,)."""
+        self._now = {}
+        size = max(1, MICRO_TOKENS // self.network.position.shape[0])
+        for start in range(0, len(labels), size):
+            part, target = images[start : start + size], labels[start : start + size]
+            loss = F.cross_entropy(self.network(part), target, label_smoothing=LABEL_SMOOTHING)
+            if not torch.isfinite(loss):
+                raise BadData(f"the loss on the calibration images is {loss.item()}; check the weights and the data")
+            (loss * (len(target) / len(labels))).backward()
+        self.count += 1
+        for name, value in self._now.items():
+            term = value.abs() if self.entrywise else value.square()
+            self.total[name] = self.total[name] + term if name in self.total else term
+
+    def result(self) -> Scores:
+        """The mean over the mini-batches, on the CPU."""
+        if not self.count:
+            raise BadData("there are no images to score the units on; give at least one batch")
+        found = {name: value / self.count for name, value in self.total.items()}
+        if self.entrywise:
+            weights = dict(self.network.named_parameters())
+            products = {n: (weights[n].detach() * mean / self.count).abs() for n, mean in self.mean.items()}
+            found |= self.gates.sums(products)
+        return {name: value.cpu() for name, value in found.items()}
+
+    def _hook(self, name: str) -> Callable[[Tensor], None]:
+        def taken(weight: Tensor) -> None:
+            gradient = weight.grad
+            if gradient is None:
+                return
+            weight.grad = None
+            if not torch.isfinite(gradient).all():
+                raise BadData(
+                    f"the gradient of {name} on the calibration images is NaN or infinite; check the weights and the data"
+                )
+            if name in self.layers:
+                self._add({name: gradient})
+            elif self.entrywise:
+                self.mean[name] = gradient if name not in self.mean else self.mean[name].add_(gradient)
+            else:
+                self._add(self.gates.sums({name: weight.detach() * gradient}))
+
+        return taken
+
+    def _add(self, found: Scores) -> None:
+        for name, value in found.items():
+            self._now[name] = self._now[name] + value if name in self._now else value
 
 
 def _gate_layers(network: Network) -> tuple[dict[str, nn.Parameter], list[torch.utils.hooks.RemovableHandle]]:
@@ -175,10 +220,9 @@ def _total(squares: Mapping[str, Tensor], prefix: str) -> Tensor:
     return sum((value.sum() for name, value in squares.items() if name.startswith(prefix)), torch.zeros(()))
 
 
-def _random(like: Scores, network: Network, seed: int) -> Scores:
+def _random(like: Scores, seed: int) -> Scores:
     generator = torch.Generator().manual_seed(seed)
-    scores = {name: torch.rand(value.shape, generator=generator) for name, value in sorted(like.items())}
-    return scores | {name: torch.rand((), generator=generator) for name in sublayers(network)}
+    return {name: torch.rand(value.shape, generator=generator) for name, value in sorted(like.items())}
 
 
 def _sum_to(value: Tensor, place: tuple[int, ...]) -> Tensor:
@@ -186,13 +230,3 @@ def _sum_to(value: Tensor, place: tuple[int, ...]) -> Tensor:
     others = [dim for dim in range(value.dim()) if dim not in place]
     summed = value.sum(dim=others) if others else value
     return summed.T if len(place) == 2 and place[0] > place[1] else summed
-
-
-def _check(loss: Tensor, network: Network) -> None:
-    if not torch.isfinite(loss):
-        raise BadData(f"the loss on the calibration images is {loss.item()}; check the weights and the data")
-    for name, weight in network.named_parameters():
-        if weight.grad is not None and not torch.isfinite(weight.grad).all():
-            raise BadData(
-                f"the gradient of {name} on the calibration images is NaN or infinite; check the weights and the data"
-            )

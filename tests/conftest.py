@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from wb.core.architecture import ImageInput
+from wb.core.readings import Reading
 from wb.data import Dataset, Split
 
 torch.set_num_threads(1)
@@ -53,3 +54,26 @@ def stripes() -> Dataset:
         return Split(images, labels.astype(np.int64))
 
     return Dataset("stripes", "stripes", split(192), split(60), split(60), ("a", "b", "c"), "0")
+
+
+@pytest.fixture
+def untimed() -> Iterator[None]:
+    """Pruning without a clock: a graph's latency is 10 µs and 1 ns for each multiply-accumulate."""
+    from wb.export.count import count_graph
+    from wb.export.measure import Latency
+
+    def latency(graphs: Mapping[str, Path | bytes], *_: object, **__: object) -> dict[str, Latency]:
+        def read(graph: Path | bytes) -> Latency:
+            macs = 0.0 if isinstance(graph, bytes) else count_graph(graph)["macs"].value
+            ms = 0.01 + 1e-6 * macs
+            reading = Reading(value=ms, unit="ms", how="measured", interval=(0.99 * ms, 1.01 * ms))
+            return Latency(reading, reading.model_copy(update={"unit": "x"}), 1, 0, ms)
+
+        return {name: read(graph) for name, graph in graphs.items()}
+
+    pace = Reading(value=1.0, unit="ms", how="measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wb.compress.assess.measure_latency", latency)
+        patch.setattr("wb.export.table.measure_latency", latency)
+        patch.setattr("wb.compress.begin.reference_pace", lambda *_: pace)
+        yield

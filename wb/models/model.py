@@ -61,7 +61,7 @@ class Model:
                 f"{len(wrong)} weights do not fit the architecture, the first is {name}: given "
                 f"{given.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
             )
-        network.load_state_dict({name: weight.detach().clone() for name, weight in self.weights.items()})
+        network.load_state_dict(dict(self.weights))  # copies
         return network.to(device).eval()
 
     def fingerprint(self) -> str:

@@ -1,0 +1,101 @@
+"""Is the latency that pruning predicts what is measured? A ViT-Tiny at 224x224, cut to shares of its latency.
+
+Weights are random, so the cuts are; no budget is corrected by measurements of whole networks here, except that the sum over
+parts is scaled to the dense network's latency once. `refined` has the parts of the cut network timed as well. The target is
+an error under 10 %.
+
+    python benchmarks/pruning_predicted.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from pruning_scale import random_data, random_model
+from rich.console import Console
+from rich.table import Table
+
+from wb.compress.costs import costs_of
+from wb.compress.nvit import NViT, Pruned, Settings
+from wb.core.architecture import Architecture
+from wb.export.graph import export
+from wb.export.measure import measure_latency
+from wb.export.table import LatencyTable
+from wb.hardware.device import Device
+from wb.models.model import Model
+
+
+def timed(models: dict[str, Model]) -> dict[str, float]:
+    """Milliseconds, all timed together."""
+    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+        paths = {name: Path(folder) / f"{i}.onnx" for i, name in enumerate(models)}
+        for name, model in models.items():
+            export(model, paths[name])
+        found = measure_latency(dict(paths), Device())
+    return {name: latency.reading.value for name, latency in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="deit-tiny")
+    parser.add_argument("--targets", default="0.75,0.5,0.35,0.25")
+    parser.add_argument("--method", default="nvit")
+    parser.add_argument("--align", type=int, default=1)
+    parser.add_argument("--cache", type=Path, help="folder of the latency table [default: the user's]")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = random_model(options.preset)
+    start = time.perf_counter()
+    costs = costs_of(["latency"], model.architecture, LatencyTable(Device(), options.cache))
+    print(f"parts timed in {time.perf_counter() - start:.0f} s, those in the table already aside", flush=True)
+    cost = costs["latency"]
+    dense = timed({"dense": model})["dense"]
+    print(f"dense: sum over parts ~{cost(model.architecture):.3f} ms, measured {dense:.3f} ms", flush=True)
+    cost.factor = dense / cost(model.architecture)
+    settings = Settings(method=options.method, align=options.align, calibration=16, batch=8)
+    cuts: dict[str, Model] = {}
+    predictions: dict[str, float] = {}
+    pruner = NViT(random_data(16), {}, costs, settings)
+    scored = pruner.scored(Pruned(model))
+    for target in map(float, options.targets.split(",")):
+        name = f"{target:g}x"
+        cuts[name] = pruner.cut(scored, {"latency": target * dense}).model
+        predictions[name] = cost(cuts[name].architecture)
+    found = timed({"dense": model, **cuts})
+    table = Table(
+        title=f"{options.preset} at 224x224, cut by {options.method}, aligned to {options.align}: latency over the dense network's"
+    )
+    for column in ("target", "predicted", "measured", "error", "refined", "error refined"):
+        table.add_column(column, justify="right")
+    for name, cut in cuts.items():
+        measured = found[name] / found["dense"]
+        predicted = predictions[name] / dense
+        print(
+            name,
+            [m and f"{m.heads}x{m.qk}/{m.v}" for _, _, b in cut.architecture.blocks() for m in [b.mixer]],
+            [b.ffn and b.ffn.mlp for _, _, b in cut.architecture.blocks()],
+            flush=True,
+        )
+        refined = _refined(costs, model.architecture, cut.architecture)
+        table.add_row(
+            name,
+            f"{predicted:.3f}",
+            f"{measured:.3f}",
+            f"{100 * (predicted / measured - 1):+.1f} %",
+            f"{refined:.3f}",
+            f"{100 * (refined / measured - 1):+.1f} %",
+        )
+    Console().print(table)
+
+
+def _refined(costs, dense: Architecture, cut: Architecture) -> float:  # type: ignore[no-untyped-def]
+    costs["latency"].refine(cut)
+    return float(costs["latency"](cut) / costs["latency"](dense))
+
+
+if __name__ == "__main__":
+    main()

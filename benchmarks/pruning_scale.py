@@ -1,0 +1,111 @@
+"""How long it takes to score and cut a large model, and how much memory, beside one pass of gradients over the same images.
+
+A model of ViT-Base's size (86M parameters, random weights) is cut to a share of its MACs. The target: scoring and cutting in
+at most the time of the gradient pass plus 5 s, in under 2.5 GB of memory at its peak (resident, torch included).
+
+    python benchmarks/pruning_scale.py --images 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn import functional as F
+
+from wb.compress.costs import costs_of
+from wb.compress.nvit import NViT, Pruned, Settings
+from wb.core.architecture import Architecture
+from wb.data import Dataset, Split
+from wb.data.batches import batches
+from wb.models.counting import count_macs, count_parameters
+from wb.models.model import Model, from_network
+from wb.models.network import build
+from wb.spaces.presets import vit_space
+
+CLASSES = tuple(map(str, range(1000)))
+
+
+def random_model(preset: str) -> Model:
+    """The largest network of a preset for 224x224 colour images in 1000 classes, with initial weights."""
+    images = SimpleNamespace(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES)
+    architecture: Architecture = vit_space(images, preset).largest("softmax")
+    torch.manual_seed(0)
+    network = build(architecture)
+    network.reset()
+    return from_network(architecture, network)
+
+
+def random_data(count: int) -> Dataset:
+    """Noise with labels: what is measured here is time."""
+    rng = np.random.default_rng(0)
+    split = Split(rng.integers(0, 256, (count, 3, 224, 224), dtype=np.uint8), rng.integers(0, 1000, count))
+    return Dataset("noise", "noise", split, split.take(slice(0, 2)), split.take(slice(0, 2)), CLASSES, "0")
+
+
+def gradient_pass(model: Model, data: Dataset, batch: int) -> float:
+    """Seconds of forward and backward over the images, nothing else."""
+    network = model.network()
+    start = time.perf_counter()
+    for images, labels in batches(data.train, batch, shuffle=False):
+        network.zero_grad(set_to_none=True)
+        F.cross_entropy(network(images), labels).backward()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="deit-base")
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--target", type=float, default=0.5, help="share of the MACs")
+    parser.add_argument("--repeats", type=int, default=3, help="both are timed in turn")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model, data = random_model(options.preset), random_data(options.images)
+    target = {"macs": options.target * count_macs(model.architecture).value}
+    settings = Settings(calibration=options.images, batch=options.batch)
+    table = Table(
+        title=f"{options.preset}: {count_parameters(model.architecture).text()} parameters, {options.images} images"
+    )
+    for column in (
+        "gradient pass",
+        "score and cut",
+        "of it scoring",
+        "allowed",
+        "MACs left",
+        "parameters left",
+        "peak memory",
+    ):
+        table.add_column(column, justify="right")
+    for _ in range(options.repeats):
+        alone = gradient_pass(model, data, options.batch)
+        start = time.perf_counter()
+        pruner = NViT(data, target, costs_of(["macs"], model.architecture, None), settings)
+        scored = pruner.scored(Pruned(model))
+        scoring = time.perf_counter() - start
+        cut = pruner.cut(scored, target).model
+        seconds = time.perf_counter() - start
+        left = count_macs(cut.architecture).value / count_macs(model.architecture).value
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        table.add_row(
+            f"{alone:.1f} s",
+            f"{seconds:.1f} s",
+            f"{scoring:.1f} s",
+            f"{alone + 5:.1f} s",
+            f"{left:.4f}",
+            count_parameters(cut.architecture).text(),
+            f"{memory:.2f} GB",
+        )
+        del cut, scored
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The end of a pruning: fine-tuning, one more reading of all models together, and the results in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wb.compress.assess import Assessor, kept
+from wb.compress.record import Config, Record, Result
+from wb.compress.stages import Stage
+from wb.data import Dataset
+from wb.models.model import Model, load, save
+from wb.training.fit import Recipe
+from wb.training.train import Finetune
+
+QUANTILES = 200  # points of a spectrum
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What the end works with; `work` is the folder of what is done, `out` where the last stage's model goes."""
+
+    dense: Model
+    data: Dataset
+    stages: Sequence[Stage]
+    work: Path
+    out: Path
+    teacher: Callable[[Tensor], Tensor] | None
+    assess: Assessor
+    report: Callable[[str, int, int], None]
+
+    def finetuned(self, number: int, model: Model, config: Config) -> Model:
+        """The model of a stage, fine-tuned if that was asked for; what is there already is read back."""
+        if not config.finetune:
+            return model
+        path = self.work / f"tuned-{number}.safetensors"
+        if path.exists():
+            return load(path)
+        what = f"fine-tuning {self.stages[number].name}".rstrip()
+        self.report(what, 0, config.finetune)
+        tune = Finetune(
+            self.data,
+            Recipe(epochs=config.finetune, learning_rate=config.learning_rate),
+            self.teacher,
+            config.settings.seed,
+            lambda epoch, of, loss: self.report(f"{what}, loss {loss:.3f}", epoch, of),
+            self.work / f"tuned-{number}.checkpoint",
+        )
+        model = tune(model)
+        save(model, path, force=True)
+        return model
+
+    def conclude(self, tuned: Sequence[Model], record: Record, *, force: bool) -> dict[str, Any]:
+        """Reads all models together, the test split for the first time, and writes them; gives what the record gets.
+
+        Raises:
+            BadOption: a file exists and `force` is false.
+            ExportDiffers: a graph does not compute what its model does.
+        """
+        self.report("final readings", 0, 0)
+        splits = {"acc": self.data.validation, "test": self.data.test}
+        names = [stage.name for stage in self.stages]
+        found = self.assess({"dense": self.dense} | dict(zip(names, tuned, strict=True)), splits)
+        results = []
+        for number, (stage, model) in enumerate(zip(self.stages, tuned, strict=True)):
+            readings = found[stage.name]
+            before = [round_ for round_ in record.rounds if round_.stage == number][-1].readings
+            path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
+            step = model.history[-1].model_copy(update={"readings": readings})
+            save(replace(model, history=(*model.history[:-1], step)), path, force=force)
+            results.append(
+                Result(
+                    name=stage.name or path.stem,
+                    limits=tuple(limit.text() for limit in stage.limits),
+                    met=kept(stage.limits, record.dense, found["dense"], readings),
+                    architecture=model.architecture,
+                    before=before,
+                    after={name: reading for name, reading in readings.items() if name != "test"},
+                    test=readings["test"],
+                    model=path.name,
+                )
+            )
+        dense = {name: reading for name, reading in found["dense"].items() if name != "test"}
+        return {"results": tuple(results), "dense": dense, "dense_test": found["dense"]["test"]}
+
+
+def spectrum(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
+    """The saliency of every axis from high to low, thinned to at most `QUANTILES` points."""
+    found = {}
+    for name, value in scores.items():
+        ordered = value.flatten().sort(descending=True).values
+        index = torch.linspace(0, len(ordered) - 1, min(QUANTILES, len(ordered))).round().long()
+        found[name] = tuple(ordered[index].tolist())
+    return found

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wb.compress.stages import stages_of
+from wb.core.errors import BadOption
+from wb.core.metrics import METRICS, Limit
+from wb.core.readings import Reading
+
+DENSE = {
+    "latency": Reading(value=4.0, unit="ms", how="measured"),
+    "macs": Reading(value=1000.0, unit="MAC", how="counted"),
+}
+
+
+def limit(metric: str, share: float) -> Limit:
+    return Limit(METRICS[metric], share * DENSE[metric].value)
+
+
+@given(
+    shares=st.lists(st.floats(0.05, 0.99), min_size=1, max_size=4, unique=True),
+    other=st.floats(0.05, 0.99),
+    rounds=st.integers(1, 30),
+)
+def test_stages_go_down_to_the_limits(shares: list[float], other: float, rounds: int) -> None:
+    *snapshots, last = sorted(shares, reverse=True)
+    limits = (limit("latency", last), limit("macs", max(last, other)))
+    stages = stages_of(limits, snapshots, rounds, DENSE)
+    assert stages[-1].limits == limits
+    assert [stage.name for stage in stages] == [*(f"{share:.3g}x" for share in snapshots), ""]
+    assert all(stage.rounds >= 1 for stage in stages)
+    assert abs(sum(stage.rounds for stage in stages) - rounds) <= 1.5 * len(stages)
+    for share, stage in zip(snapshots, stages, strict=False):
+        assert [one.value for one in stage.limits] == [max(share * DENSE[o.metric.name].value, o.value) for o in limits]
+    for before, after in pairwise(stages):
+        assert all(a.value <= b.value for b, a in zip(before.limits, after.limits, strict=True))
+
+
+def test_each_stage_gets_rounds_for_how_far_it_goes() -> None:
+    stages = stages_of((limit("macs", 1 / 16),), (0.5, 1 / 8), 40, DENSE)
+    assert [stage.rounds for stage in stages] == [10, 20, 10]
+    assert math.isclose(stages[1].limits[0].value, 125)
+
+
+def test_without_a_budget_the_last_snapshot_is_the_end() -> None:
+    stages = stages_of((), (0.75, 0.25), 4, DENSE)
+    assert [(stage.name, stage.limits) for stage in stages] == [
+        ("0.75x", (limit("latency", 0.75),)),
+        ("", (limit("latency", 0.25),)),
+    ]
+
+
+def test_a_snapshot_below_the_budget_is_refused() -> None:
+    with pytest.raises(BadOption, match=r"snapshot 0\.4x is below the budget, 0\.5x of the model"):
+        stages_of((limit("macs", 0.5),), (0.75, 0.4), 4, DENSE)
