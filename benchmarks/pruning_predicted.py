@@ -67,7 +67,7 @@ def main() -> None:
         predictions[name] = cost(cuts[name].architecture)
     found = timed({"dense": model, **cuts})
     table = Table(
-        title=f"{options.preset} at 224x224, cut by {options.method}, aligned to {options.align}: latency over the dense network's"
+        title=f"{options.preset} at 224x224, cut by {options.method}, aligned to {options.align}: latency / dense"
     )
     for column in ("target", "predicted", "measured", "error", "refined", "error refined"):
         table.add_column(column, justify="right")

@@ -100,7 +100,7 @@ METHODS: dict[str, Method] = {
     "taylor tuned, 5 steps": Method(_taylor(multivariable=True, normalizer=None), steps=5),
     "taylor tuned, 5 steps, heads": Method(_taylor(multivariable=True, normalizer=None), heads=0.25, steps=5),
     "taylor tuned, 10 steps, heads": Method(_taylor(multivariable=True, normalizer=None), heads=0.5, steps=10),
-    "hessian tuned, 5 steps, heads": Method(_hessian(normalizer=None), heads=0.25, steps=5),
+    "hessian tuned, 5 steps, heads": Method(_hessian(normalizer=None), heads=0.5, steps=5),
 }
 
 

@@ -102,6 +102,7 @@ def _place(config: Config, out: Path | None, force: bool) -> Path:
     """Where the model goes, checked before any work."""
     from datetime import datetime
 
+    from wb.compress.stages import name_of
     from wb.core.errors import BadOption
 
     if out is None:
@@ -110,7 +111,8 @@ def _place(config: Config, out: Path | None, force: bool) -> Path:
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
     if out.with_name(f"{out.stem}.partial").exists():  # what is there may be half of the results to come
         return out
-    for path in (out, out.with_suffix(".json"), out.with_suffix(".html")):
+    snapshots = [out.with_stem(f"{out.stem}-{name_of(share)}") for share in config.snapshots]
+    for path in (out, out.with_suffix(".json"), out.with_suffix(".html"), *snapshots):
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from wb import __version__
 from wb.compress.assess import Assessor, absolute
 from wb.compress.job import Job, Report
 from wb.compress.nvit import check_keep
 from wb.compress.record import Config, Record
 from wb.compress.stages import stages_of
+from wb.core.errors import BadArtefact
 from wb.core.provenance import machine, now, versions
 from wb.data import Dataset
 from wb.export.measure import reference_pace
@@ -28,6 +31,9 @@ def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, rep
     """
     check_fits(model.architecture, data)
     check_keep(config.settings.keep, model.architecture)
+    broken = [name for name, weight in model.weights.items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
     report("measuring the dense model", 0, 0)
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)

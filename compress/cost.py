@@ -34,16 +34,18 @@ Sizes = Mapping[str, int]
 class Piece:
     """One part of an architecture: which kind it is of (`family`), and the sizes of its axes by global name.
 
-    Parts of one family have the same cost at equal sizes. `local` gives each axis its name within the family.
+    Parts of one family have the same cost at equal sizes. `local` gives each axis its name within the family; `squared`
+    lists the axes whose size is multiplied by itself somewhere (convolution after convolution of a stem).
     """
 
     name: str
     family: str
     local: Mapping[str, str]
+    squared: tuple[str, ...] = ()
 
     def place(self, sizes: Sizes) -> tuple[int, ...]:
-        """The sizes of its axes, in the order of the family's names."""
-        return tuple(sizes[axis] for axis in self.local)
+        """The sizes of its axes, in the order of the family's names, the squared ones once more."""
+        return tuple(sizes[axis] for axis in (*self.local, *self.squared))
 
 
 def bare(architecture: Architecture) -> Architecture:
@@ -56,7 +58,7 @@ def bare(architecture: Architecture) -> Architecture:
 def pieces(architecture: Architecture) -> Iterator[Piece]:
     """The ends, then every sub-layer in order of execution."""
     ends = {name: name for name in axis_sizes(bare(architecture))}
-    yield Piece("ends", "ends", ends)
+    yield Piece("ends", "ends", ends, tuple(name for name in ends if name == "stem.width"))
     grids = list(architecture.grids())
     for name, _, block in architecture.blocks():
         stage = name.split(".")[0]
@@ -160,16 +162,17 @@ class Cost:
         sizes = axis_sizes(self.dense)
         largest: dict[str, tuple[Piece, tuple[int, ...]]] = {}
         for piece in pieces(self.dense):
-            place = piece.place(sizes)
+            place = tuple(sizes[axis] for axis in piece.local)
             _, most = largest.get(piece.family, (piece, place))
             largest[piece.family] = (piece, tuple(map(max, most, place)))
         wanted = []
         for family, (piece, most) in largest.items():
             self.surfaces[family] = Surface(tuple(piece.local))
             free = [i for i, name in enumerate(piece.local) if name not in self.fixed]
-            for part in design([most[i] for i in free], extra=self.extra):
-                place = tuple(part[free.index(i)] if i in free else most[i] for i in range(len(most)))
-                wanted.append((family, place, resize(self.dense, dict(zip(piece.local, place, strict=True))), piece))
+            for part in design([most[i] for i in free], extra=self.extra or bool(piece.squared)):
+                chosen = tuple(part[free.index(i)] if i in free else most[i] for i in range(len(most)))
+                changed = {**sizes, **dict(zip(piece.local, chosen, strict=True))}
+                wanted.append((family, piece.place(changed), resize(self.dense, changed), piece))
         self._take(wanted)
 
     def refine(self, architecture: Architecture) -> None:

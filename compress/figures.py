@@ -35,12 +35,12 @@ def redistribution_figure(record: Record) -> go.Figure:
     figure = make_subplots(rows, PER_ROW, subplot_titles=titles, vertical_spacing=0.22 / max(rows, 1) + 0.06)
     models = {"before": (before, GREY)}
     for result, colour in zip(record.results, (FRONT, *COLOURS), strict=False):
-        models[f"after, {result.name}"] = (axis_sizes(result.architecture), colour)
+        models[f"after, {html.escape(result.name)}"] = (axis_sizes(result.architecture), colour)
     for i, kind in enumerate(kinds):
         for name, (sizes, colour) in models.items():
             heights = [sizes.get(f"{block}.{kind}", 0) for block in blocks]
             bar = go.Bar(x=blocks, y=heights, name=name, marker_color=colour, legendgroup=name, showlegend=i == 0)
-            bar.update(hovertemplate=f"%{{x}}: %{{y}} {kind}<extra>{html.escape(name)}</extra>")
+            bar.update(hovertemplate=f"%{{x}}: %{{y}} {kind}<extra>{name}</extra>")
             figure.add_trace(bar, i // PER_ROW + 1, i % PER_ROW + 1)
     figure.update_yaxes(rangemode="tozero")
     return figure.update_layout(height=60 + 260 * rows, bargap=0.2, legend={"y": 1.08 if rows > 1 else 1.16})
@@ -51,7 +51,7 @@ def shares_figure(record: Record) -> go.Figure:
     figure = go.Figure()
     models: list[tuple[str, Architecture, str]] = [("before", record.architecture, GREY)]
     models += [
-        (f"after, {result.name}", result.architecture, colour)
+        (f"after, {html.escape(result.name)}", result.architecture, colour)
         for result, colour in zip(record.results, (FRONT, *COLOURS), strict=False)
     ]
     for name, architecture, colour in models:

@@ -15,6 +15,7 @@ from wb.compress.record import Config, Record, Result
 from wb.compress.stages import Stage
 from wb.data import Dataset
 from wb.models.model import Model, load, save
+from wb.models.passes import apply
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
 
@@ -43,17 +44,22 @@ class Finish:
             return load(path)
         what = f"fine-tuning {self.stages[number].name}".rstrip()
         self.report(what, 0, config.finetune)
-        tune = Finetune(
-            self.data,
-            Recipe(epochs=config.finetune, learning_rate=config.learning_rate),
-            self.teacher,
-            config.settings.seed,
-            lambda epoch, of, loss: self.report(f"{what}, loss {loss:.3f}", epoch, of),
-            self.work / f"tuned-{number}.checkpoint",
+        tune = replace(
+            self._finetune(config),
+            report=lambda epoch, of, loss: self.report(f"{what}, loss {loss:.3f}", epoch, of),
+            checkpoint=self.work / f"tuned-{number}.checkpoint",
         )
-        model = tune(model)
+        model = apply(tune, model)
         save(model, path, force=True)
         return model
+
+    def signed(self, model: Model, config: Config) -> Model:
+        """`model` with the history it will have once it is fine-tuned."""
+        return model.then(self._finetune(config).step) if config.finetune else model
+
+    def _finetune(self, config: Config) -> Finetune:
+        recipe = Recipe(epochs=config.finetune, learning_rate=config.learning_rate)
+        return Finetune(self.data, recipe, self.teacher, config.settings.seed)
 
     def conclude(self, tuned: Sequence[Model], record: Record, *, force: bool) -> dict[str, Any]:
         """Reads all models together, the test split for the first time, and writes them; gives what the record gets.

@@ -83,9 +83,10 @@ class Job:
                 model = self._signed(state.model, stage)
                 check(f"prune {self.config.method}", self.model, model)
                 save(model, self._stage_path(number), force=True)
-            state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds))
+            if not any(round_.stage > number for round_ in self.record.rounds):  # else the state is further already
+                state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds))
         models = [load(self._stage_path(number)) for number in range(len(self.stages))]
-        finish = Finish(self.model, self.data, self.stages, self.work, self.out, self.teacher, self.assess, self.report)
+        finish = self._finish
         with self._timed("fine-tuning"):
             tuned = [finish.finetuned(number, model, self.config) for number, model in enumerate(models)]
         with self._timed("final readings"):
@@ -149,6 +150,10 @@ class Job:
         return NViT(self.data, {}, self.costs, self.config.settings, self.teacher)
 
     @cached_property
+    def _finish(self) -> Finish:
+        return Finish(self.model, self.data, self.stages, self.work, self.out, self.teacher, self.assess, self.report)
+
+    @cached_property
     def teacher(self) -> Callable[[Tensor], Tensor] | None:
         """The dense network, where it is to be distilled from."""
         return self.model.network(pick_device()) if self.config.distill else None
@@ -170,6 +175,8 @@ class Job:
                 scored = self._pruner.scored(state) if self.config.method == "nvit" else state
                 if len(self.record.rounds) == 0:
                     self.record = self.record.model_copy(update={"spectrum": spectrum(scored.scores)})
+                if left == 1:
+                    self._remeasure(state.model.architecture)
                 now = {metric: cost(state.model.architecture) for metric, cost in self.costs.items()}
                 limits = {limit.metric.name: limit.value for limit in stage.limits}
                 aims = {metric: between(now[metric], limit, 1 / left) for metric, limit in limits.items()}
@@ -208,7 +215,19 @@ class Job:
         return replace(state, model=drop(state.model), rounds=state.rounds + 1)
 
     def _landing(self, stage: Stage) -> Landing:
-        return Landing(self._cut, self.assess, self.costs, stage, self.model, self.record.dense, self.report)
+        def finished(model: Model) -> Model:
+            model = self._signed(model, stage)
+            return self._finish.signed(model, self.config)
+
+        return Landing(self._cut, finished, self.assess, stage, self.model, self.record.dense, self.report)
+
+    def _remeasure(self, architecture: Architecture) -> None:
+        """Times the parts as they are by now, so that the last cut need not trust what was timed of the dense model's."""
+        last = self.record.rounds[-1:]
+        if "latency" in self.costs and last:
+            self.report("timing parts", 0, 0)
+            self.costs["latency"].refine(architecture)
+            correct(self.costs, architecture, last[0].costs)
 
     def _keep(self, number: int, state: Pruned, aims: Mapping[str, float], *, timed: bool) -> None:
         """Writes what a round left, the record last: where that speaks of a round, its model is there."""

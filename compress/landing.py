@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wb.compress.assess import QUICK_S, Assessor, relative_excess
@@ -11,7 +12,8 @@ from wb.compress.nvit import Pruned
 from wb.compress.stages import Stage
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
-from wb.core.readings import Reading, Readings
+from wb.core.metrics import Limit
+from wb.core.readings import Readings
 from wb.models.model import Model
 
 ATTEMPTS = 8
@@ -24,11 +26,14 @@ Aims = dict[str, float]
 
 @dataclass(frozen=True)
 class Landing:
-    """`cut(state, aims)` gives a smaller model; its readings correct the costs, until it is just within the limits."""
+    """`cut(state, aims)` gives a smaller model; what is read of it moves the aims, until it is just within the limits.
+
+    `finished` makes of a cut model what it will be in the end (its history is part of its file's size).
+    """
 
     cut: Callable[[Pruned, Mapping[str, float]], Pruned]
+    finished: Callable[[Model], Model]
     assess: Assessor
-    costs: Mapping[str, Cost]
     stage: Stage
     dense: Model
     first: Readings  # of the dense model, when the limits were set
@@ -42,31 +47,24 @@ class Landing:
         """
         best: tuple[float, Aims, Pruned] | None = None
         seen: set[str] = set()
+        tried: list[tuple[float, float]] = []
         over = 0.0
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.report("correcting the budget", attempt, ATTEMPTS)
-            aims = {
-                limit.metric.name: limit.value * (1.0 if limit.metric.name in EXACT else AIM)
-                for limit in self.stage.limits
-            }
+            share = next_share(tried)
+            aims = {limit.metric.name: share * limit.value * _aim(limit) for limit in self.stage.limits}
             landed = self.cut(state, aims)
-            architecture = landed.model.architecture
-            if architecture.key in seen and best is not None:
+            key = landed.model.architecture.key
+            if key in seen and best is not None:
                 break  # there is nothing between this one and the limit
-            seen.add(architecture.key)
-            readings = self._read(landed.model)
-            over = self._over(readings)
-            if over <= 0 and self._timed:
-                # Once more with sessions of its own: the luck of one measurement is not the network's merit.
-                again = self._read(landed.model)
-                over = max(over, (over + self._over(again)) / 2)
+            seen.add(key)
+            over = self._read(landed.model)
             if over <= 0 and (best is None or over > best[0]):
                 best = (over, aims, landed)
             if -SLACK <= over <= 0:
                 break
-            values = read_costs(self.costs, self.first, readings["dense"], readings["pruned"])
-            correct(self.costs, architecture, values)
+            tried.append((share, over))
         if best is None:
             limits = ", ".join(limit.text() for limit in self.stage.limits)
             raise BudgetMissed(
@@ -75,15 +73,39 @@ class Landing:
             )
         return best[1], best[2]
 
-    @property
-    def _timed(self) -> bool:
-        return any(limit.metric.name == "latency" for limit in self.stage.limits)
+    def _read(self, model: Model) -> float:
+        """How far the model is over its limits, as a share; not above 0 if it keeps them."""
+        timed = any(limit.metric.name == "latency" for limit in self.stage.limits)
+        models = {"dense": self.dense, "pruned": self.finished(model)}
+        over = -1.0
+        found: list[float] = []
+        # A latency within the limits is read twice: the luck of one set of sessions is not the network's merit.
+        while over <= 0 and len(found) < (2 if timed else 1):
+            readings = self.assess(models, cap_s=QUICK_S, timed=timed)
+            found.append(relative_excess(self.stage.limits, self.first, readings["dense"], readings["pruned"]))
+            over = max(found[0], sum(found) / len(found))
+        return over
 
-    def _read(self, model: Model) -> dict[str, dict[str, Reading]]:
-        return self.assess({"dense": self.dense, "pruned": model}, cap_s=QUICK_S, timed=self._timed)
 
-    def _over(self, readings: Mapping[str, Readings]) -> float:
-        return relative_excess(self.stage.limits, self.first, readings["dense"], readings["pruned"])
+def next_share(tried: Sequence[tuple[float, float]]) -> float:
+    """What share of the limits to aim at, after `tried`: pairs of a share and how far its model was over the limits.
+
+    In proportion after the first, then along the line through the last two (what is not pruned costs the same whatever the
+    share), and halfway between what was within the limits and what was over where that leads out of there.
+    """
+    if not tried:
+        return 1.0
+    share, over = tried[-1]
+    guess = share / (1 + over + SLACK / 2)
+    if len(tried) > 1 and tried[-2][1] != over:
+        before, over_before = tried[-2]
+        line = share + (-SLACK / 2 - over) * (share - before) / (over - over_before)
+        guess = line if line > 0 else guess
+    within = max((s for s, over in tried if over <= 0), default=None)
+    beyond = min((s for s, over in tried if over > 0), default=None)
+    if within is not None and beyond is not None and not within < guess < beyond:
+        return math.sqrt(within * beyond)
+    return guess
 
 
 def read_costs(costs: Mapping[str, Cost], first: Readings, dense: Readings, found: Readings) -> dict[str, float]:
@@ -103,6 +125,10 @@ def correct(costs: Mapping[str, Cost], architecture: Architecture, values: Mappi
     for metric, value in values.items():
         cost = costs[metric]
         if metric == "size":
-            cost.constant += value - cost(architecture)
+            cost.constant += (value - cost(architecture)) / cost.factor
         else:
             cost.factor *= value / cost(architecture)
+
+
+def _aim(limit: Limit) -> float:
+    return 1.0 if limit.metric.name in EXACT else AIM

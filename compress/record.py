@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from wb.compress.nvit import Settings
+from wb.compress.stages import name_of
 from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import write_text
@@ -128,6 +129,7 @@ def parse_shares(text: str) -> tuple[float, ...]:
             shares.append(float(number))
         except ValueError:
             raise BadOption(f"{part!r} in --snapshots is no share; write for example --snapshots 0.75x,0.5x") from None
-    if not all(0 < share < 1 for share in shares) or shares != sorted(set(shares), reverse=True):
+    names = {name_of(share) for share in shares}  # of their files
+    if not all(0 < share < 1 for share in shares) or shares != sorted(shares, reverse=True) or len(names) < len(shares):
         raise BadOption(f"--snapshots {text} has to fall, between 1x and 0x; write for example --snapshots 0.75x,0.5x")
     return tuple(shares)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from wb.compress import figures
 from wb.compress.record import Record
 from wb.core.architecture import Architecture, axis_sizes
+from wb.core.errors import BadArtefact
 from wb.core.files import write_text
 from wb.core.metrics import METRICS
 from wb.core.readings import scaled
@@ -24,9 +25,12 @@ def write_report(record: Record, record_path: Path, path: Path, *, force: bool =
     """Writes the page of a finished pruning to `path`; its links to models are relative to there.
 
     Raises:
+        BadArtefact: the pruning is not finished.
         BadOption: `path` exists and `force` is false.
         StorageFailed: it could not be written.
     """
+    if not record.results or record.dense_test is None:
+        raise BadArtefact(f"{record_path} is of a pruning that is not finished; continue it with the same command")
     write_text(path, page(record, record_path.parent, path.parent), force=force)
     return path
 
@@ -50,17 +54,14 @@ def page(record: Record, folder: Path, beside: Path) -> str:
 
 def result(record: Record) -> str:
     """The pruning in one sentence for each model."""
-    if not record.results or record.dense_test is None:
-        return "Not finished yet."
+    dense = scaled(record.dense_test.value, "fraction") if record.dense_test else "not read"
     sentences = []
     for r in record.results:
         costs = ", ".join(
             f"{r.after[name].value / record.dense[name].value:.3f} of the {METRICS[name].title}"
             for name in ("latency", "macs", "params")
         )
-        tests = (
-            f"{scaled(r.test.value, 'fraction')} test accuracy (dense: {scaled(record.dense_test.value, 'fraction')})"
-        )
+        tests = f"{scaled(r.test.value, 'fraction')} test accuracy (dense: {dense})"
         budget = f"budget {', '.join(r.limits)} {'met' if r.met else 'MISSED'}"
         sentences.append(f"{r.name}: {costs}; {tests}; {budget}.")
     return " ".join(sentences)

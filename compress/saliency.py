@@ -91,7 +91,8 @@ def score(
     """The saliency of every unit and sub-layer of `network`, which is left in eval mode; kinds of axes in `keep` are skipped.
 
     `nvit` is the gate-Fisher above; `taylor` the absolute first-order term, entry by entry, of the mean gradient;
-    `magnitude` the squared weights of what reads the unit; `random` uniform numbers. `report` is called after each batch.
+    `magnitude` the squared weights of what reads the unit (of a sub-layer these two count every parameter, and one without
+    parameters has no score, so that it stays); `random` uniform numbers. `report` is called after each batch.
 
     Raises:
         BadData: no batch, or a loss or gradient that is NaN or infinite.
@@ -102,8 +103,10 @@ def score(
     gates = Gates.of(axes_of(network), keep)
     if method in ("random", "magnitude"):
         squares = {name: weight.detach().square() for name, weight in network.named_parameters()}
-        found = gates.sums(squares) | _of_layers(network, lambda prefix: _total(squares, prefix))
-        return found if method == "magnitude" else _random(found, seed)
+        found = gates.sums(squares)
+        if method == "magnitude":
+            return found | _of_layers(network, squares)
+        return _random(found | {name: torch.zeros(()) for name in sublayers(network)}, seed)
     network.eval()
     layers, handles = _gate_layers(network)
     gathered = Gathered(gates, network, layers, entrywise=method == "taylor")
@@ -135,10 +138,11 @@ class Gathered:
         self.handles = []
         carriers = {name for found in gates.carriers.values() for name, _, _ in found}
         for name, weight in network.named_parameters():
-            weight.requires_grad_(name in carriers)
-            if name in carriers:
+            wanted = entrywise or name in carriers
+            weight.requires_grad_(wanted)
+            if wanted:
                 self.handles.append(weight.register_post_accumulate_grad_hook(self._hook(name)))
-        for name, gate in layers.items():
+        for name, gate in () if entrywise else layers.items():
             self.handles.append(gate.register_post_accumulate_grad_hook(self._hook(name)))
 
     def batch(self, images: Tensor, labels: Tensor) -> None:
@@ -153,8 +157,7 @@ class Gathered:
             (loss * (len(target) / len(labels))).backward()
         self.count += 1
         for name, value in self._now.items():
-            term = value.abs() if self.entrywise else value.square()
-            self.total[name] = self.total[name] + term if name in self.total else term
+            self.total[name] = self.total[name] + value.square() if name in self.total else value.square()
 
     def result(self) -> Scores:
         """The mean over the mini-batches, on the CPU."""
@@ -164,7 +167,7 @@ class Gathered:
         if self.entrywise:
             weights = dict(self.network.named_parameters())
             products = {n: (weights[n].detach() * mean / self.count).abs() for n, mean in self.mean.items()}
-            found |= self.gates.sums(products)
+            found |= self.gates.sums(products) | _of_layers(self.network, products)
         return {name: value.cpu() for name, value in found.items()}
 
     def _hook(self, name: str) -> Callable[[Tensor], None]:
@@ -211,13 +214,11 @@ def sublayers(network: Network) -> dict[str, OperatorModule]:
     return found
 
 
-def _of_layers(network: Network, value: Callable[[str], Tensor]) -> Scores:
-    return {name: value(f"stages.{name[1:].replace('.b', '.')}.") for name in sublayers(network)}
-
-
-def _total(squares: Mapping[str, Tensor], prefix: str) -> Tensor:
-    """The sum over all parameters whose name begins with `prefix`."""
-    return sum((value.sum() for name, value in squares.items() if name.startswith(prefix)), torch.zeros(()))
+def _of_layers(network: Network, values: Mapping[str, Tensor]) -> Scores:
+    """The sum of `values` over all parameters of each sub-layer; those without parameters have no score."""
+    names = {name: f"stages.{name[1:].replace('.b', '.')}." for name in sublayers(network)}
+    inside = {name: [value.sum() for key, value in values.items() if key.startswith(p)] for name, p in names.items()}
+    return {name: torch.stack(found).sum() for name, found in inside.items() if found}
 
 
 def _random(like: Scores, seed: int) -> Scores:

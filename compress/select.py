@@ -61,7 +61,7 @@ class Line:
         if self.size <= self.align:
             return self.size
         step = self.align * max(1, self.units // (STEPS * self.align))
-        return max(self.align, (self.size - step) // self.align * self.align)
+        return max(self.align, -(-(self.size - step) // self.align) * self.align)
 
     def worth(self, low: int, high: int) -> float:
         """The saliency of the units between the sizes `low` and `high`."""

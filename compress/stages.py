@@ -36,16 +36,21 @@ def stages_of(limits: Sequence[Limit], snapshots: Sequence[float], rounds: int, 
         snapshots = snapshots[:-1]
     depth = min(_share(limit, dense) for limit in limits)
     shares = [*snapshots, depth]
-    if list(shares) != sorted(shares, reverse=True):
-        raise BadOption(f"snapshot {snapshots[-1]:g}x is below the budget, {depth:.3g}x of the model; leave it out")
+    if (snapshots and name_of(snapshots[-1]) == name_of(depth)) or list(shares) != sorted(shares, reverse=True):
+        raise BadOption(f"snapshot {snapshots[-1]:g}x is not above the budget, {depth:.3g}x of the model; leave it out")
     stages = []
     before = 1.0
     for share in shares:
         part = round(rounds * math.log(share / before) / math.log(depth)) if depth < 1 else 1
         held = limits if share == depth else tuple(_relaxed(limit, share, dense) for limit in limits)
-        stages.append(Stage(f"{share:.3g}x", held, max(1, part)))
+        stages.append(Stage(name_of(share), held, max(1, part)))
         before = share
     return [*stages[:-1], replace(stages[-1], name="")]
+
+
+def name_of(share: float) -> str:
+    """What the model of a snapshot is called: `0.75x`."""
+    return f"{share:.3g}x"
 
 
 def _share(limit: Limit, dense: Readings) -> float:

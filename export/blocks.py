@@ -68,9 +68,7 @@ def estimate(architecture: Architecture, table: LatencyTable) -> Reading:
     return table.estimate([part.key for part in pieces])
 
 
-def time_parts(
-    wanted: Sequence[Part], table: LatencyTable, progress: Callable[[int, int], None] | None = None
-) -> None:
+def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[int, int], None] | None = None) -> None:
     """Times those of `wanted` that are not in the table yet; a few together, so that an interruption loses little.
 
     `progress` gets how many of those are timed, and of how many.

@@ -9,7 +9,7 @@ import pytest
 
 from wb.compress.cost import Cost
 from wb.compress.costs import counted
-from wb.compress.landing import ATTEMPTS, SLACK, Landing, correct
+from wb.compress.landing import ATTEMPTS, SLACK, Landing, correct, next_share, read_costs
 from wb.compress.nvit import Pruned
 from wb.compress.stages import Stage
 from wb.core.architecture import Architecture, Block, ImageInput, axis_sizes, resize
@@ -76,7 +76,7 @@ class World:
         stage = Stage("", (Limit(METRICS[self.metric], self.limit),), 1)
         told: list[int] = []
         report = lambda what, done, of: told.append(done)  # noqa: E731  # three unused arguments
-        landing = Landing(self.cut, self.assess, self.costs, stage, Model(DENSE, {}), first, report)  # type: ignore[arg-type]
+        landing = Landing(self.cut, lambda model: model, self.assess, stage, Model(DENSE, {}), first, report)  # type: ignore[arg-type]
         aims, state = landing(Pruned(Model(DENSE, {})))
         assert told == list(range(1, len(self.widths)))
         return axis_sizes(state.model.architecture)["s0.b0.mlp"], aims
@@ -148,6 +148,14 @@ def test_a_limit_that_is_never_kept() -> None:
         world.land()
 
 
+def test_the_next_share_stays_between_what_is_known() -> None:
+    assert next_share([]) == 1.0
+    assert next_share([(1.0, 0.25)]) == pytest.approx(0.8, rel=0.01)
+    assert 0.5 < next_share([(1.0, 0.2), (0.5, -0.1)]) < 1.0
+    wild = [(1.0, 0.2), (0.9, -0.1), (0.95, -0.101)]  # noise: the line would lead out of what is known
+    assert 0.95 < next_share(wild) < 1.0
+
+
 def test_a_corrected_cost_predicts_what_was_read() -> None:
     costs = {metric: counted(DENSE, "macs") for metric in ("latency", "size", "macs")}
     small = architecture(50)
@@ -157,7 +165,10 @@ def test_a_corrected_cost_predicts_what_was_read() -> None:
 
     before = costs["size"](DENSE) - costs["size"](small)
     first = readings(latency=4.0, size=9.0, macs=7.0)
-    correct(costs, small, first, readings(latency=8.0, size=9.0, macs=7.0), readings(latency=3.0, size=2.0, macs=5.0))
+    dense = readings(latency=8.0, size=9.0, macs=7.0)
+    values = read_costs(costs, first, dense, readings(latency=3.0, size=2.0, macs=5.0))
+    assert read_costs(costs, first, dense, readings(size=2.0)) == {"size": 2.0}, "what was not read is left out"
+    correct(costs, small, values)
     assert costs["latency"](small) == pytest.approx(1.5), "at the pace of the first reading"
     assert costs["macs"](small) == pytest.approx(5.0)
     assert costs["size"](small) == pytest.approx(2.0)

@@ -21,7 +21,14 @@ MACS = Reading(value=1234.0, unit="MAC", how="counted")
 def record(small: Architecture) -> Record:
     """One in which every field is used."""
     readings = {"acc": ACC, "macs": MACS}
-    round_ = Round(stage=0, aims={"macs": 0.1 + 0.2}, architecture=small, readings=readings, predicted={"macs": 1 / 3})
+    round_ = Round(
+        stage=0,
+        aims={"macs": 0.1 + 0.2},
+        architecture=small,
+        readings=readings,
+        predicted={"macs": 1 / 3},
+        costs={"macs": 2 / 3},
+    )
     result = Result(
         name="out",
         limits=("macs <= 1 k",),

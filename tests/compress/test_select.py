@@ -188,7 +188,7 @@ def test_it_loses_less_than_chance(seed: int) -> None:
     assert selector.until({"params": target})
     own = removed(scores, {n: selector.sizes[n] for n in scores})
     rng = torch.Generator().manual_seed(seed)
-    others = []
+    others: list[float] = []
     while len(others) < 20:
         sizes = {n: int(torch.randint(1, len(s) + 1, (), generator=rng)) for n, s in scores.items()}
         if cost["params"](resize(DENSE, sizes)) <= target:

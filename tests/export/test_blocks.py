@@ -6,8 +6,8 @@ import pytest
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.records import Lmu, Mlp, PatchStem, Pool, Softmax
-from wb.export.blocks import estimate, parts
-from wb.export.table import LatencyTable
+from wb.export.blocks import TOGETHER, estimate, parts, time_parts
+from wb.export.table import Entry, LatencyTable
 from wb.hardware.device import Device
 
 SOFTMAX = Block(mixer=Softmax(heads=1, qk=4, v=4), ffn=Mlp(mlp=8))
@@ -59,3 +59,44 @@ def test_each_distinct_block_is_timed_once(image: ImageInput, tmp_path: Path, mo
         < first.value
         < estimate(architecture(image, *[SOFTMAX] * 3), again).value
     )
+
+
+def test_the_value_of_a_scale_is_not_timed_anew(image: ImageInput) -> None:
+    """Pruning freezes the scale of attention; the graph is as fast as before."""
+    scaled = Block(mixer=Softmax(heads=1, qk=4, v=4, scale=0.3), ffn=Mlp(mlp=8))
+    assert keys(architecture(image, scaled)) == keys(architecture(image, SOFTMAX))
+    part = list(parts(architecture(image, scaled)))[1]
+    module, _ = part.make()
+    assert module.mixer.scale == 0.3  # type: ignore[union-attr]
+
+
+def test_parts_are_timed_a_few_together(image: ImageInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known is left out, the same part comes once, and an interruption loses one group."""
+    wanted = [
+        part
+        for width in range(1, TOGETHER + 4)
+        for part in parts(architecture(image, Block(ffn=Mlp(mlp=width)), Block(ffn=Mlp(mlp=width))))
+    ]
+    distinct = {part.key for part in wanted}
+    calls: list[set[str]] = []
+    told: list[tuple[int, int]] = []
+
+    def time(self: LatencyTable, graphs: dict[str, Path], **_: object) -> None:
+        assert all(path.is_file() for path in graphs.values())
+        calls.append(set(graphs))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        self.store({key: Entry(1.0, 1.0, 1.0, 1, "2026-01-01") for key in graphs})
+
+    monkeypatch.setattr(LatencyTable, "time", time)
+    table = LatencyTable(Device(), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        time_parts(wanted, table, lambda *n: told.append(n))
+    assert told == [(0, len(distinct)), (TOGETHER, len(distinct))]
+    time_parts(wanted, table)
+    first, interrupted, *rest = calls
+    assert [len(call) for call in calls] == [TOGETHER, len(distinct) - TOGETHER, len(distinct) - TOGETHER]
+    assert interrupted == rest[0]
+    assert first | rest[0] == distinct
+    time_parts(wanted, table)
+    assert len(calls) == 3

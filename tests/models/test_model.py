@@ -125,3 +125,24 @@ def test_passes_never_change_their_input(model: Model) -> None:
     remap_model(model, {"s0.embed": Leading(8)}).weights["position"].zero_()
     model.network().reset()
     assert all(torch.equal(before[name], weight) for name, weight in model.weights.items())
+
+
+def test_a_fingerprint_is_of_architecture_and_weights(model: Model, tmp_path: Path) -> None:
+    """It survives the file, whatever the order and the memory of the weights; the history does not count."""
+    own = model.fingerprint()
+    assert len(own) == 16
+    int(own, 16)
+    for ending in (".pt", ".safetensors"):
+        save(model.then(Step(name="more")), tmp_path / f"a{ending}")
+        assert load(tmp_path / f"a{ending}").fingerprint() == own
+    turned = {name: model.weights[name] for name in reversed(list(model.weights))}
+    turned["head"] = turned["head"].T.contiguous().T
+    assert not turned["head"].is_contiguous()
+    assert replace(model, weights=turned).fingerprint() == own
+    others = {own}
+    for name, weight in model.weights.items():
+        changed = weight.clone()
+        changed.view(-1)[-1] += 1
+        others.add(replace(model, weights={**model.weights, name: changed}).fingerprint())
+    others.add(replace(model, architecture=model.architecture.model_copy(update={"norm_eps": 1e-5})).fingerprint())
+    assert len(others) == len(model.weights) + 2

@@ -11,7 +11,7 @@ from wb.core.errors import BadArtefact
 from wb.models.axes import Leading
 from wb.models.model import Model, Step, from_network, remap_model
 from wb.models.network import build
-from wb.models.passes import PassBroken, apply
+from wb.models.passes import PassBroken, apply, check
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
 
@@ -69,3 +69,16 @@ def test_weights_of_another_architecture_are_refused(model: Model, image: ImageI
     with pytest.raises(BadArtefact, match="weights do not fit the architecture"):
         apply(confused, model)
     torch.testing.assert_close(model.network().head, model.weights["head"], check_stride=False)
+
+
+def test_check_is_what_apply_does_afterwards(model: Model) -> None:
+    check("prune", model, narrow(model))
+    for step in (forgetful, explosive):
+        with pytest.raises(PassBroken, match="pass prune "):
+            check("prune", model, step(model))
+    with pytest.raises(PassBroken, match="pass prune did not add to the history"):
+        check("prune", model, model)
+    other = narrow(model)
+    shortened = replace(other, history=(Step(name="another"), DONE))
+    with pytest.raises(PassBroken, match="did not add to the history"):
+        check("prune", model, shortened)

@@ -49,7 +49,7 @@ class Model:
         """A network in eval mode with a copy of the weights.
 
         Raises:
-            BadArtefact: the weights do not fit the architecture, or are not finite.
+            BadArtefact: the weights do not fit the architecture.
         """
         network = build(self.architecture)
         expected = {name: tuple(p.shape) for name, p in network.named_parameters()}

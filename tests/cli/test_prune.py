@@ -1,0 +1,279 @@
+"""`wb prune nvit` and `wb prune depth` as a user runs them, on one tiny network of the digits and without a clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from wb.cli.main import app
+from wb.compress.record import read
+from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.records import Mlp, PatchStem, Softmax
+from wb.data import load as load_data
+from wb.models.counting import count_macs, count_parameters
+from wb.models.model import load, save
+
+pytestmark = pytest.mark.usefixtures("untimed")
+QUICK = ("--limit", 300, "--calib", 64, "--rounds", 2, "--recovery", 1)
+BUDGET = ("--budget", "macs=0.5x")
+
+
+def wb(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def prune(*arguments: object) -> Result:
+    return wb("prune", "nvit", *arguments, *QUICK)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="session")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two blocks, trained for two epochs."""
+    folder = tmp_path_factory.mktemp("dense")
+    data = load_data("digits")
+    image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
+    block = Block(mixer=Softmax(heads=2, qk=6, v=6), ffn=Mlp(mlp=24))
+    stage = Stage(embed=16, blocks=(block, block))
+    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10, labels=data.classes)
+    (folder / "a.json").write_text(a.to_json())
+    result = wb("train", "--architecture", folder / "a.json", "--epochs", 2, "-o", folder / "dense.safetensors")
+    assert result.exit_code == 0, result.output
+    return folder / "dense.safetensors"
+
+
+def check(out: Path, record_path: Path) -> None:
+    """Every accuracy of the record, recomputed with nothing but the runtime from what `wb export` writes."""
+    data = load_data("digits", limit=300)
+    for one in read(record_path).results:
+        model = out.parent / one.model
+        graph = model.with_suffix(".onnx")
+        assert wb("export", model, "-o", graph, "--force").exit_code == 0
+        session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+        for split, reading in ((data.validation, one.after["acc"]), (data.test, one.test)):
+            (logits,) = session.run(None, {"pixel_values": split.pixels()})
+            assert float(np.mean(logits.argmax(1) == split.labels)) == reading.value
+        again = load(model)
+        assert count_macs(again.architecture).value == one.after["macs"].value
+        assert count_parameters(again.architecture).value == one.after["params"].value
+        x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        (logits,) = session.run(None, {"pixel_values": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), again.network()(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_one_run_leaves_several_models(dense: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    result = prune(dense, "-o", out, *BUDGET, "--snapshots", "0.75x", "--finetune", 1)
+    assert result.exit_code == 0, result.output
+    assert files(tmp_path) == {"out.safetensors", "out-0.75x.safetensors", "out.json", "out.html"}
+    written = ("out.html", "out-0.75x.safetensors", "out.safetensors")
+    assert result.stdout.splitlines()[-3:] == [f"wrote {tmp_path / name}" for name in written]
+    assert "redistribution" in result.stdout
+    record = read(tmp_path / "out.json")
+    for one, share in zip(record.results, (0.75, 0.5), strict=True):
+        assert 0.9 * share < one.after["macs"].value / record.dense["macs"].value <= share
+    for block in ("s0.b0", "s0.b1", "s0.embed"):
+        assert block in result.stdout
+    check(out, tmp_path / "out.json")
+    shown = wb("show", out)
+    assert shown.exit_code == 0, shown.output
+    assert "prune nvit" in shown.stdout
+    again = prune(dense, "-o", out, *BUDGET)
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+    reported = wb("report", tmp_path / "out.json", "-o", tmp_path / "again.html")
+    assert reported.exit_code == 0, reported.output
+    assert (tmp_path / "again.html").stat().st_size == pytest.approx((tmp_path / "out.html").stat().st_size, rel=0.01)
+
+
+def test_a_latency_budget_and_json(dense: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.pt"
+    result = prune(dense, "-o", out, "--budget", "latency=0.6x", "--finetune", 0, "--json", "--align", 2)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record == json.loads((tmp_path / "out.json").read_text())
+    (one,) = record["results"]
+    assert one["met"]
+    assert one["after"]["latency"]["value"] <= 0.6 * record["dense"]["latency"]["value"]
+    measured = json.loads(wb("measure", out, "--cap", 0.1, "--json").stdout)
+    assert measured["macs"]["value"] == one["after"]["macs"]["value"]
+    assert measured["params"]["value"] == one["after"]["params"]["value"]
+    assert measured["accuracy (digits, test)"]["value"] == one["test"]["value"]
+
+
+def test_kinds_that_are_kept(dense: Path, tmp_path: Path) -> None:
+    result = prune(
+        dense, "-o", tmp_path / "a.pt", "--budget", "params=0.8x", "--keep", "embed, heads,blocks", "--finetune", 0
+    )
+    assert result.exit_code == 0, result.output
+    before, after = (load(path).architecture for path in (dense, tmp_path / "a.pt"))
+    assert after.stages[0].embed == before.stages[0].embed
+    for (_, _, was), (_, _, now) in zip(before.blocks(), after.blocks(), strict=True):
+        assert isinstance(now.mixer, Softmax)
+        assert isinstance(was.mixer, Softmax)
+        assert now.mixer.heads == was.mixer.heads
+        assert now.ffn is not None
+
+
+def test_depth(dense: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    result = wb(
+        "prune", "depth", dense, "-o", out, "--budget", "macs=0.8x", "--calib", 64, "--limit", 300, "--finetune", 1
+    )
+    assert result.exit_code == 0, result.output
+    assert files(tmp_path) == {"out.safetensors", "out.json", "out.html"}
+    assert "gone" in result.stdout
+    check(out, tmp_path / "out.json")
+
+
+def test_the_stock_model_is_the_default(dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wb.training.fit import Recipe
+
+    small = load(dense).architecture  # in place of the preset's
+    monkeypatch.setattr("wb.spaces.stock.Stock.architecture", property(lambda _: small))
+    monkeypatch.setattr("wb.spaces.stock.RECIPE", Recipe(epochs=1))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    result = prune(*BUDGET, "--finetune", 0, "--rounds", 1)
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"pruned.safetensors", "pruned.json", "pruned.html"}
+    assert len(list((tmp_path / "cache" / "wb" / "models").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--budget", "macs=3"], 3, "macs <= 3 cannot be reached, the least is ~"),
+        (["--budget", "latency=0.01x"], 3, "latency <= "),
+        (["--budget", "macs=0.3x", "--keep", "embed,mlp,blocks"], 3, "with --keep blocks,embed,mlp"),
+        (["--budget", "macs=1x"], 2, "the budget is met already: macs is"),
+        (["--budget", "latency=1s,params=10M"], 2, "the budget is met already: latency is"),
+        (
+            ["--budget", "macs=0.5x", "--keep", "embed,depth"],
+            2,
+            "no axis depth to keep; this model has embed, heads, qk",
+        ),
+        (["--budget", "acc=0.9"], 2, "is no budget for pruning"),
+        (["--budget", "half"], 2, "is no budget; write for example"),
+        (["--budget", "macs=0.5x", "--budget", "macs=0.4x"], 2, "two budgets on macs"),
+        (["--budget", "macs=0.5x", "--snapshots", "0.4x"], 2, "snapshot 0.4x is not above the budget"),
+        (["--snapshots", "0.5x,0.75x"], 2, "has to fall"),
+        (["--method", "hessian"], 2, "method: Input should be 'nvit'"),
+        (["--rounds", "0"], 2, "rounds"),
+        (["--device", "tpu"], 2, "there is no device 'tpu'"),
+        (["--data", "imagefolder:/nowhere"], 1, "/nowhere"),
+        (["--seed", "-1"], 2, "seed"),
+    ],
+)
+def test_bad_input_is_one_clear_error(dense: Path, tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    result = wb("prune", "nvit", dense, "-o", tmp_path / "sub" / "out.pt", *QUICK, *arguments)
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert result.stderr.count("error:") <= 1
+    assert "Traceback" not in result.stderr
+    assert "mistake of wb's" not in result.stderr
+    assert files(tmp_path) == set(), "nothing is written"
+
+
+def test_bad_models_and_data(dense: Path, tmp_path: Path) -> None:
+    model = load(dense)
+    nan = {**model.weights, "head_bias": torch.full((10,), float("nan"))}
+    save(type(model)(model.architecture, nan), tmp_path / "nan.pt")
+    huge = {**model.weights, "head": model.weights["head"] * 1e38}
+    save(type(model)(model.architecture, huge), tmp_path / "huge.pt")
+    other = model.architecture.model_copy(update={"classes": 3, "labels": ()})
+    three = {**model.weights, "head": model.weights["head"][:3], "head_bias": model.weights["head_bias"][:3]}
+    save(type(model)(other, three), tmp_path / "three.pt")
+    (tmp_path / "text.pt").write_text("no model")
+    before = files(tmp_path)
+    for name, words in (
+        ("nan.pt", "has NaN or infinite weights, first in head_bias"),
+        ("huge.pt", "the loss on the calibration images is inf"),
+        ("three.pt", "the model takes 1x8x8 in 3; name other data with --data"),
+        ("text.pt", "cannot be read as weights only"),
+        ("none.pt", "there is no file"),
+    ):
+        result = prune(tmp_path / name, "-o", tmp_path / "out.pt", *BUDGET)
+        assert result.exit_code == 1, (name, result.output)
+        assert words in result.stderr
+        assert "Traceback" not in result.stderr
+        assert "mistake of wb's" not in result.stderr
+        assert files(tmp_path) == before
+    wrong = prune(dense, "-o", tmp_path / "out.onnx", *BUDGET)
+    assert wrong.exit_code == 2
+    assert "end it in .safetensors or .pt" in wrong.stderr
+
+
+CLOCKLESS = """
+import sys
+from pathlib import Path
+import wb.compress.assess, wb.compress.begin, wb.export.table
+from wb.core.readings import Reading
+from wb.export.measure import Latency
+
+def latency(graphs, *_, **__):
+    def read(graph):
+        ms = Reading(value=Path(graph).stat().st_size / 1e5, unit="ms", how="measured")
+        return Latency(ms, ms, 1, 0, ms.value)
+    return {name: read(graph) for name, graph in graphs.items()}
+
+wb.compress.assess.measure_latency = latency
+wb.compress.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
+sys.argv[0] = "wb"
+from wb.cli.main import main
+main()
+"""
+
+
+def test_a_killed_pruning_continues(dense: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    arguments = ["prune", "nvit", dense, "-o", out, *BUDGET, "--finetune", 1, *QUICK, "--rounds", 3]
+    command = [sys.executable, "-c", CLOCKLESS, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    record = tmp_path / "out.partial" / "record.json"
+    deadline = time.monotonic() + 120
+    while not record.exists():
+        assert process.poll() is None, "the pruning ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    done = read(record).rounds
+    assert done
+    result = wb(*arguments)
+    assert result.exit_code == 0, result.output
+    finished = read(tmp_path / "out.json")
+    assert finished.rounds[: len(done)] == done, "nothing is done twice"
+    assert len(finished.rounds) == 3
+    assert finished.results[0].met
+    assert files(tmp_path) == {"out.safetensors", "out.json", "out.html"}
+
+
+def test_an_interrupted_pruning_says_how_to_go_on(dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.pt"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wb.compress.nvit.NViT.recovered", stop)
+        stopped = prune(dense, "-o", out, *BUDGET, "--finetune", 0)
+    assert stopped.exit_code == 130
+    assert f"what is done is in {tmp_path / 'out.partial'}; the same command with -o {out} continues" in stopped.stderr

@@ -1,0 +1,206 @@
+"""The report of a pruning: everything is there, it needs nothing from elsewhere, and nothing given becomes code."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from wb.compress.figures import shares_figure
+from wb.compress.record import Config, Record, Result, Round
+from wb.compress.report import page, result, write_report
+from wb.core.architecture import Architecture, Block, axis_sizes, resize
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.readings import Reading
+from wb.models.counting import count_parameters
+
+HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text without scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.pieces: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] not in ("script", "style"):
+            self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.pieces).split())
+
+    def values(self, attribute: str) -> list[str]:
+        return [str(attributes[attribute]) for _, attributes in self.tags if attribute in attributes]
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def readings(share: float, acc: float) -> dict[str, Reading]:
+    return {
+        "acc": Reading(value=acc, unit="fraction", how="measured", interval=(acc - 0.02, acc + 0.01), n=60),
+        "latency": Reading(
+            value=2.5 * share, unit="ms", how="measured", interval=(2.4 * share, 2.6 * share), device="cpu"
+        ),
+        "macs": Reading(value=8000 * share, unit="MAC", how="counted"),
+        "params": Reading(value=900 * share, unit="parameters", how="counted"),
+        "size": Reading(value=9000 * share, unit="B", how="counted"),
+    }
+
+
+@pytest.fixture
+def record(small: Architecture) -> Record:
+    """Two models, of which the last missed its budget; it has lost heads and the mixer of its second block."""
+    half = resize(small, {"s0.embed": 7, "s0.b0.heads": 1, "s0.b0.mlp": 11, "s0.b1.qk": 2})
+    gone = Block(ffn=half.stages[0].blocks[1].ffn)
+    stage = half.stages[0].model_copy(update={"blocks": (half.stages[0].blocks[0], gone)})
+    last = half.model_copy(update={"stages": (stage,)})
+
+    def one(name: str, a: Architecture, share: float, met: bool) -> Result:
+        return Result(
+            name=name,
+            limits=(f"latency <= {share}x",),
+            met=met,
+            architecture=a,
+            before=readings(share, 0.71),
+            after=readings(share, 0.93),
+            test=Reading(value=0.9123, unit="fraction", how="measured", n=60),
+            model=f"{name}.safetensors",
+        )
+
+    return Record(
+        created="2026-01-02T03:04:05+00:00",
+        version="0.1",
+        config=Config(snapshots=(0.75,), budget=("latency=0.5x",)),
+        model="models/dense.safetensors",
+        model_key="0123456789abcdef",
+        data={"spec": "stripes", "fingerprint": "77", "train": 192},
+        machine={"device": "cpu: a processor"},
+        versions={"torch": "2.9"},
+        pace=Reading(value=1.5, unit="ms", how="measured"),
+        architecture=small,
+        dense=readings(1.0, 0.97),
+        dense_test=Reading(value=0.9632, unit="fraction", how="measured", n=60),
+        spectrum={"s0.embed": (3.0, 1.0, 0.0), "s0.b0.mlp": (0.5, 1e-7), "s0.b0.ffn": (2.0,)},
+        rounds=tuple(
+            Round(
+                stage=i,
+                aims={"latency": 1.0},
+                architecture=a,
+                readings=readings(s, 0.8),
+                predicted={"latency": 2.0},
+                costs={"latency": 1.9},
+            )
+            for i, (a, s) in enumerate(((half, 0.75), (last, 0.5)))
+        ),
+        results=(one("0.75x", half, 0.75, met=True), one("out", last, 0.5, met=False)),
+        seconds={"pruning": 12.0},
+    )
+
+
+def shown(record: Record, folder: Path = Path("runs")) -> Page:
+    return Page(page(record, folder, folder))
+
+
+def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
+    path = write_report(record, tmp_path / "out.json", tmp_path / "out.html")
+    found = Page(path.read_text(encoding="utf-8"))
+    figures = {f"figure-{name}" for name in ("redistribution", "shares", "progress", "spectrum")}
+    assert figures | {"readings", "redistribution", "progress", "spectrum"} <= set(found.values("id"))
+    assert result(record) in found.text
+    assert "out missed its budget" in found.text
+    assert "0.75x missed its budget" not in found.text
+    for one in record.results:
+        assert f"{one.name}.safetensors" in found.values("href")
+        for name, reading in one.after.items():
+            assert reading.text() in found.text, name
+            assert f"{reading.value / record.dense[name].value:.3f}x {name}" in found.text or name == "acc"
+    for words in ("12 → 7", "2 → 1", "20 → 11", "6 → 2", "6 → gone", "2 → gone", "91.23 %", "96.32 %"):
+        assert words in found.text, words
+    with pytest.raises(BadOption, match="exists already"):
+        write_report(record, tmp_path / "out.json", path)
+    write_report(record, tmp_path / "out.json", path, force=True)
+
+
+def test_the_result_says_what_came_of_each_model(record: Record) -> None:
+    first, second = result(record).split("; budget")[0], result(record)
+    assert first.startswith("0.75x: 0.750 of the latency, 0.750 of the multiply-accumulates")
+    assert "budget latency <= 0.75x met." in second
+    assert "budget latency <= 0.5x MISSED." in second
+
+
+def test_the_page_loads_nothing_from_anywhere(record: Record) -> None:
+    found = shown(record)
+    assert not {tag for tag, _ in found.tags} & {"link", "img", "iframe", "object", "embed", "base"}
+    assert not [attributes for _, attributes in found.tags if {"src", "srcset", "action", "data"} & attributes.keys()]
+    assert not [link for link in found.values("href") if "//" in link or ":" in link]
+    policies = [str(attributes["content"]) for _, attributes in found.tags if "http-equiv" in attributes]
+    assert len(policies) == 1
+    assert policies[0].startswith("default-src 'none';")
+
+
+def test_nothing_given_becomes_code(record: Record) -> None:
+    plain = shown(record)
+    note = {"note": HOSTILE, "device": HOSTILE}
+    spoilt = {name: reading.model_copy(update=note) for name, reading in record.dense.items()}
+    results = tuple(
+        one.model_copy(
+            update={"name": HOSTILE + one.name, "limits": (HOSTILE,), "model": f"{HOSTILE}.pt", "after": spoilt}
+        )
+        for one in record.results
+    )
+    hostile = record.model_copy(
+        update={
+            "created": HOSTILE,
+            "version": HOSTILE,
+            "model": HOSTILE,
+            "model_key": HOSTILE,
+            "data": {"spec": HOSTILE, HOSTILE: HOSTILE},
+            "machine": {"device": HOSTILE, HOSTILE: HOSTILE},
+            "versions": {HOSTILE: HOSTILE},
+            "seconds": {HOSTILE: 1.0},
+            "dense": spoilt,
+            "results": results,
+            "config": record.config.model_copy(update={"data": HOSTILE, "budget": (HOSTILE,)}),
+        }
+    )
+    found = shown(hostile)
+    assert HOSTILE in found.text
+    assert found.count("img") == 0
+    assert found.count("script") == plain.count("script")
+    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
+    links = [link for link in found.values("href") if "script" in link.lower()]
+    assert all("<" not in link for link in links)
+    # Plotly's data are JSON with < and > escaped; what its texts read as HTML is escaped once more.
+    scripts = page(hostile, Path("runs"), Path("runs")).split("<body")[1]
+    assert "<img" not in scripts
+    assert "\\u003cimg" not in scripts
+
+
+def test_an_unlimited_part_is_no_obstacle(record: Record) -> None:
+    """Without a spectrum (depth) there is no section for it; a figure of all parameters adds up to one."""
+    found = shown(record.model_copy(update={"spectrum": {}}))
+    assert "figure-spectrum" not in found.values("id")
+    for trace, a in zip(
+        shares_figure(record).data, (record.architecture, *(r.architecture for r in record.results)), strict=True
+    ):
+        assert sum(trace.y) == pytest.approx(1)
+        bare = a.model_copy(update={"stages": tuple(s.model_copy(update={"blocks": ()}) for s in a.stages)})
+        assert sum(trace.customdata) == count_parameters(a).value - count_parameters(bare).value
+    assert len(axis_sizes(record.results[1].architecture)) < len(axis_sizes(record.architecture))
+
+
+def test_an_unfinished_pruning_has_no_report(record: Record, tmp_path: Path) -> None:
+    unfinished = record.model_copy(update={"results": ()})
+    with pytest.raises(BadArtefact, match="is not finished"):
+        write_report(unfinished, tmp_path / "record.json", tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
