@@ -26,8 +26,8 @@ from wb.export.graph import check_parity, export_module
 from wb.hardware.device import Device
 from wb.models.model import Model
 from wb.models.network import Network
-from wb.training.fit import Batch, Recipe, fit
-from wb.training.train import TEMPERATURE, distillation
+from wb.training.fit import Recipe, fit
+from wb.training.train import distilled
 
 
 class PlainAttention(nn.Module):
@@ -176,19 +176,8 @@ def finetune(
 ) -> PlainViT:
     """A copy, trained further exactly as `wb.training.train.Finetune` trains a model, on the CPU."""
     plain = copy.deepcopy(plain).train()
-
-    def backward(batch: Batch) -> float:
-        logits = plain(batch.images)
-        loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
-        if teacher is not None:
-            with torch.no_grad():
-                target = teacher(batch.images)
-            loss = (loss + distillation(logits, target, TEMPERATURE)) / 2
-        loss.backward()
-        return loss.item()
-
     weights: dict[str, nn.Parameter] = dict(plain.named_parameters())
-    fit(weights, backward, data.train, recipe, seed=seed)
+    fit(weights, distilled(plain, teacher, recipe), data.train, recipe, seed=seed)
     return plain.eval()
 
 

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
+from wb.cli._read import read_model
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from wb.compress.record import Config, Record
     from wb.core.readings import Reading
-    from wb.data import Dataset
-    from wb.models.model import Model
 
 
 def config_of(
@@ -49,18 +46,17 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     """Prunes, writes models, record and report, and prints what came of it.
 
     Raises:
-        BudgetMissed: the last readings are over a budget; everything is written all the same.
+        BudgetMissed: the last readings are over a budget for sure; everything is written all the same.
         WbError: whatever is wrong with the model, the data, the options or the budget.
     """
     import torch
 
     from wb.compress.begin import begin
-    from wb.compress.report import write_report
-    from wb.core.errors import BudgetMissed
     from wb.data import load as load_data
 
-    out = _place(config, out, force)
+    out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
+    made = not out.parent.exists()
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
 
@@ -68,40 +64,57 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
             progress.update(task, description=what, completed=done, total=of or 1)
 
         data = load_data(config.data, image_size=config.image_size, limit=config.limit)
-        model = _model(file, data, config.settings.seed, progress, task)
+        model = read_model(file, data, config.settings.seed, progress, task)
         job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
         try:
             record = job()
         except BaseException:
-            with suppress(OSError):
-                out.parent.rmdir()  # if it is empty: nothing was begun
             if job.work.exists():  # not after an error that would only come again
                 _output.messages.print(
                     f"what is done is in {job.work}; the same command with -o {out} continues",
                     markup=False,
                     soft_wrap=True,
                 )
+            elif made:
+                with suppress(OSError):
+                    out.parent.rmdir()
             raise
-        page = write_report(record, job.record_path, out.with_suffix(".html"), force=job.force)
     if as_json:
         _output.print_json(record.model_dump(mode="json"))
     else:
         _tell(record)
-        _output.written(page)
-        for result in record.results:
-            _output.written(out.parent / result.model)
-    missed = [f"{result.name} ({', '.join(result.limits)})" for result in record.results if not result.met]
+        for path in (
+            out.with_suffix(".html"),
+            out.with_suffix(".json"),
+            *(out.parent / r.model for r in record.results),
+        ):
+            _output.written(path)
+    _judge(record)
+
+
+def _judge(record: Record) -> None:
+    from wb.core.errors import BudgetMissed
+
+    for result in record.results:
+        if result.verdict == "within noise":
+            _output.messages.print(
+                f"{result.name}: the last readings are over {', '.join(result.limits)}, by less than their 95 % interval",
+                markup=False,
+                soft_wrap=True,
+            )
+    missed = [f"{result.name} ({', '.join(result.limits)})" for result in record.results if result.verdict == "missed"]
     if missed:
         raise BudgetMissed(
-            f"the last readings are over the budget of {'; '.join(missed)}: the models are written, but a "
-            "quieter machine or a lower budget is needed to be sure"
+            f"the last readings are over the budget of {'; '.join(missed)}: the models are written, but a quieter machine or "
+            "a lower budget is needed to be sure"
         )
 
 
-def _place(config: Config, out: Path | None, force: bool) -> Path:
+def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> Path:
     """Where the model goes, checked before any work."""
     from datetime import datetime
 
+    from wb.compress.folder import work_of
     from wb.compress.stages import name_of
     from wb.core.errors import BadOption
 
@@ -109,47 +122,33 @@ def _place(config: Config, out: Path | None, force: bool) -> Path:
         return Path("runs") / f"prune-{datetime.now():%Y%m%d-%H%M%S}" / "pruned.safetensors"
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
-    if out.with_name(f"{out.stem}.partial").exists():  # what is there may be half of the results to come
+    if file is not None and out.resolve() == file.resolve():
+        raise BadOption(f"{out} is the model that is pruned; choose another name")
+    if (work_of(out) / "record.json").exists():  # what is there may be half of the results to come
         return out
-    snapshots = [out.with_stem(f"{out.stem}-{name_of(share)}") for share in config.snapshots]
+    shares = config.snapshots if config.budget else config.snapshots[:-1]
+    snapshots = [out.with_stem(f"{out.stem}-{name_of(share)}") for share in shares]
     for path in (out, out.with_suffix(".json"), out.with_suffix(".html"), *snapshots):
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out
 
 
-def _model(file: Path | None, data: Dataset, seed: int, progress: Progress, task: Any) -> Model:
-    from wb.models.model import load
-    from wb.spaces.stock import Stock
-
-    if file is not None:
-        return load(file)
-
-    def report(epoch: int, of: int, loss: float) -> None:
-        progress.update(task, description=f"training the stock model, loss {loss:.3f}", completed=epoch, total=of)
-
-    return Stock(data, seed)(report)
-
-
 def _tell(record: Record) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from wb.compress.report import redistribution
+
     _output.data.print(_readings(record))
-    table = Table(title="redistribution: before -> after", title_justify="left", box=SIMPLE)
-    for column in ("block", "heads", "qk", "v", "mlp"):
-        table.add_column(column, justify="left" if column == "block" else "right")
-    last = record.results[-1].architecture
-    for i, (stage, after_stage) in enumerate(zip(record.architecture.stages, last.stages, strict=True)):
-        table.add_row(f"s{i}.embed", f"{stage.embed} -> {after_stage.embed}", "", "", "")
-    after = {name: block for name, _, block in last.blocks()}
-    for name, _, block in record.architecture.blocks():
-        cells = []
-        for part, axis in (("mixer", "heads"), ("mixer", "qk"), ("mixer", "v"), ("ffn", "mlp")):
-            was, now = (getattr(getattr(b, part), axis, None) for b in (block, after[name]))
-            cells.append("-" if was is None else f"{was} -> {now or 'gone'}")
-        table.add_row(name, *cells)
-    _output.data.print(table)
+    for result in record.results:
+        columns, rows = redistribution(record.architecture, result.architecture)
+        table = Table(title=f"{result.name}: before → after", title_justify="left", box=SIMPLE)
+        for column in columns:
+            table.add_column(column, justify="left" if column in ("", "mixer") else "right")
+        for row in rows:
+            table.add_row(*row)
+        _output.data.print(table)
 
 
 def _readings(record: Record) -> Any:
@@ -157,11 +156,11 @@ def _readings(record: Record) -> Any:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    models: dict[str, Mapping[str, Reading]] = {"dense": record.dense}
+    models: dict[str, Mapping[str, Reading]] = {"dense": record.dense_final}
     tests = {"dense": record.dense_test}
     last = "fine-tuned" if record.config.finetune else "final"
     for result in record.results:
-        models |= {f"{result.name}\ncut": result.before, f"{result.name}\n{last}": result.after}
+        models |= {f"{result.name}\ncut": {**result.after, **result.before}, f"{result.name}\n{last}": result.after}
         tests[f"{result.name}\n{last}"] = result.test
     table = Table(title="readings", title_justify="left", box=SIMPLE)
     table.add_column("")
@@ -170,7 +169,7 @@ def _readings(record: Record) -> Any:
     table.add_row("validation", *(readings["acc"].text().split(" ±")[0] for readings in models.values()))
     table.add_row("test", *("" if (test := tests.get(name)) is None else test.text().split(" ±")[0] for name in models))
     for metric in ("latency", "macs", "params", "size"):
-        dense = record.dense[metric].value
+        dense = record.dense_final[metric].value
         cells = [f"{readings[metric].text()}\n{readings[metric].value / dense:.3f}x" for readings in models.values()]
         table.add_row(f"{metric}\n{record.dense[metric].how}", *cells)
     return table

@@ -1,4 +1,4 @@
-"""Architectures that are given as files or by name."""
+"""Models and architectures that are given as files or by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from wb.core.architecture import Architecture
+    from wb.data import Dataset
+    from wb.models.model import Model
+
+
+def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress, task: TaskID) -> Model:
+    """The model in `file`, or without one the stock model of `data`, whose training on first use is told in `task`.
+
+    Raises:
+        BadArtefact: the file cannot be read or is no model.
+        StorageFailed: the cache cannot be written.
+        TrainingDiverged: the loss is NaN or infinite.
+    """
+    from wb.models.model import load
+    from wb.spaces.stock import Stock
+
+    if file is not None:
+        return load(file)
+
+    def report(epoch: int, of: int, loss: float) -> None:
+        what = f"training the stock model once, loss {loss:.3f}"
+        progress.update(task, description=what, completed=epoch, total=of)
+
+    return Stock(data, seed)(report)
 
 
 def read_architecture(path: Path) -> Architecture:

@@ -9,6 +9,7 @@ import typer
 
 from wb.cli import _output
 from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import read_model
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -47,7 +48,7 @@ def depth(
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
         dataset = load_data(data or "digits", image_size=image_size)
-        chosen = _model(model, dataset, seed or 0, progress, task)
+        chosen = read_model(model, dataset, seed or 0, progress, task)
         analysis = _analyze(chosen, dataset, split, limit, progress, task)
     about = About(
         model=model.name if model else f"the stock model, seed {seed or 0}",
@@ -75,22 +76,6 @@ def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: P
     progress.update(task, description="leaving out sub-layers", total=None, completed=0)
     images = dataset.validation if split == "validation" else dataset.train
     return analyze_depth(model, images, limit=limit, device=pick_device(), report=report)
-
-
-def _model(path: Path | None, dataset: Dataset, seed: int, progress: Progress, task: TaskID) -> Model:
-    """The model of the file, or the stock model."""
-    from wb.models.model import load
-    from wb.spaces.stock import Stock
-
-    if path is not None:
-        return load(path)
-
-    def report(epoch: int, epochs: int, loss: float) -> None:
-        progress.update(
-            task, completed=epoch, total=epochs, description=f"training the stock model once, loss {loss:.3f}"
-        )
-
-    return Stock(dataset, seed)(report)
 
 
 def _print(analysis: DepthAnalysis, name: str, split: str) -> None:

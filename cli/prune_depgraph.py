@@ -58,54 +58,44 @@ def depgraph(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph."""
+    """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph.
+
+    The ONNX file is the deliverable; the .safetensors has the pruned shapes and does not load into what FACTORY gives.
+
+    A budget is on latency, or on macs and params. If the last latency is over it, all is written and the exit code is 3.
+    """
     import tempfile
 
     import torch
 
     from wb.compress._depgraph_graph import require
-    from wb.compress.foreign import check_module, import_factory, load_weights, save_weights
+    from wb.compress.depgraph_latency import check_limits
+    from wb.compress.foreign import publish
     from wb.core.metrics import parse_budget
-    from wb.data import load as load_data
     from wb.hardware.device import parse_device
-    from wb.training.fit import pick_device
 
     beside = _check_names(out, force)
-    limits, cost = parse_budget(budget), _checked_cost(cost)
+    limits = parse_budget(budget)
+    timed = check_limits(limits)
+    options = {"rounds": rounds, "round_to": round_to, "cost": _checked_cost(cost), "keep": keep or ()}
     require()
     torch.set_num_threads(1 if threads is None else threads)
     where = parse_device(device or "cpu", threads=1 if threads is None else threads)
     with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
         task = progress.add_task("reading", total=None)
-        dense = import_factory(factory)()
-        if weights is not None:
-            load_weights(dense, weights)
-        dataset = load_data(data or "digits", image_size=image_size, limit=limit)
-        check_module(dense, _first(dataset), len(dataset.classes))
-        dense.to(pick_device())
+        dense, dataset = _read(factory, weights, data, image_size, limit)
         job = _Job(dense, dataset, where, seed or 0, Path(folder), progress, task)
-        stages: Stages = {"dense": job.read(dense, "dense")}
-        pruned = job.prune(
-            limits, job.batches(calib, batch), rounds=rounds, round_to=round_to, cost=cost, keep=keep or ()
-        )
-        stages["pruned"] = job.read(pruned.module, "pruned")
+        pruned = job.prune(limits, timed, job.batches(calib, batch), **options)
         if finetune:
             job.finetune(pruned.module, finetune, learning_rate, distill)
-            stages["fine-tuned"] = job.read(pruned.module, "fine-tuned")
-        job.finish(stages, out, force)
-        save_weights(pruned.module, beside, force=force)
+        job.finish()
+        publish(pruned.module, job.graph(job.last), out, beside, force=force)
     if as_json:
-        content = {
-            stage: {name: r.model_dump(mode="json") for name, r in readings.items()}
-            for stage, readings in stages.items()
-        }
-        _output.print_json(content | {"kept": dict(pruned.kept), "onnx": str(out), "safetensors": str(beside)})
-        return
-    _output.data.print(_table(stages, factory))
-    for root, why in pruned.kept.items():
-        _output.messages.print(f"left as it is: {root}, {why}", markup=False, highlight=False, soft_wrap=True)
-    _output.written(beside)
-    _output.written(out)
+        _print_json(job.stages, pruned, out, beside)
+    else:
+        _tell(job.stages, pruned, factory, out, beside)
+    if timed is not None:
+        _check_latency(timed, job.stages["dense"], job.stages[job.last])
 
 
 class _Job:
@@ -117,6 +107,12 @@ class _Job:
         self.dense, self.dataset, self.device, self.seed = dense, dataset, device, seed
         self.folder, self.progress, self.task = folder, progress, task
         self.example = _first(dataset).to(next(dense.parameters()).device)
+        self.stages: Stages = {}
+
+    @property
+    def last(self) -> str:
+        """The stage that was read last."""
+        return list(self.stages)[-1]
 
     def graph(self, stage: str) -> Path:
         """Where a stage's graph is."""
@@ -138,15 +134,15 @@ class _Job:
         export_module(network, images, path, "pixel_values", "logits", metadata=labels)
         check_parity(network, path, images, self.device)
 
-    def read(self, module: nn.Module, stage: str) -> dict[str, Reading]:
-        """Exports; validation accuracy and size of the file, MACs and parameters of the module."""
+    def read(self, module: nn.Module, stage: str) -> None:
+        """Exports; adds to the stages validation accuracy and size of the file, MACs and parameters of the module."""
         from wb.compress._depgraph_graph import measure_size
         from wb.core.readings import Reading
 
         self.tell(f"exporting and scoring, {stage}")
         self.write(module, self.graph(stage))
         size = measure_size(module, self.example)
-        return {
+        self.stages[stage] = {
             "accuracy (validation)": self.score(stage, self.dataset.validation),
             "macs": Reading(value=size.macs, unit="MAC", how="counted"),
             "params": Reading(value=size.params, unit="parameters", how="counted"),
@@ -160,14 +156,18 @@ class _Job:
         return accuracy(self.graph(stage), split.pixels(), split.labels, self.device)
 
     def prune(
-        self, limits: Sequence[Limit], images: list[tuple[Tensor, Tensor]], rounds: int, **options: Any
+        self,
+        limits: Sequence[Limit],
+        timed: Limit | None,
+        images: Sequence[tuple[Tensor, Tensor]],
+        rounds: int,
+        **options: Any,
     ) -> Pruned:
-        """To the limits, of which one on latency has to be alone. Options are those of `prune_module`."""
+        """To `timed`, a limit on latency, or else to `limits`; reads both ends. Options are those of `prune_module`."""
         from wb.compress._depgraph_graph import Size
         from wb.compress.depgraph import prune_module
         from wb.compress.depgraph_latency import prune_to_latency
         from wb.compress.foreign import label_loss
-        from wb.core.errors import BadOption
 
         def run(limits: Sequence[Limit]) -> Pruned:
             self.tell("pruning", rounds)
@@ -179,14 +179,14 @@ class _Job:
             text = f"pruning, {size.macs:,} MACs"
             self.progress.update(self.task, completed=done, description=text)
 
-        timed = [limit for limit in limits if limit.metric.name == "latency"]
-        if not timed:
-            return run(limits)
-        if len(limits) > 1:
-            raise BadOption("a budget on latency cannot be combined with others here; give one")
-        return prune_to_latency(
-            lambda limit: run([limit]), self.write, self.graph("dense"), timed[0], self.device, seed=self.seed
-        )
+        self.read(self.dense, "dense")
+        if timed is None:
+            pruned = run(limits)
+        else:
+            dense = self.graph("dense")
+            pruned = prune_to_latency(lambda one: run([one]), self.write, dense, timed, self.device, seed=self.seed)
+        self.read(pruned.module, "pruned")
+        return pruned
 
     def batches(self, count: int, size: int) -> list[tuple[Tensor, Tensor]]:
         """`count` training images drawn with the seed, in mini-batches."""
@@ -199,7 +199,7 @@ class _Job:
         return [(images.to(where), labels.to(where)) for images, labels in batches(chosen, size, shuffle=False)]
 
     def finetune(self, module: nn.Module, epochs: int, learning_rate: float, distill: bool) -> None:
-        """In place."""
+        """In place, and reads the result."""
         from wb.compress.foreign import SMOOTHING, finetune
         from wb.training.fit import Recipe
 
@@ -211,22 +211,18 @@ class _Job:
         recipe = Recipe(epochs=epochs, learning_rate=learning_rate, label_smoothing=SMOOTHING)
         teacher = self.dense.eval() if distill else None
         finetune(module, teacher, self.dataset, recipe, seed=self.seed, report=report)
+        self.read(module, "fine-tuned")
 
-    def finish(self, stages: Stages, out: Path, force: bool) -> None:
-        """Test accuracy and latency of the first and the last stage, both timed together; the last one's graph is `out`."""
-        import shutil
-
-        from wb.core.files import replacing
+    def finish(self) -> None:
+        """Test accuracy and latency of the first and the last stage, both timed together."""
         from wb.export.measure import measure_latency
 
-        ends = ("dense", list(stages)[-1])
+        ends = ("dense", self.last)
         self.tell("timing")
         timed = measure_latency({stage: self.graph(stage) for stage in ends}, self.device, seed=self.seed)
         for stage in ends:
-            stages[stage]["accuracy (test)"] = self.score(stage, self.dataset.test)
-            stages[stage]["latency"] = timed[stage].reading
-        with replacing(out, force=force) as temporary:
-            shutil.copyfile(self.graph(ends[1]), temporary)
+            self.stages[stage]["accuracy (test)"] = self.score(stage, self.dataset.test)
+            self.stages[stage]["latency"] = timed[stage].reading
 
 
 def _check_names(out: Path, force: bool) -> Path:
@@ -248,6 +244,54 @@ def _checked_cost(cost: str | None) -> Any:
     if cost not in (None, "macs", "params", "none"):
         raise BadOption(f"no cost {cost!r}; there are macs, params and none")
     return cost
+
+
+def _read(
+    factory: str, weights: Path | None, data: str | None, image_size: int | None, limit: int | None
+) -> tuple[nn.Module, Dataset]:
+    """The dense module, on the device where it is trained, and data that fit it."""
+    from wb.compress.foreign import check_module, import_factory, load_weights
+    from wb.data import load as load_data
+    from wb.training.fit import pick_device
+
+    dense = import_factory(factory)()
+    if weights is not None:
+        load_weights(dense, weights)
+    dataset = load_data(data or "digits", image_size=image_size, limit=limit)
+    check_module(dense, _first(dataset), len(dataset.classes))
+    return dense.to(pick_device()), dataset
+
+
+def _check_latency(limit: Limit, dense: Mapping[str, Reading], last: Mapping[str, Reading]) -> None:
+    """Raises `BudgetMissed` where the last reading is over the limit for sure."""
+    from wb.compress.depgraph_latency import overrun
+    from wb.core.errors import BudgetMissed
+
+    missed = overrun(limit, dense["latency"], last["latency"])
+    if missed is not None:
+        raise BudgetMissed(missed)
+
+
+def _print_json(stages: Stages, pruned: Pruned, out: Path, beside: Path) -> None:
+    content = {
+        stage: {name: reading.model_dump(mode="json") for name, reading in readings.items()}
+        for stage, readings in stages.items()
+    }
+    _output.print_json(content | {"kept": dict(pruned.kept), "onnx": str(out), "safetensors": str(beside)})
+
+
+def _tell(stages: Stages, pruned: Pruned, factory: str, out: Path, beside: Path) -> None:
+    _output.data.print(_table(stages, factory))
+    for root, why in pruned.kept.items():
+        _output.messages.print(f"left as it is: {root}, {why}", markup=False, highlight=False, soft_wrap=True)
+    _output.written(beside)
+    _output.written(out)
+    _output.messages.print(
+        f"{out.name} is the deliverable; {beside.name} has the pruned shapes and does not load into what {factory} gives",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _first(dataset: Dataset) -> Tensor:

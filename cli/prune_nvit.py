@@ -39,11 +39,11 @@ def nvit(
     recovery: Annotated[int, typer.Option(min=0, help="Training steps between rounds.")] = 20,
     calib: Annotated[int, typer.Option(min=1, help="Training images that the saliency sees each round.")] = 640,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
-    momentum: Annotated[float, typer.Option(min=0, max=0.99, help="Weight of earlier rounds in the saliency.")] = 0.0,
-    eta: Annotated[float, typer.Option(min=0, help="Weight of the cost: saliency / cost^eta.")] = 1.0,
+    momentum: Annotated[float, typer.Option(min=0, max=0.99, help="Weight of earlier rounds in the saliency.")] = 0.5,
+    eta: Annotated[float, typer.Option(min=0, max=10, help="Weight of the cost: saliency / cost^eta.")] = 1.0,
     align: Annotated[int, typer.Option(min=1, help="Make dimensions multiples of this.")] = 1,
     keep: Annotated[
-        str | None, typer.Option(help="Axes not to touch: embed,heads,qk,v,mlp,blocks (whole sub-layers).")
+        str | None, typer.Option(help="Axes not to touch: embed,heads,qk,v,mlp,…, or blocks (whole sub-layers).")
     ] = None,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak, and that of recovery.")] = 1e-3,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from wb.core.errors import BadOption
 from wb.core.metrics import Limit
@@ -18,6 +19,7 @@ from wb.export.score import accuracy
 from wb.hardware.device import Device
 from wb.models.model import Model
 
+Verdict = Literal["met", "within noise", "missed"]
 QUICK_S = 2.0  # of timing for each graph along the way
 FINAL_S = 8.0  # and at the end
 
@@ -83,26 +85,26 @@ def absolute(limits: Iterable[Limit], dense: Readings) -> tuple[Limit, ...]:
     return left
 
 
-def relative_excess(limits: Sequence[Limit], first: Readings, dense: Readings, found: Readings) -> float:
-    """The largest share by which a reading is over its limit; at most 0 if all are kept.
+def excesses(
+    limits: Sequence[Limit], shares: Collection[str], first: Readings, dense: Readings, found: Readings
+) -> dict[str, tuple[float, float]]:
+    """By metric, how far a reading is over its limit, as a share of it, and how far the low end of its interval is.
 
-    `first` is what the dense model had when the limits were set, `dense` what it has where `found` was read: a latency is
-    compared by its ratio to the dense model's, so that drift of the machine between the two cancels.
+    `first` is what the dense model had when the limits were set, `dense` what it has where `found` was read: a latency whose
+    limit is a share of the dense one's is compared by the ratio of the two, so that the machine's drift cancels.
     """
-    return max(
-        (found[limit.metric.name].value / _drift(limit, first, dense) - limit.value) / limit.value for limit in limits
-    )
-
-
-def kept(limits: Sequence[Limit], first: Readings, dense: Readings, found: Readings) -> bool:
-    """Whether no reading is over its limit for sure: the low ends of the 95 % intervals decide, as in every comparison."""
+    over = {}
     for limit in limits:
-        reading = found[limit.metric.name]
+        name = limit.metric.name
+        drift = dense[name].value / first[name].value if name in shares and name == "latency" else 1.0
+        reading = found[name]
         low = reading.interval[0] if reading.interval else reading.value
-        if low / _drift(limit, first, dense) > limit.value:
-            return False
-    return True
+        over[name] = (reading.value / drift / limit.value - 1, low / drift / limit.value - 1)
+    return over
 
 
-def _drift(limit: Limit, first: Readings, dense: Readings) -> float:
-    return dense["latency"].value / first["latency"].value if limit.metric.name == "latency" else 1.0
+def verdict(over: Mapping[str, tuple[float, float]]) -> Verdict:
+    """`met`; `within noise` where a reading is over its limit, but not for sure; `missed` where it is."""
+    if all(value <= 0 for value, _ in over.values()):
+        return "met"
+    return "within noise" if all(low <= 0 for _, low in over.values()) else "missed"

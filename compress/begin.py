@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from wb import __version__
-from wb.compress.assess import Assessor, absolute
+from wb.compress.assess import Assessor
+from wb.compress.cost import parameters_by_part
+from wb.compress.folder import interrupted
 from wb.compress.job import Job, Report
 from wb.compress.nvit import check_keep
 from wb.compress.record import Config, Record
@@ -22,35 +24,41 @@ from wb.training.train import check_fits
 
 
 def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, report: Report, *, force: bool) -> Job:
-    """The job, with the dense model's readings; nothing is written.
+    """The job, with the dense model's readings, or as an interruption left it; nothing is written.
 
     Raises:
-        BadArtefact: weights that are not finite.
+        BadArtefact: weights that are not finite; or what lies beside `out` is of another pruning.
         BadData: the data do not fit the model.
         BadOption: an axis that the model does not have, a budget that is met already, a snapshot below the budget.
     """
     check_fits(model.architecture, data)
     check_keep(config.settings.keep, model.architecture)
-    broken = [name for name, weight in model.weights.items() if not torch.isfinite(weight).all()]
+    broken = [key for key, weight in model.weights.items() if not torch.isfinite(weight).all()]
     if broken:
         raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
+    key = model.fingerprint()
+    record = interrupted(out, config, key, data.fingerprint) or _measured(config, model, key, name, data, report)
+    stages_of(config.limits, config.snapshots, config.settings.rounds, record.dense)  # raises
+    return Job(record, model, data, out, report, force)
+
+
+def _measured(config: Config, model: Model, key: str, name: str, data: Dataset, report: Report) -> Record:
+    """A new record, with the readings that the limits refer to."""
     report("measuring the dense model", 0, 0)
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.settings.seed)
-    dense = assess({"dense": model}, {"acc": data.validation})["dense"]
-    stages_of(absolute(config.limits, dense) if config.limits else (), config.snapshots, config.settings.rounds, dense)
-    record = Record(
+    return Record(
         created=now(),
         version=__version__,
         config=config,
         model=name,
-        model_key=model.fingerprint(),
+        model_key=key,
         data={"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)},
         machine=machine(device.text),
         versions=versions(),
         pace=pace,
         architecture=model.architecture,
-        dense=dense,
+        parts=parameters_by_part(model.architecture),
+        dense=assess({"dense": model}, {"acc": data.validation})["dense"],
     )
-    return Job(record, model, data, out, report, force)

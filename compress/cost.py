@@ -7,7 +7,8 @@ counted metrics the fit is exact where the operator's cost is such a sum.
 
 Source: NViT, section 3.3 (a table over a grid of sizes, interpolated); FBNet, section 3.2 (the additive table).
 Differs: coefficients instead of multilinear interpolation: some twenty timings per kind of part instead of 9,375 in all, never
-decreasing in any size, and refined with the parts of the networks that pruning passes through.
+decreasing in any size; before the last cut the parts are timed as they are by then, and after every cut the sum is scaled to
+the whole network.
 Limits: linear attention picks the cheaper of two orders of multiplication, which is no such sum: the fit is approximate
 there, and the final network is counted or measured whole in any case.
 """
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize, widths
+from wb.models.counting import count_parameters
 
 Sizes = Mapping[str, int]
 
@@ -83,6 +85,14 @@ def alone(architecture: Architecture, piece: Piece) -> Architecture:
     stages = list(bare(architecture).stages)
     stages[i] = Stage(embed=stage.embed, blocks=(kept,))
     return architecture.model_copy(update={"stages": tuple(stages)})
+
+
+def parameters_by_part(architecture: Architecture) -> dict[str, int]:
+    """Parameters of the ends and of every sub-layer, each with its norm."""
+    ends = int(count_parameters(bare(architecture)).value)
+    found = [piece for piece in pieces(architecture) if piece.name != "ends"]
+    counts = {piece.name: int(count_parameters(alone(architecture, piece)).value) - ends for piece in found}
+    return {"ends": ends} | counts
 
 
 @dataclass
@@ -160,20 +170,22 @@ class Cost:
     def prepare(self) -> None:
         """Samples and fits every family of the dense network, up to the largest sizes that its parts have there."""
         sizes = axis_sizes(self.dense)
-        largest: dict[str, tuple[Piece, tuple[int, ...]]] = {}
+        families: dict[str, list[Piece]] = {}
         for piece in pieces(self.dense):
-            place = tuple(sizes[axis] for axis in piece.local)
-            _, most = largest.get(piece.family, (piece, place))
-            largest[piece.family] = (piece, tuple(map(max, most, place)))
+            families.setdefault(piece.family, []).append(piece)
         wanted = []
-        for family, (piece, most) in largest.items():
-            self.surfaces[family] = Surface(tuple(piece.local))
-            free = [i for i, name in enumerate(piece.local) if name not in self.fixed]
+        for family, members in families.items():
+            piece, self.surfaces[family] = members[0], Surface(tuple(members[0].local))
+            found = [{sizes[axis] for axis in column} for column in zip(*(m.local for m in members), strict=True)]
+            # A kept axis has the sizes that it has; where they differ from part to part, they are sampled like the others.
+            free = [i for i, name in enumerate(piece.local) if name not in self.fixed or len(found[i]) > 1]
+            most = [max(column) for column in found]
             for part in design([most[i] for i in free], extra=self.extra or bool(piece.squared)):
                 chosen = tuple(part[free.index(i)] if i in free else most[i] for i in range(len(most)))
                 changed = {**sizes, **dict(zip(piece.local, chosen, strict=True))}
                 wanted.append((family, piece.place(changed), resize(self.dense, changed), piece))
         self._take(wanted)
+        self.refine(self.dense)
 
     def refine(self, architecture: Architecture) -> None:
         """Samples the parts of `architecture` that were not sampled yet, and fits again."""

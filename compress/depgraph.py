@@ -85,29 +85,27 @@ def prune_module(
     work = copy.deepcopy(module).eval().requires_grad_(True)
     dense = measure_size(work, example)
     budget = Budget.of(limits, dense)
-    first = budget.fill(dense)
-    if first <= 1:
-        raise BadOption(f"the budget {budget.text()} is met already ({_text(dense)}); give a smaller one")
-    families, kept = _choose(work, example, keep)
-    least = _least(work, example, families, round_to)
-    if budget.fill(least) > 1:
-        raise BudgetMissed(
-            f"the budget {budget.text()} is below what is left with {round_to} of each kind of channel ({_text(least)}); "
-            "give a larger one"
-        )
+    families, kept = _reachable(work, example, dense, budget, keep, round_to)
     size = dense
     for number in range(1, rounds + 1):
-        cap = first ** (1 - number / rounds)  # 1 in the last round, exactly
+        cap = budget.fill(dense) ** (1 - number / rounds)  # 1 in the last round, exactly
         if budget.fill(size) > cap:
             ranking = Ranking.of(work, example, families, batches, loss, cost or budget.cost, round_to)
-            removals = _select(work, example, ranking, budget, cap)
-            work, families = _remove(work, example, families, removals)
-            if any(len(images) > 1 for images, _ in batches):
-                recalibrate(work, (images for images, _ in batches))
+            work, families = _remove(work, example, families, _select(work, example, ranking, budget, cap))
+            _recalibrate(work, batches)
             size = measure_size(work, example)
         if report is not None:
             report(number, rounds, size)
     return Pruned(work, size, dense, kept)
+
+
+def check_countable(limits: Sequence[Limit]) -> None:
+    """Raises `BadOption` unless there is a limit and all are on what can be counted in a module."""
+    for limit in limits:
+        if limit.metric.name not in Size._fields:
+            raise BadOption(f"a budget on {limit.metric.name} cannot be counted in a module; give macs=… or params=…")
+    if not limits:
+        raise BadOption("there is no budget; give for example macs=0.5x")
 
 
 @dataclass(frozen=True)
@@ -120,15 +118,12 @@ class Budget:
 
     @staticmethod
     def of(limits: Sequence[Limit], dense: Size) -> Budget:
-        """`limits`, relative ones of `dense`. Raises `BadOption` for none or for another metric."""
+        """`limits`, relative ones of `dense`. Raises as `check_countable`."""
+        check_countable(limits)
         values: dict[str, float] = {}
         for limit in limits:
             name = limit.metric.name
-            if name not in Size._fields:
-                raise BadOption(f"a budget on {name} cannot be counted in a module; give macs=… or params=…")
             values[name] = limit.value * (getattr(dense, name) if limit.relative else 1)
-        if not values:
-            raise BadOption("there is no budget; give for example macs=0.5x")
         return Budget(values.get("macs"), values.get("params"), "macs" if next(iter(values)) == "macs" else "params")
 
     def fill(self, size: Size) -> float:
@@ -275,6 +270,28 @@ def _choose(module: nn.Module, example: Tensor, keep: Sequence[str]) -> tuple[li
             f"nothing in {type(module).__name__} can be pruned ({why or 'no inner channels of a Conv or Linear'})"
         )
     return good, kept | bad
+
+
+def _reachable(
+    module: nn.Module, example: Tensor, dense: Size, budget: Budget, keep: Sequence[str], round_to: int
+) -> tuple[list[Family], dict[str, str]]:
+    """What `_choose` gives. Raises `BadOption` where `budget` is met already, `BudgetMissed` where it cannot be met."""
+    if budget.fill(dense) <= 1:
+        raise BadOption(f"the budget {budget.text()} is met already ({_text(dense)}); give a smaller one")
+    families, kept = _choose(module, example, keep)
+    least = _least(module, example, families, round_to)
+    if budget.fill(least) > 1:
+        raise BudgetMissed(
+            f"the budget {budget.text()} is below what is left with {round_to} of each kind of channel ({_text(least)}); "
+            "give a larger one"
+        )
+    return families, kept
+
+
+def _recalibrate(module: nn.Module, batches: Batches) -> None:
+    """`recalibrate`, if there is a batch of more than one image: from the others it learns nothing."""
+    if any(len(images) > 1 for images, _ in batches):
+        recalibrate(module, (images for images, _ in batches))
 
 
 def _least(module: nn.Module, example: Tensor, families: Sequence[Family], round_to: int) -> Size:

@@ -2,25 +2,55 @@
 
 Differs: no table of layers is timed; each try is exported and timed together with the dense graph, so that both had the
 same machine. Limits: a few tries, each of which prunes anew; latency is not proportional to MACs, the less so the smaller
-the network.
+the network. The last try was within the limit in one timing, and fine-tuning lies between: `overrun` looks at the end again.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import nn
 
-from wb.compress.depgraph import Pruned
+from wb.compress.depgraph import Pruned, check_countable
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
+from wb.core.readings import Reading
 from wb.export.measure import measure_latency
 from wb.hardware.device import Device
 
 TRIES = 5
 NEAR = 0.95  # of the limit: near enough to stop
+
+
+def check_limits(limits: Sequence[Limit]) -> Limit | None:
+    """The limit on latency, if that is what `limits` are.
+
+    Raises:
+        BadOption: none, one beside a limit on latency, or one on what is neither latency nor counted in a module.
+    """
+    timed = next((limit for limit in limits if limit.metric.name == "latency"), None)
+    if timed is None:
+        check_countable(limits)
+    elif len(limits) > 1:
+        raise BadOption("a budget on latency cannot be combined with others here; give one")
+    return timed
+
+
+def overrun(limit: Limit, dense: Reading, final: Reading) -> str | None:
+    """What is to be said where `final` is over `limit` for sure: with the low end of its 95 % interval.
+
+    Both readings have to be of one timing; a relative limit is a share of `dense`.
+    """
+    allowed = limit.value * (dense.value if limit.relative else 1)
+    low = final.interval[0] if final.interval else final.value
+    if low <= allowed:
+        return None
+    return (
+        f"the last reading of latency, {final.text()}, is over the budget {limit.text()} (here {allowed:.4g} ms): the files "
+        "are written, but a quieter machine or a lower budget is needed to be sure"
+    )
 
 
 def prune_to_latency(

@@ -9,12 +9,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from wb.compress.record import Record, Result
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import axis_sizes
 from wb.core.metrics import METRICS, Metric
 from wb.core.readings import Reading
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST, axes, bars, underscored
 
 TITLES = {
+    "width": "width of the stem",
+    "embed": "width of the residual stream",
     "heads": "heads",
     "qk": "query/key channels per head",
     "v": "value channels per head",
@@ -28,7 +30,6 @@ PER_ROW = 2
 def redistribution_figure(record: Record) -> go.Figure:
     """Every axis of every block before and after, one plot a kind of axis: where the parameters went."""
     before = axis_sizes(record.architecture)
-    blocks = [name for name, _, _ in record.architecture.blocks()]
     kinds = [kind for kind in TITLES if any(name.endswith(f".{kind}") for name in before)]
     rows = -(-len(kinds) // PER_ROW)
     titles = [TITLES[kind] for kind in kinds]
@@ -37,9 +38,10 @@ def redistribution_figure(record: Record) -> go.Figure:
     for result, colour in zip(record.results, (FRONT, *COLOURS), strict=False):
         models[f"after, {html.escape(result.name)}"] = (axis_sizes(result.architecture), colour)
     for i, kind in enumerate(kinds):
+        places = [axis.rsplit(".", 1)[0] for axis in before if axis.endswith(f".{kind}")]
         for name, (sizes, colour) in models.items():
-            heights = [sizes.get(f"{block}.{kind}", 0) for block in blocks]
-            bar = go.Bar(x=blocks, y=heights, name=name, marker_color=colour, legendgroup=name, showlegend=i == 0)
+            heights = [sizes.get(f"{place}.{kind}", 0) for place in places]
+            bar = go.Bar(x=places, y=heights, name=name, marker_color=colour, legendgroup=name, showlegend=i == 0)
             bar.update(hovertemplate=f"%{{x}}: %{{y}} {kind}<extra>{name}</extra>")
             figure.add_trace(bar, i // PER_ROW + 1, i % PER_ROW + 1)
     figure.update_yaxes(rangemode="tozero")
@@ -47,22 +49,21 @@ def redistribution_figure(record: Record) -> go.Figure:
 
 
 def shares_figure(record: Record) -> go.Figure:
-    """How the parameters are spread over the sub-layers before and after, as shares of each model's blocks."""
+    """How the parameters are spread over the sub-layers before and after, as shares of each model's."""
     figure = go.Figure()
-    models: list[tuple[str, Architecture, str]] = [("before", record.architecture, GREY)]
+    models: list[tuple[str, Mapping[str, int], str]] = [("before", record.parts, GREY)]
     models += [
-        (f"after, {html.escape(result.name)}", result.architecture, colour)
+        (f"after, {html.escape(result.name)}", result.parts, colour)
         for result, colour in zip(record.results, (FRONT, *COLOURS), strict=False)
     ]
-    for name, architecture, colour in models:
-        counts = _parameters(architecture)
-        total = sum(counts.values()) or 1
-        bar = go.Bar(x=list(counts), y=[count / total for count in counts.values()], name=name, marker_color=colour)
-        bar.update(
-            customdata=list(counts.values()), hovertemplate="%{x}: %{y:.1%}, %{customdata} parameters<extra></extra>"
-        )
+    names = [html.escape(name) for name in record.parts]
+    for name, parts, colour in models:
+        counts = [parts.get(part, 0) for part in record.parts]
+        total = sum(counts) or 1
+        bar = go.Bar(x=names, y=[count / total for count in counts], name=name, marker_color=colour)
+        bar.update(customdata=counts, hovertemplate="%{x}: %{y:.1%}, %{customdata} parameters<extra></extra>")
         figure.add_trace(bar)
-    figure.update_yaxes(title_text="share of the blocks' parameters", tickformat=".0%")
+    figure.update_yaxes(title_text="share of the parameters", tickformat=".0%")
     return figure.update_layout(height=360, bargap=0.2)
 
 
@@ -80,7 +81,7 @@ def spectrum_figure(spectrum: Mapping[str, Sequence[float]]) -> go.Figure:
         first = not any(trace.legendgroup == kind for trace in figure.data)
         line = go.Scatter(x=x, y=shown, mode="lines", line={"color": colour, "width": 1.5}, opacity=0.8)
         line.update(name=TITLES.get(kind, kind), legendgroup=kind, showlegend=first)
-        figure.add_trace(line.update(hovertemplate=f"{name}: %{{y:.2e}} at %{{x:.0%}}<extra></extra>"))
+        figure.add_trace(line.update(hovertemplate=f"{html.escape(name)}: %{{y:.2e}} at %{{x:.0%}}<extra></extra>"))
     figure.update_yaxes(type="log", title_text="saliency of a unit", exponentformat="power", dtick=1)
     figure.update_xaxes(title_text="share of the axis, the most salient first", tickformat=".0%")
     return figure.update_layout(height=440)
@@ -89,9 +90,12 @@ def spectrum_figure(spectrum: Mapping[str, Sequence[float]]) -> go.Figure:
 def progress_figure(record: Record, metric: Metric) -> go.Figure:
     """Accuracy against one cost: the dense model, every round, and the results after fine-tuning."""
     acc = METRICS["acc"]
-    along: list[Mapping[str, Reading]] = [record.dense, *(round_.readings for round_ in record.rounds)]
+    along: list[Mapping[str, Reading]] = [record.dense]
+    rounds = {f"round {i + 1}": round_.readings for i, round_ in enumerate(record.rounds)}
+    rounds = {name: readings for name, readings in rounds.items() if {metric.name, "acc"} <= readings.keys()}
+    along += rounds.values()
     x, y = ([readings[m.name].value for readings in along] for m in (metric, acc))
-    names = ["dense", *(f"round {i + 1}" for i in range(len(record.rounds)))]
+    names = ["dense", *rounds]
     hover = [_describe(name, readings) for name, readings in zip(names, along, strict=True)]
     path = go.Scatter(x=x, y=y, mode="lines+markers", name="rounds, before fine-tuning", text=hover, hoverinfo="text")
     path.update(line={"color": BLUE}, marker={"size": 7}, error_x=bars([r[metric.name] for r in along], faint=True))
@@ -113,7 +117,7 @@ def _ends(record: Record) -> list[tuple[str, str, str, list[Mapping[str, Reading
     after: list[Mapping[str, Reading]] = [result.after for result in record.results]
     tested: list[Mapping[str, Reading]] = [_tested(result) for result in record.results]
     if record.dense_test is not None:
-        tested = [{**record.dense, "acc": record.dense_test}, *tested]
+        tested = [{**record.dense_final, "acc": record.dense_test}, *tested]
     return [("final", FRONT, "circle", after), ("on the test split", TEST, "diamond-open", tested)]
 
 
@@ -128,14 +132,4 @@ def _describe(name: str, readings: Mapping[str, Reading]) -> str:
 
 def _kind(name: str) -> str:
     """`s0.b3.qk` -> `qk`; whole sub-layers have one unit each and no spectrum."""
-    return name.rsplit(".", 1)[-1]
-
-
-def _parameters(architecture: Architecture) -> dict[str, int]:
-    """Parameters by sub-layer."""
-    from wb.compress.cost import alone, bare, pieces
-    from wb.models.counting import count_parameters
-
-    ends = count_parameters(bare(architecture)).value
-    found = [piece for piece in pieces(architecture) if piece.name != "ends"]
-    return {piece.name: int(count_parameters(alone(architecture, piece)).value - ends) for piece in found}
+    return html.escape(name.rsplit(".", 1)[-1])

@@ -1,7 +1,8 @@
-"""The end of a pruning: fine-tuning, one more reading of all models together, and the results in their places."""
+"""The end of a pruning: fine-tuning, one more reading of all models together, and putting results in their places."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wb.compress.assess import Assessor, kept
+from wb.compress.assess import Assessor, excesses, verdict
+from wb.compress.cost import parameters_by_part
 from wb.compress.record import Config, Record, Result
 from wb.compress.stages import Stage
+from wb.core.files import replacing
 from wb.data import Dataset
 from wb.models.model import Model, load, save
 from wb.models.passes import apply
@@ -61,38 +64,55 @@ class Finish:
         recipe = Recipe(epochs=config.finetune, learning_rate=config.learning_rate)
         return Finetune(self.data, recipe, self.teacher, config.settings.seed)
 
-    def conclude(self, tuned: Sequence[Model], record: Record, *, force: bool) -> dict[str, Any]:
-        """Reads all models together, the test split for the first time, and writes them; gives what the record gets.
+    def conclude(self, tuned: Sequence[Model], record: Record) -> dict[str, Any]:
+        """Reads all models together, the test split for the first time; keeps them in `work` and gives what the record gets.
 
         Raises:
-            BadOption: a file exists and `force` is false.
             ExportDiffers: a graph does not compute what its model does.
         """
         self.report("final readings", 0, 0)
         splits = {"acc": self.data.validation, "test": self.data.test}
         names = [stage.name for stage in self.stages]
         found = self.assess({"dense": self.dense} | dict(zip(names, tuned, strict=True)), splits)
+        dense = found["dense"]
         results = []
         for number, (stage, model) in enumerate(zip(self.stages, tuned, strict=True)):
             readings = found[stage.name]
-            before = [round_ for round_ in record.rounds if round_.stage == number][-1].readings
-            path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
             step = model.history[-1].model_copy(update={"readings": readings})
-            save(replace(model, history=(*model.history[:-1], step)), path, force=force)
+            save(replace(model, history=(*model.history[:-1], step)), self.staged(number), force=True)
+            path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
             results.append(
                 Result(
                     name=stage.name or path.stem,
                     limits=tuple(limit.text() for limit in stage.limits),
-                    met=kept(stage.limits, record.dense, found["dense"], readings),
+                    verdict=verdict(excesses(stage.limits, stage.shares, record.dense, dense, readings)),
                     architecture=model.architecture,
-                    before=before,
+                    parts=parameters_by_part(model.architecture),
+                    before=[round_ for round_ in record.rounds if round_.stage == number][-1].readings,
                     after={name: reading for name, reading in readings.items() if name != "test"},
                     test=readings["test"],
                     model=path.name,
                 )
             )
-        dense = {name: reading for name, reading in found["dense"].items() if name != "test"}
-        return {"results": tuple(results), "dense": dense, "dense_test": found["dense"]["test"]}
+        final = {name: reading for name, reading in dense.items() if name != "test"}
+        return {"results": tuple(results), "dense_final": final, "dense_test": dense["test"]}
+
+    def staged(self, number: int) -> Path:
+        """Where a result waits to be published."""
+        return self.work / f"result-{number}{self.out.suffix}"
+
+
+def place(source: Path, path: Path, *, force: bool) -> None:
+    """Copies a finished file to where it was asked for, atomically; one that is there already with that content stays.
+
+    Raises:
+        BadOption: another file is there and `force` is false.
+        StorageFailed: it could not be written.
+    """
+    if path.exists() and path.is_file() and path.read_bytes() == source.read_bytes():
+        return
+    with replacing(path, force=force) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def spectrum(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:

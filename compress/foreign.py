@@ -1,4 +1,4 @@
-"""Modules that are not ours: importing them by name, their weights from a file, whether they fit data, fine-tuning them.
+"""Modules that are not ours: importing them by name, their weights from and to files, whether they fit data, fine-tuning.
 
 Limits: importing runs the code that is named, as every import does; weights are read without running any.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,7 +24,7 @@ from wb.core.errors import BadArtefact, BadData, BadOption, reason
 from wb.core.files import replacing
 from wb.data import Dataset
 from wb.training.fit import Batch, Recipe, Report, fit
-from wb.training.train import TEMPERATURE, distillation
+from wb.training.train import distilled
 
 SMOOTHING = 0.1  # of labels: without it a well trained network has no gradients left to rank by
 
@@ -101,11 +102,24 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise BadArtefact(f"{path} does not fit {type(module).__name__}: {lines[0][:200]}") from error
 
 
-def save_weights(module: nn.Module, path: Path, *, force: bool = False) -> None:
-    """Writes the state dict as .safetensors. Raises `BadOption` and `StorageFailed` as `replacing` does."""
+def publish(module: nn.Module, graph: Path, out: Path, weights: Path, *, force: bool = False) -> None:
+    """Copies the ONNX file `graph` to `out` and writes the state dict of `module` to `weights` (.safetensors).
+
+    Both are complete on the disk before either has its name, and the graph comes last: after a kill in between the weights
+    are new and the graph is old or missing, and doing all again with `force` mends that.
+
+    Raises:
+        BadOption: either exists and `force` is false; nothing is written.
+        StorageFailed: the disk is full or the folder cannot be written.
+    """
     state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
-    with replacing(path, force=force) as temporary:
-        save_file(state, temporary)
+    # The inner one ends first: it renames the weights, the outer one the graph.
+    with replacing(out, force=force) as staged, replacing(weights, force=force) as temporary:
+        temporary.write_bytes(save(state))
+        with graph.open("rb") as source, staged.open("wb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
 
 
 def check_module(module: nn.Module, images: Tensor, classes: int) -> None:
@@ -180,16 +194,11 @@ def finetune(
         TrainingDiverged: the loss is NaN or infinite.
     """
 
+    step = distilled(module, teacher, recipe)
+
     def backward(batch: Batch) -> float:
         module.train(len(batch.labels) > 1)
-        logits = module(batch.images)
-        loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
-        if teacher is not None:
-            with torch.no_grad():
-                target = teacher(batch.images)
-            loss = (loss + distillation(logits, target, TEMPERATURE)) / 2
-        loss.backward()
-        return loss.item()
+        return step(batch)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for dropout

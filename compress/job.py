@@ -6,12 +6,14 @@ interrupted; the last thing is to write the results to their places.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.assess import QUICK_S, Assessor, absolute
+from wb.compress.assess import QUICK_S, Assessor
 from wb.compress.cost import Cost
 from wb.compress.costs import costs_of
 from wb.compress.drop import DropLayers
-from wb.compress.finish import Finish, spectrum
+from wb.compress.finish import Finish, place, spectrum
+from wb.compress.folder import locked, work_of
 from wb.compress.landing import Landing, correct, read_costs
 from wb.compress.nvit import NViT, Pruned, between, check_reachable
-from wb.compress.record import Config, Record, Round, read
+from wb.compress.record import Config, Record, Round
+from wb.compress.report import write_report
 from wb.compress.stages import Stage, stages_of
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, BadData, BudgetMissed
+from wb.core.errors import WbError
 from wb.core.files import replacing
 from wb.data import Dataset
 from wb.export.table import LatencyTable
@@ -61,21 +65,29 @@ class Job:
         """Prunes.
 
         Raises:
+            BadArtefact: the folder beside the output is something else's.
             BadData: a loss or gradient that is not finite.
+            BadOption: another process is at it, or a file is in the way.
             BudgetMissed: a budget that cannot be reached.
             StorageFailed: something could not be written; what is done stays.
         """
         torch.set_num_threads(self.config.threads)
-        self._resume()
-        check_reachable(self.stages[-1].limits, self.costs, self.model, self._pruner.settings)
-        try:
-            return self._run()
-        except (BudgetMissed, BadData):  # would only come again: there is nothing to continue
-            shutil.rmtree(self.work, ignore_errors=True)
-            raise
-
-    def _run(self) -> Record:
         self.work.mkdir(parents=True, exist_ok=True)
+        with locked(self.work):
+            self._note()
+            try:
+                if not self.record.results:
+                    check_reachable(self.stages[-1].limits, self.costs, self.model, self._pruner.settings)
+                    self._make()
+            except WbError:
+                if not self.record.rounds:  # there is nothing to continue
+                    shutil.rmtree(self.work, ignore_errors=True)
+                raise
+            self._publish()
+        return self.record
+
+    def _make(self) -> None:
+        """Everything up to the results, which lie in the folder then."""
         state = self._state()
         for number, stage in enumerate(self.stages):
             if not self._stage_path(number).exists():
@@ -86,15 +98,23 @@ class Job:
             if not any(round_.stage > number for round_ in self.record.rounds):  # else the state is further already
                 state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds))
         models = [load(self._stage_path(number)) for number in range(len(self.stages))]
-        finish = self._finish
         with self._timed("fine-tuning"):
-            tuned = [finish.finetuned(number, model, self.config) for number, model in enumerate(models)]
+            tuned = [self._finish.finetuned(number, model, self.config) for number, model in enumerate(models)]
         with self._timed("final readings"):
-            changes = finish.conclude(tuned, self.record, force=self.force)
+            changes = self._finish.conclude(tuned, self.record)
         self._note(**changes)
-        self.record.write(self.record_path, force=self.force)
-        shutil.rmtree(self.work)
-        return self.record
+
+    def _publish(self) -> None:
+        """Puts models, record and report in their places; the folder goes last, in one step."""
+        for number, result in enumerate(self.record.results):
+            place(self._finish.staged(number), self.out.parent / result.model, force=self.force)
+        place(self.work / "record.json", self.record_path, force=self.force)
+        page = self.work / "report.html"
+        write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
+        place(page, self.out.with_suffix(".html"), force=self.force)
+        done = self.work.with_name(f".{self.work.name}-{os.getpid()}")
+        self.work.rename(done)
+        shutil.rmtree(done, ignore_errors=True)
 
     # ------------------------------------------------------------------------------------------- what it works with
 
@@ -106,7 +126,7 @@ class Job:
     @property
     def work(self) -> Path:
         """The folder of what is done; gone at the end."""
-        return self.out.with_name(f"{self.out.stem}.partial")
+        return work_of(self.out)
 
     @property
     def record_path(self) -> Path:
@@ -121,8 +141,8 @@ class Job:
     @cached_property
     def stages(self) -> list[Stage]:
         """The models to be made, from large to small."""
-        limits = absolute(self.config.limits, self.record.dense) if self.config.limits else ()
-        return stages_of(limits, self.config.snapshots, self.config.settings.rounds, self.record.dense)
+        config = self.config
+        return stages_of(config.limits, config.snapshots, config.settings.rounds, self.record.dense)
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
@@ -181,31 +201,32 @@ class Job:
                 limits = {limit.metric.name: limit.value for limit in stage.limits}
                 aims = {metric: between(now[metric], limit, 1 / left) for metric, limit in limits.items()}
                 if left > 1:
-                    state = self._pruner.recovered(self._cut(scored, aims))
+                    state = self._pruner.recovered(self._cut(scored, aims, exact=False))
                 else:
                     aims, state = self._landing(stage)(scored)
                 self._keep(number, state, aims, timed=left == 1 or "latency" in limits)
         return state
 
     def _signed(self, model: Model, stage: Stage) -> Model:
-        """`model` with a line of history about this stage."""
+        """`model` with a line of history about this stage; dropping layers has written its own."""
         config = self.config
+        if config.method == "depth":
+            return model
         arguments: dict[str, Any] = {
             "budget": [limit.text() for limit in stage.limits],
             "data": self.data.spec,
             "distilled": config.distill and config.settings.recovery > 0,
             **config.settings.model_dump(mode="json", exclude={"seed"}),
         }
-        name = f"prune {config.method}"
-        return model.then(Step(name=name, arguments=arguments, seed=config.settings.seed, version=__version__))
+        return model.then(Step(name="prune nvit", arguments=arguments, seed=config.settings.seed, version=__version__))
 
     def _rounds(self, stage: Stage) -> int:
         return stage.rounds if self.config.method == "nvit" else 1
 
-    def _cut(self, state: Pruned, aims: Mapping[str, float]) -> Pruned:
+    def _cut(self, state: Pruned, aims: Mapping[str, float], *, exact: bool = True) -> Pruned:
         """`state` with less, so that the costs predict `aims`."""
         if self.config.method == "nvit":
-            return self._pruner.cut(state, aims)
+            return self._pruner.cut(state, aims, exact=exact)
 
         def enough(architecture: Architecture) -> bool:
             return all(self.costs[metric](architecture) <= aim for metric, aim in aims.items())
@@ -258,20 +279,6 @@ class Job:
     def _stage_path(self, number: int) -> Path:
         return self.work / f"stage-{number}.safetensors"
 
-    def _resume(self) -> None:
-        """Takes up the record of an interrupted run of the same settings, or begins one."""
-        path = self.work / "record.json"
-        if not path.exists():
-            return
-        self.force = True  # what an interruption left half published is our own
-        begun = read(path)
-        if (begun.config, begun.model_key, begun.data) != (self.record.config, self.record.model_key, self.record.data):
-            raise BadArtefact(
-                f"{self.work} belongs to a pruning with other settings, another model or other data; delete it to start "
-                "over, or choose another --out"
-            )
-        self.record = begun
-
     def _state(self) -> Pruned:
         """Where the interrupted run stood."""
         number = len(self.record.rounds)
@@ -280,8 +287,15 @@ class Job:
         scores = self.work / f"scores-{number}.safetensors"
         model = load(self.work / f"round-{number}.safetensors")
         last = self.record.rounds[-1]
+        for before, round_ in pairwise(self.record.rounds):
+            landed = round_.stage < last.stage or self._stage_path(round_.stage).exists()
+            if "latency" in self.costs and landed and round_ is self._last_of(round_.stage):
+                self.costs["latency"].refine(before.architecture)  # as it was before that landing
         correct(self.costs, last.architecture, last.costs)
         return Pruned(model, load_file(scores) if scores.exists() else {}, number)
+
+    def _last_of(self, stage: int) -> Round:
+        return [round_ for round_ in self.record.rounds if round_.stage == stage][-1]
 
     def _note(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)

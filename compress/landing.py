@@ -6,20 +6,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wb.compress.assess import QUICK_S, Assessor, relative_excess
+from wb.compress.assess import QUICK_S, Assessor, excesses
 from wb.compress.cost import Cost
 from wb.compress.nvit import Pruned
 from wb.compress.stages import Stage
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import Limit
 from wb.core.readings import Readings
 from wb.models.model import Model
 
 ATTEMPTS = 8
-SLACK = 0.02  # how far below a budget is close enough
-AIM = 0.99  # of a budget, where what is read is not quite what was predicted
-EXACT = ("macs", "params")  # what is counted is as predicted
+SLACK = 0.02  # how far below a budget is close enough: about what two readings of one network differ by
+EXACT_SLACK = 0.005
+EXACT = ("macs", "params")  # what is counted is as predicted, so that the aim is the limit itself
 
 Aims = dict[str, float]
 
@@ -47,24 +46,27 @@ class Landing:
         """
         best: tuple[float, Aims, Pruned] | None = None
         seen: set[str] = set()
-        tried: list[tuple[float, float]] = []
+        tried: dict[str, list[tuple[float, float]]] = {limit.metric.name: [] for limit in self.stage.limits}
         over = 0.0
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.report("correcting the budget", attempt, ATTEMPTS)
-            share = next_share(tried)
-            aims = {limit.metric.name: share * limit.value * _aim(limit) for limit in self.stage.limits}
+            shares = {name: _share(name, pairs) for name, pairs in tried.items()}
+            aims = {limit.metric.name: shares[limit.metric.name] * limit.value for limit in self.stage.limits}
             landed = self.cut(state, aims)
             key = landed.model.architecture.key
             if key in seen and best is not None:
                 break  # there is nothing between this one and the limit
             seen.add(key)
-            over = self._read(landed.model)
+            found = self._read(landed.model)
+            over = max(found.values())
             if over <= 0 and (best is None or over > best[0]):
                 best = (over, aims, landed)
-            if -SLACK <= over <= 0:
+            if over <= 0 and any(-_slack(name) <= value for name, value in found.items()):
                 break
-            tried.append((share, over))
+            for name, pairs in tried.items():
+                if found[name] > 0 or found[name] == over:  # a limit that does not bind stays as it is
+                    pairs.append((shares[name], found[name]))
         if best is None:
             limits = ", ".join(limit.text() for limit in self.stage.limits)
             raise BudgetMissed(
@@ -73,33 +75,33 @@ class Landing:
             )
         return best[1], best[2]
 
-    def _read(self, model: Model) -> float:
-        """How far the model is over its limits, as a share; not above 0 if it keeps them."""
+    def _read(self, model: Model) -> dict[str, float]:
+        """By metric, how far the model is over its limit, as a share; not above 0 where it keeps it."""
         timed = any(limit.metric.name == "latency" for limit in self.stage.limits)
         models = {"dense": self.dense, "pruned": self.finished(model)}
-        over = -1.0
-        found: list[float] = []
+        found: list[dict[str, float]] = []
         # A latency within the limits is read twice: the luck of one set of sessions is not the network's merit.
-        while over <= 0 and len(found) < (2 if timed else 1):
+        while len(found) < (2 if timed else 1) and all(max(over.values()) <= 0 for over in found):
             readings = self.assess(models, cap_s=QUICK_S, timed=timed)
-            found.append(relative_excess(self.stage.limits, self.first, readings["dense"], readings["pruned"]))
-            over = max(found[0], sum(found) / len(found))
-        return over
+            over = excesses(self.stage.limits, self.stage.shares, self.first, readings["dense"], readings["pruned"])
+            found.append({name: value for name, (value, _) in over.items()})
+        return {name: max(found[0][name], sum(over[name] for over in found) / len(found)) for name in found[0]}
 
 
-def next_share(tried: Sequence[tuple[float, float]]) -> float:
-    """What share of the limits to aim at, after `tried`: pairs of a share and how far its model was over the limits.
+def next_share(tried: Sequence[tuple[float, float]], slack: float = SLACK) -> float:
+    """What share of a limit to aim at, after `tried`: pairs of a share and how far its model was over the limit.
 
-    In proportion after the first, then along the line through the last two (what is not pruned costs the same whatever the
-    share), and halfway between what was within the limits and what was over where that leads out of there.
+    The middle of what is close enough is aimed at: in proportion after the first, then along the line through the last two
+    (what is not pruned costs the same whatever the share), and halfway between what was within the limit and what was over
+    where that leads out of there.
     """
     if not tried:
-        return 1.0
+        return 1 - slack / 2
     share, over = tried[-1]
-    guess = share / (1 + over + SLACK / 2)
+    guess = share / (1 + over + slack / 2)
     if len(tried) > 1 and tried[-2][1] != over:
         before, over_before = tried[-2]
-        line = share + (-SLACK / 2 - over) * (share - before) / (over - over_before)
+        line = share + (-slack / 2 - over) * (share - before) / (over - over_before)
         guess = line if line > 0 else guess
     within = max((s for s, over in tried if over <= 0), default=None)
     beyond = min((s for s, over in tried if over > 0), default=None)
@@ -130,5 +132,11 @@ def correct(costs: Mapping[str, Cost], architecture: Architecture, values: Mappi
             cost.factor *= value / cost(architecture)
 
 
-def _aim(limit: Limit) -> float:
-    return 1.0 if limit.metric.name in EXACT else AIM
+def _slack(metric: str) -> float:
+    return EXACT_SLACK if metric in EXACT else SLACK
+
+
+def _share(metric: str, tried: Sequence[tuple[float, float]]) -> float:
+    if metric in EXACT and not tried:
+        return 1.0
+    return next_share(tried, _slack(metric))

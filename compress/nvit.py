@@ -23,7 +23,7 @@ from torch import Tensor
 from wb import __version__
 from wb.compress.cost import Cost
 from wb.compress.drop import without
-from wb.compress.saliency import Method, Scores, score
+from wb.compress.saliency import Method, Scores, score, sublayers
 from wb.compress.select import Rules, Selector
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import BadOption, BudgetMissed
@@ -49,11 +49,11 @@ class Settings(BaseModel):
     method: Method = "nvit"
     keep: tuple[str, ...] = ()
     align: Annotated[int, Field(ge=1)] = 1
-    eta: Annotated[float, Field(ge=0)] = 1.0
+    eta: Annotated[float, Field(ge=0, le=10)] = 1.0
     rounds: Annotated[int, Field(ge=1)] = 10
     calibration: Annotated[int, Field(ge=1)] = 640
     batch: Annotated[int, Field(ge=1)] = 16
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
     recovery: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -99,7 +99,8 @@ class NViT:
         for round_ in range(1, self.settings.rounds + 1):
             share = round_ / self.settings.rounds
             state = self.scored(state)
-            state = self.cut(state, {m: between(start[m], target, share) for m, target in self.targets.items()})
+            aims = {m: between(start[m], target, share) for m, target in self.targets.items()}
+            state = self.cut(state, aims, exact=round_ == self.settings.rounds)
             if round_ < self.settings.rounds:
                 state = self.recovered(state)
         return self.finished(state, model)
@@ -118,10 +119,10 @@ class NViT:
         mixed = {n: momentum * old[n] + (1 - momentum) * value if n in old else value for n, value in new.items()}
         return replace(state, scores=mixed, rounds=state.rounds + 1)
 
-    def cut(self, state: Pruned, targets: Mapping[str, float]) -> Pruned:
-        """The model with the least salient units removed until `costs` predict that `targets` are met."""
+    def cut(self, state: Pruned, targets: Mapping[str, float], *, exact: bool = False) -> Pruned:
+        """The model with the least salient units removed until `costs` predict that `targets` are met, `exact`ly or not."""
         selector = Selector(state.model.architecture, state.scores, self.costs, self.settings.rules)
-        if not selector.until(targets):
+        if not selector.until(targets, exact=exact):
             least = {metric: (target, selector.cost(metric)) for metric, target in targets.items()}
             over = {metric: pair for metric, pair in least.items() if pair[1] > pair[0]}
             raise BudgetMissed(unreachable(over, self.settings.rules))
@@ -182,7 +183,10 @@ def check_keep(keep: tuple[str, ...], architecture: Architecture) -> None:
 
 def check_reachable(limits: Sequence[Limit], costs: Mapping[str, Cost], model: Model, settings: Settings) -> None:
     """Raises `BudgetMissed` where even the smallest network that the settings allow is predicted to be over a limit."""
-    scores = score(model.network(), (), "random")
+    network = model.network()
+    scores = score(network, (), "random")
+    if settings.method == "nvit":  # by gates, so that sub-layers without axes of their own can go as well
+        scores |= {name: torch.zeros(()) for name in sublayers(network)}
     selector = Selector(model.architecture, scores, costs, settings.rules)
     for limit in limits:
         least = selector.floor(limit.metric.name)

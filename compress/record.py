@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from wb.compress.assess import Verdict
 from wb.compress.nvit import Settings
 from wb.compress.stages import name_of
 from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import write_text
-from wb.core.metrics import Limit, parse_budget
+from wb.core.metrics import METRICS, Limit, parse_budget
 from wb.core.readings import Reading
 
 
@@ -44,9 +46,11 @@ class Config(Frozen):
         """The budgets, parsed: half the latency where neither they nor snapshots are given.
 
         Raises:
-            BadOption: no budgets, or one on the accuracy.
+            BadOption: they are no budgets, or one is on the accuracy.
         """
         limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)))
+        if not limits and not self.snapshots:
+            raise BadOption(f"{list(self.budget)} is no budget; say for example --budget latency=0.5x")
         for limit in limits:
             if limit.metric.name == "acc":
                 raise BadOption(f"{limit.text()} is no budget for pruning; limit latency, macs, params or size instead")
@@ -69,8 +73,9 @@ class Result(Frozen):
 
     name: str
     limits: tuple[str, ...]
-    met: bool
+    verdict: Verdict
     architecture: Architecture
+    parts: Mapping[str, Annotated[int, Field(ge=0)]]  # parameters by sub-layer
     before: Mapping[str, Reading]
     after: Mapping[str, Reading]
     test: Reading
@@ -90,12 +95,32 @@ class Record(Frozen):
     versions: Mapping[str, str]
     pace: Reading
     architecture: Architecture
-    dense: Mapping[str, Reading]
+    parts: Mapping[str, Annotated[int, Field(ge=0)]]  # parameters by sub-layer of the dense model
+    dense: Mapping[str, Reading]  # when the limits were set
+    dense_final: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with the results
     dense_test: Reading | None = None
     spectrum: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
     rounds: tuple[Round, ...] = ()
     results: tuple[Result, ...] = ()
     seconds: Mapping[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Record:
+        """What the report divides by and shows has to be there."""
+        for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
+            missing = [name for name in METRICS if name not in readings]
+            if missing:
+                raise ValueError(f"a model has no reading of {', '.join(missing)}")
+        dense = [*self.dense.items(), *self.dense_final.items()]
+        if not all(math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != "acc"):
+            raise ValueError("the dense model costs nothing")
+        if self.results and self.dense_test is None:
+            raise ValueError("there are results without a reading of the test split")
+        blocks = [name for name, _, _ in self.architecture.blocks()]
+        for architecture in (*(r.architecture for r in self.results), *(r.architecture for r in self.rounds)):
+            if [name for name, _, _ in architecture.blocks()] != blocks:
+                raise ValueError("a pruned network has other blocks than the dense one")
+        return self
 
     def write(self, path: Path, *, force: bool = True) -> None:
         """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""

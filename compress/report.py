@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from wb.compress import figures
 from wb.compress.record import Record
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, Block, axis_sizes
 from wb.core.errors import BadArtefact
 from wb.core.files import write_text
 from wb.core.metrics import METRICS
-from wb.core.readings import scaled
+from wb.core.readings import Readings, scaled
 from wb.page.look import figure_html
 from wb.page.page import Column, link, render
 
 COLUMNS = {"acc": "accuracy", "latency": "latency", "macs": "MACs", "params": "parameters", "size": "size"}
-AXES = (("mixer", "heads"), ("mixer", "qk"), ("mixer", "v"), ("mixer", "hidden"), ("ffn", "mlp"))
+KINDS = {
+    "width": "stem",
+    "embed": "stream",
+    "heads": "heads",
+    "qk": "qk",
+    "v": "v",
+    "memory": "memory",
+    "hidden": "hidden",
+    "mlp": "mlp",
+}
 
 
-def write_report(record: Record, record_path: Path, path: Path, *, force: bool = False) -> Path:
-    """Writes the page of a finished pruning to `path`; its links to models are relative to there.
+def write_report(
+    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
+) -> Path:
+    """Writes the page of a finished pruning to `path`; its links to models are relative to `beside` (where `path` lies).
 
     Raises:
         BadArtefact: the pruning is not finished.
         BadOption: `path` exists and `force` is false.
         StorageFailed: it could not be written.
     """
-    if not record.results or record.dense_test is None:
+    if not record.results:
         raise BadArtefact(f"{record_path} is of a pruning that is not finished; continue it with the same command")
-    write_text(path, page(record, record_path.parent, path.parent), force=force)
+    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
     return path
 
 
@@ -46,7 +56,7 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         names=names,
         columns=columns,
         links={r.name: link(folder / r.model, beside) for r in record.results},
-        blocks=[(r.name, list(_blocks(record.architecture, r.architecture))) for r in record.results],
+        tables=[(r.name, *redistribution(record.architecture, r.architecture)) for r in record.results],
         ratios={r.name: _ratios(record, r.after) for r in record.results},
         settings=_settings(record),
     )
@@ -58,55 +68,68 @@ def result(record: Record) -> str:
     sentences = []
     for r in record.results:
         costs = ", ".join(
-            f"{r.after[name].value / record.dense[name].value:.3f} of the {METRICS[name].title}"
+            f"{r.after[name].value / record.dense_final[name].value:.3f} of the {METRICS[name].title}"
             for name in ("latency", "macs", "params")
         )
         tests = f"{scaled(r.test.value, 'fraction')} test accuracy (dense: {dense})"
-        budget = f"budget {', '.join(r.limits)} {'met' if r.met else 'MISSED'}"
-        sentences.append(f"{r.name}: {costs}; {tests}; {budget}.")
+        sentences.append(f"{r.name}: {costs}; {tests}; budget {', '.join(r.limits)}: {r.verdict}.")
     return " ".join(sentences)
+
+
+def redistribution(before: Architecture, after: Architecture) -> tuple[list[str], list[list[str]]]:
+    """Every axis before and after, as a table: names of columns, and rows for the stem, the stages and their blocks."""
+    was, now = axis_sizes(before), axis_sizes(after)
+    kinds = [kind for kind in KINDS if any(name.endswith(f".{kind}") for name in was)]
+    blocks = {
+        name: (block, left) for (name, _, block), (_, _, left) in zip(before.blocks(), after.blocks(), strict=True)
+    }
+    places = [*dict.fromkeys(name.rsplit(".", 1)[0] for name in was if name.count(".") == 1), *blocks]
+    rows = []
+    for place in sorted(places, key=lambda place: (place != "stem", _numbers(place))):
+        row = [place, _mixer(*blocks[place]) if place in blocks else ""]
+        for kind in kinds:
+            size = was.get(f"{place}.{kind}")
+            row.append("" if size is None else f"{size} → {now.get(f'{place}.{kind}', 'gone')}")
+        rows.append(row)
+    return ["", "mixer", *(KINDS[kind] for kind in kinds)], rows
+
+
+def _mixer(before: Block, after: Block) -> str:
+    if before.mixer is None:
+        return "–"
+    return before.mixer.kind if after.mixer is not None else f"{before.mixer.kind} → gone"
+
+
+def _numbers(place: str) -> tuple[int, ...]:
+    """`s0.b10` -> (0, 10), so that blocks come in their order."""
+    return tuple(int(part[1:]) for part in place.split(".") if part[1:].isdigit())
 
 
 def _figures(record: Record) -> dict[str, go.Figure]:
     limited = [name for name in ("latency", "macs", "params", "size") if any(name in r.aims for r in record.rounds)]
     found = {
-        "redistribution": figures.redistribution_figure(record),
         "shares": figures.shares_figure(record),
         "progress": figures.progress_figure(record, METRICS[(limited or ["latency"])[0]]),
     }
+    if axis_sizes(record.architecture):
+        found["redistribution"] = figures.redistribution_figure(record)
     if record.spectrum:
         found["spectrum"] = figures.spectrum_figure(record.spectrum)
     return found
 
 
 def _table(record: Record) -> tuple[list[str], list[Column]]:
-    """Rows dense, pruned, fine-tuned; a column for each metric."""
-    rows = [("dense", record.dense)]
+    """Rows dense, cut, final; a column for each metric. What was not read of a cut model is as in the final one."""
+    rows = [("dense", record.dense_final)]
     for r in record.results:
-        rows += [(f"{r.name}, cut", r.before), (f"{r.name}, final", r.after)]
+        rows += [(f"{r.name}, cut", {**r.after, **r.before}), (f"{r.name}, final", r.after)]
     columns = [Column(title, [readings[name] for _, readings in rows]) for name, title in COLUMNS.items()]
     return [name for name, _ in rows], columns
 
 
-def _blocks(before: Architecture, after: Architecture) -> Iterator[dict[str, str]]:
-    """One row a block: `16 → 9`, or what is gone."""
-    left = {name: block for name, _, block in after.blocks()}
-    for name, stage, block in before.blocks():
-        row = {"block": name, "mixer": block.mixer.kind if block.mixer else "–"}
-        embed = after.stages[int(name[1 : name.index(".")])].embed
-        row["embed"] = f"{stage.embed} → {embed}" if embed != stage.embed else str(embed)
-        for part, axis in AXES:
-            if not any(name.endswith(f".{axis}") for name in axis_sizes(before)):
-                continue
-            was, now = (getattr(getattr(b, part), axis, None) for b in (block, left[name]))
-            row[axis] = "–" if was is None else f"{was} → {now}" if now is not None else f"{was} → gone"
-        yield row
-
-
-def _ratios(record: Record, readings) -> str:  # type: ignore[no-untyped-def]
-    return ", ".join(
-        f"{readings[name].value / record.dense[name].value:.3f}x {name}" for name in COLUMNS if name != "acc"
-    )
+def _ratios(record: Record, readings: Readings) -> str:
+    dense = record.dense_final
+    return ", ".join(f"{readings[name].value / dense[name].value:.3f}x {name}" for name in COLUMNS if name != "acc")
 
 
 def _settings(record: Record) -> dict[str, dict[str, object]]:

@@ -91,8 +91,8 @@ def score(
     """The saliency of every unit and sub-layer of `network`, which is left in eval mode; kinds of axes in `keep` are skipped.
 
     `nvit` is the gate-Fisher above; `taylor` the absolute first-order term, entry by entry, of the mean gradient;
-    `magnitude` the squared weights of what reads the unit (of a sub-layer these two count every parameter, and one without
-    parameters has no score, so that it stays); `random` uniform numbers. `report` is called after each batch.
+    `magnitude` the squared weights of what reads the unit; `random` uniform numbers. With these three a sub-layer has the
+    score of all its units, and one without axes of its own has none and stays. `report` is called after each batch.
 
     Raises:
         BadData: no batch, or a loss or gradient that is NaN or infinite.
@@ -103,10 +103,8 @@ def score(
     gates = Gates.of(axes_of(network), keep)
     if method in ("random", "magnitude"):
         squares = {name: weight.detach().square() for name, weight in network.named_parameters()}
-        found = gates.sums(squares)
-        if method == "magnitude":
-            return found | _of_layers(network, squares)
-        return _random(found | {name: torch.zeros(()) for name in sublayers(network)}, seed)
+        found = {name: value.cpu() for name, value in gates.sums(squares).items()}
+        return _with_layers(_random(found, seed) if method == "random" else found, network)
     network.eval()
     layers, handles = _gate_layers(network)
     gathered = Gathered(gates, network, layers, entrywise=method == "taylor")
@@ -167,7 +165,7 @@ class Gathered:
         if self.entrywise:
             weights = dict(self.network.named_parameters())
             products = {n: (weights[n].detach() * mean / self.count).abs() for n, mean in self.mean.items()}
-            found |= self.gates.sums(products) | _of_layers(self.network, products)
+            found = _with_layers(self.gates.sums(products), self.network)
         return {name: value.cpu() for name, value in found.items()}
 
     def _hook(self, name: str) -> Callable[[Tensor], None]:
@@ -214,11 +212,16 @@ def sublayers(network: Network) -> dict[str, OperatorModule]:
     return found
 
 
-def _of_layers(network: Network, values: Mapping[str, Tensor]) -> Scores:
-    """The sum of `values` over all parameters of each sub-layer; those without parameters have no score."""
-    names = {name: f"stages.{name[1:].replace('.b', '.')}." for name in sublayers(network)}
-    inside = {name: [value.sum() for key, value in values.items() if key.startswith(p)] for name, p in names.items()}
-    return {name: torch.stack(found).sum() for name, found in inside.items() if found}
+def _with_layers(scores: Scores, network: Network) -> Scores:
+    """`scores` with those of whole sub-layers: of all units of the axis on which they add up to most."""
+    found = dict(scores)
+    for layer in sublayers(network):
+        block, part = layer.rsplit(".", 1)
+        kinds = ("mlp",) if part == "ffn" else ("heads", "qk", "v", "hidden")
+        sums = [scores[f"{block}.{kind}"].sum() for kind in kinds if f"{block}.{kind}" in scores]
+        if sums:
+            found[layer] = torch.stack(sums).max()
+    return found
 
 
 def _random(like: Scores, seed: int) -> Scores:

@@ -8,7 +8,8 @@ the budget at the end is given back to the most salient of what was removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -123,10 +124,15 @@ class Selector:
         """All sub-layers that there were."""
         return [name for name in self._pieces if name != "ends"]
 
+    def _droppable(self, layer: str) -> bool:
+        """Whether a sub-layer has a score and none of its own axes is to be kept."""
+        kinds = {axis.rsplit(".", 1)[-1] for axis in self._pieces[layer].local if axis.count(".") == 2}
+        return layer in self.scores and not kinds & self.rules.keep
+
     def floor(self, metric: str) -> float:
         """The least cost that the rules allow."""
         sizes = {**self.sizes, **{line.name: min(line.align, line.units) for line in self.lines.values()}}
-        gone = set() if "blocks" in self.rules.keep else {name for name in self.layers if name in self.scores}
+        gone = set() if "blocks" in self.rules.keep else {name for name in self.layers if self._droppable(name)}
         cost = self.costs[metric]
         return cost.factor * (
             cost.constant + sum(cost.part(p, sizes) for n, p in self._pieces.items() if n not in gone)
@@ -151,32 +157,35 @@ class Selector:
                 rest[name] = Select(index)
         return [maps for maps in (within, rest) if maps]
 
-    def until(self, targets: Mapping[str, float]) -> bool:
-        """Removes until every metric is at most its target; False where nothing is left to remove before that."""
+    def until(self, targets: Mapping[str, float], *, exact: bool = False) -> bool:
+        """Removes until every metric is at most its target; False where nothing is left to remove before that.
+
+        With `exact`, what a move saves beyond what is needed is of no use, so that small moves come before large ones near
+        the target. Without, it is: there is another round.
+        """
         if not all(self.cost(metric) <= target for metric, target in targets.items()):
             before: list[str] = []
             while over := [metric for metric, target in targets.items() if self.cost(metric) > target]:
                 if over != before:
                     self._moves, before = {}, over
-                move = self._least(over, targets)
+                move = self._least(over, targets, exact=exact)
                 if move is None:
                     return False
                 self._apply(move)
             self._give_back(targets)
         return True
 
-    def _least(self, over: Sequence[str], targets: Mapping[str, float]) -> Move | None:
+    def _least(self, over: Sequence[str], targets: Mapping[str, float], *, exact: bool) -> Move | None:
         """The move that loses least for what it saves; moves are kept until something they depend on changes."""
         for name, line in self.lines.items():
             if name not in self._moves and self._layer(name) not in self.dropped and line.below() < line.size:
                 self._moves[name] = self._shrink(line, over, targets)
         if "blocks" not in self.rules.keep:
-            for name in self._pieces:
-                if name not in self._moves and name not in self.dropped and name in self.scores:
+            for name in self.layers:
+                if name not in self._moves and name not in self.dropped and self._droppable(name):
                     saved = sum(self._saved(metric, name) / targets[metric] for metric in over)
                     self._moves[name] = Move(name, 0, float(self.scores[name]), saved)
-        # What a move saves beyond what is needed is of no use: near the target, small moves come before large ones.
-        need = sum(self.cost(metric) / targets[metric] - 1 for metric in over)
+        need = sum(self.cost(metric) / targets[metric] - 1 for metric in over) if exact else math.inf
         return min(self._moves.values(), key=lambda move: self._rank(move.worth, min(move.saved, need)), default=None)
 
     def _saved(self, metric: str, layer: str) -> float:
@@ -184,17 +193,22 @@ class Selector:
 
     def _shrink(self, line: Line, over: Sequence[str], targets: Mapping[str, float]) -> Move:
         low = line.below()
-        changed = {**self.sizes, line.name: low}
-        saved = 0.0
-        for metric in over:
-            for piece in self._of_axis[line.name]:
-                if piece not in self.dropped:
-                    after = self.costs[metric].part(self._pieces[piece], changed)
-                    saved += self.costs[metric].factor * (self._parts[metric][piece] - after) / targets[metric]
-        return Move(line.name, low, line.worth(low, line.size), saved)
+        return Move(line.name, low, line.worth(low, line.size), -self._change(line.name, low, over, targets))
+
+    def _change(self, axis: str, size: int, metrics: Iterable[str], targets: Mapping[str, float]) -> float:
+        """What a size would add to the costs, in shares of the targets."""
+        changed = {**self.sizes, axis: size}
+        added = 0.0
+        for metric in metrics:
+            cost, parts = self.costs[metric], self._parts[metric]
+            for name in self._of_axis[axis]:
+                if name not in self.dropped:
+                    added += cost.factor * (cost.part(self._pieces[name], changed) - parts[name]) / targets[metric]
+        return added
 
     def _rank(self, worth: float, saved: float) -> float:
-        return float(worth / max(saved, TINY) ** self.rules.eta)
+        """The logarithm of worth over saved to the power eta."""
+        return math.log(max(worth, TINY**4)) - self.rules.eta * math.log(max(saved, TINY))
 
     def _apply(self, move: Move) -> None:
         if move.size == 0:
@@ -240,14 +254,7 @@ class Selector:
     def _value(self, line: Line, targets: Mapping[str, float]) -> float:
         """What the next unit back on this axis is worth for its cost."""
         more = _above(line)
-        changed = {**self.sizes, line.name: more}
-        added = 0.0
-        for metric in targets:
-            for piece in self._of_axis[line.name]:
-                if piece not in self.dropped:
-                    after = self.costs[metric].part(self._pieces[piece], changed)
-                    added += (after - self._parts[metric][piece]) / targets[metric]
-        return self._rank(line.worth(line.size, more), added)
+        return self._rank(line.worth(line.size, more), self._change(line.name, more, targets, targets))
 
     def _layer(self, axis: str) -> str | None:
         """The sub-layer that an axis belongs to; None for the residual stream and the stem."""

@@ -110,6 +110,9 @@ def test_the_table_ends_with_what_was_written(place: Path) -> None:
     result = prune("small", "--budget", "params=0.6x", "-o", "out.onnx", "--finetune", 0)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-2:] == ["wrote out.safetensors", "wrote out.onnx"]
+    assert result.stderr.splitlines()[-1].startswith(
+        "out.onnx is the deliverable; out.safetensors has the pruned shapes"
+    )
     assert "validation" in result.stdout
     assert "fine-tuned" not in result.stdout
     again = prune("small", "--budget", "params=0.6x", "-o", "out.onnx", "--finetune", 0)
@@ -126,6 +129,53 @@ def test_a_latency_budget_corrects_the_macs(place: Path) -> None:
     assert 0.6 < share <= 0.7
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_latency_that_is_over_in_the_end_is_said_when_all_is_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slower(graphs: dict[str, Path], *_: object, **__: object) -> dict[str, Latency]:
+        values = dict(zip(graphs, (2.0, 1.5), strict=True))
+        readings = {
+            name: Reading(value=ms, unit="ms", how="measured", interval=(0.98 * ms, 1.02 * ms))
+            for name, ms in values.items()
+        }
+        return {name: Latency(ms, ms, 1, 0, ms.value) for name, ms in readings.items()}
+
+    monkeypatch.setattr("wb.export.measure.measure_latency", slower)  # the last timing, not those of the tries
+    result = prune("small", "--budget", "latency=0.7x", "-o", "out.onnx", "--finetune", 1, "--json")
+    assert result.exit_code == 3
+    assert "over the budget latency <= 0.7x (here 1.4 ms)" in result.stderr
+    assert json.loads(result.stdout)["fine-tuned"]["latency"]["value"] == 1.5
+    assert (place / "out.onnx").exists()
+    assert (place / "out.safetensors").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_kill_between_the_files_is_mended_with_force(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if Path(target).name == "out.onnx":
+            raise Killed
+        return replace(self, target)
+
+    command = ("small", "--budget", "macs=0.5x", "-o", "out.onnx", "--finetune", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(Killed):
+            prune(*command)
+    assert not (place / "out.onnx").exists()
+    weights = (place / "out.safetensors").read_bytes()
+    assert "out.safetensors exists already" in prune(*command).stderr
+    mended = prune(*command, "--force")
+    assert mended.exit_code == 0, mended.output
+    assert (place / "out.onnx").exists()
+    assert (place / "out.safetensors").read_bytes() == weights
+
+
 @pytest.mark.usefixtures("quick", "place")
 @pytest.mark.parametrize(
     ("factory", "budget", "code", "message"),
@@ -138,9 +188,12 @@ def test_a_latency_budget_corrects_the_macs(place: Path) -> None:
         ("small", "macs=2x", 2, "is met already"),
         ("small", "macs=10", 3, "is below what is left"),
         ("small", "latency=1e-9ms", 3, "no pruning kept latency"),
-        ("small", "latency=0.5x,macs=0.5x", 2, "cannot be combined"),
-        ("small", "acc=0.5", 2, "a budget on acc cannot be counted"),
-        ("small", "half", 2, "is no budget"),
+        # A budget is refused before the module, which does not exist, is looked for.
+        ("nothing", "latency=0.5x,macs=0.5x", 2, "cannot be combined"),
+        ("nothing", "acc=0.5", 2, "a budget on acc cannot be counted"),
+        ("nothing", "size=0.5x,macs=0.5x", 2, "a budget on size cannot be counted"),
+        ("nothing", "", 2, "there is no budget"),
+        ("nothing", "half", 2, "is no budget"),
     ],
 )
 def test_each_wrong_input_has_its_message(factory: str, budget: str, code: int, message: str) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wb.compress.cost import Surface, alone, design, pieces
+from wb.compress.cost import Surface, alone, bare, design, parameters_by_part, pieces
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes
-from wb.core.records import Lmu, Mlp, PatchStem, Pool, Sla, Softmax
+from wb.core.records import ConvStem, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.counting import count_parameters
 
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=4)
@@ -85,3 +85,20 @@ def test_parts_cover_the_network_once(image: ImageInput) -> None:
         only = alone(a, piece)
         assert [p.name.rsplit(".", 1)[1] for p in list(pieces(only))[1:]] == [piece.name.rsplit(".", 1)[1]]
         assert list(pieces(only))[1].family == piece.family
+
+
+def test_parameters_by_part_add_up(image: ImageInput) -> None:
+    a = architecture(image)
+    found = parameters_by_part(a)
+    assert list(found) == [piece.name for piece in pieces(a)]
+    assert sum(found.values()) == count_parameters(a).value
+    assert all(count > 0 for count in found.values()), "a pool has a norm"
+    assert parameters_by_part(bare(a)) == {"ends": found["ends"]}
+
+
+def test_the_width_of_a_stem_comes_squared(image: ImageInput) -> None:
+    """One convolution reads what another writes."""
+    a = architecture(image).model_copy(update={"stem": ConvStem(patch=2, width=6)})
+    ends = next(pieces(a))
+    assert ends.squared == ("stem.width",)
+    assert sorted(ends.place({"stem.width": 6, "s0.embed": 8, "s1.embed": 10})) == [6, 6, 8, 10]

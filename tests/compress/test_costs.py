@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wb.compress.cost import Cost
+from wb.compress.cost import Cost, pieces
 from wb.compress.costs import BYTES, costs_of, counted, timed
 from wb.compress.drop import sublayers, without
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
@@ -149,6 +149,41 @@ def test_axes_that_stay_need_no_samples(table: LatencyTable) -> None:
             values = {place[surface.axes.index(fixed)] for place in surface.points if fixed in surface.axes}
             assert len(values) <= 1
     assert kept["latency"](a) == pytest.approx(free(a), rel=1e-6)
+
+
+def uneven() -> Architecture:
+    """As pruning leaves a network: no block is like the other."""
+    sizes = ((3, 7, 9, 17), (1, 2, 9, 5), (2, 7, 4, 1))
+    blocks = tuple(Block(mixer=Softmax(heads=h, qk=qk, v=v), ffn=Mlp(mlp=mlp)) for h, qk, v, mlp in sizes)
+    stage = Stage(embed=16, blocks=blocks)
+    return Architecture(input=IMAGE, stem=ConvStem(patch=2, width=6), stages=(stage,), classes=3)
+
+
+@pytest.mark.parametrize("keep", [("heads",), ("qk", "mlp"), ("embed",), ("heads", "qk", "v", "mlp", "embed", "width")])
+@settings(max_examples=3, deadline=None)
+@given(data=st.data())
+def test_a_kept_axis_may_be_uneven(keep: tuple[str, ...], data: st.DataObject) -> None:
+    """A kept axis keeps the size that it has in each block, and what is predicted for that is exact."""
+    a = uneven()
+    costs = _costs_keeping(keep)
+    sizes = {
+        n: data.draw(st.integers(1, size), n) for n, size in axis_sizes(a).items() if n.rsplit(".", 1)[1] not in keep
+    }
+    chosen = resize(a, sizes)
+    assert costs["macs"](chosen) == pytest.approx(count_macs(chosen).value, rel=1e-9)
+    assert costs["params"](chosen) == pytest.approx(count_parameters(chosen).value, rel=1e-9)
+
+
+@cache
+def _costs_keeping(keep: tuple[str, ...]) -> dict[str, Cost]:
+    return costs_of(["macs", "params"], uneven(), None, keep=frozenset(keep))
+
+
+def test_the_dense_network_s_own_parts_are_sampled() -> None:
+    a = uneven()
+    cost, sizes = cost_of(a, "macs"), axis_sizes(a)
+    for piece in pieces(a):
+        assert piece.place(sizes) in cost.surfaces[piece.family].points, piece.name
 
 
 def test_refining_adds_what_was_not_sampled() -> None:

@@ -15,17 +15,19 @@ from torch import Tensor, nn
 from wb.compress._depgraph_graph import Family, Traced, differs, layer_macs, masked, measure_size, pruned, trusted
 from wb.compress._depgraph_importance import GateFisher
 from wb.compress.depgraph import Batches, Pruned, family_chunks, prune_module
+from wb.compress.depgraph_latency import check_limits, overrun
 from wb.compress.foreign import (
     check_module,
     finetune,
     import_factory,
     label_loss,
     load_weights,
+    publish,
     recalibrate,
-    save_weights,
 )
-from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, MissingExtra, Unsupported
+from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, MissingExtra, StorageFailed, Unsupported
 from wb.core.metrics import parse_budget
+from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.export.count import count_graph
 from wb.export.graph import export_module
@@ -333,6 +335,57 @@ def test_budgets_that_cannot_be_are_refused() -> None:
         prune(convnet(), "macs=0.5x", rounds=0)
 
 
+def test_a_limit_on_latency_is_alone() -> None:
+    assert check_limits(parse_budget(["macs=0.5x,params=0.5x"])) is None
+    (limit,) = parse_budget(["latency=1ms"])
+    assert check_limits([limit]) is limit
+    for budget, message in {
+        "latency=1ms,macs=0.5x": "cannot be combined",
+        "size=1kB": "size cannot be",
+        "": "no budget",
+    }.items():
+        with pytest.raises(BadOption, match=message):
+            check_limits(parse_budget([budget]))
+
+
+@pytest.mark.parametrize("budget", ["latency=1ms", "latency=0.5x"])
+def test_a_latency_is_over_when_the_low_end_of_its_interval_is(budget: str) -> None:
+    def ms(value: float, low: float | None = None) -> Reading:
+        interval = None if low is None else (low, 2 * value - low)
+        return Reading(value=value, unit="ms", how="measured", interval=interval)
+
+    (limit,) = parse_budget([budget])
+    dense = ms(2, 1.9)
+    assert overrun(limit, dense, ms(1.1, 1.0)) is None
+    assert overrun(limit, dense, ms(1.0)) is None
+    assert "1.1 ms ±" in (overrun(limit, dense, ms(1.1, 1.01)) or "")
+    assert "(here 1 ms)" in (overrun(limit, dense, ms(1.01)) or "")
+
+
+def test_nothing_is_published_where_a_file_exists_or_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, out, weights = (tmp_path / name for name in ("graph", "w.onnx", "w.safetensors"))
+    graph.write_bytes(b"new")
+    for old in (out, weights):
+        old.write_bytes(b"old")
+        with pytest.raises(BadOption, match=f"{old.name} exists already"):
+            publish(perceptron(), graph, out, weights)
+        assert sorted(tmp_path.iterdir()) == sorted([graph, old])
+        old.unlink()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for path in (out, weights):
+        path.write_bytes(b"old")
+    monkeypatch.setattr("wb.compress.foreign.shutil.copyfileobj", full)
+    with pytest.raises(StorageFailed, match="No space left"):
+        publish(perceptron(), graph, out, weights, force=True)
+    assert (out.read_bytes(), weights.read_bytes()) == (b"old", b"old")
+    assert sorted(tmp_path.iterdir()) == sorted([graph, out, weights])
+
+
 class OwnWeights(nn.Module):
     """Nothing but a bare parameter."""
 
@@ -429,7 +482,10 @@ def test_weights_come_back_and_others_are_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         for p in other.parameters():
             p.zero_()
-    save_weights(module, tmp_path / "w.safetensors")
+    graph = tmp_path / "graph"
+    graph.write_bytes(b"graph")
+    publish(module, graph, tmp_path / "w.onnx", tmp_path / "w.safetensors")
+    assert (tmp_path / "w.onnx").read_bytes() == b"graph"
     torch.save(module.state_dict(), tmp_path / "w.pt")
     for name in ("w.safetensors", "w.pt"):
         load_weights(other, tmp_path / name)

@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from wb.compress.begin import begin
+from wb.compress.cost import parameters_by_part
+from wb.compress.finish import place
 from wb.compress.job import Job
-from wb.compress.nvit import Settings
+from wb.compress.landing import Aims, Landing
+from wb.compress.nvit import Pruned, Settings
 from wb.compress.record import Config, Record, read
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.data import Dataset
@@ -19,7 +22,7 @@ from wb.export.graph import export
 from wb.export.score import accuracy
 from wb.hardware.device import Device
 from wb.models.counting import count_macs, count_parameters
-from wb.models.model import Model, load, save
+from wb.models.model import Model, load
 
 pytestmark = pytest.mark.usefixtures("untimed")
 SETTINGS = Settings(rounds=4, recovery=1, calibration=32, momentum=0.5)
@@ -73,7 +76,7 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
         assert count_macs(model.architecture).value == result.after["macs"].value <= share * dense
         assert result.after["macs"].value > 0.9 * share * dense
         assert result.after["params"].value == count_parameters(model.architecture).value
-        assert result.met
+        assert result.verdict == "met"
         told = model.history[-1].model_copy(update={"readings": {}})  # the graph carries the history
         export(replace(model, history=(*model.history[:-1], told)), folder / "again.onnx", force=True)
         for split, reading in ((stripes.validation, result.after["acc"]), (stripes.test, result.test)):
@@ -82,6 +85,9 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
         stages = 1 if result.name == "0.75x" else 2
         assert [step.name for step in model.history] == ["train", *["prune nvit"] * stages, "finetune"]
         assert model.history[-1].readings["macs"] == result.after["macs"]
+        assert result.parts == parameters_by_part(result.architecture)
+    assert whole.parts == parameters_by_part(trained.architecture)
+    assert whole.dense_final["acc"] == whole.dense["acc"]
     assert whole.dense_test is not None
     assert whole.results[1].after["acc"].value > 0.9, "fine-tuned"
 
@@ -126,7 +132,7 @@ def test_interruptions_change_nothing(
         assert files(tmp_path) & {"whole.safetensors", "whole.json", "whole-0.75x.safetensors"} == set()
     last = Tale()
     record = job_of(trained, stripes, out, tale=last)()
-    assert {what for what, _ in last.heard} == {"measuring the dense model", "final readings"}
+    assert {what for what, _ in last.heard} == {"final readings"}
     assert rounds == [0, 1, 2, 3]
     assert [round_.architecture for round_ in record.rounds] == [round_.architecture for round_ in whole.rounds]
     for result in whole.results:
@@ -134,28 +140,112 @@ def test_interruptions_change_nothing(
     assert not (tmp_path / "whole.partial").exists()
 
 
-def test_half_published_results_are_no_obstacle(
-    trained: Model, stripes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+ONE_ROUND = CONFIG.model_copy(update={"finetune": 0, "settings": Settings(rounds=1, calibration=32)})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("published", [0, 3])
+def test_killed_while_it_publishes(
+    trained: Model, stripes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: int
 ) -> None:
-    """Stopped after the first of two models was put in its place."""
-    settings = Settings(rounds=1, calibration=32)
-    config = CONFIG.model_copy(update={"finetune": 0, "settings": settings})
+    """What is read stays as it was read, the test split above all: nothing is measured or exported again."""
     out = tmp_path / "a.safetensors"
 
-    def stop_at_the_last(model: Model, path: Path, *, force: bool) -> None:
-        if path == out:
+    def stop(source: Path, path: Path, *, force: bool) -> None:
+        if len(files(tmp_path) - files(tmp_path / "a.partial")) > published:  # the folder is one
             raise KeyboardInterrupt
-        save(model, path, force=force)
+        place(source, path, force=force)
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.compress.finish.save", stop_at_the_last)
+        patch.setattr("wb.compress.job.place", stop)
         with pytest.raises(KeyboardInterrupt):
-            job_of(trained, stripes, out, config)()
-    assert (tmp_path / "a-0.75x.safetensors").exists()
-    record = job_of(trained, stripes, out, config)()
+            job_of(trained, stripes, out, ONE_ROUND)()
+    before = read(tmp_path / "a.partial" / "record.json")
+    assert before.results
+    last = Tale()
+    with monkeypatch.context() as patch:
+        for name in ("export", "accuracy", "measure_latency"):
+            patch.setattr(f"wb.compress.assess.{name}", lambda *_, **__: pytest.fail("something is read again"))
+        record = job_of(trained, stripes, out, ONE_ROUND, last)()
+    assert last.heard == []
+    assert record == before == read(tmp_path / "a.json")
+    assert files(tmp_path) == {"a.safetensors", "a-0.75x.safetensors", "a.json", "a.html"}
+    for one in record.results:
+        assert load(tmp_path / one.model).architecture == one.architecture
+
+
+@pytest.mark.parametrize("name", ["a-0.75x.safetensors", "a.html"])
+def test_a_foreign_file_in_the_way_at_the_end(trained: Model, stripes: Dataset, tmp_path: Path, name: str) -> None:
+    """It came after the beginning; nothing is lost, neither it nor the results, and nothing is done again."""
+    out = tmp_path / "a.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        job_of(trained, stripes, out, ONE_ROUND, Tale(lambda what, _: what == "final readings"))()
+    (tmp_path / name).write_text("theirs")
+    for _ in range(2):
+        with pytest.raises(BadOption, match=f"{name} exists already"):
+            job_of(trained, stripes, out, ONE_ROUND)()
+        assert (tmp_path / name).read_text() == "theirs"
+        assert {"result-0.safetensors", "result-1.safetensors", "record.json"} <= files(tmp_path / "a.partial")
+    (tmp_path / name).rename(tmp_path / "away")
+    last = Tale()
+    record = job_of(trained, stripes, out, ONE_ROUND, last)()
+    assert last.heard == []
+    assert files(tmp_path) == {"a.safetensors", "a-0.75x.safetensors", "a.json", "a.html", "away"}
     assert [load(tmp_path / one.model).architecture for one in record.results] == [
         one.architecture for one in record.results
     ]
+
+
+def test_errors_before_the_first_round_leave_nothing_later_ones_all(
+    trained: Model, stripes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a.safetensors"
+
+    def fail(self: Landing, state: Pruned) -> tuple[Aims, Pruned]:
+        if self.stage.name == stage:
+            raise BudgetMissed("not on this machine")
+        return landing(self, state)
+
+    landing = Landing.__call__
+    for stage, left in (("0.75x", 0), ("", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr("wb.compress.job.Landing.__call__", fail)
+            with pytest.raises(BudgetMissed, match="not on this machine"):
+                job_of(trained, stripes, out, ONE_ROUND)()
+        assert bool(files(tmp_path)) == bool(left), stage
+    assert len(read(tmp_path / "a.partial" / "record.json").rounds) == 1
+    last = Tale()
+    assert len(job_of(trained, stripes, out, ONE_ROUND, last)().results) == 2
+    assert "pruning to 0.75x" not in {what for what, _ in last.heard}
+
+
+def test_a_folder_that_is_not_ours_is_refused(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "a.partial").mkdir()
+    (tmp_path / "a.partial" / "notes.txt").write_text("mine")
+    with pytest.raises(BadArtefact, match=r"a\.partial is no folder of an interrupted pruning"):
+        job_of(trained, stripes, tmp_path / "a.safetensors")()
+    assert contents(tmp_path) == {"a.partial/notes.txt": b"mine"}
+
+
+def test_two_at_once_are_refused(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "a.safetensors"
+    second = job_of(trained, stripes, out, ONE_ROUND)
+    seen: list[str] = []
+
+    def meanwhile(what: str, done: int, of: int) -> None:
+        if what == "final readings":
+            before = contents(tmp_path)
+            with pytest.raises(BadOption, match=r"another process is at work in .*a\.partial; wait for it"):
+                second()
+            assert contents(tmp_path) == before
+            seen.append(what)
+
+    begin(ONE_ROUND, trained, "m.safetensors", stripes, out, meanwhile, force=False)()
+    assert seen
+    assert out.exists()
 
 
 def test_other_settings_do_not_continue(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
@@ -211,11 +301,16 @@ def test_other_data_and_broken_weights(trained: Model, stripes: Dataset, tmp_pat
 
 def test_one_budget_that_is_met_does_not_stop_the_other(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
     config = CONFIG.model_copy(
-        update={"budget": ("params=3x,size=0.8x", "latency=0.9x"), "snapshots": (), "finetune": 0}
+        update={
+            "budget": ("params=3x,size=0.8x", "latency=0.9x"),
+            "snapshots": (),
+            "finetune": 0,
+            "settings": ONE_ROUND.settings,
+        }
     )
     record = job_of(trained, stripes, tmp_path / "a.safetensors", config)()
     result = record.results[0]
-    assert result.met
+    assert result.verdict == "met"
     for metric, share in (("size", 0.8), ("latency", 0.9)):
         assert result.after[metric].value <= share * record.dense[metric].value
     assert set(record.rounds[-1].aims) == {"size", "latency"}
@@ -245,7 +340,7 @@ def test_depth_drops_whole_sublayers(trained: Model, stripes: Dataset, tmp_path:
     )
     assert len(after) < len(before)
     assert all(operator in before for operator in after), "no width changes"
-    assert "prune depth" in [step.name for step in model.history]
+    assert [step.name for step in model.history] == ["train", "drop", "finetune"]
 
 
 def test_an_existing_output_needs_force(trained: Model, stripes: Dataset, tmp_path: Path) -> None:

@@ -14,13 +14,19 @@ from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 
 ACC = Reading(value=0.9, unit="fraction", how="measured", interval=(0.85, 0.93), n=60)
-MACS = Reading(value=1234.0, unit="MAC", how="counted")
+READINGS = {
+    "acc": ACC,
+    "latency": Reading(value=2.0, unit="ms", how="measured", interval=(1.9, 2.1)),
+    "macs": Reading(value=1234.0, unit="MAC", how="counted"),
+    "params": Reading(value=99.0, unit="parameters", how="counted"),
+    "size": Reading(value=999.0, unit="B", how="counted"),
+}
 
 
 @pytest.fixture
 def record(small: Architecture) -> Record:
     """One in which every field is used."""
-    readings = {"acc": ACC, "macs": MACS}
+    readings = {"acc": ACC, "macs": READINGS["macs"]}  # of a round, what is needed
     round_ = Round(
         stage=0,
         aims={"macs": 0.1 + 0.2},
@@ -32,10 +38,11 @@ def record(small: Architecture) -> Record:
     result = Result(
         name="out",
         limits=("macs <= 1 k",),
-        met=False,
+        verdict="within noise",
         architecture=small,
+        parts={"ends": 5, "s0.b0.ffn": 7},
         before=readings,
-        after=readings,
+        after=READINGS,
         test=ACC,
         model="out.safetensors",
     )
@@ -50,7 +57,9 @@ def record(small: Architecture) -> Record:
         versions={"torch": "2"},
         pace=Reading(value=1.5, unit="ms", how="measured"),
         architecture=small,
-        dense=readings,
+        parts={"ends": 5, "s0.b0.ffn": 9},
+        dense=READINGS,
+        dense_final=READINGS,
         dense_test=ACC,
         spectrum={"s0.embed": (1e-9, 1e-30)},
         rounds=(round_,),
@@ -90,6 +99,48 @@ def test_what_is_no_record_is_named(record: Record, tmp_path: Path) -> None:
         read(path)
 
 
+Change = tuple[tuple[str | int, ...], object]
+HOSTILE: tuple[tuple[Change, str], ...] = (
+    ((("dense", "latency"), None), "no reading of latency"),
+    ((("dense_final",), {}), "no reading of acc, latency"),
+    ((("results", 0, "after", "size"), None), "no reading of size"),
+    ((("dense", "macs", "value"), 0), "costs nothing"),
+    ((("dense", "size", "value"), -1), "costs nothing"),
+    ((("dense_final", "latency", "value"), 0), "costs nothing"),
+    ((("dense_final", "latency", "value"), "NaN"), "costs nothing"),
+    ((("dense_test",), None), "without a reading of the test split"),
+    ((("results", 0, "architecture", "stages", 0, "blocks"), []), "other blocks"),
+    ((("rounds", 0, "architecture", "stages", 0, "blocks"), []), "other blocks"),
+    ((("results", 0, "verdict"), "fine"), "verdict"),
+    ((("results", 0, "test"), None), "test"),
+    ((("results", 0, "parts", "ends"), -1), "parts"),
+    ((("parts",), None), "parts"),
+    ((("config", "settings", "eta"), 11), "eta"),
+)
+
+
+@pytest.mark.parametrize(("change", "words"), HOSTILE)
+def test_what_a_report_could_not_show_is_refused(record: Record, tmp_path: Path, change: Change, words: str) -> None:
+    (*places, last), value = change
+    content = json.loads(record.model_dump_json())
+    inner = content
+    for place in places:
+        inner = inner[place]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(BadArtefact, match=rf"a\.json is damaged or no record of a pruning .*{words}"):
+        read(tmp_path / "a.json")
+
+
+def test_a_record_without_results_may_be_without_the_end(record: Record, tmp_path: Path) -> None:
+    unfinished = record.model_copy(update={"results": (), "dense_final": {}, "dense_test": None})
+    unfinished.write(tmp_path / "a.json")
+    assert read(tmp_path / "a.json") == unfinished
+
+
 @given(st.lists(st.integers(1, 999), min_size=1, max_size=5, unique=True), st.booleans(), st.sampled_from([",", ", "]))
 def test_falling_shares_are_read(thousandths: list[int], sign: bool, comma: str) -> None:
     shares = [n / 1000 for n in sorted(thousandths, reverse=True)]
@@ -106,6 +157,12 @@ def test_shares_have_to_fall_between_one_and_nothing(text: str) -> None:
 def test_what_is_no_share_is_named(text: str) -> None:
     with pytest.raises(BadOption, match="in --snapshots is no share"):
         parse_shares(text)
+
+
+@pytest.mark.parametrize("budget", [("",), (" , ",)])
+def test_an_empty_budget_is_none(budget: tuple[str, ...]) -> None:
+    with pytest.raises(BadOption, match=r"is no budget; say for example --budget latency=0\.5x"):
+        _ = Config(budget=budget).limits
 
 
 def test_half_the_latency_where_nothing_is_said() -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from wb.compress.cost import Cost
 from wb.compress.costs import counted
 from wb.compress.drop import sublayers, without
 from wb.compress.saliency import Gates, Scores
-from wb.compress.select import ALIGNED, Rules, Selector
+from wb.compress.select import ALIGNED, STEPS, Line, Rules, Selector
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
 from wb.core.records import Mlp, PatchStem, Sla, Softmax
 from wb.models.axes import SelectWithin
@@ -60,7 +61,7 @@ def scores_of(seed: int) -> Scores:
 def cases(draw: st.DrawFn) -> tuple[Selector, dict[str, float]]:
     """A selector with random scores and rules, and targets."""
     keep = frozenset(draw(st.sets(st.sampled_from(KINDS), max_size=3)))
-    rules = Rules(keep, draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])))
+    rules = Rules(keep, draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([0.0, 0.5, 1.0, 2.0, 10.0])))
     used = draw(st.sampled_from([("macs",), ("params",), METRICS]))
     chosen = {metric: costs()[metric] for metric in used}
     targets = {metric: draw(st.floats(0.25, 0.98)) * chosen[metric](DENSE) for metric in used}
@@ -84,12 +85,12 @@ def kind(name: str) -> str:
 
 
 @settings(max_examples=30, deadline=None)
-@given(case=cases())
-def test_what_is_left_keeps_targets_and_rules(case: tuple[Selector, dict[str, float]]) -> None:
+@given(case=cases(), exact=st.booleans())
+def test_what_is_left_keeps_targets_and_rules(case: tuple[Selector, dict[str, float]], exact: bool) -> None:
     selector, targets = case
     floor = {metric: selector.floor(metric) for metric in targets}
     before = {name: value.clone() for name, value in selector.scores.items()}
-    met = selector.until(targets)
+    met = selector.until(targets, exact=exact)
     a = result(selector)
     for metric in targets:
         assert selector.cost(metric) == pytest.approx(costs()[metric](a), rel=1e-9)
@@ -103,6 +104,9 @@ def test_what_is_left_keeps_targets_and_rules(case: tuple[Selector, dict[str, fl
         assert size == whole or (size % align == 0 and kind(name) not in selector.rules.keep)
     if "blocks" in selector.rules.keep:
         assert not selector.dropped
+    for layer in selector.dropped:
+        own = {"mlp"} if kind(layer) == "ffn" else {"heads", "qk", "v"}
+        assert not own & selector.rules.keep, "what is to be kept would go with it"
     assert all(torch.equal(value, selector.scores[name]) for name, value in before.items())
 
 
@@ -203,6 +207,42 @@ def test_a_layer_that_matters_for_nothing_goes_first() -> None:
     assert selector.until({"params": 0.97 * costs()["params"](DENSE)})
     assert selector.dropped == ["s0.b2.mixer"]
     assert not any(name.startswith("s0.b2.") and kind(name) != "mlp" for maps in selector.maps() for name in maps)
+
+
+def test_only_the_last_round_counts_what_is_saved_beyond_the_target() -> None:
+    """A sub-layer that is cheap for all that it saves goes where there is another round, a single unit where not."""
+    cost = {"macs": costs()["macs"]}
+    target = {"macs": 0.999 * cost["macs"](DENSE)}
+    scores = {name: torch.full(shape, 100.0) for name, shape in shapes().items()}
+    scores |= {"s0.b0.mlp": torch.tensor([1.0] + 13 * [100.0]), "s0.b0.ffn": torch.tensor(2.0)}
+    for exact, dropped in ((False, ["s0.b0.ffn"]), (True, [])):
+        selector = Selector(DENSE, scores, cost, Rules())
+        assert selector.until(target, exact=exact)
+        assert selector.dropped == dropped
+        assert selector.sizes["s0.b0.mlp"] == (13 if exact else 14)
+
+
+@given(units=st.integers(1, 2000), align=st.integers(1, 64))
+def test_steps_lead_over_multiples_to_the_smallest(units: int, align: int) -> None:
+    line = Line("s0.b0.mlp", np.arange(units), np.zeros(units), min(align, units), units)
+    steps = 0
+    while (low := line.below()) < line.size:
+        assert low % line.align == 0
+        line.size = low
+        steps += 1
+    assert line.size == min(align, units)
+    assert steps <= 2 * STEPS + 1
+
+
+@pytest.mark.parametrize("eta", [0.0, 10.0])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
+def test_extremes_neither_overflow_nor_stop(eta: float, scale: float) -> None:
+    scores = {name: value * scale for name, value in scores_of(3).items()}
+    cost = {"params": costs()["params"]}
+    selector = Selector(DENSE, scores, cost, Rules(eta=eta))
+    target = 0.5 * cost["params"](DENSE)
+    assert selector.until({"params": target}, exact=True)
+    assert 0.9 * target < selector.cost("params") <= target
 
 
 def test_a_target_that_is_met_removes_nothing() -> None:

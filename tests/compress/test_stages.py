@@ -58,3 +58,18 @@ def test_without_a_budget_the_last_snapshot_is_the_end() -> None:
 def test_a_snapshot_below_the_budget_is_refused() -> None:
     with pytest.raises(BadOption, match=r"snapshot 0\.4x is not above the budget, 0\.5x of the model"):
         stages_of((limit("macs", 0.5),), (0.75, 0.4), 4, DENSE)
+
+
+def test_what_was_given_as_a_share_is_remembered() -> None:
+    """A snapshot is a share by itself, unless the absolute limit is what holds there already."""
+    share, absolute = Limit(METRICS["latency"], 0.5, relative=True), limit("macs", 0.6)
+    (only,) = stages_of((share, absolute), (), 4, DENSE)
+    assert only.limits == (limit("latency", 0.5), absolute)
+    assert only.shares == {"latency"}
+    (only,) = stages_of((limit("latency", 0.5),), (), 4, DENSE)
+    assert only.shares == set()
+    first, second, last = stages_of((limit("latency", 0.5), limit("macs", 0.8)), (0.9, 0.7), 4, DENSE)
+    assert first.shares == {"latency", "macs"}
+    assert second.shares == {"latency"}, "the limit on macs is what it is in the end"
+    assert last.shares == set()
+    assert stages_of((), (0.75, 0.25), 4, DENSE)[-1].shares == {"latency"}

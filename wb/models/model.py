@@ -141,7 +141,8 @@ def load(path: Path) -> Model:
     broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
     if broken:
         raise BadArtefact(f"{path} has NaN or infinite weights, first in {broken[0]}; train or export it again")
-    model = Model(Architecture.from_json(metadata["wb.architecture"]), weights, history)
+    whole = {name: weight.float() for name, weight in weights.items()}  # half precision is for storage only
+    model = Model(Architecture.from_json(metadata["wb.architecture"]), whole, history)
     model.network("cpu")  # checks that the weights fit
     return model
 

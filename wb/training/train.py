@@ -18,7 +18,7 @@ from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Network, build, describe
-from wb.training.fit import Batch, Recipe, Report, fit, pick_device
+from wb.training.fit import Backward, Batch, Recipe, Report, fit, pick_device
 
 TEMPERATURE = 2.0
 
@@ -87,6 +87,20 @@ def _fit(
     checkpoint: Path | None,
     report: Report | None,
 ) -> None:
+    weights: dict[str, nn.Parameter] = dict(network.named_parameters())
+    backward = distilled(network, teacher, recipe)
+    identity = f"data {data.fingerprint}, architecture {describe(network).key}"
+    fit(weights, backward, data.train, recipe, seed=seed, identity=identity, checkpoint=checkpoint, report=report)
+
+
+def distilled(
+    network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe
+) -> Backward:
+    """What `wb.training.fit.fit` does with a batch: from the labels and, given a `teacher`, half from its logits.
+
+    Both take images (B, channels, height, width) and give logits (B, classes).
+    """
+
     def backward(batch: Batch) -> float:
         logits = network(batch.images)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
@@ -97,9 +111,7 @@ def _fit(
         loss.backward()
         return loss.item()
 
-    weights: dict[str, nn.Parameter] = dict(network.named_parameters())
-    identity = f"data {data.fingerprint}, architecture {describe(network).key}"
-    fit(weights, backward, data.train, recipe, seed=seed, identity=identity, checkpoint=checkpoint, report=report)
+    return backward
 
 
 def distillation(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:

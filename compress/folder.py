@@ -1,0 +1,54 @@
+"""The folder of a pruning that is under way: beside the output, locked, and taken up again after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from wb.compress.record import Config, Record, read
+from wb.core.errors import BadArtefact, BadOption
+
+LOCK = "lock"
+
+
+def work_of(out: Path) -> Path:
+    """The folder of what is done for the model file `out`."""
+    return out.with_name(f"{out.stem}.partial")
+
+
+def interrupted(out: Path, config: Config, model_key: str, fingerprint: str) -> Record | None:
+    """The record of the interrupted pruning beside `out`, None where there is none.
+
+    Raises:
+        BadArtefact: it is of other settings, another model or other data, or the folder is something else.
+    """
+    work = work_of(out)
+    path = work / "record.json"
+    if not path.exists():
+        if work.exists() and (not work.is_dir() or any(entry.name != LOCK for entry in work.iterdir())):
+            raise BadArtefact(f"{work} is no folder of an interrupted pruning; move it away, or choose another --out")
+        return None
+    record = read(path)
+    if (record.config, record.model_key, record.data.get("fingerprint")) != (config, model_key, fingerprint):
+        raise BadArtefact(
+            f"{work} belongs to a pruning with other settings, another model or other data; delete it to start over, or "
+            "choose another --out"
+        )
+    return record
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Nobody else works in this folder meanwhile. Raises `BadOption` where somebody does."""
+    lock = FileLock(work / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BadOption(f"another process is at work in {work}; wait for it, or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
