@@ -201,7 +201,7 @@ class Job:
                 limits = {limit.metric.name: limit.value for limit in stage.limits}
                 aims = {metric: between(now[metric], limit, 1 / left) for metric, limit in limits.items()}
                 if left > 1:
-                    state = self._pruner.recovered(self._cut(scored, aims, exact=False))
+                    state = self._pruner.recovered(self._cut(scored, aims, limits))
                 else:
                     aims, state = self._landing(stage)(scored)
                 self._keep(number, state, aims, timed=left == 1 or "latency" in limits)
@@ -223,10 +223,10 @@ class Job:
     def _rounds(self, stage: Stage) -> int:
         return stage.rounds if self.config.method == "nvit" else 1
 
-    def _cut(self, state: Pruned, aims: Mapping[str, float], *, exact: bool = True) -> Pruned:
+    def _cut(self, state: Pruned, aims: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
         """`state` with less, so that the costs predict `aims`."""
         if self.config.method == "nvit":
-            return self._pruner.cut(state, aims, exact=exact)
+            return self._pruner.cut(state, aims, final)
 
         def enough(architecture: Architecture) -> bool:
             return all(self.costs[metric](architecture) <= aim for metric, aim in aims.items())

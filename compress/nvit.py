@@ -100,7 +100,7 @@ class NViT:
             share = round_ / self.settings.rounds
             state = self.scored(state)
             aims = {m: between(start[m], target, share) for m, target in self.targets.items()}
-            state = self.cut(state, aims, exact=round_ == self.settings.rounds)
+            state = self.cut(state, aims, self.targets)
             if round_ < self.settings.rounds:
                 state = self.recovered(state)
         return self.finished(state, model)
@@ -119,10 +119,13 @@ class NViT:
         mixed = {n: momentum * old[n] + (1 - momentum) * value if n in old else value for n, value in new.items()}
         return replace(state, scores=mixed, rounds=state.rounds + 1)
 
-    def cut(self, state: Pruned, targets: Mapping[str, float], *, exact: bool = False) -> Pruned:
-        """The model with the least salient units removed until `costs` predict that `targets` are met, `exact`ly or not."""
+    def cut(self, state: Pruned, targets: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
+        """The model with the least salient units removed until `costs` predict that `targets` are met.
+
+        `final` has the targets of the last round, where this is not it.
+        """
         selector = Selector(state.model.architecture, state.scores, self.costs, self.settings.rules)
-        if not selector.until(targets, exact=exact):
+        if not selector.until(targets, final=final):
             least = {metric: (target, selector.cost(metric)) for metric, target in targets.items()}
             over = {metric: pair for metric, pair in least.items() if pair[1] > pair[0]}
             raise BudgetMissed(unreachable(over, self.settings.rules))

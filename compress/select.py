@@ -157,25 +157,26 @@ class Selector:
                 rest[name] = Select(index)
         return [maps for maps in (within, rest) if maps]
 
-    def until(self, targets: Mapping[str, float], *, exact: bool = False) -> bool:
+    def until(self, targets: Mapping[str, float], *, final: Mapping[str, float] | None = None) -> bool:
         """Removes until every metric is at most its target; False where nothing is left to remove before that.
 
-        With `exact`, what a move saves beyond what is needed is of no use, so that small moves come before large ones near
-        the target. Without, it is: there is another round.
+        What a move saves beyond what is needed in the end is of no use: `final` has the targets of the last round, where
+        this is not it. So near the end small moves come before large ones, and no round falls below it for nothing.
         """
+        final = final or targets
         if not all(self.cost(metric) <= target for metric, target in targets.items()):
             before: list[str] = []
             while over := [metric for metric, target in targets.items() if self.cost(metric) > target]:
                 if over != before:
                     self._moves, before = {}, over
-                move = self._least(over, targets, exact=exact)
+                move = self._least(over, targets, final)
                 if move is None:
                     return False
                 self._apply(move)
             self._give_back(targets)
         return True
 
-    def _least(self, over: Sequence[str], targets: Mapping[str, float], *, exact: bool) -> Move | None:
+    def _least(self, over: Sequence[str], targets: Mapping[str, float], final: Mapping[str, float]) -> Move | None:
         """The move that loses least for what it saves; moves are kept until something they depend on changes."""
         for name, line in self.lines.items():
             if name not in self._moves and self._layer(name) not in self.dropped and line.below() < line.size:
@@ -185,7 +186,7 @@ class Selector:
                 if name not in self._moves and name not in self.dropped and self._droppable(name):
                     saved = sum(self._saved(metric, name) / targets[metric] for metric in over)
                     self._moves[name] = Move(name, 0, float(self.scores[name]), saved)
-        need = sum(self.cost(metric) / targets[metric] - 1 for metric in over) if exact else math.inf
+        need = sum((self.cost(metric) - final[metric]) / targets[metric] for metric in over)
         return min(self._moves.values(), key=lambda move: self._rank(move.worth, min(move.saved, need)), default=None)
 
     def _saved(self, metric: str, layer: str) -> float:

@@ -85,12 +85,12 @@ def kind(name: str) -> str:
 
 
 @settings(max_examples=30, deadline=None)
-@given(case=cases(), exact=st.booleans())
-def test_what_is_left_keeps_targets_and_rules(case: tuple[Selector, dict[str, float]], exact: bool) -> None:
+@given(case=cases(), further=st.floats(0.3, 1))
+def test_what_is_left_keeps_targets_and_rules(case: tuple[Selector, dict[str, float]], further: float) -> None:
     selector, targets = case
     floor = {metric: selector.floor(metric) for metric in targets}
     before = {name: value.clone() for name, value in selector.scores.items()}
-    met = selector.until(targets, exact=exact)
+    met = selector.until(targets, final={metric: further * target for metric, target in targets.items()})
     a = result(selector)
     for metric in targets:
         assert selector.cost(metric) == pytest.approx(costs()[metric](a), rel=1e-9)
@@ -209,17 +209,17 @@ def test_a_layer_that_matters_for_nothing_goes_first() -> None:
     assert not any(name.startswith("s0.b2.") and kind(name) != "mlp" for maps in selector.maps() for name in maps)
 
 
-def test_only_the_last_round_counts_what_is_saved_beyond_the_target() -> None:
-    """A sub-layer that is cheap for all that it saves goes where there is another round, a single unit where not."""
+def test_what_is_saved_beyond_the_final_target_is_of_no_use() -> None:
+    """A sub-layer that is cheap for all that it saves goes where there is far to go, a single unit where there is not."""
     cost = {"macs": costs()["macs"]}
     target = {"macs": 0.999 * cost["macs"](DENSE)}
     scores = {name: torch.full(shape, 100.0) for name, shape in shapes().items()}
     scores |= {"s0.b0.mlp": torch.tensor([1.0] + 13 * [100.0]), "s0.b0.ffn": torch.tensor(2.0)}
-    for exact, dropped in ((False, ["s0.b0.ffn"]), (True, [])):
+    for final, dropped, left in (({"macs": 0.3 * cost["macs"](DENSE)}, ["s0.b0.ffn"], 14), (None, [], 13)):
         selector = Selector(DENSE, scores, cost, Rules())
-        assert selector.until(target, exact=exact)
+        assert selector.until(target, final=final)
         assert selector.dropped == dropped
-        assert selector.sizes["s0.b0.mlp"] == (13 if exact else 14)
+        assert selector.sizes["s0.b0.mlp"] == left
 
 
 @given(units=st.integers(1, 2000), align=st.integers(1, 64))
@@ -241,7 +241,7 @@ def test_extremes_neither_overflow_nor_stop(eta: float, scale: float) -> None:
     cost = {"params": costs()["params"]}
     selector = Selector(DENSE, scores, cost, Rules(eta=eta))
     target = 0.5 * cost["params"](DENSE)
-    assert selector.until({"params": target}, exact=True)
+    assert selector.until({"params": target})
     assert 0.9 * target < selector.cost("params") <= target
 
 
