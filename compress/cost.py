@@ -105,7 +105,7 @@ class Surface:
 
     def fit(self) -> None:
         """Non-negative coefficients with the least relative errors at the points."""
-        x = np.array([self._products(place) for place in self.points])
+        x = np.array([products(place) for place in self.points])
         y = np.array(list(self.points.values()))
         weight = 1 / np.maximum(y, 1e-3 * y.max() if y.max() > 0 else 1.0)
         scale = np.maximum(x.max(axis=0), 1e-12)  # products differ by orders of magnitude
@@ -114,14 +114,11 @@ class Surface:
 
     def __call__(self, place: Sequence[int]) -> float:
         """The cost at these sizes, in the order of `axes`."""
-        return float(self.coefficients @ self._products(tuple(place)))
+        return float(self.coefficients @ products(tuple(place)))
 
     def error(self) -> float:
         """The largest relative error at the points."""
         return max((abs(self(p) - y) / y for p, y in self.points.items() if y > 0), default=0.0)
-
-    def _products(self, place: tuple[int, ...]) -> NDArray[np.float64]:
-        return products(place)
 
 
 @lru_cache(maxsize=100_000)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core.architecture import widths
 from wb.core.errors import BadData, BadOption
 from wb.models.axes import Axes, nested
 from wb.models.network import Network, axes_of
@@ -215,10 +216,9 @@ def sublayers(network: Network) -> dict[str, OperatorModule]:
 def _with_layers(scores: Scores, network: Network) -> Scores:
     """`scores` with those of whole sub-layers: of all units of the axis on which they add up to most."""
     found = dict(scores)
-    for layer in sublayers(network):
-        block, part = layer.rsplit(".", 1)
-        kinds = ("mlp",) if part == "ffn" else ("heads", "qk", "v", "hidden")
-        sums = [scores[f"{block}.{kind}"].sum() for kind in kinds if f"{block}.{kind}" in scores]
+    for layer, operator in sublayers(network).items():
+        axes = [f"{layer.rsplit('.', 1)[0]}.{kind}" for kind in widths(operator.describe())]
+        sums = [scores[axis].sum() for axis in axes if axis in scores]
         if sums:
             found[layer] = torch.stack(sums).max()
     return found
