@@ -142,7 +142,7 @@ def to_plain(model: Model) -> PlainViT:
     """The same function as `model`, in modules that torch-pruning can trace.
 
     Raises:
-        BadOption: several stages, a stem other than patches, or a mixer other than softmax.
+        BadOption: several stages, a stem other than patches, a mixer other than softmax, or post-norm blocks.
         ArithmeticError: the logits differ by more than 1e-5 of max(1, |logit|).
     """
     network = model.network()
@@ -190,22 +190,23 @@ def export(plain: PlainViT, path: Path, metadata: Mapping[str, str] | None = Non
 
 def _check(a: Architecture) -> None:
     mixers = {block.mixer.kind for _, _, block in a.blocks() if block.mixer is not None}
-    if len(a.stages) > 1 or a.stem.kind != "patch" or mixers - {"softmax"}:
+    if len(a.stages) > 1 or a.stem.kind != "patch" or mixers - {"softmax"} or a.norm != "pre":
         raise BadOption(
-            f"an architecture with {len(a.stages)} stages, a {a.stem.kind} stem and mixers {sorted(mixers)} has no plain "
-            "form; give one stage, a patch stem and softmax"
+            f"a {a.norm}-norm architecture with {len(a.stages)} stages, a {a.stem.kind} stem and mixers {sorted(mixers)} has "
+            "no plain form; give a pre-norm one with one stage, a patch stem and softmax"
         )
 
 
 def _copy(network: Network, plain: PlainViT) -> None:
     """The weights of `network` into `plain`."""
     stem: Any = network.stem
+    norm: Any = network.norm
     pairs: list[tuple[Any, Tensor]] = [
         (plain.patches.weight, stem.patches),
         (plain.patches.bias, stem.patches_bias),
         (plain.position, network.position),
-        (plain.norm.weight, network.norm.gain),
-        (plain.norm.bias, network.norm.shift),
+        (plain.norm.weight, norm.gain),
+        (plain.norm.bias, norm.shift),
         (plain.head.weight, network.head),
         (plain.head.bias, network.head_bias),
     ]

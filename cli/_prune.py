@@ -114,9 +114,9 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
     """Where the model goes, checked before any work."""
     from datetime import datetime
 
-    from wb.compress.folder import work_of
     from wb.compress.stages import name_of
     from wb.core.errors import BadOption
+    from wb.core.work import work_of
 
     if out is None:
         return Path("runs") / f"prune-{datetime.now():%Y%m%d-%H%M%S}" / "pruned.safetensors"

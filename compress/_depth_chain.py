@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from wb.core.architecture import Form
 from wb.core.errors import BadOption
 from wb.data import Split
 from wb.models.network import BlockModule, Network, Norm
@@ -32,6 +33,7 @@ class Sublayer:
     norm: Norm
     module: OperatorModule
     before: tuple[Merge, ...]
+    form: Form
 
     def enter(self, stream: Tensor) -> Tensor:
         """What the sub-layer reads: the stream (B, N, D) that the one before it left, merged where a stage begins."""
@@ -39,8 +41,13 @@ class Sublayer:
 
     def write(self, h: Tensor) -> Tensor:
         """What the sub-layer adds to `h` (B, N, D): its contribution, of the same shape."""
-        written: Tensor = self.module(self.norm(h))
+        written: Tensor = self.module(self.norm(h) if self.form == "pre" else h)
         return written
+
+    def leave(self, h: Tensor, written: Tensor) -> Tensor:
+        """The stream after the sub-layer added `written` to `h`, (B, N, D) each; a post-norm one normalises it then."""
+        stream = h + written
+        return stream if self.form == "pre" else self.norm(stream)
 
 
 class Trace(NamedTuple):
@@ -72,7 +79,8 @@ class Chain:
             for j, block in enumerate(blocks):
                 for kind, norm, module in _parts(block):
                     name = f"s{i}.b{j}"
-                    self.sublayers.append(Sublayer(f"{name}.{kind}", name, kind, norm, module, tuple(merges)))
+                    before = tuple(merges)
+                    self.sublayers.append(Sublayer(f"{name}.{kind}", name, kind, norm, module, before, network.form))
                     merges = []
         self.rest = tuple(merges)
 
@@ -89,30 +97,30 @@ class Chain:
             h = sublayer.enter(stream)
             inputs.append(h)
             writes.append(sublayer.write(h))
-            stream = h + writes[-1]
+            stream = sublayer.leave(h, writes[-1])
         return Trace(inputs, writes, self.lens(len(inputs), stream))
 
     def skip(self, trace: Trace, s: int) -> Skipped:
-        """The run without sub-layer `s`; the ones before it are those of `trace`."""
+        """The run without sub-layer `s` and its norm; the ones before it are those of `trace`."""
         stream = trace.inputs[s]
         writes = {}
         for later in range(s + 1, len(self.sublayers)):
             h = self.sublayers[later].enter(stream)
             writes[later] = self.sublayers[later].write(h)
-            stream = h + writes[later]
+            stream = self.sublayers[later].leave(h, writes[later])
         return Skipped(writes, self.lens(len(self.sublayers), stream))
 
     def direct(self, trace: Trace, s: int) -> Iterator[tuple[int, Tensor]]:
         """What each later sub-layer would add if its input lacked the contribution of `s` and nothing else.
 
-        A merge takes the contribution along: it is what the merge gives with it minus what it gives without it.
+        Those between add what they did; merges, and the norms of a post-norm network, take the rest of the stream along.
         """
-        missing = trace.writes[s]
+        stream = trace.inputs[s]
         for later in range(s + 1, len(self.sublayers)):
-            sublayer, h = self.sublayers[later], trace.inputs[later]
-            if sublayer.before:
-                missing = h - sublayer.enter(trace.inputs[later - 1] + trace.writes[later - 1] - missing)
-            yield later, sublayer.write(h - missing)
+            sublayer = self.sublayers[later]
+            h = sublayer.enter(stream)
+            yield later, sublayer.write(h)
+            stream = sublayer.leave(h, trace.writes[later])
 
     def lens(self, position: int, stream: Tensor) -> Tensor:
         """Logits (B, classes) of the stream that sub-layer `position` would get, were it the last thing in the network.

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from wb import __version__
-from wb.compress.assess import Assessor
 from wb.compress.cost import parameters_by_part
 from wb.compress.folder import interrupted
 from wb.compress.job import Job, Report
@@ -17,6 +16,7 @@ from wb.compress.stages import stages_of
 from wb.core.errors import BadArtefact
 from wb.core.provenance import machine, now, versions
 from wb.data import Dataset
+from wb.export.assess import Assessor
 from wb.export.measure import reference_pace
 from wb.hardware.device import parse_device
 from wb.models.model import Model

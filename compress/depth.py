@@ -1,7 +1,8 @@
 """What each sub-layer of a network does, and what becomes of the network without it.
 
 A sub-layer is a mixer or a feed-forward; its contribution c is what it adds to the residual stream h. Sub-layers are named
-`s0.b3.mixer`, `s0.b3.ffn` and counted in order of execution.
+`s0.b3.mixer`, `s0.b3.ffn` and counted in order of execution. In a post-norm network the stream is normalised after every
+contribution; a sub-layer is skipped together with its norm.
 
 Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: norms
 and cosines, effects of skipping, direct effects, logit lens, depth score. Men et al., "ShortGPT", 2024:
@@ -71,9 +72,10 @@ class SublayerRow(Record):
 
 
 class BlockRow(Record):
-    """One block, mixer and feed-forward together: means of ‖a + m‖/‖h‖ and cos(a + m, h), and the block influence.
+    """One block, mixer and feed-forward together, from the stream h before it and h′ after it.
 
-    `influence` is 1 minus the mean of cos(h before, h after), between 0 and 2.
+    `ratio` is the mean of ‖h′ − h‖/‖h‖, `cosine` that of cos(h′ − h, h), and `influence` 1 minus that of cos(h, h′),
+    between 0 and 2.
     """
 
     name: str
@@ -170,11 +172,11 @@ def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
         tally.add(relative(c, h), "ratio", i)
         tally.add(cosine(c, h), "cosine", i)
     for name, inside in _blocks(chain):
-        h = trace.inputs[inside[0]]
-        both = sum((trace.writes[i] for i in inside[1:]), start=trace.writes[inside[0]])
-        tally.add(relative(both, h), "ratio", name)
-        tally.add(cosine(both, h), "cosine", name)
-        tally.add(1 - cosine(h, h + both), "influence", name)
+        h, last = trace.inputs[inside[0]], inside[-1]
+        after = chain.sublayers[last].leave(trace.inputs[last], trace.writes[last])
+        tally.add(relative(after - h, h), "ratio", name)
+        tally.add(cosine(after - h, h), "cosine", name)
+        tally.add(1 - cosine(h, after), "influence", name)
 
 
 def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally) -> None:

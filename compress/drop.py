@@ -43,7 +43,9 @@ def sublayers(architecture: Architecture) -> list[str]:
 
 
 def without(model: Model, sublayer: str) -> Model:
-    """`model` without one sub-layer and its norm; the others keep their names, and the history is as it was.
+    """`model` without one sub-layer and its norm: the stream passes by, in a post-norm network without being normalised.
+
+    The others keep their names, and the history is as it was.
 
     Raises:
         BadOption: the model has no such sub-layer.

@@ -1,8 +1,7 @@
-"""The end of a pruning: fine-tuning, one more reading of all models together, and putting results in their places."""
+"""The end of a pruning: fine-tuning, and one more reading of all models together."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wb.compress.assess import Assessor, excesses, verdict
+from wb.compress.assess import excesses, verdict
 from wb.compress.cost import parameters_by_part
 from wb.compress.record import Config, Record, Result
 from wb.compress.stages import Stage
-from wb.core.files import replacing
 from wb.data import Dataset
+from wb.export.assess import Assessor
 from wb.models.model import Model, load, save
 from wb.models.passes import apply
 from wb.training.fit import Recipe
@@ -100,19 +99,6 @@ class Finish:
     def staged(self, number: int) -> Path:
         """Where a result waits to be published."""
         return self.work / f"result-{number}{self.out.suffix}"
-
-
-def place(source: Path, path: Path, *, force: bool) -> None:
-    """Copies a finished file to where it was asked for, atomically; one that is there already with that content stays.
-
-    Raises:
-        BadOption: another file is there and `force` is false.
-        StorageFailed: it could not be written.
-    """
-    if path.exists() and path.is_file() and path.read_bytes() == source.read_bytes():
-        return
-    with replacing(path, force=force) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def spectrum(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:

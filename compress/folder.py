@@ -1,22 +1,12 @@
-"""The folder of a pruning that is under way: beside the output, locked, and taken up again after an interruption."""
+"""The folder of a pruning that is under way, taken up again after an interruption."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from wb.compress.record import Config, Record, read
-from wb.core.errors import BadArtefact, BadOption
-
-LOCK = "lock"
-
-
-def work_of(out: Path) -> Path:
-    """The folder of what is done for the model file `out`."""
-    return out.with_name(f"{out.stem}.partial")
+from wb.core.errors import BadArtefact
+from wb.core.work import LOCK, work_of
 
 
 def interrupted(out: Path, config: Config, model_key: str, fingerprint: str) -> Record | None:
@@ -38,17 +28,3 @@ def interrupted(out: Path, config: Config, model_key: str, fingerprint: str) -> 
             "choose another --out"
         )
     return record
-
-
-@contextmanager
-def locked(work: Path) -> Iterator[None]:
-    """Nobody else works in this folder meanwhile. Raises `BadOption` where somebody does."""
-    lock = FileLock(work / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BadOption(f"another process is at work in {work}; wait for it, or choose another --out") from error
-    try:
-        yield
-    finally:
-        lock.release()

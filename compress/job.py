@@ -22,12 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.assess import QUICK_S, Assessor
 from wb.compress.cost import Cost
 from wb.compress.costs import costs_of
 from wb.compress.drop import DropLayers
-from wb.compress.finish import Finish, place, spectrum
-from wb.compress.folder import locked, work_of
+from wb.compress.finish import Finish, spectrum
 from wb.compress.landing import Landing, correct, read_costs
 from wb.compress.nvit import NViT, Pruned, between, check_reachable
 from wb.compress.record import Config, Record, Round
@@ -35,8 +33,10 @@ from wb.compress.report import write_report
 from wb.compress.stages import Stage, stages_of
 from wb.core.architecture import Architecture
 from wb.core.errors import WbError
-from wb.core.files import replacing
+from wb.core.files import place, replacing
+from wb.core.work import locked, work_of
 from wb.data import Dataset
+from wb.export.assess import QUICK_S, Assessor
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device, parse_device
 from wb.models.model import Model, Step, load, save

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wb.compress.assess import QUICK_S, Assessor, excesses
+from wb.compress.assess import excesses
 from wb.compress.cost import Cost
 from wb.compress.nvit import Pruned
 from wb.compress.stages import Stage
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
 from wb.core.readings import Readings
+from wb.export.assess import QUICK_S, Assessor
 from wb.models.model import Model
 
 ATTEMPTS = 8

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from wb.compress.assess import Verdict
 from wb.compress.nvit import Settings
 from wb.compress.stages import name_of
+from wb.core import records
 from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import write_text
@@ -19,13 +20,7 @@ from wb.core.metrics import METRICS, Limit, parse_budget
 from wb.core.readings import Reading
 
 
-class Frozen(BaseModel):
-    """Compared by value, refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Config(Frozen):
+class Config(records.Record):
     """Everything that determines a pruning, apart from the model and the machine."""
 
     method: Literal["nvit", "depth"] = "nvit"
@@ -57,7 +52,7 @@ class Config(Frozen):
         return limits
 
 
-class Round(Frozen):
+class Round(records.Record):
     """One round: which stage it belongs to, what was aimed at, and the network it left."""
 
     stage: int
@@ -68,7 +63,7 @@ class Round(Frozen):
     costs: Mapping[str, float]  # and after it was corrected by this round's readings
 
 
-class Result(Frozen):
+class Result(records.Record):
     """One pruned model: its limits, the readings before and after fine-tuning, and where it is."""
 
     name: str
@@ -82,7 +77,7 @@ class Result(Frozen):
     model: str  # relative to the record
 
 
-class Record(Frozen):
+class Record(records.Record):
     """A whole pruning; `results` are there when it is finished."""
 
     created: str

@@ -5,14 +5,16 @@ channel, a whole sub-layer. Its derivative needs no gate, as it is the sum of we
 
     dL/dg_s = sum over the readers' entries of s of  w * dL/dw
 
-An axis that nothing reads (queries and keys: they meet in a product) has two writers that carry the gate, each whole.
+An axis that nothing reads (queries and keys: they meet in a product) has two writers that carry the gate, each whole. A
+sub-layer's gate is on what it writes; in a post-norm network, where its norm goes with it, it leads from the stream that the
+sub-layer reads to what its norm gives.
 
 Source: Yang et al., "Global Vision Transformer Pruning with Hessian-Aware Saliency" (NViT), 2023, eq. 5-6, after Molchanov et
 al., "Importance Estimation for Neural Network Pruning", 2019: the saliency of S is (dL/dg_S)^2, per mini-batch, averaged.
 That is the Fisher form w'gg'w of the group at the granularity of a batch ("gate-Fisher"), not a true Hessian.
 Differs: sums are not divided by constants of an implementation; only readers are summed, so that a gate counts once; the
 channels of each head are ranked on their own, because a head's channels can be permuted freely.
-Limits: `embed` is gated where it is read, behind the norms, whose statistics change as well when a channel goes. A Legendre
+Limits: `embed` is gated where it is read; the norms, whose statistics change when a channel goes, do not count. A Legendre
 memory's `memory` axis is not scored: its coefficients cannot be chosen freely.
 """
 
@@ -26,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.compress.drop import NORMS
 from wb.core.architecture import widths
 from wb.core.errors import BadData, BadOption
 from wb.models.axes import Axes, nested
@@ -194,13 +197,33 @@ class Gathered:
 
 
 def _gate_layers(network: Network) -> tuple[dict[str, nn.Parameter], list[torch.utils.hooks.RemovableHandle]]:
-    """A factor of one on what each sub-layer writes, for sub-layers without parameters as well."""
+    """A factor of one on what each sub-layer does, for sub-layers without parameters as well."""
     gates, handles = {}, []
     for name, operator in sublayers(network).items():
         gate = nn.Parameter(torch.ones((), device=network.head.device))
         gates[name] = gate
-        handles.append(operator.register_forward_hook(lambda _m, _i, out, gate=gate: out * gate))
+        if network.form == "pre":
+            handles.append(operator.register_forward_hook(lambda _m, _i, out, gate=gate: out * gate))
+        else:
+            stage, block, part = name.split(".")
+            norm = network.get_submodule(f"stages.{stage[1:]}.{block[1:]}.{NORMS[part]}")
+            handles += _gate_with_norm(operator, norm, gate)
     return gates, handles
+
+
+def _gate_with_norm(
+    operator: OperatorModule, norm: nn.Module, gate: nn.Parameter
+) -> list[torch.utils.hooks.RemovableHandle]:
+    """A post-norm sub-layer that is there as far as `gate` says: at zero the stream passes both it and its norm."""
+    read: list[Tensor] = []
+
+    def before(_module: nn.Module, inputs: tuple[Tensor]) -> None:
+        read[:] = inputs
+
+    def after(_module: nn.Module, _inputs: tuple[Tensor], out: Tensor) -> Tensor:
+        return out + (gate - 1) * (out - read.pop())  # at one `out` to the bit
+
+    return [operator.register_forward_pre_hook(before), norm.register_forward_hook(after)]
 
 
 def sublayers(network: Network) -> dict[str, OperatorModule]:

@@ -47,10 +47,11 @@ def parts(architecture: Architecture) -> Iterator[Part]:
         if block.off:
             continue
         grid = Grid(*grids[int(name[1 : name.index(".")])], prefix)
-        key = json.dumps([_timed(block).model_dump(mode="json"), stage.embed, *grid], sort_keys=True)
+        form = [] if architecture.norm == "pre" else [architecture.norm]
+        key = json.dumps([_timed(block).model_dump(mode="json"), stage.embed, *grid, *form], sort_keys=True)
 
         def make(block=block, embed=stage.embed, grid=grid) -> tuple[nn.Module, torch.Tensor]:  # type: ignore[no-untyped-def]
-            module = BlockModule(block, embed, grid, architecture.norm_eps)
+            module = BlockModule(block, embed, grid, architecture.norm, architecture.norm_eps)
             _fill(module)
             return module, torch.rand(2, grid.tokens, embed)
 

@@ -231,6 +231,10 @@ class Vit:
         return found
 
     def _explain(self, a: Architecture, choices: Choices) -> None:
+        if a.norm != "pre":
+            raise NotInSpace(
+                f"architecture {a.key} is {a.norm}-norm, but space 'vit' has pre-norm networks only; give one with norm='pre'"
+            )
         for name, value in choices.items():
             options = self.all_genes.get(name, ())
             if value not in options:

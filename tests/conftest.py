@@ -90,8 +90,8 @@ def untimed() -> Iterator[None]:
 
     pace = Reading(value=1.0, unit="ms", how="measured")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.compress.assess.measure_latency", latency)
-        patch.setattr("wb.compress.assess.export", export)
+        patch.setattr("wb.export.assess.measure_latency", latency)
+        patch.setattr("wb.export.assess.export", export)
         patch.setattr("wb.compress.costs.count_macs", _count_macs)
         patch.setattr("wb.export.table.measure_latency", latency)
         patch.setattr("wb.compress.begin.reference_pace", lambda *_: pace)

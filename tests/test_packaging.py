@@ -29,7 +29,7 @@ def test_every_top_level_folder_is_linked_into_wb() -> None:
 
 
 def test_templates_are_packaged() -> None:
-    folders = {"wb.compress": "compress", "wb.page": "wb/page", "wb.search": "search"}
+    folders = {"wb.compress": "compress", "wb.fusion": "fusion", "wb.page": "wb/page", "wb.search": "search"}
     for package, folder in folders.items():
         patterns = SETUPTOOLS["package-data"][package]
         templates = [path for path in (ROOT / folder).iterdir() if path.suffix not in (".py", "") and path.is_file()]
@@ -42,9 +42,9 @@ def test_every_dependency_that_is_imported_is_declared() -> None:
     import sys
 
     declared = {line.split(">")[0].split("<")[0].strip() for line in PROJECT["project"]["dependencies"]}
-    names = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    names = {"PIL": "pillow", "ot": "pot", "sklearn": "scikit-learn"}
     used = set()
-    for folder in ("wb", "cli", "compress", "export", "predictors", "search", "spaces"):
+    for folder in ("wb", "cli", "compress", "export", "fusion", "predictors", "search", "spaces"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

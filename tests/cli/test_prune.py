@@ -302,7 +302,7 @@ def test_a_budget_that_is_missed_at_last(dense: Path, tmp_path: Path, monkeypatc
 CLOCKLESS = """
 import sys
 from pathlib import Path
-import wb.compress.assess, wb.compress.begin, wb.export.table
+import wb.compress.begin, wb.export.assess, wb.export.table
 from wb.core.readings import Reading
 from wb.export.measure import Latency
 
@@ -312,7 +312,7 @@ def latency(graphs, *_, **__):
         return Latency(ms, ms, 1, 0, ms.value)
     return {name: read(graph) for name, graph in graphs.items()}
 
-wb.compress.assess.measure_latency = latency
+wb.export.assess.measure_latency = latency
 wb.compress.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
 sys.argv[0] = "wb"
 from wb.cli.main import main

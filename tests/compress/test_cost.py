@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wb.compress.cost import Surface, alone, bare, design, parameters_by_part, pieces
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes
+from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage, axis_sizes
 from wb.core.records import ConvStem, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.counting import count_parameters
 
@@ -59,18 +59,19 @@ def test_the_design_has_all_corners_once(sizes: list[int], extra: bool) -> None:
     assert sum(all(s in (m, max(1, m // 4)) for s, m in zip(p, sizes, strict=True)) for p in places) >= corners
 
 
-def architecture(image: ImageInput) -> Architecture:
+def architecture(image: ImageInput, norm: Form = "pre") -> Architecture:
     both = Block(mixer=Softmax(heads=2, qk=3, v=4, scale=0.5), ffn=Mlp(mlp=6))
     first = Stage(embed=8, blocks=(both, Block(), Block(mixer=Softmax(heads=1, qk=2, v=2)), Block(mixer=Pool())))
     rest = Stage(
         embed=10, blocks=(Block(mixer=Sla(heads=2, qk=3, v=4), ffn=Mlp(mlp=5)), Block(mixer=Lmu(memory=3, hidden=4)))
     )
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=(first, rest), classes=3)
+    return Architecture(input=image, stem=PatchStem(patch=2), stages=(first, rest), classes=3, norm=norm)
 
 
-def test_parts_cover_the_network_once(image: ImageInput) -> None:
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_parts_cover_the_network_once(image: ImageInput, norm: Form) -> None:
     """Parameters add up, every axis belongs to a part, and parts of one family cost the same at the same sizes."""
-    a = architecture(image)
+    a = architecture(image, norm)
     found = list(pieces(a))
     ends = count_parameters(alone(a, found[0])).value
     assert found[0].name == "ends"
@@ -87,8 +88,9 @@ def test_parts_cover_the_network_once(image: ImageInput) -> None:
         assert list(pieces(only))[1].family == piece.family
 
 
-def test_parameters_by_part_add_up(image: ImageInput) -> None:
-    a = architecture(image)
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_parameters_by_part_add_up(image: ImageInput, norm: Form) -> None:
+    a = architecture(image, norm)
     found = parameters_by_part(a)
     assert list(found) == [piece.name for piece in pieces(a)]
     assert sum(found.values()) == count_parameters(a).value

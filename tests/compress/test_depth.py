@@ -37,7 +37,11 @@ def _catalogue() -> Mapping[str, Architecture]:
 
 CATALOGUE = _catalogue()
 EVERY = pytest.mark.parametrize("name", list(CATALOGUE))
-SOME = pytest.mark.parametrize("name", ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "no-mixer"])
+PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if a.norm == "pre"])
+SOME = pytest.mark.parametrize(
+    "name",
+    ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "no-mixer", "sla-post", "softmax-post-stages"],
+)
 
 
 def random_model(a: Architecture, seed: int = 0) -> Model:
@@ -67,8 +71,13 @@ def silenced(model: Model, sublayer: str) -> Model:
     return replace(model, weights={**model.weights, **quiet})
 
 
-def contributions(model: Model, images: Tensor) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
-    """What every operator adds and what it is added to, (B, N, D) each, by hooks; and the class probabilities."""
+def contributions(
+    model: Model, images: Tensor, fixed: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
+    """What every operator adds and what it is added to, (B, N, D) each, by hooks; and the class probabilities.
+
+    Operators named in `fixed` add that instead of what they compute.
+    """
     network = model.network()
     found: dict[str, tuple[Tensor, Tensor]] = {}
     streams: dict[str, Tensor] = {}
@@ -83,18 +92,20 @@ def contributions(model: Model, images: Tensor) -> tuple[dict[str, tuple[Tensor,
                 def read(_: object, given: tuple[Tensor], name: str = name) -> None:
                     streams[name] = given[0]
 
-                def wrote(_: object, __: object, added: Tensor, name: str = name) -> None:
-                    found[name] = added, streams[name]
+                def wrote(_: object, __: object, added: Tensor, name: str = name) -> Tensor:
+                    found[name] = (fixed or {}).get(name, added), streams[name]
+                    return found[name][0]
 
-                getattr(block, norm).register_forward_pre_hook(read)
+                getattr(block, norm if network.form == "pre" else kind).register_forward_pre_hook(read)
                 getattr(block, kind).register_forward_hook(wrote)
     with torch.no_grad():
         y = network(images).softmax(dim=1)
     return found, y
 
 
-@EVERY
+@PRE_NORM
 def test_a_sublayer_that_writes_nothing_has_no_effect(name: str) -> None:
+    """But for post-norm ones, which normalise the stream all the same."""
     model = random_model(CATALOGUE[name])
     for s, sublayer in enumerate(sublayers(model.architecture)[:2]):
         analysis = analyze_depth(silenced(model, sublayer), random_split(model.architecture))
@@ -168,13 +179,10 @@ def test_direct_effects_change_one_input_only(name: str) -> None:
     for s, skipped in enumerate(chain.sublayers):
         for later in range(s + 1, len(chain.sublayers)):
             other = chain.sublayers[later]
-            c, h = whole[other.name]
-            gone = whole[skipped.name][0]
-            with torch.no_grad():
-                for between in chain.sublayers[s + 1 : later + 1]:
-                    for merge in between.before:  # linear with a bias: the difference of two streams has none
-                        gone = merge(gone) - merge(torch.zeros_like(gone))
-                change = (c - other.write(h - gone)).norm(dim=2) / c.norm(dim=2)
+            c, _ = whole[other.name]
+            between = {sublayer.name: whole[sublayer.name][0] for sublayer in chain.sublayers[s + 1 : later]}
+            reduced, _ = contributions(without(model, skipped.name), images, between)
+            change = (c - reduced[other.name][0]).norm(dim=2) / c.norm(dim=2)
             assert analysis.direct_mean[s][later] == pytest.approx(float(change.mean()), rel=1e-3, abs=1e-5)
             assert analysis.direct_most[s][later] == pytest.approx(float(change.max()), rel=1e-3, abs=1e-5)
             if later == s + 1:  # what comes next has lost nothing but the contribution
@@ -212,14 +220,16 @@ def test_the_stream_is_the_sum_of_the_contributions() -> None:
         torch.testing.assert_close(network.classify(total), trace.logits)
 
 
-def test_blocks_are_mixer_and_feed_forward_together() -> None:
-    a = CATALOGUE["softmax-patch"]
+@pytest.mark.parametrize("name", ["softmax-patch", "softmax-post"])
+def test_blocks_are_mixer_and_feed_forward_together(name: str) -> None:
+    a = CATALOGUE[name]
     model, split = random_model(a), random_split(a)
     whole, _ = contributions(model, torch.from_numpy(split.pixels()))
     (added, h), (more, _) = whole["s0.b0.mixer"], whole["s0.b0.ffn"]
     block = analyze_depth(model, split).blocks[0]
-    assert block.ratio == pytest.approx(float(((added + more).norm(dim=2) / h.norm(dim=2)).mean()), rel=1e-4)
-    after = h + added + more
+    after = h + added + more if a.norm == "pre" else whole["s0.b2.mixer"][1]  # what the next block reads
+    assert block.ratio == pytest.approx(float(((after - h).norm(dim=2) / h.norm(dim=2)).mean()), rel=1e-4)
+    assert block.cosine == pytest.approx(float(torch.cosine_similarity(after - h, h, dim=2).mean()), abs=1e-5)
     assert block.influence == pytest.approx(1 - float(torch.cosine_similarity(h, after, dim=2).mean()), abs=1e-5)
     assert [row.name for row in analyze_depth(model, split).blocks] == ["s0.b0", "s0.b2"]  # s0.b1 is switched off
 

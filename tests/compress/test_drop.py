@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +18,12 @@ from wb.models.network import build
 from wb.models.passes import apply
 
 
-@pytest.fixture
-def model(image: ImageInput) -> Model:
+@pytest.fixture(params=["pre", "post"])
+def model(image: ImageInput, request: pytest.FixtureRequest) -> Model:
     """Two stages, three blocks; the middle one is switched off."""
     block = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=12))
     stages = (Stage(embed=8, blocks=(block, Block(), block)), Stage(embed=12, blocks=(block,)))
-    architecture = Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=3)
+    architecture = Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=3, norm=request.param)
     network = build(architecture)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -69,6 +70,17 @@ def test_names_and_places_stay(model: Model) -> None:
     both.network()
     with pytest.raises(BadOption, match=r"no sub-layer 's0\.b2\.mixer'; this model has s0\.b0\.mixer, "):
         without(smaller, "s0.b2.mixer")
+
+
+def test_a_dropped_sublayer_is_the_identity(model: Model) -> None:
+    """Its norm goes too: in a post-norm network the stream passes without being normalised."""
+    x = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    block: Any = model.network().stages[0][0]  # type: ignore[index]
+    left: Any = without(model, "s0.b0.mixer").network().stages[0][0]  # type: ignore[index]
+    nothing: Any = without(without(model, "s0.b0.mixer"), "s0.b0.ffn").network().stages[0][0]  # type: ignore[index]
+    expected = x + block.ffn(block.norm2(x)) if model.architecture.norm == "pre" else block.norm2(x + block.ffn(x))
+    torch.testing.assert_close(left(x), expected)
+    assert torch.equal(nothing(x), x)
 
 
 @pytest.mark.parametrize("effect", ["kl", "distance"])

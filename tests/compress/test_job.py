@@ -11,12 +11,12 @@ import torch
 
 from wb.compress.begin import begin
 from wb.compress.cost import parameters_by_part
-from wb.compress.finish import place
 from wb.compress.job import Job
 from wb.compress.landing import Aims, Landing
 from wb.compress.nvit import Pruned, Settings
 from wb.compress.record import Config, Record, read
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
+from wb.core.files import place
 from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import accuracy
@@ -168,7 +168,7 @@ def test_killed_while_it_publishes(
     last = Tale()
     with monkeypatch.context() as patch:
         for name in ("export", "accuracy", "measure_latency"):
-            patch.setattr(f"wb.compress.assess.{name}", lambda *_, **__: pytest.fail("something is read again"))
+            patch.setattr(f"wb.export.assess.{name}", lambda *_, **__: pytest.fail("something is read again"))
         record = job_of(trained, stripes, out, ONE_ROUND, last)()
     assert last.heard == []
     assert record == before == read(tmp_path / "a.json")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
@@ -19,6 +21,17 @@ def test_the_key_tells_any_two_apart_and_survives_json(image: ImageInput) -> Non
     assert a.key != b.key
     assert Architecture.from_json(a.to_json()).key == a.key
     assert a.model_copy(update={"classes": 4}).key == b.key
+
+
+def test_pre_norm_is_what_is_not_said(image: ImageInput) -> None:
+    """Files and keys from before there were post-norm networks stay what they are."""
+    a, post = make(image), make(image, norm="post")
+    assert a.norm == "pre"
+    assert "norm" not in json.loads(a.to_json())
+    assert Architecture.from_json(a.to_json()) == a == make(image, norm="pre")
+    assert a.key != post.key
+    assert Architecture.from_json(post.to_json()) == post
+    assert resize(post, {"s0.embed": 6}).compact().trimmed().norm == "post"
 
 
 def test_resize_changes_what_is_named_and_nothing_else(image: ImageInput) -> None:
@@ -41,6 +54,7 @@ def test_resize_names_the_axes_that_there_are(image: ImageInput) -> None:
         ({"stages": ()}, "at least 1 item"),
         ({"classes": 1}, "greater than or equal to 2"),
         ({"colour": "red"}, "Extra inputs"),
+        ({"norm": "sandwich"}, "Input should be 'pre' or 'post'"),
         ({"pool": "cls", "stages": (Stage(embed=8, blocks=(Block(mixer=Pool()),)),)}, "reads the tokens as an image"),
         ({"pool": "cls", "stages": (Stage(embed=8, blocks=()), Stage(embed=8, blocks=()))}, "does not survive"),
     ],

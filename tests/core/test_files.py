@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wb.core.errors import BadOption, StorageFailed
-from wb.core.files import replacing, write_text
+from wb.core.files import place, replacing, write_text
 
 
 def test_a_failure_in_the_middle_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -49,3 +49,26 @@ def test_folders_are_made_and_a_file_in_their_place_is_an_error(tmp_path: Path) 
     assert (tmp_path / "b/c/d.txt").read_text() == "x"
     with pytest.raises(StorageFailed, match="could not write"):
         write_text(tmp_path / "b/c/d.txt/e.txt", "x")
+
+
+def test_files_come_to_their_places(tmp_path: Path) -> None:
+    """Whole, and never over what is somebody else's."""
+    source, path = tmp_path / "source", tmp_path / "sub" / "path"
+    source.write_bytes(b"new")
+    place(source, path, force=False)
+    assert path.read_bytes() == source.read_bytes() == b"new"
+    place(source, path, force=False)  # it is there already: an interruption came between this and the next
+    path.write_bytes(b"theirs")
+    with pytest.raises(BadOption, match="exists already"):
+        place(source, path, force=False)
+    assert path.read_bytes() == b"theirs"
+    place(source, path, force=True)
+    assert path.read_bytes() == b"new"
+    assert {p.name for p in tmp_path.rglob("*")} == {"source", "sub", "path"}
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "path").mkdir()
+    with pytest.raises(BadOption, match="exists already"):
+        place(tmp_path / "source", tmp_path / "path", force=False)

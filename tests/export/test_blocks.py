@@ -3,19 +3,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
 from wb.core.records import Lmu, Mlp, PatchStem, Pool, Softmax
 from wb.export.blocks import TOGETHER, estimate, parts, time_parts
 from wb.export.table import Entry, LatencyTable
 from wb.hardware.device import Device
+from wb.models.network import BlockModule
 
 SOFTMAX = Block(mixer=Softmax(heads=1, qk=4, v=4), ffn=Mlp(mlp=8))
 POOL = Block(mixer=Pool())
+FORMS: tuple[Form, ...] = ("pre", "post")
 
 
-def architecture(image: ImageInput, *blocks: Block, classes: int = 3) -> Architecture:
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=blocks),), classes=classes)
+def architecture(image: ImageInput, *blocks: Block, classes: int = 3, norm: Form = "pre") -> Architecture:
+    stages = (Stage(embed=8, blocks=blocks),)
+    return Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=classes, norm=norm)
 
 
 def keys(a: Architecture) -> list[str]:
@@ -35,8 +39,21 @@ def test_the_key_of_the_ends_ignores_what_does_not_change_the_graph(image: Image
     assert keys(architecture(image, POOL))[0] != keys(architecture(image, POOL, classes=4))[0]
 
 
-def test_every_part_runs(image: ImageInput) -> None:
-    a = architecture(image, SOFTMAX, POOL, Block(mixer=Lmu(memory=4, hidden=5)))
+def test_post_norm_parts_are_parts_of_their_own(image: ImageInput) -> None:
+    pre, post = (architecture(image, SOFTMAX, norm=norm) for norm in FORMS)
+    assert not set(keys(pre)) & set(keys(post))
+    ends, block = (part.make() for part in parts(post))
+    assert "norm.gain" not in dict(ends[0].named_parameters())
+    module, x = block
+    assert isinstance(module, BlockModule)
+    assert module.ffn is not None
+    h = module.norm1(x + module.mixer(x))  # type: ignore[misc]
+    torch.testing.assert_close(module(x), module.norm2(h + module.ffn(h)))
+
+
+@pytest.mark.parametrize("norm", FORMS)
+def test_every_part_runs(image: ImageInput, norm: Form) -> None:
+    a = architecture(image, SOFTMAX, POOL, Block(mixer=Lmu(memory=4, hidden=5)), norm=norm)
     stage_two = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,)))})
     shapes = []
     for part in parts(stage_two):

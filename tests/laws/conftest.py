@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import ConvStem, Mixer, Mlp, Operator, PatchStem, Stem
+from wb.core.records import ConvStem, Mixer, Mlp, Operator, PatchStem, Softmax, Stem
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 WIDTHS = {"heads": 2, "qk": 4, "v": 6, "memory": 5, "hidden": 7}
@@ -20,19 +20,20 @@ def example(kind: type[Operator]) -> Operator:
     return kind.model_validate({name: size for name, size in WIDTHS.items() if name in kind.model_fields})
 
 
-def architecture(mixer: Operator | None, stem: Stem, *, pool: str = "mean", stages: int = 1) -> Architecture:
+def architecture(
+    mixer: Operator | None, stem: Stem, *, pool: str = "mean", stages: int = 1, norm: str = "pre"
+) -> Architecture:
     """Two blocks of that mixer with one that is switched off between them; further stages have one block."""
     block = Block.model_validate({"mixer": mixer, "ffn": Mlp(mlp=9)})
     bare = Block.model_validate({"mixer": mixer})
     first = Stage(embed=8, blocks=(block, Block(), bare))
     rest = tuple(Stage(embed=12, blocks=(block,)) for _ in range(stages - 1))
-    return Architecture.model_validate(
-        {"input": IMAGE, "stem": stem, "stages": (first, *rest), "pool": pool, "classes": 3, "labels": ("a", "b", "c")}
-    )
+    shape = {"input": IMAGE, "stem": stem, "stages": (first, *rest), "pool": pool, "norm": norm}
+    return Architecture.model_validate(shape | {"classes": 3, "labels": ("a", "b", "c")})
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
-    """Every mixer behind every stem, with a class token and in two stages where the mixer allows it."""
+    """Every mixer behind every stem, post-norm, with a class token and in two stages where the mixer allows it."""
     for kind in MIXERS:
         record = example(kind)
         name = kind.model_fields["kind"].default
@@ -40,9 +41,13 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
         yield f"{name}-conv", architecture(record, ConvStem(patch=2, width=5))
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
+        yield f"{name}-post", architecture(record, PatchStem(patch=2), norm="post")
         if not kind.needs_grid:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
     yield "no-mixer", architecture(None, PatchStem(patch=2))
+    softmax = example(Softmax)
+    yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
+    yield "softmax-post-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm="post")
 
 
 CATALOGUE = dict(catalogue())

@@ -22,4 +22,7 @@ def test_macs_are_those_of_the_formula(image: ImageInput) -> None:
 def test_parameters_are_those_of_the_network(image: ImageInput) -> None:
     a = Architecture(input=image, stem=ConvStem(patch=4, width=6), stages=(Stage(embed=8, blocks=()),), classes=3)
     assert count_parameters(a).value == sum(weight.numel() for weight in build(a).parameters())
+    post = a.model_copy(update={"norm": "post"})
+    assert count_parameters(a).value - count_parameters(post).value == 2 * 8, "the last norm"
+    assert count_macs(a).value == count_macs(post).value
     assert build(a, "meta").head.device == torch.device("meta")

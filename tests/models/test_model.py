@@ -95,6 +95,18 @@ def test_what_is_no_model_is_named(model: Model, tmp_path: Path) -> None:
         load(tmp_path / "wrong.pt")
 
 
+def test_what_fits_is_checked_by_names_and_shapes_alone(model: Model) -> None:
+    shapes = {name: weight.to("meta") for name, weight in model.weights.items()}
+    replace(model, weights=shapes).check()
+    del shapes["position"]
+    with pytest.raises(
+        BadArtefact, match="1 weights do not fit the architecture, the first is position: given nothing"
+    ):
+        replace(model, weights=shapes).check()
+    with pytest.raises(BadArtefact, match="the first is position"):
+        replace(model, weights=shapes).network()
+
+
 def test_dropping_qk_channels_equals_masking_them(model: Model) -> None:
     """The scale stays that of the model the weights came from."""
     keep = torch.tensor([0, 3, 4, 9])

@@ -140,6 +140,14 @@ def test_patch_and_pooling_are_suggested_as_well(plain: Vit) -> None:
         seed_choices(plain, [other])
 
 
+def test_a_post_norm_seed_is_refused(plain: Vit) -> None:
+    """Whatever its widths are, no option of the space would help."""
+    for sizes in ({}, {"s0.embed": 9}):
+        seed = resize(plain.largest("softmax"), sizes).model_copy(update={"norm": "post"})
+        with pytest.raises(NotInSpace, match=r"does not fit: .* is post-norm, but .*; choose another$"):
+            seed_choices(plain, [seed])
+
+
 def test_another_task_is_refused(plain: Vit) -> None:
     seed = plain.largest()
     wide = plain.image.model_copy(update={"width": 16})

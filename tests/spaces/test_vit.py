@@ -112,6 +112,9 @@ def test_what_is_outside_is_named(image: ImageInput) -> None:
     other = small.model_copy(update={"stages": (small.stages[0].model_copy(update={"blocks": (block,)}),)})
     with pytest.raises(NotInSpace, match="operator settings are others"):
         space.encode(Architecture.model_validate(other.model_dump()))
+    for a in (small, odd):
+        with pytest.raises(NotInSpace, match="is post-norm, but space 'vit' has pre-norm networks only; give one with"):
+            space.encode(a.model_copy(update={"norm": "post"}))
 
 
 @pytest.mark.parametrize(

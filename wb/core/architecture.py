@@ -14,6 +14,7 @@ from wb.core.errors import BadArtefact, BadOption
 from wb.core.records import Ffn, Mixer, Operator, Record, Stem, Width
 
 T = TypeVar("T", bound=Operator)
+Form = Literal["pre", "post"]  # where a block has its norms
 
 
 class ImageInput(Record):
@@ -35,7 +36,10 @@ class ImageInput(Record):
 
 
 class Block(Record):
-    """`x + mixer(norm(x))`, then `x + ffn(norm(x))`; either may be missing, and a block without both is switched off."""
+    """A mixer, then a feed-forward, each with a norm and added to the stream (`Architecture.norm` says in which order).
+
+    Either may be missing, its norm with it; a block without both is switched off.
+    """
 
     mixer: Mixer | None = None
     ffn: Ffn | None = None
@@ -59,7 +63,11 @@ class Stage(Record):
 
 
 class Architecture(Record):
-    """A whole network. Its axes are named after its fields: `s0.embed`, `s0.b3.heads`, `s0.b3.mlp` (`wb.models.axes`)."""
+    """A whole network. Its axes are named after its fields: `s0.embed`, `s0.b3.heads`, `s0.b3.mlp` (`wb.models.axes`).
+
+    `norm` "pre": `x + f(norm(x))` for every mixer and feed-forward f, and one more norm before pooling. "post":
+    `norm(x + f(x))`, as in BERT, and no further norm.
+    """
 
     input: ImageInput
     stem: Stem
@@ -67,6 +75,7 @@ class Architecture(Record):
     pool: Literal["mean", "cls"] = "mean"
     classes: Annotated[int, Field(ge=2)]
     labels: tuple[str, ...] = ()
+    norm: Form = "pre"
     norm_eps: Annotated[float, Field(gt=0)] = 1e-6
 
     @property
@@ -111,7 +120,10 @@ class Architecture(Record):
 
     def to_json(self) -> str:
         """Canonical: sorted keys, no white space."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        if self.norm == "pre":
+            del content["norm"]  # pre-norm networks keep the keys they had before there were others
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Architecture:

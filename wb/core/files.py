@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,3 +47,16 @@ def write_text(path: Path, text: str, *, force: bool = True) -> None:
     """Writes `text` as UTF-8, atomically. Raises as `replacing` does."""
     with replacing(path, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def place(source: Path, path: Path, *, force: bool) -> None:
+    """Copies a finished file to where it was asked for, atomically; one that is there already with that content stays.
+
+    Raises:
+        BadOption: another file is there and `force` is false.
+        StorageFailed: it could not be written.
+    """
+    if path.exists() and path.is_file() and path.read_bytes() == source.read_bytes():
+        return
+    with replacing(path, force=force) as temporary:
+        shutil.copyfile(source, temporary)

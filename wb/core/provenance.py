@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "pymoo", "scikit-learn", "numpy")
+PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "pymoo", "pot", "scikit-learn", "numpy")
 
 
 def machine(device: str) -> dict[str, str]:

@@ -64,14 +64,14 @@ class Select:
 class SelectWithin:
     """Keeps other entries for every entry of a second axis, `along`: `index` is (entries of `along`, kept), int64.
 
-    So each head keeps the channels of its own that matter. `along` itself must not be mapped in the same call, and every
-    parameter on the mapped axis has to lie on `along` too (`wb.models.axes.nested`).
+    So each head keeps the channels of its own that matter. Where `along` is mapped in the same call, its entries are those
+    afterwards. Every parameter on the mapped axis has to lie on `along` too (`wb.models.axes.nested`).
     """
 
     index: Tensor
     along: str
 
-    def within(self, tensor: Tensor, dim: int, along: int) -> Tensor:
+    def within(self, tensor: Tensor, dim: int, along: int, role: str) -> Tensor:
         """`tensor` with the entries of `dim` chosen anew for each entry of dimension `along`."""
         shape = [1] * tensor.dim()
         shape[along], shape[dim] = self.index.shape
@@ -98,7 +98,26 @@ class Couple:
         return moved
 
 
-Map = Leading | Select | SelectWithin | Couple
+@dataclass(frozen=True)
+class CoupleWithin:
+    """Multiplies by another matrix for every entry of a second axis, `along`: `write` and `read` are (entries, new, old).
+
+    So each head has a rotation of its own. As with `SelectWithin`, the entries are those after `along` was mapped itself.
+    """
+
+    write: Tensor
+    read: Tensor
+    along: str
+
+    def within(self, tensor: Tensor, dim: int, along: int, role: str) -> Tensor:
+        """`tensor` with dimension `dim` multiplied anew for each entry of dimension `along`."""
+        matrices = (self.write if role == "write" else self.read).to(tensor)
+        moved = tensor.movedim((along, dim), (0, -1))  # (entries, …, old)
+        flat = moved.reshape(moved.shape[0], -1, moved.shape[-1]) @ matrices.transpose(1, 2)
+        return flat.reshape(*moved.shape[:-1], -1).movedim((0, -1), (along, dim))
+
+
+Map = Leading | Select | SelectWithin | Couple | CoupleWithin
 
 
 def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping[str, Map]) -> dict[str, Tensor]:
@@ -107,12 +126,12 @@ def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping
     Parameters of `weights` that `axes` does not name are left out, so the axes of a sub-network take from a supernet just
     what that sub-network has.
 
-    Limits: but for `SelectWithin`, attention channels (`qk`, `v`) are mapped alike in all heads of a block; dropping
-    entries of `embed` changes the statistics of the norms and so is never exact.
+    Limits: but for maps within another axis, attention channels (`qk`, `v`) are mapped alike in all heads of a block;
+    dropping entries of `embed` changes the statistics of the norms and so is never exact.
 
     Raises:
         BadArtefact: a parameter is missing from `weights`.
-        BadOption: a `SelectWithin` on a parameter that does not lie on its second axis.
+        BadOption: a map within another axis, on a parameter that does not lie on that.
     """
     result = {}
     for name, dimensions in axes.items():
@@ -120,16 +139,7 @@ def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping
             raise BadArtefact(
                 f"the weights have no {name!r}, which the architecture needs; they belong to another network"
             )
-        tensor = weights[name]
-        for dim, axis in enumerate(dimensions):
-            if axis is None or axis.name not in maps:
-                continue
-            map_ = maps[axis.name]
-            if isinstance(map_, SelectWithin):
-                tensor = map_.within(tensor, dim, _place(dimensions, map_.along, name))
-            else:
-                tensor = map_(tensor, dim, axis.role)
-        result[name] = tensor
+        result[name] = _mapped(weights[name], name, dimensions, maps)
     return result
 
 
@@ -147,6 +157,22 @@ def nested(axes: Mapping[str, Axes]) -> dict[str, str]:
                 outer = f"{name.rsplit('.', 1)[0]}.heads"
                 heads.setdefault(name, set()).add(outer if outer in names else None)
     return {name: outer for name, found in heads.items() if None not in found for outer in found if outer}
+
+
+def _mapped(tensor: Tensor, name: str, dimensions: Axes, maps: Mapping[str, Map]) -> Tensor:
+    """One parameter; what is mapped within another axis comes last."""
+    later = []
+    for dim, axis in enumerate(dimensions):
+        if axis is None or axis.name not in maps:
+            continue
+        map_ = maps[axis.name]
+        if isinstance(map_, SelectWithin | CoupleWithin):
+            later.append((dim, axis.role, map_))
+        else:
+            tensor = map_(tensor, dim, axis.role)
+    for dim, role, map_ in later:
+        tensor = map_.within(tensor, dim, _place(dimensions, map_.along, name), role)
+    return tensor
 
 
 def _place(dimensions: Axes, along: str, parameter: str) -> int:

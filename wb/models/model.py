@@ -21,7 +21,7 @@ from wb.core.errors import BadArtefact, BadOption, reason
 from wb.core.files import replacing
 from wb.core.readings import Reading
 from wb.core.records import Record
-from wb.models.axes import Couple, Leading, Map, Select, SelectWithin, remap
+from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
 from wb.models.network import Network, axes_of, build
 
 FORMAT = 1
@@ -51,8 +51,18 @@ class Model:
         Raises:
             BadArtefact: the weights do not fit the architecture.
         """
+        self.check()
         network = build(self.architecture)
-        expected = {name: tuple(p.shape) for name, p in network.named_parameters()}
+        network.load_state_dict(dict(self.weights))  # copies
+        return network.to(device).eval()
+
+    def check(self) -> None:
+        """Nothing where the weights have the names and shapes of the architecture's; none is copied.
+
+        Raises:
+            BadArtefact: they do not fit it.
+        """
+        expected = {name: tuple(p.shape) for name, p in build(self.architecture, "meta").named_parameters()}
         given = {name: tuple(w.shape) for name, w in self.weights.items()}
         if expected != given:
             wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
@@ -61,8 +71,6 @@ class Model:
                 f"{len(wrong)} weights do not fit the architecture, the first is {name}: given "
                 f"{given.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
             )
-        network.load_state_dict(dict(self.weights))  # copies
-        return network.to(device).eval()
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the architecture and the weights; the history does not count."""
@@ -143,7 +151,7 @@ def load(path: Path) -> Model:
         raise BadArtefact(f"{path} has NaN or infinite weights, first in {broken[0]}; train or export it again")
     whole = {name: weight.float() for name, weight in weights.items()}  # half precision is for storage only
     model = Model(Architecture.from_json(metadata["wb.architecture"]), whole, history)
-    model.network("cpu")  # checks that the weights fit
+    model.check()
     return model
 
 
@@ -200,6 +208,8 @@ def _size(mapping: Map) -> int:
             return int(index.shape[1])
         case Couple(write, _):
             return int(write.shape[0])
+        case CoupleWithin(write, _):
+            return int(write.shape[1])
 
 
 def _frozen_scales(architecture: Architecture, maps: Mapping[str, Map]) -> Architecture:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
 from wb.core.records import Operator
 from wb.models.axes import Axes, Axis, read, write
 from wb.models.operators._base import Grid, OperatorModule, parameter
@@ -38,12 +38,16 @@ class Norm(nn.Module):
 
 
 class BlockModule(nn.Module):
-    """Pre-norm: `x + mixer(norm(x))`, then `x + ffn(norm(x))`; what the record leaves out is the identity."""
+    """Pre-norm: `x + mixer(norm1(x))`, then `x + ffn(norm2(x))`. Post-norm: `norm1(x + mixer(x))`, then `norm2(x + ffn(x))`.
+
+    What the record leaves out is the identity: its norm is left out with it.
+    """
 
     def __init__(
-        self, block: Block, embed: int, grid: Grid, eps: float, device: torch.device | str | None = None
+        self, block: Block, embed: int, grid: Grid, form: Form, eps: float, device: torch.device | str | None = None
     ) -> None:
         super().__init__()
+        self.form = form
         self.mixer: OperatorModule | None = None
         self.ffn: OperatorModule | None = None
         if block.mixer is not None:
@@ -61,19 +65,23 @@ class BlockModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
         if self.mixer is not None:
-            x = x + self.mixer(self.norm1(x))
+            x = x + self.mixer(self.norm1(x)) if self.form == "pre" else self.norm1(x + self.mixer(x))
         if self.ffn is not None:
-            x = x + self.ffn(self.norm2(x))
+            x = x + self.ffn(self.norm2(x)) if self.form == "pre" else self.norm2(x + self.ffn(x))
         return x
 
 
 class Network(nn.Module):
-    """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside."""
+    """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
+
+    `form` says whether its blocks are pre-norm or post-norm; `norm` is the last norm, which only a pre-norm network has.
+    """
 
     def __init__(self, architecture: Architecture, device: torch.device | str | None = None) -> None:
         super().__init__()
         a = architecture
         self.input, self.pool, self.labels = a.input, a.pool, a.labels
+        self.form, self.norm_eps = a.norm, a.norm_eps  # there may be no norm to read them off
         first, last = a.stages[0].embed, a.stages[-1].embed
         prefix = 1 if a.pool == "cls" else 0
         for name, values in (("mean", a.input.mean), ("std", a.input.std)):
@@ -89,10 +97,10 @@ class Network(nn.Module):
             for before, after, grid in zip(a.stages, a.stages[1:], grids, strict=False)
         )
         self.stages = nn.ModuleList(
-            nn.ModuleList(BlockModule(block, stage.embed, grid, a.norm_eps, device) for block in stage.blocks)
+            nn.ModuleList(BlockModule(block, stage.embed, grid, a.norm, a.norm_eps, device) for block in stage.blocks)
             for stage, grid in zip(a.stages, grids, strict=True)
         )
-        self.norm = Norm(last, a.norm_eps, device)
+        self.norm = Norm(last, a.norm_eps, device) if a.norm == "pre" else None
         self.head = parameter(a.classes, last, device=device)
         self.head_bias = parameter(a.classes, device=device)
 
@@ -108,19 +116,28 @@ class Network(nn.Module):
         nn.init.trunc_normal_(self.head, std=0.02)
         nn.init.zeros_(self.head_bias)
 
+    def normalised(self, pixel_values: Tensor) -> Tensor:
+        """What the stem sees: (B, channels, height, width) -> the same shape."""
+        normalised: Tensor = (pixel_values - self.mean.to(pixel_values)) / self.std.to(pixel_values)
+        return normalised
+
     def tokens(self, pixel_values: Tensor) -> Tensor:
         """What the first block sees: (B, channels, height, width) -> (B, N, D)."""
-        x = (pixel_values - self.mean.to(pixel_values)) / self.std.to(pixel_values)
-        x = self.stem(x).flatten(2).transpose(1, 2)  # (B, rows*columns, D)
+        x = self.stem(self.normalised(pixel_values)).flatten(2).transpose(1, 2)  # (B, rows*columns, D)
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.shape[0], 1, -1), x], dim=1)
-        return x + self.position
+        placed: Tensor = x + self.position
+        return placed
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """What the head reads: (B, N, D) -> (B, D)."""
+        if self.norm is not None:
+            x = self.norm(x)
+        return x[:, 0] if self.cls is not None else x.mean(dim=1)
 
     def classify(self, x: Tensor) -> Tensor:
         """What follows the last block: (B, N, D) -> (B, classes)."""
-        x = self.norm(x)
-        x = x[:, 0] if self.cls is not None else x.mean(dim=1)
-        return F.linear(x, self.head, self.head_bias)
+        return F.linear(self.pooled(x), self.head, self.head_bias)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         x = self.tokens(pixel_values)
@@ -153,7 +170,8 @@ def describe(network: Network) -> Architecture:
         pool=network.pool,
         classes=network.head.shape[0],
         labels=network.labels,
-        norm_eps=network.norm.eps,
+        norm=network.form,
+        norm_eps=network.norm_eps,
     )
 
 

@@ -91,19 +91,23 @@ class ConvStem(nn.Module):
             else:
                 nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, height, width) -> (B, D, rows, columns)."""
+    def features(self, x: Tensor) -> Tensor:
+        """What the last convolution reads: (B, channels, height, width) -> (B, width, 2 * rows, 2 * columns)."""
         for i, stride in enumerate(self.strides):
             x = F.conv2d(x, getattr(self, f"conv{i}"), getattr(self, f"conv{i}_bias"), stride=stride, padding=1)
             x = F.gelu(F.group_norm(x, 1, getattr(self, f"gain{i}"), getattr(self, f"shift{i}")))
-        return F.conv2d(x, self.last, self.last_bias, stride=2)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, height, width) -> (B, D, rows, columns)."""
+        return F.conv2d(self.features(x), self.last, self.last_bias, stride=2)
 
 
 class Merge(nn.Module):
     """Between stages: 2x2 neighbouring tokens become one token of the next width.
 
     Source: Liu et al., "Swin Transformer", 2021, patch merging.
-    Differs: one 2x2 convolution with bias instead of concatenation, norm and a linear layer; the blocks are pre-norm.
+    Differs: one 2x2 convolution with bias instead of concatenation, norm and a linear layer.
     """
 
     axes: ClassVar[dict[str, Axes]] = {

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wb.core.records import Attention
 from wb.models.axes import Axes, read, write
-from wb.models.operators._base import Grid, OperatorModule, merge_heads, parameter, project, uniform_
+from wb.models.operators._base import Grid, OperatorModule, Symmetry, join_heads, parameter, project, uniform_
 
 
 class AttentionModule(OperatorModule):
@@ -25,6 +25,11 @@ class AttentionModule(OperatorModule):
         "wo": (write("embed"), read("heads"), read("v")),
         "bo": (write("embed"),),
     }
+    # A kernel on queries and keys bears permutations only; values are linear from one projection to the other.
+    symmetries: ClassVar[dict[str, Symmetry]] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
+    readers: ClassVar[dict[str, str]] = {"wq": "bq", "wk": "bk", "wv": "bv"}
+    writers: ClassVar[dict[str, str]] = {"wo": "bo"}
+    convex: ClassVar[bool] = False  # a token's weights sum to one, and do not see what all keys have in common
 
     def __init__(self, record: Attention, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__()
@@ -52,11 +57,11 @@ class AttentionModule(OperatorModule):
         for bias in (self.bq, self.bk, self.bv, self.bo):
             nn.init.zeros_(bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def hidden(self, x: Tensor) -> Tensor:
         q = project(x, self.wq, self.bq)  # (B, H, N, K)
         k = project(x, self.wk, self.bk)  # (B, H, N, K)
         v = project(x, self.wv, self.bv)  # (B, H, N, V)
-        return merge_heads(self.mix(q, k, v), self.wo, self.bo)
+        return join_heads(self.mix(q, k, v))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, H, N, K), (B, H, N, K), (B, H, N, V) -> (B, H, N, V)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +26,25 @@ class Grid(NamedTuple):
         return self.prefix + self.rows * self.columns
 
 
+Symmetry = Literal["rotation", "permutation"]
+
+
 class OperatorModule(nn.Module):
     """Maps tokens (B, N, D) to what is added to them (B, N, D). Final subclasses live in one file each.
 
     A subclass is built as `Class(record, embed, grid, device)`, lists the axes of every parameter in `axes` by local names
     (`embed` for the residual stream, else the record's field), and can `describe()` itself from its parameters' shapes.
     Every size is a plain number at export, so that the graph contains no shape arithmetic.
+
+    For fusion it says what may be done to its axes without changing the function (`symmetries`; an axis that is not named
+    is fixed), which of its weights read the stream, with their biases (`readers`), and which write to it (`writers`:
+    weight and bias). An operator without parameters has none of the three, and mixes tokens channel by channel.
     """
 
     axes: ClassVar[dict[str, Axes]]
+    symmetries: ClassVar[dict[str, Symmetry]] = {}
+    readers: ClassVar[dict[str, str]] = {}
+    writers: ClassVar[dict[str, str]] = {}
 
     def describe(self) -> Operator:
         """The record of this module, read off its parameters."""
@@ -44,9 +54,14 @@ class OperatorModule(nn.Module):
         """Fills the parameters with initial values, drawn from torch's global generator."""
         raise NotImplementedError
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """What the writer reads, its axes flattened in the writer's order: (B, N, D) -> (B, N, F)."""
+        raise NotImplementedError
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        raise NotImplementedError
+        ((weight, bias),) = self.writers.items()
+        return F.linear(self.hidden(x), getattr(self, weight).flatten(1), getattr(self, bias))
 
 
 def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:
@@ -72,7 +87,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y.reshape(-1, x.shape[1], heads, channels).transpose(1, 2)
 
 
-def merge_heads(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Output projection: y (B, H, N, V), weight (D, H, V), bias (D) -> (B, N, D)."""
+def join_heads(y: Tensor) -> Tensor:
+    """(B, H, N, V) -> (B, N, H*V)."""
     _, heads, tokens, channels = y.shape
-    return F.linear(y.transpose(1, 2).reshape(-1, tokens, heads * channels), weight.flatten(1), bias)
+    return y.transpose(1, 2).reshape(-1, tokens, heads * channels)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from wb.core.records import Lmu
 from wb.models.axes import Axes, read, write
-from wb.models.operators._base import Grid, OperatorModule, constant, parameter, uniform_
+from wb.models.operators._base import Grid, OperatorModule, Symmetry, constant, parameter, uniform_
 
 
 @lru_cache(maxsize=256)
@@ -50,6 +50,9 @@ class LegendreMemory(OperatorModule):
         "out": (write("embed"), read("hidden")),
         "out_bias": (write("embed"),),
     }
+    symmetries: ClassVar[dict[str, Symmetry]] = {"hidden": "permutation"}  # `memory` has an order
+    readers: ClassVar[dict[str, str]] = {"wu": "bu", "wx": "bh"}
+    writers: ClassVar[dict[str, str]] = {"out": "out_bias"}
 
     def __init__(self, record: Lmu, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__()
@@ -78,10 +81,9 @@ class LegendreMemory(OperatorModule):
         for bias in (self.bu, self.bh, self.out_bias):
             nn.init.zeros_(bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def hidden(self, x: Tensor) -> Tensor:
         u = F.linear(x, self.wu, self.bu).relu().transpose(1, 2)  # (B, 1, N)
-        hidden = F.linear(self._memory(u), self.wm.flatten(1)) + F.linear(x, self.wx, self.bh)
-        return F.linear(hidden.relu(), self.out, self.out_bias)
+        return (F.linear(self._memory(u), self.wm.flatten(1)) + F.linear(x, self.wx, self.bh)).relu()
 
     def _memory(self, u: Tensor) -> Tensor:
         """What is remembered at each token: (B, 1, N) -> (B, N, directions*memory), the past first."""

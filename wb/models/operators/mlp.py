@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wb.core import records
 from wb.models.axes import Axes, read, write
-from wb.models.operators._base import Grid, OperatorModule, parameter, uniform_
+from wb.models.operators._base import Grid, OperatorModule, Symmetry, parameter, uniform_
 
 
 class Mlp(OperatorModule):
@@ -22,6 +22,9 @@ class Mlp(OperatorModule):
         "down": (write("embed"), read("mlp")),
         "down_bias": (write("embed"),),
     }
+    symmetries: ClassVar[dict[str, Symmetry]] = {"mlp": "permutation"}
+    readers: ClassVar[dict[str, str]] = {"up": "up_bias"}
+    writers: ClassVar[dict[str, str]] = {"down": "down_bias"}
 
     def __init__(self, record: records.Mlp, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__()
@@ -39,5 +42,5 @@ class Mlp(OperatorModule):
         nn.init.zeros_(self.up_bias)
         nn.init.zeros_(self.down_bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(F.gelu(F.linear(x, self.up, self.up_bias)), self.down, self.down_bias)
+    def hidden(self, x: Tensor) -> Tensor:
+        return F.gelu(F.linear(x, self.up, self.up_bias))

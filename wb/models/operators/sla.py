@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from wb.core.records import Sla
 from wb.models.axes import Axes, write
 from wb.models.operators._attention import AttentionModule, kernel_product
-from wb.models.operators._base import Grid, parameter, uniform_
+from wb.models.operators._base import Grid, Symmetry, parameter, uniform_
 
 EPSILON = 1e-6
 
@@ -31,6 +31,7 @@ class SimplifiedLinearAttention(AttentionModule):
         "depthwise": (write("v"), None, None, None),
         "depthwise_bias": (write("v"),),
     }
+    symmetries: ClassVar[dict[str, Symmetry]] = {"heads": "permutation", "qk": "permutation", "v": "permutation"}
 
     def __init__(self, record: Sla, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)

@@ -6,16 +6,21 @@ Differs: queries and keys may have other channels per head than values, and head
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from wb.core.records import Softmax
 from wb.models.operators._attention import AttentionModule
-from wb.models.operators._base import Grid
+from wb.models.operators._base import Grid, Symmetry
 
 
 class SoftmaxAttention(AttentionModule):
     """`softmax(scale · q kᵀ) v`. Cost: N·D·H·(2K + 2V) + H·N²·(K + V) multiply-accumulates."""
+
+    symmetries: ClassVar[dict[str, Symmetry]] = {"heads": "permutation", "qk": "rotation", "v": "rotation"}
+    convex: ClassVar[bool] = True
 
     def __init__(self, record: Softmax, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)
