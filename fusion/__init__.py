@@ -1,0 +1,1 @@
+"""Aligning and merging trained transformers."""

@@ -1,0 +1,151 @@
+"""Whether models can be fused: what has to be equal, and classes matched by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from wb.core.architecture import Architecture, ImageInput, axis_sizes
+from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
+from wb.models.axes import Select, remap
+from wb.models.model import Model
+from wb.models.network import axes_of, build
+
+_CLOSE = 1e-5  # means and deviations of inputs that differ by rounding only
+
+
+def check_together(architectures: Sequence[Architecture], names: Sequence[str], anchor: int) -> list[str]:
+    """What a user has to know of fusing these; the anchor is the one that the others have to fit.
+
+    Raises:
+        Unsupported: they differ in what cannot be aligned: images, stem, stages, pooling, norms.
+        BadOption: their classes are not the same.
+    """
+    wanted, name = architectures[anchor], names[anchor]
+    notes: list[str] = []
+    for i, (given, other) in enumerate(zip(architectures, names, strict=True)):
+        if i == anchor:
+            continue
+        for what, a, b in _facts(given, wanted):
+            if a != b:
+                raise Unsupported(
+                    f"{other} has {what} {a} and {name} has {b}; only models of one family and task can be fused: train "
+                    "or search one of the two like the other"
+                )
+        notes += _classes(given, wanted, other, name)
+        if given.norm_eps != wanted.norm_eps:
+            notes.append(
+                f"the norms of {other} add {given.norm_eps:g}, those of {name} {wanted.norm_eps:g}; the latter stays"
+            )
+    return notes
+
+
+def check_weights(model: Model, name: str) -> None:
+    """Raises `BadArtefact` where weights are not finite."""
+    broken = [key for key, weight in model.weights.items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
+
+
+def check_images(images: Tensor, architecture: Architecture) -> list[str]:
+    """What is to be known of calibrating on `images`.
+
+    Raises:
+        BadData: they are not what the networks read, or none.
+    """
+    a = architecture.input
+    if images.dim() != 4 or tuple(images.shape[1:]) != (a.channels, a.height, a.width) or not len(images):
+        raise BadData(
+            f"the calibration set is {'x'.join(map(str, images.shape))}; the models read images of "
+            f"{a.channels}x{a.height}x{a.width}: name other data with --data"
+        )
+    widest, size = max(axis_sizes(architecture).items(), key=lambda item: item[1])
+    rows, columns = architecture.grid
+    tokens = len(images) * rows * columns
+    last = architecture.stages[-1].embed
+    notes = []
+    if tokens < size:
+        notes.append(
+            f"{len(images)} images have {tokens} tokens, fewer than the {size} entries of {widest}: what they say of it is "
+            "arbitrary in part; give more with --calib"
+        )
+    elif len(images) < last:
+        notes.append(
+            f"{len(images)} images are fewer than the {last} channels that the head reads: they do not determine it; give "
+            "more with --calib"
+        )
+    return notes
+
+
+def adapted(model: Model, to: Architecture) -> Model:
+    """`model` with its classes in the order of `to`, and its stem for images normalised as those of `to` are.
+
+    Raises:
+        Unsupported: another normalisation in front of a convolution with padding, which cannot take it over.
+    """
+    model = _classes_ordered(model, to)
+    if _close(model.architecture.input, to.input):
+        return _with_input(model, to.input)
+    if model.architecture.stem.kind != "patch":
+        raise Unsupported(
+            f"the models normalise images differently ({model.architecture.input.mean} and {to.input.mean}), and a padded "
+            "convolution cannot take that over; train them with the same mean and deviation"
+        )
+    own, new = model.architecture.input, to.input
+    old_mean, old_std, mean, std = (torch.tensor(v).double() for v in (own.mean, own.std, new.mean, new.std))
+    weight, bias = (model.weights[f"stem.{name}"] for name in ("patches", "patches_bias"))
+    shift = torch.einsum("dcij,c->d", weight.double(), (mean - old_mean) / old_std)
+    scaled = weight.double() * (std / old_std)[None, :, None, None]
+    weights = {"stem.patches": scaled.to(weight), "stem.patches_bias": (bias.double() + shift).to(bias)}
+    return _with_input(replace(model, weights={**model.weights, **weights}), to.input)
+
+
+def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:
+    def image(a: Architecture) -> str:
+        return f"{a.input.channels}x{a.input.height}x{a.input.width}"
+
+    return [
+        ("images of", image(one), image(other)),
+        ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
+        ("norms", f"{one.norm}-norm", f"{other.norm}-norm"),
+        ("pooling", one.pool, other.pool),
+        ("stages", len(one.stages), len(other.stages)),
+    ]
+
+
+def _classes(given: Architecture, wanted: Architecture, name: str, anchor: str) -> list[str]:
+    if given.labels and wanted.labels:
+        if len(set(given.labels)) < len(given.labels) or set(given.labels) != set(wanted.labels):
+            missing = sorted(set(wanted.labels) ^ set(given.labels))
+            raise BadOption(
+                f"the classes of {name} and {anchor} are not the same: {', '.join(missing[:5])} in one only; classes are matched "
+                "by name and none is dropped: train both for the same classes"
+            )
+        return [] if given.labels == wanted.labels else [f"the classes of {name} are put into the order of {anchor}"]
+    if given.classes != wanted.classes:
+        raise BadOption(
+            f"{name} has {given.classes} classes and {anchor} has {wanted.classes}; train both for the same classes"
+        )
+    return [f"{name} or {anchor} has no class names: their {given.classes} classes are taken to be in the same order"]
+
+
+def _classes_ordered(model: Model, to: Architecture) -> Model:
+    own = model.architecture.labels
+    if not own or not to.labels or own == to.labels:
+        return model
+    order = Select(torch.tensor([own.index(label) for label in to.labels]))
+    axes = axes_of(build(model.architecture, "meta"))
+    architecture = model.architecture.model_copy(update={"labels": to.labels})
+    return replace(model, architecture=architecture, weights=remap(model.weights, axes, {"classes": order}))
+
+
+def _close(one: ImageInput, other: ImageInput) -> bool:
+    pairs = zip((*one.mean, *one.std), (*other.mean, *other.std), strict=True)
+    return all(abs(a - b) <= _CLOSE for a, b in pairs)
+
+
+def _with_input(model: Model, given: ImageInput) -> Model:
+    return replace(model, architecture=model.architecture.model_copy(update={"input": given}))

@@ -1,0 +1,97 @@
+"""Fitting one linear map of a fused network to what its parents' do: by ridge regression, or by two moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Outputs = Sequence[tuple[float, Tensor]]  # (share, (rows, outputs)) of each parent
+_FLAT = 1e-12
+
+
+class Fit(Protocol):
+    """Gathers rows, then gives a weight and a bias."""
+
+    def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
+        """What the fused map reads (rows, inputs), what the parents' maps gave there, and what is owed besides."""
+        ...
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """The weight (outputs, inputs) and the bias (outputs)."""
+        ...
+
+
+class Ridge:
+    """The map that gives the parents' average output best, drawn towards `weight`.
+
+    min over W, b of |X Wᵀ + b − Y|² + λ |W − weight|², λ = `strength` times the mean of the diagonal of XᵀX, centred.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, strength: float) -> None:
+        self.weight, self.strength = weight.double(), strength
+        outputs, inputs = weight.shape
+        self.rows = 0
+        self.x, self.y = torch.zeros(inputs).double(), torch.zeros(outputs).double()
+        self.xx, self.xy = torch.zeros(inputs, inputs).double(), torch.zeros(inputs, outputs).double()
+
+    def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
+        target = sum((share * y for share, y in outputs), start=torch.zeros(())) + offset
+        self.rows += len(inputs)
+        self.x += inputs.double().sum(0)
+        self.y += target.double().sum(0)
+        self.xx += inputs.T @ inputs
+        self.xy += inputs.T @ target
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        x, y = self.x / self.rows, self.y / self.rows
+        gram = self.xx - self.rows * torch.outer(x, x)
+        strength = self.strength * gram.diagonal().mean().clamp(min=_FLAT)
+        gram.diagonal().add_(strength)
+        products = self.xy - self.rows * torch.outer(x, y) + strength * self.weight.T
+        weight = torch.linalg.solve(gram, products).T
+        return weight, y - weight @ x
+
+
+class Moments:
+    """Scales and shifts each output to the average of the parents' means and standard deviations.
+
+    Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight.double(), bias.double()
+        self.own = _Sums()
+        self.theirs: dict[int, tuple[float, _Sums]] = {}
+
+    def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
+        self.own.add(inputs @ self.weight.T.to(inputs) + self.bias.to(inputs))
+        for i, (share, y) in enumerate(outputs):
+            self.theirs.setdefault(i, (share, _Sums()))[1].add(y)
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        mean, deviation = self.own.moments()
+        wanted = [(share, *sums.moments()) for share, sums in self.theirs.values()]
+        target = sum((share * m for share, m, _ in wanted), start=torch.zeros_like(mean))
+        spread = sum((share * d for share, _, d in wanted), start=torch.zeros_like(mean))
+        ratio = torch.where(deviation > _FLAT, spread / deviation.clamp(min=_FLAT), 1.0)
+        return self.weight * ratio[:, None], (self.bias - mean) * ratio + target
+
+
+class _Sums:
+    """Mean and deviation of columns."""
+
+    def __init__(self) -> None:
+        self.rows, self.total, self.squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+
+    def add(self, y: Tensor) -> None:
+        y = y.double()
+        self.rows += len(y)
+        self.total = self.total + y.sum(0)
+        self.squares = self.squares + y.square().sum(0)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        mean = self.total / self.rows
+        return mean, (self.squares / self.rows - mean.square()).clamp(min=0).sqrt()

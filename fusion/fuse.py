@@ -1,0 +1,288 @@
+"""Fusing models: canonical forms, blocks matched, axes mapped, averaged, corrected.
+
+Source: Imfeld et al., "Transformer Fusion with Optimal Transport", 2024, https://arxiv.org/abs/2310.05719, for the aim;
+the parts have theirs in their own files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pydantic import JsonValue
+from torch import Tensor
+
+from wb import __version__
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption, Unsupported
+from wb.fusion.align import Aligner, Alignment
+from wb.fusion.canonical import canonical, restored
+from wb.fusion.compatible import adapted, check_images, check_together, check_weights
+from wb.fusion.conform import conform
+from wb.fusion.correct import Correction
+from wb.fusion.depth import Match, match_blocks, probes
+from wb.fusion.merge import Aligned, merge
+from wb.fusion.observe import observe
+from wb.fusion.paper import Paper
+from wb.fusion.placed import Placed, place
+from wb.fusion.settings import Settings
+from wb.fusion.solvers import REGULARISATION
+from wb.fusion.universe import settle
+from wb.models.counting import count_parameters
+from wb.models.model import Model, Step
+from wb.models.network import Norm, build
+
+Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+@dataclass
+class Fusion:
+    """What came of it. `model` is the fused one, `average` what it was before it was corrected; both are ordinary models.
+
+    `alignments` are those of the parents, None for one that gives the axes itself. `between` needs `reference` and
+    `parents`, which are kept only where that was asked for.
+    """
+
+    model: Model
+    average: Model
+    anchor: int
+    shares: tuple[float, ...]
+    alignments: list[Alignment | None]
+    notes: list[str]
+    seconds: dict[str, float]
+    finish: Callable[[Model], Model] = field(repr=False)
+    reference: Model | None = field(default=None, repr=False)
+    parents: list[Aligned] | None = field(default=None, repr=False)
+
+    def between(self, share: float) -> Model:
+        """The average with `share` for all parents but the anchor, in proportion, and the rest for the anchor.
+
+        Raises:
+            ValueError: the parents were not kept.
+        """
+        if self.reference is None or self.parents is None:
+            raise ValueError("the parents were not kept; fuse with keep=True")
+        others = [0.0 if i == self.anchor else s for i, s in enumerate(self.shares)]
+        total = sum(others)
+        n = len(others) - 1
+        parts = [s / total if total else (i != self.anchor) / n for i, s in enumerate(others)]
+        shares = [1 - share if i == self.anchor else share * part for i, part in enumerate(parts)]
+        return self.finish(merge(self.reference, self.parents, shares))
+
+
+def fuse(
+    models: Iterable[Model],
+    names: Sequence[str],
+    settings: Settings,
+    images: Tensor | None = None,
+    *,
+    target: Architecture | None = None,
+    keep: bool = False,
+    report: Report | None = None,
+) -> Fusion:
+    """The fusion of `models`, which are taken one by one, so that they need not be held besides.
+
+    `images` (n, channels, height, width), float32 in [0, 1], are what `regress`, `repair` and activations look at. The
+    result has the architecture of the anchor, or of `target`; a single model may be fused into a `target`.
+
+    Raises:
+        BadArtefact: weights that are not finite.
+        BadData: images that the models do not read.
+        BadOption: classes that differ, no images where they are needed, or settings that do not fit the models.
+        Unsupported: models that cannot be aligned.
+    """
+    return _Fusing(list(names), settings, images, target, keep, report or (lambda *_: None))(models)
+
+
+@dataclass
+class _Fusing:
+    names: list[str]
+    settings: Settings
+    images: Tensor | None
+    target: Architecture | None
+    keep: bool
+    report: Report
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, models: Iterable[Model]) -> Fusion:
+        self._check_options()
+        parents, skeletons, prints = self._read(models)
+        architectures = [skeleton.architecture for skeleton in skeletons]
+        anchor = anchor_of(self.settings, architectures)
+        like = skeletons[anchor]
+        notes = check_together(architectures, self.names, anchor)
+        if self.images is not None:
+            notes += check_images(self.images, like.architecture)
+        shares = shares_of(self.settings, len(parents))
+        parents = [adapted(parent, like.architecture) for parent in parents]
+        reference = parents[anchor]
+        if self.target is not None:
+            self.report("bringing the anchor to its new size", 0, 0)
+            reference = conform(reference, self.target, self.images)
+            like = Model(self.target.model_copy(update={"labels": reference.architecture.labels}), {}, like.history)
+        aligned, alignments = self._aligned(parents, reference, anchor)
+        parents.clear()
+        with self._timed("averaging"):
+            average = merge(reference, aligned, shares)
+        corrected = self._corrected(average, aligned, shares)
+        kept = (reference, aligned) if self.keep else (None, None)
+        del reference, aligned  # large models are not held twice
+
+        def finish(model: Model) -> Model:
+            return restored(model, like) if self._canonical else model
+
+        same = corrected is average
+        before = finish(average)
+        del average
+        model = before if same else finish(corrected)
+        step = Step(
+            name="fuse", arguments=self._arguments(prints, shares, anchor), seed=self.settings.seed, version=__version__
+        )
+        model = replace(model, history=(*like.history, step))
+        return Fusion(model, before, anchor, shares, alignments, notes, self.seconds, finish, *kept)
+
+    @property
+    def _canonical(self) -> bool:
+        """Whether models are brought to one form first."""
+        return self.settings.method not in ("vanilla", "ot")
+
+    def _check_options(self) -> None:
+        count, settings = len(self.names), self.settings
+        if count < (1 if self.target else 2):
+            raise BadOption(
+                f"{count} model cannot be fused; give two or more, or one and an architecture to bring it to"
+            )
+        if settings.needs_images and self.images is None:
+            raise BadOption(f"{_why(settings)} looks at images and there are none; name data with --data, or take orth")
+        if self.target is not None and not self._canonical:
+            raise BadOption(f"{settings.method} cannot fuse into another architecture; take perm, orth or regress")
+
+    def _read(self, models: Iterable[Model]) -> tuple[list[Model], list[Model], list[str]]:
+        """The models in the form that is aligned, skeletons with only their norms to undo that by, and fingerprints."""
+        parents, skeletons, prints = [], [], []
+        rotate = self.settings.method != "perm"
+        for i, (model, name) in enumerate(zip(models, self.names, strict=True)):
+            self.report(f"reading {name}", i, len(self.names))
+            check_weights(model, name)
+            norms = {
+                f"{n}.{p}"
+                for n, m in build(model.architecture, "meta").named_modules()
+                if isinstance(m, Norm)
+                for p in ("gain", "shift")
+            }
+            skeletons.append(replace(model, weights={n: w for n, w in model.weights.items() if n in norms}))
+            prints.append(model.fingerprint())
+            parents.append(canonical(model, balance=rotate) if self._canonical else model)
+        return parents, skeletons, prints
+
+    def _aligned(
+        self, parents: list[Model], reference: Model, anchor: int
+    ) -> tuple[list[Aligned], list[Alignment | None]]:
+        """Every parent on the axes of `reference`."""
+        images = self.images if self.images is not None else probes(reference.architecture)
+        found: list[Aligned] = []
+        alignments: list[Alignment | None] = []
+        for i, parent in enumerate(parents):
+            self.report(f"aligning {self.names[i]}", i, len(parents))
+            with self._timed("aligning"):
+                one, alignment = self._one(parent, reference, images, itself=i == anchor and self.target is None)
+            found.append(one)
+            alignments.append(alignment)
+        if self.settings.anchor == "mean":
+            with self._timed("aligning"):
+                found, alignments = settle(reference, found, shares_of(self.settings, len(parents)), self._aligner)
+        return found, alignments
+
+    def _one(
+        self, parent: Model, reference: Model, images: Tensor, *, itself: bool
+    ) -> tuple[Aligned, Alignment | None]:
+        settings = self.settings
+        if itself or settings.method == "vanilla":
+            if parent.architecture != reference.architecture:
+                raise Unsupported("vanilla averages equal architectures only; take orth, which aligns unequal ones")
+            return Aligned(place(parent, reference, _itself(reference.architecture)), {}), None
+        if settings.method == "ot":
+            paper = Paper(settings.compared, settings.solver or "sinkhorn", settings.reg)
+            moved, plans = paper(parent, reference, self.images)
+            return Aligned(place(moved, reference, _itself(reference.architecture)), {}), Alignment(
+                plans=plans, rounds=1
+            )
+        placed = place(parent, reference, match_blocks(parent, reference, images))
+        alignment = self._aligner(placed, reference)
+        return Aligned(placed, alignment.maps), alignment
+
+    def _aligner(self, placed: Placed, reference: Model) -> Alignment:
+        settings = self.settings
+        looked = self.images if settings.compared == "activations" else None
+        statistics = None if looked is None else observe(placed, reference, looked, settings.seed)
+        rotate, reg = settings.method != "perm", settings.reg or REGULARISATION
+        return Aligner(placed, reference, rotate, settings.solver or "lap", reg, statistics)()
+
+    def _corrected(self, average: Model, aligned: Sequence[Aligned], shares: Sequence[float]) -> Model:
+        settings = self.settings
+        if self.images is None or not (settings.repair or settings.method == "regress"):
+            return average
+        method: Literal["regress", "repair"] = "repair" if settings.repair else "regress"
+        what = "fitting to the parents" if method == "regress" else "restoring moments"
+        correct = Correction(average, aligned, shares, self.images, method, ridge=settings.ridge, seed=settings.seed)
+        correct.report = lambda done, of: self.report(what, done, of)
+        with self._timed(what):
+            return correct()
+
+    def _arguments(self, prints: Sequence[str], shares: Sequence[float], anchor: int) -> dict[str, JsonValue]:
+        images = 0 if self.images is None or not self.settings.needs_images else len(self.images)
+        chosen = self.settings.model_dump(mode="json", exclude={"seed", "weights", "anchor"})
+        return {**chosen, "parents": list(prints), "weights": list(shares), "anchor": anchor + 1, "images": images}
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+
+def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
+    """Which of the models gives architecture and axes.
+
+    Raises:
+        BadOption: there is no such model.
+    """
+    if settings.size != "anchor":
+        parameters = [count_parameters(architecture).value for architecture in architectures]
+        pick = min if settings.size == "small" else max
+        return parameters.index(pick(parameters))
+    if settings.anchor is None or settings.anchor == "mean":
+        return 0
+    if settings.anchor > len(architectures):
+        raise BadOption(
+            f"anchor {settings.anchor}: there are {len(architectures)} models; give 1 to {len(architectures)}"
+        )
+    return settings.anchor - 1
+
+
+def shares_of(settings: Settings, parents: int) -> tuple[float, ...]:
+    """The weights of the parents, which sum to one.
+
+    Raises:
+        BadOption: not one for each parent, or nothing but zeros.
+    """
+    given = settings.weights or (1.0,) * parents
+    if len(given) != parents or not sum(given):
+        text, example = ",".join(f"{w:g}" for w in given), ",".join(["1"] * parents)
+        raise BadOption(
+            f"weights {text} do not fit; give one number of 0 or more for each of {parents} models, like {example}"
+        )
+    return tuple(share / sum(given) for share in given)
+
+
+def _itself(architecture: Architecture) -> Match:
+    return tuple(tuple(range(len(stage.blocks))) for stage in architecture.stages)
+
+
+def _why(settings: Settings) -> str:
+    if settings.method == "regress":
+        return "method regress"
+    return "--repair" if settings.repair else "--stat activations"

@@ -1,0 +1,56 @@
+"""Averaging parents that lie on the same axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wb.fusion.canonical import sublayers
+from wb.fusion.placed import Placed
+from wb.models.axes import Map
+from wb.models.model import Model
+from wb.models.network import build
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A parent with the maps that bring it to the reference's axes."""
+
+    parent: Placed
+    maps: Mapping[str, Map]
+
+    def weight(self, name: str) -> Tensor | None:
+        """Its parameter for that of the reference, on the reference's axes; None where it has none."""
+        return self.parent.mapped(name, self.maps) if name in self.parent.names else None
+
+
+def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float]) -> Model:
+    """The weighted average of `parents`, in the architecture of `reference`; all in canonical form.
+
+    What a parent lacks of a sub-layer counts as one that writes zero: weights and biases that write to the stream are
+    averaged over all parents, everything else of the sub-layer over those that have it (without any, it is `reference`'s).
+    One parameter after the other: nothing is held but the result.
+    """
+    writers = {
+        name
+        for sublayer in sublayers(build(reference.architecture, "meta"))
+        for pair in sublayer.writers.items()
+        for name in pair
+    }
+    weights = {}
+    for name, weight in reference.weights.items():
+        total = torch.zeros_like(weight, dtype=torch.float64)
+        present = 0.0
+        for parent, share in zip(parents, shares, strict=True):
+            found = parent.weight(name) if share else None
+            if found is not None:
+                total += share * found
+                present += share
+        if present == 0:
+            weights[name] = torch.zeros_like(weight) if name in writers else weight
+        else:
+            weights[name] = (total if name in writers else total / present).to(weight.dtype)
+    return replace(reference, weights=weights)

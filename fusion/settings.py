@@ -1,0 +1,62 @@
+"""How models are fused, as data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from wb.core.records import Record
+from wb.fusion.solvers import Solver
+
+Method = Literal["vanilla", "ot", "perm", "orth", "regress"]
+Stat = Literal["weights", "activations"]
+Size = Literal["anchor", "small", "large"]
+
+
+class Settings(Record):
+    """Everything that determines a fusion, apart from the models and images.
+
+    `vanilla` averages as it is; `ot` is the published transport, layer by layer; `perm` permutes heads and units, `orth` also
+    rotates what may be rotated, `regress` fits the average of `orth` to what the parents do on images, and `repair` the
+    moments of any other. `stat` is what is compared, weights by default and activations in `ot`. `anchor` counts from 1;
+    "mean" aligns every parent to the mean of the others.
+    """
+
+    method: Method = "orth"
+    stat: Stat | None = None
+    solver: Solver | None = None
+    reg: Annotated[float, Field(gt=0)] | None = None
+    anchor: Annotated[int, Field(ge=1)] | Literal["mean"] | None = None
+    size: Size = "anchor"
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    repair: bool = False
+    ridge: Annotated[float, Field(gt=0)] = 1e-3
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.repair and self.method in ("regress", "ot"):
+            why = (
+                "it fits everything already" if self.method == "regress" else "its maps keep no activations to restore"
+            )
+            raise ValueError(f"repair does not go with {self.method}, for {why}; leave it out, or take orth")
+        if self.anchor == "mean" and (self.method in ("vanilla", "ot") or self.compared == "activations"):
+            raise ValueError(
+                "anchor 'mean' compares weights in perm, orth and regress only; name an anchor by its number"
+            )
+        if self.size != "anchor" and self.anchor is not None:
+            raise ValueError(f"size {self.size!r} chooses the anchor by its parameters; leave out anchor or size")
+        if self.solver not in (None, "sinkhorn") and self.reg is not None:
+            raise ValueError(f"reg is Sinkhorn's; {self.solver} has none")
+        return self
+
+    @property
+    def compared(self) -> Stat:
+        """What is compared, chosen or by default."""
+        return self.stat or ("activations" if self.method == "ot" else "weights")
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether nothing can be done without images."""
+        return self.method == "regress" or self.repair or (self.method != "vanilla" and self.compared == "activations")
