@@ -24,6 +24,7 @@ from torch import Tensor
 
 from wb.core.architecture import axis_sizes
 from wb.fusion.canonical import foldable
+from wb.fusion.depth import Match
 from wb.fusion.placed import Placed
 from wb.fusion.similarity import Heads, Statistics, contract, norms, usable
 from wb.fusion.solvers import (
@@ -32,7 +33,9 @@ from wb.fusion.solvers import (
     Solver,
     couple,
     couplings,
+    matched,
     rotations,
+    shown,
     stream_rotation,
 )
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
@@ -41,19 +44,24 @@ from wb.models.network import axes_of, build
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
-TOLERANCE = 1e-7  # of the similarity, below which another round is not worth it
+TOLERANCE = 5e-3  # of the distance that is left, below which another round is not worth it
+ROUNDING = 1e-13
+SETTLED = 1  # times a plan of heads did not change, after which it stays
 
 
 @dataclass
 class Alignment:
     """Maps by the reference's axes, plans (source, reference) to look at, and how far apart the two are on each axis.
 
+    Plans have at most `SHOWN` entries on a side, means over neighbours: of large axes the whole would be larger than the model.
     A distance is |a - b|² / (|a|² + |b|²) over everything on the axis: 0 for twins, about 1 for strangers.
     """
 
     maps: dict[str, Map] = field(default_factory=dict)
     plans: dict[str, Matrix] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)  # the distances of what is not mapped, between equal sizes
     costs: dict[str, float] = field(default_factory=dict)
+    match: Match = ()  # which block stands for which; () where they go in order
     rounds: int = 0
 
 
@@ -73,6 +81,7 @@ class Aligner:
         self.kinds = _kinds(self.reference, self.source, rotate=self.rotate)
         self.nested = {axis: outer for axis, outer in nested(axes_of(self.network)).items() if axis in self.kinds}
         self.found = Alignment()
+        self.settled: dict[str, tuple[Matrix, int]] = {}  # plans of heads, and how often they did not change
         own, sizes = axis_sizes(self.source.model.architecture), axis_sizes(self.reference.architecture)
         for axis in sizes:
             if axis.endswith(".memory") and (mine := self._own_size(axis, own)) not in (None, sizes[axis]):
@@ -81,11 +90,15 @@ class Aligner:
 
     def __call__(self) -> Alignment:
         """The alignment: rounds over all axes until what the two have in common no longer grows; one with `statistics`."""
+        self.found.match = self.source.match
+        if all(self.source.weight(name).shape == self.reference.weights[name].shape for name in self.source.axes):
+            self.found.before = self._distances()
         before = -np.inf
         for _ in range(ITERATIONS):
             self.found.rounds += 1
-            common = sum(self._step(axis) for axis in self.kinds if axis not in self.nested)
-            if self.statistics is not None or common <= before + TOLERANCE * abs(common):
+            steps = [self._step(axis) for axis in self.kinds if axis not in self.nested]
+            common, most = (sum(part) for part in zip(*steps, strict=True))
+            if self.statistics is not None or common - before <= max(TOLERANCE * (most - common), ROUNDING * most):
                 break
             before = common
         self.found.costs = self._distances()
@@ -96,27 +109,26 @@ class Aligner:
         mine = self.source.sublayers.get(f"{place}.mixer")
         return None if mine is None else sizes.get(f"{mine.place}.{name}")
 
-    def _step(self, axis: str) -> float:
-        """Maps one axis, given the others; how similar the two are on it then, as far as a stream is concerned."""
+    def _step(self, axis: str) -> tuple[float, float]:
+        """Maps one axis, given the others; how similar the two are on a stream then, and how similar twins would be."""
         if axis in self.nested.values():
             self._heads(axis)
-            return 0.0
+            return 0.0, 0.0
         kind = self.kinds[axis]
         map_: Map
         similarity, own, other = self._similarity(axis)
         if kind == "rotation":
             turn = map_ = stream_rotation(similarity)
-            self.found.plans[axis] = turn.read.T.numpy()
+            self.found.plans[axis] = shown(turn.read.T.numpy())
         else:
-            cost = own[:, None] + other[None, :] - 2 * similarity.double().numpy()
-            plan = couplings(cost.clip(min=0), self.solver, self.reg)
-            map_ = couple(plan, paired=kind == "paired")
-            self.found.plans[axis] = plan
+            map_, self.found.plans[axis] = matched(
+                similarity, own, other, self.solver, self.reg, paired=kind == "paired"
+            )
         self.found.maps[axis] = map_
         if not axis.endswith(".embed"):
-            return 0.0
+            return 0.0, 0.0
         read = _matrices(map_, similarity.shape)[1]
-        return float((similarity.double() * read.double().T).sum())
+        return float((similarity.double() * read.double().T).sum()), float(own.sum() + other.sum()) / 2
 
     def _similarity(self, axis: str) -> tuple[Tensor, Matrix, Matrix]:
         """(source, reference) products over all that lies on the axis, and the squared norms of both sides' entries."""
@@ -140,15 +152,20 @@ class Aligner:
         """Which head goes with which, and the maps within."""
         within = {name: self.kinds[name] for name, outer in self.nested.items() if outer == axis}
         heads = Heads(self.source, self.reference, axis, within, self.found.maps, self.statistics)
-        cost = heads.cost()
-        plan = couplings(cost, "lap")
-        if plan.shape[0] > plan.shape[1]:
-            heads = heads.turned(plan, cost)
-        self.found.plans[axis] = plan
+        plan, times = self.settled.get(axis, (np.zeros(0), 0))
+        if times < SETTLED:  # comparing all heads at their best is what takes longest
+            cost = heads.cost()
+            new = couplings(cost, "lap")
+            self.settled[axis] = new, times + 1 if np.array_equal(plan, new) else 0
+            plan = new
+            if plan.shape[0] > plan.shape[1]:
+                heads = heads.turned(plan, cost)
+        self.found.plans[axis] = shown(plan)
         self.found.maps[axis] = couple(plan)
         for name, kind in within.items():
             products = heads.within(name, plan)
-            self.found.maps[name], self.found.plans[name] = within_heads(products, kind, axis)
+            self.found.maps[name], plan_within = within_heads(products, kind, axis)
+            self.found.plans[name] = shown(plan_within)
 
     def _distances(self) -> dict[str, float]:
         """By axis, how far apart the parameters on it are now."""

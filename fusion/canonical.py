@@ -140,10 +140,10 @@ def _fold(weights: dict[str, Tensor], norm: str, readers: dict[str, str]) -> Non
     """b <- b + W shift, W <- W gain; gain one, shift zero. What a reader makes of the mean over channels is nothing."""
     gain, shift = (weights[f"{norm}.{name}"] for name in ("gain", "shift"))
     for name, bias in readers.items():
-        weight = weights[name].double()
-        weights[bias] = (weights[bias].double() + weight @ shift.double()).to(weights[bias])
-        weight = weight * gain.double()
-        weights[name] = (weight - weight.mean(dim=-1, keepdim=True)).to(weights[name])
+        weight = weights[name]
+        weights[bias] = weights[bias] + weight @ shift
+        weight = weight * gain
+        weights[name] = weight.sub_(weight.mean(dim=-1, keepdim=True))
     weights[f"{norm}.gain"], weights[f"{norm}.shift"] = torch.ones_like(gain), torch.zeros_like(shift)
 
 
@@ -151,17 +151,13 @@ def _unfold(weights: dict[str, Tensor], norm: str, readers: dict[str, str], like
     """Gives a norm the gain and shift it has in `like`, if it is there."""
     if f"{norm}.gain" not in like.weights:
         return
-    gain, shift = (like.weights[f"{norm}.{name}"].double() for name in ("gain", "shift"))
+    gain, shift = (like.weights[f"{norm}.{name}"] for name in ("gain", "shift"))
     if gain.abs().min() <= SMALLEST_GAIN * gain.abs().max():
         return
     for name, bias in readers.items():
-        weight = weights[name].double() / gain
-        weights[bias] = (weights[bias].double() - weight @ shift).to(weights[bias])
-        weights[name] = weight.to(weights[name])
-    weights[f"{norm}.gain"], weights[f"{norm}.shift"] = (
-        gain.to(weights[norm + ".gain"]),
-        shift.to(weights[norm + ".shift"]),
-    )
+        weights[name] = weights[name] / gain
+        weights[bias] = weights[bias] - weights[name] @ shift
+    weights[f"{norm}.gain"], weights[f"{norm}.shift"] = gain.clone(), shift.clone()
 
 
 def _standardise(weights: dict[str, Tensor], prefix: str, module: AttentionModule) -> None:
@@ -222,8 +218,7 @@ def _centre(weights: dict[str, Tensor], axes: dict[str, Axes], axis: str, norms:
     for name, dimensions in axes.items():
         for dim, on in enumerate(dimensions):
             if on is not None and on.name == axis and on.role == "write" and name not in norms:
-                weight = weights[name].double()
-                weights[name] = (weight - weight.mean(dim=dim, keepdim=True)).to(weights[name])
+                weights[name] = weights[name] - weights[name].mean(dim=dim, keepdim=True)
 
 
 def _with_scales(architecture: Architecture, scale: float) -> Architecture:

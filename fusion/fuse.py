@@ -126,7 +126,7 @@ class _Fusing:
         aligned, alignments = self._aligned(parents, reference, anchor)
         parents.clear()
         with self._timed("averaging"):
-            average = merge(reference, aligned, shares)
+            average = merge(reference, aligned, shares, release=not (self.keep or self._corrects))
         corrected = self._corrected(average, aligned, shares)
         kept = (reference, aligned) if self.keep else (None, None)
         del reference, aligned  # large models are not held twice
@@ -149,6 +149,11 @@ class _Fusing:
         """Whether models are brought to one form first."""
         return self.settings.method not in ("vanilla", "ot")
 
+    @property
+    def _corrects(self) -> bool:
+        """Whether the average is fitted to its parents."""
+        return self.settings.repair or self.settings.method == "regress"
+
     def _check_options(self) -> None:
         count, settings = len(self.names), self.settings
         if count < (1 if self.target else 2):
@@ -164,8 +169,10 @@ class _Fusing:
         """The models in the form that is aligned, skeletons with only their norms to undo that by, and fingerprints."""
         parents, skeletons, prints = [], [], []
         rotate = self.settings.method != "perm"
-        for i, (model, name) in enumerate(zip(models, self.names, strict=True)):
+        taken = iter(models)
+        for i, name in enumerate(self.names):
             self.report(f"reading {name}", i, len(self.names))
+            model = next(taken)
             check_weights(model, name)
             norms = {
                 f"{n}.{p}"
@@ -173,9 +180,12 @@ class _Fusing:
                 if isinstance(m, Norm)
                 for p in ("gain", "shift")
             }
-            skeletons.append(replace(model, weights={n: w for n, w in model.weights.items() if n in norms}))
+            # Copies: a view into a file would keep the whole of it in memory.
+            skeletons.append(replace(model, weights={n: w.clone() for n, w in model.weights.items() if n in norms}))
             prints.append(model.fingerprint())
-            parents.append(canonical(model, balance=rotate) if self._canonical else model)
+            own = canonical(model, balance=rotate) if self._canonical else model
+            parents.append(replace(own, weights=dict(own.weights)))
+            del model  # before the next one is read
         return parents, skeletons, prints
 
     def _aligned(
@@ -223,7 +233,7 @@ class _Fusing:
 
     def _corrected(self, average: Model, aligned: Sequence[Aligned], shares: Sequence[float]) -> Model:
         settings = self.settings
-        if self.images is None or not (settings.repair or settings.method == "regress"):
+        if self.images is None or not self._corrects:
             return average
         method: Literal["regress", "repair"] = "repair" if settings.repair else "regress"
         what = "fitting to the parents" if method == "regress" else "restoring moments"

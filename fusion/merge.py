@@ -27,12 +27,13 @@ class Aligned:
         return self.parent.mapped(name, self.maps) if name in self.parent.names else None
 
 
-def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float]) -> Model:
+def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float], *, release: bool = False) -> Model:
     """The weighted average of `parents`, in the architecture of `reference`; all in canonical form.
 
     What a parent lacks of a sub-layer counts as one that writes zero: weights and biases that write to the stream are
     averaged over all parents, everything else of the sub-layer over those that have it (without any, it is `reference`'s).
-    One parameter after the other: nothing is held but the result.
+    One parameter after the other; with `release` the parents lose each as soon as it is averaged, so that large ones and
+    the result are never held together.
     """
     writers = {
         name
@@ -41,16 +42,20 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float])
         for name in pair
     }
     weights = {}
-    for name, weight in reference.weights.items():
-        total = torch.zeros_like(weight, dtype=torch.float64)
+    for name in list(reference.weights):
+        weight = reference.weights[name]
+        total = torch.zeros_like(weight)
         present = 0.0
         for parent, share in zip(parents, shares, strict=True):
             found = parent.weight(name) if share else None
             if found is not None:
-                total += share * found
+                total.add_(found, alpha=share)
                 present += share
         if present == 0:
             weights[name] = torch.zeros_like(weight) if name in writers else weight
         else:
-            weights[name] = (total if name in writers else total / present).to(weight.dtype)
+            weights[name] = total if name in writers else total.div_(present)
+        if release:
+            for parent in parents:
+                parent.parent.release(name)
     return replace(reference, weights=weights)

@@ -38,6 +38,11 @@ class Placed:
         """The parent's parameter for that of the reference, on the reference's axes as far as `maps` go."""
         return remap({name: self.weight(name)}, {name: self.axes[name]}, maps)[name]
 
+    def release(self, name: str) -> None:
+        """Takes the parameter out of the parent, whose weights have to be a dictionary of one's own: nobody can use it then."""
+        if name in self.names and isinstance(self.model.weights, dict):
+            self.model.weights.pop(self.names[name], None)
+
     def turn(self, maps: Mapping[str, Map]) -> None:
         """Applies maps that keep the function, by the reference's names of axes."""
         changed = {

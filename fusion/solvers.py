@@ -25,6 +25,7 @@ from wb.models.axes import Couple, Map, Select
 Solver = Literal["lap", "emd", "sinkhorn"]
 Matrix = NDArray[np.float64]
 REGULARISATION = 0.08  # of Sinkhorn, on costs up to 1
+SHOWN = 64  # entries of a plan on each side at most, where it is only looked at
 _ITERATIONS = 1000
 
 
@@ -81,6 +82,42 @@ def couple(plan: Matrix, *, paired: bool = False) -> Map:
     if paired:
         write = np.sqrt(write * read)
     return Couple(torch.from_numpy(np.ascontiguousarray(write)), torch.from_numpy(np.ascontiguousarray(read)))
+
+
+def matched(
+    similarity: Tensor, own: Matrix, other: Matrix, solver: Solver, reg: float, *, paired: bool
+) -> tuple[Map, Matrix]:
+    """The map of an axis from products of its entries and their squared norms, and the plan as it is `shown`.
+
+    As `couple(couplings(distances))`, without matrices of the size of the axis where it is one to one.
+    """
+    products = similarity.double().numpy()
+    if solver == "lap" and products.shape[0] == products.shape[1]:
+        rows, columns = linear_sum_assignment(products, maximize=True)
+        index = np.empty_like(rows)
+        index[columns] = rows
+        return Select(torch.from_numpy(index)), _pooled(rows, columns)
+    plan = couplings((own[:, None] + other[None, :] - 2 * products).clip(min=0), solver, reg)
+    return couple(plan, paired=paired), shown(plan)
+
+
+def shown(plan: Matrix) -> Matrix:
+    """`plan` with at most `SHOWN` rows and columns, means over neighbours."""
+    for axis in (0, 1):
+        parts = np.array_split(plan, min(SHOWN, plan.shape[axis]), axis=axis)
+        plan = np.concatenate([part.mean(axis=axis, keepdims=True) for part in parts], axis=axis)
+    return plan
+
+
+def _pooled(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Matrix:
+    """`shown` of the permutation with ones at `rows` and `columns`."""
+    n = len(rows)
+    size = min(SHOWN, n)
+    place = np.repeat(np.arange(size), [len(part) for part in np.array_split(np.arange(n), size)])
+    picture = np.zeros((size, size))
+    np.add.at(picture, (place[rows], place[columns]), 1)
+    counts = np.bincount(place)
+    return picture / np.outer(counts, counts)
 
 
 def rotations(similarity: Tensor) -> Tensor:
