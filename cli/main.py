@@ -15,6 +15,7 @@ from wb.cli._output import messages
 from wb.cli.analyze import app as analyze
 from wb.cli.doctor import doctor
 from wb.cli.export import export
+from wb.cli.fuse import fuse
 from wb.cli.measure import measure
 from wb.cli.prune import app as prune
 from wb.cli.report import report
@@ -62,9 +63,9 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search, prune, measure and export transformers that fit a device.",
+    help="Search, prune, fuse, measure and export transformers that fit a device.",
 )
-for command in (search, train, show, measure, export, report, spaces, doctor):
+for command in (search, train, show, measure, fuse, export, report, spaces, doctor):
     app.command()(command)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")

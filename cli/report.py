@@ -12,26 +12,50 @@ from wb.cli._options import ForceOption
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, finished or not, or the JSON that `wb prune` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run folder, finished or not, or the JSON that `wb prune` or `wb fuse` wrote.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The page to write. [default: report.html in the run; beside the JSON]"),
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the report of a run or a pruning: one page that opens anywhere, without a network."""
+    """Write the report of a run, a pruning or a fusion: one page that opens anywhere, without a network."""
     from wb.core.errors import BadOption
 
     if out is not None and out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
     if run.suffix == ".json":
-        from wb.compress import record
-        from wb.compress import report as pruning
-
         page = out or run.with_suffix(".html")
-        _output.written(pruning.write_report(record.read(run), run, page, force=force or out is None))
+        _output.written(_page(run, page, force=force or out is None))
         return
     from wb.search.report import write_report
     from wb.search.run import Run
 
     _output.written(write_report(Run(run), out))
+
+
+def _page(path: Path, page: Path, *, force: bool) -> Path:
+    """Writes the page of the record at `path`, whichever command left it."""
+    if _kind(path) == "fusion":
+        from wb.fusion import record as fusion
+        from wb.fusion.report import write_report as write_fusion
+
+        return write_fusion(fusion.read(path), path, page, force=force)
+    from wb.compress import record as pruning
+    from wb.compress.report import write_report as write_pruning
+
+    return write_pruning(pruning.read(path), path, page, force=force)
+
+
+def _kind(path: Path) -> str | None:
+    """What a record says it is; None for one that says nothing, or is none."""
+    import json
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    kind = content.get("kind") if isinstance(content, dict) else None
+    return kind if isinstance(kind, str) else None

@@ -26,7 +26,7 @@ from wb.core.architecture import axis_sizes
 from wb.fusion.canonical import foldable
 from wb.fusion.depth import Match
 from wb.fusion.placed import Placed
-from wb.fusion.similarity import Heads, Statistics, contract, norms, usable
+from wb.fusion.similarity import Heads, Statistics, contract, norms, shared, usable
 from wb.fusion.solvers import (
     REGULARISATION,
     Matrix,
@@ -34,6 +34,7 @@ from wb.fusion.solvers import (
     couple,
     couplings,
     matched,
+    memory_fit,
     rotations,
     shown,
     stream_rotation,
@@ -41,10 +42,11 @@ from wb.fusion.solvers import (
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
 from wb.models.model import Model
 from wb.models.network import axes_of, build
+from wb.models.operators.lmu import LegendreMemory
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
-TOLERANCE = 5e-3  # of the distance that is left, below which another round is not worth it
+TOLERANCE = 1e-2  # of the distance that is left, below which another round is not worth it
 ROUNDING = 1e-13
 SETTLED = 1  # times a plan of heads did not change, after which it stays
 
@@ -82,11 +84,11 @@ class Aligner:
         self.nested = {axis: outer for axis, outer in nested(axes_of(self.network)).items() if axis in self.kinds}
         self.found = Alignment()
         self.settled: dict[str, tuple[Matrix, int]] = {}  # plans of heads, and how often they did not change
-        own, sizes = axis_sizes(self.source.model.architecture), axis_sizes(self.reference.architecture)
-        for axis in sizes:
-            if axis.endswith(".memory") and (mine := self._own_size(axis, own)) not in (None, sizes[axis]):
-                matrix = torch.eye(sizes[axis], mine, dtype=torch.float64)
-                self.found.maps[axis] = Couple(matrix, matrix)  # coefficients of one order; the surplus is lost
+        sizes = axis_sizes(self.reference.architecture)
+        for name, sublayer in self.source.sublayers.items():
+            module, axis = sublayer.module, f"{name.rsplit('.', 1)[0]}.memory"
+            if isinstance(module, LegendreMemory) and (mine := module.describe().memory) != sizes[axis]:
+                self.found.maps[axis] = memory_fit(mine, sizes[axis], module.tokens)
 
     def __call__(self) -> Alignment:
         """The alignment: rounds over all axes until what the two have in common no longer grows; one with `statistics`."""
@@ -103,11 +105,6 @@ class Aligner:
             before = common
         self.found.costs = self._distances()
         return self.found
-
-    def _own_size(self, axis: str, sizes: Mapping[str, int]) -> int | None:
-        place, name = axis.rsplit(".", 1)
-        mine = self.source.sublayers.get(f"{place}.mixer")
-        return None if mine is None else sizes.get(f"{mine.place}.{name}")
 
     def _step(self, axis: str) -> tuple[float, float]:
         """Maps one axis, given the others; how similar the two are on a stream then, and how similar twins would be."""
@@ -141,6 +138,8 @@ class Aligner:
         for name in usable(self.source.axes, axis, self.found.maps):
             dimensions = self.source.axes[name]
             a, b = self.source.mapped(name, others), self.reference.weights[name]
+            if self.kinds[axis] != "rotation":
+                a = shared(a, b, dimensions, {axis: self.kinds[axis] == "paired"})
             product = contract(a, b, dimensions, axis)
             total = product if total is None else total + product
             own, other = own + norms(a, dimensions, axis), other + norms(b, dimensions, axis)
@@ -163,8 +162,9 @@ class Aligner:
         self.found.plans[axis] = shown(plan)
         self.found.maps[axis] = couple(plan)
         for name, kind in within.items():
-            products = heads.within(name, plan)
-            self.found.maps[name], plan_within = within_heads(products, kind, axis)
+            compared = heads.within(name, plan) if kind == "rotation" else heads.apart(name, plan)
+            gauge = _gauge(plan) if name.endswith(".v") else None
+            self.found.maps[name], plan_within = within_heads(compared, kind, axis, gauge)
             self.found.plans[name] = shown(plan_within)
 
     def _distances(self) -> dict[str, float]:
@@ -179,15 +179,26 @@ class Aligner:
         return {axis: difference[axis] / size[axis] if size[axis] else 0.0 for axis in self.kinds}
 
 
-def within_heads(products: Tensor, kind: Kind, axis: str) -> tuple[Map, Matrix]:
-    """The map of channels for each head, from `products` (heads, source, reference), and what is to be looked at of it."""
+def within_heads(compared: Tensor, kind: Kind, axis: str, gauge: Tensor | None = None) -> tuple[Map, Matrix]:
+    """The map of channels for each head, and what is to be looked at of it.
+
+    `compared` (heads, source, reference) are products for rotations, else distances. `gauge` says for each head how much is
+    to be written more and read less, where that is free.
+    """
     if kind == "rotation":
-        q = rotations(products)
-        return CoupleWithin(q.transpose(1, 2), q.transpose(1, 2), axis), q.flatten(0, 1).numpy()
-    plans = [couplings(-head, "lap") for head in products.double().numpy()]
+        q = rotations(compared)
+        factor = torch.ones(()) if gauge is None else gauge[:, None, None]
+        return CoupleWithin(q.mT * factor, q.mT / factor, axis), q.flatten(0, 1).numpy()
+    plans = [couplings(head, "lap") for head in compared.double().numpy()]
     maps = [_matrices(couple(plan, paired=kind == "paired"), plan.shape) for plan in plans]
     write, read = (torch.stack([pair[i] for pair in maps]) for i in range(2))
     return CoupleWithin(write, read, axis), np.concatenate(plans)
+
+
+def _gauge(plan: Matrix) -> Tensor:
+    """By heads of the reference, what keeps values and outputs balanced where a head is shared out or several become one."""
+    shares = plan.sum(axis=1, keepdims=True)
+    return torch.from_numpy((plan / shares).sum(axis=0)).sqrt()
 
 
 def _matrices(map_: Map, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,19 @@ def canonical(model: Model, *, balance: bool = True) -> Model:
     return replace(model, architecture=_with_scales(model.architecture, 1.0), weights=weights)
 
 
+def rebalanced(model: Model, to: Architecture) -> Model:
+    """`model`, in canonical form, with its heads balanced as they will be in streams of the widths of `to`.
+
+    In a wider stream of the same size, what reads is smaller and what writes is larger.
+    """
+    weights = dict(model.weights)
+    for sublayer in sublayers(build(model.architecture, "meta")):
+        own, new = (a.stages[sublayer.stage].embed for a in (model.architecture, to))
+        if isinstance(sublayer.module, AttentionModule) and own != new:
+            _balance(weights, sublayer.prefix, sublayer.module, (own / new) ** 0.5)
+    return replace(model, weights=weights)
+
+
 def restored(model: Model, like: Model) -> Model:
     """Undoes what can be undone of `canonical`: norms and softmax scales of a model in the form of `like`'s architecture.
 
@@ -173,14 +186,16 @@ def _standardise(weights: dict[str, Tensor], prefix: str, module: AttentionModul
     _put(weights, prefix, w)
 
 
-def _balance(weights: dict[str, Tensor], prefix: str, module: AttentionModule) -> None:
-    """Heads whose two factors have equal Gram matrices, the strongest channel first."""
+def _balance(weights: dict[str, Tensor], prefix: str, module: AttentionModule, ratio: float = 1.0) -> None:
+    """Heads whose two factors have equal Gram matrices, the strongest channel first, once the stream is `1/ratio` as large."""
     w = {name: weights[f"{prefix}.{name}"].double() for name in ("wq", "bq", "wk", "bk", "wv", "bv", "wo")}
+    w |= {name: w[name] * ratio for name in ("wq", "wk", "wv")} | {"wo": w["wo"] / ratio}
     if module.symmetries["qk"] == "rotation":
         (w["wq"], w["bq"]), (w["wk"], w["bk"]) = map(_split, _balanced(_joint(w, "q"), _joint(w, "k")))
     if module.symmetries["v"] == "rotation":
         values, out = _balanced(_joint(w, "v"), w["wo"].permute(1, 2, 0))
         (w["wv"], w["bv"]), w["wo"] = _split(values), out.permute(2, 0, 1)
+    w |= {name: w[name] / ratio for name in ("wq", "wk", "wv")} | {"wo": w["wo"] * ratio}
     _put(weights, prefix, w)
 
 

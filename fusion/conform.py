@@ -31,15 +31,14 @@ from wb.core.errors import BadOption
 from wb.core.records import Softmax
 from wb.fusion.canonical import foldable, sublayers
 from wb.fusion.depth import Match, arranged, check_images, probes, streams, switched_on
-from wb.fusion.solvers import couple, stream_rotation
+from wb.fusion.solvers import couple, memory_fit, stream_rotation
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested
 from wb.models.model import Model, remap_model
 from wb.models.network import Norm, axes_of, build
-from wb.models.operators.lmu import LegendreMemory, impulse_response
+from wb.models.operators.lmu import LegendreMemory
 
 Role = Literal["write", "read"]
 ROUNDS = (("heads", "mlp", "hidden", "memory", "width"), ("qk", "v"), ("embed",))
-_SAME = 1e-3  # singular values of impulse responses below, of the largest, would blow up the weights
 
 
 def conform(model: Model, target: Architecture, images: Tensor | None = None) -> Model:
@@ -212,10 +211,7 @@ class _Resizer:
     def _memory(self, axis: str, old: int, new: int) -> Couple:
         """The responses of the old coefficients as sums of those of the new ones, as far as they go."""
         parts = [s.module for s in self.sublayers if f"{s.place}.memory" == axis]
-        tokens = next(module.tokens for module in parts if isinstance(module, LegendreMemory))
-        have, get = (impulse_response(memory, tokens, float(tokens)) for memory in (old, new))
-        read = (have @ torch.linalg.pinv(get, rtol=_SAME)).T
-        return Couple(read, read)
+        return memory_fit(old, new, next(part.tokens for part in parts if isinstance(part, LegendreMemory)))
 
 
 def _stage(axis: str) -> int:

@@ -8,7 +8,7 @@ means and deviations, of hidden units and of what is written to the stream.
 Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403; Jin et al., "Dataless Knowledge Fusion by Merging
 Weights of Language Models" (RegMean), 2023, https://arxiv.org/abs/2212.09849.
 Differs: RegMean solves each layer on the parents' own inputs; here they are the fused network's, with error feedback.
-Limits: the streams of all networks are held for all images: (parents + 1) x images x tokens x width numbers. Convolutions
+Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Convolutions
 of a stem but its last are averaged.
 """
 
@@ -33,7 +33,7 @@ from wb.models.network import Network, axes_of
 from wb.models.operators._base import OperatorModule
 from wb.models.stem import ConvStem, Merge
 
-ROWS = 32_768  # tokens that a map is fitted on at most
+ROWS = 24_576  # tokens that a map is fitted on at most
 RIDGE = 1e-3
 Report = Callable[[int, int], None]
 
@@ -49,20 +49,21 @@ class Lane:
     groups: dict[str, list[Sublayer]]
     streams: list[Tensor] = field(default_factory=list)
 
-    def stream(self, batch: int, stage: int) -> Tensor:
-        """The stream on the fused network's axes: (B, N, D)."""
-        return self.mapped(self.streams[batch], (write(f"s{stage}.embed"),))
-
     def mapped(self, values: Tensor, axes: Axes) -> Tensor:
-        """Activations (B, N, the sizes of `axes`) on the fused network's axes."""
-        return remap({"": values}, {"": (None, None, *axes)}, self.aligned.maps)[""]
+        """Activations (rows, the sizes of `axes`) on the fused network's axes, flattened: (rows, features)."""
+        return remap({"": values}, {"": (None, *axes)}, self.aligned.maps)[""].flatten(1)
 
-    def run(self, group: Sequence[Sublayer]) -> None:
-        """Lets every stream through some sub-layers."""
+    def run(self, group: Sequence[Sublayer]) -> list[Tensor]:
+        """Lets every stream through some sub-layers; gives what each was before the last norm of a post-norm network."""
+        sums = []
         for i, x in enumerate(self.streams):
+            total = x
             for mine in group:
-                x = added(self.network, mine, x, contribution(self.network, mine, x))
+                given = contribution(self.network, mine, x)
+                total, x = x + given, added(self.network, mine, x, given)
             self.streams[i] = x
+            sums.append(total)
+        return sums
 
 
 class Correction:
@@ -91,6 +92,7 @@ class Correction:
         dtype = next(self.network.parameters()).dtype
         self.batches = [part.to(dtype) for part in cut(images)]
         self.streams: list[Tensor] = []
+        self.rows: list[Tensor] = []  # the tokens of each batch that count
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
@@ -115,13 +117,12 @@ class Correction:
         """Tokens of all; a convolutional stem is fitted, and what is missing at each place is added to the positions."""
         for lane in self.lanes:
             lane.streams = [lane.network.tokens(part) for part in self.batches]
+        self._draw()
         if self.method == "regress":
             if isinstance(self.network.stem, ConvStem):
                 self._fit_stem(self.network.stem)
-            missing = torch.stack(
-                [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
-            )
-            self.network.position.add_(missing.sum(0) / sum(map(len, self.batches)))
+            missing = [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
+            self.network.position.add_(torch.stack(missing).sum(0) / sum(map(len, self.batches)))
         self.streams = [self.network.tokens(part) for part in self.batches]
 
     def _fit_stem(self, stem: ConvStem) -> None:
@@ -130,113 +131,128 @@ class Correction:
         for i, part in enumerate(self.batches):
             wanted = (self._wanted(i, 0) - self.network.position)[:, prefix:]
             inputs = _patches(stem.features(self.network.normalised(part)))
-            self._add(fit, inputs, [(1.0, wanted)])
-        self._set(stem, "last", "last_bias", fit)
+            fit.add(inputs.flatten(0, 1), [(1.0, wanted.flatten(0, 1))])
+        _set(stem, ["last"], ["last_bias"], fit)
 
     def _merge(self, stage: int) -> None:
         """Parents' streams into their next stage, and the fused one's behind a fitted merge."""
         for lane in self.lanes:
             lane.streams = [lane.network.merges[stage - 1](x) for x in lane.streams]
+        self._draw()
         merge = self.network.merges[stage - 1]
         if not isinstance(merge, Merge):
             raise TypeError(type(merge).__name__)
         if self.method == "regress":
             fit = self._fit(merge.merge.flatten(1), merge.merge_bias)
             for i, x in enumerate(self.streams):
-                image = x.transpose(1, 2).unflatten(2, merge.grid)
-                self._add(fit, _patches(image), [(1.0, self._wanted(i, stage))])
-            self._set(merge, "merge", "merge_bias", fit)
+                inputs = _patches(x.transpose(1, 2).unflatten(2, merge.grid))
+                fit.add(self._picked(inputs, i), [(1.0, self._picked(self._wanted(i, stage), i))])
+            _set(merge, ["merge"], ["merge_bias"], fit)
         self.streams = [merge(x) for x in self.streams]
 
     def _sublayer(self, sublayer: Sublayer) -> None:
-        module = operator(self.network, sublayer)
-        before = [[lane.stream(i, sublayer.stage) for lane in self.lanes] for i in range(len(self.batches))]
+        """Fits what reads the stream, then what writes to it, and lets all streams through."""
+        module, stage = operator(self.network, sublayer), sublayer.stage
+        before = self._mapped([lane.streams for lane in self.lanes], stage)
         self._readers(sublayer, module)
-        for lane in self.lanes:
-            lane.run(lane.groups[sublayer.name])
+        after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
+        whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
         for weight, bias in sublayer.module.writers.items():
             fit = self._fit(getattr(module, weight).flatten(1), getattr(module, bias))
             for i, x in enumerate(self.streams):
-                after = [lane.stream(i, sublayer.stage) for lane in self.lanes]
-                given = [(lane.share, b - a) for lane, a, b in zip(self.lanes, before[i], after, strict=True)]
-                owed = _total([(lane.share, a) for lane, a in zip(self.lanes, before[i], strict=True)]) - x
-                self._add(fit, module.hidden(read_by(self.network, sublayer, x)), given, owed)
-            self._set(module, weight, bias, fit)
+                given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
+                if sublayer.kind == "ffn":  # it need not see the tokens that do not count
+                    hidden = module.hidden(read_by(self.network, sublayer, self._picked(x, i)))
+                else:
+                    whole.append(module.hidden(read_by(self.network, sublayer, x)))
+                    hidden = self._picked(whole[i], i)
+                fit.add(hidden, given, _total(before[i]) - self._picked(x, i))
+            _set(module, [weight], [bias], fit)
         for i, x in enumerate(self.streams):
-            self.streams[i] = added(self.network, sublayer, x, contribution(self.network, sublayer, x))
+            given_now = module.written(whole[i]) if whole else contribution(self.network, sublayer, x)
+            self.streams[i] = added(self.network, sublayer, x, given_now)
 
     def _readers(self, sublayer: Sublayer, module: OperatorModule) -> None:
         """Fits what reads the stream in this sub-layer, all at once, for none depends on another."""
-        lanes = [(lane, lane.aligned.parent.sublayers.get(sublayer.name)) for lane in self.lanes]
-        there = [(lane, mine) for lane, mine in lanes if mine is not None]
+        there = [(lane, mine) for lane in self.lanes if (mine := lane.aligned.parent.sublayers.get(sublayer.name))]
         total = sum(lane.share for lane, _ in there)
-        names = [name for name in sublayer.module.readers if self.method == "regress" or self._counted(sublayer, name)]
-        fits = {
-            name: self._fit(getattr(module, name).flatten(0, -2), self._bias(sublayer, module, name)) for name in names
-        }
+        readers = sublayer.module.readers
+        names = [name for name in readers if self.method == "regress" or self._counted(sublayer, name)]
         if not there or not names:
             return
+        biases = [readers[name] for name in names]
+        fit = self._fit(
+            torch.cat([getattr(module, name).flatten(0, -2) for name in names]),
+            torch.cat([getattr(module, name).flatten() for name in biases]),
+        )
         for i, x in enumerate(self.streams):
-            seen = read_by(self.network, sublayer, x)
-            given = [
-                (lane, projected(lane.network, mine, read_by(lane.network, mine, lane.streams[i])))
-                for lane, mine in there
-            ]
-            rows = self._rows(seen)
-            for name, fit in fits.items():
-                outputs: list[tuple[float, Tensor]] = []
-                for lane, values in given:
-                    shape = lane.aligned.parent.weight(f"{sublayer.prefix}.{name}").shape[:-1]
-                    axes = self.axes[f"{sublayer.prefix}.{name}"][:-1]
-                    y = lane.mapped(values[name].unflatten(2, shape), axes).flatten(2)
-                    outputs.append((lane.share / total, y))
-                self._add(fit, seen, outputs, rows=rows)
-        for name, fit in fits.items():
-            self._set(module, name, sublayer.module.readers[name], fit)
+            outputs: list[tuple[float, Tensor]] = []
+            for lane, mine in there:
+                seen = read_by(lane.network, mine, self._picked(lane.streams[i], i))
+                values = projected(lane.network, mine, seen)
+                parts = [self._on_axes(lane, f"{sublayer.prefix}.{name}", values[name]) for name in names]
+                outputs.append((lane.share / total, torch.cat(parts, dim=1)))
+            fit.add(read_by(self.network, sublayer, self._picked(x, i)), outputs)
+        _set(module, names, biases, fit)
 
     def _head(self) -> None:
         fit = self._fit(self.network.head, self.network.head_bias)
         for i, x in enumerate(self.streams):
             given: Outputs = [(lane.share, lane.network.classify(lane.streams[i])) for lane in self.lanes]
             fit.add(self.network.pooled(x), given)
-        self._set(self.network, "head", "head_bias", fit)
+        _set(self.network, ["head"], ["head_bias"], fit)
 
     # --------------------------------------------------------------------------------------------------------- pieces
 
     def _wanted(self, batch: int, stage: int) -> Tensor:
-        """The average of the parents' streams."""
-        return _total([(lane.share, lane.stream(batch, stage)) for lane in self.lanes])
+        """The average of the parents' streams: (B, N, D)."""
+        axes = (write(f"s{stage}.embed"),)
+        return _total(
+            [
+                (lane.share, lane.mapped(x.flatten(0, 1), axes).unflatten(0, x.shape[:2]))
+                for lane in self.lanes
+                for x in [lane.streams[batch]]
+            ]
+        )
+
+    def _mapped(self, streams: Sequence[Sequence[Tensor]], stage: int) -> list[Outputs]:
+        """By batch, the parents' `streams` at the tokens that count, with their shares: (rows, D)."""
+        axes = (write(f"s{stage}.embed"),)
+        pairs = list(zip(self.lanes, streams, strict=True))
+        return [
+            [(lane.share, lane.mapped(self._picked(own[i], i), axes)) for lane, own in pairs]
+            for i in range(len(self.batches))
+        ]
+
+    def _on_axes(self, lane: Lane, reader: str, values: Tensor) -> Tensor:
+        """What a parent's reader gives (rows, features), on the fused network's axes."""
+        return lane.mapped(values.unflatten(1, lane.aligned.parent.weight(reader).shape[:-1]), self.axes[reader][:-1])
 
     def _counted(self, sublayer: Sublayer, reader: str) -> bool:
         """Whether `repair` looks behind this reader: at hidden units, not inside heads."""
         axes = [axis for axis in self.axes[f"{sublayer.prefix}.{reader}"][:-1] if isinstance(axis, Axis)]
         return len(axes) == 1
 
-    def _bias(self, sublayer: Sublayer, module: OperatorModule, reader: str) -> Tensor:
-        found: Tensor = getattr(module, sublayer.module.readers[reader]).flatten()
-        return found
-
     def _fit(self, weight: Tensor, bias: Tensor) -> Fit:
         return Ridge(weight, bias, self.ridge) if self.method == "regress" else Moments(weight, bias)
 
-    def _rows(self, x: Tensor) -> Tensor:
-        """Which tokens of a batch (B, N, ·) count."""
-        images, tokens = x.shape[:2]
-        share = ROWS / (sum(map(len, self.batches)) * tokens)
-        chosen = torch.randperm(images * tokens, generator=self.generator)
-        return chosen[: max(1, round(share * images * tokens))]
+    def _draw(self) -> None:
+        """Chooses the tokens of this stage that count."""
+        totals = [x.shape[0] * x.shape[1] for x in self.lanes[0].streams]
+        share = min(1.0, ROWS / sum(totals))
+        self.rows = [torch.randperm(n, generator=self.generator)[: max(1, round(share * n))] for n in totals]
 
-    def _add(
-        self, fit: Fit, inputs: Tensor, given: Outputs, owed: Tensor | None = None, rows: Tensor | None = None
-    ) -> None:
-        """Hands tokens (B, N, ·) to a fit."""
-        rows = self._rows(inputs) if rows is None else rows
-        outputs = [(share, y.flatten(0, 1)[rows]) for share, y in given]
-        fit.add(inputs.flatten(0, 1)[rows], outputs, 0.0 if owed is None else owed.flatten(0, 1)[rows])
+    def _picked(self, x: Tensor, batch: int) -> Tensor:
+        """The tokens of (B, N, ·) that count: (rows, ·)."""
+        return x.flatten(0, 1)[self.rows[batch]]
 
-    def _set(self, module: nn.Module, weight: str, bias: str, fit: Fit) -> None:
-        w, b = fit.solve()
-        for parameter, value in ((getattr(module, weight), w), (getattr(module, bias), b)):
+
+def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str], fit: Fit) -> None:
+    """Puts what was fitted jointly into its parameters."""
+    weight, bias = fit.solve()
+    sizes = [getattr(module, name).numel() for name in biases]
+    for name, other, w, b in zip(weights, biases, weight.split(sizes), bias.split(sizes), strict=True):
+        for parameter, value in ((getattr(module, name), w), (getattr(module, other), b)):
             parameter.copy_(value.reshape(parameter.shape))
 
 

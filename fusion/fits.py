@@ -32,6 +32,7 @@ class Ridge:
 
     def __init__(self, weight: Tensor, bias: Tensor, strength: float) -> None:
         self.weight, self.strength = weight.double(), strength
+        self.rounding = torch.finfo(weight.dtype).eps
         outputs, inputs = weight.shape
         self.rows = 0
         self.x, self.y = torch.zeros(inputs).double(), torch.zeros(outputs).double()
@@ -39,6 +40,9 @@ class Ridge:
 
     def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
         target = sum((share * y for share, y in outputs), start=torch.zeros(())) + offset
+        if not self.rows:  # sums are taken about the first means, for what hardly varies would drown in rounding
+            self.origin = inputs.mean(0), target.mean(0)
+        inputs, target = inputs - self.origin[0], target - self.origin[1]
         self.rows += len(inputs)
         self.x += inputs.double().sum(0)
         self.y += target.double().sum(0)
@@ -48,10 +52,11 @@ class Ridge:
     def solve(self) -> tuple[Tensor, Tensor]:
         x, y = self.x / self.rows, self.y / self.rows
         gram = self.xx - self.rows * torch.outer(x, x)
-        strength = self.strength * gram.diagonal().mean().clamp(min=_FLAT)
+        strength = (self.strength * gram.diagonal().mean()).clamp(min=self.rounding * self.xx.trace() + _FLAT)
         gram.diagonal().add_(strength)
         products = self.xy - self.rows * torch.outer(x, y) + strength * self.weight.T
-        weight = torch.linalg.solve(gram, products).T
+        weight = torch.cholesky_solve(products, torch.linalg.cholesky(gram)).T
+        x, y = x + self.origin[0], y + self.origin[1]
         return weight, y - weight @ x
 
 

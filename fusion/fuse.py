@@ -19,7 +19,7 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.fusion.align import Aligner, Alignment
-from wb.fusion.canonical import canonical, restored
+from wb.fusion.canonical import canonical, rebalanced, restored
 from wb.fusion.compatible import adapted, check_images, check_together, check_weights
 from wb.fusion.conform import conform
 from wb.fusion.correct import Correction
@@ -121,8 +121,9 @@ class _Fusing:
         reference = parents[anchor]
         if self.target is not None:
             self.report("bringing the anchor to its new size", 0, 0)
-            reference = conform(reference, self.target, self.images)
-            like = Model(self.target.model_copy(update={"labels": reference.architecture.labels}), {}, like.history)
+            target = self.target.model_copy(update={"labels": self.target.labels or like.architecture.labels})
+            reference = canonical(conform(reference, target, self.images), balance=self._balances)
+            like = Model(target, {}, like.history)
         aligned, alignments = self._aligned(parents, reference, anchor)
         parents.clear()
         with self._timed("averaging"):
@@ -150,6 +151,11 @@ class _Fusing:
         return self.settings.method not in ("vanilla", "ot")
 
     @property
+    def _balances(self) -> bool:
+        """Whether the channels of heads are rotated, so that heads are balanced first."""
+        return self._canonical and self.settings.method != "perm"
+
+    @property
     def _corrects(self) -> bool:
         """Whether the average is fitted to its parents."""
         return self.settings.repair or self.settings.method == "regress"
@@ -168,7 +174,6 @@ class _Fusing:
     def _read(self, models: Iterable[Model]) -> tuple[list[Model], list[Model], list[str]]:
         """The models in the form that is aligned, skeletons with only their norms to undo that by, and fingerprints."""
         parents, skeletons, prints = [], [], []
-        rotate = self.settings.method != "perm"
         taken = iter(models)
         for i, name in enumerate(self.names):
             self.report(f"reading {name}", i, len(self.names))
@@ -183,7 +188,7 @@ class _Fusing:
             # Copies: a view into a file would keep the whole of it in memory.
             skeletons.append(replace(model, weights={n: w.clone() for n, w in model.weights.items() if n in norms}))
             prints.append(model.fingerprint())
-            own = canonical(model, balance=rotate) if self._canonical else model
+            own = canonical(model, balance=self._balances) if self._canonical else model
             parents.append(replace(own, weights=dict(own.weights)))
             del model  # before the next one is read
         return parents, skeletons, prints
@@ -220,6 +225,8 @@ class _Fusing:
             return Aligned(place(moved, reference, _itself(reference.architecture)), {}), Alignment(
                 plans=plans, rounds=1
             )
+        if self._balances:
+            parent = rebalanced(parent, reference.architecture)
         placed = place(parent, reference, match_blocks(parent, reference, images))
         alignment = self._aligner(placed, reference)
         return Aligned(placed, alignment.maps), alignment

@@ -26,12 +26,12 @@ class Settings(Record):
     method: Method = "orth"
     stat: Stat | None = None
     solver: Solver | None = None
-    reg: Annotated[float, Field(gt=0)] | None = None
+    reg: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     anchor: Annotated[int, Field(ge=1)] | Literal["mean"] | None = None
     size: Size = "anchor"
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
     repair: bool = False
-    ridge: Annotated[float, Field(gt=0)] = 1e-3
+    ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -47,8 +47,11 @@ class Settings(Record):
             )
         if self.size != "anchor" and self.anchor is not None:
             raise ValueError(f"size {self.size!r} chooses the anchor by its parameters; leave out anchor or size")
-        if self.solver not in (None, "sinkhorn") and self.reg is not None:
-            raise ValueError(f"reg is Sinkhorn's; {self.solver} has none")
+        if self.method == "vanilla" and (self.stat or self.solver):
+            raise ValueError("vanilla compares nothing; leave out stat and solver, or take another method")
+        solver = self.solver or ("sinkhorn" if self.method == "ot" else "lap")
+        if solver != "sinkhorn" and self.reg is not None:
+            raise ValueError(f"reg is Sinkhorn's; {solver} has none: leave it out, or take solver sinkhorn")
         return self
 
     @property

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from wb.fusion.placed import Placed
-from wb.fusion.solvers import Matrix, rotations
+from wb.fusion.solvers import Matrix, assignment, rotations
 from wb.models.axes import Axes, CoupleWithin, Map
 from wb.models.model import Model
 
@@ -31,6 +30,19 @@ def contract(a: Tensor, b: Tensor, dimensions: Axes, axis: str) -> Tensor:
     """Products of the entries of two parameters on `axis` over all other dimensions: (source, reference)."""
     dim = _dim(dimensions, axis)
     return a.movedim(dim, 0).flatten(1) @ b.movedim(dim, 0).flatten(1).T if a.dim() > 1 else torch.outer(a, b)
+
+
+def shared(a: Tensor, b: Tensor, dimensions: Axes, halves: Mapping[str, bool]) -> Tensor:
+    """`a` as large as it will be next to `b` once the axes in `halves` are mapped evenly from its sizes to those of `b`.
+
+    An entry that goes to k entries is read with one k-th, or with √(1/k) on both sides where `halves` says so.
+    """
+    factor = 1.0
+    for dim, on in enumerate(dimensions):
+        if on is not None and on.name in halves:
+            exponent = 0.5 if halves[on.name] else float(on.role == "read")
+            factor *= (a.shape[dim] / b.shape[dim]) ** exponent
+    return a if factor == 1 else a * factor
 
 
 def norms(weight: Tensor, dimensions: Axes, axis: str) -> Tensor:
@@ -105,9 +117,9 @@ class Heads:
         total: Matrix | float = 0.0
         for name, kind in self.within_kinds.items():
             products, own, other = self._channels(name)
-            best = _best(products, kind)
-            part = own[:, None] + other[None, :] - 2 * best
-            total = total + part / ((own.mean() + other.mean()) if self.statistics is not None else 1.0)
+            part = _least(products, own, other, kind)
+            sizes = own.sum(1).mean() + other.sum(1).mean()
+            total = total + part / (sizes if self.statistics is not None else 1.0)
         for name in self._whole():
             a, b, dimensions = self._pair(name)
             common = contract(a, b, dimensions, self.axis).double().numpy()
@@ -120,6 +132,12 @@ class Heads:
         products = self._channels(name)[0].double()
         share = torch.from_numpy(plan / plan.sum(axis=0))
         return torch.einsum("ij,ijkl->jkl", share, products)
+
+    def apart(self, name: str, plan: Matrix) -> Tensor:
+        """As `within`, squared distances."""
+        _, own, other = self._channels(name)
+        mean = (plan / plan.sum(axis=0)).T @ own
+        return torch.from_numpy(mean[:, :, None] + other[:, None, :]) - 2 * self.within(name, plan)
 
     def turned(self, plan: Matrix, cost: Matrix) -> Heads:
         """Where several heads go to one, all of them turned to the nearest of them, so that they can be averaged.
@@ -145,7 +163,7 @@ class Heads:
         return torch.as_tensor(total)
 
     def _channels(self, name: str) -> tuple[Tensor, Matrix, Matrix]:
-        """Products (source heads, reference heads, channels, channels), and the squared norms of the heads."""
+        """Products (source heads, reference heads, channels, channels), and squared norms (heads, channels)."""
         if name not in self.known:
             self.known[name] = self._compared(name)
         return self.known[name]
@@ -153,20 +171,25 @@ class Heads:
     def _compared(self, name: str) -> tuple[Tensor, Matrix, Matrix]:
         if self.statistics is not None and name in self.statistics.products:
             products = self.statistics.products[name]
-            squares = self.statistics.squares[name]
-            heads, others = products.shape[:2]
-            sums = squares[0].reshape(heads, -1).sum(1), squares[1].reshape(others, -1).sum(1)
-            return products, np.asarray(sums[0]), np.asarray(sums[1])
+            heads, others, own_channels, channels = products.shape
+            one, two = self.statistics.squares[name]
+            ratio = heads / others if self._balanced(name) else 1.0
+            ratio *= own_channels / channels if self.within_kinds[name] == "paired" else 1.0
+            return (
+                products * ratio**0.5,
+                np.asarray(ratio * one.reshape(heads, -1)),
+                np.asarray(two.reshape(others, -1)),
+            )
         total: Tensor | float = 0.0
         own: Matrix | float = 0.0
         other: Matrix | float = 0.0
         for parameter in self._parameters(name):
             a, b, dimensions = self._pair(parameter)
-            one, two = _flat(a, dimensions, self.axis, name), _flat(b, dimensions, self.axis, name)
-            products = one.flatten(0, 1) @ two.flatten(0, 1).T
-            total = total + products.reshape(*one.shape[:2], *two.shape[:2]).permute(0, 2, 1, 3)
-            own = own + norms(a, dimensions, self.axis).numpy()
-            other = other + norms(b, dimensions, self.axis).numpy()
+            x, y = _flat(a, dimensions, self.axis, name), _flat(b, dimensions, self.axis, name)
+            total = total + (x.flatten(0, 1) @ y.flatten(0, 1).T).reshape(*x.shape[:2], *y.shape[:2]).permute(
+                0, 2, 1, 3
+            )
+            own, other = own + x.double().square().sum(2).numpy(), other + y.double().square().sum(2).numpy()
         return torch.as_tensor(total), np.asarray(own), np.asarray(other)
 
     def _parameters(self, name: str) -> list[str]:
@@ -184,19 +207,27 @@ class Heads:
     def _pair(self, parameter: str) -> tuple[Tensor, Tensor, Axes]:
         dimensions = self.source.axes[parameter]
         known = {name: map_ for name, map_ in self.maps.items() if name not in (self.axis, *self.within_kinds)}
-        return self.source.mapped(parameter, known), self.reference.weights[parameter], dimensions
+        a, b = self.source.mapped(parameter, known), self.reference.weights[parameter]
+        names = [name for name in _names(dimensions) if name in self.within_kinds]
+        halves = {n: self.within_kinds[n] == "paired" for n in names if self.within_kinds[n] != "rotation"}
+        return shared(a, b, dimensions, {**halves, self.axis: any(map(self._balanced, names))}), b, dimensions
+
+    def _balanced(self, name: str) -> bool:
+        """Whether heads that become more, or fewer, share that out between what writes and what reads these channels."""
+        return name.endswith(".v") and self.within_kinds[name] == "rotation"
 
 
-def _best(products: Tensor, kind: str) -> Matrix:
-    """The largest sum of products that mapping the channels can reach, for every two heads."""
+def _least(products: Tensor, own: Matrix, other: Matrix, kind: str) -> Matrix:
+    """The least squared distance that mapping the channels can reach, for every two heads."""
     if kind == "rotation":
-        return np.asarray(torch.linalg.svdvals(products.double()).sum(dim=-1))
+        best = np.asarray(torch.linalg.svdvals(products.double()).sum(dim=-1))
+        return np.asarray(own.sum(1)[:, None] + other.sum(1)[None, :] - 2 * best)
     values = products.double().numpy()
-    best = np.zeros(values.shape[:2])
-    for i, j in np.ndindex(best.shape):
-        rows, columns = linear_sum_assignment(values[i, j], maximize=True)
-        best[i, j] = values[i, j][rows, columns].sum()
-    return best
+    least = np.zeros(values.shape[:2])
+    for i, j in np.ndindex(least.shape):
+        apart = own[i][:, None] + other[j][None, :] - 2 * values[i, j]
+        least[i, j] = (apart * assignment(apart)).sum()
+    return least
 
 
 def _flat(weight: Tensor, dimensions: Axes, outer: str, inner: str) -> Tensor:

@@ -21,12 +21,14 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from wb.models.axes import Couple, Map, Select
+from wb.models.operators.lmu import impulse_response
 
 Solver = Literal["lap", "emd", "sinkhorn"]
 Matrix = NDArray[np.float64]
 REGULARISATION = 0.08  # of Sinkhorn, on costs up to 1
 SHOWN = 64  # entries of a plan on each side at most, where it is only looked at
 _ITERATIONS = 1000
+_SAME = 1e-3  # singular values of impulse responses below, of the largest, would blow up the weights
 
 
 def couplings(cost: Matrix, solver: Solver = "lap", reg: float = REGULARISATION) -> Matrix:
@@ -91,12 +93,12 @@ def matched(
 
     As `couple(couplings(distances))`, without matrices of the size of the axis where it is one to one.
     """
-    products = similarity.double().numpy()
-    if solver == "lap" and products.shape[0] == products.shape[1]:
-        rows, columns = linear_sum_assignment(products, maximize=True)
+    if solver == "lap" and similarity.shape[0] == similarity.shape[1]:
+        rows, columns = linear_sum_assignment(-similarity.double().numpy())
         index = np.empty_like(rows)
         index[columns] = rows
         return Select(torch.from_numpy(index)), _pooled(rows, columns)
+    products = similarity.double().numpy()
     plan = couplings((own[:, None] + other[None, :] - 2 * products).clip(min=0), solver, reg)
     return couple(plan, paired=paired), shown(plan)
 
@@ -140,3 +142,13 @@ def stream_rotation(similarity: Tensor) -> Couple:
     q = rotations(s + (norm or 1.0) / math.sqrt(source * reference))
     ratio = math.sqrt(reference / source)
     return Couple(ratio * q.T, q.T / ratio)
+
+
+def memory_fit(old: int, new: int, tokens: int) -> Couple:
+    """What an LMU remembers in `old` coefficients, read from `new` ones: least squares on their responses.
+
+    Coefficients of another number are other ones; as many as there are tokens say everything.
+    """
+    have, get = (impulse_response(memory, tokens, float(tokens)) for memory in (old, new))
+    read = (have @ torch.linalg.pinv(get, rtol=_SAME)).T
+    return Couple(read, read)

@@ -58,10 +58,14 @@ class OperatorModule(nn.Module):
         """What the writer reads, its axes flattened in the writer's order: (B, N, D) -> (B, N, F)."""
         raise NotImplementedError
 
+    def written(self, hidden: Tensor) -> Tensor:
+        """What the writer makes of that: (B, N, F) -> (B, N, D)."""
+        ((weight, bias),) = self.writers.items()
+        return F.linear(hidden, getattr(self, weight).flatten(1), getattr(self, bias))
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        ((weight, bias),) = self.writers.items()
-        return F.linear(self.hidden(x), getattr(self, weight).flatten(1), getattr(self, bias))
+        return self.written(self.hidden(x))
 
 
 def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:

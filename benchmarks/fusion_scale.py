@@ -1,0 +1,104 @@
+"""Time and memory of fusing two models of ViT-Base's size: 86M parameters, random weights, read from files and written.
+
+Run by `benchmarks/fusion.py scale`; every fusion has a process of its own, so that the peak of its memory is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from wb.fusion.fuse import fuse
+from wb.fusion.settings import Settings
+from wb.models.counting import count_parameters
+from wb.models.model import from_network, load, save
+from wb.models.network import build
+from wb.spaces.presets import vit_space
+
+GOALS = {"orth": "< 60 s, < 3 models", "regress": "< 600 s with 512 images and 2 threads"}
+CLASSES = tuple(map(str, range(1000)))
+
+
+def write_models(folder: Path) -> None:
+    """Two networks of 12 blocks, width 768, for 224x224 colour images, of random weights."""
+    images = SimpleNamespace(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES)
+    architecture = vit_space(images, "deit-base").largest("softmax")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = build(architecture)
+        network.reset()
+        save(from_network(architecture, network), folder / f"{seed}.safetensors")
+    print(json.dumps({"parameters": count_parameters(architecture).value}))
+
+
+def fuse_models(folder: Path, method: str, images: int, threads: int) -> None:
+    """Fuses the two files into a third and prints what that took; megabytes are beyond those after the imports."""
+    torch.set_num_threads(threads)
+    before = peak()
+    settings = Settings.model_validate({"method": method})
+    looked = torch.rand(images, 3, 224, 224, generator=torch.Generator().manual_seed(0)) if images else None
+    start, cpu = time.perf_counter(), time.process_time()
+    names = ["0.safetensors", "1.safetensors"]
+    found = fuse((load(folder / name) for name in names), names, settings, looked, report=told)
+    fused = time.perf_counter() - start
+    save(found.model, folder / "fused.safetensors", force=True)
+    total, cpu = time.perf_counter() - start, time.process_time() - cpu
+    parts = {what: round(seconds, 1) for what, seconds in found.seconds.items()}
+    print(json.dumps({"fused": fused, "total": total, "cpu": cpu, "peak": peak() - before, "parts": parts}))
+
+
+def told(what: str, done: int, of: int) -> None:
+    """Progress, with the memory so far."""
+    print(f"{what} {done}/{of}, peak {peak():.0f} MB", file=sys.stderr)
+
+
+def peak() -> float:
+    """Of this process's resident memory so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def scale(options: argparse.Namespace) -> None:
+    """Prints the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parameters = call("write", folder)["parameters"]
+        size = (folder / "0.safetensors").stat().st_size / 1e6
+        table = Table(title=f"two models of {parameters / 1e6:.1f}M parameters, {size:.0f} MB each")
+        for column in ("", "read and fused", "and written", "CPU", "peak memory", "models", "goal"):
+            table.add_column(column, justify="left" if column in ("", "goal") else "right")
+        for method, images in {"orth": 0, **({"regress": options.images} if options.images else {})}.items():
+            found = call(method, folder, str(images), str(options.threads))
+            seconds = (f"{found[part]:.1f} s" for part in ("fused", "total", "cpu"))
+            label = f"{method}, {images} images, {options.threads} threads"
+            ratio = f"{found['peak'] / size:.2f}"
+            table.add_row(label, *seconds, f"{found['peak']:.0f} MB", ratio, GOALS[method])
+            print(label, json.dumps(found), flush=True)
+        Console(width=130).print(table)
+
+
+def call(*arguments: str | Path) -> dict[str, float]:
+    """What this file prints, run in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        write_models(Path(sys.argv[2]))
+    else:
+        fuse_models(Path(sys.argv[2]), sys.argv[1], int(sys.argv[3]), int(sys.argv[4]))

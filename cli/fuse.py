@@ -1,0 +1,104 @@
+"""`wb fuse`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wb.cli._options import ForceOption, JsonOption, SeedOption, ThreadsOption
+
+METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data). \\[default: regress with data, else orth]"
+
+
+def fuse(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Two or more model files. \\[default: two stock models, trained on first use]"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The model file to write; report and record go beside it. \\[default: runs/fuse-<date>-<time>/]",
+        ),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help=METHODS)] = None,
+    stat: Annotated[
+        str | None, typer.Option(help="What is compared: weights or activations. \\[default: weights; ot: activations]")
+    ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="What couples units: lap, emd or sinkhorn. \\[default: lap; ot: sinkhorn]")
+    ] = None,
+    reg: Annotated[
+        float | None, typer.Option(help="Sinkhorn's regularisation. \\[default: 0.08; ot by weights: 0.06]")
+    ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option(help="The model that gives the axes, counted from 1, or mean (of the others). \\[default: 1]"),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of the models in the average: 0.3,0.7. \\[default: equal]")
+    ] = None,
+    calib: Annotated[
+        int | None, typer.Option(min=1, help="Unlabelled training images to look at. \\[default: 1024]")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Restore the moments of activations.")] = False,
+    finetune: Annotated[
+        int | None,
+        typer.Option(min=0, help="Epochs of fine-tuning, all models as teachers. \\[default: 0; 5 without models]"),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Its peak. \\[default: 0.001]")] = None,
+    size: Annotated[str, typer.Option(help="Whose sizes to take: anchor, small or large (by parameters).")] = "anchor",
+    to: Annotated[Path | None, typer.Option(help="An architecture (JSON or a model file) to fuse into.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether and how; write nothing.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="digits, imagefolder:PATH, idx:PATH or cifar10:PATH. \\[default: none; digits without models]",
+        ),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    device: Annotated[str | None, typer.Option(help="What accuracies are read with. \\[default: cpu]")] = None,
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Align trained transformers of one task and average them into one.
+
+    Without data nothing is corrected or measured. Interrupted, the same command with the same --out continues.
+    """
+    from wb.cli import _fuse
+
+    settings = {
+        "method": method or ("regress" if (data or not models) and not repair else "orth"),
+        "stat": stat,
+        "solver": solver,
+        "reg": reg,
+        "anchor": _fuse.parse_anchor(anchor),
+        "size": size,
+        "weights": _fuse.parse_weights(weights),
+        "repair": repair,
+        "seed": seed or 0,
+    }
+    config = _fuse.config_of(
+        settings,
+        data=data or (None if models else "digits"),
+        image_size=image_size,
+        limit=limit,
+        calib=calib,
+        finetune=finetune if finetune is not None or models else _fuse.EPOCHS,
+        learning_rate=learning_rate,
+        to=to,
+        device=device,
+        threads=1 if threads is None else threads,
+    )
+    if check:
+        _fuse.check(config, models or [], as_json=as_json)
+    else:
+        _fuse.run(config, models or [], to, out, force=force, as_json=as_json)

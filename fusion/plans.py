@@ -1,0 +1,49 @@
+"""Plans as they are kept and shown: small matrices, and small pictures that a page carries in itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from wb.fusion.record import SIDE, Plan
+from wb.fusion.solvers import Matrix
+
+DIGITS = 3
+POSITIVE, NEGATIVE = (59, 130, 246), (247, 103, 7)  # BLUE and FRONT of wb.page.look
+
+
+def kept(plans: Mapping[str, Matrix]) -> tuple[Plan, ...]:
+    """Plans (source, reference) by axis with at most 64 entries on a side, means over neighbours where there are more.
+
+    Couplings are scaled so that each column says what an entry of the reference is made of; rotations stay.
+    """
+    return tuple(_kept(axis, plan) for axis, plan in plans.items())
+
+
+def picture(plan: Plan) -> str:
+    """The plan as the address of a PNG: a pixel for each entry, blue for positive and orange for negative ones.
+
+    The larger, the less transparent, so that it can be seen on white and on black.
+    """
+    values = np.array(plan.values)
+    strength = np.abs(values) / (np.abs(values).max() or 1.0)
+    pixels = np.where(values[..., None] < 0, NEGATIVE, POSITIVE)
+    opacity = np.round(255 * strength)[..., None]
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate([pixels, opacity], axis=2).astype(np.uint8), "RGBA").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _kept(axis: str, plan: Matrix) -> Plan:
+    signed = bool((plan < 0).any())
+    for side in (0, 1):
+        parts = np.array_split(plan, min(SIDE, plan.shape[side]), axis=side)
+        plan = np.concatenate([part.mean(axis=side, keepdims=True) for part in parts], axis=side)
+    if not signed:
+        total = plan.sum(axis=0)
+        plan = plan / np.where(total > 0, total, 1.0)
+    return Plan(axis=axis, signed=signed, values=tuple(tuple(row) for row in plan.round(DIGITS).tolist()))

@@ -1,0 +1,260 @@
+"""Laws of fusion that hold for every architecture of the catalogue: operators are what they say, and copies are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from wb.core.architecture import Architecture, axis_sizes
+from wb.fusion.canonical import canonical, foldable, restored, sublayers
+from wb.fusion.fuse import fuse
+from wb.fusion.settings import Settings, Stat
+from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
+from wb.models.model import Model, from_network
+from wb.models.network import axes_of, build
+from wb.models.operators._attention import AttentionModule
+from wb.models.operators._base import OperatorModule
+
+EMBED = "embed"
+Weights = Mapping[str, Tensor]
+
+
+@pytest.fixture
+def model(any_architecture: Architecture) -> Model:
+    """Random weights in float64, gains about one."""
+    network = build(any_architecture)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight.normal_(1.0 if "gain" in name else 0.0, 0.3, generator=generator)
+    found = from_network(any_architecture, network)
+    return replace(found, weights={name: weight.double() for name, weight in found.weights.items()})
+
+
+def images(a: Architecture, count: int = 4) -> Tensor:
+    shape = (count, a.input.channels, a.input.height, a.input.width)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)).double()
+
+
+def run(model: Model) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = functional_call(
+            build(model.architecture).double(), dict(model.weights), images(model.architecture)
+        )
+    return logits
+
+
+def same(one: Model, other: Model) -> None:
+    expected = run(other)
+    torch.testing.assert_close(run(one), expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+
+
+def operators(architecture: Architecture) -> Iterator[tuple[OperatorModule, Weights, Tensor]]:
+    """Every operator with random weights and tokens for it, all in float64."""
+    for sublayer in sublayers(build(architecture)):
+        module = sublayer.module.double().requires_grad_(False)
+        generator = torch.Generator().manual_seed(2)
+        weights = {
+            name: 0.5 * torch.randn(w.shape, generator=generator, dtype=torch.float64)
+            for name, w in module.named_parameters()
+        }
+        rows, columns = list(architecture.grids())[sublayer.stage]
+        tokens = rows * columns + (architecture.pool == "cls")
+        embed = architecture.stages[sublayer.stage].embed
+        yield module, weights, torch.randn(2, tokens, embed, generator=generator, dtype=torch.float64)
+
+
+def sizes(module: OperatorModule) -> dict[str, int]:
+    """Of every axis but the stream's."""
+    parameters = dict(module.named_parameters())
+    return {
+        axis.name: parameters[name].shape[dim]
+        for name, axes in module.axes.items()
+        for dim, axis in enumerate(axes)
+        if axis is not None and axis.name != EMBED
+    }
+
+
+def inner(module: OperatorModule, axis: str) -> bool:
+    """Whether each head may have a map of its own for that axis."""
+    on = [[a.name for a in axes if a is not None] for axes in module.axes.values()]
+    return axis in ("qk", "v") and all("heads" in names for names in on if axis in names)
+
+
+def turned(module: OperatorModule, axis: str, kind: Literal["permutation", "rotation"]) -> Map:
+    """A random one, in each head another where that may be."""
+    size = sizes(module)[axis]
+    heads = sizes(module)["heads"] if inner(module, axis) else 1
+    drawn = torch.randn(heads, size, size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    if kind == "rotation":
+        q = torch.linalg.qr(drawn).Q
+        return CoupleWithin(q, q, "heads") if inner(module, axis) else Couple(q[0], q[0])
+    order = torch.arange(size).roll(1).expand(heads, size)
+    return SelectWithin(order, "heads") if inner(module, axis) else Select(order[0])
+
+
+def changes(module: OperatorModule, weights: Weights, x: Tensor, map_: Map, axis: str) -> bool:
+    """Whether the operator computes something else once an axis is mapped."""
+    before = functional_call(module, dict(weights), x)
+    after = functional_call(module, remap(weights, module.axes, {axis: map_}), x)
+    return float((after - before).abs().max()) > 1e-9 * float(before.abs().max())
+
+
+def test_what_reads_the_stream_is_named_with_its_bias(any_architecture: Architecture) -> None:
+    for module, weights, _ in operators(any_architecture):
+        reading = {name for name, axes in module.axes.items() if Axis(EMBED, "read") in axes}
+        assert reading == set(module.readers), type(module)
+        for name, bias in module.readers.items():
+            assert module.axes[name][-1] == Axis(EMBED, "read"), "a reader's columns are the stream"
+            assert weights[bias].shape == weights[name].shape[:-1]
+            assert module.axes[bias] == module.axes[name][:-1]
+
+
+def test_what_writes_to_the_stream_is_named_with_its_bias(any_architecture: Architecture) -> None:
+    for module, weights, x in operators(any_architecture):
+        writing = {name for name, axes in module.axes.items() if Axis(EMBED, "write") in axes}
+        assert writing == {name for pair in module.writers.items() for name in pair}, type(module)
+        for name, bias in module.writers.items():
+            assert module.axes[name][0] == Axis(EMBED, "write"), "a writer's rows are the stream"
+            assert weights[bias].shape == x.shape[2:]
+
+
+def test_a_writer_on_what_is_hidden_is_the_whole_operator(any_architecture: Architecture) -> None:
+    for module, weights, x in operators(any_architecture):
+        if not module.writers:
+            continue
+        ((name, bias),) = module.writers.items()
+        for parameter, value in weights.items():
+            getattr(module, parameter).data.copy_(value)
+        hidden = module.hidden(x)
+        assert hidden.shape == (*x.shape[:2], weights[name][0].numel())
+        torch.testing.assert_close(F.linear(hidden, weights[name].flatten(1), weights[bias]), module(x))
+
+
+def test_readers_are_all_that_sees_the_stream(any_architecture: Architecture) -> None:
+    """On a rotated stream, rotated readers and writers do the same; without any, channels keep to themselves."""
+    for module, weights, x in operators(any_architecture):
+        n = x.shape[2]
+        q = torch.linalg.qr(torch.randn(n, n, generator=torch.Generator().manual_seed(4), dtype=torch.float64)).Q
+        if not module.readers:
+            assert not weights
+            order = torch.arange(n).roll(1)
+            torch.testing.assert_close(module(x[..., order]), module(x)[..., order])
+            continue
+        mapped = remap(weights, module.axes, {EMBED: Couple(q, q)})
+        torch.testing.assert_close(
+            functional_call(module, mapped, x @ q.T), functional_call(module, dict(weights), x) @ q.T
+        )
+
+
+def test_declared_symmetries_keep_the_function_and_are_all_there_are(any_architecture: Architecture) -> None:
+    """A permutation that is no rotation bears no rotation; an axis that is not declared bears no permutation."""
+    for module, weights, x in operators(any_architecture):
+        assert set(module.symmetries) <= set(sizes(module))
+        for axis, size in sizes(module).items():
+            declared = module.symmetries.get(axis)
+            what = (type(module).__name__, axis, declared, size)
+            assert size > 1, "an axis of one entry tells nothing"
+            permuted = changes(module, weights, x, turned(module, axis, "permutation"), axis)
+            rotated = changes(module, weights, x, turned(module, axis, "rotation"), axis)
+            assert permuted == (declared is None), what
+            assert rotated == (declared != "rotation"), what
+
+
+def test_symmetries_hold_all_at_once(any_architecture: Architecture) -> None:
+    for module, weights, x in operators(any_architecture):
+        maps = {axis: turned(module, axis, kind) for axis, kind in module.symmetries.items()}
+        after = functional_call(module, remap(weights, module.axes, maps), x)
+        torch.testing.assert_close(after, functional_call(module, dict(weights), x))
+
+
+def test_weights_of_tokens_sum_to_one_where_that_is_declared(any_architecture: Architecture) -> None:
+    """Then what all keys have in common does nothing, and what all values have in common passes through."""
+    for module, weights, x in operators(any_architecture):
+        if not isinstance(module, AttentionModule):
+            continue
+        before = functional_call(module, dict(weights), x)
+        shift = torch.randn(weights["bk"].shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        keys = functional_call(module, {**weights, "bk": weights["bk"] + shift}, x) - before
+        shift = torch.randn(weights["bv"].shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+        values = functional_call(module, {**weights, "bv": weights["bv"] + shift}, x) - before
+        passed = torch.einsum("dhv,hv->d", weights["wo"], shift)
+        holds = max(float(keys.abs().max()), float((values - passed).abs().max())) < 1e-9
+        assert holds == module.convex, type(module)
+
+
+def copy(model: Model) -> Model:
+    """Every axis that bears it in another order."""
+    network = build(model.architecture, "meta")
+    outer, widths = nested(axes_of(network)), axis_sizes(model.architecture)
+    generator = torch.Generator().manual_seed(7)
+    fixed = {f"{s.place}.{a}" for s in sublayers(network) for a in sizes(s.module) if a not in s.module.symmetries}
+    maps: dict[str, Map] = {}
+    for axis, size in widths.items():
+        if axis in outer:
+            orders = torch.rand(widths[outer[axis]], size, generator=generator).argsort(dim=1)
+            maps[axis] = SelectWithin(orders, outer[axis])
+        elif axis not in fixed:
+            maps[axis] = Select(torch.randperm(size, generator=generator))
+    return replace(model, weights=remap(model.weights, axes_of(network), maps))
+
+
+def rotated(model: Model) -> Model:
+    """A copy, in canonical form, with streams and channels of heads rotated where they bear it."""
+    twin = canonical(copy(model))
+    network = build(twin.architecture, "meta")
+    generator = torch.Generator().manual_seed(8)
+    maps: dict[str, Map] = {}
+    for sublayer in sublayers(network):
+        for axis, kind in sublayer.module.symmetries.items():
+            if kind == "rotation":
+                map_ = turned(sublayer.module, axis, "rotation")
+                assert isinstance(map_, CoupleWithin)
+                maps[f"{sublayer.place}.{axis}"] = replace(map_, along=f"{sublayer.place}.heads")
+    for i, stage in enumerate(twin.architecture.stages):
+        if foldable(network, i):
+            n = stage.embed
+            drawn = torch.randn(n, n, generator=generator, dtype=torch.float64)
+            flat = drawn - drawn.mean(0)  # orthogonal to the ones
+            q = torch.linalg.qr(torch.cat([torch.ones(n, 1).double(), flat[:, 1:]], dim=1)).Q
+            basis = torch.linalg.qr(torch.cat([torch.ones(n, 1), torch.eye(n)[:, 1:]], dim=1).double()).Q
+            maps[f"s{i}.embed"] = Couple(q @ basis.T, q @ basis.T)
+    return replace(twin, weights=remap(twin.weights, axes_of(network), maps))
+
+
+def test_the_canonical_form_keeps_the_function_and_can_be_undone(model: Model) -> None:
+    for balance in (False, True):
+        found = canonical(model, balance=balance)
+        same(found, model)
+        same(canonical(found, balance=balance), model)
+        back = restored(found, model)
+        same(back, model)
+        assert back.architecture == model.architecture
+
+
+@pytest.mark.parametrize("stat", ["weights", "activations"])
+def test_copies_fuse_into_what_they_are_copies_of(model: Model, stat: Stat) -> None:
+    seen = images(model.architecture, 60).float() if stat == "activations" else None
+    same(copy(model), model)
+    found = fuse([copy(model), model], ["copy", "model"], Settings(method="perm", stat=stat, anchor=2), seen)
+    same(found.model, model)
+    twin = restored(rotated(model), model)
+    same(twin, model)
+    found = fuse([twin, model], ["twin", "model"], Settings(method="orth", stat=stat, anchor=2), seen)
+    same(found.model, model)
+
+
+def test_all_of_the_weight_on_a_stranger_gives_it_back(model: Model) -> None:
+    generator = torch.Generator().manual_seed(9)
+    drawn = {n: w + 0.3 * torch.randn(w.shape, generator=generator).double() for n, w in model.weights.items()}
+    stranger = replace(model, weights=drawn)
+    for method in ("perm", "orth"):
+        settings = Settings.model_validate({"method": method, "weights": (1, 0), "anchor": 2})
+        same(fuse([stranger, model], ["stranger", "model"], settings).model, stranger)
