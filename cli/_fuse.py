@@ -88,6 +88,8 @@ def run(
     from wb.fusion.begin import begin
 
     out = _place(models, to, out, force)
+    if config.data is None:
+        _give_back()
     with _output.progress() as progress:
         report = _reporting(progress)
         data, files = _read(config, models, report)
@@ -137,6 +139,20 @@ def check(config: Config, models: Sequence[Path], *, as_json: bool) -> None:
         _output.data.print(_table("blocks", *found.match()))
     for line in found.lines():
         _output.data.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _give_back() -> None:
+    """Lets memory of freed tensors go back to the system at once.
+
+    glibc keeps what is smaller than the largest it has seen freed: of two large models, that would be half a model more.
+    Only without data, because training would be slower.
+    """
+    import ctypes
+    from contextlib import suppress
+
+    m_mmap_threshold = -3
+    with suppress(AttributeError, OSError, TypeError):  # another system's library
+        ctypes.CDLL(None).mallopt(m_mmap_threshold, 1 << 20)
 
 
 def _reporting(progress: Progress) -> Report:

@@ -50,7 +50,7 @@ def fuse(
         int | None,
         typer.Option(min=0, help="Epochs of fine-tuning, all models as teachers. \\[default: 0; 5 without models]"),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Its peak. \\[default: 0.001]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Its peak. \\[default: 0.0003]")] = None,
     size: Annotated[str, typer.Option(help="Whose sizes to take: anchor, small or large (by parameters).")] = "anchor",
     to: Annotated[Path | None, typer.Option(help="An architecture (JSON or a model file) to fuse into.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether and how; write nothing.")] = False,

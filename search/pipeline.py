@@ -20,6 +20,7 @@ from wb.data import load as load_data
 from wb.export.measure import reference_pace
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device, parse_device
+from wb.models.model import save
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
@@ -117,8 +118,14 @@ class Search:
             return reference_pace(self.device)
 
     def _supernet(self) -> Supernet:
-        if self.run.supernet_path.exists():
-            return Supernet.load(self.run.supernet_path, self.space)
+        if not self.run.supernet_path.exists():
+            self._train()
+        supernet = Supernet.load(self.run.supernet_path, self.space)  # on the CPU, where candidates are exported
+        if not self.run.largest_path.exists():
+            save(supernet.extract(self.space.largest()), self.run.largest_path, force=True)
+        return supernet
+
+    def _train(self) -> None:
         with self._timed("supernet"), self._task("training the supernet", self.config.epochs) as task:
 
             def report(epoch: int, _: int, loss: float) -> None:
@@ -135,7 +142,6 @@ class Search:
             supernet.save(self.run.supernet_path)
         with suppress(OSError):
             self.run.checkpoint_path.unlink()
-        return Supernet.load(self.run.supernet_path, self.space)  # on the CPU, where candidates are exported
 
     def _search(self, supernet: Supernet) -> list[FrozenTrial]:
         config = self.config

@@ -85,6 +85,11 @@ class Run:
         return self.folder / "supernet.safetensors"
 
     @property
+    def largest_path(self) -> Path:
+        """The supernet's largest network as a model of its own: to be fused with, pruned, exported."""
+        return self.folder / "largest.safetensors"
+
+    @property
     def checkpoint_path(self) -> Path:
         """The supernet in training; gone when it is trained."""
         return self.folder / "supernet.checkpoint.pt"

@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
 from wb.data import load
+from wb.models.model import load as load_model
 from wb.search.run import Run
 from wb.search.study import evaluated, load_study
 
@@ -43,6 +44,7 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
         "run.json",
         "study.db",
         "supernet.safetensors",
+        "largest.safetensors",
         "front.json",
         "models",
         "report.html",
@@ -54,6 +56,8 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
     files = {f"models/{path.name}" for path in (run / "models").iterdir()}
     assert files == {path for point in points for path in (point.model, point.onnx)}
     assert Run(run).read().table is not None
+    (stage,) = load_model(run / "largest.safetensors").architecture.stages
+    assert (stage.embed, len(stage.blocks)) == (16, 2)
 
 
 def check_front(folder: Path) -> None:

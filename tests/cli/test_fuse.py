@@ -251,7 +251,7 @@ def test_finetuning_and_its_rate(a: Path, b: Path, tmp_path: Path) -> None:
         step = load(tmp_path / "x.pt").history[-1]
         assert (step.name, step.arguments["distilled"], step.arguments["epochs"]) == ("finetune", True, 1)
         found[step.arguments["learning_rate"]] = load(tmp_path / "x.pt").fingerprint()
-    assert found.keys() == {1e-3, 1e-4}
+    assert found.keys() == {3e-4, 1e-4}
     assert len(set(found.values())) == 2
 
 
