@@ -60,7 +60,7 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
 
     if given["data"] is None:
         for name in ("finetune", "calib", "limit", "image_size", "device"):
-            if given[name]:
+            if given[name] is not None and (name != "finetune" or given[name]):
                 raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
     if given["learning_rate"] is not None and not given["finetune"]:
         raise BadOption("--learning-rate is that of fine-tuning; add --finetune and a number of epochs")

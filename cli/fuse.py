@@ -30,7 +30,8 @@ def fuse(
         str | None, typer.Option(help="What is compared: weights or activations. \\[default: weights; ot: activations]")
     ] = None,
     solver: Annotated[
-        str | None, typer.Option(help="What couples units: lap, emd or sinkhorn. \\[default: lap; ot: sinkhorn]")
+        str | None,
+        typer.Option(help="What couples hidden units: lap, emd or sinkhorn; in ot all. \\[default: lap; ot: sinkhorn]"),
     ] = None,
     reg: Annotated[
         float | None, typer.Option(help="Sinkhorn's regularisation. \\[default: 0.08; ot by weights: 0.06]")
@@ -74,6 +75,7 @@ def fuse(
     Without data nothing is corrected or measured. Interrupted, the same command with the same --out continues.
     """
     from wb.cli import _fuse
+    from wb.core.errors import BadOption
 
     settings = {
         "method": method or ("regress" if (data or not models) and not repair else "orth"),
@@ -99,6 +101,8 @@ def fuse(
         threads=1 if threads is None else threads,
     )
     if check:
+        if out is not None or force:
+            raise BadOption("--check writes nothing; leave out --out and --force")
         _fuse.check(config, models or [], as_json=as_json)
     else:
         _fuse.run(config, models or [], to, out, force=force, as_json=as_json)

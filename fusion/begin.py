@@ -15,9 +15,10 @@ from wb.core.provenance import machine, now, versions
 from wb.core.work import LOCK, work_of
 from wb.data import Dataset, Split
 from wb.fusion.compatible import check_together
-from wb.fusion.fuse import Report, anchor_of, shares_of
+from wb.fusion.fuse import Report
 from wb.fusion.job import Job
 from wb.fusion.record import Config, ParentRow, Record, read
+from wb.fusion.settings import anchor_of, shares_of
 from wb.hardware.device import parse_device
 from wb.models.model import load
 from wb.training.train import check_fits
@@ -81,6 +82,10 @@ def checked(config: Config, files: Files, data: Dataset | None, report: Report) 
     if data is not None:
         check_fits(architectures[anchor], data)
         data, notes = ordered(data, architectures[anchor].labels)
+        if config.calib is not None and config.calib > len(data.train):
+            notes.append(
+                f"there are {len(data.train)} training images for --calib {config.calib}: all of them are looked at"
+            )
         parse_device(config.device, threads=config.threads)
     if config.calib is not None and not config.looks(architectures):
         raise BadOption(
@@ -138,7 +143,10 @@ def _interrupted(out: Path, config: Config, parents: Sequence[ParentRow], data: 
         if work.exists() and (not work.is_dir() or any(entry.name != LOCK for entry in work.iterdir())):
             raise BadArtefact(f"{work} is no folder of an interrupted fusion; move it away, or choose another --out")
         return None
-    record = read(path)
+    try:
+        record = read(path)
+    except BadArtefact as error:
+        raise BadArtefact(f"{error}. To start over, delete {work}, or choose another --out") from error
     keys = [parent.key for parent in parents]
     known = (record.config, [parent.key for parent in record.parents], record.data.get("fingerprint"))
     if known != (config, keys, data.fingerprint if data else None):

@@ -14,6 +14,7 @@ are balanced and biases moved all the same. A stream that a merge reads is not c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -92,7 +93,7 @@ def canonical(model: Model, *, balance: bool = True) -> Model:
         _centre(weights, axes_of(network), f"s{len(network.stages) - 1}.embed", _norm_parameters(network))
     for sublayer, module in attentions if balance else ():
         _balance(weights, sublayer.prefix, module)
-    return replace(model, architecture=_with_scales(model.architecture, 1.0), weights=weights)
+    return replace(model, architecture=with_unit_scales(model.architecture), weights=weights)
 
 
 def rebalanced(model: Model, to: Architecture) -> Model:
@@ -124,9 +125,9 @@ def restored(model: Model, like: Model) -> Model:
     for sublayer in sublayers(network):
         record = originals[sublayer.name].module.describe()
         if isinstance(record, Softmax):
-            root = (record.qk**-0.5 if record.scale is None else record.scale) ** 0.5
-            for name in ("wq", "bq", "wk", "bk"):
-                weights[f"{sublayer.prefix}.{name}"] = weights[f"{sublayer.prefix}.{name}"] / root
+            for letter, factor in zip("qk", _factors(record), strict=True):
+                for name in (f"{sublayer.prefix}.w{letter}", f"{sublayer.prefix}.b{letter}"):
+                    weights[name] = weights[name] / factor
     return replace(model, architecture=like.architecture, weights=weights)
 
 
@@ -181,8 +182,8 @@ def _standardise(weights: dict[str, Tensor], prefix: str, module: AttentionModul
         w["bo"] = w["bo"] + torch.einsum("dhv,hv->d", w["wo"], w["bv"])
         w["bv"], w["bk"] = torch.zeros_like(w["bv"]), torch.zeros_like(w["bk"])
     if isinstance(record, Softmax):
-        root = (record.qk**-0.5 if record.scale is None else record.scale) ** 0.5
-        w |= {name: w[name] * root for name in ("wq", "bq", "wk", "bk")}
+        for letter, factor in zip("qk", _factors(record), strict=True):
+            w |= {name: w[name] * factor for name in (f"w{letter}", f"b{letter}")}
     _put(weights, prefix, w)
 
 
@@ -197,6 +198,13 @@ def _balance(weights: dict[str, Tensor], prefix: str, module: AttentionModule, r
         (w["wv"], w["bv"]), w["wo"] = _split(values), out.permute(2, 0, 1)
     w |= {name: w[name] / ratio for name in ("wq", "wk", "wv")} | {"wo": w["wo"] * ratio}
     _put(weights, prefix, w)
+
+
+def _factors(record: Softmax) -> tuple[float, float]:
+    """What queries and keys have to be multiplied by, so that the scale is one."""
+    scale = record.qk**-0.5 if record.scale is None else record.scale
+    root = abs(scale) ** 0.5
+    return math.copysign(root, scale), root
 
 
 def _put(weights: dict[str, Tensor], prefix: str, changed: dict[str, Tensor]) -> None:
@@ -236,11 +244,11 @@ def _centre(weights: dict[str, Tensor], axes: dict[str, Axes], axis: str, norms:
                 weights[name] = weights[name] - weights[name].mean(dim=dim, keepdim=True)
 
 
-def _with_scales(architecture: Architecture, scale: float) -> Architecture:
-    """`architecture` with that softmax scale everywhere."""
+def with_unit_scales(architecture: Architecture) -> Architecture:
+    """`architecture` with a softmax scale of one everywhere."""
 
     def scaled(mixer: object) -> object:
-        return mixer.model_copy(update={"scale": scale}) if isinstance(mixer, Softmax) else mixer
+        return mixer.model_copy(update={"scale": 1.0}) if isinstance(mixer, Softmax) else mixer
 
     stages = tuple(
         stage.model_copy(

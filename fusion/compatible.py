@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, ImageInput, axis_sizes
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
+from wb.core.records import Softmax
 from wb.models.axes import Select, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
@@ -26,6 +28,8 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
     """
     wanted, name = architectures[anchor], names[anchor]
     notes: list[str] = []
+    for given, other in zip(architectures, names, strict=True):
+        check_scales(given, other)
     for i, (given, other) in enumerate(zip(architectures, names, strict=True)):
         if i == anchor:
             continue
@@ -41,6 +45,16 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
                 f"the norms of {other} add {given.norm_eps:g}, those of {name} {wanted.norm_eps:g}; the latter stays"
             )
     return notes
+
+
+def check_scales(architecture: Architecture, name: str) -> None:
+    """Raises `Unsupported` where a softmax scale is zero or not finite: nothing of its queries and keys could be said."""
+    for place, _, block in architecture.blocks():
+        scale = block.mixer.scale if isinstance(block.mixer, Softmax) else None
+        if scale is not None and not (math.isfinite(scale) and scale):
+            raise Unsupported(
+                f"the softmax scale of {place} in {name} is {scale:g}; give it a finite one other than zero"
+            )
 
 
 def check_weights(model: Model, name: str) -> None:
@@ -134,8 +148,10 @@ def _classes(given: Architecture, wanted: Architecture, name: str, anchor: str) 
 
 def _classes_ordered(model: Model, to: Architecture) -> Model:
     own = model.architecture.labels
-    if not own or not to.labels or own == to.labels:
+    if own == to.labels:
         return model
+    if not own or not to.labels:  # taken to be in the same order
+        return replace(model, architecture=model.architecture.model_copy(update={"labels": to.labels}))
     order = Select(torch.tensor([own.index(label) for label in to.labels]))
     axes = axes_of(build(model.architecture, "meta"))
     architecture = model.architecture.model_copy(update={"labels": to.labels})

@@ -26,10 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, Block, axis_sizes
+from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import BadOption
-from wb.core.records import Softmax
-from wb.fusion.canonical import foldable, sublayers
+from wb.fusion.canonical import foldable, sublayers, with_unit_scales
 from wb.fusion.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.fusion.solvers import couple, memory_fit, stream_rotation
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested
@@ -53,7 +52,7 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None) ->
     """
     if images is not None:
         check_images(model.architecture.input, images)
-    goal = _with_unit_scales(target)
+    goal = with_unit_scales(target)
     _check(model.architecture, goal)
     model = arranged(model, goal, _origins(model, goal, images))
     for names in ROUNDS:
@@ -62,16 +61,6 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None) ->
     result = replace(model, architecture=goal)
     result.check()
     return result
-
-
-def _with_unit_scales(architecture: Architecture) -> Architecture:
-    def scaled(block: Block) -> Block:
-        if not isinstance(block.mixer, Softmax):
-            return block
-        return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": 1.0})})
-
-    stages = tuple(s.model_copy(update={"blocks": tuple(map(scaled, s.blocks))}) for s in architecture.stages)
-    return architecture.model_copy(update={"stages": stages})
 
 
 def _check(own: Architecture, goal: Architecture) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.fusion.canonical import Sublayer, sublayers
-from wb.fusion.fits import Fit, Moments, Outputs, Ridge
+from wb.fusion.fits import RIDGE, Fit, Moments, Outputs, Ridge
 from wb.fusion.merge import Aligned
 from wb.fusion.placed import runs
 from wb.fusion.trace import added, contribution, cut, network_of, operator, projected, read_by
@@ -34,7 +34,6 @@ from wb.models.operators._base import OperatorModule
 from wb.models.stem import ConvStem, Merge
 
 ROWS = 24_576  # tokens that a map is fitted on at most
-RIDGE = 1e-3
 Report = Callable[[int, int], None]
 
 

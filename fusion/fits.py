@@ -12,6 +12,9 @@ Outputs = Sequence[tuple[float, Tensor]]  # (share, (rows, outputs)) of each par
 _FLAT = 1e-12
 
 
+RIDGE = 1e-3  # of the mean variance of the inputs; with ten times as much, digits lost 0.7 points on validation images
+
+
 class Fit(Protocol):
     """Gathers rows, then gives a weight and a bias."""
 
@@ -61,7 +64,7 @@ class Ridge:
 
 
 class Moments:
-    """Scales and shifts each output to the average of the parents' means and standard deviations.
+    """Scales and shifts each output to the average of the parents' means and standard deviations; nothing else is made good.
 
     Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403.
     """

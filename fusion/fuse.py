@@ -20,7 +20,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.fusion.align import Aligner, Alignment
 from wb.fusion.canonical import canonical, rebalanced, restored
-from wb.fusion.compatible import adapted, check_images, check_together, check_weights
+from wb.fusion.compatible import adapted, check_images, check_scales, check_together, check_weights
 from wb.fusion.conform import conform
 from wb.fusion.correct import Correction
 from wb.fusion.depth import Match, match_blocks, probes
@@ -28,10 +28,9 @@ from wb.fusion.merge import Aligned, merge
 from wb.fusion.observe import observe
 from wb.fusion.paper import Paper
 from wb.fusion.placed import Placed, place
-from wb.fusion.settings import Settings
+from wb.fusion.settings import Settings, anchor_of, shares_of
 from wb.fusion.solvers import REGULARISATION
 from wb.fusion.universe import settle
-from wb.models.counting import count_parameters
 from wb.models.model import Model, Step
 from wb.models.network import Norm, build
 
@@ -121,6 +120,12 @@ class _Fusing:
         reference = parents[anchor]
         if self.target is not None:
             self.report("bringing the anchor to its new size", 0, 0)
+            check_scales(self.target, "the target")
+            if self.target.norm_eps != like.architecture.norm_eps:
+                new, old = self.target.norm_eps, like.architecture.norm_eps
+                notes.append(
+                    f"the norms of the target add {new:g}, those of {self.names[anchor]} {old:g}; the former is taken"
+                )
             target = self.target.model_copy(update={"labels": self.target.labels or like.architecture.labels})
             reference = canonical(conform(reference, target, self.images), balance=self._balances)
             like = Model(target, {}, like.history)
@@ -250,49 +255,21 @@ class _Fusing:
             return correct()
 
     def _arguments(self, prints: Sequence[str], shares: Sequence[float], anchor: int) -> dict[str, JsonValue]:
-        images = 0 if self.images is None or not self.settings.needs_images else len(self.images)
-        chosen = self.settings.model_dump(mode="json", exclude={"seed", "weights", "anchor"})
-        return {**chosen, "parents": list(prints), "weights": list(shares), "anchor": anchor + 1, "images": images}
+        chosen = self.settings.model_dump(mode="json", exclude={"seed"})
+        chosen |= {
+            "parents": list(prints),
+            "weights": list(shares),
+            "images": 0 if self.images is None else len(self.images),
+        }
+        if self.settings.anchor != "mean":
+            chosen["anchor"] = anchor + 1
+        return chosen if self.target is None else {**chosen, "target": self.target.key}
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
-
-
-def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
-    """Which of the models gives architecture and axes.
-
-    Raises:
-        BadOption: there is no such model.
-    """
-    if settings.size != "anchor":
-        parameters = [count_parameters(architecture).value for architecture in architectures]
-        pick = min if settings.size == "small" else max
-        return parameters.index(pick(parameters))
-    if settings.anchor is None or settings.anchor == "mean":
-        return 0
-    if settings.anchor > len(architectures):
-        raise BadOption(
-            f"anchor {settings.anchor}: there are {len(architectures)} models; give 1 to {len(architectures)}"
-        )
-    return settings.anchor - 1
-
-
-def shares_of(settings: Settings, parents: int) -> tuple[float, ...]:
-    """The weights of the parents, which sum to one.
-
-    Raises:
-        BadOption: not one for each parent, or nothing but zeros.
-    """
-    given = settings.weights or (1.0,) * parents
-    if len(given) != parents or not sum(given):
-        text, example = ",".join(f"{w:g}" for w in given), ",".join(["1"] * parents)
-        raise BadOption(
-            f"weights {text} do not fit; give one number of 0 or more for each of {parents} models, like {example}"
-        )
-    return tuple(share / sum(given) for share in given)
 
 
 def _itself(architecture: Architecture) -> Match:

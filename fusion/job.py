@@ -66,6 +66,8 @@ class Job:
         made = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
         self.work.mkdir(parents=True, exist_ok=True)
         with locked(self.work):
+            if not self._kept.exists():  # somebody else finished and took it away
+                self.record = self.record.model_copy(update={"architecture": None, "model": None})
             self._note()
             try:
                 if self.record.model is None:
@@ -109,6 +111,11 @@ class Job:
     def staged(self) -> Path:
         """Where the result waits to be published."""
         return self.work / f"result{self.out.suffix}"
+
+    @property
+    def _kept(self) -> Path:
+        """The fused model in the folder, without data the result."""
+        return self.staged if self.data is None else self.work / "fused.safetensors"
 
     def _make(self) -> None:
         """Everything up to the result, which lies in the folder then."""

@@ -12,7 +12,7 @@ from wb.fusion.canonical import sublayers
 from wb.fusion.placed import Placed
 from wb.models.axes import Map
 from wb.models.model import Model
-from wb.models.network import build
+from wb.models.network import Network, build
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,13 @@ class Aligned:
 def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float], *, release: bool = False) -> Model:
     """The weighted average of `parents`, in the architecture of `reference`; all in canonical form.
 
-    What a parent lacks of a sub-layer counts as one that writes zero: weights and biases that write to the stream are
-    averaged over all parents, everything else of the sub-layer over those that have it (without any, it is `reference`'s).
+    What a parent lacks of a sub-layer counts as one that writes zero: weights and biases that write to the stream (in a
+    pre-norm network, the norm in front of an operator without any) are averaged over all parents, everything else of the
+    sub-layer over those that have it (without any, it is `reference`'s).
     One parameter after the other; with `release` the parents lose each as soon as it is averaged, so that large ones and
     the result are never held together.
     """
-    writers = {
-        name
-        for sublayer in sublayers(build(reference.architecture, "meta"))
-        for pair in sublayer.writers.items()
-        for name in pair
-    }
+    writers = _writers(build(reference.architecture, "meta"))
     weights = {}
     for name in list(reference.weights):
         weight = reference.weights[name]
@@ -59,3 +55,13 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
             for parent in parents:
                 parent.parent.release(name)
     return replace(reference, weights=weights)
+
+
+def _writers(network: Network) -> set[str]:
+    """The parameters that say how much each sub-layer writes."""
+    found = set()
+    for sublayer in sublayers(network):
+        found |= {name for pair in sublayer.writers.items() for name in pair}
+        if not sublayer.writers and network.form == "pre":
+            found |= {f"{sublayer.norm}.gain", f"{sublayer.norm}.shift"}
+    return found

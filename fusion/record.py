@@ -39,7 +39,9 @@ class Config(records.Record):
     settings: Settings = Field(default_factory=Settings)
     calib: Annotated[int, Field(ge=1)] | None = None
     finetune: Annotated[int, Field(ge=0)] = 0
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4  # more undoes what was fitted before it helps
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
+        3e-4  # more undoes what was fitted before it helps
+    )
     to: Architecture | None = None
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption
 from wb.core.records import Record
+from wb.fusion.fits import RIDGE
 from wb.fusion.solvers import Solver
+from wb.models.counting import count_parameters
 
 Method = Literal["vanilla", "ot", "perm", "orth", "regress"]
 Stat = Literal["weights", "activations"]
@@ -31,7 +36,7 @@ class Settings(Record):
     size: Size = "anchor"
     weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
     repair: bool = False
-    ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = RIDGE
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -63,3 +68,38 @@ class Settings(Record):
     def needs_images(self) -> bool:
         """Whether nothing can be done without images."""
         return self.method == "regress" or self.repair or (self.method != "vanilla" and self.compared == "activations")
+
+
+def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
+    """Which of the models gives architecture and axes.
+
+    Raises:
+        BadOption: there is no such model.
+    """
+    if settings.size != "anchor":
+        parameters = [count_parameters(architecture).value for architecture in architectures]
+        pick = min if settings.size == "small" else max
+        return parameters.index(pick(parameters))
+    if settings.anchor is None or settings.anchor == "mean":
+        return 0
+    if settings.anchor > len(architectures):
+        raise BadOption(
+            f"anchor {settings.anchor}: there are {len(architectures)} models; give 1 to {len(architectures)}"
+        )
+    return settings.anchor - 1
+
+
+def shares_of(settings: Settings, parents: int) -> tuple[float, ...]:
+    """The weights of the parents, which sum to one.
+
+    Raises:
+        BadOption: not one for each parent, or nothing but zeros.
+    """
+    given = settings.weights or (1.0,) * parents
+    if len(given) != parents or not max(given):
+        text, example = ",".join(f"{w:g}" for w in given), ",".join(["1"] * parents)
+        raise BadOption(
+            f"weights {text} do not fit; give one number of 0 or more for each of {parents} models, like {example}"
+        )
+    parts = [share / max(given) for share in given]  # their sum is finite
+    return tuple(part / sum(parts) for part in parts)

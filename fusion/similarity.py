@@ -119,7 +119,7 @@ class Heads:
             products, own, other = self._channels(name)
             part = _least(products, own, other, kind)
             sizes = own.sum(1).mean() + other.sum(1).mean()
-            total = total + part / (sizes if self.statistics is not None else 1.0)
+            total = total + part / ((sizes or 1.0) if self.statistics is not None else 1.0)
         for name in self._whole():
             a, b, dimensions = self._pair(name)
             common = contract(a, b, dimensions, self.axis).double().numpy()

@@ -25,9 +25,12 @@ METRICS = {"acc": "validation", "test": "test", "params": "parameters", "macs": 
 
 
 def short(names: Sequence[str]) -> list[str]:
-    """Names of files without their folders, where they can be told apart so; else as they are."""
+    """Names of files without their folders, where they can be told apart so; else as they are, the same ones numbered."""
     found = [PurePath(name).name for name in names]
-    return found if len(set(found)) == len(found) else list(names)
+    found = found if len(set(found)) == len(found) else list(names)
+    return [
+        name if found.count(name) == 1 else f"{name} ({found[: i + 1].count(name)})" for i, name in enumerate(found)
+    ]
 
 
 def rows(record: Record) -> Table:

@@ -25,6 +25,7 @@ IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2
 MIXERS: tuple[Mixer | None, ...] = (
     Softmax(heads=3, qk=4, v=3),
     Softmax(heads=2, qk=2, v=4, scale=0.7),
+    Softmax(heads=2, qk=3, v=2, scale=-0.5),
     Cosformer(heads=2, qk=3, v=4),
     Sla(heads=2, qk=4, v=3, kernel=3),
     Lmu(memory=4, hidden=6),

@@ -9,7 +9,7 @@ import torch
 
 from wb.core.architecture import Architecture, Block, ImageInput
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
-from wb.core.records import ConvStem, Mlp, PatchStem
+from wb.core.records import ConvStem, Mlp, PatchStem, Softmax
 from wb.fusion.compatible import adapted, check_images, check_together, check_weights
 from wb.models.model import Model
 
@@ -152,3 +152,16 @@ def test_a_padded_convolution_cannot_take_over_another_normalisation(kit: Kit) -
     found = adapted(model, kit.network(stem=stem, input=near))
     assert found.architecture.input == near, "as far as rounding goes they are the same"
     kit.same(found, model, 1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.0, float("inf")])
+def test_scales_that_leave_nothing_to_compare_are_refused(kit: Kit, scale: float) -> None:
+    dead = kit.network((Block(mixer=Softmax(heads=2, qk=2, v=2, scale=scale)),))
+    with pytest.raises(Unsupported, match=r"the softmax scale of s0\.b0 in b is"):
+        check_together([kit.network(), dead], ["a", "b"], 0)
+
+
+def test_names_are_taken_over_where_one_has_none(kit: Kit) -> None:
+    named, bare = kit.network(), kit.network(labels=())
+    for one, other in ((named, bare), (bare, named)):
+        assert adapted(kit.model(one), other).architecture == other

@@ -16,8 +16,8 @@ from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.fusion import align
-from wb.fusion.fuse import Fusion, anchor_of, fuse, shares_of
-from wb.fusion.settings import Method, Settings, Stat
+from wb.fusion.fuse import Fusion, fuse
+from wb.fusion.settings import Method, Settings, Stat, anchor_of, shares_of
 from wb.models.axes import Couple, Map
 from wb.models.model import Model, Step, remap_model
 
@@ -484,3 +484,22 @@ def test_shares_sum_to_one_and_the_first_is_the_anchor(kit: Kit) -> None:
     assert anchor_of(Settings(), [kit.network()] * 2) == 0
     assert anchor_of(Settings(anchor="mean"), [kit.network()] * 2) == 0
     assert anchor_of(Settings(anchor=2), [kit.network()] * 2) == 1
+
+
+@pytest.mark.parametrize("method", ["perm", "orth", "regress"])
+def test_a_mixer_without_weights_that_one_lacks_does_nothing(kit: Kit, method: Method) -> None:
+    block = Block(mixer=Pool(), ffn=Mlp(mlp=7))
+    deep, shallow = kit.model(kit.network((block,) * 3)), kit.model(kit.network((block,) * 2), seed=1)
+    settings = Settings(method=method, weights=(0, 1))
+    kit.same(fuse([deep, shallow], ["a", "b"], settings, kit.pictures()).model, shallow, 1e-8)
+
+
+def test_weights_may_be_huge() -> None:
+    assert shares_of(Settings(weights=(1e308, 1e308)), 2) == (0.5, 0.5)
+
+
+def test_a_target_with_another_epsilon_is_noted_and_named(kit: Kit) -> None:
+    target = kit.network(norm_eps=1e-3)
+    fusion = fuse([kit.model()], ["a"], Settings(method="orth"), target=target)
+    assert any("the norms of the target add 0.001" in note for note in fusion.notes)
+    assert fusion.model.history[-1].arguments["target"] == target.key
