@@ -392,6 +392,7 @@ def test_bad_input_is_one_clear_error(a: Path, b: Path, tmp_path: Path, argument
 
 
 def test_bad_models(a: Path, c: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.pt"
     model = load(a)
     here = model.architecture
     nan = {**model.weights, "head_bias": torch.full((10,), float("nan"))}
@@ -424,8 +425,8 @@ def test_bad_models(a: Path, c: Path, tmp_path: Path) -> None:
         ("text.safetensors", "is no safetensors file or is damaged"),
         ("none.pt", "there is no file"),
     ):
-        for options in ((), DATA, ("--check",)):
-            result = wb("fuse", a, tmp_path / name, "-o", tmp_path / "x.pt", *options)
+        for options in (("-o", out), ("-o", out, *DATA), ("--check",)):
+            result = wb("fuse", a, tmp_path / name, *options)
             assert result.exit_code in (1, 2), (name, result.output)
             assert words in result.stderr, name
             assert result.stderr.count("error:") == 1
