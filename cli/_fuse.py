@@ -98,11 +98,7 @@ def run(
             record = job()
         except BaseException:
             if job.work.exists():  # not after an error that would only come again
-                _output.messages.print(
-                    f"what is done is in {job.work}; the same command with -o {out} continues",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                _output.continues(job.work, out)
             raise
     _warn(record.notes)
     if record.config.data is None:

@@ -51,6 +51,12 @@ def written(path: Path) -> None:
     data.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+def continues(work: Path, out: Path) -> None:
+    """Where an interrupted job left what is done, and how to go on."""
+    text = f"what is done is in {work}; the same command with -o {out} continues"
+    messages.print(text, markup=False, soft_wrap=True)
+
+
 def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Group:
     """One row per reading: value, how it was obtained, how often; below, where, and what is to be known about it."""
     table = Table(title=title, title_justify="left")

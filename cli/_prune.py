@@ -70,11 +70,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
             record = job()
         except BaseException:
             if job.work.exists():  # not after an error that would only come again
-                _output.messages.print(
-                    f"what is done is in {job.work}; the same command with -o {out} continues",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                _output.continues(job.work, out)
             elif made:
                 with suppress(OSError):
                     out.parent.rmdir()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from wb import __version__
 from wb.compress.cost import parameters_by_part
 from wb.compress.folder import interrupted
@@ -13,13 +11,12 @@ from wb.compress.job import Job, Report
 from wb.compress.nvit import check_keep
 from wb.compress.record import Config, Record
 from wb.compress.stages import stages_of
-from wb.core.errors import BadArtefact
 from wb.core.provenance import machine, now, versions
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.measure import reference_pace
 from wb.hardware.device import parse_device
-from wb.models.model import Model
+from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 
 
@@ -33,9 +30,7 @@ def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, rep
     """
     check_fits(model.architecture, data)
     check_keep(config.settings.keep, model.architecture)
-    broken = [key for key, weight in model.weights.items() if not torch.isfinite(weight).all()]
-    if broken:
-        raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
+    check_weights(model.weights, name)
     key = model.fingerprint()
     record = interrupted(out, config, key, data.fingerprint) or _measured(config, model, key, name, data, report)
     stages_of(config.limits, config.snapshots, config.settings.rounds, record.dense)  # raises

@@ -6,7 +6,6 @@ interrupted; the last thing is to write the results to their places.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +33,7 @@ from wb.compress.stages import Stage, stages_of
 from wb.core.architecture import Architecture
 from wb.core.errors import WbError
 from wb.core.files import place, replacing
-from wb.core.work import locked, work_of
+from wb.core.work import locked, retire, work_of
 from wb.data import Dataset
 from wb.export.assess import QUICK_S, Assessor
 from wb.export.table import LatencyTable
@@ -112,9 +111,7 @@ class Job:
         page = self.work / "report.html"
         write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
         place(page, self.out.with_suffix(".html"), force=self.force)
-        done = self.work.with_name(f".{self.work.name}-{os.getpid()}")
-        self.work.rename(done)
-        shutil.rmtree(done, ignore_errors=True)
+        retire(self.work)
 
     # ------------------------------------------------------------------------------------------- what it works with
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import Architecture, ImageInput, axis_sizes
-from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
+from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import Softmax
 from wb.models.axes import Select, remap
 from wb.models.model import Model
@@ -55,13 +55,6 @@ def check_scales(architecture: Architecture, name: str) -> None:
             raise Unsupported(
                 f"the softmax scale of {place} in {name} is {scale:g}; give it a finite one other than zero"
             )
-
-
-def check_weights(model: Model, name: str) -> None:
-    """Raises `BadArtefact` where weights are not finite."""
-    broken = [key for key, weight in model.weights.items() if not torch.isfinite(weight).all()]
-    if broken:
-        raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
 
 
 def check_images(images: Tensor, architecture: Architecture) -> list[str]:

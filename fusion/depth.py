@@ -238,7 +238,7 @@ def _block(own: Block, wanted: Block, name: str) -> Block:
     for kind in ("mixer", "ffn"):
         mine, other = getattr(own, kind), getattr(wanted, kind)
         both = mine is not None and other is not None
-        if both and not _alike(mine, other):
+        if both and not alike(mine, other):
             raise Unsupported(
                 f"{kind} {other} of block {name} of the target cannot be made from {mine}, which goes there; expected one "
                 "that differs in widths only; change the target's block, or fuse into a size of the model's own blocks"
@@ -247,9 +247,10 @@ def _block(own: Block, wanted: Block, name: str) -> Block:
     return wanted.model_copy(update=parts)
 
 
-def _alike(one: Operator, other: Operator) -> bool:
-    free = {name: getattr(one, name) for name in widths(one)}
-    return type(one) is type(other) and other.model_copy(update=free) == one
+def alike(one: Operator, other: Operator, *free: str) -> bool:
+    """Of one kind, with widths and the fields named in `free` that may differ."""
+    rest = {*widths(one), *free}
+    return type(one) is type(other) and one.model_dump(exclude=rest) == other.model_dump(exclude=rest)
 
 
 def _moved(model: Model, sublayer: Sublayer, origin: int | None) -> dict[str, Tensor]:

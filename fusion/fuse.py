@@ -20,7 +20,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.fusion.align import Aligner, Alignment
 from wb.fusion.canonical import canonical, rebalanced, restored
-from wb.fusion.compatible import adapted, check_images, check_scales, check_together, check_weights
+from wb.fusion.compatible import adapted, check_images, check_scales, check_together
 from wb.fusion.conform import conform
 from wb.fusion.correct import Correction
 from wb.fusion.depth import Match, match_blocks, probes
@@ -31,7 +31,7 @@ from wb.fusion.placed import Placed, place
 from wb.fusion.settings import Settings, anchor_of, shares_of
 from wb.fusion.solvers import REGULARISATION
 from wb.fusion.universe import settle
-from wb.models.model import Model, Step
+from wb.models.model import Model, Step, check_weights
 from wb.models.network import Norm, build
 
 Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
@@ -183,7 +183,7 @@ class _Fusing:
         for i, name in enumerate(self.names):
             self.report(f"reading {name}", i, len(self.names))
             model = next(taken)
-            check_weights(model, name)
+            check_weights(model.weights, name)
             norms = {
                 f"{n}.{p}"
                 for n, m in build(model.architecture, "meta").named_modules()

@@ -7,7 +7,6 @@ interrupted; the last thing is to write the results to their places.
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from torch import Tensor
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, WbError, reason
 from wb.core.files import place
-from wb.core.work import locked, work_of
+from wb.core.work import locked, retire, work_of
 from wb.data import Dataset, Split
 from wb.fusion.curve import interpolate, point
 from wb.fusion.finish import Finish, Parents, counted, signed, with_readings
@@ -218,9 +217,7 @@ class Job:
         page = self.work / "report.html"
         write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
         place(page, self.out.with_suffix(".html"), force=self.force)
-        done = self.work.with_name(f".{self.work.name}-{os.getpid()}")
-        self.work.rename(done)
-        shutil.rmtree(done, ignore_errors=True)
+        retire(self.work)
 
     def _note(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)

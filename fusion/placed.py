@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from wb.core.architecture import widths
-from wb.core.records import Operator
 from wb.fusion.canonical import Sublayer, sublayers
-from wb.fusion.depth import Match
+from wb.fusion.depth import Match, alike
 from wb.models.axes import Axes, Axis, Map, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
@@ -70,7 +68,7 @@ def place(parent: Model, reference: Model, match: Match) -> Placed:
     for sublayer in sublayers(other):
         block = match[sublayer.stage][int(sublayer.place.split(".b")[1])]
         mine = there.get(f"s{sublayer.stage}.b{block}.{sublayer.kind}")
-        if mine is None or not _alike(mine.module.describe(), sublayer.module.describe()):
+        if mine is None or not alike(mine.module.describe(), sublayer.module.describe(), "scale"):
             continue
         found[sublayer.name] = mine
         for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm, sublayer.norm)):
@@ -79,12 +77,6 @@ def place(parent: Model, reference: Model, match: Match) -> Placed:
                 names[renamed] = name
                 placed[renamed] = tuple(_moved(axis, mine.place, sublayer.place) for axis in axes[name])
     return Placed(parent, match, found, names, placed)
-
-
-def _alike(one: Operator, other: Operator) -> bool:
-    """Of one kind, with widths that may differ."""
-    free = {*widths(one), "scale"}
-    return type(one) is type(other) and one.model_dump(exclude=free) == other.model_dump(exclude=free)
 
 
 def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:

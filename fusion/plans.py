@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from wb.fusion.record import SIDE, Plan
-from wb.fusion.solvers import Matrix
+from wb.fusion.record import Plan
+from wb.fusion.solvers import Matrix, shown
 
 DIGITS = 3
 POSITIVE, NEGATIVE = (59, 130, 246), (247, 103, 7)  # BLUE and FRONT of wb.page.look
@@ -40,9 +40,7 @@ def picture(plan: Plan) -> str:
 
 def _kept(axis: str, plan: Matrix) -> Plan:
     signed = bool((plan < 0).any())
-    for side in (0, 1):
-        parts = np.array_split(plan, min(SIDE, plan.shape[side]), axis=side)
-        plan = np.concatenate([part.mean(axis=side, keepdims=True) for part in parts], axis=side)
+    plan = shown(plan)
     if not signed:
         total = plan.sum(axis=0)
         plan = plan / np.where(total > 0, total, 1.0)

@@ -16,8 +16,8 @@ from wb.core.files import write_text
 from wb.core.readings import Reading
 from wb.fusion.curve import Curve, Point
 from wb.fusion.settings import Settings
+from wb.fusion.solvers import SHOWN
 
-SIDE = 64  # entries of a plan on each side at most
 CALIBRATION = 1024  # images that are looked at by default
 COUNTED = ("params", "macs")
 MEASURED = ("acc", "test", "size")  # with data only
@@ -61,12 +61,12 @@ class Plan(records.Record):
 
     axis: str
     signed: bool
-    values: Annotated[tuple[tuple[Finite, ...], ...], Field(min_length=1, max_length=SIDE)]
+    values: Annotated[tuple[tuple[Finite, ...], ...], Field(min_length=1, max_length=SHOWN)]
 
     @model_validator(mode="after")
     def _rectangular(self) -> Plan:
-        if {len(row) for row in self.values} - {*range(1, SIDE + 1)} or len({len(row) for row in self.values}) > 1:
-            raise ValueError(f"the plan of {self.axis} is no matrix of at most {SIDE} columns")
+        if {len(row) for row in self.values} - {*range(1, SHOWN + 1)} or len({len(row) for row in self.values}) > 1:
+            raise ValueError(f"the plan of {self.axis} is no matrix of at most {SHOWN} columns")
         return self
 
 

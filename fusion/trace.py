@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from wb.fusion.canonical import Sublayer
@@ -60,11 +59,3 @@ def contribution(network: Network, sublayer: Sublayer, x: Tensor) -> Tensor:
     """What a sub-layer adds to the stream x (B, N, D)."""
     given: Tensor = operator(network, sublayer)(read_by(network, sublayer, x))
     return given
-
-
-def logits(model: Model, images: Tensor) -> Tensor:
-    """(n, classes), on the device and in the type of the weights."""
-    network = network_of(model)
-    dtype = next(network.parameters()).dtype
-    with torch.inference_mode():
-        return torch.cat([network(part.to(dtype)) for part in cut(images)])

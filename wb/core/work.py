@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,13 @@ LOCK = "lock"
 def work_of(out: Path) -> Path:
     """The folder of what is done for the model file `out`."""
     return out.with_name(f"{out.stem}.partial")
+
+
+def retire(work: Path) -> None:
+    """Takes the folder away, in one step as far as others can see."""
+    done = work.with_name(f".{work.name}-{os.getpid()}")
+    work.rename(done)
+    shutil.rmtree(done, ignore_errors=True)
 
 
 @contextmanager

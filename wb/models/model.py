@@ -146,13 +146,18 @@ def load(path: Path) -> Model:
     if metadata.get("wb.format") != str(FORMAT):
         raise BadArtefact(f"{path} has format {metadata.get('wb.format')}; this version reads format {FORMAT}")
     history = read_history(metadata.get("wb.history", "[]"), path)
-    broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
-    if broken:
-        raise BadArtefact(f"{path} has NaN or infinite weights, first in {broken[0]}; train or export it again")
+    check_weights(weights, str(path))
     whole = {name: weight.float() for name, weight in weights.items()}  # half precision is for storage only
     model = Model(Architecture.from_json(metadata["wb.architecture"]), whole, history)
     model.check()
     return model
+
+
+def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
+    """Raises `BadArtefact` where weights of the model that is called `name` are not finite."""
+    broken = [key for key, weight in weights.items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
 
 
 def read_history(text: str, path: Path) -> tuple[Step, ...]:
