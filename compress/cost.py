@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize, widths
+from wb.core.architecture import Architecture, Block, axis_sizes, resize, widths
 from wb.models.counting import count_parameters
 
 Sizes = Mapping[str, int]
@@ -83,7 +83,7 @@ def alone(architecture: Architecture, piece: Piece) -> Architecture:
     stage = architecture.stages[i]
     kept = Block.model_validate({part: getattr(stage.blocks[j], part)})
     stages = list(bare(architecture).stages)
-    stages[i] = Stage(embed=stage.embed, blocks=(kept,))
+    stages[i] = stage.model_copy(update={"blocks": (kept,)})
     return architecture.model_copy(update={"stages": tuple(stages)})
 
 

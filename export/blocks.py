@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from wb.core.architecture import Architecture, Block, Stage
+from wb.core.architecture import Architecture, Block
 from wb.core.readings import Reading
+from wb.core.records import Precision
 from wb.export.graph import export_module
+from wb.export.lower import lower_file
 from wb.export.table import LatencyTable
-from wb.models.network import BlockModule, build
+from wb.models.network import BlockModule, build, kept, kept_in_block, settle
 from wb.models.operators._base import Grid
 
 TOGETHER = 8  # parts that are timed in one call
@@ -27,15 +29,18 @@ PART_CAP_S = 2.0  # for each; on a quiet machine it takes a quarter of that
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a network that is timed on its own: its key, and how to make it with an example input."""
+    """A piece of a network that is timed on its own: its key, and how to make it.
+
+    `make` gives the module, an example input, and what its weights are kept in (`wb.models.network.kept`).
+    """
 
     key: str
-    make: Callable[[], tuple[nn.Module, torch.Tensor]]
+    make: Callable[[], tuple[nn.Module, torch.Tensor, Mapping[str, Precision]]]
 
 
 def parts(architecture: Architecture) -> Iterator[Part]:
     """The network without its blocks (stem, merging, head), then every block that is not switched off."""
-    bare = tuple(Stage(embed=stage.embed, blocks=()) for stage in architecture.stages)
+    bare = tuple(stage.model_copy(update={"blocks": ()}) for stage in architecture.stages)
     # Labels do not influence the graph, and the mean and deviation of the data only its constants.
     ends = architecture.model_copy(update={"stages": bare, "labels": ()})
     zeros, ones = (0.0,) * ends.input.channels, (1.0,) * ends.input.channels
@@ -50,10 +55,10 @@ def parts(architecture: Architecture) -> Iterator[Part]:
         form = [] if architecture.norm == "pre" else [architecture.norm]
         key = json.dumps([_timed(block).model_dump(mode="json"), stage.embed, *grid, *form], sort_keys=True)
 
-        def make(block=block, embed=stage.embed, grid=grid) -> tuple[nn.Module, torch.Tensor]:  # type: ignore[no-untyped-def]
+        def make(block=block, embed=stage.embed, grid=grid):  # type: ignore[no-untyped-def]
             module = BlockModule(block, embed, grid, architecture.norm, architecture.norm_eps)
             _fill(module)
-            return module, torch.rand(2, grid.tokens, embed)
+            return module, torch.rand(2, grid.tokens, embed), kept_in_block(module)
 
         yield Part(f"block/{key}", make)
 
@@ -83,9 +88,16 @@ def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[
             graphs = {}
             for i, part in enumerate(missing[start : start + TOGETHER]):
                 graphs[part.key] = Path(folder) / f"{i}.onnx"
-                module, example = part.make()
-                export_module(module, example, graphs[part.key], "x", "y")
+                _export_part(part, graphs[part.key])
             table.time(graphs, cap_s=PART_CAP_S * len(graphs))
+
+
+def _export_part(part: Part, path: Path) -> None:
+    module, example, precisions = part.make()
+    settle(module)
+    export_module(module, example, path, "x", "y")
+    if set(precisions.values()) - {"fp32"}:
+        lower_file(path, module, precisions)
 
 
 def _timed(block: Block) -> Block:
@@ -95,11 +107,11 @@ def _timed(block: Block) -> Block:
     return block
 
 
-def _ends(architecture: Architecture) -> tuple[nn.Module, torch.Tensor]:
+def _ends(architecture: Architecture) -> tuple[nn.Module, torch.Tensor, Mapping[str, Precision]]:
     network = build(architecture)
     _fill(network)
     image = architecture.input
-    return network, torch.rand(2, image.channels, image.height, image.width)
+    return network, torch.rand(2, image.channels, image.height, image.width), kept(network)
 
 
 def _fill(module: nn.Module) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture
+from wb.core.architecture import Architecture, Block
 from wb.core.records import Softmax
 from wb.models.axes import Axes
 from wb.models.model import Model
@@ -247,13 +247,9 @@ def _centre(weights: dict[str, Tensor], axes: dict[str, Axes], axis: str, norms:
 def with_unit_scales(architecture: Architecture) -> Architecture:
     """`architecture` with a softmax scale of one everywhere."""
 
-    def scaled(mixer: object) -> object:
-        return mixer.model_copy(update={"scale": 1.0}) if isinstance(mixer, Softmax) else mixer
+    def unit(_: str, block: Block) -> Block:
+        if not isinstance(block.mixer, Softmax):
+            return block
+        return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": 1.0})})
 
-    stages = tuple(
-        stage.model_copy(
-            update={"blocks": tuple(b.model_copy(update={"mixer": scaled(b.mixer)}) for b in stage.blocks)}
-        )
-        for stage in architecture.stages
-    )
-    return architecture.model_copy(update={"stages": stages})
+    return architecture.with_blocks(unit)

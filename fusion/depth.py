@@ -135,7 +135,7 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
             block if origin is None else _block(own.blocks[origin], block, f"s{i}.b{j}")
             for j, (block, origin) in enumerate(zip(wanted.blocks, origins[i], strict=True))
         )
-        stages.append(Stage(embed=own.embed, blocks=blocks))
+        stages.append(own.model_copy(update={"blocks": blocks}))
     architecture = model.architecture.model_copy(update={"stages": tuple(stages)})
     network = build(architecture, "meta")
     weights = {name: weight for name, weight in model.weights.items() if not name.startswith("stages.")}

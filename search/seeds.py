@@ -87,14 +87,11 @@ def _check_task(space: Vit, architecture: Architecture) -> None:
 
 def _adapted(space: Vit, architecture: Architecture) -> Architecture:
     """With what the space fixes: the input, the labels, and softmax scales, which pruning froze for the sake of weights."""
-    stages = tuple(
-        stage.model_copy(update={"blocks": tuple(_unscaled(block) for block in stage.blocks)})
-        for stage in architecture.stages
-    )
-    return architecture.model_copy(update={"input": space.image, "labels": space.labels, "stages": stages})
+    fixed = {"input": space.image, "labels": space.labels}
+    return architecture.with_blocks(_unscaled).model_copy(update=fixed)
 
 
-def _unscaled(block: Block) -> Block:
+def _unscaled(_: str, block: Block) -> Block:
     if not isinstance(block.mixer, Softmax):
         return block
     return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})

@@ -29,7 +29,13 @@ def test_every_top_level_folder_is_linked_into_wb() -> None:
 
 
 def test_templates_are_packaged() -> None:
-    folders = {"wb.compress": "compress", "wb.fusion": "fusion", "wb.page": "wb/page", "wb.search": "search"}
+    folders = {
+        "wb.compress": "compress",
+        "wb.fusion": "fusion",
+        "wb.page": "wb/page",
+        "wb.quantization": "quantization",
+        "wb.search": "search",
+    }
     for package, folder in folders.items():
         patterns = SETUPTOOLS["package-data"][package]
         templates = [path for path in (ROOT / folder).iterdir() if path.suffix not in (".py", "") and path.is_file()]

@@ -85,7 +85,7 @@ def test_what_is_no_such_sum_is_near(mixer: Mixer, stem: Stem, stages: int, data
 
 def fake(part: Part) -> float:
     """A time that is a sum of products, so that it can be found again: of the parameters."""
-    module, _ = part.make()
+    module, _, _ = part.make()
     return 1e-3 * sum(weight.numel() for weight in module.parameters())
 
 

@@ -42,7 +42,7 @@ def test_the_key_of_the_ends_ignores_what_does_not_change_the_graph(image: Image
 def test_post_norm_parts_are_parts_of_their_own(image: ImageInput) -> None:
     pre, post = (architecture(image, SOFTMAX, norm=norm) for norm in FORMS)
     assert not set(keys(pre)) & set(keys(post))
-    ends, block = (part.make() for part in parts(post))
+    ends, block = (part.make()[:2] for part in parts(post))
     assert "norm.gain" not in dict(ends[0].named_parameters())
     module, x = block
     assert isinstance(module, BlockModule)
@@ -57,7 +57,7 @@ def test_every_part_runs(image: ImageInput, norm: Form) -> None:
     stage_two = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,)))})
     shapes = []
     for part in parts(stage_two):
-        module, example = part.make()
+        module, example, _ = part.make()
         shapes.append(tuple(module(example).shape))
     assert shapes == [(2, 3), *[(2, 16, 8)] * 3, (2, 4, 12)]
 
@@ -83,7 +83,7 @@ def test_the_value_of_a_scale_is_not_timed_anew(image: ImageInput) -> None:
     scaled = Block(mixer=Softmax(heads=1, qk=4, v=4, scale=0.3), ffn=Mlp(mlp=8))
     assert keys(architecture(image, scaled)) == keys(architecture(image, SOFTMAX))
     part = list(parts(architecture(image, scaled)))[1]
-    module, _ = part.make()
+    module, _, _ = part.make()
     assert module.mixer.scale == 0.3  # type: ignore[union-attr]
 
 

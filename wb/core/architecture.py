@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.records import Ffn, Mixer, Operator, Record, Stem, Width
+from wb.core.records import ConvKept, Ffn, Kept, Mixer, Operator, Record, Stem, Width
 
 T = TypeVar("T", bound=Operator)
 Form = Literal["pre", "post"]  # where a block has its norms
@@ -56,17 +56,21 @@ class Block(Record):
 
 
 class Stage(Record):
-    """Blocks on one residual stream of `embed` channels. Every stage but the first begins by merging 2x2 tokens."""
+    """Blocks on one residual stream of `embed` channels. Every stage but the first begins by merging 2x2 tokens.
+
+    `merge` is the precision of that convolution.
+    """
 
     embed: Width
     blocks: tuple[Block, ...]
+    merge: ConvKept = "fp32"
 
 
 class Architecture(Record):
     """A whole network. Its axes are named after its fields: `s0.embed`, `s0.b3.heads`, `s0.b3.mlp` (`wb.models.axes`).
 
     `norm` "pre": `x + f(norm(x))` for every mixer and feed-forward f, and one more norm before pooling. "post":
-    `norm(x + f(x))`, as in BERT, and no further norm.
+    `norm(x + f(x))`, as in BERT, and no further norm. `head` is the precision of the last linear map.
     """
 
     input: ImageInput
@@ -75,6 +79,7 @@ class Architecture(Record):
     pool: Literal["mean", "cls"] = "mean"
     classes: Annotated[int, Field(ge=2)]
     labels: tuple[str, ...] = ()
+    head: Kept = "fp32"
     norm: Form = "pre"
     norm_eps: Annotated[float, Field(gt=0)] = 1e-6
 
@@ -118,6 +123,16 @@ class Architecture(Record):
         stages = tuple(stage.model_copy(update={"blocks": trim(stage.blocks)}) for stage in self.stages)
         return self.model_copy(update={"stages": stages})
 
+    def with_blocks(self, change: Callable[[str, Block], Block]) -> Architecture:
+        """The same network with each block, called by its name, replaced by what `change` makes of it."""
+        stages = tuple(
+            stage.model_copy(
+                update={"blocks": tuple(change(f"s{i}.b{j}", block) for j, block in enumerate(stage.blocks))}
+            )
+            for i, stage in enumerate(self.stages)
+        )
+        return self.model_copy(update={"stages": stages})
+
     def to_json(self) -> str:
         """Canonical: sorted keys, no white space."""
         content = self.model_dump(mode="json")
@@ -149,6 +164,8 @@ class Architecture(Record):
             )
         if self.pool == "cls":
             self._check_class_token()
+        if self.stages[0].merge != "fp32":
+            raise ValueError(f"the first stage merges nothing, so that it has no merge={self.stages[0].merge!r}")
         return self
 
     def _check_class_token(self) -> None:
@@ -174,20 +191,20 @@ def resize(architecture: Architecture, sizes: Mapping[str, int]) -> Architecture
     unknown = sorted(set(sizes) - set(known))
     if unknown:
         raise BadOption(f"no axis named {', '.join(unknown)}; this architecture has {', '.join(known)}")
-    stages = []
-    for i, stage in enumerate(architecture.stages):
-        blocks = tuple(
-            Block(
-                mixer=block.mixer and _resized(block.mixer, f"s{i}.b{j}", sizes),
-                ffn=block.ffn and _resized(block.ffn, f"s{i}.b{j}", sizes),
-            )
-            for j, block in enumerate(stage.blocks)
+
+    def resized(name: str, block: Block) -> Block:
+        return Block(
+            mixer=block.mixer and _resized(block.mixer, name, sizes), ffn=block.ffn and _resized(block.ffn, name, sizes)
         )
-        stages.append(Stage(embed=sizes.get(f"s{i}.embed", stage.embed), blocks=blocks))
+
+    stages = tuple(
+        stage.model_copy(update={"embed": sizes.get(f"s{i}.embed", stage.embed)})
+        for i, stage in enumerate(architecture.with_blocks(resized).stages)
+    )
     stem = architecture.stem
     if "stem.width" in sizes:
         stem = stem.model_copy(update={"width": sizes["stem.width"]})
-    return architecture.model_copy(update={"stages": tuple(stages), "stem": stem})
+    return architecture.model_copy(update={"stages": stages, "stem": stem})
 
 
 def axis_sizes(architecture: Architecture) -> dict[str, int]:

@@ -13,6 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 
+# What the weights of a group of linear maps are kept in, from small to large. "int8": 8 bits per output channel, products in
+# integers, inputs quantized as they come. "int4": 4 bits in blocks, products in floating point. "w1" and "w2": binary and
+# ternary weights with one scale per output channel, which the network is trained with (`wb.models.lowbit`).
+Precision = Literal["w1", "w2", "int4", "int8", "fp32"]
+ConvPrecision = Literal["int8", "fp32"]  # no runtime here has kernels for less
+
+
+def _whole(precision: str) -> bool:
+    return precision == "fp32"
+
+
+# Left out of the JSON where it is fp32: networks keep the keys they had before there was a choice.
+Kept = Annotated[Precision, Field(exclude_if=_whole)]
+ConvKept = Annotated[ConvPrecision, Field(exclude_if=_whole)]
+
 
 class Record(BaseModel):
     """Frozen, compared by value, refuses unknown fields."""
@@ -27,7 +42,14 @@ class Operator(Record):
     needs_grid: ClassVar[bool] = False  # reads its tokens as an image, so that a class token has no place
 
 
-class Attention(Operator):
+class Weighted(Operator):
+    """An operator with weights: what those that read the residual stream are kept in, and those that write to it."""
+
+    reads: Kept = "fp32"
+    writes: Kept = "fp32"
+
+
+class Attention(Weighted):
     """The widths that all attention variants share: heads, and channels per head of queries and keys, and of values."""
 
     heads: Width
@@ -68,7 +90,7 @@ class Pool(Operator):
     kernel: Literal[3, 5, 7, 9] = 3
 
 
-class Lmu(Operator):
+class Lmu(Weighted):
     """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
 
     module = "wb.models.operators.lmu:LegendreMemory"
@@ -78,7 +100,7 @@ class Lmu(Operator):
     bidirectional: bool = True
 
 
-class Mlp(Operator):
+class Mlp(Weighted):
     """Two linear layers with GELU between them."""
 
     module = "wb.models.operators.mlp:Mlp"
@@ -96,6 +118,7 @@ class PatchStem(Record):
     module: ClassVar[str] = "wb.models.stem:PatchStem"
     kind: Literal["patch"] = "patch"
     patch: Annotated[int, Field(ge=1, le=64)]
+    precision: ConvKept = "fp32"
 
 
 class ConvStem(Record):
@@ -108,6 +131,7 @@ class ConvStem(Record):
     kind: Literal["conv"] = "conv"
     patch: Literal[2, 4, 8, 16, 32]
     width: Width
+    precision: ConvKept = "fp32"
 
 
 Stem = Annotated[PatchStem | ConvStem, Field(discriminator="kind")]

@@ -16,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wb.core.architecture import Architecture, axis_sizes, explain, resize
+from wb.core.architecture import Architecture, Block, axis_sizes, explain, resize
 from wb.core.errors import BadArtefact, BadOption, reason
 from wb.core.files import replacing
 from wb.core.readings import Reading
-from wb.core.records import Record
+from wb.core.records import Record, Softmax
 from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
 from wb.models.network import Network, axes_of, build
 
@@ -219,13 +219,11 @@ def _size(mapping: Map) -> int:
 
 def _frozen_scales(architecture: Architecture, maps: Mapping[str, Map]) -> Architecture:
     """`architecture` with an explicit scale in every softmax mixer whose `qk` is mapped."""
-    stages = []
-    for i, stage in enumerate(architecture.stages):
-        blocks = []
-        for j, block in enumerate(stage.blocks):
-            mixer = block.mixer
-            if mixer is not None and mixer.kind == "softmax" and mixer.scale is None and f"s{i}.b{j}.qk" in maps:
-                block = block.model_copy(update={"mixer": mixer.model_copy(update={"scale": mixer.qk**-0.5})})
-            blocks.append(block)
-        stages.append(stage.model_copy(update={"blocks": tuple(blocks)}))
-    return architecture.model_copy(update={"stages": tuple(stages)})
+
+    def frozen(name: str, block: Block) -> Block:
+        mixer = block.mixer
+        if not isinstance(mixer, Softmax) or mixer.scale is not None or f"{name}.qk" not in maps:
+            return block
+        return block.model_copy(update={"mixer": mixer.model_copy(update={"scale": mixer.qk**-0.5})})
+
+    return architecture.with_blocks(frozen)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
-from wb.core.records import Operator
+from wb.core.precision import precisions
+from wb.core.records import Operator, Precision, Weighted
 from wb.models.axes import Axes, Axis, read, write
+from wb.models.lowbit import low_bit
 from wb.models.operators._base import Grid, OperatorModule, parameter
 from wb.models.stem import Merge
 
@@ -59,7 +61,7 @@ class BlockModule(nn.Module):
 
     def describe(self) -> Block:
         """The record of this module."""
-        mixer, ffn = (None if part is None else part.describe() for part in (self.mixer, self.ffn))
+        mixer, ffn = (None if part is None else describe_operator(part) for part in (self.mixer, self.ffn))
         return Block.model_validate({"mixer": mixer, "ffn": ffn})
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,6 +84,7 @@ class Network(nn.Module):
         a = architecture
         self.input, self.pool, self.labels = a.input, a.pool, a.labels
         self.form, self.norm_eps = a.norm, a.norm_eps  # there may be no norm to read them off
+        self.precision, self.merge_precisions = a.head, [stage.merge for stage in a.stages]
         first, last = a.stages[0].embed, a.stages[-1].embed
         prefix = 1 if a.pool == "cls" else 0
         for name, values in (("mean", a.input.mean), ("std", a.input.std)):
@@ -137,7 +140,7 @@ class Network(nn.Module):
 
     def classify(self, x: Tensor) -> Tensor:
         """What follows the last block: (B, N, D) -> (B, classes)."""
-        return F.linear(self.pooled(x), self.head, self.head_bias)
+        return F.linear(self.pooled(x), low_bit(self.head, self.precision, 1), self.head_bias)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         x = self.tokens(pixel_values)
@@ -162,7 +165,8 @@ def describe(network: Network) -> Architecture:
     stages = []
     for i, blocks in enumerate(network.stages):
         embed = network.position.shape[1] if i == 0 else network.merges[i - 1].merge.shape[0]  # type: ignore[index]
-        stages.append(Stage(embed=embed, blocks=tuple(block.describe() for block in blocks)))  # type: ignore[arg-type,attr-defined]
+        described = tuple(block.describe() for block in blocks)  # type: ignore[attr-defined]
+        stages.append(Stage(embed=embed, blocks=described, merge=network.merge_precisions[i]))  # type: ignore[arg-type]
     return Architecture(
         input=ImageInput.model_validate(network.input.model_dump()),
         stem=network.stem.describe(),
@@ -170,6 +174,7 @@ def describe(network: Network) -> Architecture:
         pool=network.pool,
         classes=network.head.shape[0],
         labels=network.labels,
+        head=network.precision,
         norm=network.form,
         norm_eps=network.norm_eps,
     )
@@ -190,12 +195,76 @@ def axes_of(network: Network) -> dict[str, Axes]:
     return table
 
 
+def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
+    """The weights of every group of linear maps (`wb.core.precision`), in order of execution, by their full names."""
+    table = {"stem": tuple(f"stem.{name}" for name, weight in network.stem.named_parameters() if weight.dim() == 4)}
+    for i, stage in enumerate(network.stages):
+        if i > 0:
+            table[f"s{i}.merge"] = (f"merges.{i - 1}.merge",)
+        for j, block in enumerate(cast(nn.ModuleList, stage)):
+            table |= {
+                f"s{i}.b{j}.{group}": tuple(f"stages.{i}.{j}.{name}" for name in names)
+                for group, names in block_groups(cast(BlockModule, block)).items()
+            }
+    return table | {"head": ("head",)}
+
+
+def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
+    """`mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, those that are there, each with its weights' names in the block."""
+    table = {}
+    for part, operator in (("mixer", block.mixer), ("ffn", block.ffn)):
+        if operator is not None and operator.writers:
+            inner = {*operator.readers, *operator.between}
+            table[f"{part}.in"] = tuple(f"{part}.{name}" for name in operator.axes if name in inner)
+            table[f"{part}.out"] = tuple(f"{part}.{name}" for name in operator.writers)
+    return table
+
+
+def kept(network: Network) -> dict[str, Precision]:
+    """What each weight of a linear map is kept in, by its full name, in order of execution."""
+    chosen = precisions(describe(network))
+    return {name: chosen[group] for group, names in groups_of(network).items() for name in names}
+
+
+def kept_in_block(block: BlockModule) -> dict[str, Precision]:
+    """The same for one block, by the names in it."""
+    table: dict[str, Precision] = {}
+    for group, names in block_groups(block).items():
+        part, way = group.split(".")
+        operator: OperatorModule = getattr(block, part)
+        table |= dict.fromkeys(names, operator.reads if way == "in" else operator.writes)
+    return table
+
+
+def settle(module: nn.Module) -> None:
+    """Rounds binary and ternary weights in place, once and for all, so that a graph of `module` has them as constants."""
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, OperatorModule):
+                for name in (*part.readers, *part.between, *part.writers):
+                    getattr(part, name).copy_(part.kept(name))
+                part.reads = part.writes = "fp32"
+            elif isinstance(part, Network):
+                part.head.copy_(low_bit(part.head, part.precision, 1))
+                part.precision = "fp32"
+
+
 def build_operator(
     record: Operator, embed: int, grid: Grid, device: torch.device | str | None = None
 ) -> OperatorModule:
     """The module of a mixer's or feed-forward's record."""
     module: OperatorModule = _load(record.module)(record, embed, grid, device)
+    if isinstance(record, Weighted):
+        module.reads, module.writes = record.reads, record.writes
     return module
+
+
+def describe_operator(module: OperatorModule) -> Operator:
+    """The record of a module, with what its weights are kept in."""
+    record = module.describe()
+    if not isinstance(record, Weighted):
+        return record
+    return record.model_copy(update={"reads": module.reads, "writes": module.writes})
 
 
 def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:

@@ -29,12 +29,13 @@ class PatchStem(nn.Module):
         self, record: records.PatchStem, channels: int, embed: int, device: torch.device | str | None = None
     ) -> None:
         super().__init__()
+        self.precision = record.precision
         self.patches = parameter(embed, channels, record.patch, record.patch, device=device)
         self.patches_bias = parameter(embed, device=device)
 
     def describe(self) -> records.PatchStem:
         """The record of this module, read off its parameters."""
-        return records.PatchStem(patch=self.patches.shape[-1])
+        return records.PatchStem(patch=self.patches.shape[-1], precision=self.precision)
 
     def reset(self) -> None:
         """Initial values from torch's global generator."""
@@ -61,7 +62,7 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         self.strides = [1] if record.patch == 2 else [2] * (int(math.log2(record.patch)) - 1)
-        width = record.width
+        self.precision, width = record.precision, record.width
         self.axes = {  # type: ignore[misc]  # depends on the depth, hence per instance
             "last": (write("embed"), read("stem.width"), None, None),
             "last_bias": (write("embed"),),
@@ -79,7 +80,9 @@ class ConvStem(nn.Module):
     def describe(self) -> records.ConvStem:
         """The record of this module, read off its parameters."""
         patch = 2 * math.prod(self.strides)
-        return records.ConvStem.model_validate({"patch": patch, "width": self.last.shape[1]})
+        return records.ConvStem.model_validate(
+            {"patch": patch, "width": self.last.shape[1], "precision": self.precision}
+        )
 
     def reset(self) -> None:
         """Initial values from torch's global generator."""

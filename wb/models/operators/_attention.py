@@ -58,9 +58,9 @@ class AttentionModule(OperatorModule):
             nn.init.zeros_(bias)
 
     def hidden(self, x: Tensor) -> Tensor:
-        q = project(x, self.wq, self.bq)  # (B, H, N, K)
-        k = project(x, self.wk, self.bk)  # (B, H, N, K)
-        v = project(x, self.wv, self.bv)  # (B, H, N, V)
+        q = project(x, self.kept("wq"), self.bq)  # (B, H, N, K)
+        k = project(x, self.kept("wk"), self.bk)  # (B, H, N, K)
+        v = project(x, self.kept("wv"), self.bv)  # (B, H, N, V)
         return join_heads(self.mix(q, k, v))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wb.core.records import Operator
+from wb.core.records import Operator, Precision
 from wb.models.axes import Axes
+from wb.models.lowbit import low_bit
 
 
 class Grid(NamedTuple):
@@ -38,17 +39,31 @@ class OperatorModule(nn.Module):
 
     For fusion it says what may be done to its axes without changing the function (`symmetries`; an axis that is not named
     is fixed), which of its weights read the stream, with their biases (`readers`), and which write to it (`writers`:
-    weight and bias). An operator without parameters has none of the three, and mixes tokens channel by channel.
+    weight and bias). An operator without parameters has none of the three, and mixes tokens channel by channel. `between`
+    names matrices that do neither; they are kept in the precision of the readers.
     """
 
     axes: ClassVar[dict[str, Axes]]
     symmetries: ClassVar[dict[str, Symmetry]] = {}
     readers: ClassVar[dict[str, str]] = {}
     writers: ClassVar[dict[str, str]] = {}
+    between: ClassVar[tuple[str, ...]] = ()
+    reads: Precision = "fp32"  # `build_operator` sets what the record says
+    writes: Precision = "fp32"
+
+    def kept(self, name: str) -> Tensor:
+        """The weight as the network uses it: rounded where its group is kept in one or two bits."""
+        weight: Tensor = getattr(self, name)
+        return low_bit(weight, self.writes if name in self.writers else self.reads, output_dims(self, name))
 
     def describe(self) -> Operator:
         """The record of this module, read off its parameters."""
         raise NotImplementedError
+
+    @property
+    def additions(self) -> int:
+        """Multiply-accumulates per image of which one factor is plus or minus one, so that they are additions."""
+        return 0
 
     def reset(self) -> None:
         """Fills the parameters with initial values, drawn from torch's global generator."""
@@ -61,11 +76,16 @@ class OperatorModule(nn.Module):
     def written(self, hidden: Tensor) -> Tensor:
         """What the writer makes of that: (B, N, F) -> (B, N, D)."""
         ((weight, bias),) = self.writers.items()
-        return F.linear(hidden, getattr(self, weight).flatten(1), getattr(self, bias))
+        return F.linear(hidden, self.kept(weight).flatten(1), getattr(self, bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
         return self.written(self.hidden(x))
+
+
+def output_dims(operator: OperatorModule, name: str) -> int:
+    """How many leading dimensions of a matrix of `operator` count its outputs."""
+    return sum(axis is not None and axis.role == "write" for axis in operator.axes[name]) or 1
 
 
 def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:

@@ -53,6 +53,7 @@ class LegendreMemory(OperatorModule):
     symmetries: ClassVar[dict[str, Symmetry]] = {"hidden": "permutation"}  # `memory` has an order
     readers: ClassVar[dict[str, str]] = {"wu": "bu", "wx": "bh"}
     writers: ClassVar[dict[str, str]] = {"out": "out_bias"}
+    between: ClassVar[tuple[str, ...]] = ("wm",)
 
     def __init__(self, record: Lmu, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__()
@@ -82,8 +83,8 @@ class LegendreMemory(OperatorModule):
             nn.init.zeros_(bias)
 
     def hidden(self, x: Tensor) -> Tensor:
-        u = F.linear(x, self.wu, self.bu).relu().transpose(1, 2)  # (B, 1, N)
-        return (F.linear(self._memory(u), self.wm.flatten(1)) + F.linear(x, self.wx, self.bh)).relu()
+        u = F.linear(x, self.kept("wu"), self.bu).relu().transpose(1, 2)  # (B, 1, N)
+        return (F.linear(self._memory(u), self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)).relu()
 
     def _memory(self, u: Tensor) -> Tensor:
         """What is remembered at each token: (B, 1, N) -> (B, N, directions*memory), the past first."""

@@ -43,4 +43,4 @@ class Mlp(OperatorModule):
         nn.init.zeros_(self.down_bias)
 
     def hidden(self, x: Tensor) -> Tensor:
-        return F.gelu(F.linear(x, self.up, self.up_bias))
+        return F.gelu(F.linear(x, self.kept("up"), self.up_bias))

@@ -1,0 +1,1 @@
+"""Fewer bits: quantization of trained models, hash attention, binary and ternary weights."""
