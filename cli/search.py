@@ -26,6 +26,13 @@ def search(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a field of the preset, e.g. --set embed=16,32.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=… "
+            "[default: fp32]"
+        ),
+    ] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
@@ -69,7 +76,7 @@ def search(
     given = {
         "space": space,
         "preset": preset,
-        "changes": _pairs(set_) if set_ else None,
+        "changes": _changes(set_ or (), precision),
         "data": data,
         "image_size": image_size,
         "limit": limit,
@@ -136,10 +143,12 @@ def front_table(points: Sequence[FrontPoint]) -> Any:
 
 
 def summary(point: FrontPoint) -> str:
-    """`embed 16: pool, 2x softmax 4`: mixers in order, with their heads."""
+    """`embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order, with their heads, and precisions."""
+    from collections import Counter
     from itertools import groupby
 
     from wb.core.architecture import Architecture
+    from wb.core.precision import precisions
 
     architecture = Architecture.model_validate(point.architecture)
     names = []
@@ -149,19 +158,24 @@ def summary(point: FrontPoint) -> str:
         names.append(f"{mixer} {heads}" if heads else mixer)
     runs = [(name, len(list(group))) for name, group in groupby(names)]
     listed = ", ".join(name if count == 1 else f"{count}x {name}" for name, count in runs)
-    return f"embed {architecture.stages[0].embed}: {listed or 'no blocks'}"
+    low = Counter(p for p in precisions(architecture).values() if p != "fp32")
+    kept = "".join(f"; {count} of {len(precisions(architecture))} groups {p}" for p, count in low.items())
+    return f"embed {architecture.stages[0].embed}: {listed or 'no blocks'}{kept}"
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
+def _changes(texts: Sequence[str], precision: str | None) -> dict[str, str] | None:
+    """The fields of the space that are to be replaced; None if there are none."""
     from wb.core.errors import BadOption
 
-    pairs = {}
+    pairs = {} if precision is None else {"precision": precision}
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign or not name or not value:
             raise BadOption(f"--set {text!r} is not of the form name=value; write for example --set embed=16,32")
+        if name.strip() == "precision" and precision is not None:
+            raise BadOption("--precision and --set precision=… say the same thing twice; give one")
         pairs[name.strip()] = value.strip()
-    return pairs
+    return pairs or None
 
 
 def _config(given: dict[str, Any]) -> SearchConfig:

@@ -28,6 +28,7 @@ def spaces(
         return
     for name, options in chosen.items():
         per_block = math.prod(len(getattr(options, field)) for field in ("mixer", "heads", "qk", "v", "memory", "mlp"))
+        per_block *= len(options.precision) ** 4
         whole = math.prod(len(getattr(options, field)) for field in ("embed", "stem", "stem_width"))
         table = Table(title=f"space vit, preset {name}", title_justify="left")
         for column in ("choice", "for", "options"):

@@ -20,6 +20,7 @@ from wb.search.hypervolume import hypervolume_curve
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.study import evaluated, load_study, readings_of, violations
 from wb.search.traces import Candidate, cost
+from wb.spaces.precision import is_precision
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,13 @@ def read_trials(run: Run, record: RunRecord) -> list[FrozenTrial]:
 
 
 def summarize(choices: Mapping[str, object]) -> str:
-    """The choices of a whole network by name, then the mixers of its blocks."""
+    """The choices of a whole network by name, how many groups have which precision, then the mixers of its blocks."""
     depth = choices.get("depth")
     mixers = [name for i, name in sorted(_mixers(choices).items()) if not isinstance(depth, int) or i < depth]
     whole = [f"{name} {value}" for name, value in choices.items() if "." not in name]
-    return ", ".join(whole) + (f": {' · '.join(mixers)}" if mixers else "")
+    kept = [str(v) for name, v in choices.items() if "." in name and is_precision(name) and _within(name, depth)]
+    low = "".join(f", {kept.count(value)} of {len(kept)} groups of blocks {value}" for value in sorted(set(kept)))
+    return ", ".join(whole) + low + (f": {' · '.join(mixers)}" if mixers else "")
 
 
 def dominated(metrics: Sequence[Metric], candidates: Sequence[Candidate]) -> tuple[list[float], list[Reading]]:
@@ -157,6 +160,11 @@ def _mean_seconds(trials: Sequence[FrozenTrial]) -> dict[str, float]:
         for phase, seconds in trial.user_attrs.get("seconds", {}).items():
             found.setdefault(phase, []).append(float(seconds))
     return {phase: sum(seconds) / len(seconds) for phase, seconds in found.items()}
+
+
+def _within(gene: str, depth: object) -> bool:
+    """Whether the gene's block, `b3` say, is among the first `depth`."""
+    return not isinstance(depth, int) or int(gene[1 : gene.index(".")]) < depth
 
 
 def _mixers(choices: Mapping[str, object]) -> dict[int, str]:

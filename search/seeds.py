@@ -15,6 +15,7 @@ from wb.core.records import Softmax
 from wb.core.space import Choices, Option
 from wb.search.config import SeedName
 from wb.search.study import choices_of, evaluated, network_key
+from wb.spaces.precision import is_precision
 from wb.spaces.presets import seed_architecture
 from wb.spaces.vit import Vit, options_with
 
@@ -125,13 +126,14 @@ def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
     """The fields of the options that lack something, with what they have and what they lack."""
     found: dict[str, set[Option]] = {}
     for gene, value in space.read(architecture).items():
-        found.setdefault(gene.partition(".")[2] or gene, set()).add(value)
+        name = "precision" if is_precision(gene) else gene.partition(".")[2] or gene
+        found.setdefault(name, set()).add(value)
     changes = {}
     for name, values in found.items():
         options: tuple[Option, ...] = getattr(space.options, name)
         together = [*options, *(values - set(options))]
         if len(together) > len(options):
-            ordered = together if name in ("mixer", "stem") else sorted(map(float, together))
+            ordered = together if name in ("mixer", "stem", "precision") else sorted(map(float, together))
             changes[name] = ",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in ordered)
     if architecture.stem.patch != space.patch:
         changes["patch"] = str(architecture.stem.patch)

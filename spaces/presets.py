@@ -162,7 +162,7 @@ def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | N
     """
     base = preset(name)
     parsed = {
-        field: value.split(",") if isinstance(getattr(base, field, None), tuple) else value
+        field: [part.strip() for part in value.split(",")] if isinstance(getattr(base, field, None), tuple) else value
         for field, value in (changes or {}).items()
     }
     image = ImageInput(

@@ -12,6 +12,17 @@ from wb.core.architecture import Architecture, Block, ImageInput, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.records import Attention, ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.core.space import Choices, Option, canonical, check_choices
+from wb.spaces.precision import (
+    FFN,
+    MIXER,
+    SEARCHED,
+    WHOLE,
+    Searched,
+    chosen,
+    is_precision,
+    kept_by_gene,
+    precision_genes,
+)
 
 PATCHES = (2, 4, 8, 16, 32)
 ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
@@ -30,7 +41,8 @@ class VitOptions(BaseModel):
 
     `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
     none; a block with mixer `none` and mlp 0 is switched off. An LMU's hidden layer is as wide as the embedding. `patch` 0
-    takes the smallest patch that leaves at most `grid` x `grid` tokens.
+    takes the smallest patch that leaves at most `grid` x `grid` tokens. `precision` is chosen for the stem, the head and, in
+    every block, for what goes into and out of the mixer and the feed-forward.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,14 +60,15 @@ class VitOptions(BaseModel):
     v: Sizes
     memory: Sizes = (16,)
     mlp: Annotated[tuple[Annotated[float, Field(ge=0, le=16)], ...], Field(min_length=1)]
+    precision: Annotated[tuple[Searched, ...], Field(min_length=1)] = ("fp32",)
 
-    @field_validator("mixer", "stem")
+    @field_validator("mixer", "stem", "precision")
     @classmethod
     def _from_cheap_to_dear(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         """In the order of the annotation, whatever order was given: the first is part of the smallest network."""
         if len(set(values)) < len(values):
             raise ValueError(f"{values} names one twice")
-        order = (*get_args(StemName), *get_args(MixerName))
+        order: tuple[str, ...] = (*get_args(StemName), *get_args(MixerName), *SEARCHED)
         return tuple(sorted(values, key=order.index))
 
     @field_validator("embed", "depth", "stem_width", "heads", "qk", "v", "memory", "mlp")
@@ -70,7 +83,9 @@ class Vit:
     """The architectures that `options` allow for images of one shape.
 
     Genes: `embed`, `depth`, `stem`, `stem_width`, and per block `b0.mixer`, `b0.heads`, `b0.qk`, `b0.v`, `b0.memory`,
-    `b0.mlp`; a gene with one option is left out. `depth` says how many of the leading blocks there are.
+    `b0.mlp`; with several precisions `stem_precision`, `head_precision`, `b0.mixer_in`, `b0.mixer_out`, `b0.ffn_in`,
+    `b0.ffn_out` (`wb.spaces.precision`); a gene with one option is left out. `depth` says how many of the leading blocks
+    there are.
 
     Raises:
         BadData: no patch size fits the images.
@@ -112,7 +127,7 @@ class Vit:
         for i in range(o.depth[-1]):
             for name in ("mixer", "heads", "qk", "v", "memory", "mlp"):
                 genes[f"b{i}.{name}"] = getattr(o, name)
-        return genes
+        return genes | precision_genes(o.depth[-1], o.precision)
 
     @cached_property
     def genes(self) -> dict[str, tuple[Option, ...]]:
@@ -124,16 +139,15 @@ class Vit:
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
-        names = ["embed", "depth", "stem"]
+        names = ["embed", "depth", "stem", *WHOLE]
         if full["stem"] == "conv":
             names.append("stem_width")
         for i in range(int(full["depth"])):
             names += [f"b{i}.mixer", f"b{i}.mlp"]
             mixer = full[f"b{i}.mixer"]
-            if mixer in ATTENTION:
-                names += [f"b{i}.heads", f"b{i}.qk", f"b{i}.v"]
-            elif mixer == "lmu":
-                names.append(f"b{i}.memory")
+            own = ("heads", "qk", "v") if mixer in ATTENTION else ("memory",) if mixer == "lmu" else ()
+            names += [f"b{i}.{name}" for name in (*own, *(MIXER if own else ()))]
+            names += [f"b{i}.{name}" for name in FFN if full[f"b{i}.mlp"]]
         return frozenset(names) & self.genes.keys()
 
     def decode(self, choices: Choices) -> Architecture:
@@ -144,7 +158,7 @@ class Vit:
         if full["stem"] == "conv":
             stem = ConvStem.model_validate({"patch": self.patch, "width": full["stem_width"]})
         blocks = tuple(self._block(full, i, embed) for i in range(int(full["depth"])))
-        return Architecture(
+        architecture = Architecture(
             input=self.image,
             stem=stem,
             stages=(Stage(embed=embed, blocks=blocks),),
@@ -152,6 +166,7 @@ class Vit:
             classes=self.classes,
             labels=self.labels,
         )
+        return architecture if self.options.precision == ("fp32",) else chosen(architecture, full)
 
     def read(self, architecture: Architecture) -> dict[str, Option]:
         """What `architecture` would choose, be it among the options or not; the rest at its first option."""
@@ -162,7 +177,7 @@ class Vit:
             choices["stem_width"] = a.stem.width
         for i, block in enumerate(a.stages[0].blocks):
             choices |= {f"b{i}.{name}": value for name, value in self._encoded(block, a.stages[0].embed).items()}
-        return choices
+        return choices | kept_by_gene(a.model_copy(update={"stages": a.stages[:1]}))
 
     def encode(self, architecture: Architecture) -> dict[str, Option]:
         a, choices = architecture, self.read(architecture)
@@ -178,6 +193,15 @@ class Vit:
     def smallest(self) -> Architecture:
         """The first option of every gene."""
         return self.decode({name: options[0] for name, options in self.genes.items()})
+
+    def smallest_of_each_precision(self) -> list[Architecture]:
+        """The smallest network in each precision throughout, since the smallest file need not be the fastest."""
+        first = {name: options[0] for name, options in self.genes.items()}
+        found = []
+        for wanted in self.options.precision:
+            kept = {gene: wanted for gene in self.genes if is_precision(gene) and wanted in self.genes[gene]}
+            found.append(self.decode({**first, **kept}))
+        return found
 
     def largest(self, mixer: str | None = None) -> Architecture:
         """The last option of every gene, with `mixer` in every block if one is named."""
