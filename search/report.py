@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from wb.core.architecture import Architecture, widths
 from wb.core.files import write_text
 from wb.core.metrics import METRICS, Metric
+from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
 from wb.core.records import Attention, Mixer, Operator, Pool
 from wb.page import look, page
@@ -58,6 +59,8 @@ def render(contents: Contents, beside: Path) -> str:
         sizes=_sizes,
         slots=_slots(contents),
         widest=_widest(contents.architectures.values()),
+        low=any(set(precisions(a).values()) != {"fp32"} for a in contents.architectures.values()),
+        bits={"w1": "1", "w2": "2", "int4": "4", "int8": "8", "fp32": "32"},
         predictors=_predictors(contents),
         settings=_settings(contents),
     )

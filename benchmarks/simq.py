@@ -1,0 +1,212 @@
+"""SimQ-NAS's comparison on our own supernets: searching architecture and precision together against one after the other.
+
+    python benchmarks/simq.py --cache FOLDER [--data idx:PATH/fashion-mnist --limit 10000] [--trials 100 --seeds 3]
+
+One supernet per seed serves every row. All searches have the same sampler and number of true evaluations, each of which
+exports the candidate in its precisions, times the file and scores it on the validation split:
+
+    joint           architecture and precision of every group, int8 or fp32 (with --int4 a row that has int4 too)
+    float           architectures in fp32
+    float, INT8     the float search's front, every network fully in INT8 (these evaluations come on top and are not counted)
+    float and INT8  the better of the two before, point by point
+    INT8            architectures, all fully in INT8
+
+Hypervolumes are of validation error, latency and size, the last two over those of the largest network in fp32; the reference
+point is --worst error at that network's latency and size. `linear`: a share of that box. `log`: in percentage points times
+halvings of latency times halvings of size, so that each halving counts alike. The last columns compare with the largest
+network fully in INT8: the least latency and size, one network for both, at no less accuracy: the smaller of the two ratios is
+as large as possible. Mean and standard deviation over seeds. An interrupted run continues from --cache.
+
+Source: SimQ-NAS, https://arxiv.org/abs/2312.13301, where baselines are fully INT8 networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from wb.core.architecture import Architecture
+from wb.core.metrics import parse_objectives
+from wb.core.precision import allowed, precisions, with_precisions
+from wb.core.readings import Reading
+from wb.data import load
+from wb.export.measure import reference_pace
+from wb.hardware.device import Device
+from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.front import front
+from wb.search.hypervolume import hypervolume
+from wb.search.study import create_study, evaluated, load_study, make_sampler, optimize, readings_of
+from wb.search.supernet import Supernet, train_supernet
+from wb.spaces.presets import vit_space
+from wb.training.fit import Recipe
+
+METRICS = parse_objectives("acc,latency,size")
+SEARCHES = {"joint": "int8,fp32", "float": "fp32", "INT8": "int8"}
+Row = Sequence[tuple[float, float, float]]  # error, latency in ms, bytes
+
+
+class Seed:
+    """One seed's supernet, searches and readings, kept in a folder."""
+
+    def __init__(self, options: argparse.Namespace, seed: int) -> None:
+        self.options, self.seed = options, seed
+        self.data = load(options.data, limit=options.limit)
+        self.folder = Path(options.cache) / self.data.fingerprint / options.preset / str(seed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """Trained once for all precisions, which do not matter in training."""
+        path, space = self.folder / "supernet.safetensors", vit_space(self.data, self.options.preset)
+        if not path.exists():
+            recipe = Recipe(epochs=self.options.epochs)
+            train_supernet(space, self.data, recipe, seed=self.seed, checkpoint=self.folder / "check.pt").to(
+                "cpu"
+            ).save(path)
+        return Supernet.load(path, space)
+
+    @cached_property
+    def evaluate(self) -> Evaluator:
+        """All evaluations of a seed are at the same pace of the reference graph."""
+        path = self.folder / "pace.json"
+        if not path.exists():
+            path.write_text(reference_pace(Device()).model_dump_json(), encoding="utf-8")
+        pace = Reading.model_validate_json(path.read_text(encoding="utf-8"))
+        return Evaluator(self.supernet, self.data, Device(), pace, seed=self.seed)
+
+    def search(self, name: str, options: str) -> list[tuple[Architecture, dict[str, Reading]]]:
+        """Every evaluated network of one search."""
+        space = vit_space(self.data, self.options.preset, {"precision": options})
+        url, done = f"sqlite:///{self.folder / name}.db", (self.folder / f"{name}.db").exists()
+        study = load_study(url, name) if done else create_study(url, name, METRICS)
+        study.sampler = make_sampler("guided", space, (), self.seed, len(study.trials))
+        evaluator = Evaluator(
+            Supernet(space, self.supernet.weights), self.data, Device(), self.evaluate.pace, seed=self.seed
+        )
+
+        def tell(count: int, trial: object) -> None:
+            if count % 10 == 0:
+                print(f"seed {self.seed}, {name}: {count} of {self.options.trials}", flush=True)
+
+        def evaluate(architecture: Architecture) -> Evaluation:
+            return evaluator(architecture)
+
+        optimize(study, space, METRICS, (), evaluate, self.options.trials, tell)
+        found = evaluated(study)[: self.options.trials]
+        return [(space.decode({n: t.params[n] for n in space.genes}), readings_of(t)) for t in found]
+
+    def fully(self, name: str, architectures: Sequence[Architecture], precision: str) -> list[dict[str, Reading]]:
+        """Readings of the architectures with every group in one precision, evaluated once."""
+        path = self.folder / f"{name}.json"
+        known: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = []
+        for architecture in architectures:
+            policy = {g: p for g in precisions(architecture) for p in allowed(g) if p == precision}
+            changed = with_precisions(architecture, policy)
+            if changed.key not in known:
+                readings = self.evaluate(changed).readings
+                known[changed.key] = {metric: r.model_dump(mode="json") for metric, r in readings.items()}
+                path.write_text(json.dumps(known), encoding="utf-8")
+            found.append({metric: Reading.model_validate(r) for metric, r in known[changed.key].items()})
+        return found
+
+
+def costs(readings: Sequence[Mapping[str, Reading]]) -> Row:
+    """Error, latency and size of each."""
+    return [(1 - r["acc"].value, r["latency"].value, r["size"].value) for r in readings]
+
+
+def rows(seed: Seed) -> tuple[dict[str, Row], Row]:
+    """What every row of the table found, and the largest network in fp32 and in INT8."""
+    largest = vit_space(seed.data, seed.options.preset).largest()
+    ends = costs([*seed.fully("largest", [largest], "fp32"), *seed.fully("largest-int8", [largest], "int8")])
+    searches = dict(SEARCHES) | ({"joint with int4": "int4,int8,fp32"} if seed.options.int4 else {})
+    runs = {name: seed.search(name, options) for name, options in searches.items()}
+    found = {name: costs([readings for _, readings in run]) for name, run in runs.items()}
+    of_float = dict(enumerate(runs["float"]))
+    best = front({n: readings for n, (_, readings) in of_float.items()}, METRICS, ())
+    found["float, INT8"] = costs(seed.fully("float-int8", [of_float[n][0] for n in best], "int8"))
+    found["float and INT8"] = [*found["float"], *found["float, INT8"]]
+    order = ["joint", "joint with int4", "float", "float, INT8", "float and INT8", "INT8"]
+    return {name: found[name] for name in order if name in found}, ends
+
+
+def judge(row: Row, ends: Row, worst: float) -> dict[str, float]:
+    """The numbers of one row of the table, for one seed."""
+    points, (largest, int8) = np.array(row), np.array(ends)
+    unit = points / np.array([worst, largest[1], largest[2]])
+    halved = np.column_stack([100 * points[:, 0], np.log2(points[:, 1:] / largest[1:])])
+    safe = points[points[:, 0] <= int8[0] + 1e-9]
+    ratios = int8[1:] / safe[:, 1:] if len(safe) else np.zeros((1, 2))
+    latency, size = ratios[ratios.min(axis=1).argmax()]
+    return {
+        "linear": hypervolume(unit, [1, 1, 1]),
+        "log": hypervolume(halved, [100 * worst, 0, 0]),
+        "best": 100 * (1 - points[:, 0].min()),
+        "latency": latency,
+        "size": size,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--limit", type=int, help="training images")
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--epochs", type=int, default=60, help="of training the supernet")
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--worst", type=float, default=0.5, help="error of the reference point")
+    parser.add_argument("--int4", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    judged: dict[str, list[dict[str, float]]] = {}
+    for number in range(options.seeds):
+        seed = Seed(options, number)
+        found, ends = rows(seed)
+        for name, row in found.items():
+            judged.setdefault(name, []).append(judge(row, ends, options.worst))
+        show(judged, options, f"{seed.data.spec}, {len(seed.data.train)} training images")
+        (e, ms, b), (e8, ms8, b8) = ends
+        print(f"seed {number}: largest fp32 {100 - 100 * e:.2f} %, {ms:.3f} ms, {b / 1e3:.0f} kB; "
+              f"INT8 {100 - 100 * e8:.2f} %, {ms8:.3f} ms, {b8 / 1e3:.0f} kB", flush=True)  # fmt: skip
+
+
+def show(judged: Mapping[str, Sequence[Mapping[str, float]]], options: argparse.Namespace, what: str) -> None:
+    """The table so far."""
+    n = len(judged["joint"])
+    table = Table(title=f"{what}; {options.trials} evaluations, {n} seeds", title_justify="left")
+    table.add_column("search")
+    heads = (
+        "hypervolume, linear",
+        "log",
+        "joint - this, log",
+        "best validation %",
+        "latency: x faster",
+        "size: x smaller",
+    )
+    for column in heads:
+        table.add_column(column, justify="right")
+    for name, seeds in judged.items():
+        cells = [_spread([s[key] for s in seeds], form) for key, form in (("linear", ".4f"), ("log", ".1f"))]
+        cells.append(_spread([j["log"] - s["log"] for j, s in zip(judged["joint"], seeds, strict=True)], "+.1f"))
+        cells += [_spread([s[key] for s in seeds], ".2f") for key in ("best", "latency", "size")]
+        table.add_row(name, *cells)
+    Console(width=150).print(table)
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{np.mean(values):{form}} ± {np.std(values, ddof=1) if len(values) > 1 else 0:{form.strip('+')}}"
+
+
+if __name__ == "__main__":
+    main()
