@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wb.core.space import Choices, Genes, Option, check_choices
+from wb.core.space import Choices, Genes, Informed, Option, check_choices
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -25,13 +25,14 @@ class Encoder:
 
     * one column per gene and option: 1 where an active gene has that option, else 0;
     * one column per gene: the place of its option from 0 (first) to 1 (last), 0 where inactive;
-    * per group of alike genes (the widths of all blocks, say): how many are active, and the sum and mean of their places.
+    * per group of alike genes (the widths of all blocks, say): how many are active, and the sum and mean of their places;
+    * what the space tells of a candidate by itself, if it has a method `traits` (`wb.core.space.Informed`).
 
     Group columns depend linearly on the others (the mean does not). They are there because a regularised model prefers
     one coefficient for "total width" to twelve separate ones, which is what makes few samples enough.
 
     Source: masking of inactive genes as in DyNAS-T, https://github.com/IntelLabs/DyNAS-T.
-    Differs: places and groups are added; the options of a gene are taken to be ordered.
+    Differs: places, groups and traits are added; the options of a gene are taken to be ordered.
     Limits: alike genes are recognised by equal options and by names that differ in digits only. Where that makes one
     name of all (x0, x1, ...), by equal options of neighbours.
     """
@@ -42,8 +43,10 @@ class Encoder:
         self.options: tuple[tuple[Option, ...], ...] = tuple(tuple(options) for options in space.genes.values())
         self.sizes: Indices = np.array([len(options) for options in self.options], dtype=np.int64)
         self.groups: list[list[int]] = _alike(self.names, self.options)
-        self.emphasis: Floats = np.ones(int(self.sizes.sum()) + len(self.names) + 3 * len(self.groups))
-        self.emphasis[len(self.emphasis) - 3 * len(self.groups) :] = POOLED_EMPHASIS
+        self._traits: dict[bytes, tuple[float, ...]] = {}
+        shared = 3 * len(self.groups) + self._told(np.zeros((1, len(self.names)), dtype=np.int64)).shape[1]
+        self.emphasis: Floats = np.ones(int(self.sizes.sum()) + len(self.names) + shared)
+        self.emphasis[len(self.emphasis) - shared :] = POOLED_EMPHASIS
         self._places = [{option: place for place, option in enumerate(options)} for options in self.options]
         self._masks: dict[bytes, NDArray[np.bool_]] = {}
 
@@ -87,7 +90,17 @@ class Encoder:
             count = active[:, group].sum(axis=1)
             total = place[:, group].sum(axis=1)
             pooled += [count, total, total / np.maximum(count, 1)]
-        return np.column_stack([one_hot, place, *pooled]).astype(np.float64)
+        return np.column_stack([one_hot, place, *pooled, self._told(rows)]).astype(np.float64)
+
+    def _told(self, rows: Indices) -> Floats:
+        """The traits of each row, shape (rows, traits); no columns if the space has none."""
+        if not isinstance(self.space, Informed):
+            return np.zeros((len(rows), 0))
+        keys = [row.tobytes() for row in rows.astype(np.int64)]
+        for key, row in zip(keys, rows, strict=True):
+            if key not in self._traits:
+                self._traits[key] = self.space.traits(self.choices(row))
+        return np.array([self._traits[key] for key in keys]).reshape(len(rows), -1)
 
     def _mask(self, row: Indices) -> NDArray[np.bool_]:
         key = row.tobytes()

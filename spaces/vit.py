@@ -23,6 +23,7 @@ from wb.spaces.precision import (
     kept_by_gene,
     precision_genes,
 )
+from wb.spaces.traits import traits
 
 PATCHES = (2, 4, 8, 16, 32)
 ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
@@ -167,6 +168,10 @@ class Vit:
             labels=self.labels,
         )
         return architecture if self.options.precision == ("fp32",) else chosen(architecture, full)
+
+    def traits(self, choices: Choices) -> tuple[float, ...]:
+        """What predictors are told of a candidate beside its choices (`wb.spaces.traits`)."""
+        return traits(self.decode(choices))
 
     def read(self, architecture: Architecture) -> dict[str, Option]:
         """What `architecture` would choose, be it among the options or not; the rest at its first option."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from wb.core.errors import NotInSpace
 
@@ -28,6 +28,15 @@ class Genes(Protocol):
 
     def active(self, choices: Choices) -> frozenset[str]:
         """The genes that have an influence at `choices` (a depth of 2 leaves the genes of the third block inactive)."""
+        ...
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """A space that knows something of a candidate without evaluating it."""
+
+    def traits(self, choices: Choices) -> tuple[float, ...]:
+        """Finite numbers, always as many, that readings may go with, such as bytes of weights; cheap to compute."""
         ...
 
 
