@@ -1,7 +1,9 @@
 """Accuracy of an exported graph, by the runtime alone: what is reported is what the file does.
 
 Every run has the same number of images (the last is filled up by repeating an image, and the surplus dropped), since
-kernels sum in another order for another batch size: the same file and images give exactly the same number.
+kernels sum in another order for another batch size: the same file and images give exactly the same number. A graph that
+quantizes its activations as they come takes one range for a whole batch, so that images would change each other's scores: it
+is run image by image, as it is timed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
@@ -22,9 +25,12 @@ if TYPE_CHECKING:
 
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 Z95 = 1.959963984540054
+BATCH = 64
 
 
-def accuracy(path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int = 64) -> Reading:
+def accuracy(
+    path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
+) -> Reading:
     """Top-1 accuracy of the graph at `path` as a fraction, with Wilson's 95 % interval; `n` is the number of images.
 
     `images` are float32 (n, channels, height, width) as the graph takes them; `labels` integers (n,). A tie counts for
@@ -68,15 +74,16 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def logits(path: Path, images: NDArray[Any], device: Device, batch: int = 64) -> NDArray[np.float32]:
+def logits(path: Path, images: NDArray[Any], device: Device, batch: int | None = None) -> NDArray[np.float32]:
     """The graph's class scores (n, classes): its output `logits`, or its first.
 
-    A graph with a fixed batch is run at that instead of `batch`. Raises as `accuracy` does.
+    Without `batch` it is one image for a graph with dynamic quantization, else 64. A graph with a fixed batch is run at
+    that instead. Raises as `accuracy` does.
     """
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise BadOption(f"batch={batch}; give a positive number of images per run")
     loaded = session(path, device)
-    spec, size = _fit(path, loaded, images, batch)
+    spec, size = _fit(path, loaded, images, batch or (1 if _dynamic(path) else BATCH))
     names = [output.name for output in loaded.get_outputs()]
     out = "logits" if "logits" in names else names[0]
     parts = []
@@ -93,6 +100,12 @@ def logits(path: Path, images: NDArray[Any], device: Device, batch: int = 64) ->
             )
         parts.append(np.asarray(scores[: len(part)], dtype=np.float32))
     return np.concatenate(parts)
+
+
+def _dynamic(path: Path) -> bool:
+    """Whether the graph finds the range of activations when it runs."""
+    graph = onnx.load(path, load_external_data=False).graph
+    return any(node.op_type == "DynamicQuantizeLinear" for node in graph.node)
 
 
 def _fit(path: Path, loaded: ort.InferenceSession, images: NDArray[Any], batch: int) -> tuple[ort.NodeArg, int]:

@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
+from wb.core.precision import precisions
 from wb.data import load
+from wb.export.graph import read_architecture
 from wb.models.model import load as load_model
 from wb.search.run import Run
 from wb.search.study import evaluated, load_study
@@ -73,6 +76,26 @@ def check_front(folder: Path) -> None:
 
 def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
     check_front(run)
+
+
+def test_precision_is_searched_and_every_file_has_what_its_architecture_says(tmp_path: Path) -> None:
+    given = ["--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
+    result = wb("search", *SMALL, *given, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    points = Run(tmp_path / "run").read_front()
+    kinds = {"MatMulInteger", "ConvInteger"}
+    quantized = 0
+    for point in points:
+        model = load_model(tmp_path / "run" / point.model)
+        chosen = precisions(model.architecture)
+        nodes = onnx.load(tmp_path / "run" / point.onnx).graph.node
+        assert any(node.op_type in kinds for node in nodes) is ("int8" in chosen.values())
+        quantized += "int8" in chosen.values()
+        assert read_architecture(tmp_path / "run" / point.onnx) == model.architecture
+    assert quantized
+    assert "groups int8" in " ".join(result.stdout.split())
+    assert wb("search", "--precision", "int8", "--set", "precision=fp32").exit_code == 2
+    assert wb("search", "--precision", "w1,fp32").exit_code == 2
 
 
 def test_the_front_and_its_files_stay_together_when_finishing_is_interrupted(

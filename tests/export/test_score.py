@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import binomtest
 
+from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BadData
+from wb.export.graph import export
 from wb.export.score import accuracy, logits, wilson
-from wb.hardware.device import parse_device
+from wb.hardware.device import Device, parse_device
+from wb.models.model import from_network
+from wb.models.network import build
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit, options_with
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((12, 5)).astype(np.float32)
@@ -113,3 +119,18 @@ def test_what_gives_no_class_scores_is_refused(tmp_path: Path) -> None:
     for batch in (64, 5):
         with pytest.raises(BadArtefact, match=rf"gives 'y' \[{batch}, 3, 2, 2\] for {batch} images"):
             logits(tmp_path / "x.onnx", IMAGES, parse_device(), batch)
+
+
+def test_images_do_not_change_each_others_scores_where_activations_are_quantized_as_they_come(
+    tmp_path: Path, image: ImageInput
+) -> None:
+    architecture = Vit(options_with(TINY, {"precision": ["int8"]}), image, 3).largest()
+    network = build(architecture)
+    network.reset()
+    path = tmp_path / "int8.onnx"
+    export(from_network(architecture, network), path)
+    images = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
+    images[4] *= 30  # widens the range of a batch that it is in
+    alone = np.concatenate([logits(path, images[i : i + 1], Device()) for i in range(5)])
+    assert np.array_equal(logits(path, images, Device()), alone)
+    assert not np.array_equal(logits(path, images, Device(), batch=5), alone)
