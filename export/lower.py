@@ -21,6 +21,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from wb.core.errors import BadOption, Unsupported, reason
+from wb.core.precision import TRAINED
 from wb.core.records import Precision
 from wb.models.operators._base import OperatorModule, output_dims
 
@@ -45,7 +46,9 @@ def folded(path: Path) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="wb-") as folder:
         options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
         try:
-            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            # Merging equal nodes would leave weights without a node of their own.
+            merging = ["CommonSubexpressionElimination"]
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=merging)
         except Exception as error:  # the runtime's exceptions have no common base class
             raise Unsupported(
                 f"the runtime cannot load {path} ({reason(error)}); give a graph that `wb measure` can time"
@@ -53,10 +56,15 @@ def folded(path: Path) -> onnx.ModelProto:
         graph = onnx.load(options.optimized_model_filepath)
     original = onnx.load(path, load_external_data=False)
     graph.ir_version = original.ir_version
+    # The runtime lists every domain that it knows; what it introduced itself has to stay.
+    declared = {entry.domain for entry in original.opset_import}
+    introduced = {node.domain for node in graph.graph.node} - declared
+    imports = [*original.opset_import, *(entry for entry in graph.opset_import if entry.domain in introduced)]
     del graph.opset_import[:]
-    graph.opset_import.extend(original.opset_import)  # the runtime lists every domain that it knows
+    graph.opset_import.extend(imports)
     model = ONNXModel(graph)
     model.replace_gemm_with_matmul()
+    model.clean_initializers()  # the weights that it transposed
     _name_nodes(graph)
     return graph
 
@@ -89,7 +97,8 @@ def nodes_of(graph: onnx.ModelProto, module: nn.Module, names: Iterable[str]) ->
         same = nodes.get(_digest(_as_operand(module, name)), [])
         if not same:
             raise Unsupported(f"{name} is nowhere in the exported graph; try another --exporter, and report this")
-        found[name] = same.pop(0)  # equal weights come in order of execution
+        # Equal weights come in order of execution; of two that read the same, an exporter may keep one.
+        found[name] = same.pop(0) if len(same) > 1 else same[0]
     return found
 
 
@@ -104,7 +113,7 @@ def lower_file(path: Path, module: nn.Module, kept: Mapping[str, Precision]) -> 
 
 
 def lower(graph: onnx.ModelProto, policy: Policy) -> onnx.ModelProto:
-    """`graph` (as `folded` gives it) with the named nodes' weights in other precisions, its metadata kept.
+    """A copy of `graph` (as `folded` gives it) with the named nodes' weights in other precisions, its metadata kept.
 
     Raises:
         BadOption: a node that is not there or has no constant weights, or a convolution in less than 8 bits.
@@ -115,19 +124,20 @@ def lower(graph: onnx.ModelProto, policy: Policy) -> onnx.ModelProto:
     if unknown:
         raise BadOption(f"no layer with weights is named {', '.join(unknown)}; this graph has {', '.join(known)}")
     wanted = {precision: [name for name, p in policy.items() if p == precision] for precision in policy.values()}
-    metadata = [(entry.key, entry.value) for entry in graph.metadata_props]
-    low = [(name, precision) for precision in ("w1", "w2") for name in wanted.get(precision, ())]
-    _refuse_convolutions(graph, [*wanted.get("int4", ()), *(name for name, _ in low)])
-    for name, _ in low:
-        _pack(graph, name)
+    metadata = list(graph.metadata_props)
+    low = [name for name, precision in policy.items() if precision in TRAINED]
+    _refuse_convolutions(graph, [*wanted.get("int4", ()), *low])
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(graph)
+    if wanted.get("int8"):  # first: behind a product with few bits it could not infer the types
+        lowered = _int8(lowered, wanted["int8"])
     if wanted.get("int4"):
-        graph = _int4(graph, wanted["int4"])
-    if wanted.get("int8"):
-        graph = _int8(graph, wanted["int8"])
-    del graph.metadata_props[:]
-    for key, value in metadata:
-        graph.metadata_props.add(key=key, value=value)
-    return graph
+        lowered = _int4(lowered, wanted["int4"])
+    if low:
+        _pack(lowered, low)
+    del lowered.metadata_props[:]
+    lowered.metadata_props.extend(metadata)
+    return lowered
 
 
 def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -153,10 +163,11 @@ def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+    others = [node.name for node in graph.graph.node if node.name not in names]  # `nodes_to_include` excludes nothing
     with _silent():
         try:
             quantizer = MatMulNBitsQuantizer(
-                graph, bits=4, block_size=BLOCK, is_symmetric=True, nodes_to_include=list(names)
+                graph, bits=4, block_size=BLOCK, is_symmetric=True, nodes_to_exclude=others
             )
             quantizer.process()
         except Exception as error:
@@ -165,10 +176,29 @@ def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     return result
 
 
-def _pack(graph: onnx.ModelProto, name: str) -> None:
-    """Replaces the product called `name`, whose weights are -a, 0 or a in each column, by one with 2-bit weights."""
-    node = next(node for node in graph.graph.node if node.name == name)
-    tensor = next(tensor for tensor in graph.graph.initializer if tensor.name == node.input[1])
+def _pack(graph: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Replaces each named product, whose weights are -a, 0 or a in each column, by one with 2-bit weights."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    nodes = {node.name: node for node in graph.graph.node}
+    packed: dict[str, onnx.NodeProto] = {}  # by the weights' name, for several products may share theirs
+    for name in names:
+        node = nodes[name]
+        weight = node.input[1]
+        if weight not in packed:
+            packed[weight] = _two_bits(graph, name, tensors[weight])
+        product = onnx.NodeProto()
+        product.CopyFrom(packed[weight])
+        product.name, product.input[0], product.output[0] = name, node.input[0], node.output[0]
+        node.CopyFrom(product)
+    ONNXModel(graph).clean_initializers()
+    if not any(entry.domain == "com.microsoft" for entry in graph.opset_import):
+        graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def _two_bits(graph: onnx.ModelProto, name: str, tensor: onnx.TensorProto) -> onnx.NodeProto:
+    """The product that reads `tensor` in 2 bits; adds those to `graph`. `name` is the node that an error names."""
     weight = numpy_helper.to_array(tensor)
     rows, columns = weight.shape
     block = min(BITS_BLOCKS, key=lambda size: (-(-rows // size) * (size // 4 + 4), size))
@@ -177,28 +207,15 @@ def _pack(graph: onnx.ModelProto, name: str) -> None:
     padded = np.full((columns, blocks * block), 2, dtype=np.uint8)  # the code of zero
     padded[:, :rows] = codes.T
     four = padded.reshape(columns, blocks, block // 4, 4)
-    packed = (four << np.array([0, 2, 4, 6], dtype=np.uint8)).sum(axis=3, dtype=np.uint8)
-    new = [
-        numpy_helper.from_array(packed, f"{tensor.name}_Q2"),
-        numpy_helper.from_array(np.repeat(scales[:, None], blocks, axis=1).astype(np.float32), f"{tensor.name}_scales"),
+    bits = (four << np.array([0, 2, 4, 6], dtype=np.uint8)).sum(axis=3, dtype=np.uint8)
+    operands = [
+        numpy_helper.from_array(bits, f"{tensor.name}_Q2"),
+        numpy_helper.from_array(np.repeat(scales[:, None], blocks, axis=1), f"{tensor.name}_scales"),
     ]
-    product = helper.make_node(
-        "MatMulNBits",
-        [node.input[0], *(one.name for one in new)],
-        list(node.output),
-        name=name,
-        domain="com.microsoft",
-        K=rows,
-        N=columns,
-        bits=2,
-        block_size=block,
-    )
-    graph.graph.initializer.extend(new)
-    node.CopyFrom(product)
-    if not any(tensor.name in other.input for other in graph.graph.node):
-        graph.graph.initializer.remove(tensor)
-    if not any(entry.domain == "com.microsoft" for entry in graph.opset_import):
-        graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    graph.graph.initializer.extend(operands)
+    attributes = {"K": rows, "N": columns, "bits": 2, "block_size": block}
+    inputs = ["", *(operand.name for operand in operands)]
+    return helper.make_node("MatMulNBits", inputs, [""], domain="com.microsoft", **attributes)
 
 
 def _codes(weight: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -223,7 +240,8 @@ def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
 
 
 def _digest(array: NDArray[Any]) -> str:
-    return hashlib.sha256(str(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+    positive = np.ascontiguousarray(array) + 0.0  # exporters merge constants that differ in the sign of a zero
+    return hashlib.sha256(str(array.shape).encode() + positive.tobytes()).hexdigest()
 
 
 def _refuse_convolutions(graph: onnx.ModelProto, names: Sequence[str]) -> None:
@@ -237,7 +255,10 @@ def _name_nodes(graph: onnx.ModelProto) -> None:
     taken = {node.name for node in graph.graph.node}
     for i, node in enumerate(graph.graph.node):
         if not node.name:
-            node.name = next(n for n in (f"{node.op_type}_{i}", f"{node.op_type}_{i}_wb") if n not in taken)
+            node.name = f"{node.op_type}_{i}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
 
 
 @contextlib.contextmanager

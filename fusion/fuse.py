@@ -18,6 +18,7 @@ from torch import Tensor
 from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
+from wb.core.precision import in_floating_point
 from wb.fusion.align import Aligner, Alignment
 from wb.fusion.canonical import canonical, rebalanced, restored
 from wb.fusion.compatible import adapted, check_images, check_scales, check_together
@@ -85,7 +86,8 @@ def fuse(
     """The fusion of `models`, which are taken one by one, so that they need not be held besides.
 
     `images` (n, channels, height, width), float32 in [0, 1], are what `regress`, `repair` and activations look at. The
-    result has the architecture of the anchor, or of `target`; a single model may be fused into a `target`.
+    result has the architecture of the anchor, or of `target`, with its precisions; a single model may be fused into a
+    `target`. Weights kept in one or two bits are fused as they are before rounding.
 
     Raises:
         BadArtefact: weights that are not finite.
@@ -127,7 +129,8 @@ class _Fusing:
                     f"the norms of the target add {new:g}, those of {self.names[anchor]} {old:g}; the former is taken"
                 )
             target = self.target.model_copy(update={"labels": self.target.labels or like.architecture.labels})
-            reference = canonical(conform(reference, target, self.images), balance=self._balances)
+            floating = in_floating_point(target)
+            reference = canonical(conform(reference, floating, self.images), balance=self._balances)
             like = Model(target, {}, like.history)
         aligned, alignments = self._aligned(parents, reference, anchor)
         parents.clear()
@@ -138,7 +141,9 @@ class _Fusing:
         del reference, aligned  # large models are not held twice
 
         def finish(model: Model) -> Model:
-            return restored(model, like) if self._canonical else model
+            if self._canonical:
+                return restored(model, like)
+            return replace(model, architecture=like.architecture)
 
         same = corrected is average
         before = finish(average)
@@ -193,8 +198,10 @@ class _Fusing:
             # Copies: a view into a file would keep the whole of it in memory.
             skeletons.append(replace(model, weights={n: w.clone() for n, w in model.weights.items() if n in norms}))
             prints.append(model.fingerprint())
-            own = canonical(model, balance=self._balances) if self._canonical else model
-            parents.append(replace(own, weights=dict(own.weights)))
+            # What is aligned and averaged are the weights before any rounding.
+            model = replace(model, architecture=in_floating_point(model.architecture), weights=dict(model.weights))
+            own = canonical(model, balance=self._balances, release=True) if self._canonical else model
+            parents.append(own)
             del model  # before the next one is read
         return parents, skeletons, prints
 

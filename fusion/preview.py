@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import Unsupported
+from wb.core.precision import in_floating_point
 from wb.data import Dataset
 from wb.fusion.begin import Checked, Files, checked
 from wb.fusion.canonical import canonical, sublayers
@@ -135,7 +136,7 @@ class _Look:
     def reference(self, anchor: Model) -> Model:
         """What gives the axes."""
         anchor = self._formed(anchor)
-        return anchor if self.config.to is None else conform(anchor, self.config.to, self.images)
+        return anchor if self.config.to is None else conform(anchor, in_floating_point(self.config.to), self.images)
 
     def one(self, model: Model, reference: Model) -> Fit:
         """How one model fits."""
@@ -154,6 +155,7 @@ class _Look:
 
     def _formed(self, model: Model) -> Model:
         model = adapted(model, self.like)
+        model = replace(model, architecture=in_floating_point(model.architecture))
         return model if self.plain else canonical(model, balance=self.config.settings.method != "perm")
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
-from wb.core.records import Lmu, Mlp, PatchStem, Pool, Softmax
+from wb.core.precision import allowed, precisions, with_precisions
+from wb.core.records import Lmu, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.export.blocks import TOGETHER, estimate, parts, time_parts
 from wb.export.table import Entry, LatencyTable
 from wb.hardware.device import Device
@@ -60,6 +63,48 @@ def test_every_part_runs(image: ImageInput, norm: Form) -> None:
         module, example, _ = part.make()
         shapes.append(tuple(module(example).shape))
     assert shapes == [(2, 3), *[(2, 16, 8)] * 3, (2, 4, 12)]
+
+
+def test_a_part_in_another_precision_is_another_part(image: ImageInput) -> None:
+    """A part's key changes with its own groups only: a block's with the block's, the ends' with stem, merges and head."""
+    a = architecture(image, SOFTMAX, POOL)
+    a = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,)))})
+    before = keys(a)
+    place = {"stem": 0, "s1.merge": 0, "head": 0, "s0.b0": 1, "s1.b0": 3}
+    for group in precisions(a):
+        after = keys(with_precisions(a, {group: "int8"}))
+        changed = [i for i, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]
+        assert changed == [next(i for prefix, i in place.items() if group.startswith(prefix))], group
+
+
+@pytest.mark.parametrize("precision", ["w1", "int4", "int8"])
+def test_parts_are_timed_in_their_precision(
+    image: ImageInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    """What is timed are the graphs with the operators of that precision, each smaller than in floating point."""
+    wide = Block(mixer=Softmax(heads=2, qk=16, v=16), ffn=Mlp(mlp=128))
+    a = architecture(image, wide, Block(mixer=Lmu(memory=8, hidden=100)), classes=300)
+    a = a.model_copy(update={"stages": (a.stages[0].model_copy(update={"embed": 64}),)})
+    sizes: list[dict[str, int]] = []
+    used: list[Counter[str]] = []
+
+    def time(self: LatencyTable, graphs: dict[str, Path], **_: object) -> None:
+        sizes.append({key: path.stat().st_size for key, path in graphs.items()})
+        used.extend(Counter(node.op_type for node in onnx.load(path).graph.node) for path in graphs.values())
+        self.store({key: Entry(1.0, 1.0, 1.0, 1, "2026-01-01") for key in graphs})
+
+    monkeypatch.setattr(LatencyTable, "time", time)
+    table = LatencyTable(Device(), tmp_path)
+    low = with_precisions(a, {group: precision for group in precisions(a) if precision in allowed(group)})
+    for one in (a, low):
+        time_parts(list(parts(one)), table)
+    whole, small = sizes
+    assert set(whole).isdisjoint(small), "another precision is timed on its own"
+    assert all(less < more for less, more in zip(small.values(), whole.values(), strict=True)), [
+        list(s.values()) for s in sizes
+    ]
+    name = "MatMulInteger" if precision == "int8" else "MatMulNBits"
+    assert [count[name] for count in used] == [0, 0, 0, 1, 6, 4]
 
 
 def test_each_distinct_block_is_timed_once(image: ImageInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
