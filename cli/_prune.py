@@ -164,7 +164,7 @@ def _readings(record: Record) -> Any:
         table.add_column(name, justify="right")
     table.add_row("validation", *(readings["acc"].text().split(" ±")[0] for readings in models.values()))
     table.add_row("test", *("" if (test := tests.get(name)) is None else test.text().split(" ±")[0] for name in models))
-    for metric in ("latency", "macs", "params", "size"):
+    for metric in (name for name in ("latency", "macs", "params", "size", "energy") if name in record.dense_final):
         dense = record.dense_final[metric].value
         cells = [f"{readings[metric].text()}\n{readings[metric].value / dense:.3f}x" for readings in models.values()]
         table.add_row(f"{metric}\n{record.dense[metric].how}", *cells)

@@ -22,7 +22,9 @@ OutOption = Annotated[
 ]
 BudgetOption = Annotated[
     list[str] | None,
-    typer.Option(help="latency, macs, params, size; absolute (2ms, 1MB) or a share (0.5x). [default: latency=0.5x]"),
+    typer.Option(
+        help="latency, macs, params, size, energy (a model); absolute (2ms, 1MB) or a share (0.5x). [default: latency=0.5x]"
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,22 +57,28 @@ def _read(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
 def _show_architecture(a: Architecture) -> None:
     from rich.table import Table
 
+    from wb.core.precision import precisions
     from wb.models.counting import count_macs, count_parameters
 
+    kept = precisions(a)
+    low = any(precision != "fp32" for precision in kept.values())
+    ends = f"; stem {kept['stem']}, head {kept['head']}" if low else ""
     grid = "x".join(map(str, a.grid))
     size = f"{a.input.channels}x{a.input.height}x{a.input.width}"
     stem = f"{a.stem.kind} stem, patch {a.stem.patch}" + (f", width {a.stem.width}" if a.stem.kind == "conv" else "")
     _output.data.print(
         f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.classes} classes ({a.pool} pooling); "
-        f"{count_parameters(a).text()} parameters, {count_macs(a).text()} multiply-accumulates",
+        f"{count_parameters(a).text()} parameters, {count_macs(a).text()} multiply-accumulates{ends}",
         highlight=False,
         soft_wrap=True,
     )
     table = Table()
-    for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp"):
-        table.add_column(column, justify="left" if column in ("block", "mixer", "other") else "right")
+    for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp", *(["precision"] if low else [])):
+        left = column in ("block", "mixer", "other", "precision")
+        table.add_column(column, justify="left" if left else "right")
     for name, stage, block in a.blocks():
-        table.add_row(name, str(stage.embed), *_cells(block), style="dim" if block.off else None)
+        cells = [*_cells(block), *([_precision(name, kept)] if low else [])]
+        table.add_row(name, str(stage.embed), *cells, style="dim" if block.off else None)
     _output.data.print(table)
 
 
@@ -80,10 +87,16 @@ def _cells(block: Block) -> list[str]:
     mlp = "-" if block.ffn is None else str(block.ffn.mlp)
     if block.mixer is None:
         return ["off" if block.off else "none", "-", "-", "-", "", mlp]
-    fields = block.mixer.model_dump(exclude={"kind"})
+    fields = block.mixer.model_dump(exclude={"kind", "reads", "writes"})
     widths = [str(fields.pop(name, "-")) for name in ("heads", "qk", "v")]
     other = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
     return [block.mixer.kind, *widths, other, mlp]
+
+
+def _precision(name: str, kept: Mapping[str, str]) -> str:
+    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; of what has no weights, a dash."""
+    parts = ([kept.get(f"{name}.{part}.{way}") for way in ("in", "out")] for part in ("mixer", "ffn"))
+    return " · ".join("/".join(pair) if (pair := [p for p in part if p]) else "-" for part in parts)
 
 
 def _show_run(folder: Path, as_json: bool) -> None:

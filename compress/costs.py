@@ -8,10 +8,10 @@ from functools import cache
 from wb.compress.cost import Cost, Piece, bare
 from wb.core.architecture import Architecture, axis_sizes
 from wb.export.blocks import parts, time_parts
+from wb.export.count import model_energy
 from wb.export.table import LatencyTable
-from wb.models.counting import count_macs, count_parameters
+from wb.models.counting import count_bytes, count_macs, count_parameters
 
-BYTES = 4  # of a parameter in a file
 Progress = Callable[[int, int], None]  # done, of how many
 
 
@@ -35,13 +35,12 @@ def costs_of(
 
 
 def counted(dense: Architecture, metric: str, fixed: frozenset[str] = frozenset()) -> Cost:
-    """MACs, parameters, or the bytes of the parameters, counted part by part."""
-    unit = BYTES if metric == "size" else 1
-    kind = count_macs if metric == "macs" else count_parameters
+    """MACs, parameters, the bytes of the parameters, or the modelled energy, counted part by part."""
+    kinds = {"macs": count_macs, "params": count_parameters, "size": count_bytes, "energy": model_energy}
 
     @cache
     def count(architecture: Architecture) -> float:
-        return unit * kind(architecture).value
+        return kinds[metric](architecture).value
 
     def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
         return [count(a) - (0 if piece.name == "ends" else count(bare(a))) for a, piece in wanted]

@@ -22,6 +22,8 @@ TITLES = {
     "v": "value channels per head",
     "mlp": "feed-forward width",
     "hidden": "hidden width",
+    "anchors": "anchors of the hash functions",
+    "bits": "bits of a code",
     "memory": "memory",
 }
 PER_ROW = 2

@@ -48,7 +48,8 @@ class Config(records.Record):
             raise BadOption(f"{list(self.budget)} is no budget; say for example --budget latency=0.5x")
         for limit in limits:
             if limit.metric.name == "acc":
-                raise BadOption(f"{limit.text()} is no budget for pruning; limit latency, macs, params or size instead")
+                instead = "limit latency, macs, params, size or energy instead"
+                raise BadOption(f"{limit.text()} is no budget for pruning; {instead}")
         return limits
 
 
@@ -103,7 +104,8 @@ class Record(records.Record):
     def _complete(self) -> Record:
         """What the report divides by and shows has to be there."""
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
-            missing = [name for name in METRICS if name not in readings]
+            # Records of before there was a model of energy have none.
+            missing = [name for name in METRICS if name not in readings and name != "energy"]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
         dense = [*self.dense.items(), *self.dense_final.items()]

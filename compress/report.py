@@ -16,13 +16,22 @@ from wb.core.readings import Readings, scaled
 from wb.page.look import figure_html
 from wb.page.page import Column, link, render
 
-COLUMNS = {"acc": "accuracy", "latency": "latency", "macs": "MACs", "params": "parameters", "size": "size"}
+COLUMNS = {
+    "acc": "accuracy",
+    "latency": "latency",
+    "macs": "MACs",
+    "params": "parameters",
+    "size": "size",
+    "energy": "energy",
+}
 KINDS = {
     "width": "stem",
     "embed": "stream",
     "heads": "heads",
     "qk": "qk",
     "v": "v",
+    "anchors": "anchors",
+    "bits": "bits",
     "memory": "memory",
     "hidden": "hidden",
     "mlp": "mlp",
@@ -106,7 +115,9 @@ def _numbers(place: str) -> tuple[int, ...]:
 
 
 def _figures(record: Record) -> dict[str, go.Figure]:
-    limited = [name for name in ("latency", "macs", "params", "size") if any(name in r.aims for r in record.rounds)]
+    limited = [
+        name for name in ("latency", "macs", "params", "size", "energy") if any(name in r.aims for r in record.rounds)
+    ]
     found = {
         "shares": figures.shares_figure(record),
         "progress": figures.progress_figure(record, METRICS[(limited or ["latency"])[0]]),
@@ -123,13 +134,16 @@ def _table(record: Record) -> tuple[list[str], list[Column]]:
     rows = [("dense", record.dense_final)]
     for r in record.results:
         rows += [(f"{r.name}, cut", {**r.after, **r.before}), (f"{r.name}, final", r.after)]
-    columns = [Column(title, [readings[name] for _, readings in rows]) for name, title in COLUMNS.items()]
+    shown = {name: title for name, title in COLUMNS.items() if all(name in readings for _, readings in rows)}
+    columns = [Column(title, [readings[name] for _, readings in rows]) for name, title in shown.items()]
     return [name for name, _ in rows], columns
 
 
 def _ratios(record: Record, readings: Readings) -> str:
     dense = record.dense_final
-    return ", ".join(f"{readings[name].value / dense[name].value:.3f}x {name}" for name in COLUMNS if name != "acc")
+    return ", ".join(
+        f"{readings[name].value / dense[name].value:.3f}x {name}" for name in COLUMNS if name != "acc" and name in dense
+    )
 
 
 def _settings(record: Record) -> dict[str, dict[str, object]]:

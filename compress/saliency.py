@@ -15,7 +15,8 @@ That is the Fisher form w'gg'w of the group at the granularity of a batch ("gate
 Differs: sums are not divided by constants of an implementation; only readers are summed, so that a gate counts once; the
 channels of each head are ranked on their own, because a head's channels can be permuted freely.
 Limits: `embed` is gated where it is read; the norms, whose statistics change when a channel goes, do not count. A Legendre
-memory's `memory` axis is not scored: its coefficients cannot be chosen freely.
+memory's `memory` axis is not scored: its coefficients cannot be chosen freely. Nor are the `bits` and `anchors` of hash
+functions, which no gradient reaches; the `qk` channels that such an attention has once count half of their gate.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from wb.models.operators._base import OperatorModule
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
 METHODS: tuple[Method, ...] = ("nvit", "taylor", "magnitude", "random")
-UNSCORED = ("memory", "classes")
+UNSCORED = ("memory", "bits", "anchors", "classes")
 MICRO_TOKENS = 1024  # go through the network at once
 LABEL_SMOOTHING = 0.1  # as in training: a saturated loss has no gradient to tell units apart
 

@@ -157,7 +157,10 @@ def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
             )
         except Exception as error:  # it raises whatever it meets
             raise Unsupported(f"ONNX Runtime's quantizer cannot take this graph: {reason(error)}") from error
-        return onnx.load(path)
+        lowered = onnx.load(path)
+    del lowered.graph.value_info[:]  # the types that it inferred, which only make the file larger
+    lowered.graph.value_info.extend(graph.graph.value_info)
+    return lowered
 
 
 def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

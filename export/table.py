@@ -29,7 +29,7 @@ from wb.export.reference import overhead_graph
 from wb.hardware.device import Device
 
 T = TypeVar("T")
-VERSION = 1
+VERSION = 2  # of what is timed: graphs without shape arithmetic since 2
 OVERHEAD = "wb/overhead"  # the time of a call that computes nothing
 REFERENCE = "wb/reference"  # milliseconds of the reference graph when the table was begun
 CREATE = """CREATE TABLE IF NOT EXISTS latency (

@@ -141,7 +141,8 @@ class Aligner:
             if self.kinds[axis] != "rotation":
                 a = shared(a, b, dimensions, {axis: self.kinds[axis] == "paired"})
             product = contract(a, b, dimensions, axis)
-            total = product if total is None else total + product
+            total = product if total is None else total.add_(product)
+            del product  # as large as the axis squared
             own, other = own + norms(a, dimensions, axis), other + norms(b, dimensions, axis)
         if total is None:
             raise ValueError(f"nothing on {axis} can be compared")

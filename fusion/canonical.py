@@ -74,15 +74,16 @@ def sublayers(network: Network) -> Iterator[Sublayer]:
                     yield Sublayer(f"s{i}.b{j}", kind, module, f"{prefix}.{kind}", f"{prefix}.{norm}")
 
 
-def canonical(model: Model, *, balance: bool = True) -> Model:
+def canonical(model: Model, *, balance: bool = True, release: bool = False) -> Model:
     """The canonical form of `model`: another model with the same function. Weights keep their type.
 
-    Without `balance` the channels of heads stay what they are, so that permuted copies stay permuted copies.
+    Without `balance` the channels of heads stay what they are, so that permuted copies stay permuted copies. With `release`
+    `model`, whose weights have to be a dictionary of its own, loses each as soon as it is changed: nobody can use it then.
 
     Limits: heads whose singular values coincide keep some freedom beyond a rotation of the whole head.
     """
     network = build(model.architecture, "meta")
-    weights = dict(model.weights)
+    weights = model.weights if release and isinstance(model.weights, dict) else dict(model.weights)
     attentions = [(s, s.module) for s in sublayers(network) if isinstance(s.module, AttentionModule)]
     if model.architecture.norm == "pre":
         for norm, readers in _norms(network):
@@ -176,11 +177,11 @@ def _unfold(weights: dict[str, Tensor], norm: str, readers: dict[str, str], like
 
 def _standardise(weights: dict[str, Tensor], prefix: str, module: AttentionModule) -> None:
     """Biases and scale of one attention, as far as it bears that."""
-    w = {name: weights[f"{prefix}.{name}"].double() for name in ("wq", "bq", "wk", "bk", "wo", "bv", "bo")}
+    w = _projections(weights, prefix, module)
     record = module.describe()
     if module.convex:
         w["bo"] = w["bo"] + torch.einsum("dhv,hv->d", w["wo"], w["bv"])
-        w["bv"], w["bk"] = torch.zeros_like(w["bv"]), torch.zeros_like(w["bk"])
+        w |= {name: torch.zeros_like(w[name]) for name in ("bv", "bk") if name in w}
     if isinstance(record, Softmax):
         for letter, factor in zip("qk", _factors(record), strict=True):
             w |= {name: w[name] * factor for name in (f"w{letter}", f"b{letter}")}
@@ -189,15 +190,21 @@ def _standardise(weights: dict[str, Tensor], prefix: str, module: AttentionModul
 
 def _balance(weights: dict[str, Tensor], prefix: str, module: AttentionModule, ratio: float = 1.0) -> None:
     """Heads whose two factors have equal Gram matrices, the strongest channel first, once the stream is `1/ratio` as large."""
-    w = {name: weights[f"{prefix}.{name}"].double() for name in ("wq", "bq", "wk", "bk", "wv", "bv", "wo")}
-    w |= {name: w[name] * ratio for name in ("wq", "wk", "wv")} | {"wo": w["wo"] / ratio}
-    if module.symmetries["qk"] == "rotation":
+    w = _projections(weights, prefix, module)
+    w |= {name: w[name] * ratio for name in module.readers} | {"wo": w["wo"] / ratio}
+    if module.symmetries["qk"] == "rotation" and "wk" in w:
         (w["wq"], w["bq"]), (w["wk"], w["bk"]) = map(_split, _balanced(_joint(w, "q"), _joint(w, "k")))
     if module.symmetries["v"] == "rotation":
         values, out = _balanced(_joint(w, "v"), w["wo"].permute(1, 2, 0))
         (w["wv"], w["bv"]), w["wo"] = _split(values), out.permute(2, 0, 1)
-    w |= {name: w[name] / ratio for name in ("wq", "wk", "wv")} | {"wo": w["wo"] * ratio}
+    w |= {name: w[name] / ratio for name in module.readers} | {"wo": w["wo"] * ratio}
     _put(weights, prefix, w)
+
+
+def _projections(weights: dict[str, Tensor], prefix: str, module: AttentionModule) -> dict[str, Tensor]:
+    """What reads the stream and what writes to it, with biases, by local names. Queries may have the keys' projection."""
+    pairs = (*module.readers.items(), *module.writers.items())
+    return {name: weights[f"{prefix}.{name}"].double() for pair in pairs for name in pair}
 
 
 def _factors(record: Softmax) -> tuple[float, float]:

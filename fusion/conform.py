@@ -37,7 +37,7 @@ from wb.models.network import Norm, axes_of, build
 from wb.models.operators.lmu import LegendreMemory
 
 Role = Literal["write", "read"]
-ROUNDS = (("heads", "mlp", "hidden", "memory", "width"), ("qk", "v"), ("embed",))
+ROUNDS = (("heads", "mlp", "hidden", "anchors", "bits", "memory", "width"), ("qk", "v"), ("embed",))
 
 
 def conform(model: Model, target: Architecture, images: Tensor | None = None) -> Model:
@@ -139,9 +139,11 @@ class _Resizer:
             if foldable(self.network, _stage(axis)):
                 return _isometry(old, new, gram)
             return _repeated(old, new) if gram is None else _largest(gram.diagonal(), new)
-        if self.bears.get(axis) == "rotation":  # the strongest channels come first
+        if self.bears.get(axis) == "rotation" and (new > old or self._sorted(axis)):
             eye = torch.eye(new, old, dtype=torch.float64)
             return Leading(new) if new < old else Couple(eye, eye)
+        if name == "bits" and new < old:
+            return Leading(new)  # each was learned to correct those before it
         if new > old:
             return _repeated(old, new, paired=not self._on(axis, "read"))
         outer = nested(self.axes).get(axis)
@@ -151,6 +153,10 @@ class _Resizer:
     def _on(self, axis: str, role: Role) -> list[str]:
         """The parameters that have that role on the axis."""
         return [name for name, dimensions in self.axes.items() if Axis(axis, role) in dimensions]
+
+    def _sorted(self, axis: str) -> bool:
+        """Whether the strongest channels come first, as in balanced heads; queries that are the keys are not balanced."""
+        return axis.endswith(".v") or any(name.endswith(".wk") for name in self._on(axis, "write"))
 
     def _gram(self, axis: str) -> Tensor:
         """(D, D): products of the channels of a stream, over tokens or over the weights that write it."""

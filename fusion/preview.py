@@ -15,7 +15,7 @@ from wb.fusion.begin import Checked, Files, checked
 from wb.fusion.canonical import canonical, sublayers
 from wb.fusion.compatible import adapted, check_images, check_together
 from wb.fusion.conform import conform
-from wb.fusion.depth import Match, match_blocks, probes
+from wb.fusion.depth import Match, match_blocks
 from wb.fusion.fuse import Report
 from wb.fusion.job import calibration, overflow_named
 from wb.fusion.paper import Paper
@@ -148,8 +148,7 @@ class _Look:
             elif model.architecture != reference.architecture:
                 raise Unsupported("vanilla averages equal architectures only; take orth, which aligns unequal ones")
             return Fit()
-        images = probes(reference.architecture) if self.images is None else self.images
-        placed = place(model, reference, match_blocks(model, reference, images))
+        placed = place(model, reference, match_blocks(model, reference, self.images))
         used = {mine.name for mine in placed.sublayers.values()}
         return Fit(placed.match, _others(model, used), _others(reference, set(placed.sublayers)))
 

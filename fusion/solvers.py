@@ -94,7 +94,7 @@ def matched(
     As `couple(couplings(distances))`, without matrices of the size of the axis where it is one to one.
     """
     if solver == "lap" and similarity.shape[0] == similarity.shape[1]:
-        rows, columns = linear_sum_assignment(-similarity.double().numpy())
+        rows, columns = linear_sum_assignment(similarity.to(torch.float64, copy=True).neg_().numpy())
         index = np.empty_like(rows)
         index[columns] = rows
         return Select(torch.from_numpy(index)), _pooled(rows, columns)

@@ -16,6 +16,8 @@ KINDS = {
     "heads": "heads",
     "qk": "query/key channels",
     "v": "value channels",
+    "anchors": "anchors",
+    "bits": "bits",
     "memory": "memory",
     "hidden": "hidden units",
     "mlp": "hidden units",

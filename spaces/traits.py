@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from wb.core.architecture import Architecture
+from wb.core.precision import BITS
 from wb.core.records import Operator, Precision, Weighted
 from wb.models.network import build_operator
 from wb.models.operators._base import Grid
-
-BITS: dict[Precision, float] = {"w1": 2, "w2": 2, "int4": 4.5, "int8": 8, "fp32": 32}  # 2-bit blocks; scales of int4
 
 
 def traits(architecture: Architecture) -> tuple[float, ...]:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
-from wb.core.architecture import ImageInput
+from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
+from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import Dataset, Split
 from wb.export import graph
 from wb.models.counting import count_macs
+from wb.models.model import Model
+from wb.training.fit import Recipe
+from wb.training.train import train
+
+if TYPE_CHECKING:
+    from wb.quantization.quantize_record import Record
 
 torch.set_num_threads(1)
 
@@ -70,7 +78,6 @@ def untimed() -> Iterator[None]:
     """
     from wb.export.count import count_graph
     from wb.export.measure import Latency
-    from wb.models.model import Model
 
     def export(model: Model, path: Path) -> None:
         key = f"{model.fingerprint()} {model.history}"
@@ -101,3 +108,71 @@ def untimed() -> Iterator[None]:
         patch.setattr("wb.export.table.measure_latency", latency)
         patch.setattr("wb.compress.begin.reference_pace", lambda *_: pace)
         yield
+
+
+@pytest.fixture
+def by_size() -> Iterator[None]:
+    """Quantization without a clock: a graph's latency is 1 µs for each kilobyte of its file."""
+    from wb.export.measure import Latency
+
+    def latency(graphs: Mapping[str, Path | bytes], *_: object, **__: object) -> dict[str, Latency]:
+        def read(file: Path | bytes) -> Latency:
+            ms = 1e-6 * (len(file) if isinstance(file, bytes) else file.stat().st_size)
+            reading = Reading(value=ms, unit="ms", how="measured", interval=(0.99 * ms, 1.01 * ms))
+            return Latency(reading, reading.model_copy(update={"unit": "x"}), 1, 0, ms)
+
+        return {name: read(file) for name, file in graphs.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wb.quantization.quantize_read.measure_latency", latency)
+        patch.setattr("wb.quantization.sensitivity.measure_latency", latency)
+        yield
+
+
+@pytest.fixture(scope="session")
+def striped(image: ImageInput, stripes: Dataset) -> Model:
+    """A model of two blocks that knows the stripes."""
+    block = Block(mixer=Softmax(heads=2, qk=8, v=8), ffn=Mlp(mlp=32))
+    stage = Stage(embed=16, blocks=(block, block))
+    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, labels=("a", "b", "c"))
+    return train(a, stripes, Recipe(epochs=12, learning_rate=1e-2))
+
+
+@pytest.fixture(scope="session")
+def record_of() -> Callable[..., Record]:
+    """Makes finished records."""
+    return _record_of
+
+
+def _record_of(times: tuple[float, float, float], size: float = 30, acc: float = 0.9, **config: object) -> Record:
+    """One that took `times` (ratio, and its interval) as long as float, whose file has 100 B and which is right in 90 %."""
+
+    def readings(size: float, ms: float, acc: float) -> dict[str, Reading]:
+        return {
+            "acc": Reading(value=acc, unit="fraction", how="measured", interval=(acc - 0.2, acc + 0.1), n=1000),
+            "size": Reading(value=size, unit="B", how="counted"),
+            "latency": Reading(value=ms, unit="ms", how="measured", interval=(0.5 * ms, 1.5 * ms)),
+        }
+
+    from wb.quantization.quantize_record import Config, Group, OutputError, Record
+
+    error = OutputError(divergence=0.1, kind="KL divergence", sqnr=20, agreement=0.5, n=3, on="random inputs")
+    middle, low, high = times
+    return Record(
+        created="2026-11-25T00:00:00+00:00",
+        version="0",
+        config=Config.model_validate(config),
+        source="m",
+        model_key="0",
+        data=None,
+        calibration=None,
+        machine={},
+        versions={},
+        first=readings(100, 2, 0.9),
+        groups=(Group(name="head", precision="int8", weights=3),),
+        floating=readings(100, 2, 0.9),
+        quantized=readings(size, 2 * middle, acc),
+        ratio=Reading(value=middle, unit="x", how="measured", interval=(low, high)),
+        error=error,
+        graph="q.onnx",
+    )

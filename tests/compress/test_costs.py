@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wb.compress.cost import Cost, pieces
-from wb.compress.costs import BYTES, costs_of, counted, timed
+from wb.compress.costs import costs_of, counted, timed
 from wb.compress.drop import sublayers, without
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
 from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.export.blocks import Part, parts
+from wb.export.count import model_energy
 from wb.export.table import OVERHEAD, REFERENCE, Entry, LatencyTable
 from wb.hardware.device import Device
 from wb.models.counting import count_macs, count_parameters
@@ -35,7 +36,8 @@ NEARLY: list[tuple[str, Mixer, Stem, int]] = [  # the cheaper of two orders of m
 COUNTS: dict[str, Callable[[Architecture], float]] = {
     "macs": lambda a: count_macs(a).value,
     "params": lambda a: count_parameters(a).value,
-    "size": lambda a: BYTES * count_parameters(a).value,
+    "size": lambda a: 4 * count_parameters(a).value,
+    "energy": lambda a: model_energy(a).value,
 }
 
 

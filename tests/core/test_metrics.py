@@ -36,6 +36,8 @@ def test_wrong_objectives(text: str, words: str) -> None:
         ("macs=1.2G", 1.2e9),
         ("params=3e4", 3e4),
         ("acc=98%", 0.98),
+        ("energy=2uJ", 2e6),
+        ("energy=1.5nJ", 1500.0),
     ],
 )
 def test_budgets_in_every_unit(text: str, value: float) -> None:

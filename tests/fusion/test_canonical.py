@@ -72,6 +72,17 @@ def test_float32_stays_float32(kit: Kit, balance: bool) -> None:
     kit.same(restored(found, model), model, 1e-5)
 
 
+def test_what_is_released_is_lost_as_it_is_changed(kit: Kit) -> None:
+    """Tensors are not: what shares them stays what it is."""
+    model = kit.model(kit.network())
+    given = dict(model.weights)
+    before = {name: weight.clone() for name, weight in given.items()}
+    kept, found = canonical(model), canonical(replace(model, weights=given), release=True)
+    assert found.weights is given
+    assert all(torch.equal(weight, kept.weights[name]) for name, weight in given.items())
+    assert all(torch.equal(weight, model.weights[name]) for name, weight in before.items())
+
+
 def grams(model: Model, prefix: str) -> list[tuple[Tensor, Tensor]]:
     """(H, K, K) of queries and keys, and of values and outputs."""
     w = {name: model.weights[f"{prefix}.{name}"] for name in ("wq", "bq", "wk", "wv", "wo", "bv")}

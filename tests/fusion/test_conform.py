@@ -23,7 +23,7 @@ from wb.models.model import Model, from_network
 from wb.models.network import axes_of, build
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
-WIDTHS = {"heads": 3, "qk": 4, "v": 5, "memory": 5, "hidden": 7}
+WIDTHS = {"heads": 3, "qk": 4, "v": 5, "bits": 11, "anchors": 3, "memory": 5, "hidden": 7}
 MIXERS: tuple[type[Operator], ...] = get_args(get_args(Mixer)[0])
 TOKENS = {0: 16, 1: 4}
 
@@ -88,6 +88,10 @@ def exact(name: str, axis: str, size: int, architecture: Architecture) -> int:
     if axis.endswith("memory"):
         return TOKENS[int(axis[1])] + 4
     if axis == "stem.width" or (axis.endswith("embed") and (name.startswith("pool") or architecture.norm == "post")):
+        return 2 * size
+    if axis.endswith("bits"):  # how often signs can agree changes
+        return size
+    if axis.endswith("anchors"):  # all as often as each other, for the mean distance to them
         return 2 * size
     return size + size // 2 + 1
 
@@ -205,7 +209,9 @@ def test_dead_entries_go_first(name: str) -> None:
     model = random_model(CATALOGUE[name])
     for axis, size in axis_sizes(model.architecture).items():
         part = axis.rsplit(".", 1)[1]
-        sorted_channels = part in ("qk", "v") and (name.startswith("softmax") or (part, name[:3]) == ("v", "cos"))
+        sorted_channels = part in ("qk", "v") and (
+            name.startswith("softmax") or (part, name[:3]) in (("v", "cos"), ("v", "has"))
+        )
         if part in ("heads", "mlp", "hidden", "qk", "v") and not sorted_channels:
             dead = killed(model, axis, [0, size - 2])
             same(dead, conform(dead, resize(model.architecture, {axis: size - 2})), axis)

@@ -125,6 +125,21 @@ def test_blocks_are_found_among_those_that_write_nothing(count: int) -> None:
     assert match_blocks(deep, shallow, images) == ((0, 2), (0, 1, 2))
 
 
+def test_noise_is_made_only_where_depths_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def spy(architecture: Architecture) -> Tensor:
+        made.append(probes(architecture))
+        return made[-1]
+
+    monkeypatch.setattr(depth, "probes", spy)
+    shallow = random_model(network((ON, ON)))
+    match_blocks(shallow, random_model(network((ON, ON)), seed=1))
+    assert not made
+    assert match_blocks(shallow, padded(shallow, (0, None, 1))) == ((0, None, 1),)
+    assert len(made) == 1
+
+
 def test_all_blocks_of_the_shallower_find_one_whatever_the_weights() -> None:
     deep = random_model(network((ON, OFF, ON, ON, ON, ON)), seed=1)
     shallow = random_model(network((ON, ON, OFF, ON)), seed=2)

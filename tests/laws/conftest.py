@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from random import Random
 from typing import get_args
 
 import pytest
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import ConvStem, Mixer, Mlp, Operator, PatchStem, Softmax, Stem
+from wb.core.precision import PRECISIONS, TRAINED, allowed, precisions, with_precisions
+from wb.core.records import ConvStem, Hash, Mixer, Mlp, Operator, PatchStem, Precision, Softmax, Stem
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
-WIDTHS = {"heads": 2, "qk": 4, "v": 6, "memory": 5, "hidden": 7}
+WIDTHS = {"heads": 2, "qk": 4, "v": 6, "bits": 11, "anchors": 3, "memory": 5, "hidden": 7}
 MIXERS: tuple[type[Operator], ...] = get_args(get_args(Mixer)[0])
 
 
@@ -44,6 +46,8 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
         yield f"{name}-post", architecture(record, PatchStem(patch=2), norm="post")
         if not kind.needs_grid:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
+    official = example(Hash).model_copy(update={"form": "official"})
+    yield "hash-official", architecture(official, PatchStem(patch=2))
     yield "no-mixer", architecture(None, PatchStem(patch=2))
     softmax = example(Softmax)
     yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
@@ -57,3 +61,29 @@ CATALOGUE = dict(catalogue())
 def any_architecture(request: pytest.FixtureRequest) -> Architecture:
     """Each architecture of the catalogue in turn."""
     return CATALOGUE[request.param]
+
+
+def mixed(a: Architecture, among: Sequence[Precision]) -> Architecture:
+    """`a` with every group in one of `among`, drawn at random from those that it may be kept in."""
+    draw = Random(a.key)
+    return with_precisions(
+        a, {group: draw.choice([p for p in allowed(group) if p in among]) for group in precisions(a)}
+    )
+
+
+@pytest.fixture
+def any_mixture(any_architecture: Architecture) -> Architecture:
+    """Each architecture of the catalogue in random precisions."""
+    return mixed(any_architecture, PRECISIONS)
+
+
+@pytest.fixture
+def any_rounded(any_architecture: Architecture) -> Architecture:
+    """Each architecture of the catalogue, its linear maps binary, ternary or in floating point at random."""
+    return mixed(any_architecture, (*TRAINED, "fp32"))
+
+
+@pytest.fixture(params=[name for name in CATALOGUE if name.endswith(("-patch", "-post-cls", "-post-stages"))])
+def one_rounded(request: pytest.FixtureRequest) -> Architecture:
+    """The same for one architecture of every mixer, for what takes longer."""
+    return mixed(CATALOGUE[request.param], (*TRAINED, "fp32"))

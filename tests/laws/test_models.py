@@ -62,6 +62,19 @@ def test_describe_inverts_build(any_architecture: Architecture) -> None:
     assert describe(build(any_architecture, "meta")) == any_architecture
 
 
+def test_precisions_survive_every_round_trip(any_mixture: Architecture, tmp_path: Path) -> None:
+    assert Architecture.from_json(any_mixture.to_json()) == any_mixture
+    assert describe(build(any_mixture, "meta")) == any_mixture
+    model = random_model(any_mixture)
+    x = images(any_mixture)
+    expected = model.network()(x)
+    for ending in ("safetensors", "pt"):
+        save(model, tmp_path / f"model.{ending}")
+        again = load(tmp_path / f"model.{ending}")
+        assert again.architecture == any_mixture
+        assert torch.equal(again.network()(x), expected)
+
+
 def test_every_parameter_lies_on_axes_of_its_size(any_architecture: Architecture) -> None:
     network = build(any_architecture, "meta")
     sizes = axis_sizes(any_architecture) | {"classes": any_architecture.classes}
@@ -90,10 +103,19 @@ def test_a_file_keeps_the_function(any_architecture: Architecture, tmp_path: Pat
 
 
 def test_a_permuted_twin_computes_the_same(any_architecture: Architecture) -> None:
-    model = random_model(any_architecture)
-    x = images(any_architecture)
+    check_twins(any_architecture)
+
+
+def test_a_permuted_twin_of_rounded_weights_computes_the_same(one_rounded: Architecture) -> None:
+    """What a row is rounded to does not depend on the order."""
+    check_twins(one_rounded)
+
+
+def check_twins(a: Architecture) -> None:
+    model = random_model(a)
+    x = images(a)
     expected = run(model, x)
-    for i, (name, size) in enumerate(axis_sizes(any_architecture).items()):
+    for i, (name, size) in enumerate(axis_sizes(a).items()):
         if name.endswith(".memory"):
             continue  # the Legendre coefficients are in an order of their own
         twin = remap_model(model, {name: Select(permutation(size, i))})
@@ -125,19 +147,30 @@ def test_duplicated_widths_keep_the_function(any_architecture: Architecture) -> 
 
 
 def test_a_sub_network_on_views_equals_its_copy(any_architecture: Architecture) -> None:
-    model = random_model(any_architecture)
-    small = resize(any_architecture, {name: max(1, size - 2) for name, size in axis_sizes(any_architecture).items()})
+    check_views(any_architecture)
+
+
+def test_a_rounded_sub_network_on_views_equals_its_copy(any_rounded: Architecture) -> None:
+    """Rows are rounded as the sub-network has them, not as the supernet does; gradients pass through."""
+    check_views(any_rounded)
+
+
+def check_views(a: Architecture) -> None:
+    model = random_model(a)
+    small = resize(a, {name: max(1, size - 2) for name, size in axis_sizes(a).items()})
     skeleton = build(small, "meta")
     maps = {name: Leading(size) for name, size in axis_sizes(small).items()}
     shared = {name: weight.clone().requires_grad_() for name, weight in model.weights.items()}
     views = remap(shared, axes_of(skeleton), maps)
-    x = images(any_architecture)
+    x = images(a)
     logits = functional_call(skeleton, views, x)
     copy = Model(small, {name: view.detach().clone() for name, view in views.items()})
     torch.testing.assert_close(logits, copy.network()(x))
     logits.sum().backward()
-    reached = [name for name, weight in shared.items() if weight.grad is not None]
-    assert set(reached) >= {name for name in views if not name.endswith(".bk")}, "gradients reach the shared weights"
+    reached = {name for name, weight in shared.items() if weight.grad is not None}
+    untrained = {f"{n}.{local}" for n, m in skeleton.named_modules() for local in getattr(m, "untrained", ())}
+    assert reached >= {n for n in views if not n.endswith(".bk")} - untrained, "gradients reach the shared weights"
+    assert not reached & untrained
 
 
 def test_the_exported_graph_computes_what_torch_does(any_architecture: Architecture, tmp_path: Path) -> None:
@@ -151,6 +184,18 @@ def test_the_exported_graph_computes_what_torch_does(any_architecture: Architect
         given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
         torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
     assert parity.value <= 1e-4
+
+
+def test_the_exported_graph_of_rounded_weights_computes_what_torch_does(
+    one_rounded: Architecture, tmp_path: Path
+) -> None:
+    model = random_model(one_rounded)
+    export(model, tmp_path / "model.onnx")
+    runtime = session(tmp_path / "model.onnx", Device())
+    for batch in (1, 5):
+        x = images(one_rounded, batch)
+        given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
+        torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_switched_off_blocks_change_nothing(any_architecture: Architecture) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import torch
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.precision import precisions, with_precisions
 from wb.core.records import ConvStem, Mlp, PatchStem, Softmax
-from wb.models.counting import count_macs, count_parameters
+from wb.models.counting import count_bytes, count_macs, count_parameters, operations
 from wb.models.network import build
 
 
@@ -26,3 +27,34 @@ def test_parameters_are_those_of_the_network(image: ImageInput) -> None:
     assert count_parameters(a).value - count_parameters(post).value == 2 * 8, "the last norm"
     assert count_macs(a).value == count_macs(post).value
     assert build(a, "meta").head.device == torch.device("meta")
+
+
+def two_stages(image: ImageInput) -> Architecture:
+    block = Block(mixer=Softmax(heads=3, qk=4, v=5), ffn=Mlp(mlp=20))
+    stages = (Stage(embed=12, blocks=(block, Block(), block)), Stage(embed=6, blocks=(block,)))
+    return Architecture(input=image, stem=ConvStem(patch=2, width=4), stages=stages, classes=10)
+
+
+def test_operations_add_up_to_the_macs_and_belong_to_their_groups(image: ImageInput) -> None:
+    a = two_stages(image)
+    found = operations(a)
+    assert sum(part.macs for part in found.values()) == count_macs(a).value
+    assert set(precisions(a)) == {name for name in found if not name.endswith(".products")}
+    assert found["s0.b0.mixer.products"].macs == 3 * 16 * 16 * (4 + 5)
+    assert found["s1.b0.mixer.products"].macs == 3 * 4 * 4 * (4 + 5)
+    assert found["s0.b2.ffn.in"].macs == 16 * 12 * 20
+    assert found["s1.merge"].macs == 4 * 4 * 12 * 6
+
+
+def test_operations_know_their_precision(image: ImageInput) -> None:
+    a = with_precisions(two_stages(image), {"stem": "int8", "s0.b0.mixer.in": "w1", "s1.merge": "int8", "head": "int4"})
+    found = operations(a)
+    assert {name: part.precision for name, part in found.items() if not name.endswith(".products")} == precisions(a)
+    assert sum(part.macs for part in found.values()) == count_macs(two_stages(image)).value
+
+
+def test_bytes_are_those_of_the_parameters_in_their_precision(image: ImageInput) -> None:
+    a = two_stages(image)
+    assert count_bytes(a).value == 4 * count_parameters(a).value
+    low = with_precisions(a, {"s0.b0.ffn.in": "int8", "s0.b0.ffn.out": "w2"})
+    assert count_bytes(a).value - count_bytes(low).value == 12 * 20 * (3 + 3.75)

@@ -39,6 +39,33 @@ def test_history_survives_the_file(model: Model, tmp_path: Path, ending: str) ->
     assert load(tmp_path / f"a{ending}").history == model.history
 
 
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+def test_weights_that_share_memory_are_written_apart(model: Model, tmp_path: Path, ending: str) -> None:
+    """As are views of something larger, and what is not contiguous."""
+    given = {name: weight.clone() for name, weight in model.weights.items()}
+    gains = [name for name in given if name.endswith(".gain")]
+    given |= dict.fromkeys(gains, given[gains[0]])
+    wide = torch.randn(*given["position"].shape, 1000)
+    given["position"] = wide[..., 0]
+    given["head"] = given["head"].T.contiguous().T
+    path = tmp_path / f"a{ending}"
+    save(replace(model, weights=given), path)
+    found = load(path).weights
+    assert found.keys() == given.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in given.items())
+    assert path.stat().st_size < wide.nbytes
+
+
+def test_a_file_is_read_in_parts(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    save(model, path)
+    whole = load(path)
+    monkeypatch.setattr("wb.models.model._PART", 1000)
+    found = load(path)
+    assert list(found.weights) == list(whole.weights)
+    assert found.fingerprint() == whole.fingerprint() == model.fingerprint()
+
+
 def test_nothing_is_overwritten_without_force(model: Model, tmp_path: Path) -> None:
     save(model, tmp_path / "a.pt")
     with pytest.raises(BadOption, match="exists already"):

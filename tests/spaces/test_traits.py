@@ -7,13 +7,13 @@ import random
 import numpy as np
 
 from wb.core.architecture import ImageInput
-from wb.core.precision import precisions
+from wb.core.precision import BITS, precisions
 from wb.core.space import Informed, random_choices
 from wb.models.counting import count_macs
 from wb.models.network import build, groups_of
 from wb.predictors.features import Encoder
 from wb.spaces.presets import TINY
-from wb.spaces.traits import BITS, traits
+from wb.spaces.traits import traits
 from wb.spaces.vit import Vit, options_with
 
 

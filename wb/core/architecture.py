@@ -220,7 +220,8 @@ def axis_sizes(architecture: Architecture) -> dict[str, int]:
 
 def widths(operator: Operator) -> list[str]:
     """The fields of a record that are the sizes of axes."""
-    return [name for name in ("heads", "qk", "v", "memory", "hidden", "mlp") if name in type(operator).model_fields]
+    names = ("heads", "qk", "v", "anchors", "bits", "memory", "hidden", "mlp")
+    return [name for name in names if name in type(operator).model_fields]
 
 
 def explain(error: ValidationError) -> str:

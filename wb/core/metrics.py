@@ -26,6 +26,7 @@ class Metric:
         return reading.value if self.direction == "minimize" else -reading.value
 
 
+_JOULES = {"pj": 1.0, "nj": 1e3, "uj": 1e6, "µj": 1e6, "mj": 1e9}
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 METRICS: Mapping[str, Metric] = {
@@ -36,17 +37,28 @@ METRICS: Mapping[str, Metric] = {
         Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
         Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
         Metric("params", "minimize", "parameters", "parameters", _COUNTS),
+        Metric("energy", "minimize", "pJ", "modelled energy", _JOULES),
     )
 }
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A hard limit on one metric, in the unit of its readings; `relative` ones are a share of the input model's value."""
+    """A hard limit on one metric, in the unit of its readings.
+
+    `relative` ones are a share of the input model's value; `change` ones are added to it (`acc=-0.5`: half a point less).
+    """
 
     metric: Metric
     value: float
     relative: bool = False
+    change: bool = False
+
+    def against(self, given: Reading) -> Limit:
+        """The limit in the unit of readings, for an input model that has `given`."""
+        if self.relative:
+            return Limit(self.metric, self.value * given.value)
+        return Limit(self.metric, self.value + given.value) if self.change else self
 
     def excess(self, reading: Reading) -> float:
         """How far `reading` is over the limit, as a share of it; not above 0 if it is kept."""
@@ -56,6 +68,8 @@ class Limit:
     def text(self) -> str:
         """`latency <= 2 ms`."""
         sign = "<=" if self.metric.direction == "minimize" else ">="
+        if self.change:
+            return f"{self.metric.name} {sign} {100 * self.value:+g} points"
         amount = f"{self.value:g}x" if self.relative else scaled(self.value, self.metric.unit)
         return f"{self.metric.name} {sign} {amount}"
 
@@ -78,15 +92,21 @@ def parse_objectives(text: str) -> tuple[Metric, ...]:
     return tuple(METRICS[name] for name in names)
 
 
-def parse_budget(texts: Sequence[str]) -> tuple[Limit, ...]:
-    """`["latency=2ms,size=1MB", "macs=0.5x"]` -> limits.
+def parse_budget(texts: Sequence[str], *, changes: bool = False) -> tuple[Limit, ...]:
+    """`["latency=2ms,size=1MB", "macs=0.5x"]` -> limits; with `changes` also `acc=-0.5`, in percentage points.
 
     Raises:
-        BadOption: not of this form, an unknown metric or unit, not a positive number, or two limits on one metric.
+        BadOption: not of this form, an unknown metric or unit, not a positive number, or two limits on one metric; a change
+            of accuracy without `changes`.
     """
     limits: list[Limit] = []
     for part in [part.strip() for text in texts for part in text.split(",") if part.strip()]:
         limit = _parse_limit(part)
+        if limit.change and not changes:
+            raise BadOption(
+                f"budget {part!r} is relative to an input model's accuracy, which only `wb quantize` keeps to; write for "
+                "example acc=0.95"
+            )
         if any(other.metric is limit.metric for other in limits):
             raise BadOption(f"two budgets on {limit.metric.name}; give one")
         limits.append(limit)
@@ -94,7 +114,7 @@ def parse_budget(texts: Sequence[str]) -> tuple[Limit, ...]:
 
 
 def _parse_limit(text: str) -> Limit:
-    match = re.fullmatch(r"(\w+)\s*=\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
+    match = re.fullmatch(r"(\w+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
     if match is None:
         raise BadOption(f"{text!r} is no budget; write for example latency=2ms, size=1MB, macs=0.5x")
     name, number, unit = match.groups()
@@ -105,6 +125,8 @@ def _parse_limit(text: str) -> Limit:
         value = float(number)
     except ValueError:
         raise BadOption(f"{number!r} in budget {text!r} is no number; write for example latency=2ms") from None
+    if name == "acc" and number.startswith("-"):
+        return _parse_change(text, metric, value, unit)
     if value <= 0:
         raise BadOption(f"budget {text!r} allows nothing; give a positive number")
     if name == "acc" and value * metric.units.get(unit, 1.0) > 1:
@@ -115,3 +137,12 @@ def _parse_limit(text: str) -> Limit:
         units = ", ".join(repr(known) for known in metric.units)
         raise BadOption(f"{unit!r} in budget {text!r} is no unit of {name}; it takes {units}, or x for a share")
     return Limit(metric, value * metric.units[unit.lower()])
+
+
+def _parse_change(text: str, metric: Metric, points: float, unit: str) -> Limit:
+    """`acc=-0.5`: what may be lost."""
+    if unit not in ("", "%"):
+        raise BadOption(f"{unit!r} in budget {text!r} is no unit of a loss of accuracy; write for example acc=-0.5")
+    if points <= -100:
+        raise BadOption(f"budget {text!r} allows a loss of more than 100 points; write for example acc=-0.5")
+    return Limit(metric, points / 100, change=True)

@@ -15,6 +15,13 @@ from wb.core.records import ConvPrecision, Operator, Precision, Weighted
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CONVOLUTIONS: tuple[ConvPrecision, ...] = get_args(ConvPrecision)
+BITS: dict[Precision, float] = {
+    "w1": 2,
+    "w2": 2,
+    "int4": 4.5,
+    "int8": 8,
+    "fp32": 32,
+}  # in a file, with the scales of int4
 TRAINED: tuple[Precision, ...] = ("w1", "w2")  # what the forward pass rounds to, and the gradient passes through
 
 T = TypeVar("T", bound=Operator)

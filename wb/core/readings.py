@@ -57,4 +57,8 @@ def scaled(value: float, unit: str) -> str:
             if abs(value) >= factor:
                 return f"{value / factor:.4g} {prefix}{suffix}".rstrip()
         return f"{value:.4g} {suffix}".rstrip()
+    if unit == "pJ":
+        for factor, larger in ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")):
+            if abs(value) >= factor:
+                return f"{value / factor:.4g} {larger}"
     return f"{value:.4g} {unit}"

@@ -7,7 +7,8 @@ A record's widths are named like the axes of its module (`wb.models.axes`): `hea
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,7 +37,7 @@ class Record(BaseModel):
 
 
 class Operator(Record):
-    """What every mixer and feed-forward record says of itself."""
+    """What every mixer and feed-forward record says of itself; its text names a precision only where it is not fp32."""
 
     module: ClassVar[str]  # "package.file:Class" of the torch module
     needs_grid: ClassVar[bool] = False  # reads its tokens as an image, so that a class token has no place
@@ -47,6 +48,9 @@ class Weighted(Operator):
 
     reads: Kept = "fp32"
     writes: Kept = "fp32"
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [(n, value) for n, value in super().__repr_args__() if n not in ("reads", "writes") or value != "fp32"]
 
 
 class Attention(Weighted):
@@ -81,6 +85,20 @@ class Cosformer(Attention):
     kind: Literal["cosformer"] = "cosformer"
 
 
+class Hash(Attention):
+    """EcoFormer's kernelized hashing: queries, which are also the keys, as codes of `bits` signs; `qk` is their channels.
+
+    The codes are signs of sums over the kernel distances to `anchors` points. `form` "kernel" weighs all values, "official"
+    is the published code's numerator, whose weights of a token do not sum to one.
+    """
+
+    module = "wb.models.operators.hash:HashAttention"
+    kind: Literal["hash"] = "hash"
+    bits: Width = 16
+    anchors: Width = 25
+    form: Literal["kernel", "official"] = "kernel"
+
+
 class Pool(Operator):
     """PoolFormer's token mixer: average of the neighbours minus the token."""
 
@@ -108,7 +126,7 @@ class Mlp(Weighted):
     mlp: Width
 
 
-Mixer = Annotated[Softmax | Sla | Cosformer | Pool | Lmu, Field(discriminator="kind")]
+Mixer = Annotated[Softmax | Sla | Cosformer | Pool | Lmu | Hash, Field(discriminator="kind")]
 Ffn = Mlp  # becomes a union like Mixer with the second feed-forward
 
 

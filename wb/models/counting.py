@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
+from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
-from wb.models.network import build
+from wb.core.records import Precision
+from wb.models.network import Network, build, groups_of
+from wb.models.operators._base import OperatorModule
+
+
+class Operations(NamedTuple):
+    """Multiply-accumulates of one part of a network, the precision of their weights, and how many are mere additions."""
+
+    macs: float
+    precision: Precision = "fp32"
+    additions: float = 0.0
 
 
 def count_parameters(architecture: Architecture) -> Reading:
@@ -16,16 +30,69 @@ def count_parameters(architecture: Architecture) -> Reading:
     return Reading(value=count, unit="parameters", how="counted")
 
 
+def count_bytes(architecture: Architecture) -> Reading:
+    """What the parameters take in a file, each in its precision.
+
+    Limits: without the graph itself and the constants of operators; int8's scales, one a row, are left out.
+    """
+    network = build(architecture, "meta")
+    kept, bits = precisions(architecture), 32.0 * sum(p.numel() for p in network.parameters())
+    for group, names in groups_of(network).items():
+        bits -= (32 - BITS[kept[group]]) * sum(network.get_parameter(name).numel() for name in names)
+    return Reading(value=bits / 8, unit="B", how="counted")
+
+
 def count_macs(architecture: Architecture) -> Reading:
     """Multiply-accumulates of one image: matrix products and convolutions, as torch counts them.
 
     Counted on the `meta` device, where attention is not hidden in a fused kernel (on the CPU torch leaves that out).
     Limits: norms, softmax, pooling and biases count as nothing.
     """
-    network = build(architecture.compact(), "meta")
-    image = torch.empty(
-        1, architecture.input.channels, architecture.input.height, architecture.input.width, device="meta"
-    )
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image)
+    counter = _counter(build(architecture.compact(), "meta"), architecture)
     return Reading(value=counter.get_total_flops() / 2, unit="MAC", how="counted")
+
+
+@lru_cache(maxsize=4096)
+def operations(architecture: Architecture) -> dict[str, Operations]:
+    """The same multiply-accumulates, part by part: every group of linear maps, and what is not one of them.
+
+    `s0.b3.mixer.products` are those of mixer and activations alone: queries with keys, depthwise and fixed convolutions.
+    """
+    network = build(architecture, "meta")
+    counts = {
+        name: sum(found.values()) / 2 for name, found in _counter(network, architecture).get_flop_counts().items()
+    }
+    kept, groups = precisions(architecture), groups_of(network)
+    found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
+    for i, (rows, columns) in enumerate(architecture.grids()):
+        tokens = rows * columns + (architecture.pool == "cls")
+        if i > 0:
+            found[f"s{i}.merge"] = Operations(counts[f"Network.merges.{i - 1}"], kept[f"s{i}.merge"])
+        for group, names in groups.items():
+            if group.startswith(f"s{i}.b"):
+                weights = sum(network.get_parameter(name).numel() for name in names)
+                found[group] = Operations(float(weights * tokens), kept[group])
+    for name, operator in network.named_modules():
+        if isinstance(operator, OperatorModule) and (rest := _products(name, counts, found)):
+            found[f"{_short(name)}.products"] = Operations(rest, "fp32", float(operator.additions))
+    return found | {"head": Operations(float(network.head.numel()), kept["head"])}
+
+
+def _counter(network: Network, architecture: Architecture) -> FlopCounterMode:
+    image = architecture.input
+    counter: FlopCounterMode = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.empty(1, image.channels, image.height, image.width, device="meta"))
+    return counter
+
+
+def _products(name: str, counts: dict[str, float], found: dict[str, Operations]) -> float:
+    """What an operator computes beside its linear maps."""
+    linear = sum(found[group].macs for group in (f"{_short(name)}.in", f"{_short(name)}.out") if group in found)
+    return counts.get(f"Network.{name}", 0.0) - linear
+
+
+def _short(module: str) -> str:
+    """`stages.0.3.mixer` -> `s0.b3.mixer`."""
+    _, stage, block, part = module.split(".")
+    return f"s{stage}.b{block}.{part}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWit
 from wb.models.network import Network, axes_of, build
 
 FORMAT = 1
+_PART = 32 << 20  # bytes that are read of a file at a time
 
 
 class Step(Record):
@@ -117,7 +119,7 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
         BadOption: another ending, or the file exists and `force` is false.
         StorageFailed: it could not be written.
     """
-    weights = {name: weight.detach().cpu().contiguous().clone() for name, weight in model.weights.items()}
+    weights = _alone(model.weights)
     metadata = {
         "wb.format": str(FORMAT),
         "wb.architecture": model.architecture.to_json(),
@@ -147,7 +149,7 @@ def load(path: Path) -> Model:
         raise BadArtefact(f"{path} has format {metadata.get('wb.format')}; this version reads format {FORMAT}")
     history = read_history(metadata.get("wb.history", "[]"), path)
     check_weights(weights, str(path))
-    whole = {name: weight.float() for name, weight in weights.items()}  # half precision is for storage only
+    whole = {name: weights.pop(name).float() for name in list(weights)}  # half precision is for storage only
     model = Model(Architecture.from_json(metadata["wb.architecture"]), whole, history)
     model.check()
     return model
@@ -176,6 +178,17 @@ def write_torch(content: object, path: Path) -> None:
     path.write_bytes(buffer.getbuffer())
 
 
+def _alone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` on the CPU, contiguous, each with a storage of its own; copies only where that is not so."""
+    found = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    users = Counter(weight.untyped_storage().data_ptr() for weight in found.values())
+    for name, weight in found.items():
+        storage = weight.untyped_storage()
+        if storage.nbytes() != weight.nbytes or users[storage.data_ptr()] > 1:
+            found[name] = weight.clone()
+    return found
+
+
 def _save_safetensors(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     try:
         save_file(weights, path, metadata=metadata)
@@ -184,11 +197,36 @@ def _save_safetensors(weights: dict[str, Tensor], path: Path, metadata: dict[str
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and copies of the tensors.
+
+    An open file is mapped, and all that was read of it counts as memory: a large one is closed and opened between parts.
+    """
+    weights: dict[str, Tensor] = {}
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        before = path.stat()
+        while True:
+            with safe_open(path, framework="pt") as file:
+                metadata, names = file.metadata() or {}, list(file.keys())
+                _read_part(file, names, weights)
+            if len(weights) >= len(names):
+                break
+        after = path.stat()
     except (SafetensorError, OSError, ValueError) as error:
         raise BadArtefact(f"{path} is no safetensors file or is damaged ({error}); expected a model file") from error
+    if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
+        raise BadArtefact(f"{path} was replaced while it was read; try again")
+    return metadata, weights
+
+
+def _read_part(file: Any, names: list[str], weights: dict[str, Tensor]) -> None:
+    """Adds copies of the next tensors of `file`, of `_PART` bytes or a little more."""
+    size = 0
+    for name in names:
+        if name not in weights:
+            weights[name] = file.get_tensor(name).clone()
+            size += weights[name].nbytes
+        if size >= _PART:
+            return
 
 
 def _read_pt(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -13,7 +13,10 @@ from wb.models.operators._base import Grid, OperatorModule, Symmetry, join_heads
 
 
 class AttentionModule(OperatorModule):
-    """Projects to queries, keys and values, lets the subclass `mix` them, and projects back."""
+    """Projects to queries, keys and values, lets the subclass `mix` them, and projects back.
+
+    A subclass without `wk` in its `axes` has one projection for both: its queries are the keys.
+    """
 
     axes: ClassVar[dict[str, Axes]] = {
         "wq": (write("heads"), write("qk"), read("embed")),
@@ -29,7 +32,6 @@ class AttentionModule(OperatorModule):
     symmetries: ClassVar[dict[str, Symmetry]] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
     readers: ClassVar[dict[str, str]] = {"wq": "bq", "wk": "bk", "wv": "bv"}
     writers: ClassVar[dict[str, str]] = {"wo": "bo"}
-    convex: ClassVar[bool] = False  # a token's weights sum to one, and do not see what all keys have in common
 
     def __init__(self, record: Attention, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__()
@@ -37,12 +39,18 @@ class AttentionModule(OperatorModule):
         self.tokens = grid.tokens
         self.wq = parameter(heads, qk, embed, device=device)
         self.bq = parameter(heads, qk, device=device)
-        self.wk = parameter(heads, qk, embed, device=device)
-        self.bk = parameter(heads, qk, device=device)
+        if "wk" in self.axes:
+            self.wk = parameter(heads, qk, embed, device=device)
+            self.bk = parameter(heads, qk, device=device)
         self.wv = parameter(heads, v, embed, device=device)
         self.bv = parameter(heads, v, device=device)
         self.wo = parameter(embed, heads, v, device=device)
         self.bo = parameter(embed, device=device)
+
+    @property
+    def convex(self) -> bool:
+        """Whether a token's weights sum to one and, where keys have a projection, do not see what all keys have in common."""
+        return False
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -51,15 +59,15 @@ class AttentionModule(OperatorModule):
         return {"heads": heads, "qk": qk, "v": self.wv.shape[1]}
 
     def reset(self) -> None:
-        for weight in (self.wq, self.wk, self.wv):
-            uniform_(weight, weight.shape[2])
+        for name in self.readers:
+            uniform_(getattr(self, name), self.wq.shape[2])
         uniform_(self.wo, self.wo.shape[1] * self.wo.shape[2])
-        for bias in (self.bq, self.bk, self.bv, self.bo):
-            nn.init.zeros_(bias)
+        for bias in (*self.readers.values(), *self.writers.values()):
+            nn.init.zeros_(getattr(self, bias))
 
     def hidden(self, x: Tensor) -> Tensor:
         q = project(x, self.kept("wq"), self.bq)  # (B, H, N, K)
-        k = project(x, self.kept("wk"), self.bk)  # (B, H, N, K)
+        k = project(x, self.kept("wk"), self.bk) if "wk" in self.axes else q  # (B, H, N, K)
         v = project(x, self.kept("wv"), self.bv)  # (B, H, N, V)
         return join_heads(self.mix(q, k, v))
 

@@ -40,7 +40,9 @@ class OperatorModule(nn.Module):
     For fusion it says what may be done to its axes without changing the function (`symmetries`; an axis that is not named
     is fixed), which of its weights read the stream, with their biases (`readers`), and which write to it (`writers`:
     weight and bias). An operator without parameters has none of the three, and mixes tokens channel by channel. `between`
-    names matrices that do neither; they are kept in the precision of the readers.
+    names matrices that do neither; they are kept in the precision of the readers. An operator that `jumps` takes signs of
+    sums, so that a rounding error may change its output by more than itself. `untrained` names parameters that no
+    gradient reaches: they are found once, from data, and training leaves them as they are.
     """
 
     axes: ClassVar[dict[str, Axes]]
@@ -48,6 +50,8 @@ class OperatorModule(nn.Module):
     readers: ClassVar[dict[str, str]] = {}
     writers: ClassVar[dict[str, str]] = {}
     between: ClassVar[tuple[str, ...]] = ()
+    untrained: ClassVar[tuple[str, ...]] = ()
+    jumps: ClassVar[bool] = False
     reads: Precision = "fp32"  # `build_operator` sets what the record says
     writes: Precision = "fp32"
 
@@ -108,10 +112,11 @@ def project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Per-head projection: x (B, N, D), weight (H, K, D), bias (H, K) -> (B, H, N, K)."""
     heads, channels, _ = weight.shape
     y = F.linear(x, weight.flatten(0, 1), bias.flatten())  # (B, N, H*K)
-    return y.reshape(-1, x.shape[1], heads, channels).transpose(1, 2)
+    tokens = int(x.shape[1])  # an exporter would trace it, and compute it again in every graph
+    return y.reshape(-1, tokens, heads, channels).transpose(1, 2)
 
 
 def join_heads(y: Tensor) -> Tensor:
     """(B, H, N, V) -> (B, N, H*V)."""
-    _, heads, tokens, channels = y.shape
+    heads, tokens, channels = (int(size) for size in y.shape[1:])
     return y.transpose(1, 2).reshape(-1, tokens, heads * channels)

@@ -20,11 +20,14 @@ class SoftmaxAttention(AttentionModule):
     """`softmax(scale · q kᵀ) v`. Cost: N·D·H·(2K + 2V) + H·N²·(K + V) multiply-accumulates."""
 
     symmetries: ClassVar[dict[str, Symmetry]] = {"heads": "permutation", "qk": "rotation", "v": "rotation"}
-    convex: ClassVar[bool] = True
 
     def __init__(self, record: Softmax, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)
         self.scale = record.scale
+
+    @property
+    def convex(self) -> bool:
+        return True
 
     def describe(self) -> Softmax:
         return Softmax.model_validate({**self.sizes, "scale": self.scale})
