@@ -33,12 +33,13 @@ _SMALL = 0.02  # standard deviation of what reads in a sub-layer that writes not
 _SEED = 0  # of what is drawn here: nothing else depends on it
 
 
-def match_blocks(source: Model, reference: Model, images: Tensor) -> Match:
+def match_blocks(source: Model, reference: Model, images: Tensor | None = None) -> Match:
     """For each stage, for each block of `reference`, the block of `source` that goes with it, or None.
 
     Blocks that are switched off go with none. Where as many are on in both, they match in order; else all blocks of the
     shallower go to blocks of the deeper, in order, so that the sum of linear CKA of the streams behind them is largest, on
-    at most 2048 tokens of `images` (n, channels, height, width), float32 in [0, 1]; these are looked at in that case only.
+    at most 2048 tokens of `images` (n, channels, height, width), float32 in [0, 1], or of `probes`; these are looked at, and
+    made, in that case only.
 
     Raises:
         Unsupported: the two have other numbers of stages, or of tokens.
@@ -50,7 +51,8 @@ def match_blocks(source: Model, reference: Model, images: Tensor) -> Match:
     if all(len(own) == len(other) for own, other in blocks):
         chosen: list[list[int | None]] = [[*own] for own, _ in blocks]
     else:
-        one, two = (_sampled(model, images) for model in (source, reference))
+        looked = probes(reference.architecture) if images is None else images
+        one, two = (_sampled(model, looked) for model in (source, reference))
         chosen = [_matched(*blocks[i], one[i], two[i]) for i in range(len(pairs))]
     result = []
     for (_, there), (_, on), which in zip(pairs, blocks, chosen, strict=True):

@@ -24,7 +24,7 @@ from wb.fusion.canonical import canonical, rebalanced, restored
 from wb.fusion.compatible import adapted, check_images, check_scales, check_together
 from wb.fusion.conform import conform
 from wb.fusion.correct import Correction
-from wb.fusion.depth import Match, match_blocks, probes
+from wb.fusion.depth import Match, match_blocks
 from wb.fusion.merge import Aligned, merge
 from wb.fusion.observe import observe
 from wb.fusion.paper import Paper
@@ -209,13 +209,12 @@ class _Fusing:
         self, parents: list[Model], reference: Model, anchor: int
     ) -> tuple[list[Aligned], list[Alignment | None]]:
         """Every parent on the axes of `reference`."""
-        images = self.images if self.images is not None else probes(reference.architecture)
         found: list[Aligned] = []
         alignments: list[Alignment | None] = []
         for i, parent in enumerate(parents):
             self.report(f"aligning {self.names[i]}", i, len(parents))
             with self._timed("aligning"):
-                one, alignment = self._one(parent, reference, images, itself=i == anchor and self.target is None)
+                one, alignment = self._one(parent, reference, itself=i == anchor and self.target is None)
             found.append(one)
             alignments.append(alignment)
         if self.settings.anchor == "mean":
@@ -223,9 +222,7 @@ class _Fusing:
                 found, alignments = settle(reference, found, shares_of(self.settings, len(parents)), self._aligner)
         return found, alignments
 
-    def _one(
-        self, parent: Model, reference: Model, images: Tensor, *, itself: bool
-    ) -> tuple[Aligned, Alignment | None]:
+    def _one(self, parent: Model, reference: Model, *, itself: bool) -> tuple[Aligned, Alignment | None]:
         settings = self.settings
         if itself or settings.method == "vanilla":
             if parent.architecture != reference.architecture:
@@ -239,7 +236,7 @@ class _Fusing:
             )
         if self._balances:
             parent = rebalanced(parent, reference.architecture)
-        placed = place(parent, reference, match_blocks(parent, reference, images))
+        placed = place(parent, reference, match_blocks(parent, reference, self.images))
         alignment = self._aligner(placed, reference)
         return Aligned(placed, alignment.maps), alignment
 
