@@ -13,11 +13,13 @@ from typer.exceptions import TyperException
 from wb import __version__
 from wb.cli._output import messages
 from wb.cli.analyze import app as analyze
+from wb.cli.binarize import binarize
 from wb.cli.doctor import doctor
 from wb.cli.export import export
 from wb.cli.fuse import fuse
 from wb.cli.measure import measure
 from wb.cli.prune import app as prune
+from wb.cli.quantize import quantize
 from wb.cli.report import report
 from wb.cli.search import search
 from wb.cli.show import show
@@ -63,9 +65,9 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search, prune, fuse, measure and export transformers that fit a device.",
+    help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
-for command in (search, train, show, measure, fuse, export, report, spaces, doctor):
+for command in (search, train, show, measure, fuse, quantize, binarize, export, report, spaces, doctor):
     app.command()(command)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")

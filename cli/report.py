@@ -13,7 +13,10 @@ from wb.cli._options import ForceOption
 
 def report(
     run: Annotated[
-        Path, typer.Argument(help="A run folder, finished or not, or the JSON that `wb prune` or `wb fuse` wrote.")
+        Path,
+        typer.Argument(
+            help="A run folder, finished or not, or the JSON that `wb prune`, `wb fuse`, `wb quantize` or `wb binarize` wrote."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -21,7 +24,7 @@ def report(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the report of a run, a pruning or a fusion: one page that opens anywhere, without a network."""
+    """Write the report of a run, or of what another command left as JSON: one page that opens anywhere, without a network."""
     from wb.core.errors import BadOption
 
     if out is not None and out.exists() and not force:
@@ -38,7 +41,18 @@ def report(
 
 def _page(path: Path, page: Path, *, force: bool) -> Path:
     """Writes the page of the record at `path`, whichever command left it."""
-    if _kind(path) == "fusion":
+    kind = _kind(path)
+    if kind == "binarization":
+        from wb.quantization import binarize_record as binarization
+        from wb.quantization.binarize_report import write_report as write_binarization
+
+        return write_binarization(binarization.read(path), path, page, force=force)
+    if kind == "quantization":
+        from wb.quantization import quantize_record as quantization
+        from wb.quantization.quantize_report import write_report as write_quantization
+
+        return write_quantization(quantization.read(path), path, page, force=force)
+    if kind == "fusion":
         from wb.fusion import record as fusion
         from wb.fusion.report import write_report as write_fusion
 

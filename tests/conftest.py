@@ -135,7 +135,7 @@ def striped(image: ImageInput, stripes: Dataset) -> Model:
     block = Block(mixer=Softmax(heads=2, qk=8, v=8), ffn=Mlp(mlp=32))
     stage = Stage(embed=16, blocks=(block, block))
     a = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, labels=("a", "b", "c"))
-    return train(a, stripes, Recipe(epochs=12, learning_rate=1e-2))
+    return train(a, stripes, Recipe(epochs=6, learning_rate=1e-2))
 
 
 @pytest.fixture(scope="session")

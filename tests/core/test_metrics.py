@@ -53,6 +53,38 @@ def test_relative_and_several_budgets() -> None:
     assert size.metric is METRICS["size"]
 
 
+def test_a_loss_of_accuracy_is_in_points_of_the_input_model() -> None:
+    loss, size = parse_budget(["acc=-0.5,size=0.25x"], changes=True)
+    assert loss.change
+    assert loss.text() == "acc >= -0.5 points"
+    given = Reading(value=0.9, unit="fraction", how="measured")
+    absolute = loss.against(given)
+    assert absolute.value == pytest.approx(0.895)
+    assert absolute.excess(given.model_copy(update={"value": 0.8951})) < 0
+    assert absolute.excess(given.model_copy(update={"value": 0.8949})) > 0
+    assert absolute.against(given) == absolute
+    assert size.against(Reading(value=400, unit="B", how="counted")).value == 100
+    assert parse_budget(["acc=-1%"], changes=True)[0].value == pytest.approx(-0.01)
+    for text in ("acc=-0.5", "acc=-1%"):
+        with pytest.raises(BadOption, match="which only `wb quantize` keeps to"):
+            parse_budget([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("acc=-0.5x", "is no unit of a loss of accuracy"),
+        ("acc=-100", "a loss of more than 100 points"),
+        ("acc=--1", "is no budget"),
+        ("acc=-1.2.3", "is no number"),
+        ("size=-5B", "allows nothing"),
+    ],
+)
+def test_wrong_losses(text: str, words: str) -> None:
+    with pytest.raises(BadOption, match=words):
+        parse_budget([text], changes=True)
+
+
 @pytest.mark.parametrize(
     ("texts", "words"),
     [

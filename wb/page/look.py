@@ -20,7 +20,7 @@ FRONT, TEST, BUDGET, BLUE, GREY = "#f76707", "#0ca678", "#e64980", "#3b82f6", "#
 COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")  # of kinds, in turn
 ORDER = [[0, "#b3bdca"], [0.5, "#6f9fe0"], [1, "#3565d8"]]  # early to late; all of it visible on white and on black
 TICKS = {"fraction": ".3~%", "ms": ".3~g"}  # everything else is a count and gets a prefix
-UNITS = {"fraction": "", "ms": " in ms", "B": " in bytes"}
+UNITS = {"fraction": "", "ms": " in ms", "B": " in bytes", "pJ": " in pJ"}
 LOG_FROM = 20  # times the smallest value, from where on a linear axis would hide the small ones
 HEIGHT = 450  # of a figure that does not say its own, in pixels
 # Named one by one, because Plotly's own choice has a button that sends the data to a server.

@@ -1,0 +1,139 @@
+"""What `wb binarize` does: reading its options, running, telling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wb.cli import _output
+from wb.cli._read import read_model
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from wb.quantization.binarize_record import Config, Record
+
+
+def config_of(hashing: Mapping[str, Any], **given: Any) -> Config:
+    """The options of the command as a configuration; `hashing` has those of hash attention, None where not given.
+
+    Raises:
+        BadOption: a value that does not fit, or an option that would do nothing.
+    """
+    from pydantic import ValidationError
+
+    from wb.core.architecture import explain
+    from wb.core.errors import BadOption
+    from wb.quantization.binarize_record import Config
+
+    hashing = {name: value for name, value in hashing.items() if value is not None}
+    if hashing and given["attention"] != "hash":
+        raise BadOption(f"--{next(iter(hashing))} is of hash attention; add --attention hash")
+    if given["weights"] == "keep" and (given["keep"] or given["head"]):
+        raise BadOption("--keep and --all choose which weights are rounded, but with --weights keep none are")
+    form, colon, place = given["data"].partition(":")
+    if colon:
+        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
+    try:
+        return Config.model_validate({**given, **hashing})
+    except ValidationError as error:
+        raise BadOption(f"wrong option: {explain(error)}; see `wb binarize --help`") from error
+
+
+def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
+    """Binarizes, writes model, graph, record and report, and prints what came of it.
+
+    Raises:
+        WbError: whatever is wrong with the model, the data or the options.
+    """
+    import torch
+
+    from wb.data import load as load_data
+    from wb.quantization.binarize_begin import begin
+
+    out = _place(file, out, force)
+    torch.set_num_threads(config.threads)
+    made = not out.parent.exists()
+    with _output.progress() as progress:
+        task = progress.add_task("reading the data", total=None)
+
+        def report(what: str, done: int, of: int) -> None:
+            progress.update(task, description=what, completed=done, total=of or 1)
+
+        data = load_data(config.data, image_size=config.image_size, limit=config.limit)
+        model = read_model(file, data, config.seed, progress, task)
+        job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
+        try:
+            record = job()
+        except BaseException:
+            if job.work.exists():  # not after an error that would only come again
+                _output.continues(job.work, out)
+            elif made:
+                with suppress(OSError):
+                    out.parent.rmdir()
+            raise
+    if as_json:
+        _output.print_json(record.model_dump(mode="json"))
+    else:
+        _tell(record)
+        for ending in (".html", ".json", ".onnx", out.suffix):
+            _output.written(out.with_suffix(ending))
+
+
+def _place(file: Path | None, out: Path | None, force: bool) -> Path:
+    """Where the model goes, checked before any work."""
+    from datetime import datetime
+
+    from wb.core.errors import BadOption
+    from wb.core.work import work_of
+
+    if out is None:
+        return Path("runs") / f"binarize-{datetime.now():%Y%m%d-%H%M%S}" / "binarized.safetensors"
+    if out.suffix not in (".safetensors", ".pt"):
+        raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
+    if file is not None and out.resolve() == file.resolve():
+        raise BadOption(f"{out} is the model that is binarized; choose another name")
+    if (work_of(out) / "record.json").exists():  # what is there may be half of the results to come
+        return out
+    for path in (out, *(out.with_suffix(ending) for ending in (".onnx", ".json", ".html"))):
+        if path.exists() and not force:
+            raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
+    return out
+
+
+def _tell(record: Record) -> None:
+    from wb.quantization.binarize_report import remarks
+
+    _output.data.print(_readings(record))
+    _output.data.print(f"energy: {record.original['energy'].note}", markup=False, highlight=False, soft_wrap=True)
+    for remark in remarks(record):
+        _output.data.print(remark, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def _readings(record: Record) -> Table:
+    """One row per metric; a column for the original and for each stage."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title="readings", title_justify="left", box=SIMPLE)
+    table.add_column("")
+    for name in ("original", *(stage.name for stage in record.stages)):
+        table.add_column(name, justify="right")
+
+    def plain(text: str) -> str:
+        return text.split(" ±")[0]
+
+    if record.config.finetune:
+        table.add_row("validation\nas converted", "", *(plain(stage.before["acc"].text()) for stage in record.stages))
+    models = [record.original, *(stage.after for stage in record.stages)]
+    table.add_row("validation", *(plain(readings["acc"].text()) for readings in models))
+    between = [""] * (len(record.stages) - 1)
+    tests = ["" if one is None else plain(one.text()) for one in (record.original_test, record.final_test)]
+    table.add_row("test", tests[0], *between, tests[1])
+    for metric in ("size", "latency", "energy", "macs", "params"):
+        before = record.original[metric]
+        cells = [f"{readings[metric].text()}\n{readings[metric].value / before.value:.3f}x" for readings in models]
+        table.add_row(f"{metric}\n{before.how}", *cells)
+    return table

@@ -1,0 +1,77 @@
+"""`wb binarize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli.prune_nvit import ModelArgument
+
+
+def binarize(
+    model: ModelArgument = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The model file to write; ONNX graph, report and record go beside it. "
+            "\\[default: runs/binarize-<date>-<time>/]",
+        ),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="Linear weights: w1 (binary), w2 (ternary) or keep (as they are).")
+    ] = "w1",
+    attention: Annotated[
+        str, typer.Option(help="Softmax attention: keep, or hash (kernelized hashing, linear in the tokens).")
+    ] = "keep",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A group that stays in floating point, or what its name begins with: s0.b3, s0.b3.ffn.out."),
+    ] = None,
+    head: Annotated[bool, typer.Option("--all", help="Round the head as well; it stays in fp32 otherwise.")] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(help="Of hash attention: kernel, or official (the published code). \\[default: kernel]"),
+    ] = None,
+    bits: Annotated[int | None, typer.Option(min=1, help="Of a hash code. \\[default: 16]")] = None,
+    anchors: Annotated[int | None, typer.Option(min=1, help="Of the hash functions. \\[default: 25]")] = None,
+    finetune: Annotated[
+        int, typer.Option(min=0, help="Epochs of fine-tuning after each stage: attention, then weights.")
+    ] = 20,
+    rate: Annotated[float, typer.Option(min=1e-9, help="Its peak learning rate.")] = 1e-3,
+    data: DataOption = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a trained transformer binary or ternary weights, hash attention, or both, and fine-tune it with distillation.
+
+    What shrinks is the file and the modelled energy; this runtime has no fast kernels for so few bits, and it is said where
+    the result is slower. Interrupted, the same command with the same --out continues.
+    """
+    from wb.cli._binarize import config_of, run
+
+    config = config_of(
+        {"form": form, "bits": bits, "anchors": anchors},
+        data=data or "digits",
+        image_size=image_size,
+        limit=limit,
+        attention=attention,
+        weights=weights,
+        keep=tuple(keep or ()),
+        head=head,
+        finetune=finetune,
+        learning_rate=rate,
+        seed=seed or 0,
+        device=device or "cpu",
+        threads=1 if threads is None else threads,
+    )
+    run(config, model, out, force=force, as_json=as_json)

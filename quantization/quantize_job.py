@@ -1,0 +1,259 @@
+"""`wb quantize` from start to end: a policy, the graph, its readings beside the float one's, the verdict on the budget.
+
+Sensitivities, which take long, are kept in a folder beside the output as they are measured, so that the same command
+continues what was interrupted; the last thing is to write the results to their places.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from wb import __version__
+from wb.core.errors import BadOption
+from wb.core.files import place
+from wb.core.readings import Reading
+from wb.core.work import locked, retire, work_of
+from wb.hardware.device import Device, parse_device
+from wb.models.model import Step
+from wb.quantization import calibration
+from wb.quantization.outputs import compare, outputs
+from wb.quantization.quantize_mixed import Mixed, candidates
+from wb.quantization.quantize_read import Reader
+from wb.quantization.quantize_record import Config, OutputError, Record
+from wb.quantization.quantize_report import write_report
+from wb.quantization.quantize_source import KEPT, LEFT, NO_KERNEL, SLOW_CONVOLUTION, Source
+from wb.quantization.quantize_verdict import check_budget, ratio
+from wb.quantization.sensitivity import Sensitivity
+from wb.quantization.static import static_int8
+from wb.quantization.subject import Choice
+
+Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+COMPARED = 256  # inputs whose outputs are compared in the end
+
+
+@dataclass
+class Job:
+    """One quantization with everything it needs; calling it does what is not done yet and gives the finished record.
+
+    `out` is the graph to write; beside it come the model file, record and report and, while it lasts, the folder of what is
+    done. `report` hears what is being done.
+    """
+
+    record: Record
+    source: Source
+    out: Path
+    report: Report
+    force: bool = False
+
+    def __call__(self) -> Record:
+        """Quantizes.
+
+        Raises:
+            BadArtefact: something else lies in the folder beside the output; a graph that does not run.
+            BadOption: another process is at it, or a file is in the way.
+            BudgetMissed: a budget that nothing meets, or that the last readings are over; nothing is left then.
+            StorageFailed: something could not be written; what is done stays.
+            Unsupported: a quantizer cannot take the graph.
+        """
+        torch.set_num_threads(self.config.threads)
+        made = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
+        self.work.mkdir(parents=True, exist_ok=True)
+        with locked(self.work):
+            self._note()
+            try:
+                if not self.record.finished:
+                    self._make()
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt | SystemExit | OSError)
+                if not (interrupted and self.record.sensitivities):  # there is nothing to continue
+                    shutil.rmtree(self.work, ignore_errors=True)
+                    with suppress(OSError):
+                        for folder in made:
+                            folder.rmdir()
+                raise
+            self._publish()
+        return self.record
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.record.config
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is done; gone at the end."""
+        return work_of(self.out)
+
+    @property
+    def record_path(self) -> Path:
+        """The record, beside the graph."""
+        return self.out.with_suffix(".json")
+
+    @cached_property
+    def device(self) -> Device:
+        """Where graphs run and are timed."""
+        return parse_device(self.config.device, threads=self.config.threads)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads graphs."""
+        return Reader(self.device, self.config.seed)
+
+    @property
+    def _staged(self) -> Path:
+        """Where the result waits to be published."""
+        return self.work / "result.onnx"
+
+    # ------------------------------------------------------------------------------------------------------ policies
+
+    def _make(self) -> None:
+        """Everything up to the result, which lies in the folder then; the record last."""
+        with self._timed("quantizing"):
+            choice, reasons = self._quantize()
+        with self._timed("readings"):
+            changes = self._conclude()
+        changes |= {"groups": self.source.groups(choice, reasons), "graph": self.out.name}
+        if self._staged.with_suffix(".safetensors").exists():
+            changes["model"] = self.out.with_suffix(".safetensors").name
+        notes = check_budget(self.config.limits, self.record.model_copy(update=changes))
+        self._note(**changes, notes=(*self.record.notes, *notes))
+
+    def _quantize(self) -> tuple[Choice, Mapping[str, str]]:
+        """Writes the quantized graph; gives what each group is kept in, and reasons for those in floating point."""
+        self.report(f"quantizing, {self.config.policy}", 0, 0)
+        reasons: Mapping[str, str] = {}
+        match self.config.policy:
+            case "int8":
+                return self._static()
+            case "int8-dynamic":
+                choice: Choice = self.source.uniform("int8", convolutions=False)
+                reasons = dict.fromkeys(self.source.subject.groups, SLOW_CONVOLUTION)
+            case "int4-weights":
+                choice = self.source.uniform("int4")
+                reasons = dict.fromkeys(self.source.subject.groups, NO_KERNEL)
+            case "mixed":
+                choice, reasons = self._mixed()
+        if not choice:
+            why = "; ".join(dict.fromkeys(KEPT if group in self.source.kept else why for group, why in reasons.items()))
+            raise BadOption(
+                f"--policy {self.config.policy} leaves every group in floating point ({why}); try --policy int8"
+            )
+        architecture = self.source.write(choice, self._step(choice), self._staged)
+        self._note(architecture=architecture)
+        return choice, reasons
+
+    def _static(self) -> tuple[Choice, Mapping[str, str]]:
+        """NNCF's graph, which no architecture describes wholly: ranges of activations belong to no model file."""
+        inputs = self._typical()
+        graph, groups = static_int8(self.source.subject, inputs, self.source.kept)
+        choice: Choice = dict.fromkeys(groups, "int8")
+        architecture = self.source.write_graph(graph, choice, self._step(choice), self._staged)
+        self._note(architecture=architecture)
+        return choice, dict.fromkeys(self.source.subject.groups, LEFT)
+
+    def _mixed(self) -> tuple[Choice, Mapping[str, str]]:
+        def heard(one: Sensitivity) -> None:
+            self._note(sensitivities=(*self.record.sensitivities, one))
+
+        search = Mixed(self.source, self.record, self._typical(), self.reader, self._step, heard, self.report)
+        found = search()
+        self._note(candidates=candidates(found))
+        return found.choice, found.reasons
+
+    def _typical(self) -> calibration.Inputs:
+        if self.source.inputs is None:
+            raise BadOption(f"--policy {self.config.policy} has to see inputs; give --calibration")
+        return self.source.inputs
+
+    def _step(self, choice: Choice) -> Step:
+        """The line of history."""
+        counts = Counter(choice.get(group, "fp32") for group in self.source.subject.groups)
+        how: str | None = {"int8": "static", "int8-dynamic": "dynamic"}.get(self.config.policy)
+        arguments = {
+            "policy": self.config.policy,
+            **({"activations": how} if how else {}),
+            "groups": dict(sorted(counts.items())),
+            **({"calibration": dict(self.record.calibration)} if self.record.calibration else {}),
+            **({"budget": list(self.config.limits)} if self.config.limits else {}),
+        }
+        return Step.model_validate(
+            {"name": "quantize", "arguments": arguments, "seed": self.config.seed, "version": __version__}
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- end
+
+    def _conclude(self) -> dict[str, object]:
+        """Reads both graphs together, the test split last."""
+        self.report("final readings", 0, 0)
+        data = self.source.data
+        splits = {} if data is None else {"acc": data.validation, "test": data.test}
+        found: dict[str, dict[str, Reading]] = {}
+        with self.source.float_file() as path:
+            paths = {"float": path, "quantized": self._staged}
+            latencies = self.reader.timed(paths)
+            for name, architecture in (("float", self.source.architecture), ("quantized", self.record.architecture)):
+                self.report(f"final readings, {name}", 0, 0)
+                found[name] = self.reader(paths[name], architecture, splits)
+                found[name]["latency"] = latencies[name].reading
+            error = self._error(paths)
+        return {
+            "floating": found["float"],
+            "quantized": found["quantized"],
+            "ratio": ratio(latencies["quantized"], latencies["float"]),
+            "error": error,
+        }
+
+    def _error(self, paths: Mapping[str, Path]) -> OutputError:
+        """Of outputs on validation images, else on the user's inputs, else on random ones."""
+        graph, data = self.source.subject.graph, self.source.data
+        if data is not None:
+            on, inputs = "validation images", calibration.of_images(graph, data.validation, COMPARED, self.config.seed)
+        elif self.source.inputs is not None:
+            on, inputs = "calibration inputs", self.source.inputs
+        else:
+            on, inputs = "random inputs", calibration.made_up(graph, self.config.calib, self.config.seed)
+        before, after = (outputs(paths[name], inputs, self.device) for name in ("float", "quantized"))
+        error = compare(before, after)
+        return OutputError.model_validate(
+            {
+                "divergence": error.divergence,
+                "kind": error.kind,
+                "sqnr": error.sqnr if math.isfinite(error.sqnr) else None,
+                "agreement": error.agreement,
+                "n": len(before),
+                "on": on,
+            }
+        )
+
+    def _publish(self) -> None:
+        """Puts graph, model, record and report in their places; the folder goes last, in one step."""
+        place(self._staged, self.out, force=self.force)
+        if self.record.model is not None:
+            place(self._staged.with_suffix(".safetensors"), self.out.parent / self.record.model, force=self.force)
+        place(self.work / "record.json", self.record_path, force=self.force)
+        page = self.work / "report.html"
+        write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
+        place(page, self.out.with_suffix(".html"), force=self.force)
+        retire(self.work)
+
+    def _note(self, **changes: object) -> None:
+        self.record = self.record.model_copy(update=changes)
+        self.record.write(self.work / "record.json")
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        """Adds the wall time of the block to the record."""
+        start = time.perf_counter()
+        yield
+        seconds = self.record.seconds.get(what, 0.0) + time.perf_counter() - start
+        self.record = self.record.model_copy(update={"seconds": {**self.record.seconds, what: round(seconds, 2)}})

@@ -1,0 +1,138 @@
+"""What a quantization works on, and what a policy makes of it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper
+from pydantic import JsonValue
+
+from wb.core.architecture import Architecture
+from wb.core.precision import with_precisions
+from wb.core.records import Precision
+from wb.data import Dataset
+from wb.export.graph import export
+from wb.export.lower import linear_nodes
+from wb.models.model import Model, Step, save
+from wb.quantization.calibration import Inputs
+from wb.quantization.quantize_record import Group
+from wb.quantization.subject import Choice, Subject
+
+KEPT = "kept by --keep"
+# With ranges of activations found as it runs, ONNX Runtime 1.32 (ConvInteger) takes 1.4 ms longer for the stem of a ViT-Tiny, and
+# of all groups the stem then adds the largest error.
+SLOW_CONVOLUTION = "convolutions are slower in 8 bits whose ranges are found as they run"
+NO_KERNEL = "convolutions have no kernel for 4 bits"
+LEFT = "left in floating point by NNCF"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are."""
+
+    subject: Subject
+    path: Path | None
+    data: Dataset | None
+    inputs: Inputs | None
+    kept: frozenset[str]
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """In floating point; None for a foreign graph."""
+        return None if self.subject.model is None else self.subject.model.architecture
+
+    @contextmanager
+    def float_file(self) -> Iterator[Path]:
+        """The file in floating point: what `wb export` writes of a model, else the one that was given."""
+        if self.subject.model is None:
+            yield self.path or Path()
+            return
+        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+            path = Path(folder) / "float.onnx"
+            path.write_bytes(self._exported)
+            yield path
+
+    @cached_property
+    def _exported(self) -> bytes:
+        """The model's file in floating point, which is read several times."""
+        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+            export(self._model(), Path(folder) / "float.onnx")
+            return (Path(folder) / "float.onnx").read_bytes()
+
+    def uniform(self, precision: Precision, *, convolutions: bool = True) -> dict[str, Precision]:
+        """Every group in `precision`, but for those that are kept or cannot be, and without `convolutions` for those."""
+        options = self.subject.options
+        able = [group for group in self.subject.groups if group not in self.kept and precision in options[group]]
+        return {group: precision for group in able if convolutions or "int4" in options[group]}
+
+    def quantized(self, choice: Choice, step: Step) -> Model:
+        """The model of ours with the chosen precisions, and `step` in its history."""
+        model = self._model()
+        return replace(model, architecture=with_precisions(model.architecture, choice)).then(step)
+
+    def write(self, choice: Choice, step: Step, path: Path) -> Architecture | None:
+        """The graph with its groups in the precisions of `choice`; of a model of ours also the model file beside it.
+
+        Raises:
+            ExportDiffers, Unsupported: as `wb.export.graph.export` and `wb.export.lower.lower`.
+        """
+        if self.subject.model is None:
+            graph = self.subject.lowered(choice)
+            sign(graph, None, step)
+            onnx.save(graph, path)
+            return None
+        model = self.quantized(choice, step)
+        export(model, path, force=True)
+        save(model, path.with_suffix(".safetensors"), force=True)
+        return model.architecture
+
+    def write_graph(self, graph: onnx.ModelProto, choice: Choice, step: Step, path: Path) -> Architecture | None:
+        """A graph that no model file describes: `choice` is what its metadata say of it."""
+        model = None if self.subject.model is None else self.quantized(choice, step)
+        sign(graph, model, step)
+        onnx.save(graph, path)
+        return None if model is None else model.architecture
+
+    def groups(self, choice: Choice, reasons: Mapping[str, str]) -> tuple[Group, ...]:
+        """Every group with what it is kept in, its weights, and the reason where it stays in floating point."""
+        shapes = {tensor.name: numpy_helper.to_array(tensor).size for tensor in self.subject.graph.graph.initializer}
+        weights = {node: shapes[name] for node, name in linear_nodes(self.subject.graph).items()}
+        found = []
+        for name, nodes in self.subject.groups.items():
+            precision = choice.get(name, "fp32")
+            why = KEPT if name in self.kept else reasons.get(name) if precision == "fp32" else None
+            found.append(Group(name=name, precision=precision, weights=sum(weights[n] for n in nodes), reason=why))
+        return tuple(found)
+
+    def _model(self) -> Model:
+        if self.subject.model is None:
+            raise TypeError("a foreign graph is no model")
+        return self.subject.model
+
+
+def sign(graph: onnx.ModelProto, model: Model | None, step: Step) -> None:
+    """Writes the metadata: what `wb.export.graph.export` writes of a model; of a foreign graph its own and the step.
+
+    An architecture that a foreign graph carries is taken out: it would say that all is in floating point.
+    """
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    before: list[JsonValue] = []
+    if model is None:
+        metadata.pop("wb.architecture", None)
+        before = json.loads(metadata.get("wb.history", "[]"))
+        history = [*before, step.model_dump(mode="json", exclude={"readings"})]
+    else:
+        history = [one.model_dump(mode="json", exclude={"readings"}) for one in model.history]
+        metadata["wb.labels"] = json.dumps(model.architecture.labels)
+        metadata["wb.architecture"] = model.architecture.to_json()
+    metadata["wb.history"] = json.dumps(history)
+    del graph.metadata_props[:]
+    for key, value in metadata.items():
+        graph.metadata_props.add(key=key, value=value)

@@ -1,0 +1,105 @@
+"""What is quantized: a graph in floating point whose groups of linear maps are known by name; a model's or a foreign one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from wb.core.errors import BadOption
+from wb.core.precision import CONVOLUTIONS, PRECISIONS, TRAINED, allowed, in_floating_point, precisions
+from wb.core.records import Precision
+from wb.export.graph import export, open_graph
+from wb.export.lower import folded, linear_nodes, lower, nodes_of
+from wb.models.model import Model
+from wb.models.network import groups_of, settle
+
+Choice = Mapping[str, Precision]  # group -> what it is kept in; groups that are not named stay in fp32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A float `graph` (as `wb.export.lower.folded` gives it), and the nodes of each group in order of execution.
+
+    `options` are the precisions that each group can be put into after training, from small to large, fp32 last. `model` is
+    None for a foreign graph, whose groups are its nodes.
+    """
+
+    graph: onnx.ModelProto = field(repr=False)
+    groups: Mapping[str, tuple[str, ...]]
+    options: Mapping[str, tuple[Precision, ...]]
+    model: Model | None = None
+
+    def check(self, choice: Choice) -> None:
+        """Raises `BadOption` for a group that there is not, or that cannot be kept in that precision."""
+        unknown = sorted(set(choice) - set(self.groups))
+        if unknown:
+            raise BadOption(f"no group named {', '.join(unknown)}; there are {', '.join(self.groups)}")
+        for group, precision in choice.items():
+            if precision not in self.options[group]:
+                raise BadOption(f"{group} cannot be kept in {precision}; it takes {', '.join(self.options[group])}")
+
+    def lowered(self, choice: Choice) -> onnx.ModelProto:
+        """The graph with its groups in the precisions of `choice`. Raises as `check` and `wb.export.lower.lower` do."""
+        self.check(choice)
+        policy = {node: p for group, p in choice.items() if p != "fp32" for node in self.groups[group]}
+        graph = onnx.ModelProto()
+        graph.CopyFrom(self.graph)
+        return lower(graph, policy) if policy else graph
+
+
+def of_model(model: Model) -> Subject:
+    """The model in floating point, with the groups of its architecture.
+
+    Raises:
+        BadOption: its weights are binary or ternary already.
+        ExportDiffers, Unsupported: as `wb.export.graph.export` and `wb.export.lower` do.
+    """
+    plain = Model(in_floating_point(model.architecture), model.weights, model.history)
+    if set(TRAINED) & set(precisions(model.architecture).values()):
+        raise BadOption(
+            "this model has binary or ternary weights, which are few enough bits already; give the one before"
+        )
+    network = plain.network()
+    settle(network)
+    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+        path = Path(folder) / "float.onnx"
+        export(plain, path)
+        graph = folded(path)
+    groups = groups_of(network)
+    nodes = nodes_of(graph, network, [name for names in groups.values() for name in names])
+    return Subject(
+        graph,
+        {group: tuple(nodes[name] for name in names) for group, names in groups.items()},
+        {group: _trainless(allowed(group)) for group in groups},
+        plain,
+    )
+
+
+def of_graph(path: Path) -> Subject:
+    """Any ONNX file with its weights inside; each product or convolution with constant weights is a group of its own.
+
+    Raises:
+        BadArtefact: no ONNX file.
+        BadOption: its weights lie in another file, or there is nothing to quantize.
+        Unsupported: the runtime cannot load it.
+    """
+    given = open_graph(path)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in given.graph.initializer):
+        raise BadOption(
+            f"the weights of {path} lie in another file; save it as one file (onnx.save does) and give that"
+        )
+    graph = folded(path)
+    weights = linear_nodes(graph)
+    if not weights:
+        raise BadOption(f"{path} has no product or convolution with constant weights; there is nothing to quantize")
+    kinds = {node.name: node.op_type for node in graph.graph.node}
+    options = {name: _trainless(CONVOLUTIONS if kinds[name] == "Conv" else PRECISIONS) for name in weights}
+    return Subject(graph, {name: (name,) for name in weights}, options)
+
+
+def _trainless(every: tuple[Precision, ...]) -> tuple[Precision, ...]:
+    return tuple(precision for precision in every if precision not in TRAINED)

@@ -1,0 +1,105 @@
+"""What is quantized: the groups of models and of foreign graphs, and that only what was chosen changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from tests.quantization.graphs import inputs, model, relu_graph, subject
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.precision import precisions, with_precisions
+from wb.export.graph import export, export_module
+from wb.export.lower import linear_nodes
+from wb.hardware.device import Device
+from wb.models.model import Model
+from wb.quantization.outputs import outputs
+from wb.quantization.subject import of_graph, of_model
+
+
+def foreign(path: Path) -> Path:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 32), nn.ReLU(), nn.Linear(32, 3))
+    export_module(network, torch.rand(1, 1, 8, 8), path, "image", "out")
+    return path
+
+
+def weights(graph: onnx.ModelProto) -> dict[str, bytes]:
+    """The float weights of each node."""
+    tensors = {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in graph.graph.initializer}
+    return {node: tensors[name] for node, name in linear_nodes(graph).items()}
+
+
+def test_a_model_has_the_groups_of_its_architecture() -> None:
+    given = subject()
+    assert list(given.groups) == list(precisions(model().architecture))
+    nodes = [node for group in given.groups.values() for node in group]
+    assert sorted(nodes) == sorted(linear_nodes(given.graph))
+    assert len(nodes) == 2 * 6 + 2
+    assert given.options["stem"] == ("int8", "fp32")
+    assert given.options["head"] == ("int4", "int8", "fp32")
+
+
+def test_precisions_of_the_model_are_left_behind() -> None:
+    low = Model(with_precisions(model().architecture, {"head": "int8"}), model().weights)
+    assert weights(of_model(low).graph) == weights(subject().graph)
+    binary = Model(with_precisions(model().architecture, {"s0.b0.ffn.in": "w1"}), model().weights)
+    with pytest.raises(BadOption, match="binary or ternary"):
+        of_model(binary)
+
+
+def test_only_what_was_chosen_changes() -> None:
+    given = subject()
+    before = given.graph.SerializeToString(deterministic=True)
+    lowered = given.lowered({"s0.b0.ffn.in": "int8", "s0.b1.mixer.in": "int4", "head": "fp32"})
+    gone = {*given.groups["s0.b0.ffn.in"], *given.groups["s0.b1.mixer.in"]}
+    assert weights(lowered) == {node: value for node, value in weights(given.graph).items() if node not in gone}
+    assert given.graph.SerializeToString(deterministic=True) == before
+    assert np.array_equal(outputs(given.lowered({}), inputs(), Device()), outputs(given.graph, inputs(), Device()))
+
+
+def test_lowered_graphs_carry_nothing_of_no_use() -> None:
+    """Types of every tensor, which quantizers leave behind."""
+    for precision in ("int8", "int4"):
+        assert not subject().lowered({"head": precision}).graph.value_info
+
+
+def test_choices_that_cannot_be() -> None:
+    with pytest.raises(BadOption, match=r"no group named neck; there are stem, s0\.b0"):
+        subject().lowered({"neck": "int8"})
+    with pytest.raises(BadOption, match="stem cannot be kept in int4; it takes int8, fp32"):
+        subject().lowered({"stem": "int4"})
+
+
+def test_a_foreign_graph(tmp_path: Path) -> None:
+    path = foreign(tmp_path / "foreign.onnx")
+    given = of_graph(path)
+    assert given.model is None
+    assert all(nodes == (group,) for group, nodes in given.groups.items())
+    assert list(given.options.values()) == [("int8", "fp32"), ("int4", "int8", "fp32"), ("int4", "int8", "fp32")]
+    image = {"image": np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32)}
+    assert np.allclose(outputs(given.graph, image, Device()), outputs(path, image, Device()), atol=1e-6)
+    lowered = given.lowered({group: options[0] for group, options in given.options.items()})
+    assert np.allclose(outputs(lowered, image, Device()), outputs(path, image, Device()), atol=0.2)
+
+
+def test_our_own_file_is_a_graph_like_any_other(tmp_path: Path) -> None:
+    export(model(), tmp_path / "own.onnx")
+    assert len(of_graph(tmp_path / "own.onnx").groups) == len(linear_nodes(subject().graph))
+
+
+def test_graphs_with_nothing_to_quantize(tmp_path: Path) -> None:
+    onnx.save(relu_graph({"x": ["n", 2]}), tmp_path / "relu.onnx")
+    with pytest.raises(BadOption, match="nothing to quantize"):
+        of_graph(tmp_path / "relu.onnx")
+    graph = onnx.load(foreign(tmp_path / "whole.onnx"))
+    onnx.save(graph, tmp_path / "beside.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    with pytest.raises(BadOption, match="in another file"):
+        of_graph(tmp_path / "beside.onnx")
+    (tmp_path / "text.onnx").write_text("no graph")
+    with pytest.raises(BadArtefact, match="no ONNX graph"):
+        of_graph(tmp_path / "text.onnx")
