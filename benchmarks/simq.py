@@ -17,6 +17,10 @@ halvings of latency times halvings of size, so that each halving counts alike. T
 network fully in INT8: the least latency and size, one network for both, at no less accuracy: the smaller of the two ratios is
 as large as possible. Mean and standard deviation over seeds. An interrupted run continues from --cache.
 
+With --finetune EPOCHS a second table compares what `wb search` delivers, where finalists are fine-tuned with the supernet's
+largest network as teacher: of every search the three most accurate networks that have at most half the latency and half the size
+of the largest one in INT8, fine-tuned and measured again, and that one itself, fine-tuned alike.
+
 Source: SimQ-NAS, https://arxiv.org/abs/2312.13301, where baselines are fully INT8 networks.
 """
 
@@ -38,19 +42,23 @@ from wb.core.metrics import parse_objectives
 from wb.core.precision import allowed, precisions, with_precisions
 from wb.core.readings import Reading
 from wb.data import load
+from wb.export.assess import Assessor
 from wb.export.measure import reference_pace
 from wb.hardware.device import Device
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.front import front
 from wb.search.hypervolume import hypervolume
+from wb.search.pipeline import FINETUNE_RATE
 from wb.search.study import create_study, evaluated, load_study, make_sampler, optimize, readings_of
 from wb.search.supernet import Supernet, train_supernet
 from wb.spaces.presets import vit_space
 from wb.training.fit import Recipe
+from wb.training.train import Finetune
 
 METRICS = parse_objectives("acc,latency,size")
 SEARCHES = {"joint": "int8,fp32", "float": "fp32", "INT8": "int8"}
 Row = Sequence[tuple[float, float, float]]  # error, latency in ms, bytes
+Found = Sequence[tuple[Architecture, Mapping[str, Reading]]]
 
 
 class Seed:
@@ -118,14 +126,29 @@ class Seed:
             found.append({metric: Reading.model_validate(r) for metric, r in known[changed.key].items()})
         return found
 
+    def tuned(self, architecture: Architecture, epochs: int) -> dict[str, Reading]:
+        """Readings of a network after fine-tuning as `wb search` does it."""
+        path = self.folder / f"tuned-{epochs}.json"
+        known: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if architecture.key not in known:
+            largest = self.supernet.space.largest()
+            recipe = Recipe(epochs=epochs, learning_rate=FINETUNE_RATE)
+            tune = Finetune(self.data, recipe, lambda images: self.supernet.run(largest, images), self.seed)
+            model = tune(self.supernet.extract(architecture))
+            assess = Assessor(Device(), self.evaluate.pace, self.seed)
+            readings = assess({"model": model}, {"acc": self.data.validation}, cap_s=3.0)["model"]
+            known[architecture.key] = {metric: r.model_dump(mode="json") for metric, r in readings.items()}
+            path.write_text(json.dumps(known), encoding="utf-8")
+        return {metric: Reading.model_validate(r) for metric, r in known[architecture.key].items()}
+
 
 def costs(readings: Sequence[Mapping[str, Reading]]) -> Row:
     """Error, latency and size of each."""
     return [(1 - r["acc"].value, r["latency"].value, r["size"].value) for r in readings]
 
 
-def rows(seed: Seed) -> tuple[dict[str, Row], Row]:
-    """What every row of the table found, and the largest network in fp32 and in INT8."""
+def rows(seed: Seed) -> tuple[dict[str, Row], Row, dict[str, Found]]:
+    """What every row of the table found, the largest network in fp32 and in INT8, and all networks of the searches."""
     largest = vit_space(seed.data, seed.options.preset).largest()
     ends = costs([*seed.fully("largest", [largest], "fp32"), *seed.fully("largest-int8", [largest], "int8")])
     searches = dict(SEARCHES) | ({"joint with int4": "int4,int8,fp32"} if seed.options.int4 else {})
@@ -136,7 +159,30 @@ def rows(seed: Seed) -> tuple[dict[str, Row], Row]:
     found["float, INT8"] = costs(seed.fully("float-int8", [of_float[n][0] for n in best], "int8"))
     found["float and INT8"] = [*found["float"], *found["float, INT8"]]
     order = ["joint", "joint with int4", "float", "float, INT8", "float and INT8", "INT8"]
-    return {name: found[name] for name in order if name in found}, ends
+    return {name: found[name] for name in order if name in found}, ends, dict(runs)
+
+
+def delivered(seed: Seed, runs: Mapping[str, Found], ends: Row, epochs: int) -> dict[str, tuple[float, float, float]]:
+    """Of every search the most accurate of the fine-tuned candidates: validation accuracy, times faster and smaller than the
+    largest network in INT8, which comes first.
+    """
+    largest = vit_space(seed.data, seed.options.preset).largest()
+    int8 = with_precisions(largest, dict.fromkeys(precisions(largest), "int8"))
+    base = seed.tuned(int8, epochs)
+    found = {"largest, INT8": (100 * base["acc"].value, 1.0, 1.0)}
+    for name, run in runs.items():
+        small = [
+            (architecture, readings)
+            for architecture, readings in run
+            if readings["latency"].value <= ends[1][1] / 2 and readings["size"].value <= ends[1][2] / 2
+        ]
+        small.sort(key=lambda one: -one[1]["acc"].value)
+        tuned = [seed.tuned(architecture, epochs) for architecture, _ in small[:3]]
+        if tuned:
+            best = max(tuned, key=lambda readings: readings["acc"].value)
+            faster, smaller = (base[metric].value / best[metric].value for metric in ("latency", "size"))
+            found[name] = (100 * best["acc"].value, faster, smaller)
+    return found
 
 
 def judge(row: Row, ends: Row, worst: float) -> dict[str, float]:
@@ -167,18 +213,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--worst", type=float, default=0.5, help="error of the reference point")
     parser.add_argument("--int4", action="store_true")
+    parser.add_argument("--finetune", type=int, default=0, help="epochs; prints the second table")
     options = parser.parse_args()
     torch.set_num_threads(1)
     judged: dict[str, list[dict[str, float]]] = {}
+    tuned: dict[str, list[tuple[float, float, float]]] = {}
     for number in range(options.seeds):
         seed = Seed(options, number)
-        found, ends = rows(seed)
+        found, ends, runs = rows(seed)
         for name, row in found.items():
             judged.setdefault(name, []).append(judge(row, ends, options.worst))
         show(judged, options, f"{seed.data.spec}, {len(seed.data.train)} training images")
         (e, ms, b), (e8, ms8, b8) = ends
         print(f"seed {number}: largest fp32 {100 - 100 * e:.2f} %, {ms:.3f} ms, {b / 1e3:.0f} kB; "
               f"INT8 {100 - 100 * e8:.2f} %, {ms8:.3f} ms, {b8 / 1e3:.0f} kB", flush=True)  # fmt: skip
+        if options.finetune:
+            for name, one in delivered(seed, runs, ends, options.finetune).items():
+                tuned.setdefault(name, []).append(one)
+            show_tuned(tuned, options)
 
 
 def show(judged: Mapping[str, Sequence[Mapping[str, float]]], options: argparse.Namespace, what: str) -> None:
@@ -201,6 +253,22 @@ def show(judged: Mapping[str, Sequence[Mapping[str, float]]], options: argparse.
         cells.append(_spread([j["log"] - s["log"] for j, s in zip(judged["joint"], seeds, strict=True)], "+.1f"))
         cells += [_spread([s[key] for s in seeds], ".2f") for key in ("best", "latency", "size")]
         table.add_row(name, *cells)
+    Console(width=150).print(table)
+
+
+def show_tuned(tuned: Mapping[str, Sequence[tuple[float, float, float]]], options: argparse.Namespace) -> None:
+    """The second table so far."""
+    base = tuned["largest, INT8"]
+    title = (
+        f"at most half the latency and size of the largest in INT8; {options.finetune} epochs of fine-tuning for all"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in ("search", "validation %", "- largest INT8, points", "latency: x faster", "size: x smaller", "seeds"):
+        table.add_column(column, justify="left" if column == "search" else "right")
+    for name, seeds in tuned.items():
+        lost = [row[0] - other[0] for row, other in zip(seeds, base, strict=False)]
+        cells = [_spread([row[i] for row in seeds], ".2f") for i in range(3)]
+        table.add_row(name, cells[0], _spread(lost, "+.2f"), *cells[1:], str(len(seeds)))
     Console(width=150).print(table)
 
 
