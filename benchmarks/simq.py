@@ -7,8 +7,8 @@ exports the candidate in its precisions, times the file and scores it on the val
 
     joint           architecture and precision of every group, int8 or fp32 (with --int4 a row that has int4 too)
     float           architectures in fp32
-    float, INT8     the float search's front, every network fully in INT8 (these evaluations come on top and are not counted)
-    float and INT8  the better of the two before, point by point
+    float, INT8     the float search's front, every network fully in INT8; the search ends earlier, by as many evaluations
+    float and INT8  that shorter float search and its front in INT8 together
     INT8            architectures, all fully in INT8
 
 Hypervolumes are of validation error, latency and size, the last two over those of the largest network in fp32; the reference
@@ -154,12 +154,20 @@ def rows(seed: Seed) -> tuple[dict[str, Row], Row, dict[str, Found]]:
     searches = dict(SEARCHES) | ({"joint with int4": "int4,int8,fp32"} if seed.options.int4 else {})
     runs = {name: seed.search(name, options) for name, options in searches.items()}
     found = {name: costs([readings for _, readings in run]) for name, run in runs.items()}
-    of_float = dict(enumerate(runs["float"]))
-    best = front({n: readings for n, (_, readings) in of_float.items()}, METRICS, ())
-    found["float, INT8"] = costs(seed.fully("float-int8", [of_float[n][0] for n in best], "int8"))
-    found["float and INT8"] = [*found["float"], *found["float, INT8"]]
+    shorter, best = _first(runs["float"])
+    found["float, INT8"] = costs(seed.fully("float-int8", best, "int8"))
+    found["float and INT8"] = [*found["float"][:shorter], *found["float, INT8"]]
     order = ["joint", "joint with int4", "float", "float, INT8", "float and INT8", "INT8"]
     return {name: found[name] for name in order if name in found}, ends, dict(runs)
+
+
+def _first(run: Found) -> tuple[int, list[Architecture]]:
+    """As many of the evaluations as leave one for each network of their front; and that front."""
+    for count in range(len(run), 0, -1):
+        best = front({n: readings for n, (_, readings) in enumerate(run[:count])}, METRICS, ())
+        if count + len(best) <= len(run):
+            return count, [run[n][0] for n in best]
+    return 0, []
 
 
 def delivered(seed: Seed, runs: Mapping[str, Found], ends: Row, epochs: int) -> dict[str, tuple[float, float, float]]:
@@ -217,7 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     judged: dict[str, list[dict[str, float]]] = {}
-    tuned: dict[str, list[tuple[float, float, float]]] = {}
+    tuned: dict[str, dict[int, tuple[float, float, float]]] = {}
     for number in range(options.seeds):
         seed = Seed(options, number)
         found, ends, runs = rows(seed)
@@ -229,7 +237,7 @@ def main() -> None:
               f"INT8 {100 - 100 * e8:.2f} %, {ms8:.3f} ms, {b8 / 1e3:.0f} kB", flush=True)  # fmt: skip
         if options.finetune:
             for name, one in delivered(seed, runs, ends, options.finetune).items():
-                tuned.setdefault(name, []).append(one)
+                tuned.setdefault(name, {})[number] = one
             show_tuned(tuned, options)
 
 
@@ -256,7 +264,7 @@ def show(judged: Mapping[str, Sequence[Mapping[str, float]]], options: argparse.
     Console(width=150).print(table)
 
 
-def show_tuned(tuned: Mapping[str, Sequence[tuple[float, float, float]]], options: argparse.Namespace) -> None:
+def show_tuned(tuned: Mapping[str, Mapping[int, tuple[float, float, float]]], options: argparse.Namespace) -> None:
     """The second table so far."""
     base = tuned["largest, INT8"]
     title = (
@@ -266,8 +274,8 @@ def show_tuned(tuned: Mapping[str, Sequence[tuple[float, float, float]]], option
     for column in ("search", "validation %", "- largest INT8, points", "latency: x faster", "size: x smaller", "seeds"):
         table.add_column(column, justify="left" if column == "search" else "right")
     for name, seeds in tuned.items():
-        lost = [row[0] - other[0] for row, other in zip(seeds, base, strict=False)]
-        cells = [_spread([row[i] for row in seeds], ".2f") for i in range(3)]
+        lost = [row[0] - base[seed][0] for seed, row in seeds.items()]
+        cells = [_spread([row[i] for row in seeds.values()], ".2f") for i in range(3)]
         table.add_row(name, cells[0], _spread(lost, "+.2f"), *cells[1:], str(len(seeds)))
     Console(width=150).print(table)
 

@@ -37,7 +37,8 @@ def search(
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     objectives: Annotated[
-        str | None, typer.Option(help="One to four of acc, latency, size, macs, params, energy (a model). [default: acc,latency]")
+        str | None,
+        typer.Option(help="One to four of acc, latency, size, macs, params, energy (a model). [default: acc,latency]"),
     ] = None,
     budget: Annotated[list[str] | None, typer.Option(help="Hard limits, e.g. latency=2ms,size=1MB.")] = None,
     sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random. [default: guided]")] = None,
@@ -111,18 +112,17 @@ def search(
     if as_json:
         _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
     else:
-        _output.data.print(front_table(points))
+        _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
         _output.written(run.report_path)
 
 
-def front_table(points: Sequence[FrontPoint]) -> Any:
-    """The front as a Rich table."""
+def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Any:
+    """The front as a Rich table; with `energy`, which is a model, where that was an objective."""
     from rich.box import SIMPLE
     from rich.table import Table
 
     table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
-    modelled = any("energy" in point.values for point in points)
-    for column in ("id", "val %", "test %", "ms", "±%", "kB", "kMACs", "params", *(["~nJ"] if modelled else [])):
+    for column in ("id", "val %", "test %", "ms", "±%", "kB", "kMACs", "params", *(["~nJ"] if energy else [])):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("network")
     for point in points:
@@ -138,7 +138,7 @@ def front_table(points: Sequence[FrontPoint]) -> Any:
             f"{values['size'].value / 1e3:.4g}",
             f"{values['macs'].value / 1e3:.4g}",
             f"{values['params'].value:.0f}",
-            *([f"{values['energy'].value / 1e3:.4g}" if "energy" in values else ""] if modelled else []),
+            *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
             summary(point),
         )
     return table

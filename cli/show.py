@@ -123,6 +123,6 @@ def _show_run(folder: Path, as_json: bool) -> None:
     for stage, seconds in record.seconds.items():
         _output.data.print(f"  {stage}: {seconds:.0f} s", highlight=False)
     if points:
-        _output.data.print(front_table(points))
+        _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
     else:
         _output.data.print(f"no front yet; continue with: wb search --resume {folder}", markup=False, soft_wrap=True)

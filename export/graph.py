@@ -150,7 +150,11 @@ def check_parity(
     together = differences(example)
     alone = np.concatenate([differences(example[i : i + 1]) for i in range(len(example) if jumps else 1)])
     worst = max(float(np.median(found) if jumps else found.max()) for found in (together, alone))
-    if worst > tolerance or worst == math.inf:
+    if worst == math.inf:
+        raise ExportDiffers(
+            "the exported graph gives numbers that are not finite; nothing was written. Check the model's weights"
+        )
+    if worst > tolerance:
         raise ExportDiffers(
             f"the exported graph differs from the model by {worst:.2g} where {tolerance:g} is allowed; nothing was written. "
             "Try --exporter dynamo, and report the architecture"

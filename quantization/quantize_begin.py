@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from wb import __version__
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.provenance import machine, now, versions
 from wb.core.work import LOCK, work_of
 from wb.data import Dataset
@@ -139,10 +139,23 @@ def _check_needs(config: Config, given: Given, data: Dataset | None) -> None:
 def _inputs(config: Config, subject: Subject, data: Dataset | None) -> Inputs | None:
     """What the user gives as typical inputs: a file's or folder's, else training images where the policy looks at some."""
     if config.calibration is not None:
-        return first(read_inputs(Path(config.calibration), subject.graph), config.calib)
+        inputs = first(read_inputs(Path(config.calibration), subject.graph), config.calib)
+        _check_range(inputs, subject, config.calibration)
+        return inputs
     if config.policy in ("int8", "mixed") and data is not None:
         return of_images(subject.graph, data.train, config.calib, config.seed)
     return None
+
+
+def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
+    """Raises `BadData` for images beyond [0, 1] where the graph is one of ours, which normalises from there."""
+    ours = subject.model is not None or any(entry.key == "wb.architecture" for entry in subject.graph.metadata_props)
+    for name, values in inputs.items():
+        low, high = float(values.min()), float(values.max())
+        if ours and (low < 0 or high > 1):
+            raise BadData(
+                f"{what}: {name} has values from {low:.4g} to {high:.4g}, but this network takes images in [0, 1]; divide by 255"
+            )
 
 
 def _described(config: Config, inputs: Inputs | None) -> dict[str, JsonValue] | None:

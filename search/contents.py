@@ -20,7 +20,7 @@ from wb.search.hypervolume import hypervolume_curve
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.study import evaluated, load_study, readings_of, violations
 from wb.search.traces import Candidate, cost
-from wb.spaces.precision import is_precision
+from wb.spaces.precision import FFN, is_precision
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def summarize(choices: Mapping[str, object]) -> str:
     depth = choices.get("depth")
     mixers = [name for i, name in sorted(_mixers(choices).items()) if not isinstance(depth, int) or i < depth]
     whole = [f"{name} {value}" for name, value in choices.items() if "." not in name]
-    kept = [str(v) for name, v in choices.items() if "." in name and is_precision(name) and _within(name, depth)]
+    kept = [str(value) for name, value in choices.items() if "." in name and _kept(name, choices)]
     low = "".join(f", {kept.count(value)} of {len(kept)} groups of blocks {value}" for value in sorted(set(kept)))
     return ", ".join(whole) + low + (f": {' · '.join(mixers)}" if mixers else "")
 
@@ -162,9 +162,15 @@ def _mean_seconds(trials: Sequence[FrozenTrial]) -> dict[str, float]:
     return {phase: sum(seconds) / len(seconds) for phase, seconds in found.items()}
 
 
-def _within(gene: str, depth: object) -> bool:
-    """Whether the gene's block, `b3` say, is among the first `depth`."""
-    return not isinstance(depth, int) or int(gene[1 : gene.index(".")]) < depth
+def _kept(gene: str, choices: Mapping[str, object]) -> bool:
+    """Whether the gene chooses the precision of a group that the network has: the block is there, and has such weights."""
+    block, _, name = gene.partition(".")
+    depth = choices.get("depth")
+    if not is_precision(gene) or (isinstance(depth, int) and int(block[1:]) >= depth):
+        return False
+    if name in FFN:
+        return bool(choices.get(f"{block}.mlp", True))
+    return choices.get(f"{block}.mixer") not in ("none", "pool")
 
 
 def _mixers(choices: Mapping[str, object]) -> dict[int, str]:

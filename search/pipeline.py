@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -13,7 +13,10 @@ from optuna.trial import FrozenTrial
 from rich.progress import Progress, TaskID
 
 from wb.core import provenance
+from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BudgetMissed, WbError
+from wb.core.metrics import Limit
+from wb.core.precision import allowed, precisions, with_precisions
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
@@ -22,7 +25,7 @@ from wb.export.table import LatencyTable
 from wb.hardware.device import Device, parse_device
 from wb.models.model import save
 from wb.search.config import SearchConfig
-from wb.search.evaluate import Evaluator
+from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.finalists import Finish
 from wb.search.quality import predictor_quality
 from wb.search.report import write_report
@@ -221,19 +224,49 @@ class Search:
 
 
 def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
-    """Raises `BudgetMissed` where the smallest network of the space is over the budget already."""
+    """Raises `BudgetMissed` where the smallest network of the space is over the budget already, whatever it is kept in."""
     limits = [limit for limit in config.limits if limit.metric.name != "acc"]
     if not limits:
         return
     evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
-    found = [evaluate(architecture).readings for architecture in space.smallest_of_each_precision()]
+    found = {architecture: evaluate(architecture).readings for architecture in space.smallest_of_each_precision()}
     for limit in limits:
-        least = min((readings[limit.metric.name] for readings in found), key=limit.excess)
+        least = _least(limit, space, found, evaluate)
         if limit.excess(least) > 0:
             raise BudgetMissed(
                 f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({config.preset}) has "
                 f"{least.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
             )
+
+
+def _least(
+    limit: Limit,
+    space: Vit,
+    found: dict[Architecture, dict[str, Reading]],
+    evaluate: Callable[[Architecture], Evaluation],
+) -> Reading:
+    """The best reading of the limited metric among `found` or, where that is over the limit, after each kind of groups got
+    the precision that suits it best; adds to `found`.
+
+    What quantizing a small group adds to a graph may be more than it saves, so that the best is in between.
+    """
+
+    def excess(architecture: Architecture) -> float:
+        if architecture not in found:
+            found[architecture] = evaluate(architecture).readings
+        return limit.excess(found[architecture][limit.metric.name])
+
+    best = min(found, key=excess)
+    if limit.metric.name in ("macs", "params"):  # the same in all precisions
+        return found[best][limit.metric.name]
+    kinds: dict[str, list[str]] = {}
+    for group in precisions(best):
+        kinds.setdefault(".".join(group.split(".")[-2:]), []).append(group)
+    for groups in kinds.values():
+        for option in space.options.precision:
+            if excess(best) > 0 and option in allowed(groups[0]):
+                best = min(best, with_precisions(best, dict.fromkeys(groups, option)), key=excess)
+    return found[best][limit.metric.name]
 
 
 def _described(data: Dataset) -> DataRecord:

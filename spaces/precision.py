@@ -31,15 +31,19 @@ def is_precision(gene: str) -> bool:
     return gene in WHOLE or gene.partition(".")[2] in (*MIXER, *FFN)
 
 
-def precision_genes(depth: int, options: Sequence[Searched]) -> dict[str, tuple[Option, ...]]:
+def precision_genes(
+    depth: int, options: Sequence[Searched], *, mixers: bool, ffns: bool
+) -> dict[str, tuple[Option, ...]]:
     """Every precision gene of networks of at most `depth` blocks, with its options, from small to large.
 
-    The stem is a convolution, which has fewer of them; where none is left it stays in fp32.
+    The stem is a convolution, which has fewer of them; where none is left it stays in fp32. Without `mixers` no block has one
+    with weights, without `ffns` none has a feed-forward.
     """
     convolution = tuple(option for option in options if option in CONVOLUTIONS) or ("fp32",)
     genes: dict[str, tuple[Option, ...]] = {"stem_precision": convolution, "head_precision": tuple(options)}
+    names = (*(MIXER if mixers else ()), *(FFN if ffns else ()))
     for i in range(depth):
-        genes |= {f"b{i}.{name}": tuple(options) for name in (*MIXER, *FFN)}
+        genes |= {f"b{i}.{name}": tuple(options) for name in names}
     return genes
 
 

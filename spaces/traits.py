@@ -28,6 +28,7 @@ def traits(architecture: Architecture) -> tuple[float, ...]:
         bits += weights * BITS[precision]
         macs += weights * tokens
         low += precision != "fp32"
+    macs -= _head(architecture) * (tokens - 1)  # it reads the tokens' mean, or one of them
     size = bits / 8
     return size, macs, math.log1p(size), math.log1p(macs), float(low)
 
@@ -41,7 +42,11 @@ def _groups(architecture: Architecture) -> Iterator[tuple[int, Precision]]:
                 inner, outer = _weights(plain, stage.embed)
                 yield inner, operator.reads
                 yield outer, operator.writes
-    yield architecture.stages[-1].embed * architecture.classes, architecture.head
+    yield _head(architecture), architecture.head
+
+
+def _head(architecture: Architecture) -> int:
+    return architecture.stages[-1].embed * architecture.classes
 
 
 @lru_cache(maxsize=16384)

@@ -128,7 +128,8 @@ class Vit:
         for i in range(o.depth[-1]):
             for name in ("mixer", "heads", "qk", "v", "memory", "mlp"):
                 genes[f"b{i}.{name}"] = getattr(o, name)
-        return genes | precision_genes(o.depth[-1], o.precision)
+        weighted = {*ATTENTION, "lmu"} & set(o.mixer)
+        return genes | precision_genes(o.depth[-1], o.precision, mixers=bool(weighted), ffns=any(o.mlp))
 
     @cached_property
     def genes(self) -> dict[str, tuple[Option, ...]]:

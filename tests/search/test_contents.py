@@ -47,6 +47,15 @@ def test_summaries_leave_out_the_blocks_beyond_the_depth() -> None:
     assert summarize({"width": 3}) == "width 3"
 
 
+def test_summaries_count_the_groups_that_the_network_has() -> None:
+    first = {f"b{i}.{name}": "int8" for i in range(3) for name in ("mixer_in", "mixer_out", "ffn_in", "ffn_out")}
+    choices = {"depth": 2, **first, "b0.mixer": "pool", "b0.mlp": 0.0, "b1.mixer": "sla", "b1.mlp": 2.0}
+    assert summarize(choices) == "depth 2, 4 of 4 groups of blocks int8: pool · sla"
+    some = summarize(choices | {"b1.mlp": 0.0, "b1.mixer_in": "fp32"})
+    assert some == "depth 2, 1 of 2 groups of blocks fp32, 1 of 2 groups of blocks int8: pool · sla"
+    assert summarize(choices | {"b1.mixer": "none", "b1.mlp": 0.0}) == "depth 2: pool · none"
+
+
 def test_the_front_so_far_is_that_of_the_candidates_within_the_budget(fabricate: Fabricate) -> None:
     contents = read(fabricate(trials=30, finished=False, budget=("latency=0.05ms",)))
     within = {c.number: c.readings for c in contents.candidates if c.readings["latency"].value <= 0.05}

@@ -82,3 +82,16 @@ def test_what_cannot_be_searched_is_refused(image: ImageInput) -> None:
     low = with_precisions(Vit(TINY, image, 3).largest(), {"head": "int8"})
     with pytest.raises(NotInSpace, match="head_precision='int8'"):
         Vit(TINY, image, 3).encode(low)
+
+
+def test_groups_that_no_network_has_are_no_choices(image: ImageInput) -> None:
+    pool = Vit(options_with(TINY, {"precision": ["int8", "fp32"], "mixer": ["none", "pool"]}), image, 3)
+    assert not any(gene.endswith(("mixer_in", "mixer_out")) for gene in pool.genes)
+    assert "b0.ffn_in" in pool.genes
+    bare = Vit(options_with(TINY, {"precision": ["int8", "fp32"], "mlp": [0]}), image, 3)
+    assert not any(gene.endswith(("ffn_in", "ffn_out")) for gene in bare.genes)
+    for vit in (pool, bare):
+        rng = random.Random(3)
+        for _ in range(20):
+            choices = random_choices(vit, rng)
+            assert vit.encode(vit.decode(choices)) == choices
