@@ -98,6 +98,8 @@ def _place(file: Path | None, out: Path | None, force: bool) -> Path:
     if (work_of(out) / "record.json").exists():  # what is there may be half of the results to come
         return out
     for path in (out, *(out.with_suffix(ending) for ending in (".onnx", ".json", ".html"))):
+        if path.is_dir():
+            raise BadOption(f"{path} is a folder; choose another name")
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out

@@ -41,7 +41,7 @@ class Commands(TyperGroup):
         except WbError as error:
             ctx.exit(self._tell(ctx, str(error), error.exit_code))
         except KeyboardInterrupt:
-            ctx.exit(self._tell(ctx, "interrupted; what was finished is kept", INTERRUPTED))
+            ctx.exit(self._tell(ctx, "interrupted", INTERRUPTED))
         except OSError as error:
             ctx.exit(self._tell(ctx, f"{error}; check the path, the permissions and the space on the disk", 1))
         except Exception as error:  # the last resort: a mistake of ours is one paragraph as well

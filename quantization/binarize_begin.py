@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from wb import __version__
 from wb.core.errors import BadArtefact
+from wb.core.precision import TRAINED, precisions, with_precisions
 from wb.core.provenance import machine, now, versions
 from wb.core.work import LOCK, work_of
 from wb.data import Dataset
@@ -23,6 +25,8 @@ from wb.training.train import check_fits
 def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, report: Report, *, force: bool) -> Job:
     """The job, with the original's readings, or as an interruption left it; nothing is written.
 
+    The original is in floating point: a model that is kept in int8 or int4 has its weights whole, and is taken so.
+
     Raises:
         BadArtefact: weights that are not finite; or what lies beside `out` is of another binarization.
         BadData: the data do not fit the model.
@@ -31,6 +35,8 @@ def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, rep
     check_fits(model.architecture, data)
     check_weights(model.weights, name)
     check_work(config, model.architecture)
+    quantized = {group for group, precision in precisions(model.architecture).items() if precision not in TRAINED}
+    model = replace(model, architecture=with_precisions(model.architecture, dict.fromkeys(quantized, "fp32")))
     key = model.fingerprint()
     record = interrupted(out, config, key, data.fingerprint) or _measured(config, model, key, name, data, report)
     return Job(record, model, data, out, report, force)

@@ -17,7 +17,7 @@ from wb.core.work import LOCK, work_of
 from wb.data import Dataset
 from wb.hardware.device import parse_device
 from wb.models.model import Model, check_weights
-from wb.quantization.calibration import Inputs, first, of_images, read_inputs
+from wb.quantization.calibration import Inputs, batch_of, first, of_images, read_inputs
 from wb.quantization.quantize_job import Job, Report
 from wb.quantization.quantize_read import Reader
 from wb.quantization.quantize_record import Config, Record, read
@@ -141,6 +141,9 @@ def _inputs(config: Config, subject: Subject, data: Dataset | None) -> Inputs | 
     if config.calibration is not None:
         inputs = first(read_inputs(Path(config.calibration), subject.graph), config.calib)
         _check_range(inputs, subject, config.calibration)
+        batch = batch_of(subject.graph)
+        if len(next(iter(inputs.values()))) < batch:
+            raise BadOption(f"--calib {config.calib} is fewer than the graph takes at once; give {batch} or more")
         return inputs
     if config.policy in ("int8", "mixed") and data is not None:
         return of_images(subject.graph, data.train, config.calib, config.seed)

@@ -15,16 +15,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from wb import __version__
-from wb.core.errors import BadOption
+from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import place
 from wb.core.readings import Reading
 from wb.core.work import locked, retire, work_of
 from wb.hardware.device import Device, parse_device
-from wb.models.model import Step
+from wb.models.model import Step, load
 from wb.quantization import calibration
 from wb.quantization.outputs import compare, outputs
 from wb.quantization.quantize_mixed import Mixed, candidates
@@ -122,10 +123,11 @@ class Job:
             choice, reasons = self._quantize()
         with self._timed("readings"):
             changes = self._conclude()
+            notes = check_budget(self.config.limits, self.record.model_copy(update=changes))
+            changes |= self._tested(changes)
         changes |= {"groups": self.source.groups(choice, reasons), "graph": self.out.name}
         if self._staged.with_suffix(".safetensors").exists():
             changes["model"] = self.out.with_suffix(".safetensors").name
-        notes = check_budget(self.config.limits, self.record.model_copy(update=changes))
         self._note(**changes, notes=(*self.record.notes, *notes))
 
     def _quantize(self) -> tuple[Choice, Mapping[str, str]]:
@@ -193,10 +195,10 @@ class Job:
     # ---------------------------------------------------------------------------------------------------------- end
 
     def _conclude(self) -> dict[str, object]:
-        """Reads both graphs together, the test split last."""
+        """Reads both graphs together, but for the test split."""
         self.report("final readings", 0, 0)
         data = self.source.data
-        splits = {} if data is None else {"acc": data.validation, "test": data.test}
+        splits = {} if data is None else {"acc": data.validation}
         found: dict[str, dict[str, Reading]] = {}
         with self.source.float_file() as path:
             paths = {"float": path, "quantized": self._staged}
@@ -212,6 +214,19 @@ class Job:
             "ratio": ratio(latencies["quantized"], latencies["float"]),
             "error": error,
         }
+
+    def _tested(self, changes: Mapping[str, object]) -> dict[str, object]:
+        """The readings of both graphs with the test split's, which is read once the budget is decided."""
+        if self.source.data is None:
+            return {}
+        self.report("final readings, test split", 0, 0)
+        splits = {"test": self.source.data.test}
+        with self.source.float_file() as path:
+            found = {
+                "floating": self.reader(path, None, splits),
+                "quantized": self.reader(self._staged, None, splits),
+            }
+        return {name: {**cast(Mapping[str, Reading], changes[name]), "test": r["test"]} for name, r in found.items()}
 
     def _error(self, paths: Mapping[str, Path]) -> OutputError:
         """Of outputs on validation images, else on the user's inputs, else on random ones."""
@@ -238,6 +253,9 @@ class Job:
     def _publish(self) -> None:
         """Puts graph, model, record and report in their places; the folder goes last, in one step."""
         place(self._staged, self.out, force=self.force)
+        model = self.out.with_suffix(".safetensors")
+        if self.record.model is None and self.force and _left_by_us(model):
+            model.unlink()  # of an earlier policy: it would not describe the new graph
         if self.record.model is not None:
             place(self._staged.with_suffix(".safetensors"), self.out.parent / self.record.model, force=self.force)
         place(self.work / "record.json", self.record_path, force=self.force)
@@ -257,3 +275,11 @@ class Job:
         yield
         seconds = self.record.seconds.get(what, 0.0) + time.perf_counter() - start
         self.record = self.record.model_copy(update={"seconds": {**self.record.seconds, what: round(seconds, 2)}})
+
+
+def _left_by_us(path: Path) -> bool:
+    """Whether an earlier quantization wrote this model file."""
+    try:
+        return any(step.name == "quantize" for step in load(path).history[-1:])
+    except BadArtefact:
+        return False

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from wb.core.errors import BadOption
 from wb.core.precision import CONVOLUTIONS, PRECISIONS, TRAINED, allowed, in_floating_point, precisions
@@ -17,6 +19,12 @@ from wb.export.lower import folded, linear_nodes, lower, nodes_of
 from wb.models.model import Model
 from wb.models.network import groups_of, settle
 
+QUANTIZED = frozenset(
+    {
+        *("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"),
+        *("ConvInteger", "MatMulIntegerToFloat", "MatMulNBits", "QLinearMatMul", "QLinearConv", "QAttention", "QGemm"),
+    }
+)
 Choice = Mapping[str, Precision]  # group -> what it is kept in; groups that are not named stay in fp32
 
 
@@ -84,7 +92,8 @@ def of_graph(path: Path) -> Subject:
 
     Raises:
         BadArtefact: no ONNX file.
-        BadOption: its weights lie in another file, or there is nothing to quantize.
+        BadOption: its weights lie in another file, are not in float32, quantized already or not finite; or there is nothing to
+            quantize.
         Unsupported: the runtime cannot load it.
     """
     given = open_graph(path)
@@ -92,6 +101,7 @@ def of_graph(path: Path) -> Subject:
         raise BadOption(
             f"the weights of {path} lie in another file; save it as one file (onnx.save does) and give that"
         )
+    _check_floating(given, path)
     graph = folded(path)
     weights = linear_nodes(graph)
     if not weights:
@@ -99,6 +109,18 @@ def of_graph(path: Path) -> Subject:
     kinds = {node.name: node.op_type for node in graph.graph.node}
     options = {name: _trainless(CONVOLUTIONS if kinds[name] == "Conv" else PRECISIONS) for name in weights}
     return Subject(graph, {name: (name,) for name in weights}, options)
+
+
+def _check_floating(graph: onnx.ModelProto, path: Path) -> None:
+    """Raises `BadOption` where the graph is not wholly in float32, or has weights that are not finite."""
+    present = sorted({node.op_type for node in graph.graph.node} & QUANTIZED)
+    if present:
+        raise BadOption(f"{path} is quantized already ({', '.join(present)}); give the graph in floating point")
+    for tensor in graph.graph.initializer:
+        if tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
+            raise BadOption(f"{path} has weights in 16 bits ({tensor.name}); give it in float32")
+        if tensor.data_type == onnx.TensorProto.FLOAT and not np.isfinite(numpy_helper.to_array(tensor)).all():
+            raise BadOption(f"{path} has NaN or infinite weights, in {tensor.name}; export it again")
 
 
 def _trainless(every: tuple[Precision, ...]) -> tuple[Precision, ...]:

@@ -11,9 +11,9 @@ import pytest
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadArtefact, BadData, BadOption, WbError
-from wb.core.precision import precisions
+from wb.core.precision import allowed, precisions, with_precisions
 from wb.core.readings import Reading
-from wb.core.records import Hash, Mlp, PatchStem, Pool, Softmax
+from wb.core.records import Hash, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.data import Dataset
 from wb.export.count import model_energy
 from wb.export.graph import read_architecture
@@ -216,3 +216,11 @@ def test_an_error_at_the_first_step_leaves_nothing(trained: Model, stripes: Data
     with pytest.raises(BadOption, match="60000 anchors"):
         job_of(trained, stripes, tmp_path / "new" / "a.pt", many)()
     assert files(tmp_path) == set()
+
+
+def test_a_model_in_eight_bits_is_taken_in_floating_point(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
+    groups: dict[str, Precision] = {group: "int8" for group in precisions(trained.architecture) if "int8" in allowed(group)}
+    quantized = replace(trained, architecture=with_precisions(trained.architecture, groups))
+    job = job_of(quantized, stripes, tmp_path / "b.safetensors")
+    assert job.record.architecture == trained.architecture
+    assert job.model.weights is trained.weights

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.precision import precisions
 from wb.core.work import work_of
-from wb.data import Dataset
+from wb.data import Dataset, Split
 from wb.export.count import model_energy
 from wb.export.graph import export, read_architecture, read_metadata
 from wb.export.score import accuracy, logits
@@ -172,6 +173,13 @@ def test_mixed_keeps_its_budget_and_shows_what_it_tried(striped: Model, stripes:
     assert load(tmp_path / "q.safetensors").architecture == record.architecture
 
 
+class Unread(Split):
+    """A split that nobody may look at yet."""
+
+    def pixels(self, rows: object = None) -> Any:
+        raise AssertionError("the test split was read before the budget was decided")
+
+
 @pytest.mark.parametrize(
     ("policy", "budget"),
     [("mixed", "size=0.05x"), ("int8-dynamic", "size=0.1x"), ("int4-weights", "latency=0.05x"), ("int8", "acc=1.0")],
@@ -182,8 +190,9 @@ def test_a_missed_budget_leaves_nothing(
     out = tmp_path / "new" / "q.onnx"
     if policy == "int8":
         budget = "acc=1.0" if accuracy_of(striped, stripes) < 1 else "size=0.1x"
+    unread = replace(stripes, test=Unread(stripes.test.images, stripes.test.labels))
     with pytest.raises(BudgetMissed, match=budget.split("=")[0]):
-        job_of(striped, stripes, out, config_of(policy, budget=(budget,)))()
+        job_of(striped, unread, out, config_of(policy, budget=(budget,)))()
     assert files(tmp_path) == set()
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 from tests.quantization.graphs import inputs, model, relu_graph, subject
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.precision import precisions, with_precisions
+from wb.core.records import Precision
 from wb.export.graph import export, export_module
 from wb.export.lower import linear_nodes
 from wb.hardware.device import Device
@@ -103,3 +104,25 @@ def test_graphs_with_nothing_to_quantize(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(BadArtefact, match="no ONNX graph"):
         of_graph(tmp_path / "text.onnx")
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4", "w1"])
+def test_a_graph_that_is_quantized_already_is_no_float_one(precision: Precision, tmp_path: Path) -> None:
+    path, float_ = tmp_path / "q.onnx", model()
+    export(Model(with_precisions(float_.architecture, {"head": precision}), float_.weights), path)
+    with pytest.raises(BadOption, match="is quantized already"):
+        of_graph(path)
+
+
+def test_weights_that_no_quantizer_takes_are_named(tmp_path: Path) -> None:
+    for values, words in ((np.float16(1), "16 bits"), (np.float32("nan"), "NaN or infinite")):
+        weight = numpy_helper.from_array(np.full((4, 3), values), "weight")
+        x, y = (
+            helper.make_tensor_value_info(name, weight.data_type, ["n", size]) for name, size in (("x", 4), ("y", 3))
+        )
+        node = helper.make_node("MatMul", ["x", "weight"], ["y"])
+        graph = helper.make_graph([node], "g", [x], [y], initializer=[weight])
+        path = tmp_path / "g.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+        with pytest.raises(BadOption, match=words):
+            of_graph(path)
