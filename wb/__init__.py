@@ -4,4 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report its use; set before it is imported anywhere
+# onnxruntime reports its use unless it is told not to before it is imported, wherever that is.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
