@@ -75,8 +75,7 @@ def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("wb.fusion.job.write_report", write)
     for module in ("wb.export.assess", "wb.fusion.finish"):
         monkeypatch.setattr(f"{module}.export", _export)
-    for module in ("wb.export.count", "wb.fusion.finish"):
-        monkeypatch.setattr(f"{module}.count_macs", _count_macs)
+    monkeypatch.setattr("wb.fusion.finish.count_macs", _count_macs)
 
 
 _count_macs = cache(count_macs)
