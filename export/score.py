@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
@@ -104,8 +103,10 @@ def logits(path: Path, images: NDArray[Any], device: Device, batch: int | None =
 
 def _dynamic(path: Path) -> bool:
     """Whether the graph finds the range of activations when it runs."""
+    import onnx
+
     graph = onnx.load(path, load_external_data=False).graph
-    return any(node.op_type == "DynamicQuantizeLinear" for node in graph.node)
+    return any(node.op_type.startswith("DynamicQuantize") for node in graph.node)
 
 
 def _fit(path: Path, loaded: ort.InferenceSession, images: NDArray[Any], batch: int) -> tuple[ort.NodeArg, int]:

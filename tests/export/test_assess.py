@@ -49,4 +49,4 @@ def test_each_model_gets_its_own_readings(image: ImageInput, stripes: Dataset, t
 
 def test_no_clock_without_need(image: ImageInput) -> None:
     found = Assessor(Device())({"one": model(image, 4)}, timed=False)
-    assert set(found["one"]) == {"macs", "params", "size"}
+    assert set(found["one"]) == {"energy", "macs", "params", "size"}
