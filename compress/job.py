@@ -7,9 +7,7 @@ interrupted; the last thing is to write the results to their places.
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -33,7 +31,8 @@ from wb.compress.stages import Stage, stages_of
 from wb.core.architecture import Architecture
 from wb.core.errors import WbError
 from wb.core.files import place, replacing
-from wb.core.work import locked, retire, work_of
+from wb.core.job import Recorded
+from wb.core.work import locked
 from wb.data import Dataset
 from wb.export.assess import QUICK_S, Assessor
 from wb.export.table import LatencyTable
@@ -46,7 +45,7 @@ Report = Callable[[str, int, int], None]  # what is done, how much of it, of how
 
 
 @dataclass
-class Job:
+class Job(Recorded[Record]):
     """One pruning with everything it needs; calling it does what is not done yet and gives the finished record.
 
     `out` is the model file to write; beside it come the record as JSON and, while it lasts, the folder of what is done.
@@ -107,11 +106,7 @@ class Job:
         """Puts models, record and report in their places; the folder goes last, in one step."""
         for number, result in enumerate(self.record.results):
             place(self._finish.staged(number), self.out.parent / result.model, force=self.force)
-        place(self.work / "record.json", self.record_path, force=self.force)
-        page = self.work / "report.html"
-        write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
-        place(page, self.out.with_suffix(".html"), force=self.force)
-        retire(self.work)
+        self._close(write_report)
 
     # ------------------------------------------------------------------------------------------- what it works with
 
@@ -119,16 +114,6 @@ class Job:
     def config(self) -> Config:
         """The settings."""
         return self.record.config
-
-    @property
-    def work(self) -> Path:
-        """The folder of what is done; gone at the end."""
-        return work_of(self.out)
-
-    @property
-    def record_path(self) -> Path:
-        """The record, beside the model."""
-        return self.out.with_suffix(".json")
 
     @cached_property
     def device(self) -> Device:
@@ -293,15 +278,3 @@ class Job:
 
     def _last_of(self, stage: int) -> Round:
         return [round_ for round_ in self.record.rounds if round_.stage == stage][-1]
-
-    def _note(self, **changes: object) -> None:
-        self.record = self.record.model_copy(update=changes)
-        self.record.write(self.work / "record.json")
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Adds the wall time of the block to the record."""
-        start = time.perf_counter()
-        yield
-        seconds = self.record.seconds.get(stage, 0.0) + time.perf_counter() - start
-        self.record = self.record.model_copy(update={"seconds": {**self.record.seconds, stage: round(seconds, 2)}})

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from wb.compress.assess import Verdict
 from wb.compress.nvit import Settings
 from wb.compress.stages import name_of
 from wb.core import records
-from wb.core.architecture import Architecture, explain
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption
 from wb.core.files import write_text
+from wb.core.job import read_record
 from wb.core.metrics import METRICS, Limit, parse_budget
 from wb.core.readings import Reading
 
@@ -130,12 +131,7 @@ def read(path: Path) -> Record:
     Raises:
         BadArtefact: there is none, or it is damaged.
     """
-    try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise BadArtefact(f"{path} is damaged or no record of a pruning ({explain(error)}); prune again") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArtefact(f"{path} cannot be read ({error}); expected the JSON that `wb prune` wrote") from error
+    return read_record(Record, path, "pruning", "prune")
 
 
 def parse_shares(text: str) -> tuple[float, ...]:

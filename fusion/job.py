@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,8 @@ from torch import Tensor
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, WbError, reason
 from wb.core.files import place
-from wb.core.work import locked, retire, work_of
+from wb.core.job import Recorded
+from wb.core.work import locked
 from wb.data import Dataset, Split
 from wb.fusion.curve import interpolate, point
 from wb.fusion.finish import Finish, Parents, counted, signed, with_readings
@@ -37,7 +37,7 @@ from wb.models.model import Model, load, save
 
 
 @dataclass
-class Job:
+class Job(Recorded[Record]):
     """One fusion with everything it needs; calling it does what is not done yet and gives the finished record.
 
     `files` are the parents', and `data` have their classes in the order of the anchor's. `out` is the model file to write;
@@ -85,16 +85,6 @@ class Job:
     def config(self) -> Config:
         """The settings."""
         return self.record.config
-
-    @property
-    def work(self) -> Path:
-        """The folder of what is done; gone at the end."""
-        return work_of(self.out)
-
-    @property
-    def record_path(self) -> Path:
-        """The record, beside the model."""
-        return self.out.with_suffix(".json")
 
     @cached_property
     def device(self) -> Device:
@@ -213,28 +203,7 @@ class Job:
     def _publish(self) -> None:
         """Puts model, record and report in their places; the folder goes last, in one step."""
         place(self.staged, self.out, force=self.force)
-        place(self.work / "record.json", self.record_path, force=self.force)
-        page = self.work / "report.html"
-        write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
-        place(page, self.out.with_suffix(".html"), force=self.force)
-        retire(self.work)
-
-    def _note(self, **changes: object) -> None:
-        self.record = self.record.model_copy(update=changes)
-        self.record.write(self.work / "record.json")
-
-    def _took(self, seconds: Mapping[str, float]) -> None:
-        """Adds wall times to the record."""
-        total = {**self.record.seconds}
-        for what, more in seconds.items():
-            total[what] = round(total.get(what, 0.0) + more, 2)
-        self.record = self.record.model_copy(update={"seconds": total})
-
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._took({what: time.perf_counter() - start})
+        self._close(write_report)
 
 
 @contextmanager

@@ -7,9 +7,8 @@ interrupted; the last thing is to write the results to their places.
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,8 @@ from torch import Tensor
 
 from wb.core.errors import WbError
 from wb.core.files import place
-from wb.core.work import locked, retire, work_of
+from wb.core.job import Recorded
+from wb.core.work import locked
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.count import energy_by_part
@@ -37,7 +37,7 @@ Report = Callable[[str, int, int], None]  # what is done, how much of it, of how
 
 
 @dataclass
-class Job:
+class Job(Recorded[Record]):
     """One binarization with everything it needs; calling it does what is not done yet and gives the finished record.
 
     `out` is the model file to write; beside it come the ONNX graph, record and report and, while it lasts, the folder of
@@ -83,16 +83,6 @@ class Job:
     def config(self) -> Config:
         """The settings."""
         return self.record.config
-
-    @property
-    def work(self) -> Path:
-        """The folder of what is done; gone at the end."""
-        return work_of(self.out)
-
-    @property
-    def record_path(self) -> Path:
-        """The record, beside the model."""
-        return self.out.with_suffix(".json")
 
     @cached_property
     def teacher(self) -> Callable[[Tensor], Tensor]:
@@ -196,20 +186,4 @@ class Job:
         """Puts model, graph, record and report in their places; the folder goes last, in one step."""
         place(self._staged, self.out, force=self.force)
         place(self._staged.with_suffix(".onnx"), self.out.with_suffix(".onnx"), force=self.force)
-        place(self.work / "record.json", self.record_path, force=self.force)
-        page = self.work / "report.html"
-        write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
-        place(page, self.out.with_suffix(".html"), force=self.force)
-        retire(self.work)
-
-    def _note(self, **changes: object) -> None:
-        self.record = self.record.model_copy(update=changes)
-        self.record.write(self.work / "record.json")
-
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        """Adds the wall time of the block to the record."""
-        start = time.perf_counter()
-        yield
-        seconds = self.record.seconds.get(what, 0.0) + time.perf_counter() - start
-        self.record = self.record.model_copy(update={"seconds": {**self.record.seconds, what: round(seconds, 2)}})
+        self._close(write_report)

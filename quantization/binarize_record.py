@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from wb.core import records
-from wb.core.architecture import Architecture, explain
-from wb.core.errors import BadArtefact
+from wb.core.architecture import Architecture
 from wb.core.files import write_text
+from wb.core.job import read_record
 from wb.core.readings import Reading
 
 KIND = "binarization"
@@ -121,11 +121,4 @@ def read(path: Path) -> Record:
     Raises:
         BadArtefact: there is none, or it is damaged.
     """
-    try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise BadArtefact(
-            f"{path} is damaged or no record of a binarization ({explain(error)}); binarize again"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArtefact(f"{path} cannot be read ({error}); expected the JSON that `wb binarize` wrote") from error
+    return read_record(Record, path, "binarization", "binarize")

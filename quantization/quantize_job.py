@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +21,9 @@ import torch
 from wb import __version__
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import place
+from wb.core.job import Recorded
 from wb.core.readings import Reading
-from wb.core.work import locked, retire, work_of
+from wb.core.work import locked
 from wb.hardware.device import Device, parse_device
 from wb.models.model import Step, load
 from wb.quantization import calibration
@@ -43,7 +43,7 @@ COMPARED = 256  # inputs whose outputs are compared in the end
 
 
 @dataclass
-class Job:
+class Job(Recorded[Record]):
     """One quantization with everything it needs; calling it does what is not done yet and gives the finished record.
 
     `out` is the graph to write; beside it come the model file, record and report and, while it lasts, the folder of what is
@@ -89,16 +89,6 @@ class Job:
     def config(self) -> Config:
         """The settings."""
         return self.record.config
-
-    @property
-    def work(self) -> Path:
-        """The folder of what is done; gone at the end."""
-        return work_of(self.out)
-
-    @property
-    def record_path(self) -> Path:
-        """The record, beside the graph."""
-        return self.out.with_suffix(".json")
 
     @cached_property
     def device(self) -> Device:
@@ -258,23 +248,7 @@ class Job:
             model.unlink()  # of an earlier policy: it would not describe the new graph
         if self.record.model is not None:
             place(self._staged.with_suffix(".safetensors"), self.out.parent / self.record.model, force=self.force)
-        place(self.work / "record.json", self.record_path, force=self.force)
-        page = self.work / "report.html"
-        write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
-        place(page, self.out.with_suffix(".html"), force=self.force)
-        retire(self.work)
-
-    def _note(self, **changes: object) -> None:
-        self.record = self.record.model_copy(update=changes)
-        self.record.write(self.work / "record.json")
-
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        """Adds the wall time of the block to the record."""
-        start = time.perf_counter()
-        yield
-        seconds = self.record.seconds.get(what, 0.0) + time.perf_counter() - start
-        self.record = self.record.model_copy(update={"seconds": {**self.record.seconds, what: round(seconds, 2)}})
+        self._close(write_report)
 
 
 def _left_by_us(path: Path) -> bool:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from wb.core import records
-from wb.core.architecture import Architecture, explain
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption
 from wb.core.files import write_text
+from wb.core.job import read_record
 from wb.core.metrics import Limit, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import Precision
@@ -162,11 +163,4 @@ def read(path: Path) -> Record:
     Raises:
         BadArtefact: there is none, or it is damaged.
     """
-    try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise BadArtefact(
-            f"{path} is damaged or no record of a quantization ({explain(error)}); quantize again"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArtefact(f"{path} cannot be read ({error}); expected the JSON that `wb quantize` wrote") from error
+    return read_record(Record, path, "quantization", "quantize")

@@ -160,7 +160,8 @@ def test_killed_while_it_publishes(
         place(source, path, force=force)
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.compress.job.place", stop)
+        for module in ("wb.compress.job", "wb.core.job"):
+            patch.setattr(f"{module}.place", stop)
         with pytest.raises(KeyboardInterrupt):
             job_of(trained, stripes, out, ONE_ROUND)()
     before = read(tmp_path / "a.partial" / "record.json")

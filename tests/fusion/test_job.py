@@ -358,7 +358,8 @@ def test_killed_while_it_publishes(
         place(source, path, force=force)
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.fusion.job.place", stop)
+        for module in ("wb.fusion.job", "wb.core.job"):
+            patch.setattr(f"{module}.place", stop)
         with pytest.raises(KeyboardInterrupt):
             job_of(files_of(folder), stripes, out, config)()
     before = read(tmp_path / "x.partial" / "record.json")
