@@ -94,12 +94,8 @@ def run(
         report = _reporting(progress)
         data, files = _read(config, models, report)
         job = begin(config, files, data, out, report, force=force)
-        try:
+        with _output.resumable(job.work, out):
             record = job()
-        except BaseException:
-            if job.work.exists():  # not after an error that would only come again
-                _output.continues(job.work, out)
-            raise
     _warn(record.notes)
     if record.config.data is None:
         _warn([UNTUNED])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +52,16 @@ def written(path: Path) -> None:
     data.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def continues(work: Path, out: Path) -> None:
-    """Where an interrupted job left what is done, and how to go on."""
-    text = f"what is done is in {work}; the same command with -o {out} continues"
-    messages.print(text, markup=False, soft_wrap=True)
+@contextmanager
+def resumable(work: Path, out: Path) -> Iterator[None]:
+    """Says where an interrupted job left what is done, and how to go on; not after an error that would only come again."""
+    try:
+        yield
+    except BaseException:
+        if work.exists():
+            text = f"what is done is in {work}; the same command with -o {out} continues"
+            messages.print(text, markup=False, soft_wrap=True)
+        raise
 
 
 def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Group:

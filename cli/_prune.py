@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,6 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
 
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
-    made = not out.parent.exists()
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
 
@@ -66,15 +64,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         data = load_data(config.data, image_size=config.image_size, limit=config.limit)
         model = read_model(file, data, config.settings.seed, progress, task)
         job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
-        try:
+        with _output.resumable(job.work, out):
             record = job()
-        except BaseException:
-            if job.work.exists():  # not after an error that would only come again
-                _output.continues(job.work, out)
-            elif made:
-                with suppress(OSError):
-                    out.parent.rmdir()
-            raise
     if as_json:
         _output.print_json(record.model_dump(mode="json"))
     else:

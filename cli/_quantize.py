@@ -75,12 +75,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         elif data is not None:
             given = Given(str(file or "stock model"), read_model(file, data, config.seed, progress, task))
         job = begin(config, given, data, out, report, force=force)
-        try:
+        with _output.resumable(job.work, out):
             record = job()
-        except BaseException:
-            if job.work.exists():  # not after an error that would only come again
-                _output.continues(job.work, out)
-            raise
     if as_json:
         _output.print_json(record.model_dump(mode="json"))
         return

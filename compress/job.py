@@ -6,7 +6,6 @@ interrupted; the last thing is to write the results to their places.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,7 +69,7 @@ class Job(Recorded[Record]):
             StorageFailed: something could not be written; what is done stays.
         """
         torch.set_num_threads(self.config.threads)
-        self.work.mkdir(parents=True, exist_ok=True)
+        abandon = self._open()
         with locked(self.work):
             self._note()
             try:
@@ -79,7 +78,7 @@ class Job(Recorded[Record]):
                     self._make()
             except WbError:
                 if not self.record.rounds:  # there is nothing to continue
-                    shutil.rmtree(self.work, ignore_errors=True)
+                    abandon()
                 raise
             self._publish()
         return self.record

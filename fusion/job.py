@@ -7,9 +7,8 @@ interrupted; the last thing is to write the results to their places.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,8 +61,7 @@ class Job(Recorded[Record]):
             Unsupported: models that cannot be aligned.
         """
         torch.set_num_threads(self.config.threads)
-        made = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
-        self.work.mkdir(parents=True, exist_ok=True)
+        abandon = self._open()
         with locked(self.work):
             if not self._kept.exists():  # somebody else finished and took it away
                 self.record = self.record.model_copy(update={"architecture": None, "model": None})
@@ -73,10 +71,7 @@ class Job(Recorded[Record]):
                     self._make()
             except WbError:
                 if self.record.architecture is None:  # there is nothing to continue
-                    shutil.rmtree(self.work, ignore_errors=True)
-                    with suppress(OSError):
-                        for folder in made:
-                            folder.rmdir()
+                    abandon()
                 raise
             self._publish()
         return self.record

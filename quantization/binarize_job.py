@@ -6,9 +6,7 @@ interrupted; the last thing is to write the results to their places.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,8 +60,7 @@ class Job(Recorded[Record]):
             TrainingDiverged: the loss is NaN or infinite.
         """
         torch.set_num_threads(self.config.threads)
-        made = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
-        self.work.mkdir(parents=True, exist_ok=True)
+        abandon = self._open()
         with locked(self.work):
             self._note()
             try:
@@ -71,10 +68,7 @@ class Job(Recorded[Record]):
                     self._make()
             except WbError:
                 if not self.record.stages:  # there is nothing to continue
-                    shutil.rmtree(self.work, ignore_errors=True)
-                    with suppress(OSError):
-                        for folder in made:
-                            folder.rmdir()
+                    abandon()
                 raise
             self._publish()
         return self.record

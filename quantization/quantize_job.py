@@ -7,10 +7,8 @@ continues what was interrupted; the last thing is to write the results to their 
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,8 +65,7 @@ class Job(Recorded[Record]):
             Unsupported: a quantizer cannot take the graph.
         """
         torch.set_num_threads(self.config.threads)
-        made = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
-        self.work.mkdir(parents=True, exist_ok=True)
+        abandon = self._open()
         with locked(self.work):
             self._note()
             try:
@@ -77,10 +74,7 @@ class Job(Recorded[Record]):
             except BaseException as error:
                 interrupted = isinstance(error, KeyboardInterrupt | SystemExit | OSError)
                 if not (interrupted and self.record.sensitivities):  # there is nothing to continue
-                    shutil.rmtree(self.work, ignore_errors=True)
-                    with suppress(OSError):
-                        for folder in made:
-                            folder.rmdir()
+                    abandon()
                 raise
             self._publish()
         return self.record

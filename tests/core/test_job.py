@@ -90,3 +90,17 @@ def test_damaged_records_are_named(tmp_path: Path, content: bytes) -> None:
     path.unlink()
     with pytest.raises(BadArtefact, match="expected the JSON that `wb prune` wrote"):
         read_record(Kept, path, "pruning", "prune")
+
+
+def test_what_was_made_for_nothing_goes_again(tmp_path: Path) -> None:
+    job = Job(Kept(), tmp_path / "new" / "er" / "a.pt")
+    abandon = job._open()
+    job._note()
+    assert job.work.is_dir()
+    abandon()
+    assert list(tmp_path.iterdir()) == []
+    kept = Job(Kept(), tmp_path / "new" / "a.pt")
+    abandon = kept._open()
+    (tmp_path / "new" / "other").write_text("somebody else's", encoding="utf-8")
+    abandon()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["other"]

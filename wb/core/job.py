@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -51,6 +52,19 @@ class Recorded(Generic[R]):
     def record_path(self) -> Path:
         """The record, beside the output."""
         return self.out.with_suffix(".json")
+
+    def _open(self) -> Callable[[], None]:
+        """Makes the folder of what is done; gives what takes it away again, with the folders that were made for it."""
+        made = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
+        self.work.mkdir(parents=True, exist_ok=True)
+
+        def abandon() -> None:
+            shutil.rmtree(self.work, ignore_errors=True)
+            with suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
+
+        return abandon
 
     def _note(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
