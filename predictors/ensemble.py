@@ -1,4 +1,4 @@
-"""A regression of one scalar on few samples: three models, weighted by cross-validation."""
+"""A regression of one scalar on few samples: three or four models, weighted by cross-validation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from wb.core.errors import BadOption
-from wb.predictors.features import Floats, Indices
+from wb.predictors.features import Floats, Indices, Layout
+from wb.predictors.line import Line
 from wb.predictors.process import GaussianProcess
 
 Folds = list[tuple[Indices, Indices]]
 
 ALPHAS = np.logspace(-2, 4, 13)
 FOLDS = 4
+NAMES = ("ridge", "Gaussian process", "trees", "line")
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ class Quality:
 class Ensemble:
     """Weighted sum of a ridge, a Gaussian process and boosted trees, with a standard deviation per prediction.
 
-    Ridge and process see standardised columns. The weights are non-negative and sum to one; they fit the true values by
-    the predictions for held-out folds. The standard deviation combines the held-out error with the disagreement between
-    the trees of different folds.
+    Where the space tells traits of its candidates, a line through them is a fourth model. Ridge and process see
+    standardised columns. The weights are non-negative and sum to one; they fit the true values by the predictions for
+    held-out folds. The standard deviation combines the held-out error with the disagreement between the trees of different
+    folds.
 
     Source: Breiman, Stacked regressions, Machine Learning 24 (1996).
     Differs: the trees are those of the folds, averaged, so that none is fitted twice; the others are fitted on everything.
@@ -51,9 +54,8 @@ class Ensemble:
     deviation grows little where they are few.
     """
 
-    def __init__(self, emphasis: Floats, seed: int = 0) -> None:
-        """`emphasis` multiplies the standardised columns: the larger, the less a column is shrunk."""
-        self.emphasis = emphasis
+    def __init__(self, layout: Layout, seed: int = 0) -> None:
+        self.layout = layout
         self.seed = seed
 
     def fit(self, features: Floats, values: Floats, importance: Floats | None = None) -> Ensemble:
@@ -72,10 +74,13 @@ class Ensemble:
         folds = list(KFold(min(FOLDS, len(target)), shuffle=True, random_state=self.seed).split(features))
         held_out = [self._ridge_held_out(columns, target, folds)]
         if len(target) >= 2 * FOLDS:
-            self._process = GaussianProcess().fit(columns, target)
+            self._process = GaussianProcess(self.layout.families).fit(columns, target)
             held_out += [self._process.held_out([test for _, test in folds]), self._fit_trees(features, target, folds)]
-        self._weights = _weights(np.column_stack(held_out), target, importance)
-        predicted = np.column_stack(held_out) @ self._weights
+            if self.layout.told:
+                held_out.append(self._fit_line(features, target, values, folds))
+        found = _weights(np.column_stack(held_out), target, importance)
+        predicted = np.column_stack(held_out) @ found
+        self._weights = np.append(found, np.zeros(len(NAMES) - len(found)))
         self._error = float(np.sqrt(np.average((predicted - target) ** 2, weights=importance)))
         self._quality = _quality(self._centre + self._scale * predicted, values, _name(self._weights))
         return self
@@ -83,14 +88,17 @@ class Ensemble:
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation per row, in the unit of the fitted values."""
         columns = self._columns(features)
-        mean = self._weights[0] * self._ridge.predict(columns)
+        ridge, process, trees, line = self._weights
+        mean = ridge * self._ridge.predict(columns)
         variance = np.full(len(features), self._error**2)
-        if len(self._weights) > 1 and self._weights[1] > 0:
-            mean = mean + self._weights[1] * self._process.predict(columns)
-        if len(self._weights) > 1 and self._weights[2] > 0:
-            votes = self._weights[2] * np.stack([model.predict(features) for model in self._trees])
+        if process > 0:
+            mean = mean + process * self._process.predict(columns)
+        if trees > 0:
+            votes = trees * np.stack([model.predict(features) for model in self._trees])
             mean = mean + votes.mean(axis=0)
             variance += votes.var(axis=0)
+        if line > 0:
+            mean = mean + line * self._line.predict(self._traits(features))
         return self._centre + self._scale * mean, self._scale * np.sqrt(variance)
 
     @property
@@ -99,7 +107,17 @@ class Ensemble:
         return self._quality
 
     def _columns(self, features: Floats) -> Floats:
-        return np.asarray(self._scaler.transform(features)) * self.emphasis
+        return np.asarray(self._scaler.transform(features)) * self.layout.emphasis
+
+    def _traits(self, features: Floats) -> Floats:
+        return features[:, features.shape[1] - self.layout.told :]
+
+    def _fit_line(self, features: Floats, target: Floats, values: Floats, folds: Folds) -> Floats:
+        traits, held_out = self._traits(features), np.empty(len(target))
+        for train, test in folds:
+            held_out[test] = Line().fit(traits[train], target[train], values[train]).predict(traits[test])
+        self._line = Line().fit(traits, target, values)
+        return held_out
 
     def _ridge_held_out(self, columns: Floats, target: Floats, folds: Folds) -> Floats:
         held_out = np.empty(len(target))
@@ -148,7 +166,7 @@ def _weights(held_out: Floats, target: Floats, importance: Floats | None) -> Flo
 
 def _name(weights: Floats) -> str:
     """Such as `0.61 ridge + 0.39 trees`."""
-    parts = zip(weights, ("ridge", "Gaussian process", "trees"), strict=False)
+    parts = zip(weights, NAMES, strict=True)
     return " + ".join(f"{weight:.2f} {model}" for weight, model in parts if weight > 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,18 @@ Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 POOLED_EMPHASIS = 10.0  # a prior: differences between the places of alike genes are small beside what they share
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of the features are."""
+
+    emphasis: Floats
+    """What standardised columns are multiplied by: the larger, the less a column is shrunk."""
+    families: Indices
+    """Columns of one number tell of the same gene, or of alike genes; every trait is a family of its own."""
+    told: int
+    """So many of the last columns are traits."""
 
 
 class Encoder:
@@ -44,11 +57,22 @@ class Encoder:
         self.sizes: Indices = np.array([len(options) for options in self.options], dtype=np.int64)
         self.groups: list[list[int]] = _alike(self.names, self.options)
         self._traits: dict[bytes, tuple[float, ...]] = {}
-        shared = 3 * len(self.groups) + self._told(np.zeros((1, len(self.names)), dtype=np.int64)).shape[1]
-        self.emphasis: Floats = np.ones(int(self.sizes.sum()) + len(self.names) + shared)
-        self.emphasis[len(self.emphasis) - shared :] = POOLED_EMPHASIS
+        self.layout = self._laid_out(self._told(np.zeros((1, len(self.names)), dtype=np.int64)).shape[1])
         self._places = [{option: place for place, option in enumerate(options)} for options in self.options]
         self._masks: dict[bytes, NDArray[np.bool_]] = {}
+
+    def _laid_out(self, told: int) -> Layout:
+        family = {gene: number for number, group in enumerate(self.groups) for gene in group}
+        for gene in range(len(self.names)):
+            family.setdefault(gene, len(self.groups) + gene)
+        genes = [family[gene] for gene in range(len(self.names))]
+        pooled = [number for number in range(len(self.groups)) for _ in range(3)]
+        first = len(self.groups) + len(self.names)  # above all that were given away
+        families = [*np.repeat(genes, self.sizes), *genes, *pooled, *range(first, first + told)]
+        emphasis = np.ones(len(families))
+        emphasis[len(families) - len(pooled) - told :] = POOLED_EMPHASIS
+        _, consecutive = np.unique(families, return_inverse=True)
+        return Layout(emphasis, consecutive.astype(np.int64), told)
 
     def indices(self, candidates: Iterable[Choices]) -> Indices:
         """Canonical rows of option indices, one per candidate.

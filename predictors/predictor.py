@@ -21,7 +21,7 @@ class Predictor:
 
     def __init__(self, space: Genes, seed: int = 0) -> None:
         self._encoder = Encoder(space)
-        self._ensemble = Ensemble(self._encoder.emphasis, seed)
+        self._ensemble = Ensemble(self._encoder.layout, seed)
 
     def fit(self, candidates: Sequence[Choices], values: Sequence[float]) -> Predictor:
         """Fits one value per candidate; forgets earlier ones.

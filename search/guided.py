@@ -192,7 +192,7 @@ class GuidedSampler(BaseSampler):
         seed = int(rng.integers(2**31))
         constraints, violation = self._constraints(features, complete, seed)
         importance = closeness(values, violation)
-        objectives = [Ensemble(self._encoder.emphasis, seed).fit(features, y, importance) for y in values.T]
+        objectives = [Ensemble(self._encoder.layout, seed).fit(features, y, importance) for y in values.T]
         self.quality = {i: model.quality for i, model in enumerate(objectives)}
         models = Models(objectives, constraints)
         found = propose(self._encoder, models, Outcome(rows, values, violation), taken, self._batch, rng)
@@ -209,7 +209,7 @@ class GuidedSampler(BaseSampler):
             if len(values) > 1:
                 values = values / (float(values.std()) or 1.0)
                 violation[known] += np.maximum(values, 0)
-                models.append(Ensemble(self._encoder.emphasis, seed).fit(features[known], values))
+                models.append(Ensemble(self._encoder.layout, seed).fit(features[known], values))
             violation[[trial.constraints.get(name, 0.0) == np.inf for trial in complete]] = np.inf
         return models, violation
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import moocore
 import numpy as np
 
+from wb.core.space import Coupled
 from wb.predictors.features import Encoder, Floats, Indices
 from wb.search.hypervolume import hypervolume, nondominated, reference_point
 from wb.search.inner import POPULATION, Models, Outcome, search
@@ -61,6 +62,25 @@ def unseen_rows(encoder: Encoder, taken: AbstractSet[bytes], count: int, rng: np
     return found[:count]
 
 
+def uniform_rows(encoder: Encoder, rows: Indices) -> Indices:
+    """Distinct variants of the rows in which all genes that the space calls `coupled` have the same option.
+
+    A step or a crossover changes such genes one by one or at random, and what is in between need not be good: one layer in
+    int8 is slower than none and than all. First come the variants of the first row, one for each option.
+    """
+    found = []
+    for names in encoder.space.coupled if isinstance(encoder.space, Coupled) else ():
+        genes = [encoder.names.index(name) for name in names]
+        options = dict.fromkeys(option for gene in genes for option in encoder.options[gene])
+        for row in rows:
+            for option in options:
+                having = [gene for gene in genes if option in encoder.options[gene]]
+                variant = row.copy()
+                variant[having] = [encoder.options[gene].index(option) for gene in having]
+                found.append(variant)
+    return np.array(_distinct(encoder.canonical(np.array(found)))) if found else rows[:0]
+
+
 def closeness(values: Floats, violation: Floats) -> Floats:
     """How much each evaluation tells about where the search goes on: much close to the front, little elsewhere.
 
@@ -82,7 +102,8 @@ def propose(
 ) -> list[Proposal]:
     """Up to `count` rows that are not taken, the most promising first; none where the inner search saw only taken ones."""
     order = np.lexsort((rng.random(len(archive.rows)), moocore.pareto_rank(archive.values), archive.violation))
-    seen = search(encoder, models, archive.rows[order[: POPULATION // 2]], rng)
+    start = archive.rows[order[: POPULATION // 2]]
+    seen = search(encoder, models, np.concatenate([start, uniform_rows(encoder, start)[: POPULATION // 2]]), rng)
     seen = seen[np.flatnonzero([row.tobytes() not in taken for row in seen.rows])]
     if not len(seen.rows):
         return []

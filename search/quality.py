@@ -32,6 +32,6 @@ def predictor_quality(space: Genes, trials: Sequence[FrozenTrial], metrics: Sequ
     found: dict[str, JsonValue] = {}
     for metric in metrics:
         values = np.array([reading[metric.name].value for reading in readings])
-        quality = Ensemble(encoder.emphasis).fit(features, values).quality
+        quality = Ensemble(encoder.layout).fit(features, values).quality
         found[metric.name] = {**asdict(quality), "macs_only": asdict(baseline_quality(macs, values))}
     return found

@@ -1,14 +1,18 @@
-"""What is known of a network of space `vit` without building it: roughly its bytes, its work, and how much is quantized.
+"""What is known of a network of space `vit` without building it: roughly its bytes, its work, and of what it is made.
 
-Predictors read these beside the choices. Both numbers are products of widths, which a sum over choices cannot express and
-which a few dozen evaluations do not teach.
+Predictors read these beside the choices. Bytes and work are products of widths, which a sum over choices cannot express and
+which a few dozen evaluations do not teach; size and latency are nearly linear in all of these together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
 from wb.core.precision import BITS
@@ -16,42 +20,88 @@ from wb.core.records import Operator, Precision, Weighted
 from wb.models.network import build_operator
 from wb.models.operators._base import Grid
 
+KINDS = ("pool", "lmu", "cosformer", "sla", "softmax", "mlp")  # the operators of the space
+
+
+@dataclass
+class Traits:
+    """Sums over a network, but for its stem, norms and positions; work in multiply-accumulates for one image."""
+
+    size: float = 0.0
+    """Bytes of the parameters of operators and head, each in its precision, and of the operators' constants."""
+    floating: float = 0.0
+    """Work of linear maps kept in fp32."""
+    quantized: float = 0.0
+    """Work of linear maps kept in less."""
+    products: float = 0.0
+    """Work of products of activations, and of fixed and depthwise convolutions."""
+    low: float = 0.0
+    """Groups kept in less than fp32, the stem not among them."""
+    stem: float = 0.0
+    """1 where the stem is kept in less than fp32."""
+    blocks: float = 0.0
+    heads: float = 0.0
+    embed: float = 0.0
+    stream: float = 0.0
+    """Channels of the stream, summed over the blocks."""
+
+    def add(self, weights: int, precision: Precision, tokens: int) -> None:
+        """Counts one group of linear maps."""
+        self.size += weights * BITS[precision] / 8
+        if precision == "fp32":
+            self.floating += weights * tokens
+        else:
+            self.quantized += weights * tokens
+            self.low += 1
+
+
+class _Counts(NamedTuple):
+    inner: int  # weights that read the stream, or stand between
+    outer: int  # weights that write to it
+    other: int  # all other parameters and constants
+    products: float
+
 
 def traits(architecture: Architecture) -> tuple[float, ...]:
-    """Bytes of the linear maps, their multiply-accumulates, the logarithms of both, and the groups below fp32.
-
-    Limits: stem, norms, positions and products of activations are left out.
-    """
-    tokens = math.prod(architecture.grid)
-    bits, macs, low = 0.0, 0.0, 0
-    for weights, precision in _groups(architecture):
-        bits += weights * BITS[precision]
-        macs += weights * tokens
-        low += precision != "fp32"
-    macs -= _head(architecture) * (tokens - 1)  # it reads the tokens' mean, or one of them
-    size = bits / 8
-    return size, macs, math.log1p(size), math.log1p(macs), float(low)
-
-
-def _groups(architecture: Architecture) -> Iterator[tuple[int, Precision]]:
-    """Every group of the blocks, and the head: number of weights, and what they are kept in."""
+    """The fields of `Traits`, how many operators there are of each kind, and the logarithms of bytes and work."""
+    rows, columns = architecture.grid
+    grid = Grid(rows, columns, int(architecture.pool == "cls"))
+    found = Traits(stem=float(architecture.stem.precision != "fp32"), embed=architecture.stages[-1].embed)
+    kinds = dict.fromkeys(KINDS, 0.0)
     for _, stage, block in architecture.blocks():
-        for operator in block.operators:
-            if isinstance(operator, Weighted):
-                plain = operator.model_copy(update={"reads": "fp32", "writes": "fp32"})
-                inner, outer = _weights(plain, stage.embed)
-                yield inner, operator.reads
-                yield outer, operator.writes
-    yield _head(architecture), architecture.head
+        operators = [operator for operator in (block.mixer, block.ffn) if operator is not None]
+        if operators:
+            found.blocks += 1
+            found.stream += stage.embed
+        for operator in operators:
+            kinds[operator.kind] += 1
+            found.heads += getattr(operator, "heads", 0)
+            _add(found, operator, stage.embed, grid)
+    found.add(architecture.stages[-1].embed * architecture.classes, architecture.head, 1)
+    work = found.floating + found.quantized + found.products
+    return (*vars(found).values(), *kinds.values(), math.log1p(found.size), math.log1p(work))
 
 
-def _head(architecture: Architecture) -> int:
-    return architecture.stages[-1].embed * architecture.classes
+def _add(found: Traits, operator: Operator, embed: int, grid: Grid) -> None:
+    if isinstance(operator, Weighted):
+        plain = operator.model_copy(update={"reads": "fp32", "writes": "fp32"})  # one entry of the cache for all
+        counts = _counts(plain, embed, grid)
+        found.add(counts.inner, operator.reads, grid.tokens)
+        found.add(counts.outer, operator.writes, grid.tokens)
+    else:
+        counts = _counts(operator, embed, grid)
+    found.size += 4 * counts.other
+    found.products += counts.products
 
 
 @lru_cache(maxsize=16384)
-def _weights(operator: Operator, embed: int) -> tuple[int, int]:
-    """How many weights of an operator read the stream, or stand between, and how many write to it."""
-    module = build_operator(operator, embed, Grid(1, 1), "meta")
+def _counts(operator: Operator, embed: int, grid: Grid) -> _Counts:
+    module = build_operator(operator, embed, grid, "meta")
     inner = sum(module.get_parameter(name).numel() for name in (*module.readers, *module.between))
-    return inner, sum(module.get_parameter(name).numel() for name in module.writers)
+    outer = sum(module.get_parameter(name).numel() for name in module.writers)
+    everything = sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
+    counter: FlopCounterMode = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        module(torch.empty(1, grid.tokens, embed, device="meta"))
+    products = counter.get_total_flops() / 2 - (inner + outer) * grid.tokens
+    return _Counts(inner, outer, everything - inner - outer, products)

@@ -139,6 +139,11 @@ class Vit:
     def _fixed(self) -> dict[str, Option]:
         return {name: options[0] for name, options in self.all_genes.items() if len(options) == 1}
 
+    @cached_property
+    def coupled(self) -> tuple[tuple[str, ...], ...]:
+        """The precisions of all groups: a network entirely in one of them has the simplest graph."""
+        return (tuple(name for name in self.genes if is_precision(name)),)
+
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
         names = ["embed", "depth", "stem", *WHOLE]

@@ -63,7 +63,22 @@ def test_features_by_hand() -> None:
     depth, widths = [0, 1, 0], [0, 1, 0, 0, 0, 1, 0, 0, 0]
     place, pooled = [0.5, 0.5, 1, 0], [2, 1.5, 0.75]
     assert encoder.features(encoder.indices([choices])).tolist() == [[*depth, *widths, *place, *pooled]]
-    assert len(encoder.emphasis) == 3 + 9 + 4 + 3
+    assert len(encoder.layout.emphasis) == 3 + 9 + 4 + 3
+
+
+def test_columns_of_alike_genes_are_one_family_and_every_trait_is_one() -> None:
+    class Telling(Blocks):
+        def traits(self, choices: Choices) -> tuple[float, ...]:
+            return float(choices["depth"]), 1.0
+
+    layout = Encoder(Telling()).layout
+    depth, widths = layout.families[0], layout.families[3]
+    assert layout.families.tolist() == [
+        *[depth] * 3, *[widths] * 9, depth, *[widths] * 3, *[widths] * 3, *layout.families[-2:]
+    ]  # fmt: skip
+    assert sorted(set(layout.families.tolist())) == [0, 1, 2, 3]
+    assert layout.told == 2
+    assert layout.emphasis.tolist() == [1.0] * 16 + [10.0] * 5
 
 
 def test_alike_genes_are_found_without_names_too() -> None:
@@ -90,7 +105,7 @@ def test_the_space_is_asked_once_per_distinct_candidate() -> None:
 def test_no_candidates_are_no_rows() -> None:
     encoder = Encoder(Blocks())
     assert encoder.indices([]).shape == (0, 4)
-    assert encoder.features(encoder.indices([])).shape == (0, len(encoder.emphasis))
+    assert encoder.features(encoder.indices([])).shape == (0, len(encoder.layout.emphasis))
 
 
 def test_a_foreign_option_is_refused() -> None:

@@ -86,6 +86,20 @@ def test_the_interaction_that_a_line_cannot_see_is_left_to_trees() -> None:
     assert "trees" in predictor.quality.model
 
 
+def test_what_a_space_tells_needs_few_samples() -> None:
+    class Telling(Layers):
+        def traits(self, choices: Choices) -> tuple[float, ...]:
+            return cost(choices), float(choices["depth"])
+
+    few, fresh = drawn(20), drawn(200, seed=1)
+    true = np.array([cost(c) for c in fresh])
+    told, untold = (
+        np.abs(Predictor(space()).fit(few, [cost(c) for c in few]).predict(fresh)[0] / true - 1).mean()
+        for space in (Telling, Layers)
+    )
+    assert told < 0.01 < untold
+
+
 def test_predictions_follow_the_scale_and_sign_of_the_values() -> None:
     candidates, fresh = drawn(50), drawn(20, seed=3)
     values = [cost(c) for c in candidates]

@@ -59,3 +59,44 @@ def test_products_are_learnt() -> None:
 def test_constant_columns_and_values_are_no_obstacle() -> None:
     process = GaussianProcess().fit(np.zeros((5, 2)), np.zeros(5))
     assert process.predict(np.ones((3, 2))).tolist() == [0.0] * 3
+
+
+def test_families_that_do_not_matter_do_not_keep_samples_apart() -> None:
+    rng = np.random.default_rng(3)
+    columns, fresh = rng.normal(size=(80, 12)), rng.normal(size=(200, 12))
+    families = np.array([0, 0, 1, *[2] * 9])  # two that multiply, one that adds, nine of no use
+
+    def true(c: np.ndarray) -> np.ndarray:
+        return np.asarray(c[:, 0] * c[:, 1] + 0.5 * c[:, 2])
+
+    told = GaussianProcess(families).fit(columns, true(columns))
+    blind = GaussianProcess().fit(columns, true(columns))
+    assert told.relevance[2] == min(told.relevance) < 1
+    told_error, blind_error = (np.mean((m.predict(fresh) - true(fresh)) ** 2) for m in (told, blind))
+    assert told_error < 0.3 * blind_error
+
+
+def test_relevances_are_factors_of_the_columns() -> None:
+    columns, target = sample(40)
+    families = np.array([0, 0, 1])
+    process = GaussianProcess(families).fit(columns, target)
+    scaled = columns * process.relevance[families]
+    fresh, _ = sample(20, seed=1)
+    expected = oracle(process, scaled).fit(scaled, target).predict(fresh * process.relevance[families])
+    assert process.predict(fresh) == pytest.approx(expected, abs=1e-6)
+
+
+def test_noise_alone_moves_no_relevance() -> None:
+    rng = np.random.default_rng(4)
+    moved = 0
+    for _ in range(10):
+        process = GaussianProcess(np.arange(6)).fit(rng.normal(size=(60, 6)), rng.normal(size=60))
+        moved += int((process.relevance != 1).sum())
+    assert moved <= 6  # of 60: each has to be worth a parameter
+
+
+def test_relevances_of_many_samples_come_from_some_of_them() -> None:
+    rng = np.random.default_rng(5)
+    columns = rng.normal(size=(450, 4))
+    process = GaussianProcess(np.array([0, 0, 1, 1])).fit(columns, columns[:, 0] * columns[:, 1])
+    assert process.relevance[1] < process.relevance[0]

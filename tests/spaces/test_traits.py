@@ -3,44 +3,71 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
 
 import numpy as np
+import pytest
 
 from wb.core.architecture import ImageInput
 from wb.core.precision import BITS, precisions
-from wb.core.space import Informed, random_choices
-from wb.models.counting import count_macs
+from wb.core.space import Choices, Informed, random_choices
+from wb.models.counting import count_macs, operations
 from wb.models.network import build, groups_of
+from wb.models.operators._base import OperatorModule
 from wb.predictors.features import Encoder
 from wb.spaces.presets import TINY
-from wb.spaces.traits import traits
+from wb.spaces.traits import KINDS, Traits, traits
 from wb.spaces.vit import Vit, options_with
 
 
+def some(vit: Vit, count: int) -> list[Choices]:
+    rng = random.Random(0)
+    return [random_choices(vit, rng) for _ in range(count)]
+
+
+def named(values: tuple[float, ...]) -> Traits:
+    return Traits(*values[: len(fields(Traits))])
+
+
 def test_bytes_and_work_are_those_of_the_groups(image: ImageInput) -> None:
-    vit, rng = Vit(options_with(TINY, {"precision": ["int8", "fp32"]}), image, 3), random.Random(0)
-    for _ in range(30):
-        a = vit.decode(random_choices(vit, rng))
-        network = build(a, "meta")
-        weights = {
-            group: sum(network.get_parameter(name).numel() for name in names)
-            for group, names in groups_of(network).items()
-            if group != "stem"
-        }
-        kept = precisions(a)
-        size, macs, log_size, log_macs, low = traits(a)
-        assert size == sum(count * BITS[kept[group]] for group, count in weights.items()) / 8
-        assert macs == (sum(weights.values()) - weights["head"]) * 16 + weights["head"]
-        assert (log_size, log_macs) == (np.log1p(size), np.log1p(macs))
-        assert low == sum(precision != "fp32" for group, precision in kept.items() if group != "stem")
-        assert macs <= count_macs(a).value
+    vit = Vit(options_with(TINY, {"precision": ["int8", "fp32"]}), image, 3)
+    for choices in some(vit, 30):
+        a = vit.decode(choices)
+        network, kept, found = build(a, "meta"), precisions(a), named(traits(a))
+        operators = [module for module in network.modules() if isinstance(module, OperatorModule)]
+        held = sum(t.numel() for module in operators for t in (*module.parameters(), *module.buffers()))
+        bits = 32 * (held + a.stages[0].embed * 3)
+        work = {"fp32": 0, "int8": 0}
+        for group, names in groups_of(network).items():
+            if group != "stem":
+                weights = sum(network.get_parameter(name).numel() for name in names)
+                bits -= int((32 - BITS[kept[group]]) * weights)
+                work[kept[group]] += weights * (1 if group == "head" else 16)
+        assert found.size == bits / 8
+        assert (found.floating, found.quantized) == (work["fp32"], work["int8"])
+        assert found.low + found.stem == sum(precision != "fp32" for precision in kept.values())
+
+
+def test_work_and_parts_are_all_there(image: ImageInput) -> None:
+    for pool in ("mean", "cls"):
+        vit = Vit(options_with(TINY, {"pool": pool, "mixer": ["none", "lmu", "cosformer", "softmax"]}), image, 3)
+        for choices in some(vit, 20):
+            a = vit.decode(choices)
+            found, told = named(traits(a)), traits(a)
+            stem = operations(a)["stem"].macs
+            assert found.floating + found.products == pytest.approx(count_macs(a).value - stem)
+            blocks = [block for _, _, block in a.blocks() if not block.off]
+            assert (found.blocks, found.stream) == (len(blocks), len(blocks) * a.stages[0].embed)
+            assert sum(told[-2 - len(KINDS) : -2]) == sum(len(block.operators) for block in blocks)
+            assert told[-2:] == (np.log1p(found.size), np.log1p(found.floating + found.products))
 
 
 def test_they_are_the_last_features(image: ImageInput) -> None:
-    vit, rng = Vit(TINY, image, 3), random.Random(0)
+    vit = Vit(TINY, image, 3)
     assert isinstance(vit, Informed)
-    some = [random_choices(vit, rng) for _ in range(20)]
+    candidates = some(vit, 20)
     encoder = Encoder(vit)
-    features = encoder.features(encoder.indices(some))
-    assert features.shape[1] == len(encoder.emphasis)
-    assert np.array_equal(features[:, -5:], [vit.traits(choices) for choices in some])
+    features = encoder.features(encoder.indices(candidates))
+    assert features.shape[1] == len(encoder.layout.emphasis)
+    told = encoder.layout.told
+    assert np.array_equal(features[:, -told:], [vit.traits(choices) for choices in candidates])

@@ -40,6 +40,16 @@ class Informed(Protocol):
         ...
 
 
+@runtime_checkable
+class Coupled(Protocol):
+    """A space with genes for which the same option throughout is a good guess."""
+
+    @property
+    def coupled(self) -> tuple[tuple[str, ...], ...]:
+        """Sets of such genes, all precisions for example."""
+        ...
+
+
 class Space(Genes, Protocol):
     """A named set of architectures. Law: `decode(encode(a)) == a` for every `a` in the space."""
 
