@@ -51,7 +51,7 @@ class Ensemble:
     Source: Breiman, Stacked regressions, Machine Learning 24 (1996).
     Differs: the trees are those of the folds, averaged, so that none is fitted twice; the others are fitted on everything.
     Limits: below 8 samples there is only the ridge. The held-out error is an average over the samples, so the standard
-    deviation grows little where they are few.
+    deviation grows little where they are few. The process has chosen its settings with the held-out values in view.
     """
 
     def __init__(self, layout: Layout, seed: int = 0) -> None:

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from wb.predictors.features import Floats
 
 ALPHAS = np.logspace(-5, 2, 15)
-FLOOR = 0.1  # of the values' mean size: errors of values below count absolutely
+FLOOR = 0.1  # of the values' mean size; added, so that values near zero do not count for everything
 
 
 class Line:
@@ -19,13 +19,12 @@ class Line:
     all its effort.
     """
 
-    def fit(self, columns: Floats, target: Floats, size: Floats) -> Line:
-        """Fits one target per row; an error counts divided by `size`, which is the value's in its own unit."""
-        size = np.abs(size)
-        weights = 1 / (size + (FLOOR * float(size.mean()) or 1.0)) ** 2
+    def fit(self, columns: Floats, target: Floats, values: Floats) -> Line:
+        """Fits one target per row; `values` are the same in their own unit, which says how much an error matters."""
+        size = np.abs(values) / (float(np.abs(values).mean()) or 1.0)
         self._scaler = StandardScaler().fit(columns)
         self._ridge = RidgeCV(ALPHAS).fit(
-            self._scaler.transform(columns), target, sample_weight=weights / weights.mean()
+            self._scaler.transform(columns), target, sample_weight=1 / (size + FLOOR) ** 2
         )
         return self
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from wb.predictors.features import Floats, Indices
@@ -24,14 +23,16 @@ class GaussianProcess:
 
     `fit` sets `width`, `share` (of the linear kernel) and `noise` such that they maximise the marginal likelihood, for
     which the scale of the kernel has a closed form. With `families`, the number of each column's family, every family of
-    columns is multiplied by its `relevance`: one by one each takes what raises the likelihood most, if that is worth a
-    parameter (Bayesian information criterion). So what does not matter does not keep samples apart.
+    columns is multiplied by its `relevance`: one by one each takes what raises the likelihood most, where every relevance
+    other than 1 has to be worth a parameter (Bayesian information criterion). So what does not matter does not keep samples
+    apart.
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), equations 2.25, 2.30 and 5.8;
     relevances 5.10.
     Differs: settings in grids, because gradients of all of them cost more than the fits that they save; relevances of
     families instead of columns, which few samples can tell.
-    Limits: work grows with the third power of the samples; a second for some 1,000 of them.
+    Limits: `held_out` leaves values out of the mean, not of the choice of settings, which flatters it a little where samples
+    are few. Work grows with the third power of the samples; a second for some 1,000 of them.
     """
 
     def __init__(self, families: Indices | None = None) -> None:
@@ -45,23 +46,20 @@ class GaussianProcess:
             if len(target) > JUDGES:
                 some = np.sort(np.random.default_rng(0).choice(some, JUDGES, replace=False))
             self.relevance = _relevances(columns[some], target[some], self._families)
-        self._columns = self._scaled(columns)
-        squares, products = _squares(self._columns, self._columns), self._columns @ self._columns.T
-        found = _best(squares, products, target)
+        self._columns, self._target = self._scaled(columns), target
+        pairs = _pairs(self._columns, self._columns)
+        self._scales = _scales(pairs)
+        found = _best(pairs, target)
         self.width, self.share, self.noise = found.width, found.share, found.noise
-        self._median, self._linear_scale = _median(squares), _linear_scale(products)
-        kernel = _kernel(squares, products, self.width * self._median**0.5, self.share, self._linear_scale)
+        kernel = _kernel(pairs, self._scales, self.width, self.share)
         self._factor = cho_factor(kernel + self.noise * np.eye(len(target)), lower=True)
         self._solved = cho_solve(self._factor, target)
-        self._target = target
         return self
 
     def predict(self, columns: Floats) -> Floats:
         """One value per row."""
-        scaled = self._scaled(columns)
-        squares, products = _squares(scaled, self._columns), scaled @ self._columns.T
-        kernel = _kernel(squares, products, self.width * self._median**0.5, self.share, self._linear_scale)
-        return np.asarray(kernel @ self._solved)
+        pairs = _pairs(self._scaled(columns), self._columns)
+        return np.asarray(_kernel(pairs, self._scales, self.width, self.share) @ self._solved)
 
     def held_out(self, folds: list[Indices]) -> Floats:
         """What the process predicts for each fold if it has not seen it, all else being equal.
@@ -78,9 +76,22 @@ class GaussianProcess:
         return columns if self._families is None else columns * self.relevance[self._families]
 
 
-@dataclass(frozen=True)
-class _Settings:
-    likelihood: float  # marginal, logarithmic, doubled, but for a constant
+class _Pairs(NamedTuple):
+    """Of all rows of one array with all of another; both are sums over the columns."""
+
+    squares: Floats
+    """Squared distances."""
+    products: Floats
+
+
+class _Scales(NamedTuple):
+    median: float
+    linear: float
+
+
+class _Settings(NamedTuple):
+    likelihood: float
+    """Marginal, logarithmic, doubled, but for a constant."""
     width: float
     share: float
     noise: float
@@ -89,58 +100,63 @@ class _Settings:
 def _relevances(columns: Floats, target: Floats, families: Indices) -> Floats:
     """One per family; 1 for those that do not matter enough to tell."""
     parts = [columns[:, families == family] for family in range(int(families.max()) + 1)]
-    each = [(_squares(part, part), part @ part.T) for part in parts]
-    relevance = np.ones(len(parts))
-    squares, products = _squares(columns, columns), columns @ columns.T
-    found, worth = _best(squares, products, target), float(np.log(len(target)))
+    each = [_pairs(part, part) for part in parts]
+    pairs, relevance, worth = _pairs(columns, columns), np.ones(len(parts)), float(np.log(len(target)))
     for _ in range(ROUNDS):
+        settings = _best(pairs, target)
         before = relevance.copy()
-        for family, (own, inner) in enumerate(each):
-            for value in RELEVANCES:
-                change = value**2 - relevance[family] ** 2
-                if change:
-                    tried = squares + change * own, products + change * inner
-                    likelihood = _likelihood(*tried, target, found)
-                    if likelihood > found.likelihood + worth:
-                        (squares, products), relevance[family] = tried, value
-                        found = _Settings(likelihood, found.width, found.share, found.noise)
+        for family, own in enumerate(each):
+            tried = {value: _added(pairs, value**2 - relevance[family] ** 2, own) for value in RELEVANCES}
+            scores = {
+                value: _likelihood(some, target, settings) - worth * (value != 1) for value, some in tried.items()
+            }
+            relevance[family] = max(scores, key=lambda value: scores[value])
+            pairs = tried[relevance[family]]
         if (relevance == before).all():
             break
-        found = _best(squares, products, target)
     return relevance
 
 
-def _best(squares: Floats, products: Floats, target: Floats) -> _Settings:
+def _best(pairs: _Pairs, target: Floats) -> _Settings:
     """The settings of the grid with the largest likelihood."""
-    grid = (_Settings(-np.inf, *setting) for setting in itertools.product(WIDTHS, SHARES, NOISES))
-    return max(
-        (_Settings(_likelihood(squares, products, target, s), s.width, s.share, s.noise) for s in grid),
-        key=lambda settings: settings.likelihood,
-    )
+    scales, best = _scales(pairs), _Settings(-np.inf, WIDTHS[0], SHARES[0], NOISES[0])
+    for width, share in itertools.product(WIDTHS, SHARES):
+        kernel = _kernel(pairs, scales, width, share)
+        for noise in NOISES:
+            best = max(best, _Settings(_evidence(kernel, noise, target), width, share, noise))
+    return best
 
 
-def _likelihood(squares: Floats, products: Floats, target: Floats, settings: _Settings) -> float:
-    n, width = len(target), settings.width * _median(squares) ** 0.5
-    kernel = _kernel(squares, products, width, settings.share, _linear_scale(products))
-    factor = cho_factor(kernel + settings.noise * np.eye(n), lower=True)
+def _likelihood(pairs: _Pairs, target: Floats, settings: _Settings) -> float:
+    kernel = _kernel(pairs, _scales(pairs), settings.width, settings.share)
+    return _evidence(kernel, settings.noise, target)
+
+
+def _evidence(kernel: Floats, noise: float, target: Floats) -> float:
+    n = len(target)
+    factor = cho_factor(kernel + noise * np.eye(n), lower=True)
     scale = max(float(target @ cho_solve(factor, target)) / n, 1e-300)
     return float(-n * np.log(scale) - 2 * np.log(np.diag(factor[0])).sum())
 
 
-def _kernel(squares: Floats, products: Floats, width: float, share: float, linear_scale: float) -> Floats:
-    return np.asarray(share * linear_scale * products + (1 - share) * np.exp(-squares / (2 * width**2)))
+def _kernel(pairs: _Pairs, scales: _Scales, width: float, share: float) -> Floats:
+    radial = np.exp(-pairs.squares / (2 * width**2 * scales.median))
+    return np.asarray(share * scales.linear * pairs.products + (1 - share) * radial)
 
 
-def _median(squares: Floats) -> float:
-    off_diagonal: NDArray[np.bool_] = ~np.eye(len(squares), dtype=bool)
-    return float(np.median(squares[off_diagonal])) or 1.0
+def _scales(pairs: _Pairs) -> _Scales:
+    """What makes the settings independent of the unit of the columns."""
+    n = len(pairs.squares)
+    median = float(np.median(pairs.squares[~np.eye(n, dtype=bool)])) or 1.0
+    return _Scales(median, n / max(float(np.trace(pairs.products)), 1e-12))
 
 
-def _linear_scale(products: Floats) -> float:
-    return len(products) / max(float(np.trace(products)), 1e-12)
+def _pairs(a: Floats, b: Floats) -> _Pairs:
+    products = a @ b.T
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * products
+    return _Pairs(np.maximum(squares, 0.0), products)
 
 
-def _squares(a: Floats, b: Floats) -> Floats:
-    """Squared distances between all rows of both."""
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    return np.asarray(np.maximum(squares, 0.0))
+def _added(pairs: _Pairs, factor: float, own: _Pairs) -> _Pairs:
+    """`pairs` with the part of some columns multiplied further; equal rows stay at a distance of 0 whatever is rounded."""
+    return _Pairs(np.maximum(pairs.squares + factor * own.squares, 0.0), pairs.products + factor * own.products)

@@ -49,8 +49,9 @@ class GuidedSampler(BaseSampler):
     ones are proposed once more when nothing else is left. Proposals are reproducible for a given seed and history.
 
     Source: LINAS in DyNAS-T, https://github.com/IntelLabs/DyNAS-T (Cummings et al., arXiv 2205.10358).
-    Differs: spread first candidates; pooled features; three models weighted for accuracy near the front; the search
-    starts from the archive and remembers all it saw; batches by hypervolume improvement; no repeats; constraints.
+    Differs: spread first candidates; pooled features; several models weighted for accuracy near the front; the search
+    starts from the archive and variants of it and remembers all it saw; batches by hypervolume improvement; no repeats;
+    constraints.
     Limits: the objective must suggest every gene as a categorical parameter with the options of the space. A batch is
     not revised while it is being evaluated, so more workers than `batch` gain nothing from the predictors.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from wb.search.inner import POPULATION, Models, Outcome, search
 
 POOL = 400  # of what the inner search saw, as many are looked at one by one
 NEAR = 0.4  # this share of the evaluations, by rank of dominance, counts as close to the front
+VARIANTS = 40  # of known candidates, in what the inner search starts from
 FAR_IMPORTANCE = 0.05  # of all others, when models are weighed against each other
 
 
@@ -63,21 +65,20 @@ def unseen_rows(encoder: Encoder, taken: AbstractSet[bytes], count: int, rng: np
 
 
 def uniform_rows(encoder: Encoder, rows: Indices) -> Indices:
-    """Distinct variants of the rows in which all genes that the space calls `coupled` have the same option.
+    """Distinct variants of the rows in which genes that the space calls `coupled` have the same option, where they have it.
 
     A step or a crossover changes such genes one by one or at random, and what is in between need not be good: one layer in
     int8 is slower than none and than all. First come the variants of the first row, one for each option.
     """
+    sets = encoder.space.coupled if isinstance(encoder.space, Coupled) else ()
     found = []
-    for names in encoder.space.coupled if isinstance(encoder.space, Coupled) else ():
+    for row, names in itertools.product(rows, sets):
         genes = [encoder.names.index(name) for name in names]
-        options = dict.fromkeys(option for gene in genes for option in encoder.options[gene])
-        for row in rows:
-            for option in options:
-                having = [gene for gene in genes if option in encoder.options[gene]]
-                variant = row.copy()
-                variant[having] = [encoder.options[gene].index(option) for gene in having]
-                found.append(variant)
+        for option in dict.fromkeys(option for gene in genes for option in encoder.options[gene]):
+            having = [gene for gene in genes if option in encoder.options[gene]]
+            variant = row.copy()
+            variant[having] = [encoder.options[gene].index(option) for gene in having]
+            found.append(variant)
     return np.array(_distinct(encoder.canonical(np.array(found)))) if found else rows[:0]
 
 
@@ -103,7 +104,8 @@ def propose(
     """Up to `count` rows that are not taken, the most promising first; none where the inner search saw only taken ones."""
     order = np.lexsort((rng.random(len(archive.rows)), moocore.pareto_rank(archive.values), archive.violation))
     start = archive.rows[order[: POPULATION // 2]]
-    seen = search(encoder, models, np.concatenate([start, uniform_rows(encoder, start)[: POPULATION // 2]]), rng)
+    variants = uniform_rows(encoder, start)[:VARIANTS]
+    seen = search(encoder, models, np.array(_distinct([*start, *variants])), rng)
     seen = seen[np.flatnonzero([row.tobytes() not in taken for row in seen.rows])]
     if not len(seen.rows):
         return []

@@ -1,4 +1,4 @@
-"""What is known of a network of space `vit` without building it: roughly its bytes, its work, and of what it is made.
+"""What is known of a network of space `vit` without exporting it: roughly its bytes, its work, and of what it is made.
 
 Predictors read these beside the choices. Bytes and work are products of widths, which a sum over choices cannot express and
 which a few dozen evaluations do not teach; size and latency are nearly linear in all of these together.
@@ -25,10 +25,10 @@ KINDS = ("pool", "lmu", "cosformer", "sla", "softmax", "mlp")  # the operators o
 
 @dataclass
 class Traits:
-    """Sums over a network, but for its stem, norms and positions; work in multiply-accumulates for one image."""
+    """What a network is made of, but for norms and positions; work in multiply-accumulates for one image, without the stem."""
 
     size: float = 0.0
-    """Bytes of the parameters of operators and head, each in its precision, and of the operators' constants."""
+    """Bytes of the parameters of operators and of the head's weight, each in its precision, and of the operators' constants."""
     floating: float = 0.0
     """Work of linear maps kept in fp32."""
     quantized: float = 0.0

@@ -142,7 +142,8 @@ class Vit:
     @cached_property
     def coupled(self) -> tuple[tuple[str, ...], ...]:
         """The precisions of all groups: a network entirely in one of them has the simplest graph."""
-        return (tuple(name for name in self.genes if is_precision(name)),)
+        names = tuple(name for name in self.genes if is_precision(name))
+        return (names,) if names else ()
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}

@@ -7,8 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from wb.core.space import Choices, Option
-from wb.predictors.features import Encoder
-from wb.search.proposals import uniform_rows
+from wb.predictors.ensemble import Ensemble
+from wb.predictors.features import Encoder, Floats
+from wb.search.inner import Models, Outcome
+from wb.search.proposals import propose, uniform_rows
 
 
 class Mixed:
@@ -54,3 +56,30 @@ def test_a_space_without_coupled_genes_has_none() -> None:
 
     encoder = Encoder(Plain())
     assert uniform_rows(encoder, encoder.canonical(np.ones((3, 4), dtype=np.int64))).shape == (0, 4)
+
+
+class Even:
+    """Twelve layers; what is in one precision throughout costs nothing, and a step away from it costs most."""
+
+    genes: ClassVar[dict[str, tuple[Option, ...]]] = {f"{i}.kept": ("int8", "fp32") for i in range(12)}
+    coupled: ClassVar[tuple[tuple[str, ...], ...]] = (tuple(genes),)
+
+    def active(self, choices: Choices) -> frozenset[str]:
+        return frozenset(choices)
+
+
+class Uneven(Ensemble):
+    def predict(self, features: Floats) -> tuple[Floats, Floats]:
+        places = features[:, -15:-3].sum(axis=1)  # how many layers are in fp32
+        cost = np.where(np.isin(places, (0, 12)), 0.0, 20.0 - np.abs(places - 6))
+        return cost, np.ones(len(features))
+
+
+def test_the_best_candidate_is_found_where_only_variants_lead_to_it() -> None:
+    encoder, rng = Encoder(Even()), np.random.default_rng(0)
+    rows = encoder.canonical(np.array([[0, 1] * 6, [1, 0] * 6]))
+    archive = Outcome(rows, np.array([[20.0], [20.0]]), np.zeros(2))
+    models = Models([Uneven(encoder.layout)])
+    best = propose(encoder, models, archive, {row.tobytes() for row in rows}, 2, rng)
+    assert [proposal.mean for proposal in best] == [[0.0], [0.0]]
+    assert sorted(int(proposal.row.sum()) for proposal in best) == [0, 12]

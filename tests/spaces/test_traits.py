@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import fields
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from wb.models.operators._base import OperatorModule
 from wb.predictors.features import Encoder
 from wb.spaces.presets import TINY
 from wb.spaces.traits import KINDS, Traits, traits
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import MixerName, Vit, options_with
 
 
 def some(vit: Vit, count: int) -> list[Choices]:
@@ -71,3 +72,7 @@ def test_they_are_the_last_features(image: ImageInput) -> None:
     assert features.shape[1] == len(encoder.layout.emphasis)
     told = encoder.layout.told
     assert np.array_equal(features[:, -told:], [vit.traits(choices) for choices in candidates])
+
+
+def test_every_operator_of_the_space_is_counted() -> None:
+    assert set(KINDS) == {*get_args(MixerName), "mlp"} - {"none"}
