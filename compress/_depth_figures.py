@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from wb.compress.depth import DepthAnalysis, Matrix, SublayerRow
-from wb.page.look import COLOURS, FRONT, GREY, ORDER
+from wb.page.look import COLOURS, FRONT, GREY, ORDER, line_name
 
 KINDS = {"mixer": COLOURS[0], "ffn": FRONT}
 TITLES = {"mixer": "mixers", "ffn": "feed-forwards"}
@@ -31,11 +31,10 @@ def output_figure(analysis: DepthAnalysis) -> go.Figure:
         dots = go.Scatter(x=names, y=[row.output.accuracy for row in rows], mode="markers", hovertext=hover)
         dots.update(hoverinfo="text", showlegend=False, marker={"color": colour, "size": 9})
         figure.add_trace(dots, 2, 1)
-    label = {"text": "with all sub-layers", "textposition": "end", "yanchor": "bottom", "font": {"color": GREY}}
-    figure.add_hline(analysis.accuracy.value, row=2, col=1, line={"color": GREY, "dash": "dash"}, label=label)
+    figure.add_hline(analysis.accuracy.value, row=2, col=1, **line_name("accuracy with all sub-layers", GREY))
     figure.update_yaxes(title_text="‖y − ȳ‖, mean", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(
-        title_text="accuracy without it", tickvals=[0, 0.5, 1], tickformat=".0%", range=[0, 1.3], row=2, col=1
+        title_text="accuracy without it", tickvals=[0, 0.5, 1], tickformat=".0%", range=[0, 1.05], row=2, col=1
     )
     return _along(figure, analysis, 2).update_layout(height=560, bargap=0.3)
 

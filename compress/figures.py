@@ -100,16 +100,22 @@ def progress_figure(record: Record, metric: Metric) -> go.Figure:
     names = ["dense", *rounds]
     hover = [_describe(name, readings) for name, readings in zip(names, along, strict=True)]
     path = go.Scatter(x=x, y=y, mode="lines+markers", name="rounds, before fine-tuning", text=hover, hoverinfo="text")
-    path.update(line={"color": BLUE}, marker={"size": 7}, error_x=bars([r[metric.name] for r in along], faint=True))
+    path.update(line={"color": BLUE}, marker={"size": 7}, **_spread(metric, along))
     figure = go.Figure(path, {"height": 460, "hovermode": "closest"})
     for name, colour, symbol, found in _ends(record):
         points = go.Scatter(
             x=[r[metric.name].value for r in found], y=[r["acc"].value for r in found], mode="markers", name=name
         )
-        points.update(text=[_describe(name, r) for r in found], hoverinfo="text")
+        points.update(text=[_describe(name, r) for r in found], hoverinfo="text", **_spread(metric, found))
         figure.add_trace(points.update(marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}}))
     shown = {"x": (metric, x), "y": (acc, y)}
     return figure.update_layout(underscored(axes(shown)))
+
+
+def _spread(metric: Metric, found: Sequence[Mapping[str, Reading]]) -> dict[str, object]:
+    """Both intervals of every point, where they are known."""
+    across, up = ([readings[name] for readings in found] for name in (metric.name, "acc"))
+    return {"error_x": bars(across, faint=True), "error_y": bars(up, faint=True)}
 
 
 def _ends(record: Record) -> list[tuple[str, str, str, list[Mapping[str, Reading]]]]:

@@ -59,7 +59,9 @@ def candidates_figure(record: Record) -> go.Figure:
     ]
     for name, readings, colour, symbol in ends:
         point = go.Scatter(x=[readings["size"].value], y=[readings["acc"].value], mode="markers", name=name)
-        point.update(marker={"color": colour, "size": 12, "symbol": symbol})
+        point.update(
+            marker={"color": colour, "size": 12, "symbol": symbol}, error_y=bars([readings["acc"]], faint=True)
+        )
         figure.add_trace(point.update(hovertemplate="%{x:.4s}B, %{y:.2%}<extra>%{fullData.name}</extra>"))
         x, y = [*x, readings["size"].value], [*y, readings["acc"].value]
     limits = [

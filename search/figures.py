@@ -19,6 +19,7 @@ from wb.page.look import (
     bars,
     diagonal,
     duration,
+    line_name,
     scale,
     thin,
     ticks,
@@ -76,11 +77,11 @@ def progress_figure(
 def hypervolume_figure(curve: Sequence[float], first_batch: int) -> go.Figure:
     """Hypervolume against evaluations; a line marks where the first `first_batch` ones, drawn without predictions, end."""
     line = {"color": BLUE, "shape": "hv", "width": 2}
-    figure = go.Figure(go.Scatter(x=list(range(1, len(curve) + 1)), y=list(curve), mode="lines", line=line))
+    figure = go.Figure(
+        go.Scatter(x=list(range(1, len(curve) + 1)), y=list(curve), mode="lines", line=line, name="hypervolume")
+    )
     if 0 < first_batch < len(curve):
-        label = {"text": "predictions guide from here", "textposition": "start", "font": {"color": GREY}, "padding": 6}
-        label |= {"textangle": 0, "xanchor": "left", "yanchor": "bottom"}
-        figure.add_vline(first_batch + 0.5, line={"color": GREY, "dash": "dash", "width": 1.5}, label=label)
+        figure.add_vline(first_batch + 0.5, **line_name("predictions guide from here", GREY))
     figure.update_yaxes(title_text="hypervolume", rangemode="tozero")
     return figure.update_layout(height=360, xaxis_title_text="evaluations")
 

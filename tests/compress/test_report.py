@@ -10,11 +10,12 @@ import pytest
 from wb.compress.assess import Verdict
 from wb.compress.cost import parameters_by_part
 from wb.compress.drop import without
-from wb.compress.figures import shares_figure
+from wb.compress.figures import progress_figure, shares_figure
 from wb.compress.record import Config, Record, Result, Round
 from wb.compress.report import page, redistribution, result, write_report
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption
+from wb.core.metrics import METRICS
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax
 from wb.models.counting import count_parameters
@@ -206,6 +207,14 @@ def test_nothing_given_becomes_code(record: Record) -> None:
     scripts = page(hostile, Path("runs"), Path("runs")).split("<body")[1]
     assert "<img" not in scripts
     assert "\\u003cimg" not in scripts
+
+
+def test_every_point_along_the_run_has_its_interval(record: Record) -> None:
+    figure = progress_figure(record, METRICS["macs"])
+    assert len(figure.data) >= 2
+    for trace in figure.data:
+        assert len(trace.error_y.array) == len(trace.y)
+    assert any(length > 0 for length in figure.data[0].error_y.array)
 
 
 def test_an_unlimited_part_is_no_obstacle(record: Record) -> None:

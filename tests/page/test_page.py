@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs_version
 
+from wb.core.metrics import METRICS
 from wb.core.readings import Reading
-from wb.page.look import figure_html
-from wb.page.page import Column, link, render, setting
+from wb.page.alt import described
+from wb.page.look import LONG, SPAN, axes, broken, figure_html
+from wb.page.page import LIBRARY, Column, link, render, setting
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 MINIMAL = '{% extends "frame.html.jinja" %}\n{% block content %}{{ text }}{% endblock %}\n'
@@ -118,6 +121,8 @@ def test_a_figure_is_a_piece_of_a_page_with_its_height_and_stays_as_it_was() -> 
     assert HOSTILE not in html
     assert "height:123px" in html
     assert Page(html).values("id") == ["figure-a-1"]
+    assert Page(html).values("aria-label") == [described(figure)]
+    assert HOSTILE.split("<")[0] not in html.split('aria-label="')[1].split('"')[0]
     assert figure.to_json() == before
 
 
@@ -125,6 +130,38 @@ def test_a_figure_is_a_piece_of_a_page_with_its_height_and_stays_as_it_was() -> 
 def test_a_figure_is_not_named_by_code(name: str) -> None:
     with pytest.raises(ValueError, match="id"):
         figure_html(name, go.Figure())
+
+
+def test_a_page_carries_the_library_only_where_it_has_a_figure(tmp_path: Path) -> None:
+    library = LIBRARY.read_text(encoding="utf-8")
+    assert library in whole(tmp_path, "tokens")
+    assert len(made(tmp_path, MINIMAL, text="a")) < 20_000
+    assert "</script" not in library
+    assert len(library) < 1_600_000
+
+
+def test_the_library_is_of_the_release_that_figures_are_made_for() -> None:
+    first = LIBRARY.read_text(encoding="utf-8")[:200]
+    assert f"v{get_plotlyjs_version().split('.')[0]}." in first
+
+
+def test_a_figure_that_the_library_cannot_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="scatter3d"):
+        figure_html("deep", go.Figure(go.Scatter3d(x=[1], y=[1], z=[1])))
+
+
+@given(st.text("ab ", max_size=80))
+def test_long_titles_are_broken_once_and_lose_nothing(title: str) -> None:
+    assert broken(title).replace("<br>", " ") == title
+    assert ("<br>" in broken(title)) == (len(title) > LONG and " " in title)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1))
+def test_an_accuracy_axis_never_makes_a_cliff_of_one_image(found: list[float]) -> None:
+    low, high = axes({"y": (METRICS["acc"], found)})["yaxis.autorangeoptions.include"]
+    assert 0 <= low <= high <= 1
+    assert max(high, max(found)) - min(low, min(found)) >= SPAN / 2 - 1e-9
+    assert axes({"y": (METRICS["latency"], found)})["yaxis.autorangeoptions.include"] is None
 
 
 @given(

@@ -74,6 +74,7 @@ def test_dots_are_the_sensitivities_above_zero(record: Record) -> None:
 
 def test_candidates_are_points_with_the_budget(record: Record) -> None:
     figure = figures.candidates_figure(record)
+    assert all(trace.error_y.array is not None for trace in figure.data)  # as the page says of its bars
     points = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
     assert points == {"assessed": ([30], [0.9]), "chosen": ([30], [0.9]), "float": ([100], [0.9])}
     assert [shape.x0 or shape.y0 for shape in figure.layout.shapes] == pytest.approx([90, 0.895])

@@ -64,7 +64,7 @@ def test_budgets_are_lines_on_the_axis_of_their_metric() -> None:
     figure = front_figure((ACC, LATENCY), [candidate(0, 0.9, 1.0)], [candidate(1, 0.7, 4.0)], limits)
     across, up = figure.layout.shapes
     assert (across.x0, across.x1, across.yref) == (2.0, 2.0, "paper")
-    assert across.label.text == "budget latency &lt;= 2 ms"
+    assert across.name == "budget latency &lt;= 2 ms"
     assert (up.y0, up.y1, up.xref) == (0.8, 0.8, "paper")
 
 

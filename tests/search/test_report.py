@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -73,6 +74,13 @@ def test_a_finished_run_is_shown_whole(fabricate: Fabricate) -> None:
         assert {f"models/{point.id}.safetensors", f"models/{point.id}.onnx"} <= set(page.links())
         assert point.values["latency"].text() in page.text
     assert "not finished" not in page.text
+
+
+def test_the_files_of_a_network_are_linked_where_every_width_shows_them(fabricate: Fabricate) -> None:
+    html = render(read(fabricate()), Path())
+    rows = re.findall(r'<tr id="network-\d+">\s*<td>(.*?)</td>', html, re.DOTALL)
+    assert rows
+    assert all(row.count("href=") == 2 for row in rows)  # in the first cell, which stays in place
 
 
 def test_the_page_loads_nothing_from_anywhere(fabricate: Fabricate) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
+from wb.page.alt import described
 
 FRONT, TEST, BUDGET, BLUE, GREY = "#f76707", "#0ca678", "#e64980", "#3b82f6", "#8b95a5"
 COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")  # of kinds, in turn
@@ -23,6 +24,13 @@ TICKS = {"fraction": ".3~%", "ms": ".3~g"}  # everything else is a count and get
 UNITS = {"fraction": "", "ms": " in ms", "B": " in bytes", "pJ": " in pJ"}
 LOG_FROM = 20  # times the smallest value, from where on a linear axis would hide the small ones
 HEIGHT = 450  # of a figure that does not say its own, in pixels
+LONG, WIDE = (
+    24,
+    44,
+)  # letters of an upright and of a level title, from where on it is broken in two to fit a small screen
+SPAN = 0.05  # of an accuracy axis at least; on a shorter one a single image of a few hundred would look like a cliff
+# What the library that pages carry can draw (`plotly-cartesian.min.js`); anything else would be an empty space.
+DRAWN = frozenset({"bar", "box", "contour", "heatmap", "histogram", "image", "pie", "scatter", "violin"})
 # Named one by one, because Plotly's own choice has a button that sends the data to a server.
 CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}
 
@@ -47,15 +55,20 @@ def template(*, dark: bool) -> go.layout.Template:
 
 
 def figure_html(name: str, figure: go.Figure) -> Markup:
-    """The figure for a page of `wb.page.page.render`, in an element with the id `figure-NAME`.
+    """The figure for a page of `wb.page.page.render`, in an element with the id `figure-NAME`, with what it shows in words.
 
     Raises:
-        ValueError: `name` has other signs than letters, digits, `_`, `.` and `-`.
+        ValueError: `name` has other signs than letters, digits, `_`, `.` and `-`, or pages carry nothing to draw it with.
     """
     if not re.fullmatch(r"[\w.-]+", name):  # Plotly writes it into its script as it is
         raise ValueError(f"{name!r} cannot be part of an id")
-    return Markup(  # Plotly writes its data as JSON without < and >
-        go.Figure(figure)
+    kinds = {trace.type for trace in figure.data} - DRAWN
+    if kinds:
+        raise ValueError(
+            f"pages cannot draw {', '.join(sorted(kinds))}; they carry a library for {', '.join(sorted(DRAWN))}"
+        )
+    drawn = (
+        _broken(go.Figure(figure))
         .update_layout(template=template(dark=False))
         .to_html(
             config=CONFIG,
@@ -65,6 +78,26 @@ def figure_html(name: str, figure: go.Figure) -> Markup:
             default_height=f"{figure.layout.height or HEIGHT}px",
         )
     )
+    words = escape(described(figure))
+    # Plotly writes its data as JSON without < and >.
+    return Markup(f'<div class="plot" role="img" aria-label="{words}">{drawn}</div><noscript><p>{words}</p></noscript>')
+
+
+def broken(title: str, most: int = LONG) -> str:
+    """`title` in two lines where it has more than `most` letters."""
+    spaces = [i for i, sign in enumerate(title) if sign == " "]
+    if len(title) <= most or not spaces or "<" in title:
+        return title
+    middle = min(spaces, key=lambda i: abs(2 * i - len(title)))
+    return f"{title[:middle]}<br>{title[middle + 1 :]}"
+
+
+def _broken(figure: go.Figure) -> go.Figure:
+    """`figure` with the long titles of its axes and panels in two lines, changed in place."""
+    figure.for_each_yaxis(lambda axis: axis.update(title_text=broken(axis.title.text or "")))
+    figure.for_each_xaxis(lambda axis: axis.update(title_text=broken(axis.title.text or "", WIDE)))
+    figure.for_each_annotation(lambda note: note.update(text=broken(note.text or "")))
+    return figure
 
 
 def duration(seconds: float) -> str:
@@ -97,8 +130,9 @@ def axes(shown: Mapping[str, tuple[Metric, Sequence[float]]], limits: Sequence[L
         layout[f"{letter}axis.tickformat"] = ticks(metric)
         layout |= {f"{letter}axis.{name}": value for name, value in scale(numbers).items()}
         layout[f"{letter}axis.autorange"] = True
+        layout[f"{letter}axis.autorangeoptions.include"] = _room(metric, numbers)
         drawn = [limit for limit in limits if limit.metric == metric and not limit.relative]
-        lines += [_budget(letter, limit, _middle(numbers)) for limit in drawn]
+        lines += [_budget(letter, limit) for limit in drawn]
     return layout | {"shapes": lines}
 
 
@@ -124,26 +158,27 @@ def scale(numbers: Sequence[float]) -> dict[str, Any]:
     return {"type": "log", "dtick": "D2" if max(numbers) < 1000 * min(numbers) else 1}
 
 
+def _room(metric: Metric, numbers: Sequence[float]) -> list[float] | None:
+    """What an axis has to reach around its numbers, so that small differences look small."""
+    if metric.unit != "fraction" or not numbers:
+        return None
+    middle = (min(numbers) + max(numbers)) / 2
+    return [max(0.0, middle - SPAN / 2), min(1.0, middle + SPAN / 2)]
+
+
 def diagonal(numbers: Sequence[float]) -> go.Scatter:
     """The line of equal values across the range of `numbers`."""
     ends = [min(numbers), max(numbers)]
     return go.Scatter(x=ends, y=ends, mode="lines", line={"color": GREY, "width": 1, "dash": "dot"}, hoverinfo="skip")
 
 
-def _middle(numbers: Sequence[float]) -> float:
-    """What is halfway along the axis that shows `numbers`."""
-    low, high = min(numbers), max(numbers)
-    return float((low * high) ** 0.5) if scale(numbers)["type"] == "log" else (low + high) / 2
+def line_name(text: str, colour: str, **style: Any) -> dict[str, Any]:
+    """What makes a line of a figure's shapes an entry of its legend: a label beside it would lie over points."""
+    return {"name": text, "showlegend": True, "line": {"color": colour, "width": 1.5, "dash": "dash"} | style}
 
 
-def _budget(letter: str, limit: Limit, middle: float) -> dict[str, Any]:
+def _budget(letter: str, limit: Limit) -> dict[str, Any]:
     across = "y" if letter == "x" else "x"
     ends = {f"{letter}0": limit.value, f"{letter}1": limit.value, f"{across}0": 0, f"{across}1": 1}
-    # Level, at the upper or right end of the line and towards the middle of the plot, where nothing cuts it off.
-    beyond = limit.value > middle
-    upper = {"xanchor": "right" if beyond else "left", "yanchor": "top"}
-    right = {"xanchor": "right", "yanchor": "top" if beyond else "bottom"}
-    place = {"textposition": "end", "textangle": 0, "padding": 6, **(upper if letter == "x" else right)}
-    label = {"text": f"budget {html.escape(limit.text())}", "font": {"color": BUDGET, "size": 12}, **place}
-    line = {"color": BUDGET, "width": 1.5, "dash": "dash"}
-    return {"type": "line", f"{across}ref": "paper", **ends, "line": line, "label": label}
+    name = line_name(f"budget {html.escape(limit.text())}", BUDGET)
+    return {"type": "line", f"{across}ref": "paper", **ends, **name}

@@ -14,10 +14,13 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from wb.core.readings import Reading, scaled
 from wb.page.look import duration, template
+
+# Plotly's bundle of plane figures, a third of the whole: https://www.npmjs.com/package/plotly.js-cartesian-dist-min,
+# in the version that `plotly.offline.get_plotlyjs_version()` names.
+LIBRARY = Path(__file__).with_name("plotly-cartesian.min.js")
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,14 @@ def render(report: Path, /, **context: object) -> str:
     )
     environment.filters |= {"scaled": scaled, "duration": duration, "setting": setting}
     environment.globals |= {
-        "plotlyjs": Markup(get_plotlyjs()),  # our own dependency's code, nothing from a run
+        "plotlyjs": _library,
         "themes": {name: template(dark=name == "dark").to_plotly_json() for name in ("light", "dark")},
     }
     return environment.get_template(report.name).render(context)
+
+
+def _library() -> Markup:
+    return Markup(LIBRARY.read_text(encoding="utf-8"))  # the library's own code, nothing from a run
 
 
 def link(target: Path, beside: Path) -> str:
