@@ -194,7 +194,7 @@ def test_refining_adds_what_was_not_sampled() -> None:
     odd = resize(a, {"s0.b0.qk": 5, "s0.b0.v": 3, "s0.b0.heads": 2, "s0.embed": 11})
     before = abs(cost(odd) / count_macs(odd).value - 1)
     cost.refine(odd)
-    assert abs(cost(odd) / count_macs(odd).value - 1) <= before
+    assert abs(cost(odd) / count_macs(odd).value - 1) <= before + 1e-9  # both may be exact but for rounding
     points = {family: len(surface.points) for family, surface in cost.surfaces.items()}
     cost.refine(odd)
     assert {family: len(surface.points) for family, surface in cost.surfaces.items()} == points

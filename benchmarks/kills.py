@@ -1,0 +1,248 @@
+"""Kills every job at random moments, continues it, and compares what it leaves with an uninterrupted run's.
+
+python benchmarks/kills.py [--kills 100] [--seed 0] [--jobs train,prune,…]
+
+Each job is started, killed with SIGKILL after a random part of the time it takes, and started again, a few times over, until
+it is let through. Weights have to be the same to the bit, the files the same, and nothing may stay behind in the temporary
+folder. No job here decides by a clock (budgets in MACs or bytes), so that any difference is a mistake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from wb.models.model import load
+
+ROUND = 4  # kills in a row, before the job is let through
+
+
+@dataclass(frozen=True)
+class Job:
+    """`begin` starts it and `go_on` continues it in the folder it is given; `leaves` names what has to be the same."""
+
+    begin: Callable[[Path], list[str]]
+    go_on: Callable[[Path], list[str]]
+    leaves: Callable[[Path], Mapping[str, str]]
+
+
+@dataclass
+class Tally:
+    """What came of one job's kills."""
+
+    seconds: float = 0.0
+    kills: int = 0
+    late: int = 0  # it had ended already
+    resumed: int = 0
+    same: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def weights(folder: Path) -> dict[str, str]:
+    """Every file with what is in it that must not differ: the weights of models, else its presence."""
+    models = {".safetensors", ".pt"}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("in-"))
+    return {str(p.relative_to(folder)): load(p).fingerprint() if p.suffix in models else "" for p in files}
+
+
+def front(folder: Path) -> dict[str, str]:
+    """A search's candidates in order, and the weights of its front."""
+    from wb.search.contents import read_trials
+    from wb.search.run import Run
+
+    run = Run(folder / "run")
+    found = {"candidates": json.dumps([trial.params for trial in read_trials(run, run.read())])}
+    points = [(p.id, load(run.folder / p.model).fingerprint()) for p in run.read_front()]
+    return found | {"front": json.dumps(points), "supernet": run.supernet_path.read_bytes().hex()[:200]}
+
+
+def command(*words: object) -> Callable[[Path], list[str]]:
+    """The same words each time; `{}` stands for the folder."""
+    return lambda folder: [str(word).replace("{}", str(folder)) for word in words]
+
+
+def again(words: Callable[[Path], list[str]]) -> Job:
+    """A job that the same command continues."""
+    return Job(words, words, weights)
+
+
+def search(folder: Path) -> list[str]:
+    """Continues the run, or begins it where it was killed before there was one."""
+    started = (folder / "run" / "run.json").exists()
+    return ["search", "--resume", str(folder / "run")] if started else SEARCH(folder)
+
+
+SEARCH = command(
+    *("search", "--objectives", "acc,macs", "--preset", "tiny", "--epochs", 3, "--trials", 30, "--finetune", 2),
+    *("--limit", 400, "--out", "{}/run"),
+)
+TRAIN = ("train", "--preset", "tiny", "--data", "digits", "--epochs")
+JOBS = {
+    "train": again(command(*TRAIN, 8, "-o", "{}/out.safetensors")),
+    "prune": again(
+        command(
+            "prune",
+            "nvit",
+            "{}/in-a.pt",
+            "-o",
+            "{}/out.pt",
+            "--budget",
+            "macs=0.5x",
+            "--data",
+            "digits",
+            "--finetune",
+            2,
+        )
+    ),
+    "prune depth": again(
+        command(
+            "prune",
+            "depth",
+            "{}/in-a.pt",
+            "-o",
+            "{}/out.pt",
+            "--budget",
+            "macs=0.6x",
+            "--data",
+            "digits",
+            "--finetune",
+            2,
+        )
+    ),
+    "fuse": again(command("fuse", "{}/in-a.pt", "{}/in-b.pt", "-o", "{}/out.pt", "--data", "digits", "--finetune", 2)),
+    "quantize": again(
+        command("quantize", "{}/in-a.pt", "-o", "{}/out.onnx", "--budget", "size=0.5x", "--data", "digits")
+    ),
+    "binarize": again(
+        command("binarize", "{}/in-a.pt", "-o", "{}/out.pt", "--attention", "hash", "--data", "digits", "--finetune", 2)
+    ),
+    "search": Job(SEARCH, search, front),
+}
+
+
+def run(words: list[str], temporary: Path, after: float | None = None) -> tuple[int, str]:
+    """Exit code and messages of `wb words`, killed after so many seconds; -9 where it was killed."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wb.cli.main", *words],
+            stdout=subprocess.DEVNULL,
+            stderr=messages,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        messages.seek(0)
+        return process.returncode, messages.read().decode("utf-8", "replace")
+
+
+def models(folder: Path) -> None:
+    """The two small models that the jobs begin with."""
+    for name, seed in (("a", 0), ("b", 1)):
+        code, text = run([*map(str, TRAIN), "4", "--seed", str(seed), "-o", str(folder / f"in-{name}.pt")], folder)
+        if code:
+            raise SystemExit(text)
+
+
+def attempt(job: Job, folder: Path, whole: Mapping[str, str], rng: random.Random, tally: Tally, most: int) -> None:
+    """One job killed `most` times at most, then let through, and compared."""
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    place = folder / "job"
+    words = job.begin(place)
+    for _ in range(most):
+        code, _ = run(words, temporary, rng.uniform(0.3, 1.0) * tally.seconds)
+        words = job.go_on(place)
+        if code != -signal.SIGKILL:
+            tally.late += 1
+            break
+        tally.kills += 1
+    if any(path.suffix in (".json",) and path.name.startswith("out") for path in place.glob("*")):
+        code, text = 0, ""  # killed in the last moments of its last line
+    else:
+        code, text = run(words, temporary)
+    finished = code == 0 or "exists already" in text
+    tally.resumed += finished
+    left = [path.name for path in temporary.iterdir() if path.name.startswith("wb-")]
+    found = job.leaves(place) if finished else {}
+    tally.same += found == whole
+    if found != whole:
+        differ = sorted(name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name))
+        tally.wrong.append(text.strip()[-300:] if not finished else f"different: {', '.join(differ)}")
+    if left:
+        tally.wrong.append(f"left in the temporary folder: {', '.join(left)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", default=",".join(JOBS), help=f"some of {', '.join(JOBS)}")
+    options = parser.parse_args()
+    names = options.jobs.split(",")
+    rng = random.Random(options.seed)
+    tallies = {name: Tally() for name in names}
+    rounds: dict[str, int] = dict.fromkeys(names, 0)
+    with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
+        home = Path(scratch)
+        models(home)
+
+        def fresh(name: str) -> Path:
+            place = home / f"{name.replace(' ', '-')}-{rounds[name]}"
+            (place / "job").mkdir(parents=True)
+            for model in home.glob("in-*.pt"):
+                (place / "job" / model.name).write_bytes(model.read_bytes())
+            rounds[name] += 1
+            return place
+
+        wholes = {}
+        for name in track(names, "uninterrupted", console=Console(stderr=True)):
+            place = fresh(name)
+            start = time.monotonic()
+            code, text = run(JOBS[name].begin(place / "job"), place)
+            tallies[name].seconds = time.monotonic() - start
+            if code:
+                raise SystemExit(f"{name}: {text}")
+            wholes[name] = JOBS[name].leaves(place / "job")
+        share = -(-options.kills // len(names))
+        for name in track(names, "killing", console=Console(stderr=True)):
+            while tallies[name].kills < share:
+                attempt(
+                    JOBS[name], fresh(name), wholes[name], rng, tallies[name], min(ROUND, share - tallies[name].kills)
+                )
+    table = Table(title=f"{sum(t.kills for t in tallies.values())} kills, seed {options.seed}", title_justify="left")
+    for column in ("job", "seconds, whole", "kills", "ended before", "continued", "the same", "what was wrong"):
+        table.add_column(column, overflow="fold")
+    for name, tally in tallies.items():
+        of = rounds[name] - 1
+        cells = (
+            f"{tally.seconds:.1f}",
+            f"{tally.kills}",
+            f"{tally.late}",
+            f"{tally.resumed} of {of}",
+            f"{tally.same} of {of}",
+        )
+        table.add_row(name, *cells, "; ".join(dict.fromkeys(tally.wrong)))
+    Console().print(table, markup=False)
+
+
+if __name__ == "__main__":
+    main()
