@@ -243,7 +243,7 @@ def _untold(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: 
     trained = "; ".join(f"{file} was trained with {spec}" for file, spec in named.items())
     if not named:
         text = f"the history of {files[0]} does not say with what it was trained"
-    elif len(set(named.values())) == 1 and len(named) == len(files):
+    elif len(set(named.values())) == 1 and len(named) == len(set(files)):
         text = f"{trained.partition('; ')[0]}, which is not there"
     else:
         text = trained

@@ -69,8 +69,8 @@ def measure(
         refuse_for_ours(str(file), said)
     choice = choose([file], data, image_size, needed=False)
     if choice.spec is None and (said is not None or image_size is not None or by_index):
-        given = OPTIONS if said is not None else "--image-size" if image_size is not None else "--by-index"
-        raise BadOption(f"{given} is of no use without data; name some with --data")
+        given = "--by-index is" if by_index else "--image-size is" if said is None else f"{OPTIONS} are"
+        raise BadOption(f"{given} of no use without data; name some with --data")
     where = parse_device(device or "cpu", threads=1 if threads is None else threads)
     with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
         task = progress.add_task("reading", total=None)
