@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
-from wb.cli._read import read_model
+from wb.cli._data import Choice, read
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,9 +32,6 @@ def config_of(hashing: Mapping[str, Any], **given: Any) -> Config:
         raise BadOption(f"--{next(iter(hashing))} is of hash attention; add --attention hash")
     if given["weights"] == "keep" and (given["keep"] or given["head"]):
         raise BadOption("--keep and --all choose which weights are rounded, but with --weights keep none are")
-    form, colon, place = given["data"].partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
     try:
         return Config.model_validate({**given, **hashing})
     except ValidationError as error:
@@ -49,7 +46,6 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     """
     import torch
 
-    from wb.data import load as load_data
     from wb.quantization.binarize_begin import begin
 
     out = _place(file, out, force)
@@ -60,8 +56,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         def report(what: str, done: int, of: int) -> None:
             progress.update(task, description=what, completed=done, total=of or 1)
 
-        data = load_data(config.data, image_size=config.image_size, limit=config.limit)
-        model = read_model(file, data, config.seed, progress, task)
+        choice = Choice(config.data, config.image_size, config.limit)
+        model, data = read(file, choice, config.seed, progress, task, by_index=config.by_index)
         job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
         with _output.resumable(job.work, out):
             record = job()

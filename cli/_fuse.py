@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wb.cli import _output
+from wb.cli._data import Choice, choose
 from wb.cli._read import read_architecture
 
 if TYPE_CHECKING:
@@ -45,6 +46,22 @@ def parse_weights(text: str | None) -> tuple[float, ...] | None:
         raise BadOption(f"--weights {text!r} is no list of numbers; give one for each model, like 0.3,0.7") from None
 
 
+def choose_data(models: Sequence[Path], spec: str | None, image_size: int | None, limit: int | None) -> Choice:
+    """The data that are named, or those that all models were trained with; none where `spec` is `none`, or nothing is known.
+
+    Raises:
+        BadArtefact: a file is no model.
+        BadOption: no models and no data.
+    """
+    from wb.core.errors import BadOption
+
+    if spec != "none":
+        return choose(models, spec, image_size, limit, needed=False, guess=False)
+    if not models:
+        raise BadOption("--data none leaves nothing to train stock models with; give models, or data")
+    return Choice(None, image_size, limit)
+
+
 def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> Config:
     """The options of the command as a configuration.
 
@@ -64,9 +81,6 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
                 raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
     if given["learning_rate"] is not None and not given["finetune"]:
         raise BadOption("--learning-rate is that of fine-tuning; add --finetune and a number of epochs")
-    form, colon, place = (given["data"] or "").partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
     optional = ("finetune", "learning_rate", "device")
     given = {name: value for name, value in given.items() if value is not None or name not in optional}
     target = None if to is None else read_architecture(to)

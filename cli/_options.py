@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,34 @@ DataOption = Annotated[
     typer.Option(
         "--data", help="digits, imagefolder:PATH, idx:PATH (MNIST-style files) or cifar10:PATH. [default: digits]"
     ),
+]
+ModelDataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="digits, imagefolder:PATH, idx:PATH (MNIST-style files) or cifar10:PATH. \\[default: those the model was "
+        "trained with; digits without a model]",
+    ),
+]
+ByIndexOption = Annotated[
+    bool,
+    typer.Option("--by-index", help="Take the classes of the data in their order, though they are named otherwise."),
+]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mean",
+        help="What the network's loader takes off the images, one number or one for each channel: 0.485,0.456,0.406.",
+    ),
+]
+StdOption = Annotated[str | None, typer.Option("--std", help="What it divides them by afterwards.")]
+ScaleOption = Annotated[
+    float | None,
+    typer.Option("--scale", help="What it multiplies them by before, as they are in 0 to 1: 255 for 0 to 255."),
+]
+PreprocessorOption = Annotated[
+    Path | None,
+    typer.Option("--preprocessor", help="A preprocessor_config.json that says all three, or timm's config.json."),
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where latency is measured. [default: cpu]")]
 ThreadsOption = Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
-from wb.cli._read import read_model
+from wb.cli._data import Choice, read
 
 if TYPE_CHECKING:
     from wb.compress.record import Config, Record
@@ -28,9 +28,6 @@ def config_of(
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
 
-    form, colon, place = given["data"].partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
     given |= {"method": method, "settings": settings, "budget": tuple(budget or ())}
     given["snapshots"] = parse_shares(snapshots) if snapshots else ()
     try:
@@ -51,7 +48,6 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     import torch
 
     from wb.compress.begin import begin
-    from wb.data import load as load_data
 
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
@@ -61,8 +57,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         def report(what: str, done: int, of: int) -> None:
             progress.update(task, description=what, completed=done, total=of or 1)
 
-        data = load_data(config.data, image_size=config.image_size, limit=config.limit)
-        model = read_model(file, data, config.settings.seed, progress, task)
+        choice = Choice(config.data, config.image_size, config.limit)
+        model, data = read(file, choice, config.settings.seed, progress, task, by_index=config.by_index)
         job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
         with _output.resumable(job.work, out):
             record = job()

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
-from wb.cli._read import read_model
+from wb.cli._data import Choice, read, read_data
+from wb.cli._images import OPTIONS, of_graph, refuse_for_ours
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wb.data.preparation import Preparation
     from wb.quantization.quantize_record import Config, Record
 
 
@@ -27,13 +29,11 @@ def config_of(file: Path | None, **given: Any) -> Config:
     from wb.quantization.quantize_record import Config
 
     foreign = file is not None and file.suffix == ".onnx"
-    if foreign and given["data"] is None and given["image_size"] is not None:
-        raise BadOption("--image-size is of no use without data; name some with --data")
-    if given["data"] is None and not foreign:
-        given["data"] = "digits"
-    form, colon, place = (given["data"] or "").partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
+    for name in ("image_size", "by_index"):
+        if given["data"] is None and given[name]:
+            raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
+    shown = given["data"] is not None or (given["calibration"] is not None and given["calibration"].is_dir())
+    given["images"] = _images(file, given["images"], shown=shown)
     if given["calibration"] is not None:
         given["calibration"] = str(given["calibration"].expanduser().resolve())
     calibrated = given["policy"] in ("int8", "mixed")
@@ -49,6 +49,25 @@ def config_of(file: Path | None, **given: Any) -> Config:
     return config
 
 
+def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Preparation | None:
+    """How images are prepared for a foreign graph: as is said, or as it says itself.
+
+    Raises:
+        BadOption: something is said of a network of ours, or no images are shown.
+    """
+    from wb.core.errors import BadOption
+
+    if file is None or file.suffix != ".onnx":
+        refuse_for_ours(str(file or "the stock model"), said)
+        return None
+    if said is not None and not shown:
+        raise BadOption(
+            f"{OPTIONS} are of no use where no images are shown (an array is taken as it is); give --data, or --calibration "
+            "with a folder of images"
+        )
+    return of_graph(file, said)
+
+
 def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
     """Quantizes, writes graph, model, record and report, and prints what came of it.
 
@@ -58,7 +77,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     """
     import torch
 
-    from wb.data import load as load_data
+    from wb.data.preparation import described
+    from wb.export.graph import read_architecture
     from wb.quantization.quantize_begin import Given, begin
 
     out = _place(config, file, out, force)
@@ -69,11 +89,19 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         def report(what: str, done: int, of: int) -> None:
             progress.update(task, description=what, completed=done, total=of or 1)
 
-        data = None if config.data is None else load_data(config.data, image_size=config.image_size)
+        choice = Choice(config.data, config.image_size, config.limit)
+        data, notes = None, list[str]()
         if file is not None and file.suffix == ".onnx":
-            given = Given(str(file), path=file)
-        elif data is not None:
-            given = Given(str(file or "stock model"), read_model(file, data, config.seed, progress, task))
+            if config.data is not None:
+                data, notes = read_data(file, choice, config.images, by_index=config.by_index)
+            elif (
+                config.calibration is not None and Path(config.calibration).is_dir() and read_architecture(file) is None
+            ):
+                notes = [described(config.images)]
+            given = Given(str(file), path=file, notes=tuple(notes))
+        else:
+            model, data = read(file, choice, config.seed, progress, task, by_index=config.by_index)
+            given = Given(str(file or "stock model"), model)
         job = begin(config, given, data, out, report, force=force)
         with _output.resumable(job.work, out):
             record = job()

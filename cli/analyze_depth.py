@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
-from wb.cli._read import read_model
+from wb.cli._options import ByIndexOption, ForceOption, JsonOption, ModelDataOption, SeedOption, ThreadsOption
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -23,10 +22,11 @@ def depth(
     model: Annotated[
         Path | None, typer.Argument(help="A model file. [default: the stock model, trained on first use]")
     ] = None,
-    data: DataOption = None,
+    data: ModelDataOption = None,
     split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images.")] = 512,
+    by_index: ByIndexOption = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("depth.html"),
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -36,9 +36,9 @@ def depth(
     """Show what each mixer and feed-forward adds, and what becomes of the output without it."""
     import torch
 
+    from wb.cli._data import choose, read
     from wb.compress.depth_report import About, write_depth_report
     from wb.core.errors import BadOption
-    from wb.data import load as load_data
 
     if split not in ("validation", "train"):
         raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
@@ -47,8 +47,8 @@ def depth(
     torch.set_num_threads(1 if threads is None else threads)
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
-        dataset = load_data(data or "digits", image_size=image_size)
-        chosen = read_model(model, dataset, seed or 0, progress, task)
+        choice = choose([model] if model else [], data, image_size)
+        chosen, dataset = read(model, choice, seed or 0, progress, task, by_index=by_index)
         analysis = _analyze(chosen, dataset, split, limit, progress, task)
     about = About(
         model=model.name if model else f"the stock model, seed {seed or 0}",

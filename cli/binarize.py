@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    ByIndexOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelDataOption,
+    SeedOption,
+    ThreadsOption,
+)
 from wb.cli.prune_nvit import ModelArgument
 
 
@@ -43,9 +51,10 @@ def binarize(
         int, typer.Option(min=0, help="Epochs of fine-tuning after each stage: attention, then weights.")
     ] = 20,
     rate: Annotated[float, typer.Option(min=1e-9, help="Its peak learning rate.")] = 1e-3,
-    data: DataOption = None,
+    data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    by_index: ByIndexOption = False,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -58,12 +67,15 @@ def binarize(
     the result is slower. Interrupted, the same command with the same --out continues.
     """
     from wb.cli._binarize import config_of, run
+    from wb.cli._data import choose
 
+    chosen = choose([model] if model else [], data, image_size, limit)
     config = config_of(
         {"form": form, "bits": bits, "anchors": anchors},
-        data=data or "digits",
-        image_size=image_size,
-        limit=limit,
+        data=chosen.spec,
+        image_size=chosen.image_size,
+        limit=chosen.limit,
+        by_index=by_index,
         attention=attention,
         weights=weights,
         keep=tuple(keep or ()),

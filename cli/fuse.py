@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import ByIndexOption, ForceOption, JsonOption, SeedOption, ThreadsOption
 
 METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data). \\[default: regress with data, else orth]"
 
@@ -59,11 +59,13 @@ def fuse(
         str | None,
         typer.Option(
             "--data",
-            help="digits, imagefolder:PATH, idx:PATH or cifar10:PATH. \\[default: none; digits without models]",
+            help="digits, imagefolder:PATH, idx:PATH or cifar10:PATH, or none. \\[default: those that all models were trained "
+            "with, else none; digits without models]",
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    by_index: ByIndexOption = False,
     device: Annotated[str | None, typer.Option(help="What accuracies are read with. \\[default: cpu]")] = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -77,8 +79,9 @@ def fuse(
     from wb.cli import _fuse
     from wb.core.errors import BadOption
 
+    chosen = _fuse.choose_data(models or [], data, image_size, limit)
     settings = {
-        "method": method or ("regress" if (data or not models) and not repair else "orth"),
+        "method": method or ("regress" if chosen.spec and not repair else "orth"),
         "stat": stat,
         "solver": solver,
         "reg": reg,
@@ -90,9 +93,10 @@ def fuse(
     }
     config = _fuse.config_of(
         settings,
-        data=data or (None if models else "digits"),
-        image_size=image_size,
-        limit=limit,
+        data=chosen.spec,
+        image_size=chosen.image_size,
+        limit=chosen.limit,
+        by_index=by_index,
         calib=calib,
         finetune=finetune if finetune is not None or models else _fuse.EPOCHS,
         learning_rate=learning_rate,

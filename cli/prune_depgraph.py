@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli import _output
+from wb.cli._data import absolute
+from wb.cli._images import read_preparation
 from wb.cli._options import (
     DataOption,
     DeviceOption,
     ForceOption,
     JsonOption,
+    MeanOption,
+    PreprocessorOption,
+    ScaleOption,
     SeedOption,
+    StdOption,
     ThreadsOption,
 )
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from wb.core.metrics import Limit
     from wb.core.readings import Reading
     from wb.data import Dataset, Split
+    from wb.data.preparation import Preparation
     from wb.hardware.device import Device
 
     Stages = dict[str, dict[str, Reading]]
@@ -41,6 +48,10 @@ def depgraph(
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    scale: ScaleOption = None,
+    preprocessor: PreprocessorOption = None,
     calib: Annotated[int, typer.Option(min=1, help="Training images that the saliency sees, each round.")] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the budget is approached.")] = 5,
@@ -60,7 +71,9 @@ def depgraph(
 ) -> None:
     """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph.
 
-    The ONNX file is the deliverable; the .safetensors has the pruned shapes and does not load into what FACTORY gives.
+    Images are shown in 0 to 1, unless --mean, --std, --scale or --preprocessor say what the module's loader makes of them.
+    The ONNX file, which says that too, is the deliverable; the .safetensors has the pruned shapes and does not load into
+    what FACTORY gives.
 
     A budget is on latency, or on macs and params. If the last latency is over it, all is written and the exit code is 3.
     """
@@ -80,10 +93,11 @@ def depgraph(
     options = {"rounds": rounds, "round_to": round_to, "cost": _checked_cost(cost), "keep": keep or ()}
     require()
     torch.set_num_threads(1 if threads is None else threads)
+    images = read_preparation(mean, std, scale, preprocessor)
     where = parse_device(device or "cpu", threads=1 if threads is None else threads)
     with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
         task = progress.add_task("reading", total=None)
-        dense, dataset = _read(factory, weights, data, image_size, limit)
+        dense, dataset = _read(factory, weights, data, image_size, limit, images)
         job = _Job(dense, dataset, where, seed or 0, Path(folder), progress, task)
         pruned = job.prune(limits, timed, job.batches(calib, batch), **options)
         if finetune:
@@ -107,6 +121,7 @@ class _Job:
         self.dense, self.dataset, self.device, self.seed = dense, dataset, device, seed
         self.folder, self.progress, self.task = folder, progress, task
         self.example = _first(dataset).to(next(dense.parameters()).device)
+        self.prepared = dataset.test.preparation
         self.stages: Stages = {}
 
     @property
@@ -127,11 +142,13 @@ class _Job:
         import copy
         import json
 
-        from wb.export.graph import check_parity, export_module
+        from wb.export.graph import IMAGES, check_parity, export_module
 
         network, images = copy.deepcopy(module).cpu().eval(), _first(self.dataset)
-        labels = {"wb.labels": json.dumps(self.dataset.classes)}
-        export_module(network, images, path, "pixel_values", "logits", metadata=labels)
+        metadata = {"wb.labels": json.dumps(self.dataset.classes)}
+        if self.prepared is not None:
+            metadata[IMAGES] = self.prepared.model_dump_json()
+        export_module(network, images, path, "pixel_values", "logits", metadata=metadata)
         check_parity(network, path, images, self.device)
 
     def read(self, module: nn.Module, stage: str) -> None:
@@ -150,10 +167,18 @@ class _Job:
         }
 
     def score(self, stage: str, split: Split) -> Reading:
-        """Accuracy of a stage's file."""
-        from wb.export.score import accuracy
+        """Accuracy of a stage's file; of the dense one also what the images were shown as, and whether it is near chance."""
+        from wb.data.preparation import described
+        from wb.export.score import score
+        from wb.training.classes import matched
 
-        return accuracy(self.graph(stage), split.pixels(), split.labels, self.device)
+        reading, doubt = score(self.graph(stage), split.pixels(), split.labels, self.device)
+        if stage != "dense":
+            return reading
+        order = matched(self.dataset, (), None, "the module")[1]
+        return reading.model_copy(
+            update={"note": "; ".join((described(self.prepared), *order, *filter(None, [doubt])))}
+        )
 
     def prune(
         self,
@@ -247,7 +272,12 @@ def _checked_cost(cost: str | None) -> Any:
 
 
 def _read(
-    factory: str, weights: Path | None, data: str | None, image_size: int | None, limit: int | None
+    factory: str,
+    weights: Path | None,
+    data: str | None,
+    image_size: int | None,
+    limit: int | None,
+    images: Preparation | None,
 ) -> tuple[nn.Module, Dataset]:
     """The dense module, on the device where it is trained, and data that fit it."""
     from wb.compress.foreign import check_module, import_factory, load_weights
@@ -257,7 +287,7 @@ def _read(
     dense = import_factory(factory)()
     if weights is not None:
         load_weights(dense, weights)
-    dataset = load_data(data or "digits", image_size=image_size, limit=limit)
+    dataset = load_data(absolute(data or "digits"), image_size=image_size, limit=limit).prepared(images)
     check_module(dense, _first(dataset), len(dataset.classes))
     return dense.to(pick_device()), dataset
 

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    ByIndexOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelDataOption,
+    SeedOption,
+    ThreadsOption,
+)
 from wb.cli.prune_nvit import BudgetOption, ModelArgument, OutOption
 
 
@@ -15,9 +23,10 @@ def depth(
     out: OutOption = None,
     budget: BudgetOption = None,
     snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
-    data: DataOption = None,
+    data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    by_index: ByIndexOption = False,
     calib: Annotated[int, typer.Option(min=1, help="Training images that a drop's effect is measured on.")] = 512,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak.")] = 1e-3,
@@ -32,14 +41,17 @@ def depth(
 
     `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
     """
+    from wb.cli._data import choose
     from wb.cli._prune import config_of, run
 
+    chosen = choose([model] if model else [], data, image_size, limit)
     config = config_of(
         "depth",
         {"calibration": calib, "rounds": 1, "seed": seed or 0},
-        data=data or "digits",
-        image_size=image_size,
-        limit=limit,
+        data=chosen.spec,
+        image_size=chosen.image_size,
+        limit=chosen.limit,
+        by_index=by_index,
         budget=budget,
         snapshots=snapshots,
         finetune=finetune,

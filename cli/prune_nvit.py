@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    ByIndexOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelDataOption,
+    SeedOption,
+    ThreadsOption,
+)
 
 ModelArgument = Annotated[
     Path | None, typer.Argument(help="A model file. [default: the stock model, trained on first use]")
@@ -33,9 +41,10 @@ def nvit(
     out: OutOption = None,
     budget: BudgetOption = None,
     snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
-    data: DataOption = None,
+    data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
+    by_index: ByIndexOption = False,
     method: Annotated[str, typer.Option(help="What ranks the units: nvit, taylor, magnitude or random.")] = "nvit",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of scoring and cutting; 1 is one-shot.")] = 10,
     recovery: Annotated[int, typer.Option(min=0, help="Training steps between rounds.")] = 20,
@@ -60,6 +69,7 @@ def nvit(
 
     Interrupted, the same command with the same --out continues.
     """
+    from wb.cli._data import choose
     from wb.cli._prune import config_of, run
 
     settings = {
@@ -75,12 +85,14 @@ def nvit(
         "learning_rate": learning_rate,
         "seed": seed or 0,
     }
+    chosen = choose([model] if model else [], data, image_size, limit)
     config = config_of(
         "nvit",
         settings,
-        data=data or "digits",
-        image_size=image_size,
-        limit=limit,
+        data=chosen.spec,
+        image_size=chosen.image_size,
+        limit=chosen.limit,
+        by_index=by_index,
         budget=budget,
         snapshots=snapshots,
         finetune=finetune,

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    ByIndexOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    MeanOption,
+    ModelDataOption,
+    PreprocessorOption,
+    ScaleOption,
+    SeedOption,
+    StdOption,
+    ThreadsOption,
+)
 
 
 def quantize(
@@ -44,8 +56,13 @@ def quantize(
         list[str] | None,
         typer.Option(help="A group that stays in floating point, or what its name begins with: s0.b3, head."),
     ] = None,
-    data: DataOption = None,
+    data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    by_index: ByIndexOption = False,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    scale: ScaleOption = None,
+    preprocessor: PreprocessorOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -54,17 +71,28 @@ def quantize(
 ) -> None:
     """Quantize a trained model, and measure what that does to accuracy, size and latency.
 
-    A foreign ONNX file is scored only where --data are given. A slower graph is never called an improvement, and a budget
-    that is missed leaves nothing (exit code 3). Interrupted, `mixed` continues with the same command and the same --out.
+    A foreign ONNX file is scored only where --data are given, on images in 0 to 1 unless --mean, --std, --scale or
+    --preprocessor say what its loader makes of them; the quantized file then says so itself.
+
+    A slower graph is never called an improvement, and a budget that is missed leaves nothing (exit code 3). Interrupted,
+    `mixed` continues with the same command and the same --out.
     """
+    from wb.cli._data import choose
+    from wb.cli._images import read_preparation
     from wb.cli._quantize import config_of, run
 
+    said = read_preparation(mean, std, scale, preprocessor)
+    foreign = model is not None and model.suffix == ".onnx"
+    chosen = choose([model] if model else [], data, image_size, needed=not foreign, guess=not foreign)
     config = config_of(
         model,
         policy=policy or ("mixed" if budget else "int8-dynamic"),
         budget=tuple(budget or ()),
-        data=data,
-        image_size=image_size,
+        data=chosen.spec,
+        image_size=chosen.image_size,
+        limit=chosen.limit,
+        by_index=by_index,
+        images=said,
         calibration=calibration,
         calib=calib,
         keep=tuple(keep or ()),

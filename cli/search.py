@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli import _output
+from wb.cli._data import absolute
 from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
 from wb.cli._read import read_seeds
 
@@ -187,9 +188,7 @@ def _config(given: dict[str, Any]) -> SearchConfig:
     from wb.core.errors import BadOption
     from wb.search.config import SearchConfig
 
-    form, colon, place = str(given.get("data", "digits")).partition(":")
-    if colon:  # a run can be resumed from another folder
-        given = given | {"data": f"{form}:{Path(place).expanduser().resolve()}"}
+    given = given | {"data": absolute(str(given.get("data", "digits")))}  # a run can be resumed from another folder
     url = str(given.get("storage") or "")
     if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         given = given | {"storage": f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"}

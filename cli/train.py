@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
+from wb.cli._data import absolute
 from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
 from wb.cli._read import read_architecture
 
@@ -48,8 +49,12 @@ def train(
     torch.set_num_threads(1 if threads is None else threads)
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
-        dataset = load_data(data or "digits", image_size=image_size, limit=limit)
+        dataset = load_data(absolute(data or "digits"), image_size=image_size, limit=limit)
         chosen = read_architecture(architecture) if architecture else vit_space(dataset, preset).largest("softmax")
+        if chosen.classes == len(
+            dataset.classes
+        ):  # its weights are not taken, so that its classes are those of the data
+            chosen = chosen.model_copy(update={"labels": dataset.classes})
         checkpoint = out.with_name(out.name + ".checkpoint")
         progress.update(task, description="training", total=epochs)
 

@@ -150,6 +150,6 @@ class DropLayers:
         )
 
     def _step(self, dropped: dict[str, float], images: int) -> Step:
-        arguments: dict[str, JsonValue] = {"data": self.data.spec, "split": self.split, "images": images}
+        arguments: dict[str, JsonValue] = {**self.data.origin, "split": self.split, "images": images}
         arguments |= {"effect": self.effect, "dropped": {**dropped}}  # in order, each with the effect of all up to it
         return Step(name="drop", arguments=arguments, version=__version__)

@@ -195,7 +195,7 @@ class Job(Recorded[Record]):
             return model
         arguments: dict[str, Any] = {
             "budget": [limit.text() for limit in stage.limits],
-            "data": self.data.spec,
+            **self.data.origin,
             "distilled": config.distill and config.settings.recovery > 0,
             **config.settings.model_dump(mode="json", exclude={"seed"}),
         }

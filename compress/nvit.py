@@ -158,7 +158,7 @@ class NViT:
         """The pruned model with one line of history more than `model`."""
         arguments: dict[str, Any] = {
             "targets": dict(self.targets),
-            "data": self.data.spec,
+            **self.data.origin,
             "distilled": self.teacher is not None,
             **self.settings.model_dump(mode="json", exclude={"seed"}),
         }

@@ -28,6 +28,7 @@ class Config(records.Record):
     data: str = "digits"
     image_size: int | None = None
     limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
     budget: tuple[str, ...] = ()
     snapshots: tuple[float, ...] = ()
     settings: Settings = Field(default_factory=Settings)

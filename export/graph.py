@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -23,14 +23,18 @@ from wb.core.errors import BadArtefact, WbError
 from wb.core.files import replacing
 from wb.core.precision import TRAINED
 from wb.core.readings import Reading
+from wb.data.preparation import Preparation, read_stored
 from wb.export.lower import lower_file
 from wb.hardware.device import Device, session
+from wb.models.history import public
 from wb.models.model import Model
 from wb.models.network import kept, settle
 from wb.models.operators._base import OperatorModule
 
+IMAGES = "wb.images"  # metadata of a network that is not ours: how its images are prepared
 Exporter = Literal["torchscript", "dynamo"]
 OPSET = 20  # the first with Gelu; the one that quantizers know
+_BRANCHES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 TOLERANCE = 1e-4  # largest difference between a logit of torch and of the runtime, times max(1, |logit|)
 
 
@@ -44,7 +48,8 @@ def export(
     """Writes `model` as an ONNX graph: `pixel_values` (batch, channels, height, width) in [0, 1] -> `logits`.
 
     Normalisation is inside, the batch is dynamic, weights are in the file; class names, architecture and history are its
-    metadata, the history without readings, so that the file's size does not depend on what was read of it. The TorchScript
+    metadata, the history without readings, so that the file's size does not depend on what was read of it, and without
+    the places of files (`wb.models.history.public`). The TorchScript
     exporter is the default because it takes a tenth of a second where dynamo takes several, and the runtime runs both
     graphs equally fast. What the architecture keeps in fewer bits is lowered after the comparison with torch (`wb.export.
     lower`). Gives the largest difference between the file's logits and the model's; in int8 and int4 it may be large.
@@ -61,7 +66,7 @@ def export(
     metadata = {
         "wb.labels": json.dumps(a.labels),
         "wb.architecture": a.to_json(),
-        "wb.history": json.dumps([step.model_dump(mode="json", exclude={"readings"}) for step in model.history]),
+        "wb.history": json.dumps(public(model.history)),
     }
     with replacing(path, force=force) as temporary:
         precisions = kept(network)
@@ -118,7 +123,9 @@ def export_module(
                 dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
             )
             graph = onnx.load(path)
-    _tidy(graph, metadata or {})
+    tidy(graph)
+    for key, value in (metadata or {}).items():
+        graph.metadata_props.add(key=key, value=value)
     onnx.save(graph, path)
 
 
@@ -172,6 +179,52 @@ def read_architecture(path: Path) -> Architecture | None:
     return None if found is None else Architecture.from_json(found)
 
 
+def read_preparation(path: Path) -> Preparation | None:
+    """What an ONNX file that `wb` wrote of a foreign network says of its images; None where it says nothing.
+
+    Raises:
+        BadArtefact: no ONNX file, or damaged metadata.
+    """
+    found = read_metadata(path).get(IMAGES)
+    return None if found is None else read_stored(found, path)
+
+
+def read_classes(path: Path) -> tuple[tuple[str, ...], int | None]:
+    """The names of the classes of any ONNX file, () where it has none, and their number, None where it is dynamic.
+
+    Raises:
+        BadArtefact: no ONNX file, or damaged metadata.
+    """
+    graph = open_graph(path)
+    outputs = {output.name: output for output in graph.graph.output}
+    scores = outputs.get("logits") or next(iter(outputs.values()), None)
+    sizes = [] if scores is None else [dim.dim_value for dim in scores.type.tensor_type.shape.dim]
+    classes = sizes[1] if len(sizes) == 2 and sizes[1] > 0 else None
+    text = next((entry.value for entry in graph.metadata_props if entry.key == "wb.labels"), "[]")
+    try:
+        labels = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadArtefact(f"the class names in {path} are damaged ({error}); export it again") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise BadArtefact(f"the class names in {path} are no list of names; export it again")
+    if labels and classes is not None and len(labels) != classes:
+        raise BadArtefact(f"{path} names {len(labels)} classes and gives {classes} scores; export it again")
+    return tuple(labels), classes
+
+
+def read_image(path: Path) -> tuple[int | None, int | None]:
+    """Height and width of the images that any ONNX file takes first; None for one that is dynamic or not there.
+
+    Raises:
+        BadArtefact: no ONNX file.
+    """
+    graph = open_graph(path).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    taken = next((value for value in graph.input if value.name not in weights), None)
+    sizes = [] if taken is None else [dim.dim_value for dim in taken.type.tensor_type.shape.dim]
+    return (sizes[2] or None, sizes[3] or None) if len(sizes) == 4 else (None, None)
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of any ONNX file. Raises `BadArtefact` for anything else."""
     graph = open_graph(path)
@@ -198,13 +251,33 @@ def open_graph(path: Path) -> onnx.ModelProto:
     return graph
 
 
-def _tidy(graph: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
-    """Drops what only bloats the file (source locations of every node) and adds `metadata`."""
-    for node in graph.graph.node:
+def tidy(graph: onnx.ModelProto) -> None:
+    """Drops what only bloats the file, and tells of the machine where it was made: source locations and comments."""
+    graph.doc_string = ""
+    _tidy(graph.graph)
+    for function in graph.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        _tidy_nodes(function.node)
+
+
+def _tidy(graph: onnx.GraphProto) -> None:
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    _tidy_nodes(graph.node)
+
+
+def _tidy_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
         node.doc_string = ""
         del node.metadata_props[:]
-    for key, value in metadata.items():
-        graph.metadata_props.add(key=key, value=value)
+        for attribute in node.attribute:
+            attribute.doc_string = ""
+            for branch in (attribute.g, *attribute.graphs) if attribute.type in _BRANCHES else ():
+                _tidy(branch)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.readings import Reading
+from wb.data.preparation import CHECK
 from wb.hardware.device import DTYPES, Device, session
 
 if TYPE_CHECKING:
@@ -25,12 +26,25 @@ if TYPE_CHECKING:
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 Z95 = 1.959963984540054
 BATCH = 64
+NEAR = 0.05
+ONE_SIDED = (
+    2.0  # times the share of the largest class: so often one answer is given where a graph sees nothing in its images
+)
 
 
 def accuracy(
     path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
 ) -> Reading:
-    """Top-1 accuracy of the graph at `path` as a fraction, with Wilson's 95 % interval; `n` is the number of images.
+    """The accuracy that `score` reads. Raises as that does."""
+    return score(path, images, labels, device, batch)[0]
+
+
+def score(
+    path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
+) -> tuple[Reading, str | None]:
+    """The accuracy of the graph at `path`, and where it is near chance, a sentence that says so and what to check.
+
+    Top-1 accuracy of the graph at `path` as a fraction, with Wilson's 95 % interval; `n` is the number of images.
 
     `images` are float32 (n, channels, height, width) as the graph takes them; `labels` integers (n,). A tie counts for
     the first class. The interval is that of a draw of `n` images from the population; the number itself is exact.
@@ -54,14 +68,37 @@ def accuracy(
         raise BadArtefact(
             f"{path} gives scores that are not finite for {wrong} of {len(scores)} images; check its export"
         )
-    right = int((scores.argmax(axis=1) == labels).sum())
-    return Reading(
+    answers = scores.argmax(axis=1)
+    right = int((answers == labels).sum())
+    reading = Reading(
         value=right / len(labels),
         unit="fraction",
         how="measured",
         interval=wilson(right, len(labels)),
         n=len(labels),
         device=device.text,
+    )
+    return reading, doubt(reading, answers, labels)
+
+
+def doubt(reading: Reading, answers: NDArray[Any], labels: NDArray[Any]) -> str | None:
+    """What is to be said of an accuracy that is near chance, None of any other; `answers` and `labels` are (n,).
+
+    Near chance is less than `NEAR` of the way from what always saying the largest class would get to being always right,
+    as far as the lower end of the interval goes.
+    """
+    largest = float(np.bincount(labels).max()) / len(labels)
+    low = reading.interval[0] if reading.interval is not None else reading.value
+    if low > largest + NEAR * (1 - largest):
+        return None
+    often = np.bincount(answers)
+    share = float(often.max()) / len(answers)
+    always = (
+        f"; {100 * share:.0f} % of the answers are class {int(often.argmax())}" if share > ONE_SIDED * largest else ""
+    )
+    return (
+        f"an accuracy of {100 * reading.value:.2f} % is near chance (the largest class has {100 * largest:.2f} % of the "
+        f"{len(labels)} images{always}): before you rely on it, {CHECK}"
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.provenance import machine, now, versions
 from wb.core.work import LOCK, work_of
-from wb.data import Dataset, Split
+from wb.data import Dataset
 from wb.fusion.compatible import check_together
 from wb.fusion.fuse import Report
 from wb.fusion.job import Job
@@ -21,7 +19,7 @@ from wb.fusion.record import Config, ParentRow, Record, read
 from wb.fusion.settings import anchor_of, shares_of
 from wb.hardware.device import parse_device
 from wb.models.model import load
-from wb.training.train import check_fits
+from wb.training.train import fitted
 
 Files = Sequence[tuple[str, Path]]  # what a parent is called, and where it is
 
@@ -80,8 +78,7 @@ def checked(config: Config, files: Files, data: Dataset | None, report: Report) 
     check_together(architectures, [parent.name for parent in parents], anchor)
     notes: list[str] = []
     if data is not None:
-        check_fits(architectures[anchor], data)
-        data, notes = ordered(data, architectures[anchor].labels)
+        data, notes = fitted(data, architectures[anchor], parents[anchor].name, by_index=config.by_index)
         if config.calib is not None and config.calib > len(data.train):
             notes.append(
                 f"there are {len(data.train)} training images for --calib {config.calib}: all of them are looked at"
@@ -92,23 +89,6 @@ def checked(config: Config, files: Files, data: Dataset | None, report: Report) 
             f"{config.settings.method} of these models looks at no images; leave out --calib, or take --method regress"
         )
     return Checked(tuple(parents), anchor, data, tuple(notes))
-
-
-def ordered(data: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, list[str]]:
-    """`data` with its classes in the order of `labels`, matched by name, and what is to be known of that."""
-    if not labels or labels == data.classes:
-        return data, []
-    if sorted(labels) != sorted(data.classes) or len(set(labels)) < len(labels):
-        return data, [
-            f"the classes of {data.spec} are not named like the models': they are taken to be in the same order"
-        ]
-    index = np.array([labels.index(name) for name in data.classes])
-
-    def moved(split: Split) -> Split:
-        return Split(split.images, index[split.labels])
-
-    train, validation, test = (moved(split) for split in (data.train, data.validation, data.test))
-    return replace(data, classes=labels, train=train, validation=validation, test=test), []
 
 
 def _check_options(config: Config, parents: int) -> None:

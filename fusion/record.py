@@ -36,6 +36,7 @@ class Config(records.Record):
     data: str | None = None
     image_size: int | None = None
     limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
     settings: Settings = Field(default_factory=Settings)
     calib: Annotated[int, Field(ge=1)] | None = None
     finetune: Annotated[int, Field(ge=0)] = 0

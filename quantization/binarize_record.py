@@ -30,6 +30,7 @@ class Config(records.Record):
     data: str = "digits"
     image_size: int | None = None
     limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
     attention: Literal["hash", "keep"] = "keep"
     form: Literal["kernel", "official"] = "kernel"
     bits: records.Width = 16

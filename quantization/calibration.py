@@ -19,6 +19,7 @@ from onnx import helper
 from wb.core.errors import BadArtefact, BadData, Unsupported, reason
 from wb.data import Split
 from wb.data.pictures import EXTENSIONS, decode
+from wb.data.preparation import Preparation
 from wb.hardware.device import Device, example_inputs, session
 
 Inputs = Mapping[str, NDArray[Any]]  # input of the graph -> (n, ...)
@@ -103,11 +104,12 @@ def made_up(graph: onnx.ModelProto, count: int, seed: int) -> Inputs:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def read_inputs(path: Path, graph: onnx.ModelProto) -> Inputs:
+def read_inputs(path: Path, graph: onnx.ModelProto, images: Preparation | None = None) -> Inputs:
     """Inputs for `graph` from a folder of images, a `.npy` array, or a `.npz` file with an array for each input.
 
-    Images lie in the folder or in folders inside it, and become float32 in [0, 1]; grey ones are repeated for a graph that
-    takes three channels. An array has the examples along its first axis. Nothing is unpickled.
+    Images lie in the folder or in folders inside it, and become float32 in [0, 1], then what `images` make of them; grey
+    ones are repeated for a graph that takes three channels. An array is taken as it is, and has the examples along its first
+    axis. Nothing is unpickled.
 
     Raises:
         BadArtefact: there is no such file, or it is damaged or something else.
@@ -115,7 +117,7 @@ def read_inputs(path: Path, graph: onnx.ModelProto) -> Inputs:
         Unsupported: images for a graph with several inputs.
     """
     if path.is_dir():
-        return _read_folder(path, graph)
+        return _read_folder(path, graph, images)
     if not path.is_file():
         raise BadArtefact(f"there is no {path}; expected a folder of images, or a file .npy or .npz")
     if path.suffix not in (".npy", ".npz"):
@@ -136,7 +138,7 @@ def read_inputs(path: Path, graph: onnx.ModelProto) -> Inputs:
     return found
 
 
-def _read_folder(path: Path, graph: onnx.ModelProto) -> Inputs:
+def _read_folder(path: Path, graph: onnx.ModelProto, preparation: Preparation | None) -> Inputs:
     entry = _only(graph)
     if len(entry.shape) != 4 or not np.issubdtype(entry.dtype, np.floating):
         raise BadData(f"the graph takes {entry.text}, which are no images; give an array as .npy")
@@ -148,6 +150,8 @@ def _read_folder(path: Path, graph: onnx.ModelProto) -> Inputs:
     if images.shape[1] == 1 and channels == 3:
         images = images.repeat(3, axis=1)
     pixels = images.astype(np.float32) / np.float32(255)
+    if preparation is not None:
+        pixels = preparation(pixels)
     return {entry.name: _fitted(pixels, entry, f"the images of {path}", batch_of(graph))}
 
 

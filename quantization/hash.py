@@ -125,7 +125,7 @@ class HashAttention:
 
     def _step(self, found: Mapping[str, Converted], images: int) -> Step:
         chosen: dict[str, JsonValue] = {name: converted.shared for name, converted in found.items()}
-        arguments: dict[str, JsonValue] = {"data": self.data.spec, "images": images, "projections": chosen}
+        arguments: dict[str, JsonValue] = {**self.data.origin, "images": images, "projections": chosen}
         arguments |= {"bits": self.bits, "anchors": self.anchors, "form": self.form}
         return Step(name="hash", arguments=arguments, seed=self.seed, version=__version__)
 

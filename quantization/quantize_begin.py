@@ -30,11 +30,15 @@ SHOWN = 30  # names of groups in an error
 
 @dataclass(frozen=True)
 class Given:
-    """What is to be quantized: a model of ours, or the path of any ONNX file; `name` is how the user called it."""
+    """What is to be quantized: a model of ours, or the path of any ONNX file.
+
+    `name` is how the user called it, `notes` are what is to be known of its data.
+    """
 
     name: str
     model: Model | None = None
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def key(self) -> str:
         """16 hexadecimal digits of what it is."""
@@ -64,7 +68,7 @@ def begin(config: Config, given: Given, data: Dataset | None, out: Path, report:
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
     inputs = _inputs(config, subject, data)
-    source = Source(subject, given.path, data, inputs, kept)
+    source = Source(subject, given.path, data, inputs, kept, config.images)
     record = interrupted(out, config, given.key(), _fingerprint(data), _described(config, inputs))
     if record is None:
         timed = any(limit.metric.name == "latency" for limit in limits.values())
@@ -139,7 +143,7 @@ def _check_needs(config: Config, given: Given, data: Dataset | None) -> None:
 def _inputs(config: Config, subject: Subject, data: Dataset | None) -> Inputs | None:
     """What the user gives as typical inputs: a file's or folder's, else training images where the policy looks at some."""
     if config.calibration is not None:
-        inputs = first(read_inputs(Path(config.calibration), subject.graph), config.calib)
+        inputs = first(read_inputs(Path(config.calibration), subject.graph, config.images), config.calib)
         _check_range(inputs, subject, config.calibration)
         batch = batch_of(subject.graph)
         if len(next(iter(inputs.values()))) < batch:
@@ -183,13 +187,16 @@ def _measured(config: Config, given: Given, source: Source, report: Report, *, t
     device = parse_device(config.device, threads=config.threads)
     reader = Reader(device, config.seed)
     data = source.data
-    splits = {} if data is None else {"acc": data.validation}
+    doubt: str | None = None
     described: dict[str, JsonValue] | None = None
     if data is not None:
         described = {"spec": data.spec, "fingerprint": data.fingerprint, "validation": len(data.validation)}
+        described |= {name: value for name, value in data.origin.items() if name in ("image_size", "limit")}
         described["test"] = len(data.test)
     with source.float_file() as path:
-        readings = reader(path, source.architecture, splits)
+        readings = reader(path, source.architecture, {})
+        if data is not None:
+            readings["acc"], doubt = reader.doubted(path, data.validation)
         if timed:
             readings["latency"] = reader.timed({"float": path})["float"].reading
     return Record(
@@ -203,4 +210,6 @@ def _measured(config: Config, given: Given, source: Source, report: Report, *, t
         machine=machine(device.text),
         versions=versions(),
         first=readings,
+        notes=(*given.notes, *([f"{given.name}: {doubt}"] if doubt else [])),
+        near_chance=doubt is not None,
     )

@@ -69,7 +69,7 @@ class Mixed:
         """Readings of a candidate as it would be written; a latency is the ratio to the float graph's times its first."""
         worst: Choice = self.source.uniform("int8")  # the longest metadata, for groups in fp32 are not mentioned
         model = None if self.source.subject.model is None else self.source.quantized(worst, self.step(worst))
-        sign(graph, model, self.step(worst))
+        sign(graph, model, self.step(worst), self.source.images)
         data = self.source.data
         with tempfile.TemporaryDirectory(prefix="wb-") as folder, self.source.float_file() as floating:
             path = Path(folder) / "candidate.onnx"

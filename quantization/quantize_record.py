@@ -17,6 +17,7 @@ from wb.core.job import read_record
 from wb.core.metrics import Limit, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import Precision
+from wb.data.preparation import Preparation
 from wb.quantization.sensitivity import Sensitivity
 
 KIND = "quantization"
@@ -39,6 +40,9 @@ class Config(records.Record):
     budget: tuple[str, ...] = ()
     data: str | None = "digits"
     image_size: int | None = None
+    limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
+    images: Preparation | None = None  # as the options or the file of a foreign graph say
     calibration: str | None = None
     calib: Annotated[int, Field(ge=1)] = 128
     keep: tuple[str, ...] = ()
@@ -124,6 +128,7 @@ class Record(records.Record):
     ratio: Reading | None = None
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
+    near_chance: bool = False  # the float graph's accuracy, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
     seconds: Mapping[str, float] = Field(default_factory=dict)

@@ -18,8 +18,10 @@ from wb.core.architecture import Architecture
 from wb.core.precision import with_precisions
 from wb.core.records import Precision
 from wb.data import Dataset
-from wb.export.graph import export
+from wb.data.preparation import Preparation
+from wb.export.graph import IMAGES, export, tidy
 from wb.export.lower import linear_nodes
+from wb.models.history import nameless, public
 from wb.models.model import Model, Step, save
 from wb.quantization.calibration import Inputs
 from wb.quantization.quantize_record import Group
@@ -35,13 +37,17 @@ LEFT = "left in floating point by NNCF"
 
 @dataclass(frozen=True)
 class Source:
-    """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are."""
+    """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are.
+
+    `images` is how those of a foreign one are prepared, where that was said.
+    """
 
     subject: Subject
     path: Path | None
     data: Dataset | None
     inputs: Inputs | None
     kept: frozenset[str]
+    images: Preparation | None = None
 
     @property
     def architecture(self) -> Architecture | None:
@@ -85,7 +91,7 @@ class Source:
         """
         if self.subject.model is None:
             graph = self.subject.lowered(choice)
-            sign(graph, None, step)
+            sign(graph, None, step, self.images)
             onnx.save(graph, path)
             return None
         model = self.quantized(choice, step)
@@ -96,7 +102,7 @@ class Source:
     def write_graph(self, graph: onnx.ModelProto, choice: Choice, step: Step, path: Path) -> Architecture | None:
         """A graph that no model file describes: `choice` is what its metadata say of it."""
         model = None if self.subject.model is None else self.quantized(choice, step)
-        sign(graph, model, step)
+        sign(graph, model, step, self.images)
         onnx.save(graph, path)
         return None if model is None else model.architecture
 
@@ -117,19 +123,23 @@ class Source:
         return self.subject.model
 
 
-def sign(graph: onnx.ModelProto, model: Model | None, step: Step) -> None:
+def sign(graph: onnx.ModelProto, model: Model | None, step: Step, images: Preparation | None = None) -> None:
     """Writes the metadata: what `wb.export.graph.export` writes of a model; of a foreign graph its own and the step.
 
-    An architecture that a foreign graph carries is taken out: it would say that all is in floating point.
+    An architecture that a foreign graph carries is taken out: it would say that all is in floating point. How its `images`
+    are prepared is put in, where that is known, so that the graph is shown the same from now on.
     """
+    tidy(graph)
     metadata = {entry.key: entry.value for entry in graph.metadata_props}
     before: list[JsonValue] = []
     if model is None:
         metadata.pop("wb.architecture", None)
         before = json.loads(metadata.get("wb.history", "[]"))
-        history = [*before, step.model_dump(mode="json", exclude={"readings"})]
+        history = [*nameless(before), *public([step])]
+        if images is not None:
+            metadata[IMAGES] = images.model_dump_json()
     else:
-        history = [one.model_dump(mode="json", exclude={"readings"}) for one in model.history]
+        history = public(model.history)
         metadata["wb.labels"] = json.dumps(model.architecture.labels)
         metadata["wb.architecture"] = model.architecture.to_json()
     metadata["wb.history"] = json.dumps(history)

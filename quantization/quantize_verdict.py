@@ -124,7 +124,10 @@ def accuracy(record: Record) -> str:
             images = f"{abs(round(change * n / 100))} of {n} images"
             found.append(f"{change:+.2f} points of {name} accuracy ({images})")
     if found or record.error is None:
-        return " and ".join(found) or "accuracy was not read"
+        chance = (
+            ", which says nothing, for the float graph itself is near chance" if found and record.near_chance else ""
+        )
+        return f"{' and '.join(found) or 'accuracy was not read'}{chance}"
     return f"accuracy was not read; output error on {record.error.on}: {decibels(record.error.sqnr)}"
 
 

@@ -165,7 +165,7 @@ class Finish:
         choices = choices_of(space, trial)
         step = Step(
             name="search",
-            arguments={"trial": trial.number, "choices": dict(choices), "data": self.data.spec},
+            arguments={"trial": trial.number, "choices": dict(choices), **self.data.origin},
             seed=self.seed,
             readings={**readings, "test": test},
             version=__version__,

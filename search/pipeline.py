@@ -12,6 +12,7 @@ import torch
 from optuna.trial import FrozenTrial
 from rich.progress import Progress, TaskID
 
+from wb import __version__
 from wb.core import provenance
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BudgetMissed, WbError
@@ -23,7 +24,7 @@ from wb.data import load as load_data
 from wb.export.measure import reference_pace
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device, parse_device
-from wb.models.model import save
+from wb.models.model import Step, save
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.finalists import Finish
@@ -125,7 +126,9 @@ class Search:
             self._train()
         supernet = Supernet.load(self.run.supernet_path, self.space)  # on the CPU, where candidates are exported
         if not self.run.largest_path.exists():
-            save(supernet.extract(self.space.largest()), self.run.largest_path, force=True)
+            largest = supernet.extract(self.space.largest())
+            trained = Step(name="supernet", arguments={**self.data.origin}, seed=self.config.seed, version=__version__)
+            save(largest.then(trained), self.run.largest_path, force=True)
         return supernet
 
     def _train(self) -> None:

@@ -106,6 +106,28 @@ def test_what_is_reported_is_what_the_files_are(place: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_module_sees_images_as_its_loader_prepares_them_and_its_file_says_so(place: Path) -> None:
+    given = ("--budget", "macs=0.6x", "-o", "out.onnx", "--finetune", 1, "--json")
+    result = prune("small", *given, "--mean", 0.5, "--std", 0.25)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    split = load("digits", limit=200).test
+    session = onnxruntime.InferenceSession("out.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"pixel_values": (split.pixels() - np.float32(0.5)) / np.float32(0.25)})
+    right = float(np.mean(logits.argmax(1) == split.labels))
+    assert report["fine-tuned"]["accuracy (test)"]["value"] == right
+    note = report["dense"]["accuracy (validation)"]["note"]
+    assert note.startswith(
+        "images in [0, 1], less the mean 0.5, over the std 0.25; the classes of digits are taken in their"
+    )
+    assert "is near chance" in note  # the dense module was not trained
+    measured = CliRunner().invoke(app, ["measure", "out.onnx", "--data", "digits", "--json"])
+    assert json.loads(measured.stdout)["accuracy (digits, test)"]["value"] == right
+    assert str(place).encode() not in Path("out.onnx").read_bytes()
+    assert "say --mean" in json.loads(prune("small", *given, "--force").stdout)["dense"]["accuracy (test)"]["note"]
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_table_ends_with_what_was_written(place: Path) -> None:
     result = prune("small", "--budget", "params=0.6x", "-o", "out.onnx", "--finetune", 0)
     assert result.exit_code == 0, result.output

@@ -17,7 +17,7 @@ from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import Dataset, Split
 from wb.export.graph import export
 from wb.export.score import accuracy
-from wb.fusion.begin import begin, ordered
+from wb.fusion.begin import begin
 from wb.fusion.compatible import adapted
 from wb.fusion.curve import point
 from wb.fusion.finish import Ensemble, Parents
@@ -295,24 +295,6 @@ def test_the_teacher_is_the_mean_of_the_parents_probabilities(folder: Path, tmp_
         wanted = (a.network()(images).softmax(1) + b.network()(images).softmax(1)) / 2
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(adapted(load(tmp_path / "b.pt"), a.architecture).weights["head"], b.weights["head"])
-
-
-def test_data_go_by_the_names_of_their_classes(stripes: Dataset) -> None:
-    assert ordered(stripes, ()) == (stripes, [])
-    assert ordered(stripes, stripes.classes)[0] is stripes
-    moved, notes = ordered(stripes, ("c", "a", "b"))
-    assert notes == []
-    assert moved.fingerprint == stripes.fingerprint
-    for split, other in (
-        (stripes.train, moved.train),
-        (stripes.validation, moved.validation),
-        (stripes.test, moved.test),
-    ):
-        assert [stripes.classes[i] for i in split.labels] == [moved.classes[i] for i in other.labels]
-        assert np.array_equal(split.images, other.images)
-    same, (note,) = ordered(stripes, ("x", "y", "z"))
-    assert same is stripes
-    assert "are taken to be in the same order" in note
 
 
 def test_one_model_into_another_architecture(folder: Path, stripes: Dataset, tmp_path: Path) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData
+from wb.data.preparation import Preparation
 
 Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]  # (n, channels, height, width)
 Labels = npt.NDArray[np.int64]  # (n,)
-Pixels = npt.NDArray[np.float32]  # in [0, 1]
+Pixels = npt.NDArray[np.float32]  # in [0, 1], unless they are prepared
 Index = slice | npt.NDArray[np.integer]
 Progress = Callable[[int, int], None]  # done, total
 
@@ -29,6 +30,7 @@ class Split:
     """Images (n, channels, height, width), uint8 or float32 in [0, 1], and labels (n,), int64.
 
     Everything that `wb.data` loads is uint8, a quarter of the memory. Float images are for callers that make their own.
+    `preparation` is what a graph that is not ours expects of them; without it pixels stay in [0, 1], as our networks take them.
 
     Raises:
         BadData: the arrays have another type or shape, or their lengths differ.
@@ -36,6 +38,7 @@ class Split:
 
     images: Images
     labels: Labels
+    preparation: Preparation | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
@@ -52,23 +55,26 @@ class Split:
         return len(self.labels)
 
     def pixels(self, index: Index = _ALL) -> Pixels:
-        """The images at `index`, float32 in [0, 1] (b, channels, height, width), copied. uint8 v becomes v / 255."""
+        """The images at `index`, float32 (b, channels, height, width), copied: in [0, 1], then as `preparation` says.
+
+        uint8 v becomes v / 255. Whatever shows images to a network takes them from here.
+        """
         chosen = self.images[index]
-        if chosen.dtype == np.uint8:
-            return chosen.astype(np.float32) / np.float32(255)
-        return chosen.astype(np.float32, copy=True)
+        whole = chosen.dtype == np.uint8
+        pixels = chosen.astype(np.float32) / np.float32(255) if whole else chosen.astype(np.float32, copy=True)
+        return pixels if self.preparation is None else self.preparation(pixels)
 
     def take(self, index: Index) -> Split:
         """The images and labels at `index`, as a split."""
-        return Split(self.images[index], self.labels[index])
+        return replace(self, images=self.images[index], labels=self.labels[index])
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """What a search works on: `train` to fit, `validation` to choose, `test` to report, and nothing else.
 
-    `spec` is what `load` was given. `fingerprint` is `fingerprint_of` the content: two loads with the same fingerprint
-    hold the same numbers in the same order.
+    `spec`, `image_size` and `limit` are what `load` was given. `fingerprint` is `fingerprint_of` the content: two loads with
+    the same fingerprint hold the same numbers in the same order.
 
     Raises:
         BadData: a split is empty, the splits differ in shape, a label has no name, or training has one class only.
@@ -81,6 +87,8 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     fingerprint: str
+    image_size: int | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         shape = self.train.images.shape[1:]
@@ -110,6 +118,27 @@ class Dataset:
     def width(self) -> int:
         """Of every image, in pixels."""
         return int(self.train.images.shape[3])
+
+    @property
+    def origin(self) -> dict[str, str | int]:
+        """What a step of a model's history says of its data: enough to find them again and to know them for the same."""
+        asked = {"image_size": self.image_size, "limit": self.limit}
+        found = {name: value for name, value in asked.items() if value is not None}
+        return {"data": self.spec, "fingerprint": self.fingerprint, **found}
+
+    def prepared(self, preparation: Preparation | None) -> Dataset:
+        """The same with images that are shown as a graph that is not ours expects them.
+
+        Raises:
+            BadOption: `preparation` is for another number of channels.
+        """
+        if preparation is None:
+            return self
+        preparation.check(self.channels)
+        train, validation, test = (
+            replace(split, preparation=preparation) for split in (self.train, self.validation, self.test)
+        )
+        return replace(self, train=train, validation=validation, test=test)
 
     @property
     def mean(self) -> tuple[float, ...]:

@@ -70,7 +70,7 @@ def load(
     classes, train, validation, test = parts
     fingerprint = fingerprint_of(classes, train, validation, test)
     name = form if form == "digits" else place.resolve().name
-    return Dataset(name, spec, train, validation, test, classes, fingerprint)
+    return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit)
 
 
 def _parse(spec: str) -> tuple[str, Path]:

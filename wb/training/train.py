@@ -18,6 +18,7 @@ from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Network, build, describe
+from wb.training.classes import check_names, matched
 from wb.training.fit import Backward, Batch, Recipe, Report, fit, pick_device
 
 TEMPERATURE = 2.0
@@ -45,7 +46,7 @@ def train(
         network.reset()
     network.to(pick_device()).train()
     _fit(network, data, recipe, None, seed, checkpoint, report)
-    step = Step(name="train", arguments={"data": data.spec, **asdict(recipe)}, seed=seed, version=__version__)
+    step = Step(name="train", arguments={**data.origin, **asdict(recipe)}, seed=seed, version=__version__)
     return from_network(architecture, network, (step,))
 
 
@@ -74,7 +75,7 @@ class Finetune:
     @property
     def step(self) -> Step:
         """What the pass adds to a model's history."""
-        arguments = {"data": self.data.spec, "distilled": self.teacher is not None, **asdict(self.recipe)}
+        arguments = {**self.data.origin, "distilled": self.teacher is not None, **asdict(self.recipe)}
         return Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
 
 
@@ -129,8 +130,25 @@ def accuracy(network: Callable[[Tensor], Tensor], split: Split, device: torch.de
     return Reading(value=correct / len(split), unit="fraction", how="measured", n=len(split), device=f"torch {device}")
 
 
+def fitted(
+    data: Dataset, architecture: Architecture, model: str, *, by_index: bool = False
+) -> tuple[Dataset, list[str]]:
+    """`data` in the order of the classes of `architecture`, that of `model`, and what is to be known of that.
+
+    Raises:
+        BadData: the images have another size, or the classes are others (`wb.training.classes.matched`).
+    """
+    a = architecture.input
+    if (data.channels, data.height, data.width) != (a.channels, a.height, a.width):
+        check_fits(architecture, data)
+    return matched(data, architecture.labels, architecture.classes, model, by_index=by_index)
+
+
 def check_fits(architecture: Architecture, data: Dataset) -> None:
-    """Raises `BadData` unless `data` has the images and classes that `architecture` takes."""
+    """Raises `BadData` unless `data` has the images that `architecture` takes and its classes, in its order.
+
+    `wb.training.classes.matched` puts those of data in the order of a model's.
+    """
     a = architecture.input
     given = (data.channels, data.height, data.width, len(data.classes))
     expected = (a.channels, a.height, a.width, architecture.classes)
@@ -139,3 +157,4 @@ def check_fits(architecture: Architecture, data: Dataset) -> None:
             f"data {data.spec!r} have images of {'x'.join(map(str, given[:3]))} in {given[3]} classes; the model takes "
             f"{'x'.join(map(str, expected[:3]))} in {expected[3]}; name other data with --data"
         )
+    check_names(architecture.labels, data)

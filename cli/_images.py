@@ -1,0 +1,86 @@
+"""How images are shown to a network that is not wb's: `--mean`, `--std`, `--scale` and `--preprocessor`, or its own metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wb.data.preparation import Preparation
+
+OPTIONS = "--mean, --std, --scale and --preprocessor"
+
+
+def read_preparation(
+    mean: str | None, std: str | None, scale: float | None, preprocessor: Path | None
+) -> Preparation | None:
+    """What the options say; None where they say nothing.
+
+    Raises:
+        BadArtefact: the file is no preprocessor file.
+        BadOption: values that are no numbers or out of range, or a file and numbers at once.
+    """
+    from pydantic import ValidationError
+
+    from wb.core.architecture import explain
+    from wb.core.errors import BadOption
+    from wb.data.preparation import Preparation, read_preprocessor
+
+    given = {
+        **({"mean": _numbers(mean, "--mean")} if mean is not None else {}),
+        **({"std": _numbers(std, "--std")} if std is not None else {}),
+        **({"scale": scale} if scale is not None else {}),
+    }
+    if preprocessor is not None:
+        if given:
+            raise BadOption(
+                f"--preprocessor and --{next(iter(given))} say the same thing twice; give the file or the numbers"
+            )
+        return read_preprocessor(preprocessor)
+    if not given:
+        return None
+    try:
+        return Preparation.model_validate(given)
+    except ValidationError as error:
+        raise BadOption(
+            f"wrong numbers for the images: {explain(error)}; all are finite, and a std and a scale are above 0"
+        ) from error
+
+
+def of_graph(path: Path, said: Preparation | None) -> Preparation | None:
+    """How images are shown to the graph at `path`: as is `said`, else as its own metadata say.
+
+    Raises:
+        BadArtefact: no ONNX file, or damaged metadata.
+        BadOption: something is said of a graph of wb's.
+    """
+    from wb.export.graph import read_architecture
+    from wb.export.graph import read_preparation as read_stored
+
+    if said is None:
+        return read_stored(path)
+    if read_architecture(path) is not None:
+        refuse_for_ours(str(path), said)
+    return said
+
+
+def refuse_for_ours(name: str, said: Preparation | None) -> None:
+    """Raises `BadOption` where something is said of the images of a network of wb's, which prepares them itself."""
+    from wb.core.errors import BadOption
+
+    if said is not None:
+        raise BadOption(
+            f"{OPTIONS} are for networks that are not wb's: {name} has its mean and std inside and takes images in [0, 1]; "
+            "leave them out"
+        )
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    from wb.core.errors import BadOption
+
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise BadOption(
+            f"{option} {text!r} is no list of numbers; give one, or one for each channel: 0.485,0.456,0.406"
+        ) from None

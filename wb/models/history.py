@@ -1,0 +1,88 @@
+"""What a model's history says of its data, and what of it may be given away with an exported file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from pydantic import JsonValue
+
+from wb.models.model import Step
+
+# A data set by its form, or an absolute path: at the beginning, or after a space, a colon or a bracket.
+_DATA = re.compile(r"((?:imagefolder|idx|cifar10):)(.+)", re.DOTALL)
+_PLACE = re.compile(r"(?:(?<=[\s:=('\"])|^)(?:~?/|~[\w.-]+/|[A-Za-z]:[\\/]|\\\\)(?=\S).*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The data of a model: what `wb.data.load` was given, and the fingerprint of what it gave, where that was noted."""
+
+    spec: str
+    fingerprint: str | None = None
+    image_size: int | None = None
+    limit: int | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether they can be looked for where they were: the digits always, a folder where it is."""
+        form, colon, place = self.spec.partition(":")
+        if not colon:
+            return form == "digits"
+        try:
+            return bool(place) and Path(place).expanduser().is_dir()
+        except (OSError, RuntimeError, ValueError):  # too long, of no user, with a zero in it
+            return False
+
+
+def data_of(history: Iterable[Step]) -> Known | None:
+    """The data of the last step that names some."""
+    known = None
+    for step in history:
+        spec = step.arguments.get("data")
+        if isinstance(spec, str) and spec:
+            size, limit = (_whole(step.arguments.get(name)) for name in ("image_size", "limit"))
+            fingerprint = step.arguments.get("fingerprint")
+            same = known is not None and known.spec == spec and "fingerprint" not in step.arguments
+            if not same:  # steps of before these were noted say only which
+                known = Known(spec, fingerprint if isinstance(fingerprint, str) else None, size, limit)
+    return known
+
+
+def public(history: Sequence[Step]) -> list[dict[str, JsonValue]]:
+    """`history` as an exported file has it: without readings, and of data and other places only their names.
+
+    A model file keeps the paths, for its data are looked for there; a graph is what is given away.
+    """
+    return [nameless(step.model_dump(mode="json", exclude={"readings"})) for step in history]
+
+
+def nameless(content: Any) -> Any:
+    """JSON in which every absolute path, and every path of data, is cut to its last name."""
+    match content:
+        case dict():
+            return {name: nameless(value) for name, value in content.items()}
+        case list() | tuple():
+            return [nameless(value) for value in content]
+        case str():
+            return _cut(content)
+    return content
+
+
+def _cut(text: str) -> str:
+    found = _DATA.search(text)
+    if found is not None:
+        return f"{text[: found.start()]}{found[1]}{_last(found[2])}"
+    return _PLACE.sub(lambda place: _last(place[0]), text)
+
+
+def _last(place: str) -> str:
+    windows = "\\" in place
+    return (PureWindowsPath(place) if windows else PurePosixPath(place)).name or "data"
+
+
+def _whole(value: JsonValue) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,98 @@
+"""Which class of the data is which of a model's: matched by name, wherever a model and data meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from wb.core.errors import BadData
+from wb.data import Dataset, Split
+
+SHOWN = 10  # names in a message
+
+
+def matched(
+    data: Dataset, labels: Sequence[str], classes: int | None, model: str, *, by_index: bool = False
+) -> tuple[Dataset, list[str]]:
+    """`data` with the labels of a model that has these `classes` and calls them `labels`, and what is to be known of that.
+
+    Names in another order are put into the model's; data may lack classes of the model, but have no others. A model without
+    names, `labels` empty, gets the data's classes by their index, and so does one whose names do not count because of
+    `by_index`. `classes` is None where it is not known how many there are; `model` names it in messages.
+
+    Raises:
+        BadData: data have classes that the model lacks, or without names another number.
+    """
+    if labels and not by_index:
+        return _by_name(data, tuple(labels), model)
+    return _by_index(data, tuple(labels), classes, model, insisted=by_index)
+
+
+def check_names(labels: Sequence[str], data: Dataset) -> None:
+    """Raises `BadData` where `data` do not have the classes that a model calls `labels` in its order; see `matched`."""
+    if labels and tuple(labels) != data.classes:
+        raise BadData(
+            f"the classes of {data.spec} are {listed(data.classes)}, and those of the model {listed(labels)}; they have to be "
+            "the same, in the same order"
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b, c`; of many the first."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _by_name(data: Dataset, labels: tuple[str, ...], model: str) -> tuple[Dataset, list[str]]:
+    if labels == data.classes:
+        return data, []
+    twice = len(set(labels)) < len(labels) or len(set(data.classes)) < len(data.classes)
+    unknown = [name for name in data.classes if name not in labels]
+    if twice or unknown:
+        index = (
+            "rename them like the model's, or insist with --by-index, which takes them in their order"
+            if len(data.classes) <= len(labels)
+            else "leave the others out"
+        )
+        what = (
+            f"{listed(unknown)} {'is' if len(unknown) == 1 else 'are'} not among the latter"
+            if unknown
+            else "a name is there twice"
+        )
+        raise BadData(
+            f"the classes of {data.spec} are {listed(data.classes)}, and those of {model} {listed(labels)}: {what}; {index}"
+        )
+    missing = [name for name in labels if name not in data.classes]
+    index_of = np.array([labels.index(name) for name in data.classes])
+    note = f"{data.spec} has no {listed(missing)}: {len(missing)} of the {len(labels)} classes of {model} are left out"
+    return _moved(data, labels, index_of), [note] if missing else []
+
+
+def _by_index(
+    data: Dataset, labels: tuple[str, ...], classes: int | None, model: str, *, insisted: bool
+) -> tuple[Dataset, list[str]]:
+    given, wanted = len(data.classes), len(data.classes) if classes is None else classes
+    if given > wanted or (given < wanted and not insisted):
+        more = "" if given > wanted else ", or insist with --by-index, which takes the first ones"
+        raise BadData(
+            f"{data.spec} has {given} classes ({listed(data.classes)}), and {model} has {wanted}"
+            f"{f' ({listed(labels)})' if labels else ', which are not named'}; name data with those classes{more}"
+        )
+    names = labels or (*data.classes, *(f"class {i}" for i in range(given, wanted)))
+    if labels == data.classes:
+        return data, []
+    why = "as --by-index says" if insisted else f"for {model} does not name its own"
+    pairs = [f"{name} as {label}" for name, label in zip(data.classes, labels, strict=False)]
+    return replace(data, classes=names), [
+        f"the classes of {data.spec} are taken in their order, {why}: {listed(pairs or data.classes)}"
+    ]
+
+
+def _moved(data: Dataset, labels: tuple[str, ...], index: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Dataset:
+    def moved(split: Split) -> Split:
+        return replace(split, labels=index[split.labels].astype(np.int64))
+
+    train, validation, test = (moved(split) for split in (data.train, data.validation, data.test))
+    return replace(data, classes=labels, train=train, validation=validation, test=test)
