@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,5 +72,15 @@ def readings_table(readings: Mapping[str, Reading], title: str | None = None) ->
     for name, reading in readings.items():
         table.add_row(name, reading.text(), reading.how, str(reading.n))
     devices = {reading.device for reading in readings.values() if reading.device}
-    notes = [f"{name}: {reading.note}" for name, reading in readings.items() if reading.note]
-    return Group(table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *notes)))
+    return Group(
+        table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *notes(readings.items())))
+    )
+
+
+def notes(readings: Iterable[tuple[str, Reading]]) -> list[str]:
+    """What is to be known about named readings, a line each; what is said of several is said once, of all of them."""
+    said: dict[str, list[str]] = {}
+    for name, reading in readings:
+        if reading.note:
+            said.setdefault(reading.note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in said.items()]

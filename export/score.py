@@ -8,7 +8,6 @@ is run image by image, as it is timed.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +16,35 @@ from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.readings import Reading
+from wb.core.scores import score
+from wb.core.scores import wilson as wilson
 from wb.hardware.device import DTYPES, Device, session
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
-Z95 = 1.959963984540054
 BATCH = 64
 
 
 def accuracy(
     path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
 ) -> Reading:
-    """Top-1 accuracy of the graph at `path` as a fraction, with Wilson's 95 % interval; `n` is the number of images.
+    """Top-1 accuracy of the graph at `path`, as `wb.core.scores.score` gives it; `n` is the number of images.
+
+    `images` and `labels` as for `answers`, which raises the same.
+    """
+    right = answers(path, images, labels, device, batch)
+    return score(int(right.sum()), np.asarray(labels).tolist(), device.text)
+
+
+def answers(
+    path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
+) -> NDArray[np.bool_]:
+    """Which images (n,) the graph at `path` names rightly.
 
     `images` are float32 (n, channels, height, width) as the graph takes them; `labels` integers (n,). A tie counts for
-    the first class. The interval is that of a draw of `n` images from the population; the number itself is exact.
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+    the first class.
 
     Raises:
         BadArtefact: no ONNX graph, not one input and class scores, or scores that are not finite.
@@ -54,23 +64,8 @@ def accuracy(
         raise BadArtefact(
             f"{path} gives scores that are not finite for {wrong} of {len(scores)} images; check its export"
         )
-    right = int((scores.argmax(axis=1) == labels).sum())
-    return Reading(
-        value=right / len(labels),
-        unit="fraction",
-        how="measured",
-        interval=wilson(right, len(labels)),
-        n=len(labels),
-        device=device.text,
-    )
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of `right` out of `n`."""
-    share, z2 = right / n, Z95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    right: NDArray[np.bool_] = scores.argmax(axis=1) == labels
+    return right
 
 
 def logits(path: Path, images: NDArray[Any], device: Device, batch: int | None = None) -> NDArray[np.float32]:
