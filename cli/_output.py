@@ -23,6 +23,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from wb.core.readings import Reading
+    from wb.core.verdict import Remark
 
 data = Console()
 messages = Console(stderr=True)
@@ -75,6 +76,17 @@ def readings_table(readings: Mapping[str, Reading], title: str | None = None) ->
     return Group(
         table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *notes(readings.items())))
     )
+
+
+def cell(reading: Reading) -> str:
+    """A reading for a narrow column: its spread on a line of its own."""
+    return f"{reading.plain()}\n{reading.spread()}".rstrip()
+
+
+def remarks(found: Iterable[Remark]) -> None:
+    """Sentences on a result, on stdout below its tables; what warns is bold."""
+    for remark in found:
+        data.print(remark.text, style="bold" if remark.warn else None, markup=False, highlight=False, soft_wrap=True)
 
 
 def notes(readings: Iterable[tuple[str, Reading]]) -> list[str]:
