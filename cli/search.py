@@ -150,7 +150,8 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
         )
     validation = [(f"{point.id}, val", point.values["acc"]) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
-    return Group(table, *(Text(line) for line in _output.notes([*validation, *tests])))
+    worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
+    return Group(table, *(Text(line) for line in (*_output.notes([*validation, *tests]), *worse)))
 
 
 def _in_points(accuracy: Reading) -> str:

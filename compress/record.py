@@ -138,8 +138,8 @@ class Record(records.Record):
         for result in self.results:
             if result.verdict == "missed":
                 end = result is self.results[-1]
-                way = "" if end else "; it was left on the way, and the budget is that of the last model"
-                found.append(Remark(f"{result.name} is over what was asked for: {result.reason}{way}.", end))
+                what, way = ("the budget", "") if end else ("its share", "; only the last model has to keep the budget")
+                found.append(Remark(f"{result.name} is over {what}: {result.reason}{way}.", end))
             elif result.verdict == "within noise":
                 found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
             tuned = self.config.finetune and "acc" in result.before

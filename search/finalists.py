@@ -183,6 +183,7 @@ class Finish:
             id=trial.number,
             values=dict(readings),
             test=test,
+            searched=None if self.recipe is None else readings_of(trial)["acc"],
             choices=dict(choices),
             architecture=model.architecture.model_dump(mode="json"),
             model=f"{self.run.models.name}/{file.name}",

@@ -296,8 +296,12 @@ def test_a_budget_that_is_missed_at_last(dense: Path, tmp_path: Path, monkeypatc
         options = (*BUDGET, "--finetune", 0, "--rounds", 1, "--snapshots", "0.75x", "--force")
         result = prune(dense, "-o", tmp_path / "out.pt", *options)
         assert result.exit_code == code, result.output
-        assert ("0.75x: the last readings are over macs <= 0.75x; whether" in result.stdout) == (code == 3)
-        assert ("out: the last readings are over macs <= 0.5x; whether" in result.stdout) == (code == 0)
+        assert ("0.75x: the last readings are over macs <= 0.75x; whether" in result.stdout) == (
+            verdicts[0] == "within noise"
+        )
+        assert ("out: the last readings are over macs <= 0.5x; whether" in result.stdout) == (
+            verdicts[1] == "within noise"
+        )
         assert ("the budget of out is missed: the last readings are over macs <= 0.5x" in result.stderr) == (code == 3)
         assert f"wrote {tmp_path / 'out.pt'}" in result.stdout
         graphs = {"out.onnx", "out-0.75x.onnx"}

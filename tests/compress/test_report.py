@@ -129,7 +129,7 @@ def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
     figures = {f"figure-{name}" for name in ("redistribution", "shares", "progress", "spectrum")}
     assert figures | {"readings", "redistribution", "progress", "spectrum"} <= set(found.values("id"))
     assert result(record) in found.text
-    assert "out is over what was asked for: the last readings are over latency <= 0.5x." in found.text
+    assert "out is over the budget: the last readings are over latency <= 0.5x." in found.text
     assert "0.75x: missed" not in found.text
     for one in record.results:
         assert f"{one.name}.safetensors" in found.values("href")
@@ -251,8 +251,8 @@ def with_latency(record: Record, number: int, share: float, spread: float) -> Re
 def test_the_verdict_quotes_the_number_that_stands_in_the_table(record: Record) -> None:
     missed = with_latency(record, 1, 0.512, 0.01)
     found = shown(missed)
-    words = "out is over what was asked for: latency is 0.512x of the dense model’s (95 % interval 0.507x to 0.517x), "
-    assert words + "the budget latency <= 0.5x." in found.text
+    words = "out is over the budget: latency is 0.512x of the dense model’s (95 % interval 0.507x to 0.517x); "
+    assert words + "latency <= 0.5x was asked for." in found.text
     assert "out: 0.512x latency" in found.text
     assert "0.512 of the latency" in found.text
     assert missed.remarks[-1].warn
@@ -263,7 +263,7 @@ def test_a_model_on_the_way_that_is_over_by_a_hair_is_no_warning(record: Record)
     beside = with_latency(with_latency(record, 0, 0.766, 0.001), 1, 0.495, 0.01)
     assert [one.verdict for one in beside.results] == ["missed", "met"]
     (remark,) = beside.remarks
-    assert "0.75x is over what was asked for: latency is 0.766x of the dense model’s" in remark.text
+    assert "0.75x is over its share: latency is 0.766x of the dense model’s" in remark.text
     assert not remark.warn
     assert "notice" not in classes(beside)
 

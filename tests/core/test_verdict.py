@@ -40,7 +40,7 @@ def test_a_change_is_added_to_what_the_input_model_has() -> None:
     found = judge(limit, score(954, [0, 1] * 500, "cpu"), dense)
     assert found.verdict == "missed", "an accuracy on all the images has no interval here"
     assert found.text("the float graph") == (
-        "acc is 95.40 % (at least 95.50 % is asked for), the budget acc >= -0.5 points"
+        "acc is 95.40 % (at least 95.50 % has to be left); acc >= -0.5 points was asked for"
     )
     assert judge(limit, score(955, [0, 1] * 500, "cpu"), dense).verdict == "met"
 
@@ -72,11 +72,11 @@ def test_the_number_that_decides_is_said_with_its_interval_and_what_it_is_held_a
     share = judge(Limit(MS, 0.7, relative=True), ms(0.06951, 0.01), ms(0.09763, 0.0))
     assert share.verdict == "missed"
     assert share.text("the dense model") == (
-        "latency is 0.712x of the dense model’s (95 % interval 0.705x to 0.719x), the budget latency <= 0.7x"
+        "latency is 0.712x of the dense model’s (95 % interval 0.705x to 0.719x); latency <= 0.7x was asked for"
     )
     absolute = judge(Limit(MS, 0.06987), ms(0.0712, 0.01), ms(0.1))
     assert "latency is 0.0712 ms (95 % interval 0.07049 ms to 0.07191 ms)" in absolute.text("the dense model")
-    assert "budget latency <= 0.06987 ms" in absolute.text("the dense model")
+    assert "; latency <= 0.06987 ms was asked for" in absolute.text("the dense model")
     hair = judge(
         Limit(METRICS["size"], 0.3, relative=True), *(Reading(value=v, unit="B", how="counted") for v in (3001, 10000))
     )

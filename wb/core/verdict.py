@@ -35,7 +35,7 @@ class Judgement(BaseModel):
 
     @property
     def over(self) -> float:
-        """How far the reading is over what is allowed, as a share of that; not above 0 where the limit is kept."""
+        """How far the reading is over what has to be left, as a share of that; not above 0 where the limit is kept."""
         return self._excess(self.reading.value)
 
     @property
@@ -51,7 +51,7 @@ class Judgement(BaseModel):
         return "within noise" if self._excess(self.reading.interval[0]) <= 0 else "missed"
 
     def text(self, given: str) -> str:
-        """The number that decides, against what: `latency is 0.712x of the dense model’s (…), the budget latency <= 0.7x`.
+        """The number that decides, against what: `latency is 0.712x of the dense model’s (…); latency <= 0.7x was asked for`.
 
         `given` names the model that shares are of.
         """
@@ -62,11 +62,11 @@ class Judgement(BaseModel):
             low, high = (scaled(end, unit) for end in reading.interval)
             details.append(f"95 % interval {low} to {high}")
         if "points" in self.limit:
-            details.append(f"at least {scaled(self.allowed, unit)} is asked for")
+            details.append(f"at least {scaled(self.allowed, unit)} has to be left")
         if self.over > 0 and reading.plain() == scaled(self.allowed, unit):
             details.append(f"{100 * self.over:.2g} % over")
         detail = f" ({', '.join(details)})" if details else ""
-        return f"{self.metric} is {value}{detail}, the budget {self.limit}"
+        return f"{self.metric} is {value}{detail}; {self.limit} was asked for"
 
     def _excess(self, value: float) -> float:
         return Limit(METRICS[self.metric], self.allowed).excess(self.reading.model_copy(update={"value": value}))
