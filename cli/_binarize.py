@@ -12,6 +12,7 @@ from wb.cli._data import Choice, read
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wb.core.readings import Reading
     from wb.quantization.binarize_record import Config, Record
 
 
@@ -97,8 +98,18 @@ def _tell(record: Record) -> None:
 
     _output.data.print(_readings(record))
     _output.data.print(f"energy: {record.original['energy'].note}", markup=False, highlight=False, soft_wrap=True)
-    for remark in remarks(record):
-        _output.data.print(remark, style="bold", markup=False, highlight=False, soft_wrap=True)
+    accuracies: dict[str, Reading] = {
+        "original": record.original["acc"],
+        **{stage.name: stage.after["acc"] for stage in record.stages},
+    }
+    tests: dict[str, Reading | None] = {
+        "original, test": record.original_test,
+        f"{record.stages[-1].name}, test": record.final_test,
+    }
+    read = {name: reading for name, reading in {**accuracies, **tests}.items() if reading is not None}
+    for line in _output.notes(read.items()):
+        _output.data.print(line, markup=False, highlight=False, soft_wrap=True)
+    _output.remarks(remarks(record))
 
 
 def _readings(record: Record) -> Table:
@@ -106,23 +117,22 @@ def _readings(record: Record) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from wb.core.readings import ratio
+
     table = Table(title="readings", title_justify="left", box=SIMPLE)
     table.add_column("")
     for name in ("original", *(stage.name for stage in record.stages)):
         table.add_column(name, justify="right")
 
-    def plain(text: str) -> str:
-        return text.split(" ±")[0]
-
     if record.config.finetune:
-        table.add_row("validation\nas converted", "", *(plain(stage.before["acc"].text()) for stage in record.stages))
+        table.add_row("validation\nas converted", "", *(_output.cell(stage.before["acc"]) for stage in record.stages))
     models = [record.original, *(stage.after for stage in record.stages)]
-    table.add_row("validation", *(plain(readings["acc"].text()) for readings in models))
+    table.add_row("validation", *(_output.cell(readings["acc"]) for readings in models))
     between = [""] * (len(record.stages) - 1)
-    tests = ["" if one is None else plain(one.text()) for one in (record.original_test, record.final_test)]
+    tests = ["" if one is None else _output.cell(one) for one in (record.original_test, record.final_test)]
     table.add_row("test", tests[0], *between, tests[1])
     for metric in ("size", "latency", "energy", "macs", "params"):
         before = record.original[metric]
-        cells = [f"{readings[metric].text()}\n{readings[metric].value / before.value:.3f}x" for readings in models]
+        cells = [f"{readings[metric].text()}\n{ratio(readings[metric], before).plain()}" for readings in models]
         table.add_row(f"{metric}\n{before.how}", *cells)
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from wb.core.readings import Reading
+    from wb.core.verdict import Remark
 
 data = Console()
 messages = Console(stderr=True)
@@ -72,5 +73,26 @@ def readings_table(readings: Mapping[str, Reading], title: str | None = None) ->
     for name, reading in readings.items():
         table.add_row(name, reading.text(), reading.how, str(reading.n))
     devices = {reading.device for reading in readings.values() if reading.device}
-    notes = [f"{name}: {reading.note}" for name, reading in readings.items() if reading.note]
-    return Group(table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *notes)))
+    return Group(
+        table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *notes(readings.items())))
+    )
+
+
+def cell(reading: Reading) -> str:
+    """A reading for a narrow column: its spread on a line of its own."""
+    return f"{reading.plain()}\n{reading.spread()}".rstrip()
+
+
+def remarks(found: Iterable[Remark]) -> None:
+    """Sentences on a result, on stdout below its tables; what warns is bold."""
+    for remark in found:
+        data.print(remark.text, style="bold" if remark.warn else None, markup=False, highlight=False, soft_wrap=True)
+
+
+def notes(readings: Iterable[tuple[str, Reading]]) -> list[str]:
+    """What is to be known about named readings, a line each; what is said of several is said once, of all of them."""
+    said: dict[str, list[str]] = {}
+    for name, reading in readings:
+        if reading.note:
+            said.setdefault(reading.note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in said.items()]

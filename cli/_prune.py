@@ -10,6 +10,8 @@ from wb.cli import _output
 from wb.cli._data import Choice, read
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from wb.compress.record import Config, Record
     from wb.core.readings import Reading
 
@@ -66,30 +68,21 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         _output.print_json(record.model_dump(mode="json"))
     else:
         _tell(record)
-        for path in (
-            out.with_suffix(".html"),
-            out.with_suffix(".json"),
-            *(out.parent / r.model for r in record.results),
-        ):
+        written = [file for r in record.results for file in (r.graph, r.model) if file is not None]
+        for path in (out.with_suffix(".html"), out.with_suffix(".json"), *(out.parent / file for file in written)):
             _output.written(path)
-    _judge(record)
+    _check_budget(record)
 
 
-def _judge(record: Record) -> None:
+def _check_budget(record: Record) -> None:
+    """Raises `BudgetMissed` where the last model is over a budget for sure; models on the way are no failure."""
     from wb.core.errors import BudgetMissed
 
-    for result in record.results:
-        if result.verdict == "within noise":
-            _output.messages.print(
-                f"{result.name}: the last readings are over {', '.join(result.limits)}, by less than their 95 % interval",
-                markup=False,
-                soft_wrap=True,
-            )
-    missed = [f"{result.name} ({', '.join(result.limits)})" for result in record.results if result.verdict == "missed"]
-    if missed:
+    last = record.results[-1]
+    if last.verdict == "missed":
         raise BudgetMissed(
-            f"the last readings are over the budget of {'; '.join(missed)}: the models are written, but a quieter machine or "
-            "a lower budget is needed to be sure"
+            f"the budget of {last.name} is missed: {last.reason}. The models are written, but a quieter machine or a lower "
+            "budget is needed to be sure"
         )
 
 
@@ -111,7 +104,8 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
         return out
     shares = config.snapshots if config.budget else config.snapshots[:-1]
     snapshots = [out.with_stem(f"{out.stem}-{name_of(share)}") for share in shares]
-    for path in (out, out.with_suffix(".json"), out.with_suffix(".html"), *snapshots):
+    graphs = [path.with_suffix(".onnx") for path in (out, *snapshots)]
+    for path in (out, out.with_suffix(".json"), out.with_suffix(".html"), *snapshots, *graphs):
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out
@@ -132,12 +126,17 @@ def _tell(record: Record) -> None:
         for row in rows:
             table.add_row(*row)
         _output.data.print(table)
+    _output.remarks(record.remarks)
 
 
-def _readings(record: Record) -> Any:
+def _readings(record: Record) -> Group:
     """One row per metric; columns for the dense model and for each pruned one before and after fine-tuning."""
     from rich.box import SIMPLE
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
+
+    from wb.compress.report import shares
 
     models: dict[str, Mapping[str, Reading]] = {"dense": record.dense_final}
     tests = {"dense": record.dense_test}
@@ -149,10 +148,13 @@ def _readings(record: Record) -> Any:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    table.add_row("validation", *(readings["acc"].text().split(" ±")[0] for readings in models.values()))
-    table.add_row("test", *("" if (test := tests.get(name)) is None else test.text().split(" ±")[0] for name in models))
+    table.add_row("validation", *(_output.cell(readings["acc"]) for readings in models.values()))
+    table.add_row("test", *("" if (test := tests.get(name)) is None else _output.cell(test) for name in models))
+    found = {name: shares(record, readings) for name, readings in models.items()}
     for metric in (name for name in ("latency", "macs", "params", "size", "energy") if name in record.dense_final):
-        dense = record.dense_final[metric].value
-        cells = [f"{readings[metric].text()}\n{readings[metric].value / dense:.3f}x" for readings in models.values()]
-        table.add_row(f"{metric}\n{record.dense[metric].how}", *cells)
-    return table
+        cells = [f"{readings[metric].text()}\n{found[name][metric].plain()}" for name, readings in models.items()]
+        table.add_row(f"{metric}\n{record.dense_final[metric].how}", *cells)
+    accuracies = [(f"{name}, validation", readings["acc"]) for name, readings in models.items()]
+    accuracies += [(f"{name}, test", reading) for name, reading in tests.items() if reading is not None]
+    said = _output.notes((name.replace("\n", " "), reading) for name, reading in accuracies)
+    return Group(table, *(Text(line) for line in said))

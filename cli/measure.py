@@ -112,9 +112,9 @@ def _counted(graph: Path) -> dict[str, Reading]:
 
 def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str]) -> Reading:
     """On one split; its note says what the images were shown as, how classes were matched, and whether it is near chance."""
-    from wb.export.score import score
+    from wb.export.score import examined
 
     images = dataset.validation if split == "validation" else dataset.test
-    reading, doubt = score(graph, images.pixels(), images.labels, device)
+    reading, doubt = examined(graph, images.pixels(), images.labels, device)
     told = "; ".join((*notes, *([doubt] if doubt else [])))
     return reading.model_copy(update={"note": told or None})

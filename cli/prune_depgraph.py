@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from wb.compress.depgraph import Pruned
     from wb.core.metrics import Limit
     from wb.core.readings import Reading
+    from wb.core.verdict import Judgement, Remark
     from wb.data import Dataset, Split
     from wb.data.preparation import Preparation
+    from wb.export.measure import Latency
     from wb.hardware.device import Device
 
     Stages = dict[str, dict[str, Reading]]
@@ -84,6 +86,7 @@ def depgraph(
     from wb.compress._depgraph_graph import require
     from wb.compress.depgraph_latency import check_limits
     from wb.compress.foreign import publish
+    from wb.core.errors import BudgetMissed
     from wb.core.metrics import parse_budget
     from wb.hardware.device import parse_device
 
@@ -104,12 +107,16 @@ def depgraph(
             job.finetune(pruned.module, finetune, learning_rate, distill)
         job.finish()
         publish(pruned.module, job.graph(job.last), out, beside, force=force)
+    judgement = None if timed is None else job.judged(timed)
     if as_json:
-        _print_json(job.stages, pruned, out, beside)
+        _print_json(job.stages, judgement, pruned, out, beside)
     else:
-        _tell(job.stages, pruned, factory, out, beside)
-    if timed is not None:
-        _check_latency(timed, job.stages["dense"], job.stages[job.last])
+        _tell(job.stages, judgement, pruned, factory, out, beside)
+    if judgement is not None and judgement.verdict == "missed":
+        raise BudgetMissed(
+            f"the budget is missed: {judgement.text('the dense module')}. The files are written, but a quieter machine or a "
+            "lower budget is needed to be sure"
+        )
 
 
 class _Job:
@@ -123,6 +130,7 @@ class _Job:
         self.example = _first(dataset).to(next(dense.parameters()).device)
         self.prepared = dataset.test.preparation
         self.stages: Stages = {}
+        self.timed: dict[str, Latency] = {}  # the first and the last stage, together
 
     @property
     def last(self) -> str:
@@ -169,10 +177,10 @@ class _Job:
     def score(self, stage: str, split: Split) -> Reading:
         """Accuracy of a stage's file; of the dense one also what the images were shown as, and whether it is near chance."""
         from wb.data.preparation import described
-        from wb.export.score import score
+        from wb.export.score import examined
         from wb.training.classes import matched
 
-        reading, doubt = score(self.graph(stage), split.pixels(), split.labels, self.device)
+        reading, doubt = examined(self.graph(stage), split.pixels(), split.labels, self.device)
         if stage != "dense":
             return reading
         order = matched(self.dataset, (), None, "the module")[1]
@@ -240,14 +248,23 @@ class _Job:
 
     def finish(self) -> None:
         """Test accuracy and latency of the first and the last stage, both timed together."""
+        from wb.core.readings import ratio
         from wb.export.measure import measure_latency
 
         ends = ("dense", self.last)
         self.tell("timing")
-        timed = measure_latency({stage: self.graph(stage) for stage in ends}, self.device, seed=self.seed)
+        self.timed = measure_latency({stage: self.graph(stage) for stage in ends}, self.device, seed=self.seed)
+        dense = self.timed["dense"].ratio
         for stage in ends:
             self.stages[stage]["accuracy (test)"] = self.score(stage, self.dataset.test)
-            self.stages[stage]["latency"] = timed[stage].reading
+            self.stages[stage]["latency"] = self.timed[stage].reading
+            self.stages[stage]["latency / dense"] = ratio(self.timed[stage].ratio, dense)
+
+    def judged(self, limit: Limit) -> Judgement:
+        """The last readings against a limit on latency."""
+        from wb.compress.depgraph_latency import judged
+
+        return judged(limit, self.timed["dense"], self.timed[self.last])
 
 
 def _check_names(out: Path, force: bool) -> Path:
@@ -292,26 +309,19 @@ def _read(
     return dense.to(pick_device()), dataset
 
 
-def _check_latency(limit: Limit, dense: Mapping[str, Reading], last: Mapping[str, Reading]) -> None:
-    """Raises `BudgetMissed` where the last reading is over the limit for sure."""
-    from wb.compress.depgraph_latency import overrun
-    from wb.core.errors import BudgetMissed
-
-    missed = overrun(limit, dense["latency"], last["latency"])
-    if missed is not None:
-        raise BudgetMissed(missed)
-
-
-def _print_json(stages: Stages, pruned: Pruned, out: Path, beside: Path) -> None:
-    content = {
+def _print_json(stages: Stages, judgement: Judgement | None, pruned: Pruned, out: Path, beside: Path) -> None:
+    content: dict[str, Any] = {
         stage: {name: reading.model_dump(mode="json") for name, reading in readings.items()}
         for stage, readings in stages.items()
     }
+    if judgement is not None:
+        content["budget"] = judgement.model_dump(mode="json") | {"verdict": judgement.verdict}
     _output.print_json(content | {"kept": dict(pruned.kept), "onnx": str(out), "safetensors": str(beside)})
 
 
-def _tell(stages: Stages, pruned: Pruned, factory: str, out: Path, beside: Path) -> None:
+def _tell(stages: Stages, judgement: Judgement | None, pruned: Pruned, factory: str, out: Path, beside: Path) -> None:
     _output.data.print(_table(stages, factory))
+    _output.remarks(_remarks(stages, judgement))
     for root, why in pruned.kept.items():
         _output.messages.print(f"left as it is: {root}, {why}", markup=False, highlight=False, soft_wrap=True)
     _output.written(beside)
@@ -322,6 +332,20 @@ def _tell(stages: Stages, pruned: Pruned, factory: str, out: Path, beside: Path)
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _remarks(stages: Stages, judgement: Judgement | None) -> list[Remark]:
+    """What is to be said of the budget and of fine-tuning."""
+    from wb.core.verdict import Remark, loss
+
+    found = []
+    if judgement is not None:
+        unsure = "; whether it is over cannot be told" if judgement.verdict == "within noise" else ""
+        found.append(Remark(f"{judgement.text('the dense module')}: {judgement.verdict}{unsure}."))
+    if "fine-tuned" in stages:
+        worse = loss("fine-tuning", *(stages[stage]["accuracy (validation)"] for stage in ("pruned", "fine-tuned")))
+        found += [] if worse is None else [worse]
+    return found
 
 
 def _first(dataset: Dataset) -> Tensor:
@@ -340,11 +364,11 @@ def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
     table = Table(title=title, title_justify="left")
     for column in ("metric", *stages, "how"):
         table.add_column(column, overflow="fold")
-    for name in ("accuracy (validation)", "accuracy (test)", "macs", "params", "size", "latency"):
+    for name in ("accuracy (validation)", "accuracy (test)", "macs", "params", "size", "latency", "latency / dense"):
         found = {stage: readings[name] for stage, readings in stages.items() if name in readings}
         cells = [found[stage].text() if stage in found else "" for stage in stages]
         table.add_row(name, *cells, next(iter(found.values())).how)
     readings = [(f"{stage}, {name}", r) for stage, rs in stages.items() for name, r in rs.items()]
     devices = sorted({reading.device for _, reading in readings if reading.device})
-    notes = [f"{name}: {reading.note}" for name, reading in readings if reading.note]
-    return Group(table, *(Text(line) for line in (*(f"on {device}" for device in devices), *notes)))
+    lines = (*(f"on {device}" for device in devices), *_output.notes(readings))
+    return Group(table, *(Text(line) for line in lines))

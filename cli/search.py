@@ -15,6 +15,9 @@ from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, Th
 from wb.cli._read import read_seeds
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
+    from wb.core.readings import Reading
     from wb.search.config import SearchConfig
     from wb.search.run import FrontPoint
 
@@ -117,13 +120,17 @@ def search(
         _output.written(run.report_path)
 
 
-def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Any:
-    """The front as a Rich table; with `energy`, which is a model, where that was an objective."""
+def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
+    """The front as a table, with notes on its accuracies below; with `energy`, which is a model, where that was an objective."""
     from rich.box import SIMPLE
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
-    for column in ("id", "val %", "test %", "ms", "±%", "kB", "kMACs", "params", *(["~nJ"] if energy else [])):
+    points_of = "\n± points"  # of a hundred: half the width of the 95 % interval
+    costs = ("ms", "±%", "kB", "kMACs", "params", *(["~nJ"] if energy else []))
+    for column in ("id", f"val %{points_of}", f"test %{points_of}", *costs):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("network")
     for point in points:
@@ -132,8 +139,8 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Any:
         low, high = latency.interval or (latency.value, latency.value)
         table.add_row(
             str(point.id),
-            f"{100 * values['acc'].value:.2f}",
-            f"{100 * point.test.value:.2f}",
+            _in_points(values["acc"]),
+            _in_points(point.test),
             f"{latency.value:.4g}",
             f"{50 * (high - low) / latency.value:.1f}",
             f"{values['size'].value / 1e3:.4g}",
@@ -142,7 +149,15 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Any:
             *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
             summary(point),
         )
-    return table
+    validation = [(f"{point.id}, val", point.values["acc"]) for point in points]
+    tests = [(f"{point.id}, test", point.test) for point in points]
+    worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
+    return Group(table, *(Text(line) for line in (*_output.notes([*validation, *tests]), *worse)))
+
+
+def _in_points(accuracy: Reading) -> str:
+    """`93.10 ±2.6`, for a column that says the units."""
+    return accuracy.text().replace(" %", "").removesuffix(" points")
 
 
 def summary(point: FrontPoint) -> str:

@@ -2,7 +2,7 @@
 
 Differs: no table of layers is timed; each try is exported and timed together with the dense graph, so that both had the
 same machine. Limits: a few tries, each of which prunes anew; latency is not proportional to MACs, the less so the smaller
-the network. The last try was within the limit in one timing, and fine-tuning lies between: `overrun` looks at the end again.
+the network. The last try was within the limit in one timing, and fine-tuning lies between: `judged` looks at the end again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from torch import nn
 from wb.compress.depgraph import Pruned, check_countable
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
-from wb.core.readings import Reading
-from wb.export.measure import measure_latency
+from wb.core.readings import ratio
+from wb.core.verdict import Judgement, judge
+from wb.export.measure import Latency, measure_latency
 from wb.hardware.device import Device
 
 TRIES = 5
@@ -38,19 +39,9 @@ def check_limits(limits: Sequence[Limit]) -> Limit | None:
     return timed
 
 
-def overrun(limit: Limit, dense: Reading, final: Reading) -> str | None:
-    """What is to be said where `final` is over `limit` for sure: with the low end of its 95 % interval.
-
-    Both readings have to be of one timing; a relative limit is a share of `dense`.
-    """
-    allowed = limit.value * (dense.value if limit.relative else 1)
-    low = final.interval[0] if final.interval else final.value
-    if low <= allowed:
-        return None
-    return (
-        f"the last reading of latency, {final.text()}, is over the budget {limit.text()} (here {allowed:.4g} ms): the files "
-        "are written, but a quieter machine or a lower budget is needed to be sure"
-    )
+def judged(limit: Limit, dense: Latency, found: Latency) -> Judgement:
+    """`found` against `limit`, both timed together: where it is a share, by the ratio that no drift is in."""
+    return judge(limit, found.reading, dense.reading, ratio(found.ratio, dense.ratio))
 
 
 def prune_to_latency(
@@ -71,11 +62,13 @@ def prune_to_latency(
         BudgetMissed: no try was within the limit.
     """
     best: Pruned | None = None
-    fastest = ms = measure_latency({"dense": dense}, device, seed=seed)["dense"].reading.value
-    allowed = limit.value * (ms if limit.relative else 1)
-    if ms <= allowed:
-        raise BadOption(f"the budget {limit.text()} is met already (latency {ms:.3g} ms); give a smaller one")
-    share = allowed / ms
+    whole = measure_latency({"dense": dense}, device, seed=seed)["dense"]
+    closest = judged(limit, whole, whole)
+    if closest.over <= 0:
+        raise BadOption(
+            f"the budget {limit.text()} is met already (latency {whole.reading.text()}); give a smaller one"
+        )
+    share = 1 / (1 + closest.over)
     for _ in range(TRIES):
         try:
             tried = prune(Limit(METRICS["macs"], share, relative=True))
@@ -85,17 +78,16 @@ def prune_to_latency(
             graph = Path(folder) / "pruned.onnx"
             write(tried.module, graph)
             timed = measure_latency({"dense": dense, "pruned": graph}, device, seed=seed)
-        ms, whole = timed["pruned"].reading.value, timed["dense"].reading.value
-        allowed = limit.value * (whole if limit.relative else 1)
-        fastest = min(fastest, ms)
-        if ms <= allowed and (best is None or tried.size.macs > best.size.macs):
+        now = judged(limit, timed["dense"], timed["pruned"])
+        closest = min(closest, now, key=lambda one: one.over)
+        if now.over <= 0 and (best is None or tried.size.macs > best.size.macs):
             best = tried
-        if NEAR * allowed <= ms <= allowed:
+        if NEAR - 1 <= now.over <= 0:
             break
         # A little under the limit, since the next timing differs.
-        share = min(0.99, share * 0.98 * allowed / ms)
+        share = min(0.99, share * 0.98 / (1 + now.over))
     if best is None:
         raise BudgetMissed(
-            f"no pruning kept {limit.text()}; the fastest that was tried takes {fastest:.3g} ms; give a larger budget"
+            f"no pruning kept the budget: of what was tried the fastest {closest.text('the dense module')}; give a larger one"
         )
     return best

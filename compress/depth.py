@@ -27,10 +27,10 @@ from wb.compress._depth_chain import Chain, Kind, Trace, chosen
 from wb.compress._depth_effect import Tally, cosine, output_effects, overlap, relative, relative_change
 from wb.core.readings import Reading
 from wb.core.records import Record
+from wb.core.scores import score
 from wb.data import Split
 from wb.data.batches import batches
 from wb.data.dataset import Progress
-from wb.export.score import wilson
 from wb.models.model import Model
 
 LIKELIEST = 5  # classes that the logit lens compares
@@ -198,18 +198,10 @@ def _blocks(chain: Chain) -> Iterator[tuple[str, list[int]]]:
 
 def _gather(chain: Chain, tally: Tally, some: Split, device: str) -> DepthAnalysis:
     rows = tuple(_row(chain, tally, s) for s in range(len(chain.sublayers)))
-    share = tally.mean("right")
     return DepthAnalysis(
         images=len(some),
         classes=int(chain.network.head.shape[0]),
-        accuracy=Reading(
-            value=share,
-            unit="fraction",
-            how="measured",
-            interval=wilson(round(share * len(some)), len(some)),
-            n=len(some),
-            device=f"torch {device}",
-        ),
+        accuracy=score(round(tally.mean("right") * len(some)), some.labels.tolist(), f"torch {device}"),
         sublayers=rows,
         blocks=tuple(
             BlockRow(name=name, **{field: tally.mean(field, name) for field in ("ratio", "cosine", "influence")})

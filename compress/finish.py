@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wb.compress.assess import excesses, verdict
 from wb.compress.cost import parameters_by_part
 from wb.compress.record import Config, Record, Result
 from wb.compress.stages import Stage
+from wb.core.verdict import worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
+from wb.export.graph import export
 from wb.models.model import Model, load, save
 from wb.models.passes import apply
 from wb.training.fit import Recipe
@@ -77,28 +78,34 @@ class Finish:
         results = []
         for number, (stage, model) in enumerate(zip(self.stages, tuned, strict=True)):
             readings = found[stage.name]
+            judged = stage.judged(dense, readings)
             step = model.history[-1].model_copy(update={"readings": readings})
             save(replace(model, history=(*model.history[:-1], step)), self.staged(number), force=True)
+            export(
+                model, self.staged(number, ".onnx"), force=True
+            )  # as it was read, so that its size is that of the table
             path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
             results.append(
                 Result(
                     name=stage.name or path.stem,
-                    limits=tuple(limit.text() for limit in stage.limits),
-                    verdict=verdict(excesses(stage.limits, stage.shares, record.dense, dense, readings)),
+                    limits=tuple(one.limit for one in judged),
+                    verdict=worst(judged),
+                    judged=judged,
                     architecture=model.architecture,
                     parts=parameters_by_part(model.architecture),
                     before=[round_ for round_ in record.rounds if round_.stage == number][-1].readings,
                     after={name: reading for name, reading in readings.items() if name != "test"},
                     test=readings["test"],
                     model=path.name,
+                    graph=path.with_suffix(".onnx").name,
                 )
             )
         final = {name: reading for name, reading in dense.items() if name != "test"}
         return {"results": tuple(results), "dense_final": final, "dense_test": dense["test"]}
 
-    def staged(self, number: int) -> Path:
-        """Where a result waits to be published."""
-        return self.work / f"result-{number}{self.out.suffix}"
+    def staged(self, number: int, suffix: str | None = None) -> Path:
+        """Where a result waits to be published: its model, or with ".onnx" its graph."""
+        return self.work / f"result-{number}{suffix or self.out.suffix}"
 
 
 def spectrum(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:

@@ -105,6 +105,8 @@ class Job(Recorded[Record]):
         """Puts models, record and report in their places; the folder goes last, in one step."""
         for number, result in enumerate(self.record.results):
             place(self._finish.staged(number), self.out.parent / result.model, force=self.force)
+            if result.graph is not None:  # what an older version left half done has none
+                place(self._finish.staged(number, ".onnx"), self.out.parent / result.graph, force=self.force)
         self._close(write_report)
 
     # ------------------------------------------------------------------------------------------- what it works with
@@ -194,7 +196,7 @@ class Job(Recorded[Record]):
         if config.method == "depth":
             return model
         arguments: dict[str, Any] = {
-            "budget": [limit.text() for limit in stage.limits],
+            "budget": [limit.text() for limit in stage.asked],
             **self.data.origin,
             "distilled": config.distill and config.settings.recovery > 0,
             **config.settings.model_dump(mode="json", exclude={"seed"}),
@@ -221,7 +223,7 @@ class Job(Recorded[Record]):
             model = self._signed(model, stage)
             return self._finish.signed(model, self.config)
 
-        return Landing(self._cut, finished, self.assess, stage, self.model, self.record.dense, self.report)
+        return Landing(self._cut, finished, self.assess, stage, self.model, self.report)
 
     def _remeasure(self, architecture: Architecture) -> None:
         """Times the parts as they are by now, so that the last cut need not trust what was timed of the dense model's."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from wb.compress.assess import excesses
 from wb.compress.cost import Cost
 from wb.compress.nvit import Pruned
 from wb.compress.stages import Stage
@@ -24,6 +24,19 @@ EXACT = ("macs", "params", "energy")  # what is counted is as predicted, so that
 Aims = dict[str, float]
 
 
+class _Attempt(NamedTuple):
+    """How far its model is over the limits, what was aimed at, the model, and what it is over in words."""
+
+    over: float
+    aims: Aims
+    landed: Pruned
+    text: str
+
+    def rank(self) -> tuple[bool, float]:
+        """Within the limits before beyond them, near them before far from them; of equals the first stays."""
+        return self.over <= 0, -abs(self.over)
+
+
 @dataclass(frozen=True)
 class Landing:
     """`cut(state, aims)` gives a smaller model; what is read of it moves the aims, until it is just within the limits.
@@ -36,19 +49,19 @@ class Landing:
     assess: Assessor
     stage: Stage
     dense: Model
-    first: Readings  # of the dense model, when the limits were set
     report: Callable[[str, int, int], None]
 
     def __call__(self, state: Pruned) -> tuple[Aims, Pruned]:
         """What was aimed at in the best attempt, and its model: the one closest to the limits of those within.
 
+        A snapshot on the way need not be within: it is what came closest then.
+
         Raises:
             BudgetMissed: none is within, or nothing is left to remove.
         """
-        best: tuple[float, Aims, Pruned] | None = None
+        best: _Attempt | None = None
         seen: set[str] = set()
         tried: dict[str, list[tuple[float, float]]] = {limit.metric.name: [] for limit in self.stage.limits}
-        over = 0.0
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.report("correcting the budget", attempt, ATTEMPTS)
@@ -56,37 +69,39 @@ class Landing:
             aims = {limit.metric.name: shares[limit.metric.name] * limit.value for limit in self.stage.limits}
             landed = self.cut(state, aims)
             key = landed.model.architecture.key
-            if key in seen and best is not None:
+            if key in seen and best is not None and best.over <= 0:
                 break  # there is nothing between this one and the limit
             seen.add(key)
-            found = self._read(landed.model)
+            found, text = self._read(landed.model)
             over = max(found.values())
-            if over <= 0 and (best is None or over > best[0]):
-                best = (over, aims, landed)
+            best = max(
+                (one for one in (best, _Attempt(over, aims, landed, text)) if one is not None), key=_Attempt.rank
+            )
             if over <= 0 and any(-_slack(name) <= value for name, value in found.items()):
                 break
             for name, pairs in tried.items():
                 if found[name] > 0 or found[name] == over:  # a limit that does not bind stays as it is
                     pairs.append((shares[name], found[name]))
-        if best is None:
-            limits = ", ".join(limit.text() for limit in self.stage.limits)
+        if best is None or (best.over > 0 and not self.stage.name):
             raise BudgetMissed(
-                f"{limits} could not be met in {ATTEMPTS} attempts, the last was {100 * over:.1f} % over; allow a little "
-                "more, or measure on a quieter machine"
+                f"the budget could not be met in {ATTEMPTS} attempts; in the closest {best.text if best else 'none'}. Allow a "
+                "little more, or measure on a quieter machine"
             )
-        return best[1], best[2]
+        return best.aims, best.landed
 
-    def _read(self, model: Model) -> dict[str, float]:
-        """By metric, how far the model is over its limit, as a share; not above 0 where it keeps it."""
+    def _read(self, model: Model) -> tuple[dict[str, float], str]:
+        """By metric, how far the model is over its limit, as a share, not above 0 where it keeps it; and that in words."""
         timed = any(limit.metric.name == "latency" for limit in self.stage.limits)
         models = {"dense": self.dense, "pruned": self.finished(model)}
         found: list[dict[str, float]] = []
+        text = ""
         # A latency within the limits is read twice: the luck of one set of sessions is not the network's merit.
         while len(found) < (2 if timed else 1) and all(max(over.values()) <= 0 for over in found):
             readings = self.assess(models, cap_s=QUICK_S, timed=timed)
-            over = excesses(self.stage.limits, self.stage.shares, self.first, readings["dense"], readings["pruned"])
-            found.append({name: value for name, (value, _) in over.items()})
-        return {name: max(found[0][name], sum(over[name] for over in found) / len(found)) for name in found[0]}
+            judged = self.stage.judged(readings["dense"], readings["pruned"])
+            found.append({one.metric: one.over for one in judged})
+            text = " and ".join(one.text("the dense model") for one in judged if one.over > 0) or text
+        return {name: max(found[0][name], sum(over[name] for over in found) / len(found)) for name in found[0]}, text
 
 
 def next_share(tried: Sequence[tuple[float, float]], slack: float = SLACK) -> float:

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from wb.compress.assess import Verdict
 from wb.compress.nvit import Settings
 from wb.compress.stages import name_of
 from wb.core import records
@@ -19,6 +18,7 @@ from wb.core.files import write_text
 from wb.core.job import read_record
 from wb.core.metrics import METRICS, Limit, parse_budget
 from wb.core.readings import Reading
+from wb.core.verdict import Judgement, Remark, Verdict, loss
 
 
 class Config(records.Record):
@@ -67,17 +67,28 @@ class Round(records.Record):
 
 
 class Result(records.Record):
-    """One pruned model: its limits, the readings before and after fine-tuning, and where it is."""
+    """One pruned model: its limits, the readings before and after fine-tuning, and where it is.
+
+    `judged` says which reading decided on each limit; records of before have none.
+    """
 
     name: str
     limits: tuple[str, ...]
     verdict: Verdict
+    judged: tuple[Judgement, ...] = ()
     architecture: Architecture
     parts: Mapping[str, Annotated[int, Field(ge=0)]]  # parameters by sub-layer
     before: Mapping[str, Reading]
     after: Mapping[str, Reading]
     test: Reading
     model: str  # relative to the record
+    graph: str | None = None  # its ONNX file, likewise; records of before have none
+
+    @property
+    def reason(self) -> str:
+        """The verdict in words: the readings that are over their limits, with their intervals."""
+        over = [one.text("the dense model") for one in self.judged if one.verdict != "met"]
+        return " and ".join(over) or f"the last readings are over {', '.join(self.limits)}"
 
 
 class Record(records.Record):
@@ -120,6 +131,23 @@ class Record(records.Record):
             if [name for name, _, _ in architecture.blocks()] != blocks:
                 raise ValueError("a pruned network has other blocks than the dense one")
         return self
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What is not as it was asked for, or got worse; only the last model has to keep the budget, not those on the way."""
+        found = []
+        for result in self.results:
+            if result.verdict == "missed":
+                end = result is self.results[-1]
+                what, way = ("the budget", "") if end else ("its share", "; only the last model has to keep the budget")
+                found.append(Remark(f"{result.name} is over {what}: {result.reason}{way}.", end))
+            elif result.verdict == "within noise":
+                found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
+            tuned = self.config.finetune and "acc" in result.before
+            worse = loss("fine-tuning", result.before["acc"], result.after["acc"]) if tuned else None
+            if worse is not None:
+                found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
+        return tuple(found)
 
     def write(self, path: Path, *, force: bool = True) -> None:
         """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""

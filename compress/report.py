@@ -7,12 +7,12 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from wb.compress import figures
-from wb.compress.record import Record
+from wb.compress.record import Record, Result
 from wb.core.architecture import Architecture, Block, axis_sizes
 from wb.core.errors import BadArtefact
 from wb.core.files import write_text
 from wb.core.metrics import METRICS
-from wb.core.readings import Readings, scaled
+from wb.core.readings import Reading, Readings, ratio, scaled
 from wb.page.look import figure_html
 from wb.page.page import Column, link, render
 
@@ -64,9 +64,9 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
         names=names,
         columns=columns,
-        links={r.name: link(folder / r.model, beside) for r in record.results},
+        links={r.name: _links(r, folder, beside) for r in record.results},
         tables=[(r.name, *redistribution(record.architecture, r.architecture)) for r in record.results],
-        ratios={r.name: _ratios(record, r.after) for r in record.results},
+        ratios={r.name: _shares(record, r.after) for r in record.results},
         settings=_settings(record),
     )
 
@@ -76,13 +76,23 @@ def result(record: Record) -> str:
     dense = scaled(record.dense_test.value, "fraction") if record.dense_test else "not read"
     sentences = []
     for r in record.results:
+        found = shares(record, r.after)
         costs = ", ".join(
-            f"{r.after[name].value / record.dense_final[name].value:.3f} of the {METRICS[name].title}"
-            for name in ("latency", "macs", "params")
+            f"{found[name].value:.3f} of the {METRICS[name].title}" for name in ("latency", "macs", "params")
         )
         tests = f"{scaled(r.test.value, 'fraction')} test accuracy (dense: {dense})"
         sentences.append(f"{r.name}: {costs}; {tests}; budget {', '.join(r.limits)}: {r.verdict}.")
     return " ".join(sentences)
+
+
+def _links(one: Result, folder: Path, beside: Path) -> dict[str, str]:
+    """The files of a model, by what they are."""
+    files = {"model": one.model, "ONNX graph": one.graph}
+    return {what: link(folder / file, beside) for what, file in files.items() if file is not None}
+
+
+def _shares(record: Record, readings: Readings) -> str:
+    return ", ".join(f"{share.plain()} {name}" for name, share in shares(record, readings).items())
 
 
 def redistribution(before: Architecture, after: Architecture) -> tuple[list[str], list[list[str]]]:
@@ -139,11 +149,10 @@ def _table(record: Record) -> tuple[list[str], list[Column]]:
     return [name for name, _ in rows], columns
 
 
-def _ratios(record: Record, readings: Readings) -> str:
+def shares(record: Record, readings: Readings) -> dict[str, Reading]:
+    """What a model costs as shares of the dense one, by metric: of its last readings, as budgets are judged."""
     dense = record.dense_final
-    return ", ".join(
-        f"{readings[name].value / dense[name].value:.3f}x {name}" for name in COLUMNS if name != "acc" and name in dense
-    )
+    return {name: ratio(readings[name], dense[name]) for name in COLUMNS if name != "acc" and name in dense}
 
 
 def _settings(record: Record) -> dict[str, dict[str, object]]:

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from wb.compress.assess import absolute
 from wb.core.errors import BadOption
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import Readings
+from wb.core.verdict import Judgement, judge
 
 
 @dataclass(frozen=True)
 class Stage:
     """A model to be left on the way: its limits in the units of readings, and how many rounds lead to it.
 
-    `shares` names the metrics whose limit is a share of the dense model's reading: there it is the ratio that counts.
+    `shares` has those that are a share of the dense model's reading, by metric: there it is the ratio that is judged, so
+    that the machine's drift cancels.
     """
 
     name: str
     limits: tuple[Limit, ...]
     rounds: int
-    shares: frozenset[str] = frozenset()
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> tuple[Limit, ...]:
+        """The limits as they were asked for."""
+        return tuple(
+            Limit(limit.metric, self.shares[limit.metric.name], relative=True)
+            if limit.metric.name in self.shares
+            else limit
+            for limit in self.limits
+        )
+
+    def judged(self, dense: Readings, found: Readings) -> tuple[Judgement, ...]:
+        """What was `found` against the limits; `dense` is what the dense model had in the same reading."""
+        return tuple(judge(limit, found[limit.metric.name], dense[limit.metric.name]) for limit in self.asked)
 
 
 def stages_of(given: Sequence[Limit], snapshots: Sequence[float], rounds: int, dense: Readings) -> list[Stage]:
@@ -36,8 +51,9 @@ def stages_of(given: Sequence[Limit], snapshots: Sequence[float], rounds: int, d
     """
     if not given:
         given, snapshots = (Limit(METRICS["latency"], snapshots[-1], relative=True),), snapshots[:-1]
-    limits = absolute(given, dense)
-    ratios = frozenset(limit.metric.name for limit in given if limit.relative)
+    given = unmet(given, dense)
+    limits = tuple(limit.against(dense[limit.metric.name]) for limit in given)
+    ratios = {limit.metric.name: limit.value for limit in given if limit.relative}
     depth = min(_share(limit, dense) for limit in limits)
     shares = [*snapshots, depth]
     if (snapshots and name_of(snapshots[-1]) == name_of(depth)) or list(shares) != sorted(shares, reverse=True):
@@ -47,10 +63,25 @@ def stages_of(given: Sequence[Limit], snapshots: Sequence[float], rounds: int, d
     for share in shares:
         part = round(rounds * math.log(share / before) / math.log(depth)) if depth < 1 else 1
         held = limits if share == depth else tuple(_relaxed(limit, share, dense) for limit in limits)
-        relaxed = frozenset(one.metric.name for one, limit in zip(held, limits, strict=True) if one.value > limit.value)
+        relaxed = {one.metric.name: share for one, limit in zip(held, limits, strict=True) if one.value > limit.value}
         stages.append(Stage(name_of(share), held, max(1, part), ratios | relaxed))
         before = share
     return [*stages[:-1], replace(stages[-1], name="")]
+
+
+def unmet(limits: Iterable[Limit], dense: Readings) -> tuple[Limit, ...]:
+    """Those of the limits that `dense` does not meet already.
+
+    Raises:
+        BadOption: all are met already.
+    """
+    limits = tuple(limits)
+    judged = [(limit, judge(limit, dense[limit.metric.name], dense[limit.metric.name])) for limit in limits]
+    left = tuple(limit for limit, one in judged if one.over > 0)
+    if not left:
+        met = ", ".join(f"{name} is {dense[name].text()}" for name in (limit.metric.name for limit in limits))
+        raise BadOption(f"the budget is met already: {met}; nothing was pruned. Give a lower budget")
+    return left
 
 
 def name_of(share: float) -> str:

@@ -8,7 +8,6 @@ is run image by image, as it is timed.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.readings import Reading
+from wb.core.scores import score
+from wb.core.scores import wilson as wilson
 from wb.data.preparation import CHECK
 from wb.hardware.device import DTYPES, Device, session
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
-Z95 = 1.959963984540054
 BATCH = 64
 NEAR = 0.05
 ONE_SIDED = (
@@ -35,20 +35,29 @@ ONE_SIDED = (
 def accuracy(
     path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
 ) -> Reading:
-    """The accuracy that `score` reads. Raises as that does."""
-    return score(path, images, labels, device, batch)[0]
+    """Top-1 accuracy of the graph at `path`, as `wb.core.scores.score` gives it; `n` is the number of images.
+
+    `images` and `labels` as for `answers`, which raises the same.
+    """
+    return examined(path, images, labels, device, batch)[0]
 
 
-def score(
+def examined(
     path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
 ) -> tuple[Reading, str | None]:
-    """The accuracy of the graph at `path`, and where it is near chance, a sentence that says so and what to check.
+    """The accuracy, and where it is near chance, a sentence that says so and what to check. Raises as `answers` does."""
+    given = answers(path, images, labels, device, batch)
+    reading = score(int((given == labels).sum()), np.asarray(labels).tolist(), device.text)
+    return reading, doubt(reading, given, labels)
 
-    Top-1 accuracy of the graph at `path` as a fraction, with Wilson's 95 % interval; `n` is the number of images.
+
+def answers(
+    path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
+) -> NDArray[np.intp]:
+    """The class (n,) that the graph at `path` gives each image.
 
     `images` are float32 (n, channels, height, width) as the graph takes them; `labels` integers (n,). A tie counts for
-    the first class. The interval is that of a draw of `n` images from the population; the number itself is exact.
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+    the first class.
 
     Raises:
         BadArtefact: no ONNX graph, not one input and class scores, or scores that are not finite.
@@ -68,17 +77,7 @@ def score(
         raise BadArtefact(
             f"{path} gives scores that are not finite for {wrong} of {len(scores)} images; check its export"
         )
-    answers = scores.argmax(axis=1)
-    right = int((answers == labels).sum())
-    reading = Reading(
-        value=right / len(labels),
-        unit="fraction",
-        how="measured",
-        interval=wilson(right, len(labels)),
-        n=len(labels),
-        device=device.text,
-    )
-    return reading, doubt(reading, answers, labels)
+    return np.asarray(scores.argmax(axis=1))
 
 
 def doubt(reading: Reading, answers: NDArray[Any], labels: NDArray[Any]) -> str | None:
@@ -100,14 +99,6 @@ def doubt(reading: Reading, answers: NDArray[Any], labels: NDArray[Any]) -> str 
         f"an accuracy of {100 * reading.value:.2f} % is near chance (the largest class has {100 * largest:.2f} % of the "
         f"{len(labels)} images{always}): before you rely on it, {CHECK}"
     )
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of `right` out of `n`."""
-    share, z2 = right / n, Z95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def logits(path: Path, images: NDArray[Any], device: Device, batch: int | None = None) -> NDArray[np.float32]:

@@ -17,11 +17,12 @@ from torch import Tensor
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
 from wb.core.readings import Reading
+from wb.core.scores import score
 from wb.data import Dataset, Split
 from wb.export.assess import Assessor
 from wb.export.count import count_model
 from wb.export.graph import export
-from wb.export.score import logits, wilson
+from wb.export.score import logits
 from wb.fusion.compatible import adapted
 from wb.fusion.curve import point
 from wb.fusion.record import COUNTED, Kept, ParentRow, Record
@@ -148,10 +149,7 @@ class Finish:
         if not np.isfinite(scores).all():
             raise BadArtefact("a parent gives scores that are not finite; check its weights, or train it again")
         right = int((scores.argmax(axis=1) == labels).sum())
-        interval, n = wilson(right, len(labels)), len(labels)
-        return Reading(
-            value=right / n, unit="fraction", how="measured", interval=interval, n=n, device=self.device.text
-        )
+        return score(right, labels.tolist(), self.device.text)
 
 
 def counted(architecture: Architecture) -> Kept:

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 from wb.core.errors import BadArtefact
 from wb.core.files import write_text
 from wb.core.precision import precisions
-from wb.core.readings import scaled
+from wb.core.readings import ratio, scaled
+from wb.core.verdict import Remark, loss
 from wb.page.look import figure_html
 from wb.page.page import Column, link, render
 from wb.quantization import binarize_figures as figures
@@ -89,27 +90,32 @@ def ratios(record: Record) -> dict[str, str]:
     return found
 
 
-def remarks(record: Record) -> list[str]:
-    """What did not get better, in sentences: latency, accuracy, file or energy against the original's."""
+def remarks(record: Record) -> list[Remark]:
+    """What did not get better, in sentences: latency, accuracy, file or energy against the original's; and fine-tuning.
+
+    Low bits are for the file and the modelled energy, so that a latency that did not fall is said, but no warning.
+    """
     final, original = record.stages[-1].after, record.original
     found = []
     latency, before = final["latency"], original["latency"]
     if latency.overlaps(before):
-        found.append(f"Not faster: {latency.text()} against {before.text()}, which is within the measurement’s spread.")
+        spread = "which is within the measurement’s spread"
+        found.append(Remark(f"Not faster: {latency.text()} against {before.text()}, {spread}."))
     elif latency.value > before.value:
-        why = _why(record)
-        found.append(
-            f"Slower: {latency.text()} against {before.text()}, {latency.value / before.value:.2f} times as long{why}."
-        )
+        times = f"{ratio(latency, before).value:.2f} times as long{_why(record)}"
+        found.append(Remark(f"Slower: {latency.text()} against {before.text()}, {times}."))
     if record.final_test is not None and record.original_test is not None:
         lost = 100 * (record.original_test.value - record.final_test.value)
         if lost > 0:
-            noise = ", less than its 95 % interval" if record.final_test.overlaps(record.original_test) else ""
-            found.append(f"Less accurate: {lost:.2f} points of test accuracy are lost{noise}.")
+            unsure = record.final_test.overlaps(record.original_test)
+            noise = ", less than its 95 % interval" if unsure else ""
+            found.append(Remark(f"Less accurate: {lost:.2f} points of test accuracy are lost{noise}.", not unsure))
     for metric, name in (("size", "The file is not smaller"), ("energy", "The modelled energy is not lower")):
         if final[metric].value >= original[metric].value:
-            found.append(f"{name}: {final[metric].text()} against {original[metric].text()}.")
-    return found
+            found.append(Remark(f"{name}: {final[metric].text()} against {original[metric].text()}.", True))
+    tuned = record.stages if record.config.finetune else ()
+    worse = [(stage.name, loss("fine-tuning", stage.before["acc"], stage.after["acc"])) for stage in tuned]
+    return found + [Remark(f"{name}: {one.text}", one.warn) for name, one in worse if one is not None]
 
 
 def readings(record: Record) -> tuple[list[str], list[Column]]:

@@ -20,7 +20,7 @@ from wb import __version__
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import place
 from wb.core.job import Recorded
-from wb.core.readings import Reading
+from wb.core.readings import Reading, ratio
 from wb.core.work import locked
 from wb.hardware.device import Device, parse_device
 from wb.models.model import Step, load
@@ -31,7 +31,7 @@ from wb.quantization.quantize_read import Reader
 from wb.quantization.quantize_record import Config, OutputError, Record
 from wb.quantization.quantize_report import write_report
 from wb.quantization.quantize_source import KEPT, LEFT, NO_KERNEL, SLOW_CONVOLUTION, Source
-from wb.quantization.quantize_verdict import check_budget, ratio
+from wb.quantization.quantize_verdict import check_budget
 from wb.quantization.sensitivity import Sensitivity
 from wb.quantization.static import static_int8
 from wb.quantization.subject import Choice
@@ -195,7 +195,7 @@ class Job(Recorded[Record]):
         return {
             "floating": found["float"],
             "quantized": found["quantized"],
-            "ratio": ratio(latencies["quantized"], latencies["float"]),
+            "ratio": ratio(latencies["quantized"].ratio, latencies["float"].ratio),
             "error": error,
         }
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import onnx
 
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.readings import Reading
+from wb.core.readings import Reading, ratio
 from wb.models.model import Step
 from wb.quantization.calibration import Inputs
 from wb.quantization.mixed import Found, find
 from wb.quantization.quantize_read import Reader
 from wb.quantization.quantize_record import Candidate, Record
 from wb.quantization.quantize_source import Source, sign
-from wb.quantization.quantize_verdict import ratio
 from wb.quantization.sensitivity import Sensitivity, sensitivities
 from wb.quantization.subject import Choice
 
@@ -77,7 +76,9 @@ class Mixed:
             found = self.reader(path, None, {} if data is None else {"acc": data.validation})
             if self._timed:
                 timed = self.reader.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
-                found["latency"] = scaled_by(ratio(timed["candidate"], timed["float"]), self.record.first["latency"])
+                found["latency"] = scaled_by(
+                    ratio(timed["candidate"].ratio, timed["float"].ratio), self.record.first["latency"]
+                )
         return found
 
 

@@ -11,7 +11,7 @@ from wb.core.readings import Reading
 from wb.data import Split
 from wb.export.count import model_energy
 from wb.export.measure import Latency, measure_latency
-from wb.export.score import accuracy, score
+from wb.export.score import accuracy, examined
 from wb.hardware.device import Device
 
 FINAL_S = 8.0  # of timing for each graph
@@ -41,7 +41,7 @@ class Reader:
 
     def doubted(self, path: Path, split: Split) -> tuple[Reading, str | None]:
         """The accuracy on `split`, and what is to be said where it is near chance. Raises as the reader itself does."""
-        return score(path, split.pixels(), split.labels, self.device)
+        return examined(path, split.pixels(), split.labels, self.device)
 
     def timed(self, paths: Mapping[str, Path], *, cap_s: float = FINAL_S) -> dict[str, Latency]:
         """Latencies of all graphs, timed together, each for up to `cap_s` seconds."""

@@ -12,11 +12,12 @@ from wb.core.files import write_text
 from wb.core.metrics import METRICS
 from wb.core.precision import BITS
 from wb.core.readings import scaled
+from wb.core.verdict import Remark
 from wb.page.look import figure_html
 from wb.page.page import Column, link, render
 from wb.quantization import quantize_figures as figures
 from wb.quantization.quantize_record import Group, Record
-from wb.quantization.quantize_verdict import decibels, speed, verdict
+from wb.quantization.quantize_verdict import decibels, verdict, warned
 
 COLUMNS = {
     "acc": "validation accuracy",
@@ -56,8 +57,7 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         Path(__file__).parent / "quantize.html.jinja",
         record=record,
         policy=POLICIES[record.config.policy],
-        result=verdict(record),
-        warned=record.ratio is not None and speed(record.ratio) == "slower",
+        remarks=[Remark(verdict(record), warned(record)), *map(Remark, record.notes)],
         names=names,
         columns=columns(record),
         changes=changes(record),

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit
-from wb.core.readings import Reading, scaled
-from wb.export.measure import Latency
+from wb.core.readings import Reading
+from wb.core.verdict import Judgement, judge
 from wb.quantization.quantize_record import Record
 
 Speed = Literal["faster", "same", "slower"]
-
-
-def ratio(quantized: Latency, floating: Latency) -> Reading:
-    """The quantized graph's latency over the float one's, both timed in one call of `measure_latency`.
-
-    Both are ratios to the same reference graph; the relative errors are added in quadrature, as for independent ones.
-    """
-    above, below = quantized.ratio, floating.ratio
-    value = above.value / below.value
-    (fall, rise), (fall_below, rise_below) = _spread(above), _spread(below)
-    return Reading(
-        value=value,
-        unit="x",
-        how="measured",
-        interval=(value * math.exp(-math.hypot(fall, rise_below)), value * math.exp(math.hypot(rise, fall_below))),
-        n=min(above.n, below.n),
-        device=above.device,
-        note=above.note or below.note,
-    )
+GIVEN = "the float graph"
 
 
 def speed(ratio: Reading) -> Speed:
@@ -40,25 +21,20 @@ def speed(ratio: Reading) -> Speed:
     return "faster" if high < 1 else "slower" if low > 1 else "same"
 
 
-def missed(limits: Mapping[str, Limit], record: Record) -> dict[str, bool]:
-    """The budgets that the last readings are over, and whether they are for sure: their 95 % interval as well.
+def judged(limits: Mapping[str, Limit], record: Record) -> tuple[Judgement, ...]:
+    """The last readings against the budgets.
 
-    A latency that is limited to a share is judged by the ratio of the two timed together. An accuracy is that of the
-    validation images, which are all there, so that it has no interval here.
+    All shares are of the float graph read beside the quantized one, that of the latency is the ratio of the two timed together.
     """
-    found = {}
-    for text, limit in limits.items():
-        name = limit.metric.name
-        reading = record.quantized[name]
-        if name == "latency" and limit.relative and record.ratio is not None:
-            allowed, reading = limit.value, record.ratio
-        else:
-            allowed = limit.against(record.first.get(name, record.floating[name])).value
-        low = reading.interval[0] if reading.interval is not None and name == "latency" else reading.value
-        short = allowed - reading.value if limit.metric.direction == "maximize" else reading.value - allowed
-        if short > 1e-9 * abs(allowed):
-            found[text] = name != "latency" or low > allowed
-    return found
+    return tuple(
+        judge(
+            limit,
+            record.quantized[limit.metric.name],
+            record.floating[limit.metric.name],
+            record.ratio if limit.metric.name == "latency" else None,
+        )
+        for limit in limits.values()
+    )
 
 
 def check_budget(limits: Mapping[str, Limit], record: Record) -> tuple[str, ...]:
@@ -67,15 +43,22 @@ def check_budget(limits: Mapping[str, Limit], record: Record) -> tuple[str, ...]
     Raises:
         BudgetMissed: one is over for sure.
     """
-    over = missed(limits, record)
-    sure = [text for text, certain in over.items() if certain]
+    found = dict(zip(limits, judged(limits, record), strict=True))
+    sure = {text: one.text(GIVEN) for text, one in found.items() if one.verdict == "missed"}
     if sure:
-        given = ", ".join(
-            f"{limits[text].metric.name} is {_reached(record, limits[text].metric.name)}" for text in sure
-        )
         way = "a looser budget" if record.config.policy == "mixed" else "--policy mixed, or a looser budget"
-        raise BudgetMissed(f"the budget {', '.join(sure)} is missed: {given}; nothing was written. Try {way}")
-    return tuple(f"The last reading is over {text}, by less than its 95 % interval." for text in over)
+        raise BudgetMissed(
+            f"the budget {', '.join(sure)} is missed: {' and '.join(sure.values())}. Nothing was written; try {way}"
+        )
+    near = [one.text(GIVEN) for one in found.values() if one.verdict == "within noise"]
+    return tuple(f"{text[0].upper()}{text[1:]}; whether it is over cannot be told." for text in near)
+
+
+def warned(record: Record) -> bool:
+    """Whether something that was wanted is not there: where no budget said what, a graph that is not slower, nor as large."""
+    if record.config.budget or record.ratio is None:
+        return False  # a budget that is missed leaves nothing
+    return speed(record.ratio) == "slower" or share(record) >= 1
 
 
 def points(record: Record, metric: str) -> float | None:
@@ -134,17 +117,3 @@ def accuracy(record: Record) -> str:
 def decibels(sqnr: float | None) -> str:
     """A signal-to-quantization-noise ratio for people."""
     return "no difference" if sqnr is None else f"{sqnr:.1f} dB SQNR"
-
-
-def _spread(reading: Reading) -> tuple[float, float]:
-    """How far the ends of the interval are from the value, as logarithms of factors."""
-    low, high = reading.interval or (reading.value, reading.value)
-    return math.log(reading.value / max(low, 1e-3 * reading.value)), math.log(high / reading.value)
-
-
-def _reached(record: Record, metric: str) -> str:
-    reading, before = record.quantized[metric], record.floating[metric]
-    if metric == "acc":
-        return f"{reading.text()} ({100 * (reading.value - before.value):+.2f} points)"
-    factor = record.ratio.value if metric == "latency" and record.ratio is not None else reading.value / before.value
-    return f"{scaled(reading.value, reading.unit)} ({factor:.3f}x)"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import moocore
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 from torch import Tensor
@@ -19,12 +20,13 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
+from wb.core.scores import score
 from wb.data import Dataset
 from wb.export.blocks import estimate
 from wb.export.count import count_model
 from wb.export.graph import export
 from wb.export.measure import measure_latency
-from wb.export.score import accuracy
+from wb.export.score import accuracy, answers
 from wb.export.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
@@ -63,8 +65,8 @@ class Finish:
         """
         chosen = self._choose(trials)
         models, paths = self._export(chosen)
-        readings = self._measure(models, paths)
-        within = front(readings, self.metrics, self.limits)
+        readings, right = self._measure(models, paths)
+        within = front(readings, self.metrics, self.limits, right=right)
         if not within:
             raise BudgetMissed(
                 "the finalists were within the budget when searched, but none is when measured again: "
@@ -84,7 +86,7 @@ class Finish:
 
     def _choose(self, trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
         readings = {trial.number: readings_of(trial) for trial in trials}
-        numbers = front(readings, self.metrics, self.limits)
+        numbers = front(readings, self.metrics, self.limits, exact=["acc"])  # told apart when they are fine-tuned
         if not numbers:
             raise BudgetMissed(
                 f"none of {len(trials)} evaluated candidates is within the budget; {self._closest(readings)}. Continue with more "
@@ -138,7 +140,10 @@ class Finish:
         save(model, self.run.staging / name, force=True)
         return model
 
-    def _measure(self, models: Mapping[int, Model], paths: Mapping[int, Path]) -> dict[int, dict[str, Reading]]:
+    def _measure(
+        self, models: Mapping[int, Model], paths: Mapping[int, Path]
+    ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[np.bool_]]]:
+        """The readings of each, and which validation images it names rightly."""
         self.report("timing the finalists together", 0, 1)
         timed = measure_latency(
             {str(number): path for number, path in paths.items()},
@@ -149,15 +154,19 @@ class Finish:
             pace=self.pace,
         )
         split = self.data.validation
-        pixels = split.pixels()
-        return {
+        pixels, labels = split.pixels(), split.labels.tolist()
+        right = {
+            number: answers(path, pixels, split.labels, self.device) == split.labels for number, path in paths.items()
+        }
+        readings = {
             number: count_model(models[number].architecture, path)
             | {
                 "latency": timed[str(number)].reading,
-                "acc": accuracy(path, pixels, split.labels, self.device),
+                "acc": score(int(right[number].sum()), labels, self.device.text),
             }
             for number, path in paths.items()
         }
+        return readings, right
 
     def _point(self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]) -> FrontPoint:
         test = accuracy(path, self.data.test.pixels(), self.data.test.labels, self.device)
@@ -176,6 +185,7 @@ class Finish:
             id=trial.number,
             values=dict(readings),
             test=test,
+            searched=None if self.recipe is None else readings_of(trial)["acc"],
             choices=dict(choices),
             architecture=model.architecture.model_dump(mode="json"),
             model=f"{self.run.models.name}/{file.name}",

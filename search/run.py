@@ -19,6 +19,7 @@ from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import write_text
 from wb.core.readings import Reading
 from wb.core.records import Record
+from wb.core.verdict import Remark, loss
 from wb.search.config import SearchConfig
 
 FORMAT = 1
@@ -62,10 +63,16 @@ class FrontPoint(Record):
     id: int
     values: Mapping[str, Reading]
     test: Reading
+    searched: Reading | None = None  # the accuracy before fine-tuning, where there was any; files of before have none
     choices: Mapping[str, JsonValue]
     architecture: Mapping[str, JsonValue]
     model: str
     onnx: str
+
+    @property
+    def worse(self) -> Remark | None:
+        """What is to be said where fine-tuning lowered the accuracy."""
+        return None if self.searched is None else loss("fine-tuning", self.searched, self.values["acc"])
 
 
 @dataclass(frozen=True)

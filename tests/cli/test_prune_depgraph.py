@@ -166,8 +166,12 @@ def test_a_latency_that_is_over_in_the_end_is_said_when_all_is_written(
     monkeypatch.setattr("wb.export.measure.measure_latency", slower)  # the last timing, not those of the tries
     result = prune("small", "--budget", "latency=0.7x", "-o", "out.onnx", "--finetune", 1, "--json")
     assert result.exit_code == 3
-    assert "over the budget latency <= 0.7x (here 1.4 ms)" in result.stderr
-    assert json.loads(result.stdout)["fine-tuned"]["latency"]["value"] == 1.5
+    words = "latency is 0.750x of the dense module’s (95 % interval 0.729x to 0.772x); latency <= 0.7x was asked for"
+    assert words in result.stderr
+    report = json.loads(result.stdout)
+    assert report["fine-tuned"]["latency"]["value"] == 1.5
+    assert report["fine-tuned"]["latency / dense"]["value"] == report["budget"]["reading"]["value"] == 0.75
+    assert report["budget"]["verdict"] == "missed"
     assert (place / "out.onnx").exists()
     assert (place / "out.safetensors").exists()
 
@@ -209,7 +213,7 @@ def test_a_kill_between_the_files_is_mended_with_force(place: Path, monkeypatch:
         ("broken", "macs=0.5x", 1, "0.weight of Sequential are not finite"),
         ("small", "macs=2x", 2, "is met already"),
         ("small", "macs=10", 3, "is below what is left"),
-        ("small", "latency=1e-9ms", 3, "no pruning kept latency"),
+        ("small", "latency=1e-9ms", 3, "no pruning kept the budget: of what was tried the fastest latency is "),
         # A budget is refused before the module, which does not exist, is looked for.
         ("nothing", "latency=0.5x,macs=0.5x", 2, "cannot be combined"),
         ("nothing", "acc=0.5", 2, "a budget on acc cannot be counted"),

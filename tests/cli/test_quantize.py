@@ -20,13 +20,13 @@ from typer.testing import CliRunner, Result
 from wb.cli.main import app
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.precision import precisions
+from wb.core.readings import ratio
 from wb.core.records import Mlp, PatchStem, Pool, Softmax
 from wb.data import load as load_data
 from wb.export.graph import read_architecture
 from wb.models.model import Model, from_network, load, save
 from wb.models.network import build
 from wb.quantization.quantize_record import read
-from wb.quantization.quantize_verdict import ratio
 
 pytestmark = pytest.mark.usefixtures("by_size")
 

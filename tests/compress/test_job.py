@@ -18,7 +18,7 @@ from wb.compress.record import Config, Record, read
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.files import place
 from wb.data import Dataset
-from wb.export.graph import export
+from wb.export.graph import export, read_architecture
 from wb.export.score import accuracy
 from wb.hardware.device import Device
 from wb.models.counting import count_macs, count_parameters
@@ -65,7 +65,8 @@ def whole(trained: Model, stripes: Dataset, folder: Path, untimed: None) -> Reco
 
 
 def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes: Dataset, folder: Path) -> None:
-    assert {"whole.safetensors", "whole-0.75x.safetensors", "whole.json"} <= files(folder)
+    graphs = {"whole.onnx", "whole-0.75x.onnx"}
+    assert {"whole.safetensors", "whole-0.75x.safetensors", "whole.json", *graphs} <= files(folder)
     assert not (folder / "whole.partial").exists()
     dense = count_macs(trained.architecture).value
     assert whole.dense["macs"].value == dense
@@ -77,6 +78,10 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
         assert result.after["macs"].value > 0.9 * share * dense
         assert result.after["params"].value == count_parameters(model.architecture).value
         assert result.verdict == "met"
+        assert result.graph is not None, "the graph that was read lies beside the model"
+        assert result.after["size"].value == (folder / result.graph).stat().st_size
+        assert accuracy(folder / result.graph, stripes.test.pixels(), stripes.test.labels, Device()) == result.test
+        assert read_architecture(folder / result.graph) == model.architecture
         told = model.history[-1].model_copy(update={"readings": {}})  # the graph carries the history
         export(replace(model, history=(*model.history[:-1], told)), folder / "again.onnx", force=True)
         for split, reading in ((stripes.validation, result.after["acc"]), (stripes.test, result.test)):
@@ -173,12 +178,12 @@ def test_killed_while_it_publishes(
         record = job_of(trained, stripes, out, ONE_ROUND, last)()
     assert last.heard == []
     assert record == before == read(tmp_path / "a.json")
-    assert files(tmp_path) == {"a.safetensors", "a-0.75x.safetensors", "a.json", "a.html"}
+    assert files(tmp_path) == {"a.safetensors", "a-0.75x.safetensors", "a.onnx", "a-0.75x.onnx", "a.json", "a.html"}
     for one in record.results:
         assert load(tmp_path / one.model).architecture == one.architecture
 
 
-@pytest.mark.parametrize("name", ["a-0.75x.safetensors", "a.html"])
+@pytest.mark.parametrize("name", ["a-0.75x.safetensors", "a.onnx", "a.html"])
 def test_a_foreign_file_in_the_way_at_the_end(trained: Model, stripes: Dataset, tmp_path: Path, name: str) -> None:
     """It came after the beginning; nothing is lost, neither it nor the results, and nothing is done again."""
     out = tmp_path / "a.safetensors"
@@ -194,7 +199,8 @@ def test_a_foreign_file_in_the_way_at_the_end(trained: Model, stripes: Dataset, 
     last = Tale()
     record = job_of(trained, stripes, out, ONE_ROUND, last)()
     assert last.heard == []
-    assert files(tmp_path) == {"a.safetensors", "a-0.75x.safetensors", "a.json", "a.html", "away"}
+    models = {"a.safetensors", "a-0.75x.safetensors", "a.onnx", "a-0.75x.onnx"}
+    assert files(tmp_path) == {*models, "a.json", "a.html", "away"}
     assert [load(tmp_path / one.model).architecture for one in record.results] == [
         one.architecture for one in record.results
     ]

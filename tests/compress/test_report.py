@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from wb.compress.assess import Verdict
 from wb.compress.cost import parameters_by_part
 from wb.compress.drop import without
 from wb.compress.figures import progress_figure, shares_figure
@@ -15,9 +14,10 @@ from wb.compress.record import Config, Record, Result, Round
 from wb.compress.report import page, redistribution, result, write_report
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.metrics import METRICS
+from wb.core.metrics import METRICS, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax
+from wb.core.verdict import Verdict, judge
 from wb.models.counting import count_parameters
 from wb.models.model import Model
 
@@ -129,7 +129,7 @@ def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
     figures = {f"figure-{name}" for name in ("redistribution", "shares", "progress", "spectrum")}
     assert figures | {"readings", "redistribution", "progress", "spectrum"} <= set(found.values("id"))
     assert result(record) in found.text
-    assert "out: missed. In the last readings it is over latency <= 0.5x." in found.text
+    assert "out is over the budget: the last readings are over latency <= 0.5x." in found.text
     assert "0.75x: missed" not in found.text
     for one in record.results:
         assert f"{one.name}.safetensors" in found.values("href")
@@ -232,9 +232,63 @@ def test_an_unlimited_part_is_no_obstacle(record: Record) -> None:
 def test_within_noise_is_neither_met_nor_missed(record: Record) -> None:
     one = record.results[1].model_copy(update={"verdict": "within noise"})
     near = record.model_copy(update={"results": (record.results[0], one)})
-    words = "out: within noise. In the last readings it is over latency <= 0.5x, but by less than their 95 % interval."
-    assert words in shown(near).text
+    assert "out: the last readings are over latency <= 0.5x; whether it is over cannot be told." in shown(near).text
+    assert "notice" not in classes(near), "nothing is known to be wrong"
     assert "budget latency <= 0.5x: within noise." in result(near)
+
+
+def classes(record: Record) -> list[str]:
+    return shown(record).values("class")
+
+
+def with_latency(record: Record, number: int, share: float, spread: float) -> Record:
+    """`record` with one model as it is judged where it has `share` of the dense latency."""
+    results = list(record.results)
+    after = dict(results[number].after)
+    value = share * record.dense_final["latency"].value
+    after["latency"] = after["latency"].model_copy(
+        update={"value": value, "interval": (value * (1 - spread), value * (1 + spread))}
+    )
+    (limit,) = parse_budget([results[number].limits[0].replace(" <= ", "=")])
+    judged = judge(limit, after["latency"], record.dense_final["latency"].model_copy(update={"interval": None}))
+    update = {"after": after, "judged": (judged,), "verdict": judged.verdict}
+    results[number] = results[number].model_copy(update=update)
+    return record.model_copy(update={"results": tuple(results)})
+
+
+def test_the_verdict_quotes_the_number_that_stands_in_the_table(record: Record) -> None:
+    missed = with_latency(record, 1, 0.512, 0.01)
+    found = shown(missed)
+    words = "out is over the budget: latency is 0.512x of the dense model’s (95 % interval 0.507x to 0.517x); "
+    assert words + "latency <= 0.5x was asked for." in found.text
+    assert "out: 0.512x latency" in found.text
+    assert "0.512 of the latency" in found.text
+    assert missed.remarks[-1].warn
+    assert "notice" in classes(missed)
+
+
+def test_a_model_on_the_way_that_is_over_by_a_hair_is_no_warning(record: Record) -> None:
+    beside = with_latency(with_latency(record, 0, 0.766, 0.001), 1, 0.495, 0.01)
+    assert [one.verdict for one in beside.results] == ["missed", "met"]
+    (remark,) = beside.remarks
+    assert "0.75x is over its share: latency is 0.766x of the dense model’s" in remark.text
+    assert not remark.warn
+    assert "notice" not in classes(beside)
+
+
+def test_all_that_was_asked_for_is_no_warning(record: Record) -> None:
+    met = with_latency(record, 1, 0.495, 0.01)
+    assert met.remarks == ()
+    assert "notice" not in classes(met)
+
+
+def test_fine_tuning_that_made_it_worse_is_said(record: Record) -> None:
+    met = with_latency(record, 1, 0.495, 0.01)
+    one = met.results[1].model_copy(update={"before": readings(0.5, 0.95)})
+    worse = met.model_copy(update={"results": (met.results[0], one)})
+    assert "out: fine-tuning made it worse: 95.00 % before, 93.00 % after (1 of 60 images" in shown(worse).text
+    untuned = worse.model_copy(update={"config": worse.config.model_copy(update={"finetune": 0})})
+    assert untuned.remarks == ()
 
 
 def test_every_axis_has_its_place_in_the_table(image: ImageInput) -> None:

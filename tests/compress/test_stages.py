@@ -65,11 +65,28 @@ def test_what_was_given_as_a_share_is_remembered() -> None:
     share, absolute = Limit(METRICS["latency"], 0.5, relative=True), limit("macs", 0.6)
     (only,) = stages_of((share, absolute), (), 4, DENSE)
     assert only.limits == (limit("latency", 0.5), absolute)
-    assert only.shares == {"latency"}
+    assert only.shares == {"latency": 0.5}
+    assert only.asked == (share, absolute)
     (only,) = stages_of((limit("latency", 0.5),), (), 4, DENSE)
-    assert only.shares == set()
+    assert only.shares == {}
     first, second, last = stages_of((limit("latency", 0.5), limit("macs", 0.8)), (0.9, 0.7), 4, DENSE)
-    assert first.shares == {"latency", "macs"}
-    assert second.shares == {"latency"}, "the limit on macs is what it is in the end"
-    assert last.shares == set()
-    assert stages_of((), (0.75, 0.25), 4, DENSE)[-1].shares == {"latency"}
+    assert first.shares == {"latency": 0.9, "macs": 0.9}
+    assert second.shares == {"latency": 0.7}, "the limit on macs is what it is in the end"
+    assert last.shares == {}
+    assert stages_of((), (0.75, 0.25), 4, DENSE)[-1].shares == {"latency": 0.25}
+
+
+def test_limits_that_are_met_already_are_left_out() -> None:
+    share, met = Limit(METRICS["latency"], 0.5, relative=True), Limit(METRICS["macs"], 2000.0)
+    assert stages_of((share, met), (), 1, DENSE)[0].limits == (limit("latency", 0.5),)
+    with pytest.raises(BadOption, match="the budget is met already: macs is 1 k"):
+        stages_of((met,), (), 1, DENSE)
+
+
+def test_shares_are_judged_by_what_the_dense_model_has_in_the_same_reading() -> None:
+    """The machine is a fifth faster by now: 0.07 ms of 0.1 ms are kept in milliseconds, and not as a share."""
+    stage = stages_of((Limit(METRICS["latency"], 0.7, relative=True),), (), 1, DENSE)[0]
+    now = {"latency": Reading(value=3.2, unit="ms", how="measured")}
+    (judged,) = stage.judged(now, {"latency": Reading(value=2.4, unit="ms", how="measured")})
+    assert judged.verdict == "missed"
+    assert judged.reading.value == pytest.approx(0.75)

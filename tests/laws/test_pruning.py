@@ -188,7 +188,7 @@ def test_a_pruned_network_counts_exports_and_computes(model: Model, noise: Datas
         return {name: {"macs": count(m.architecture)} for name, m in models.items()}
 
     stage = Stage("", (Limit(METRICS["macs"], target),), 1)
-    landing = Landing(pruner.cut, lambda model: model, read, stage, model, {"macs": dense}, lambda *_: None)  # type: ignore[arg-type]
+    landing = Landing(pruner.cut, lambda model: model, read, stage, model, lambda *_: None)  # type: ignore[arg-type]
     _, state = landing(pruner.scored(Pruned(model)))
     save(state.model, tmp_path / "pruned.safetensors")
     pruned = load(tmp_path / "pruned.safetensors")

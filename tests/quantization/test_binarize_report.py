@@ -119,24 +119,43 @@ def test_files_that_are_no_record_are_refused(tmp_path: Path) -> None:
 
 def test_nothing_is_called_better_that_is_not(network: Architecture) -> None:
     (slower, less) = remarks(record_of(network))
-    assert slower == (
+    assert slower.text == (
         "Slower: 0.3 ms ±3.3 % against 0.2 ms ±5.0 %, 1.50 times as long; in this runtime products with 2-bit weights expand "
         "them first."
     )
-    assert less == "Less accurate: 5.00 points of test accuracy are lost."
+    assert not slower.warn, "low bits are not for speed here"
+    assert less == ("Less accurate: 5.00 points of test accuracy are lost.", True)
     assert remarks(record_of(network, ms=0.1, test=0.96)) == []
-    assert "within the measurement’s spread" in remarks(record_of(network, ms=0.205, test=0.96))[0]
-    assert "less than its 95 % interval" in remarks(record_of(network, ms=0.1, test=0.945))[0]
+    assert "within the measurement’s spread" in remarks(record_of(network, ms=0.205, test=0.96))[0].text
+    (within,) = remarks(record_of(network, ms=0.1, test=0.945))
+    assert "less than its 95 % interval" in within.text
+    assert not within.warn
     assert remarks(record_of(network, ms=0.1, test=0.96, size=9500.0)) == [
-        "The file is not smaller: 9.5 kB against 9 kB."
+        ("The file is not smaller: 9.5 kB against 9 kB.", True)
     ]
+
+
+def test_a_warning_is_of_what_was_wanted_or_lost(network: Architecture, tmp_path: Path) -> None:
+    met = record_of(network, test=0.945)
+    assert "Slower" in page(met, tmp_path, tmp_path)
+    assert '<div class="notice">' not in page(met, tmp_path, tmp_path)
+    assert '<div class="notice">Less accurate' in page(record_of(network), tmp_path, tmp_path)
+    stage = met.stages[0].model_copy(update={"before": {"acc": measured(0.99, "fraction", 0.005)}})
+    worse = met.model_copy(update={"stages": (stage,)})
+    assert remarks(worse)[-1].text.startswith("w1: fine-tuning made it worse: 99.00 % before, 94.00 % after")
 
 
 def test_the_page_shows_what_the_record_has(network: Architecture, tmp_path: Path) -> None:
     record = record_of(network)
     html = page(record, tmp_path, tmp_path)
     shown = text(html)
-    for part in (result(record), *remarks(record), "~", "predicted", "a model: arithmetic operations"):
+    for part in (
+        result(record),
+        *(remark.text for remark in remarks(record)),
+        "~",
+        "predicted",
+        "a model: arithmetic operations",
+    ):
         assert part in shown
     assert shown.count("a model: arithmetic operations") == 1, "once for all rows"
     assert result(record).startswith(

@@ -60,7 +60,7 @@ def test_only_a_slower_one_has_its_verdict_as_a_warning(record_of: Callable[...,
     text = page(record_of((1.5, 1.4, 1.6)), tmp_path, tmp_path)
     assert '<div class="notice"><b>Smaller, but slower: takes 1.50 times as long' in text
     noted = record_of((0.5, 0.4, 0.6)).model_copy(update={"notes": ("over by noise",)})
-    assert '<div class="notice">over by noise</div>' in page(noted, tmp_path, tmp_path)
+    assert '<p class="note">over by noise</p>' in page(noted, tmp_path, tmp_path)
 
 
 def test_dots_are_the_sensitivities_above_zero(record: Record) -> None:

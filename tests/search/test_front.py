@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import random
+from itertools import permutations
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from wb.core.metrics import METRICS, parse_budget
+from wb.core.metrics import METRICS, Metric, parse_budget
 from wb.core.readings import Reading
 from wb.search.front import front
 
 ACC, LATENCY, SIZE = METRICS["acc"], METRICS["latency"], METRICS["size"]
 
 
-def point(acc: float, latency: float, size: float = 1.0, half: float = 0.0) -> dict[str, Reading]:
+def point(acc: float, latency: float, size: float = 1.0, half: float = 0.0, spread: float = 0.0) -> dict[str, Reading]:
     return {
-        "acc": Reading(value=acc, unit="fraction", how="measured"),
+        "acc": Reading(value=acc, unit="fraction", how="measured", interval=(acc - spread, acc + spread)),
         "latency": Reading(value=latency, unit="ms", how="measured", interval=(latency - half, latency + half)),
         "size": Reading(value=size, unit="B", how="counted"),
     }
@@ -46,6 +49,75 @@ def test_no_two_points_differ_by_noise_only(seed: int) -> None:
         for b in kept:
             if a != b and points[a]["latency"].overlaps(points[b]["latency"]):
                 pytest.fail(f"{a} and {b} cannot be told apart in latency, so the more accurate one is enough")
+
+
+def surely_better(a: Reading, b: Reading, metric: Metric) -> bool:
+    return metric.cost(a) < metric.cost(b) and not a.overlaps(b)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_of_two_on_a_front_each_is_surely_better_in_something(seed: int) -> None:
+    """Accuracies have intervals, too: networks whose accuracies overlap differ only if one is faster for sure, and then
+    the faster one is enough."""
+    rng = random.Random(seed)
+    points = {
+        i: point(rng.random(), rng.random(), half=0.1 * rng.random(), spread=0.1 * rng.random()) for i in range(60)
+    }
+    metrics = (ACC, LATENCY)
+    kept = front(points, metrics)
+    for a, b in permutations(kept, 2):
+        assert any(surely_better(points[a][m.name], points[b][m.name], m) for m in metrics), (a, b)
+    for other in points.keys() - set(kept):
+        assert any(
+            not any(surely_better(points[other][m.name], points[k][m.name], m) for m in metrics) for k in kept
+        ), f"{other} is surely better than each of the front in something"
+
+
+def test_overlapping_accuracies_are_no_two_points() -> None:
+    slower = point(0.9638, 0.07, half=0.001, spread=0.019)
+    faster = point(0.9526, 0.04, half=0.001, spread=0.022)
+    assert front({1: slower, 2: faster}, (ACC, LATENCY)) == [2]
+    assert front({1: slower, 2: faster}, (ACC, LATENCY), exact=["acc"]) == [2, 1]
+    assert front({1: slower, 2: point(0.9, 0.04, spread=0.02)}, (ACC, LATENCY)) == [2, 1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_circle_of_pairs_leaves_no_pair_that_is_not_different(seed: int) -> None:
+    """Three metrics can go round in a circle; what is shown is right all the same."""
+    rng = random.Random(seed)
+    for _ in range(20):
+        points = {
+            i: point(rng.random(), rng.random(), rng.random(), half=0.3 * rng.random(), spread=0.3 * rng.random())
+            for i in range(8)
+        }
+        metrics = (ACC, LATENCY, SIZE)
+        kept = front(points, metrics)
+        assert kept
+        for a, b in permutations(kept, 2):
+            assert any(surely_better(points[a][m.name], points[b][m.name], m) for m in metrics)
+
+
+def test_the_same_images_tell_more_than_intervals() -> None:
+    """Where one names nothing wrongly that the other names rightly, six images are enough (2 / 2**6 < 5 %), five are not."""
+    a, b = point(0.95, 2.0, spread=0.03), point(0.94, 1.0, spread=0.03)
+    better = np.ones(100, dtype=bool)
+    for lost, kept in ((5, [2]), (6, [2, 1])):
+        worse = better.copy()
+        worse[:lost] = False
+        assert front({1: a, 2: b}, (ACC, LATENCY), right={1: better, 2: worse}) == kept
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_are_told_apart_by_the_exact_test(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    right = rng.random((4, 200)) < np.array([[0.9], [0.85], [0.8], [0.7]])
+    values = right.mean(axis=1)
+    # A slower one stays exactly where it is surely more accurate.
+    for i, j in permutations(range(4), 2):
+        pair = {i: point(values[i], 2.0), j: point(values[j], 1.0)}
+        only, other = int((right[i] & ~right[j]).sum()), int((~right[i] & right[j]).sum())
+        sure = bool(only > other and binomtest(only, only + other).pvalue <= 0.05)
+        assert (i in front(pair, (ACC, LATENCY), right={i: right[i], j: right[j]})) is sure
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,6 +14,7 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData
 from wb.core.readings import Reading
+from wb.core.scores import score
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network
@@ -127,7 +128,7 @@ def accuracy(network: Callable[[Tensor], Tensor], split: Split, device: torch.de
     with torch.inference_mode():
         for images, labels in batches(split, batch, shuffle=False):
             correct += int((network(images.to(device)).argmax(dim=1).cpu() == labels).sum())
-    return Reading(value=correct / len(split), unit="fraction", how="measured", n=len(split), device=f"torch {device}")
+    return score(correct, split.labels.tolist(), f"torch {device}")
 
 
 def fitted(

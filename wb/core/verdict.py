@@ -1,0 +1,99 @@
+"""What readings are against limits: the number that decides, with its interval, beside what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from wb.core.metrics import METRICS, Limit
+from wb.core.readings import Reading, ratio, scaled
+
+Verdict = Literal["met", "within noise", "missed"]
+
+
+class Remark(NamedTuple):
+    """A sentence on a result; `warn` where something that was wanted is not there, or something was lost unasked."""
+
+    text: str
+    warn: bool = False
+
+
+class Judgement(BaseModel):
+    """One limit as it was asked for, and the reading that is held against it.
+
+    Of a limit that is a share, `reading` and `allowed` are shares, too (in x), else both are in the metric's unit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    limit: str
+    allowed: float
+    reading: Reading
+
+    @property
+    def over(self) -> float:
+        """How far the reading is over what has to be left, as a share of that; not above 0 where the limit is kept."""
+        return self._excess(self.reading.value)
+
+    @property
+    def verdict(self) -> Verdict:
+        """`met`; `within noise` where it is over, but not with its whole 95 % interval; `missed` where it is.
+
+        Only latencies are noisy here: an accuracy is that of the images that are there, which are all of them.
+        """
+        if self.over <= 1e-9:
+            return "met"
+        if self.metric != "latency" or self.reading.interval is None:
+            return "missed"
+        return "within noise" if self._excess(self.reading.interval[0]) <= 0 else "missed"
+
+    def text(self, given: str) -> str:
+        """The number that decides, against what: `latency is 0.712x of the dense model’s (…); latency <= 0.7x was asked for`.
+
+        `given` names the model that shares are of.
+        """
+        reading, unit = self.reading, self.reading.unit
+        value = reading.plain() + (f" of {given}’s" if unit == "x" else "")
+        details = []
+        if self.metric == "latency" and reading.interval is not None:
+            low, high = (scaled(end, unit) for end in reading.interval)
+            details.append(f"95 % interval {low} to {high}")
+        if "points" in self.limit:
+            details.append(f"at least {scaled(self.allowed, unit)} has to be left")
+        if self.over > 0 and reading.plain() == scaled(self.allowed, unit):
+            details.append(f"{100 * self.over:.2g} % over")
+        detail = f" ({', '.join(details)})" if details else ""
+        return f"{self.metric} is {value}{detail}; {self.limit} was asked for"
+
+    def _excess(self, value: float) -> float:
+        return Limit(METRICS[self.metric], self.allowed).excess(self.reading.model_copy(update={"value": value}))
+
+
+def judge(limit: Limit, found: Reading, given: Reading, share: Reading | None = None) -> Judgement:
+    """`found` against `limit`, which may be relative to what the input model has, `given`.
+
+    Latencies of both have to be of one timing. `share` is the ratio of the two where it is known better than from them.
+    """
+    reading, allowed = found, limit.against(given).value
+    if limit.relative:
+        reading, allowed = share if share is not None else ratio(found, given), limit.value
+    return Judgement(metric=limit.metric.name, limit=limit.text(), allowed=allowed, reading=reading)
+
+
+def worst(judgements: Iterable[Judgement]) -> Verdict:
+    """The verdict on all limits together."""
+    order: tuple[Verdict, ...] = ("met", "within noise", "missed")
+    return max((one.verdict for one in judgements), key=order.index, default="met")
+
+
+def loss(what: str, before: Reading, after: Reading) -> Remark | None:
+    """What is to be said where `what` (fine-tuning) lowered an accuracy; a warning where the intervals say so, too."""
+    lost = before.value - after.value
+    if lost <= 0:
+        return None
+    noise = ", less than its 95 % interval" if after.overlaps(before) else ""
+    images = f"{round(lost * after.n)} of {after.n} images"
+    return Remark(f"{what} made it worse: {before.plain()} before, {after.plain()} after ({images}{noise}).", not noise)
