@@ -49,8 +49,12 @@ def config_of(file: Path | None, **given: Any) -> Config:
     return config
 
 
-def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
+def run(
+    config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool, run_limit: float | None = None
+) -> None:
     """Quantizes, writes graph, model, record and report, and prints what came of it.
+
+    `run_limit` are the seconds that an ONNX file may take when it is tried out.
 
     Raises:
         BudgetMissed: nothing was written.
@@ -59,6 +63,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     import torch
 
     from wb.data import load as load_data
+    from wb.export.trial import LIMIT_S
     from wb.quantization.quantize_begin import Given, begin
 
     out = _place(config, file, out, force)
@@ -71,7 +76,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
 
         data = None if config.data is None else load_data(config.data, image_size=config.image_size)
         if file is not None and file.suffix == ".onnx":
-            given = Given(str(file), path=file)
+            given = Given(str(file), path=file, limit_s=LIMIT_S if run_limit is None else run_limit)
         elif data is not None:
             given = Given(str(file or "stock model"), read_model(file, data, config.seed, progress, task))
         job = begin(config, given, data, out, report, force=force)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import DataOption, DeviceOption, JsonOption, RunLimitOption, SeedOption, ThreadsOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wb.core.architecture import Architecture
     from wb.core.readings import Reading
     from wb.data import Dataset
     from wb.hardware.device import Device
@@ -22,13 +25,18 @@ def measure(
     split: Annotated[str, typer.Option(help="Images for the accuracy: validation or test.")] = "test",
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per run when timing.")] = 1,
+    run_limit: RunLimitOption = None,
     cap: Annotated[float, typer.Option(min=0.1, help="Seconds after which timing stops, narrow enough or not.")] = 10.0,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency with its spread, accuracy where data fit, and count size, MACs and parameters."""
+    """Measure latency with its spread, accuracy where data fit, and count size, MACs and parameters.
+
+    Latency, MACs and energy are of one run; where it takes more than one image, a note says how many. What cannot be counted
+    has no number and says why.
+    """
     import tempfile
 
     from wb.core.errors import BadArtefact, BadOption
@@ -49,43 +57,87 @@ def measure(
             progress.update(task, description="exporting")
             graph = Path(folder) / "model.onnx"
             export(load(file), graph)
-        readings = _counted(graph)
+        if graph is file:
+            progress.update(task, description="trying it out")
+        architecture, notes = _own(graph)
+        readings, missing = _counted(graph, architecture, where, batch, seed or 0, run_limit, foreign=graph is file)
         progress.update(task, description="timing")
         timed = measure_latency({file.name: graph}, where, batch=batch, cap_s=cap, seed=seed or 0)[file.name]
         readings |= {"latency": timed.reading, "latency / reference": timed.ratio}
         progress.update(task, description="scoring")
-        dataset = _data(graph, data, image_size)
+        dataset = _data(architecture, data, image_size)
         if dataset is not None:
             readings[f"accuracy ({dataset.name}, {split})"] = _accuracy(graph, dataset, split, where)
     if as_json:
-        _output.print_json({name: reading.model_dump(mode="json") for name, reading in readings.items()})
+        _output.print_json(
+            {name: {"value": None, "how": "counted", "note": why} for name, why in missing.items()}
+            | {name: reading.model_dump(mode="json") for name, reading in readings.items()}
+        )
         return
     _output.data.print(_output.readings_table(readings, str(file)))
+    for note in (*notes, *(f"no {name}: {why}" for name, why in missing.items())):
+        _output.data.print(note, markup=False, highlight=False, soft_wrap=True)
     if dataset is None:
         _output.messages.print("no accuracy: say which --data to score it on")
 
 
-def _counted(graph: Path) -> dict[str, Reading]:
-    """Size, parameters and MACs; of our own graphs as their architecture has them."""
-    from wb.core.readings import Reading
-    from wb.export.count import count_graph, count_model
+def _own(graph: Path) -> tuple[Architecture | None, list[str]]:
+    """The architecture that one of our own graphs carries, and what to say where that is damaged."""
+    from wb.core.errors import BadArtefact
+    from wb.export.foreign import open_graph
     from wb.export.graph import read_architecture
 
-    architecture = read_architecture(graph)
-    if architecture is None:
-        size = Reading(value=graph.stat().st_size, unit="B", how="counted")
-        return {"size": size, **count_graph(graph)}
-    return count_model(architecture, graph)
+    open_graph(graph)  # what is wrong with the file itself is an error
+    try:
+        return read_architecture(graph), []
+    except BadArtefact as error:
+        return None, [f"{error}; it is measured like any other graph"]
 
 
-def _data(graph: Path, spec: str | None, image_size: int | None) -> Dataset | None:
+def _counted(
+    graph: Path,
+    architecture: Architecture | None,
+    device: Device,
+    batch: int,
+    seed: int,
+    limit_s: float | None,
+    *,
+    foreign: bool,
+) -> tuple[dict[str, Reading], Mapping[str, str]]:
+    """Size, parameters and MACs, of our own graphs as their architecture has them; of what there is no number, why.
+
+    A graph that comes from a file is tried out first.
+    """
+    from wb.export.count import count_model
+    from wb.export.foreign import file_size
+    from wb.export.trial import LIMIT_S, try_out
+
+    trial = try_out(graph, device, batch, seed, LIMIT_S if limit_s is None else limit_s) if foreign else None
+    size = {"size": file_size(graph)}
+    if architecture is not None:
+        return _of_run(count_model(architecture, graph), batch) | size, {}
+    return (size, {}) if trial is None else (size | trial.readings, trial.missing)
+
+
+def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
+    """Those of one image as those of a run, like the latency beside them."""
+    from wb.hardware.device import of_run
+
+    note = of_run((batch, 0, 0, 0))
+    found = dict(readings)
+    for name in ("macs", "energy") if note else ():
+        reading = readings[name]
+        notes = "; ".join(text for text in (reading.note, note) if text)
+        found[name] = reading.model_copy(update={"value": batch * reading.value, "note": notes})
+    return found
+
+
+def _data(architecture: Architecture | None, spec: str | None, image_size: int | None) -> Dataset | None:
     """What was asked for; else digits, if the graph is one of ours that takes them."""
     from wb.data import load
-    from wb.export.graph import read_architecture
 
     if spec is not None:
         return load(spec, image_size=image_size)
-    architecture = read_architecture(graph)
     if architecture is None:
         return None
     image = architecture.input

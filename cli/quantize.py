@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    RunLimitOption,
+    SeedOption,
+    ThreadsOption,
+)
 
 
 def quantize(
@@ -46,6 +54,7 @@ def quantize(
     ] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    run_limit: RunLimitOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -72,4 +81,4 @@ def quantize(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json)
+    run(config, model, out, force=force, as_json=as_json, run_limit=run_limit)
