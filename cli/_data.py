@@ -130,7 +130,8 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
     Raises:
         BadArtefact: neither, or damaged.
     """
-    from wb.export.graph import read_architecture, read_metadata
+    from wb.export.foreign import read_metadata
+    from wb.export.graph import read_architecture
     from wb.models.model import read_history
 
     if path.suffix != ".onnx":

@@ -48,5 +48,13 @@ ThreadsOption = Annotated[
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of everything random. [default: 0]")
 ]
+RunLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--run-limit",
+        min=0.1,
+        help="Seconds that an ONNX file may take to load and to run once, when it is tried out. \\[default: 30]",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]

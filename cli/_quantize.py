@@ -68,8 +68,12 @@ def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Prep
     return of_graph(file, said)
 
 
-def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
+def run(
+    config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool, run_limit: float | None = None
+) -> None:
     """Quantizes, writes graph, model, record and report, and prints what came of it.
+
+    `run_limit` are the seconds that an ONNX file may take when it is tried out.
 
     Raises:
         BudgetMissed: nothing was written.
@@ -79,6 +83,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
 
     from wb.data.preparation import described
     from wb.export.graph import read_architecture
+    from wb.export.trial import LIMIT_S
     from wb.quantization.quantize_begin import Given, begin
 
     out = _place(config, file, out, force)
@@ -98,7 +103,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
                 config.calibration is not None and Path(config.calibration).is_dir() and read_architecture(file) is None
             ):
                 notes = [described(config.images)]
-            given = Given(str(file), path=file, notes=tuple(notes))
+            limit = LIMIT_S if run_limit is None else run_limit
+            given = Given(str(file), path=file, notes=tuple(notes), limit_s=limit)
         else:
             model, data = read(file, choice, config.seed, progress, task, by_index=config.by_index)
             given = Given(str(file or "stock model"), model)

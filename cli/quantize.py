@@ -15,6 +15,7 @@ from wb.cli._options import (
     MeanOption,
     ModelDataOption,
     PreprocessorOption,
+    RunLimitOption,
     ScaleOption,
     SeedOption,
     StdOption,
@@ -63,6 +64,7 @@ def quantize(
     std: StdOption = None,
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
+    run_limit: RunLimitOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -100,4 +102,4 @@ def quantize(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json)
+    run(config, model, out, force=force, as_json=as_json, run_limit=run_limit)

@@ -40,7 +40,8 @@ def show(
 
 def _read(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
     from wb.core.errors import BadArtefact
-    from wb.export.graph import read_architecture, read_metadata
+    from wb.export.foreign import read_metadata
+    from wb.export.graph import read_architecture
     from wb.models.model import load, read_history
 
     if path.suffix == ".onnx":

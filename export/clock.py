@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wb.core.errors import BadArtefact, BadOption
 from wb.export.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, parse_device, pinned, session, usable_cores
+from wb.hardware.device import Device, example_inputs, parse_device, pinned, said, session, usable_cores
 
 SAMPLE_S = 0.0015
 CLEAN = 0.97
@@ -57,6 +57,11 @@ class Probe:
         self.runs = max(1, math.ceil(SAMPLE_S / once))
         self.cost_s = (self.runs + 1) * once + SAMPLE_S  # with its reference sample
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of its first input, () without any."""
+        return next((value.shape for value in self._inputs.values()), ())
+
     def renew(self) -> None:
         """A new session and new inputs, at new addresses, warmed up."""
         start = time.perf_counter()
@@ -69,7 +74,7 @@ class Probe:
         except Exception as error:  # the runtime's exceptions have no common base class
             what = "the graph in memory" if isinstance(self.graph, bytes) else self.graph
             shapes = {name: value.shape for name, value in self._inputs.items()}
-            raise BadArtefact(f"{what} loads but fails on inputs {shapes}; export it again ({error})") from error
+            raise BadArtefact(f"{what} loads but fails on inputs {shapes}; export it again ({said(error)})") from error
         self.last_renewal_s = time.perf_counter() - start
         self.renewing_s += self.last_renewal_s
 

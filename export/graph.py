@@ -24,6 +24,7 @@ from wb.core.files import replacing
 from wb.core.precision import TRAINED
 from wb.core.readings import Reading
 from wb.data.preparation import Preparation, read_stored
+from wb.export.foreign import open_graph, read_metadata
 from wb.export.lower import lower_file
 from wb.hardware.device import Device, session
 from wb.models.history import public
@@ -173,10 +174,15 @@ def read_architecture(path: Path) -> Architecture | None:
     """The architecture that an ONNX file of ours carries; None for a foreign graph.
 
     Raises:
-        BadArtefact: no ONNX file.
+        BadArtefact: no ONNX file, or what it carries under that name is no architecture.
     """
     found = read_metadata(path).get("wb.architecture")
-    return None if found is None else Architecture.from_json(found)
+    if found is None:
+        return None
+    try:
+        return Architecture.from_json(found)
+    except BadArtefact as error:
+        raise BadArtefact(f"{path} carries `wb.architecture`, but {error}") from error
 
 
 def read_preparation(path: Path) -> Preparation | None:
@@ -223,32 +229,6 @@ def read_image(path: Path) -> tuple[int | None, int | None]:
     taken = next((value for value in graph.input if value.name not in weights), None)
     sizes = [] if taken is None else [dim.dim_value for dim in taken.type.tensor_type.shape.dim]
     return (sizes[2] or None, sizes[3] or None) if len(sizes) == 4 else (None, None)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of any ONNX file. Raises `BadArtefact` for anything else."""
-    graph = open_graph(path)
-    return {entry.key: entry.value for entry in graph.metadata_props}
-
-
-def open_graph(path: Path) -> onnx.ModelProto:
-    """Any ONNX file, without weights that lie beside it.
-
-    Raises:
-        BadArtefact: there is none, or it is something else.
-    """
-    if not path.is_file():
-        raise BadArtefact(f"there is no file {path}; expected an ONNX graph")
-    cause: Exception | None = None
-    try:
-        graph = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf raises its own types
-        graph, cause = onnx.ModelProto(), error
-    if not graph.graph.node:  # protobuf takes an empty file, and some others, for an empty graph
-        raise BadArtefact(
-            f"{path} is no ONNX graph or is damaged; expected a file that `wb export` or another exporter wrote"
-        ) from cause
-    return graph
 
 
 def tidy(graph: onnx.ModelProto) -> None:

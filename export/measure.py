@@ -47,7 +47,7 @@ from wb.core.errors import BadOption
 from wb.core.readings import Reading
 from wb.export.clock import Probe, Sample, quiet
 from wb.export.reference import reference_graph
-from wb.hardware.device import Device
+from wb.hardware.device import Device, of_run
 
 BATCH_S = 0.035  # of one graph's time per batch, if that makes 1 to ROUNDS rounds
 ROUNDS = 9
@@ -249,7 +249,7 @@ def measure_latency(
     Each graph gets batches until its 95 % interval is narrower than `precision` of its value, or all together have cost
     `cap_s` seconds (default: 5 a graph); its reading then says so in its note. Six batches are always made. On a quiet
     machine a graph of 20-500 µs costs 0.3-0.6 s. `seed` decides the order of the rounds and the inputs; `progress` is called
-    with a line after each batch.
+    with a line after each batch. Latencies are of one run; where a graph takes several examples in it, the note says how many.
 
     With `pace`, what `reference_pace` gave earlier, milliseconds are the ratio times that pace, with the ratio's interval:
     so are measurements at different times made comparable, such as those of one search.
@@ -278,7 +278,10 @@ def measure_latency(
             if progress is not None:
                 progress(f"batch {done}: {len(graphs) - len(todo)} of {len(graphs)} graphs are narrow enough")
     now = timing.pace()
-    return {name: _latency(timing.pairs[name], now, device, precision) for name in graphs}
+    return {
+        name: _latency(timing.pairs[name], now, device, precision, of_run(probe.shape))
+        for name, probe in probes.items()
+    }
 
 
 def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.0) -> Reading:
@@ -288,13 +291,15 @@ def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.
     ].reading
 
 
-def _latency(batches: Sequence[Sequence[Pair]], pace: Centre, device: Device, precision: float) -> Latency:
+def _latency(
+    batches: Sequence[Sequence[Pair]], pace: Centre, device: Device, precision: float, run: str | None = None
+) -> Latency:
     """What was sampled of one graph, summed up."""
     ratio, note = relate(batches, device.threads == 1)
     ms = product(ratio, Centre(*(1000 * value for value in pace)))
     pairs = [pair for batch in batches for pair in batch]
     clean = sum(pair.sample.clean for pair in pairs)
-    notes = [note] if note else []
+    notes = [text for text in (run, note) if text]
     if not ms.width() < precision:
         notes.append(f"the interval is {100 * ms.width():.1f} % wide, not under {100 * precision:g} %: time ran out")
 

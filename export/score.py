@@ -19,7 +19,8 @@ from wb.core.readings import Reading
 from wb.core.scores import score
 from wb.core.scores import wilson as wilson
 from wb.data.preparation import CHECK
-from wb.hardware.device import DTYPES, Device, session
+from wb.hardware.device import DTYPES, Device, said, session
+from wb.hardware.watch import Watch
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -114,27 +115,41 @@ def logits(path: Path, images: NDArray[Any], device: Device, batch: int | None =
     names = [output.name for output in loaded.get_outputs()]
     out = "logits" if "logits" in names else names[0]
     parts = []
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        try:
-            (scores,) = loaded.run([out], {spec.name: filled.astype(DTYPES[spec.type], copy=False)})
-        except Exception as error:  # the runtime's exceptions have no common base class
-            raise BadArtefact(f"{path} fails on images {list(filled.shape)}; export it again ({error})") from error
-        if scores.ndim != 2 or len(scores) != size:
-            raise BadArtefact(
-                f"{path} gives {out!r} {list(scores.shape)} for {size} images; class scores [{size}, classes] were expected"
-            )
-        parts.append(np.asarray(scores[: len(part)], dtype=np.float32))
+    with Watch(loaded, str(path)) as watch:
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            try:
+                (scores,) = watch.run([out], {spec.name: filled.astype(DTYPES[spec.type], copy=False)})
+            except BadArtefact:
+                raise
+            except Exception as error:  # the runtime's exceptions have no common base class
+                raise BadArtefact(
+                    f"{path} fails on images {list(filled.shape)}; export it again ({said(error)})"
+                ) from error
+            parts.append(_checked(scores, path, out, size)[: len(part)])
     return np.concatenate(parts)
+
+
+def _checked(scores: object, path: Path, out: str, size: int) -> NDArray[np.float32]:
+    """What the graph gave, if it is a row of class scores for each image."""
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiub":
+        kind = f"{scores.dtype} array" if isinstance(scores, np.ndarray) else type(scores).__name__
+        raise BadArtefact(f"{path} gives {out!r}, a {kind}; class scores [{size}, classes] were expected")
+    if scores.ndim != 2 or len(scores) != size or not scores.shape[1]:
+        raise BadArtefact(
+            f"{path} gives {out!r} {list(scores.shape)} for {size} images; class scores [{size}, classes] were expected"
+        )
+    return np.asarray(scores, dtype=np.float32)
 
 
 def _dynamic(path: Path) -> bool:
     """Whether the graph finds the range of activations when it runs."""
-    import onnx
+    from wb.export.foreign import open_graph
+    from wb.export.stored import scopes
 
-    graph = onnx.load(path, load_external_data=False).graph
-    return any(node.op_type.startswith("DynamicQuantize") for node in graph.node)
+    nodes = (node for scope in scopes(open_graph(path)) for node in scope.nodes)
+    return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
 
 
 def _fit(path: Path, loaded: ort.InferenceSession, images: NDArray[Any], batch: int) -> tuple[ort.NodeArg, int]:
@@ -144,16 +159,16 @@ def _fit(path: Path, loaded: ort.InferenceSession, images: NDArray[Any], batch: 
     """
     specs = loaded.get_inputs()
     if len(specs) != 1 or specs[0].type not in FLOATS:
-        given = ", ".join(f"{spec.name} {spec.type}{spec.shape}" for spec in specs)
+        given = ", ".join(f"{spec.name} {spec.type}{spec.shape}" for spec in specs) or "nothing"
         raise BadArtefact(f"{path} takes {given}; only graphs with one input, of images, can be scored")
     (spec,) = specs
     wanted = spec.shape
     matches = len(wanted) == images.ndim and all(
-        n == m for n, m in zip(wanted[1:], images.shape[1:], strict=True) if isinstance(n, int)
+        n == m for n, m in zip(wanted[1:], images.shape[1:], strict=True) if isinstance(n, int) and n >= 0
     )
     if images.dtype != np.float32 or not matches or not len(images):
         raise BadData(
             f"images {images.dtype}{list(images.shape)} do not fit {path}, whose input {spec.name!r} is {wanted};"
             " give at least one float32 image (n, channels, height, width) of that size, e.g. by --image-size"
         )
-    return spec, wanted[0] if isinstance(wanted[0], int) else batch
+    return spec, wanted[0] if isinstance(wanted[0], int) and wanted[0] >= 0 else batch

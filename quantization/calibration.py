@@ -51,7 +51,7 @@ def entries(graph: onnx.ModelProto) -> list[Entry]:
         if value.name in constants:
             continue
         kind = value.type.tensor_type
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim)
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
         if not value.type.HasField("tensor_type") or not shape:
             raise Unsupported(
                 f"input {value.name!r} is no tensor with a batch as its first axis; give a graph that has only such"

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from wb.core.errors import BadArtefact, BadData, reason
-from wb.export.graph import open_graph
-from wb.hardware.device import Device, session
+from wb.core.errors import BadArtefact, BadData
+from wb.export.foreign import open_graph
+from wb.hardware.device import Device, said, session
+from wb.hardware.watch import Watch
 from wb.quantization.calibration import Inputs, batch_of, number_of
 
 Kind = Literal["KL divergence", "relative squared error"]
@@ -51,12 +52,18 @@ def outputs(graph: onnx.ModelProto | Path, inputs: Inputs, device: Device) -> ND
     out = "logits" if "logits" in names else names[0]
     batch = batch_of(proto)
     parts: list[NDArray[Any]] = []
-    for start in range(0, number_of(inputs) - batch + 1, batch):
-        try:
-            (part,) = loaded.run([out], {name: values[start : start + batch] for name, values in inputs.items()})
-        except Exception as error:  # the runtime's exceptions have no common base class
-            raise BadArtefact(f"the graph fails on its inputs: {reason(error)}; export it again") from error
-        parts.append(np.asarray(part, dtype=np.float32))
+    what = str(graph) if isinstance(graph, Path) else "the graph"
+    with Watch(loaded, what) as watch:
+        for start in range(0, number_of(inputs) - batch + 1, batch):
+            try:
+                (part,) = watch.run([out], {name: values[start : start + batch] for name, values in inputs.items()})
+            except BadArtefact:
+                raise
+            except Exception as error:  # the runtime's exceptions have no common base class
+                raise BadArtefact(f"{what} fails on its inputs: {said(error)}; export it again") from error
+            if not isinstance(part, np.ndarray) or part.dtype.kind not in "fiub":
+                raise BadArtefact(f"{what} gives {out!r}, which are no numbers; expected a tensor as its first output")
+            parts.append(np.asarray(part, dtype=np.float32))
     if not parts:
         raise BadData(f"{number_of(inputs)} examples for a graph that takes {batch} at once; give more")
     found: NDArray[np.float32] = np.concatenate(parts) if parts[0].ndim else np.stack(parts)

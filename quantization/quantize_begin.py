@@ -15,6 +15,7 @@ from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.provenance import machine, now, versions
 from wb.core.work import LOCK, work_of
 from wb.data import Dataset
+from wb.export.trial import LIMIT_S, try_out
 from wb.hardware.device import parse_device
 from wb.models.model import Model, check_weights
 from wb.quantization.calibration import Inputs, batch_of, first, of_images, read_inputs
@@ -32,13 +33,15 @@ SHOWN = 30  # names of groups in an error
 class Given:
     """What is to be quantized: a model of ours, or the path of any ONNX file.
 
-    `name` is how the user called it, `notes` are what is to be known of its data.
+    `name` is how the user called it, `notes` are what is to be known of its data, `limit_s` are the seconds that a file may
+    take when it is tried out (`wb.export.trial`).
     """
 
     name: str
     model: Model | None = None
     path: Path | None = None
     notes: tuple[str, ...] = ()
+    limit_s: float = LIMIT_S
 
     def key(self) -> str:
         """16 hexadecimal digits of what it is."""
@@ -63,7 +66,7 @@ def begin(config: Config, given: Given, data: Dataset | None, out: Path, report:
             check_fits(given.model.architecture, data)
     _check_needs(config, given, data)
     report("reading the float graph", 0, 0)
-    subject = of_model(given.model) if given.model is not None else of_graph(given.path or Path())
+    subject = of_model(given.model) if given.model is not None else _foreign(given, config)
     kept = kept_groups(subject, config.keep)
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
@@ -74,6 +77,13 @@ def begin(config: Config, given: Given, data: Dataset | None, out: Path, report:
         timed = any(limit.metric.name == "latency" for limit in limits.values())
         record = _measured(config, given, source, report, timed=timed and config.policy == "mixed")
     return Job(record, source, out, report, force)
+
+
+def _foreign(given: Given, config: Config) -> Subject:
+    """The graph in the file. Raises as `of_graph` and `wb.export.trial.try_out` do."""
+    path = given.path or Path()
+    try_out(path, parse_device(config.device, threads=config.threads), limit_s=given.limit_s)
+    return of_graph(path)
 
 
 def kept_groups(subject: Subject, keep: Collection[str]) -> frozenset[str]:

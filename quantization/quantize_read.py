@@ -10,6 +10,7 @@ from wb.core.architecture import Architecture
 from wb.core.readings import Reading
 from wb.data import Split
 from wb.export.count import model_energy
+from wb.export.foreign import file_size
 from wb.export.measure import Latency, measure_latency
 from wb.export.score import accuracy, examined
 from wb.hardware.device import Device
@@ -32,7 +33,7 @@ class Reader:
         Raises:
             BadArtefact, BadData: as `wb.export.score.accuracy`.
         """
-        found = {"size": Reading(value=path.stat().st_size, unit="B", how="counted")}
+        found = {"size": file_size(path)}
         if architecture is not None:
             found["energy"] = model_energy(architecture)
         for name, split in splits.items():

@@ -14,9 +14,10 @@ from onnx import numpy_helper
 from wb.core.errors import BadOption
 from wb.core.precision import CONVOLUTIONS, PRECISIONS, TRAINED, allowed, in_floating_point, precisions
 from wb.core.records import Precision
-from wb.export.graph import export, open_graph
+from wb.export.foreign import metadata_of, open_graph
+from wb.export.graph import export
 from wb.export.lower import folded, linear_nodes, lower, nodes_of
-from wb.models.model import Model
+from wb.models.model import Model, read_history
 from wb.models.network import groups_of, settle
 
 QUANTIZED = frozenset(
@@ -97,6 +98,7 @@ def of_graph(path: Path) -> Subject:
         Unsupported: the runtime cannot load it.
     """
     given = open_graph(path)
+    read_history(metadata_of(given).get("wb.history", "[]"), path)  # it goes on in the file that is written
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in given.graph.initializer):
         raise BadOption(
             f"the weights of {path} lie in another file; save it as one file (onnx.save does) and give that"

@@ -76,7 +76,7 @@ def untimed() -> Iterator[None]:
 
     What is exported or counted once in a session is not again, for the dense model is read after every round.
     """
-    from wb.export.count import count_graph
+    from wb.export.count_graph import count_graph
     from wb.export.measure import Latency
 
     def export(model: Model, path: Path) -> None:
@@ -87,7 +87,7 @@ def untimed() -> Iterator[None]:
         path.write_bytes(_GRAPHS[key])
 
     def counted(file: Path) -> float:
-        found = count_graph(file).get("macs")
+        found = count_graph(file).readings.get("macs")
         architecture = None if found else graph.read_architecture(file)
         return found.value if found else 0.0 if architecture is None else _count_macs(architecture).value
 

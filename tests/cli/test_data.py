@@ -23,7 +23,7 @@ from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
-from wb.export.graph import read_metadata
+from wb.export.foreign import read_metadata
 from wb.export.measure import Latency
 from wb.models.model import Model, load, save
 from wb.quantization.quantize_record import read

@@ -206,7 +206,7 @@ BAD: list[tuple[list[str], int, str]] = [
     (["{foreign}", "--image-size", "8"], 2, "--image-size is of no use without data"),
     (["{foreign}", "--data", "digits"], 1, "has 8, which are not named"),
     (["{old}", "--policy", "int8", "--calibration", "{four}"], 1, "opset version < 10 do not support quantization"),
-    (["{unknown}"], 1, "the runtime cannot load"),
+    (["{unknown}"], 1, "uses an operator that"),
     (["{outside}"], 2, "lie in another file"),
 ]
 

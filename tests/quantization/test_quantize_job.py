@@ -19,7 +19,8 @@ from wb.core.precision import precisions
 from wb.core.work import work_of
 from wb.data import Dataset, Split
 from wb.export.count import model_energy
-from wb.export.graph import export, read_architecture, read_metadata
+from wb.export.foreign import read_metadata
+from wb.export.graph import export, read_architecture
 from wb.export.score import accuracy, logits
 from wb.hardware.device import Device
 from wb.models.model import Model, load

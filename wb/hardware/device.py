@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,11 @@ DTYPES = {
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(int16)": np.int16,
     "tensor(int8)": np.int8,
+    "tensor(uint64)": np.uint64,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint16)": np.uint16,
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
 }
@@ -170,7 +175,10 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
     provider = providers()[device.name]
     try:
         loaded = onnxruntime.InferenceSession(
-            graph if isinstance(graph, bytes) else str(graph), sess_options=options, providers=[provider]
+            graph if isinstance(graph, bytes) else str(graph),
+            sess_options=options,
+            providers=[provider],
+            enable_fallback=0,  # else it prints what went wrong to stdout, and does it again
         )
     except Exception as error:  # the runtime's exceptions have no common base class
         raise BadArtefact(_why_not_loaded(what, str(error), device)) from error
@@ -181,8 +189,7 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
 
 def _why_not_loaded(what: str, message: str, device: Device) -> str:
     """One sentence for the usual reasons, else the runtime's own words."""
-    first = message.strip().splitlines()[0] if message.strip() else "no reason given"
-    detail = first.split("] : ")[-1][:300]
+    detail = said(message)
     if any(words in message for words in ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED")):
         return f"{what} is not an ONNX graph, or is cut short; export it again ({detail})"
     if any(words in message for words in ("No Op registered", "not a registered function/op", "NOT_IMPLEMENTED")):
@@ -191,6 +198,20 @@ def _why_not_loaded(what: str, message: str, device: Device) -> str:
             f" export with another opset or update onnxruntime ({detail})"
         )
     return f"{device.runtime} {device.version} cannot load {what}; check it with onnx.checker ({detail})"
+
+
+def said(error: Exception | str) -> str:
+    """The first line of what the runtime says, without its codes and the places in its source."""
+    text = str(error).strip() or "no reason given"
+    first = text.splitlines()[0].removeprefix("[ONNXRuntimeError] : ")
+    return re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))[:300]
+
+
+def of_run(shape: Sequence[int]) -> str | None:
+    """What to note about a number that is of one run, whose first input has this shape; None where that is one example."""
+    if not shape or shape[0] <= 1:
+        return None
+    return f"of one run, which takes {shape[0]} " + ("images" if len(shape) == 4 else "along its input's first axis")
 
 
 def example_inputs(loaded: ort.InferenceSession, batch: int = 1, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -219,6 +240,7 @@ def _shape(name: str, declared: list[int | str | None], batch: int) -> tuple[int
     """`declared` with its batch axis filled in; the batch's symbol may come again on another axis."""
     if not declared:
         return ()
+    declared = [None if isinstance(n, int) and n < 0 else n for n in declared]  # as some exporters write a dynamic axis
     first = declared[0]
     sizes = [batch if axis == 0 or (n is not None and n == first) else n for axis, n in enumerate(declared)]
     if isinstance(first, int):

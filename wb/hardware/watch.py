@@ -1,0 +1,72 @@
+"""A limit of time on every run of a graph that anybody may have written: a loop in it may depend on what it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from threading import Event, Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from wb.core.errors import BadArtefact
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+RUN_S = 60.0
+
+
+class Watch:
+    """Runs a session inside a `with` block; one run that takes longer than `limit_s` seconds is stopped.
+
+    The runtime looks between two operators whether it is to stop, also within the body of a loop. One thread watches all runs,
+    so that a run costs a microsecond more.
+    """
+
+    def __init__(self, loaded: ort.InferenceSession, what: str, limit_s: float = RUN_S) -> None:
+        import onnxruntime
+
+        self._loaded, self._what, self._limit_s = loaded, what, limit_s
+        self._options = onnxruntime.RunOptions()
+        self._since: float | None = None
+        self._over = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
+        """What the session's `run` gives.
+
+        Raises:
+            BadArtefact: it took too long.
+            Exception: whatever the runtime raises.
+        """
+        self._since = time.monotonic()
+        try:
+            found: list[Any] = self._loaded.run(list(outputs), dict(inputs), self._options)
+        except Exception as error:
+            if not self._options.terminate:
+                raise
+            raise BadArtefact(
+                f"{self._what} ran for {self._limit_s:g} s on its inputs and was stopped; give a graph whose loops end"
+            ) from error
+        finally:
+            self._since = None
+        return found
+
+    def _watch(self) -> None:
+        while not self._over.wait(min(1.0, self._limit_s / 10)):
+            since = self._since
+            if since is not None and time.monotonic() - since > self._limit_s:
+                self._options.terminate = True
+                return
