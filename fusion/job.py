@@ -140,7 +140,7 @@ class Job(Recorded[Record]):
         changes: dict[str, Any] = {
             "architecture": fusion.model.architecture,
             "parents": _described(self.record.parents, fusion),
-            "images": 0 if images is None else len(images),
+            "images": fusion.looked,
             "notes": (*self.record.notes, *fusion.notes),
         }
         if self.data is not None and len(self.files) > 1:
@@ -234,6 +234,7 @@ def _described(parents: Sequence[ParentRow], fusion: Fusion) -> tuple[ParentRow,
                 "costs": alignment.costs,
                 "plans": kept(alignment.plans),
                 "match": alignment.match,
+                "matched_by": alignment.by,
             }
         found.append(parent.model_copy(update=update))
     return tuple(found)

@@ -15,6 +15,7 @@ from wb.core.files import write_text
 from wb.core.job import read_record
 from wb.core.readings import Reading
 from wb.fusion.curve import Curve, Point
+from wb.fusion.match import By
 from wb.fusion.settings import Settings
 from wb.fusion.solvers import SHOWN
 
@@ -74,7 +75,8 @@ class ParentRow(records.Record):
     """One parent: where it came from, what it can, and how it was brought onto the fused model's axes.
 
     `before` and `costs` are distances by axis (`wb.fusion.align.Alignment`), none for a parent that gives the axes itself.
-    `match` says for each block of the fused model which of its own stands for it; () where they go in order.
+    `match` says for each block of the fused model which of its own stands for it; () where they go in order. `matched_by` says
+    what that was found by, None where nothing was looked for.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ParentRow(records.Record):
     costs: Mapping[str, Finite] = Field(default_factory=dict)
     plans: tuple[Plan, ...] = ()
     match: Match = ()
+    matched_by: By | None = None
 
 
 class Line(records.Record):

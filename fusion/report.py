@@ -11,7 +11,7 @@ from wb.core.readings import Readings, scaled
 from wb.fusion import figures
 from wb.fusion.plans import picture
 from wb.fusion.record import ParentRow, Record
-from wb.fusion.tables import METRICS, Table, matches, short, sizes
+from wb.fusion.tables import METRICS, Table, matches, short, sizes, ways
 from wb.page.look import figure_html
 from wb.page.page import link, render
 
@@ -78,6 +78,7 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         series=figures.distance_series(record),
         plans=[(name, pictures(parent)) for name, parent in zip(names, record.parents, strict=True) if parent.plans],
         blocks=_blocks(record, names),
+        ways=ways(names, [parent.matched_by for parent in record.parents]),
         sizes=_sizes(record, names),
         model=link(folder / str(record.model), beside),
         settings=_settings(record),
