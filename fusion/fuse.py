@@ -22,10 +22,9 @@ from wb.core.precision import in_floating_point
 from wb.fusion.align import Aligner, Alignment
 from wb.fusion.canonical import canonical, rebalanced, restored
 from wb.fusion.compatible import adapted, check_images, check_scales, check_together
-from wb.fusion.conform import conform, origins_of
 from wb.fusion.correct import Correction
 from wb.fusion.depth import Match
-from wb.fusion.match import Reference
+from wb.fusion.match import Reference, resized
 from wb.fusion.merge import Aligned, merge
 from wb.fusion.observe import observe
 from wb.fusion.paper import Paper
@@ -288,13 +287,6 @@ class _Fusing:
         start = time.perf_counter()
         yield
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
-
-
-def resized(anchor: Model, target: Architecture, images: Tensor | None, *, balance: bool) -> Reference:
-    """What gives the axes where the anchor, in canonical form, is brought to another architecture first. Raises as `conform`."""
-    origins = origins_of(anchor, target, images)
-    model = canonical(conform(anchor, target, images, origins), balance=balance)
-    return Reference(model, anchor, origins)
 
 
 def _itself(architecture: Architecture) -> Match:

@@ -19,6 +19,8 @@ from torch import Tensor
 from wb.core.architecture import Architecture, Stage
 from wb.core.errors import Unsupported
 from wb.fusion.ancestry import related
+from wb.fusion.canonical import canonical
+from wb.fusion.conform import conform, origins_of
 from wb.fusion.depth import Match, probes, switched_on
 from wb.fusion.likeness import by_additions, by_weights
 from wb.fusion.solvers import Matrix
@@ -61,6 +63,13 @@ class Reference:
             return match_blocks(source, self.model, images)
         stages = zip(found.blocks, self.origins, source.architecture.stages, strict=True)
         return Matching(tuple(_through(*stage) for stage in stages), found.by)
+
+
+def resized(anchor: Model, target: Architecture, images: Tensor | None, *, balance: bool) -> Reference:
+    """What gives the axes where the anchor, in canonical form, is brought to another architecture first. Raises as `conform`."""
+    origins = origins_of(anchor, target, images)
+    model = canonical(conform(anchor, target, images, origins), balance=balance)
+    return Reference(model, anchor, origins)
 
 
 def match_blocks(source: Model, reference: Model, images: Tensor | None = None) -> Matching:

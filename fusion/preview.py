@@ -15,9 +15,9 @@ from wb.fusion.begin import Checked, Files, checked
 from wb.fusion.canonical import canonical, sublayers
 from wb.fusion.compatible import adapted, check_images, check_together
 from wb.fusion.depth import Match
-from wb.fusion.fuse import Report, resized
+from wb.fusion.fuse import Report
 from wb.fusion.job import calibration, overflow_named
-from wb.fusion.match import By, Reference
+from wb.fusion.match import By, Reference, resized
 from wb.fusion.paper import Paper
 from wb.fusion.placed import place
 from wb.fusion.record import Config

@@ -12,6 +12,7 @@ from wb.fusion import figures
 from wb.fusion.plans import picture
 from wb.fusion.record import ParentRow, Record
 from wb.fusion.tables import METRICS, Table, matches, short, sizes, ways
+from wb.fusion.verdict import remarks
 from wb.page.look import figure_html
 from wb.page.page import link, render
 
@@ -63,6 +64,8 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         numbers=_numbers(record),
         barriers=barriers(record),
         table=table,
+        remarks=remarks(record),
+        graph=link(folder / record.graph, beside) if record.graph else None,
         metrics=metrics,
         notes=[
             (who, METRICS[metric], found[metric].note)

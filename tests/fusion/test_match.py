@@ -24,8 +24,7 @@ from wb.data import Dataset
 from wb.fusion import match
 from wb.fusion.canonical import canonical
 from wb.fusion.depth import Match, arranged, probes
-from wb.fusion.fuse import resized
-from wb.fusion.match import Matching, chain, increasing, match_blocks
+from wb.fusion.match import By, Matching, chain, increasing, match_blocks, resized
 from wb.fusion.solvers import Matrix
 from wb.models.model import Model, Step
 from wb.training.fit import Recipe
@@ -141,9 +140,9 @@ def test_blocks_go_with_those_that_they_were_copied_from(
         for source, reference in ((whole, made), (made, whole)):
             pair = canonical(source), canonical(reference)
             assert match_blocks(*pair) == Matching(origin(source, reference), "history"), name
-            lost = [forgotten(model) for model in pair]
+            one, two = map(forgotten, pair)
             for looked in (None, images):
-                assert match_blocks(*lost, looked) == Matching(origin(source, reference), "weights"), name
+                assert match_blocks(one, two, looked) == Matching(origin(source, reference), "weights"), name
 
 
 def test_what_was_made_of_one_model_goes_together_by_where_it_stood(stripes: Dataset) -> None:
@@ -151,6 +150,7 @@ def test_what_was_made_of_one_model_goes_together_by_where_it_stood(stripes: Dat
     whole = trained(stripes, 4)
     one = canonical(tuned(dropped(whole, "s0.b1.mixer", "s0.b1.ffn"), stripes))
     two = canonical(dropped(whole, "s0.b2.mixer", "s0.b2.ffn"))
+    by: By
     for pair, by in (((one, two), "history"), ((forgotten(one), forgotten(two)), "weights")):
         assert match_blocks(*pair) == Matching(((0, None, None, 3),), by)
 
