@@ -94,7 +94,7 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
 def run(
     config: Config, models: Sequence[Path], to: Path | None, out: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    """Fuses, writes model, record and report, and prints what came of it.
+    """Fuses, writes model, graph, record and report, and prints what came of it.
 
     Raises:
         WbError: whatever is wrong with the models, the data or the options.
@@ -111,13 +111,12 @@ def run(
         with _output.resumable(job.work, out):
             record = job()
     _warn(record.notes)
-    if record.config.data is None:
-        _warn([UNTUNED])
     if as_json:
         _output.print_json(record.model_dump(mode="json"))
         return
     _tell(record)
-    for path in (out.with_suffix(".html"), out.with_suffix(".json"), out):
+    graph = [] if record.graph is None else [out.parent / record.graph]
+    for path in (out.with_suffix(".html"), out.with_suffix(".json"), *graph, out):
         _output.written(path)
 
 
@@ -207,7 +206,7 @@ def _place(models: Sequence[Path], to: Path | None, out: Path | None, force: boo
         return Path("runs") / f"fuse-{datetime.now():%Y%m%d-%H%M%S}" / "fused.safetensors"
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
-    written = (out, out.with_suffix(".json"), out.with_suffix(".html"))
+    written = (out, *(out.with_suffix(ending) for ending in (".json", ".html", ".onnx")))
     given = {path.resolve() for path in (*models, *([to] if to else []))}
     for path in written:
         if path.resolve() in given:
@@ -226,9 +225,15 @@ def _warn(notes: Sequence[str]) -> None:
 
 def _tell(record: Record) -> None:
     from wb.fusion.tables import rows
+    from wb.fusion.verdict import remarks
 
     columns, table = rows(record)
     _output.data.print(_table("readings", ["", *columns], table))
+    for remark in remarks(record):
+        style = "bold" if remark.warn else None
+        _output.data.print(remark.text, style=style, markup=False, highlight=False, soft_wrap=True)
+    if record.config.data is None:
+        _output.messages.print(UNTUNED, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

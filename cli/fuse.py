@@ -22,7 +22,7 @@ def fuse(
         typer.Option(
             "--out",
             "-o",
-            help="The model file to write; report and record go beside it. \\[default: runs/fuse-<date>-<time>/]",
+            help="The model file to write; graph, report and record go beside it. \\[default: runs/fuse-<date>-<time>/]",
         ),
     ] = None,
     method: Annotated[str | None, typer.Option(help=METHODS)] = None,

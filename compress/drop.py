@@ -42,6 +42,12 @@ def sublayers(architecture: Architecture) -> list[str]:
     ]
 
 
+def gone(before: Architecture, after: Architecture) -> list[str]:
+    """The sub-layers of `before` that `after`, which was made of it, does not have."""
+    left = sublayers(after)
+    return [name for name in sublayers(before) if name not in left]
+
+
 def without(model: Model, sublayer: str) -> Model:
     """`model` without one sub-layer and its norm: the stream passes by, in a post-norm network without being normalised.
 

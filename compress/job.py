@@ -20,7 +20,7 @@ from torch import Tensor
 from wb import __version__
 from wb.compress.cost import Cost
 from wb.compress.costs import costs_of
-from wb.compress.drop import DropLayers
+from wb.compress.drop import DropLayers, gone
 from wb.compress.finish import Finish, spectrum
 from wb.compress.landing import Landing, correct, read_costs
 from wb.compress.nvit import NViT, Pruned, between, check_reachable
@@ -199,6 +199,7 @@ class Job(Recorded[Record]):
             "budget": [limit.text() for limit in stage.asked],
             **self.data.origin,
             "distilled": config.distill and config.settings.recovery > 0,
+            "dropped": gone(self.model.architecture, model.architecture),
             **config.settings.model_dump(mode="json", exclude={"seed"}),
         }
         return model.then(Step(name="prune nvit", arguments=arguments, seed=config.settings.seed, version=__version__))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from wb import __version__
 from wb.compress.cost import Cost
-from wb.compress.drop import without
+from wb.compress.drop import gone, without
 from wb.compress.saliency import Method, Scores, score, sublayers
 from wb.compress.select import Rules, Selector
 from wb.core.architecture import Architecture, axis_sizes
@@ -160,6 +160,7 @@ class NViT:
             "targets": dict(self.targets),
             **self.data.origin,
             "distilled": self.teacher is not None,
+            "dropped": gone(model.architecture, state.model.architecture),
             **self.settings.model_dump(mode="json", exclude={"seed"}),
         }
         step = Step(name="prune nvit", arguments=arguments, seed=self.settings.seed, version=__version__)

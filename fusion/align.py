@@ -25,6 +25,7 @@ from torch import Tensor
 from wb.core.architecture import axis_sizes
 from wb.fusion.canonical import foldable
 from wb.fusion.depth import Match
+from wb.fusion.match import By
 from wb.fusion.placed import Placed
 from wb.fusion.similarity import Heads, Statistics, contract, norms, shared, usable
 from wb.fusion.solvers import (
@@ -64,6 +65,7 @@ class Alignment:
     before: dict[str, float] = field(default_factory=dict)  # the distances of what is not mapped, between equal sizes
     costs: dict[str, float] = field(default_factory=dict)
     match: Match = ()  # which block stands for which; () where they go in order
+    by: By = "order"  # what that was found by
     rounds: int = 0
 
 
@@ -92,7 +94,7 @@ class Aligner:
 
     def __call__(self) -> Alignment:
         """The alignment: rounds over all axes until what the two have in common no longer grows; one with `statistics`."""
-        self.found.match = self.source.match
+        self.found.match, self.found.by = self.source.match, self.source.by
         if all(self.source.weight(name).shape == self.reference.weights[name].shape for name in self.source.axes):
             self.found.before = self._distances()
         before = -np.inf

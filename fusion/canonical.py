@@ -53,6 +53,11 @@ class Sublayer:
         return int(self.place.split(".")[0][1:])
 
     @property
+    def block(self) -> int:
+        """The number of its block in the stage."""
+        return int(self.place.split(".b")[1])
+
+    @property
     def readers(self) -> dict[str, str]:
         """Full names of the weights that read the stream -> their biases."""
         return {f"{self.prefix}.{weight}": f"{self.prefix}.{bias}" for weight, bias in self.module.readers.items()}

@@ -40,11 +40,12 @@ Role = Literal["write", "read"]
 ROUNDS = (("heads", "mlp", "hidden", "anchors", "bits", "memory", "width"), ("qk", "v"), ("embed",))
 
 
-def conform(model: Model, target: Architecture, images: Tensor | None = None) -> Model:
+def conform(model: Model, target: Architecture, images: Tensor | None = None, origins: Match | None = None) -> Model:
     """`model`, in canonical form, with the architecture of `target` but for its softmax scales, which are one.
 
     `images` (n, channels, height, width), float32 in [0, 1], say which blocks and directions of the stream matter; without
-    them, the weights do, and noise. Weights keep their type; where nothing differs, they are those of the model.
+    them, the weights do, and noise. `origins` are those of `origins_of`, where they are known already. Weights keep their
+    type; where nothing differs, they are those of the model.
 
     Raises:
         BadOption: stem, stages, pool, input, classes, labels or norm differ, or `images` are not what the model reads.
@@ -54,13 +55,37 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None) ->
         check_images(model.architecture.input, images)
     goal = with_unit_scales(target)
     _check(model.architecture, goal)
-    model = arranged(model, goal, _origins(model, goal, images))
+    model = arranged(model, goal, origins_of(model, goal, images) if origins is None else origins)
     for names in ROUNDS:
         maps = _maps(model, goal, names, images)
         model = remap_model(model, maps) if maps else model
     result = replace(model, architecture=goal)
     result.check()
     return result
+
+
+def origins_of(model: Model, goal: Architecture, images: Tensor | None) -> Match:
+    """For each block of each stage of `goal`, the model's block that goes there, or None.
+
+    Raises:
+        BadOption: the numbers of stages differ, or `images` are not what the model reads.
+    """
+    _check(model.architecture, goal)
+    lost: list[list[float]] | None = None
+    result = []
+    for i, (own, wanted) in enumerate(zip(model.architecture.stages, goal.stages, strict=True)):
+        blocks, places = switched_on(own), switched_on(wanted)
+        if len(own.blocks) == len(wanted.blocks) and set(blocks) <= set(places):  # every block has its place there
+            result.append(tuple(j if j in blocks else None for j in range(len(wanted.blocks))))
+            continue
+        if len(blocks) > len(places):
+            if lost is None:
+                lost = _influence(model, probes(model.architecture) if images is None else images)
+            ranked = sorted(blocks, key=lost[i].__getitem__, reverse=True)
+            blocks = sorted(ranked[: len(places)])
+        found = {places[k * len(places) // len(blocks)]: block for k, block in enumerate(blocks)}
+        result.append(tuple(found.get(j) for j in range(len(wanted.blocks))))
+    return tuple(result)
 
 
 def _check(own: Architecture, goal: Architecture) -> None:
@@ -80,22 +105,6 @@ def _check(own: Architecture, goal: Architecture) -> None:
                 f"the {name} of the target is {wanted} and that of the model {given}; they have to be the same, for only "
                 "depths and widths can be changed; give a target that has them from the model"
             )
-
-
-def _origins(model: Model, goal: Architecture, images: Tensor | None) -> Match:
-    """For each block of each stage of `goal`, the model's block that goes there, or None."""
-    lost: list[list[float]] | None = None
-    result = []
-    for i, (own, wanted) in enumerate(zip(model.architecture.stages, goal.stages, strict=True)):
-        blocks, places = switched_on(own), switched_on(wanted)
-        if len(blocks) > len(places):
-            if lost is None:
-                lost = _influence(model, probes(model.architecture) if images is None else images)
-            ranked = sorted(blocks, key=lost[i].__getitem__, reverse=True)
-            blocks = sorted(ranked[: len(places)])
-        found = {places[k * len(places) // len(blocks)]: block for k, block in enumerate(blocks)}
-        result.append(tuple(found.get(j) for j in range(len(wanted.blocks))))
-    return tuple(result)
 
 
 def _influence(model: Model, images: Tensor) -> list[list[float]]:

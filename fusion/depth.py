@@ -1,18 +1,10 @@
-"""Which block of one network goes with which of another of another depth, and how to give a network more or fewer blocks.
-
-Source: Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019, https://arxiv.org/abs/1905.00414,
-eq. 3 (linear CKA). The match is the usual dynamic programme of sequence alignment without gaps on the shorter side.
-Differs: streams are compared after whole blocks, on a sample of tokens instead of one vector for each image.
-Limits: CKA sees what a stream says, not what a block is: a block may be matched with one of another kind. Neighbouring
-streams are much alike in a deep network, so that the optimum can be flat.
-"""
+"""Networks of another depth: their streams block by block, and how to give a network more or fewer blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,82 +13,18 @@ from wb.core.architecture import Architecture, Block, ImageInput, Stage, widths
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Operator
 from wb.fusion.canonical import Sublayer, sublayers
-from wb.fusion.solvers import Matrix
 from wb.fusion.trace import cut, network_of
 from wb.models.model import Model
 from wb.models.network import build
 
 Match = tuple[tuple[int | None, ...], ...]
-ROWS = 2048  # tokens that CKA looks at
-_FLAT = 1e-12  # what varies by less, of its size, is constant but for rounding
 _SMALL = 0.02  # standard deviation of what reads in a sub-layer that writes nothing
 _SEED = 0  # of what is drawn here: nothing else depends on it
-
-
-def match_blocks(source: Model, reference: Model, images: Tensor | None = None) -> Match:
-    """For each stage, for each block of `reference`, the block of `source` that goes with it, or None.
-
-    Blocks that are switched off go with none. Where as many are on in both, they match in order; else all blocks of the
-    shallower go to blocks of the deeper, in order, so that the sum of linear CKA of the streams behind them is largest, on
-    at most 2048 tokens of `images` (n, channels, height, width), float32 in [0, 1], or of `probes`; these are looked at, and
-    made, in that case only.
-
-    Raises:
-        Unsupported: the two have other numbers of stages, or of tokens.
-        BadOption: `images` are not what the two read.
-    """
-    _check(source.architecture, reference.architecture)
-    pairs = list(zip(source.architecture.stages, reference.architecture.stages, strict=True))
-    blocks = [(switched_on(own), switched_on(other)) for own, other in pairs]
-    if all(len(own) == len(other) for own, other in blocks):
-        chosen: list[list[int | None]] = [[*own] for own, _ in blocks]
-    else:
-        looked = probes(reference.architecture) if images is None else images
-        one, two = (_sampled(model, looked) for model in (source, reference))
-        chosen = [_matched(*blocks[i], one[i], two[i]) for i in range(len(pairs))]
-    result = []
-    for (_, there), (_, on), which in zip(pairs, blocks, chosen, strict=True):
-        found = dict(zip(on, which, strict=True))
-        result.append(tuple(found.get(j) for j in range(len(there.blocks))))
-    return tuple(result)
 
 
 def switched_on(stage: Stage) -> list[int]:
     """The indices of the blocks that are not the identity."""
     return [j for j, block in enumerate(stage.blocks) if not block.off]
-
-
-def increasing(similarity: Matrix) -> list[int]:
-    """For each row of `similarity` (n, m), n <= m, a column, strictly increasing, with the largest sum."""
-    n, m = similarity.shape
-    cost = np.full((n + 1, m + 1), np.inf)  # of the first i rows on the first j columns
-    cost[0] = 0
-    for i in range(1, n + 1):
-        for j in range(i, m + 1):
-            cost[i, j] = min(cost[i, j - 1], cost[i - 1, j - 1] + 1 - similarity[i - 1, j - 1])
-    columns = []
-    j = m
-    for i in range(n, 0, -1):
-        while cost[i, j] == cost[i, j - 1]:  # column j - 1 is not needed
-            j -= 1
-        j -= 1
-        columns.append(j)
-    return columns[::-1]
-
-
-def cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA of x (rows, D) and y (rows, E), centred: 1 where one is a rotated, scaled and shifted copy of the other.
-
-    Where one of them is constant over the rows it is 0. Of the two equal forms, that with the smaller Gram matrices.
-    """
-    x, y = _centred(x), _centred(y)
-    if len(x) < max(x.shape[1], y.shape[1]):
-        k, g = x @ x.T, y @ y.T  # (rows, rows)
-        shared, own, other = (k * g).sum(), k.norm(), g.norm()
-    else:
-        shared, own, other = (y.T @ x).square().sum(), (x.T @ x).norm(), (y.T @ y).norm()
-    size = float(own * other)
-    return float(shared) / size if size > 0 else 0.0
 
 
 def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
@@ -144,7 +72,7 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
     generator = torch.Generator().manual_seed(_SEED)
     last: dict[int, str] = {}  # the norm of the sub-layer before, by stage
     for sublayer in sublayers(network):
-        origin = origins[sublayer.stage][int(sublayer.place.split(".b")[1])]
+        origin = origins[sublayer.stage][sublayer.block]
         moved = _moved(model, sublayer, origin)
         weights |= moved or _silent(sublayer, architecture, weights, last.get(sublayer.stage), generator)
         last[sublayer.stage] = sublayer.norm
@@ -177,61 +105,6 @@ def probes(architecture: Architecture, n: int = 64) -> Tensor:
     summed, count = (F.avg_pool2d(z, 3, stride=1, padding=1) * 9 for z in (noise, torch.ones_like(noise)))
     mean, std = (torch.tensor(values)[:, None, None] for values in (image.mean, image.std))
     return (summed / count.sqrt() * std + mean).clamp(0, 1)
-
-
-def _check(source: Architecture, reference: Architecture) -> None:
-    """Raises `Unsupported` where the two do not have the same tokens in the same stages."""
-    own, other = ([*a.grids()] for a in (source, reference))
-    if own != other or source.pool != reference.pool:
-        texts = (
-            f"{'x'.join(map(str, grids[0]))} tokens in {len(grids)} stages, pool {a.pool!r}"
-            for grids, a in ((own, source), (other, reference))
-        )
-        raise Unsupported(
-            f"blocks can be matched where both networks have the same tokens in each stage; given {' and '.join(texts)}; "
-            "choose networks with the same patch, image size, stages and pool"
-        )
-
-
-def _centred(x: Tensor) -> Tensor:
-    x = x.double()
-    centred = x - x.mean(dim=0)
-    return centred if centred.norm() > _FLAT * x.norm() else torch.zeros_like(x)
-
-
-def _matched(own: list[int], other: list[int], x: list[Tensor], y: list[Tensor]) -> list[int | None]:
-    """For each block in `other` one of `own` or None, by the tokens (rows, channels) before and after each block."""
-    if len(own) == len(other):
-        return [*own]
-    similarity = np.array([[cka(x[i + 1], y[j + 1]) for j in other] for i in own]).reshape(len(own), len(other))
-    if len(own) > len(other):
-        return [own[i] for i in increasing(similarity.T)]
-    found: list[int | None] = [None] * len(other)
-    for i, j in zip(own, increasing(similarity), strict=True):
-        found[j] = i
-    return found
-
-
-def _sampled(model: Model, images: Tensor) -> list[list[Tensor]]:
-    """For each stage a sample of the tokens (rows, channels) of each stream, the same for every network on these images."""
-    result: list[list[list[Tensor]]] = [[[] for _ in range(len(s.blocks) + 1)] for s in model.architecture.stages]
-    start = 0
-    for batch in streams(model, images):
-        for i, stage in enumerate(batch):
-            size, tokens = stage[0].shape[:2]
-            rows = _rows(len(images) * tokens)
-            here = rows[(rows >= start * tokens) & (rows < (start + size) * tokens)] - start * tokens
-            for parts, stream in zip(result[i], stage, strict=True):
-                parts.append(stream.flatten(0, 1)[here])
-        start += len(batch[0][0])
-    return [[torch.cat(parts) for parts in stage] for stage in result]
-
-
-def _rows(total: int) -> Tensor:
-    """At most 2048 of so many, drawn at random: even steps would see the same places of all images."""
-    if total <= ROWS:
-        return torch.arange(total)
-    return torch.randperm(total, generator=torch.Generator().manual_seed(_SEED))[:ROWS].sort().values
 
 
 def _block(own: Block, wanted: Block, name: str) -> Block:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
+from wb.core.paired import Paired
 from wb.core.readings import Reading
 from wb.core.scores import score
 from wb.data import Dataset, Split
@@ -34,6 +35,18 @@ from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 
 Probabilities = dict[str, NDArray[np.float64]]  # of each split: (n, classes)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was read of a model, and by split which images it names rightly."""
+
+    readings: Kept
+    right: Mapping[str, Sequence[bool]]
+
+    def against(self, other: Scored) -> Paired:
+        """This model and another on the same test images."""
+        return Paired.of(self.right["test"], other.right["test"])
 
 
 class Parents:
@@ -63,12 +76,16 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Finish:
-    """What the end works with; `work` is the folder of what is done, `staged` where the result waits to be published."""
+    """What the end works with; `work` is the folder of what is done.
+
+    In `staged` and `graph` the result waits to be published, as a model and as an ONNX graph.
+    """
 
     parents: Parents
     data: Dataset
     work: Path
     staged: Path
+    graph: Path
     device: Device
     report: Callable[[str, int, int], None]
 
@@ -96,58 +113,75 @@ class Finish:
             ExportDiffers: a graph does not compute what its model does.
         """
         rows, ensemble = self._parents()
-        found: dict[str, Any] = {"parents": with_readings(record.parents, rows), "ensemble": ensemble}
+        found: dict[str, Any] = {"ensemble": ensemble.readings}
         if (self.work / "average.safetensors").exists():
-            found["average"] = self._read("average", load(self.work / "average.safetensors"), test=False)
+            self.report("final readings, average", 0, 0)
+            average = {"average": load(self.work / "average.safetensors")}
+            found["average"] = Assessor(self.device)(average, {"acc": self.data.validation}, timed=False)["average"]
         model = load(self.work / "fused.safetensors")
-        found["one_shot"] = self._read("fused", model)
+        final = one_shot = self._read("fused", model)
+        found["one_shot"] = one_shot.readings
         if record.config.finetune:
             tuned = load(self.work / "tuned.safetensors")
-            found["tuned"] = self._read("fine-tuned", tuned)
+            final = self._read("fine-tuned", tuned)
+            found |= {"tuned": final.readings, "against_untuned": final.against(one_shot)}
             if record.points:
                 share = 1 - record.parents[record.anchor].share
                 found["points"] = {**record.points, "fine-tuned": point(tuned, self.data.validation, share)}
             model = signed(tuned, found["one_shot"], step=-2)
-        save(signed(model, found.get("tuned", found["one_shot"])), self.staged, force=True)
+        save(signed(model, final.readings), self.staged, force=True)
+        parents = with_readings(record.parents, [row.readings for row in rows])
+        found["parents"] = tuple(
+            parent.model_copy(update={"paired": final.against(row)}) for parent, row in zip(parents, rows, strict=True)
+        )
+        found["against_ensemble"] = final.against(ensemble) if ensemble.right else None
         return found
 
     @property
     def _splits(self) -> dict[str, Split]:
         return {"acc": self.data.validation, "test": self.data.test}
 
-    def _read(self, name: str, model: Model, *, test: bool = True) -> Kept:
-        """Counts, accuracies and the size of the exported file."""
+    def _read(self, name: str, model: Model) -> Scored:
+        """The readings of a model from its graph, which stays as that of the result until another one is read."""
         self.report(f"final readings, {name}", 0, 0)
-        splits = self._splits if test else {"acc": self.data.validation}
-        return Assessor(self.device)({name: model}, splits, timed=False)[name]
+        export(model, self.graph, force=True)
+        return self._of_graph(model, self.graph)[0]
 
-    def _parents(self) -> tuple[list[Kept], Kept]:
-        """The readings of each parent, and those of the mean of their probabilities."""
-        rows: list[Kept] = []
+    def _parents(self) -> tuple[list[Scored], Scored]:
+        """What is read of each parent, and of the mean of their probabilities."""
+        rows: list[Scored] = []
         total: Probabilities = {}
         for i, model in enumerate(self.parents):
             self.report("final readings, parents", i, len(self.parents))
-            readings, probabilities = self._parent(model)
-            rows.append(readings)
+            with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+                path = Path(folder) / "parent.onnx"
+                export(model, path)
+                scored, probabilities = self._of_graph(model, path)
+            rows.append(scored)
             total = {name: total.get(name, 0) + part for name, part in probabilities.items()}
         if len(rows) < 2:
-            return rows, {}
-        return rows, {**_sums(rows), **{name: self._scored(total[name], name) for name in total}}
+            return rows, Scored({}, {})
+        readings = _sums([row.readings for row in rows])
+        return rows, Scored(
+            {**readings, **{name: self._scored(total[name], name) for name in total}}, self._right(total)
+        )
 
-    def _parent(self, model: Model) -> tuple[Kept, Probabilities]:
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            path = Path(folder) / "parent.onnx"
-            export(model, path)
-            readings = count_model(model.architecture, path)
-            scores = {name: logits(path, split.pixels(), self.device) for name, split in self._splits.items()}
+    def _of_graph(self, model: Model, path: Path) -> tuple[Scored, Probabilities]:
+        """What is read of the graph of `model` at `path`, and the probabilities that it gives."""
+        scores = {name: logits(path, split.pixels(), self.device) for name, split in self._splits.items()}
+        readings = count_model(model.architecture, path)
         readings |= {name: self._scored(values, name) for name, values in scores.items()}
-        return readings, {name: _softmax(values) for name, values in scores.items()}
+        return Scored(readings, self._right(scores)), {name: _softmax(values) for name, values in scores.items()}
+
+    def _right(self, scores: Mapping[str, NDArray[Any]]) -> dict[str, list[bool]]:
+        """Of each split, which images the scores (n, classes) name rightly."""
+        return {name: (values.argmax(axis=1) == self._splits[name].labels).tolist() for name, values in scores.items()}
 
     def _scored(self, scores: NDArray[Any], split: str) -> Reading:
         """The accuracy of scores (n, classes) as `wb.export.score.accuracy` gives it."""
         labels = self._splits[split].labels
         if not np.isfinite(scores).all():
-            raise BadArtefact("a parent gives scores that are not finite; check its weights, or train it again")
+            raise BadArtefact("a model gives scores that are not finite; check its weights, or train it again")
         right = int((scores.argmax(axis=1) == labels).sum())
         return score(right, labels.tolist(), self.device.text)
 

@@ -22,9 +22,9 @@ from wb.core.precision import in_floating_point
 from wb.fusion.align import Aligner, Alignment
 from wb.fusion.canonical import canonical, rebalanced, restored
 from wb.fusion.compatible import adapted, check_images, check_scales, check_together
-from wb.fusion.conform import conform
 from wb.fusion.correct import Correction
-from wb.fusion.depth import Match, match_blocks
+from wb.fusion.depth import Match
+from wb.fusion.match import Reference, resized
 from wb.fusion.merge import Aligned, merge
 from wb.fusion.observe import observe
 from wb.fusion.paper import Paper
@@ -42,8 +42,8 @@ Report = Callable[[str, int, int], None]  # what is done, how much of it, of how
 class Fusion:
     """What came of it. `model` is the fused one, `average` what it was before it was corrected; both are ordinary models.
 
-    `alignments` are those of the parents, None for one that gives the axes itself. `between` needs `reference` and
-    `parents`, which are kept only where that was asked for.
+    `alignments` are those of the parents, None for one that gives the axes itself; `looked` is how many images
+    were looked at. `between` needs `reference` and `parents`, which are kept only where that was asked for.
     """
 
     model: Model
@@ -53,6 +53,7 @@ class Fusion:
     alignments: list[Alignment | None]
     notes: list[str]
     seconds: dict[str, float]
+    looked: int
     finish: Callable[[Model], Model] = field(repr=False)
     reference: Model | None = field(default=None, repr=False)
     parents: list[Aligned] | None = field(default=None, repr=False)
@@ -129,10 +130,14 @@ class _Fusing:
                     f"the norms of the target add {new:g}, those of {self.names[anchor]} {old:g}; the former is taken"
                 )
             target = self.target.model_copy(update={"labels": self.target.labels or like.architecture.labels})
-            floating = in_floating_point(target)
-            reference = canonical(conform(reference, floating, self.images), balance=self._balances)
+            goal = resized(reference, in_floating_point(target), self.images, balance=self._balances)
             like = Model(target, {}, like.history)
-        aligned, alignments = self._aligned(parents, reference, anchor)
+        else:
+            goal = Reference(reference)
+        aligned, alignments = self._aligned(parents, goal, anchor)
+        reference = goal.model
+        looked = self._looked(alignments)
+        del goal
         parents.clear()
         with self._timed("averaging"):
             average = merge(reference, aligned, shares, release=not (self.keep or self._corrects))
@@ -150,10 +155,13 @@ class _Fusing:
         del average
         model = before if same else finish(corrected)
         step = Step(
-            name="fuse", arguments=self._arguments(prints, shares, anchor), seed=self.settings.seed, version=__version__
+            name="fuse",
+            arguments=self._arguments(prints, shares, anchor, looked),
+            seed=self.settings.seed,
+            version=__version__,
         )
         model = replace(model, history=(*like.history, step))
-        return Fusion(model, before, anchor, shares, alignments, notes, self.seconds, finish, *kept)
+        return Fusion(model, before, anchor, shares, alignments, notes, self.seconds, looked, finish, *kept)
 
     @property
     def _canonical(self) -> bool:
@@ -206,25 +214,25 @@ class _Fusing:
         return parents, skeletons, prints
 
     def _aligned(
-        self, parents: list[Model], reference: Model, anchor: int
+        self, parents: list[Model], goal: Reference, anchor: int
     ) -> tuple[list[Aligned], list[Alignment | None]]:
-        """Every parent on the axes of `reference`."""
+        """Every parent on the axes of `goal`."""
         found: list[Aligned] = []
         alignments: list[Alignment | None] = []
         for i, parent in enumerate(parents):
             self.report(f"aligning {self.names[i]}", i, len(parents))
             with self._timed("aligning"):
-                one, alignment = self._one(parent, reference, itself=i == anchor and self.target is None)
+                one, alignment = self._one(parent, goal, itself=i == anchor)
             found.append(one)
             alignments.append(alignment)
         if self.settings.anchor == "mean":
             with self._timed("aligning"):
-                found, alignments = settle(reference, found, shares_of(self.settings, len(parents)), self._aligner)
+                found, alignments = settle(goal.model, found, shares_of(self.settings, len(parents)), self._aligner)
         return found, alignments
 
-    def _one(self, parent: Model, reference: Model, *, itself: bool) -> tuple[Aligned, Alignment | None]:
-        settings = self.settings
-        if itself or settings.method == "vanilla":
+    def _one(self, parent: Model, goal: Reference, *, itself: bool) -> tuple[Aligned, Alignment | None]:
+        settings, reference = self.settings, goal.model
+        if (itself and goal.anchor is None) or settings.method == "vanilla":
             if parent.architecture != reference.architecture:
                 raise Unsupported("vanilla averages equal architectures only; take orth, which aligns unequal ones")
             return Aligned(place(parent, reference, _itself(reference.architecture)), {}), None
@@ -234,9 +242,10 @@ class _Fusing:
             return Aligned(place(moved, reference, _itself(reference.architecture)), {}), Alignment(
                 plans=plans, rounds=1
             )
+        matching = goal.match(parent, self.images, itself=itself)
         if self._balances:
             parent = rebalanced(parent, reference.architecture)
-        placed = place(parent, reference, match_blocks(parent, reference, self.images))
+        placed = place(parent, reference, matching.blocks, matching.by)
         alignment = self._aligner(placed, reference)
         return Aligned(placed, alignment.maps), alignment
 
@@ -258,13 +267,17 @@ class _Fusing:
         with self._timed(what):
             return correct()
 
-    def _arguments(self, prints: Sequence[str], shares: Sequence[float], anchor: int) -> dict[str, JsonValue]:
+    def _looked(self, alignments: Sequence[Alignment | None]) -> int:
+        """How many images were looked at: none where nothing but a match of blocks could have needed them, and did not."""
+        matched = any(one is not None and one.by == "additions" for one in alignments)
+        looks = self.settings.needs_images or self.target is not None or matched
+        return len(self.images) if looks and self.images is not None else 0
+
+    def _arguments(
+        self, prints: Sequence[str], shares: Sequence[float], anchor: int, looked: int
+    ) -> dict[str, JsonValue]:
         chosen = self.settings.model_dump(mode="json", exclude={"seed"})
-        chosen |= {
-            "parents": list(prints),
-            "weights": list(shares),
-            "images": 0 if self.images is None else len(self.images),
-        }
+        chosen |= {"parents": list(prints), "weights": list(shares), "images": looked}
         if self.settings.anchor != "mean":
             chosen["anchor"] = anchor + 1
         return chosen if self.target is None else {**chosen, "target": self.target.key}

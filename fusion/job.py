@@ -24,6 +24,7 @@ from wb.core.files import place
 from wb.core.job import Recorded
 from wb.core.work import locked
 from wb.data import Dataset, Split
+from wb.export.graph import export
 from wb.fusion.curve import interpolate, point
 from wb.fusion.finish import Finish, Parents, counted, signed, with_readings
 from wb.fusion.fuse import Fusion, Report, fuse
@@ -31,6 +32,7 @@ from wb.fusion.plans import kept
 from wb.fusion.record import CALIBRATION, Config, Line, ParentRow, Record
 from wb.fusion.report import write_report
 from wb.fusion.settings import Settings
+from wb.fusion.verdict import remarks
 from wb.hardware.device import Device, parse_device
 from wb.models.model import Model, load, save
 
@@ -97,6 +99,11 @@ class Job(Recorded[Record]):
         return self.work / f"result{self.out.suffix}"
 
     @property
+    def _graph(self) -> Path:
+        """Where its graph waits."""
+        return self.work / "result.onnx"
+
+    @property
     def _kept(self) -> Path:
         """The fused model in the folder, without data the result."""
         return self.staged if self.data is None else self.work / "fused.safetensors"
@@ -115,17 +122,23 @@ class Job(Recorded[Record]):
         rows = [counted(parent.architecture) for parent in self.record.parents]
         if self.record.architecture is not None:
             one_shot = counted(self.record.architecture)
-            self._note(parents=with_readings(self.record.parents, rows), one_shot=one_shot, model=self.out.name)
+            self._note(parents=with_readings(self.record.parents, rows), one_shot=one_shot, **self._results)
 
     def _read(self, data: Dataset) -> None:
         """The end with data: fine-tuning, and readings of all models."""
-        finish = Finish(self._parents, data, self.work, self.staged, self.device, self.report)
+        finish = Finish(self._parents, data, self.work, self.staged, self._graph, self.device, self.report)
         if self.config.finetune:
             with self._timed("fine-tuning"):
                 finish.finetuned(self.record)
         with self._timed("final readings"):
             changes = finish.conclude(self.record)
-        self._note(**changes, model=self.out.name)
+        verdicts = tuple(remark.text for remark in remarks(self.record.model_copy(update=changes)))
+        self._note(**changes, verdicts=verdicts, **self._results)
+
+    @property
+    def _results(self) -> dict[str, str]:
+        """The names of the files that are the result."""
+        return {"model": self.out.name, "graph": self.out.with_suffix(".onnx").name}
 
     # ------------------------------------------------------------------------------------------------------- fusing
 
@@ -140,7 +153,7 @@ class Job(Recorded[Record]):
         changes: dict[str, Any] = {
             "architecture": fusion.model.architecture,
             "parents": _described(self.record.parents, fusion),
-            "images": 0 if images is None else len(images),
+            "images": fusion.looked,
             "notes": (*self.record.notes, *fusion.notes),
         }
         if self.data is not None and len(self.files) > 1:
@@ -157,7 +170,10 @@ class Job(Recorded[Record]):
     def _save(self, fusion: Fusion) -> None:
         """Writes what came of it; without data that is the result."""
         if self.data is None:
-            save(signed(fusion.model, counted(fusion.model.architecture)), self.staged, force=True)
+            self.report("exporting", 0, 0)
+            model = signed(fusion.model, counted(fusion.model.architecture))
+            export(model, self._graph, force=True)
+            save(model, self.staged, force=True)
             return
         save(fusion.model, self.work / "fused.safetensors", force=True)
         if fusion.average.weights is not fusion.model.weights:
@@ -196,8 +212,10 @@ class Job(Recorded[Record]):
     # -------------------------------------------------------------------------------------------------- what is kept
 
     def _publish(self) -> None:
-        """Puts model, record and report in their places; the folder goes last, in one step."""
+        """Puts model, graph, record and report in their places; the folder goes last, in one step."""
         place(self.staged, self.out, force=self.force)
+        if self.record.graph is not None:  # what an older version left half done has none
+            place(self._graph, self.out.parent / self.record.graph, force=self.force)
         self._close(write_report)
 
 
@@ -234,6 +252,7 @@ def _described(parents: Sequence[ParentRow], fusion: Fusion) -> tuple[ParentRow,
                 "costs": alignment.costs,
                 "plans": kept(alignment.plans),
                 "match": alignment.match,
+                "matched_by": alignment.by,
             }
         found.append(parent.model_copy(update=update))
     return tuple(found)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wb.fusion.canonical import Sublayer, sublayers
 from wb.fusion.depth import Match, alike
+from wb.fusion.match import By
 from wb.models.axes import Axes, Axis, Map, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
@@ -19,7 +20,7 @@ class Placed:
     """A parent in canonical form. `names` (reference's -> own) and `axes` have what the reference has too, by its names.
 
     `sublayers` gives for each sub-layer of the reference, by name, that of the parent which stands for it. `turn` is the
-    one thing that changes: the form of the parent, never its function.
+    one thing that changes: the form of the parent, never its function. `by` says what the match was found by.
     """
 
     model: Model
@@ -27,6 +28,7 @@ class Placed:
     sublayers: Mapping[str, Sublayer]
     names: Mapping[str, str]
     axes: Mapping[str, Axes]
+    by: By = "order"
 
     def weight(self, name: str) -> Tensor:
         """The parent's parameter for that of the reference."""
@@ -51,7 +53,7 @@ class Placed:
         self.model = replace(self.model, weights={**self.model.weights, **changed})
 
 
-def place(parent: Model, reference: Model, match: Match) -> Placed:
+def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Placed:
     """`parent` under the names of `reference`, both in canonical form.
 
     A sub-layer of another kind, or with other fixed settings (a kernel size, a direction), stands for nothing.
@@ -66,7 +68,7 @@ def place(parent: Model, reference: Model, match: Match) -> Placed:
         if not name.startswith("stages."):
             names[name], placed[name] = name, dimensions
     for sublayer in sublayers(other):
-        block = match[sublayer.stage][int(sublayer.place.split(".b")[1])]
+        block = match[sublayer.stage][sublayer.block]
         mine = there.get(f"s{sublayer.stage}.b{block}.{sublayer.kind}")
         if mine is None or not alike(mine.module.describe(), sublayer.module.describe(), "scale"):
             continue
@@ -76,7 +78,7 @@ def place(parent: Model, reference: Model, match: Match) -> Placed:
                 renamed = f"{new}{name.removeprefix(prefix)}"
                 names[renamed] = name
                 placed[renamed] = tuple(_moved(axis, mine.place, sublayer.place) for axis in axes[name])
-    return Placed(parent, match, found, names, placed)
+    return Placed(parent, match, found, names, placed, by)
 
 
 def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:

@@ -14,23 +14,27 @@ from wb.data import Dataset
 from wb.fusion.begin import Checked, Files, checked
 from wb.fusion.canonical import canonical, sublayers
 from wb.fusion.compatible import adapted, check_images, check_together
-from wb.fusion.conform import conform
-from wb.fusion.depth import Match, match_blocks
+from wb.fusion.depth import Match
 from wb.fusion.fuse import Report
 from wb.fusion.job import calibration, overflow_named
+from wb.fusion.match import By, Reference, resized
 from wb.fusion.paper import Paper
 from wb.fusion.placed import place
 from wb.fusion.record import Config
-from wb.fusion.tables import Table, in_order, matches, short, sizes
+from wb.fusion.tables import Table, in_order, matches, short, sizes, ways
 from wb.models.model import Model, load
 from wb.models.network import build
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How one model goes with what gives the axes: its blocks, its sub-layers that go with nothing, and what it lacks."""
+    """How one model goes with what gives the axes: its blocks, its sub-layers that go with nothing, and what it lacks.
+
+    `by` is what the match was found by.
+    """
 
     match: Match = ()
+    by: By = "order"
     alone: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -70,6 +74,8 @@ class Preview:
         found = [f"classes: {self.target.classes}, matched {how}"]
         if all(in_order(fit.match) for fit in self.fits):
             found.append("blocks: matched in order")
+        else:
+            found += [f"blocks: {text}" for text in ways(self.names, [fit.by for fit in self.fits])]
         for name, fit in zip(self.names, self.fits, strict=True):
             if fit.missing:
                 found.append(
@@ -118,7 +124,7 @@ def preview(config: Config, files: Files, data: Dataset | None, report: Report) 
         reference = look.reference(load(files[found.anchor][1]))
         for i, (name, path) in enumerate(files):
             report(f"matching {name}", i, len(files))
-            fits.append(look.one(load(path), reference))
+            fits.append(look.one(load(path), reference, itself=i == found.anchor))
     return Preview(config, found, tuple(fits), (*found.notes, *notes))
 
 
@@ -133,14 +139,16 @@ class _Look:
         """Whether models stay as they are."""
         return self.config.settings.method in ("vanilla", "ot")
 
-    def reference(self, anchor: Model) -> Model:
+    def reference(self, anchor: Model) -> Reference:
         """What gives the axes."""
         anchor = self._formed(anchor)
-        return anchor if self.config.to is None else conform(anchor, in_floating_point(self.config.to), self.images)
+        if self.config.to is None:
+            return Reference(anchor)
+        return resized(anchor, in_floating_point(self.config.to), self.images, balance=self._balances)
 
-    def one(self, model: Model, reference: Model) -> Fit:
-        """How one model fits."""
-        model = self._formed(model)
+    def one(self, model: Model, goal: Reference, *, itself: bool) -> Fit:
+        """How one model fits; `itself` says that it is the anchor."""
+        model, reference = self._formed(model), goal.model
         settings = self.config.settings
         if self.plain:
             if settings.method == "ot":
@@ -148,14 +156,19 @@ class _Look:
             elif model.architecture != reference.architecture:
                 raise Unsupported("vanilla averages equal architectures only; take orth, which aligns unequal ones")
             return Fit()
-        placed = place(model, reference, match_blocks(model, reference, self.images))
+        matching = goal.match(model, self.images, itself=itself)
+        placed = place(model, reference, matching.blocks, matching.by)
         used = {mine.name for mine in placed.sublayers.values()}
-        return Fit(placed.match, _others(model, used), _others(reference, set(placed.sublayers)))
+        return Fit(placed.match, placed.by, _others(model, used), _others(reference, set(placed.sublayers)))
+
+    @property
+    def _balances(self) -> bool:
+        return self.config.settings.method != "perm"
 
     def _formed(self, model: Model) -> Model:
         model = adapted(model, self.like)
         model = replace(model, architecture=in_floating_point(model.architecture))
-        return model if self.plain else canonical(model, balance=self.config.settings.method != "perm")
+        return model if self.plain else canonical(model, balance=self._balances)
 
 
 def _others(model: Model, known: set[str]) -> tuple[str, ...]:

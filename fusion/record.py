@@ -13,8 +13,10 @@ from wb.core import records
 from wb.core.architecture import Architecture
 from wb.core.files import write_text
 from wb.core.job import read_record
+from wb.core.paired import Paired
 from wb.core.readings import Reading
 from wb.fusion.curve import Curve, Point
+from wb.fusion.match import By
 from wb.fusion.settings import Settings
 from wb.fusion.solvers import SHOWN
 
@@ -75,7 +77,8 @@ class ParentRow(records.Record):
     """One parent: where it came from, what it can, and how it was brought onto the fused model's axes.
 
     `before` and `costs` are distances by axis (`wb.fusion.align.Alignment`), none for a parent that gives the axes itself.
-    `match` says for each block of the fused model which of its own stands for it; () where they go in order.
+    `match` says for each block of the fused model which of its own stands for it; () where they go in order. `matched_by` says
+    what that was found by, None where nothing was looked for. `paired` is the fused model against it on the test images.
     """
 
     name: str
@@ -87,6 +90,8 @@ class ParentRow(records.Record):
     costs: Mapping[str, Finite] = Field(default_factory=dict)
     plans: tuple[Plan, ...] = ()
     match: Match = ()
+    matched_by: By | None = None
+    paired: Paired | None = None
 
 
 class Line(records.Record):
@@ -111,8 +116,10 @@ class Line(records.Record):
 class Record(records.Record):
     """A whole fusion; `architecture` is there when the models are fused, `model` (a file's name) when it is finished.
 
-    `average` is there only where it was corrected, to `one_shot`; `tuned` only after fine-tuning. `ends` are loss and
-    accuracy of each parent as it is on the validation split, `points` those of the fused models.
+    `graph` is the file of the model as an ONNX graph, None where none was left. `average` is there only where it was
+    corrected, to `one_shot`; `tuned` only after fine-tuning. `against_ensemble` and `against_untuned` are the fused model against
+    the parents' ensemble and against itself before its fine-tuning, on the test images; `verdicts` say what came of it.
+    `ends` are loss and accuracy of each parent as it is on the validation split, `points` those of the fused models.
     """
 
     kind: Literal["fusion"] = "fusion"
@@ -134,8 +141,12 @@ class Record(records.Record):
     average: Kept = Field(default_factory=dict)
     one_shot: Kept = Field(default_factory=dict)
     tuned: Kept = Field(default_factory=dict)
+    against_ensemble: Paired | None = None
+    against_untuned: Paired | None = None
+    verdicts: tuple[str, ...] = ()
     seconds: Mapping[str, Finite] = Field(default_factory=dict)
     model: str | None = None  # relative to the record
+    graph: str | None = None
 
     @property
     def final(self) -> Kept:

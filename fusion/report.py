@@ -11,7 +11,8 @@ from wb.core.readings import Readings, scaled
 from wb.fusion import figures
 from wb.fusion.plans import picture
 from wb.fusion.record import ParentRow, Record
-from wb.fusion.tables import METRICS, Table, matches, short, sizes
+from wb.fusion.tables import METRICS, Table, matches, short, sizes, ways
+from wb.fusion.verdict import remarks
 from wb.page.look import figure_html
 from wb.page.page import link, render
 
@@ -63,6 +64,8 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         numbers=_numbers(record),
         barriers=barriers(record),
         table=table,
+        remarks=remarks(record),
+        graph=link(folder / record.graph, beside) if record.graph else None,
         metrics=metrics,
         notes=[
             (who, METRICS[metric], found[metric].note)
@@ -78,6 +81,7 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         series=figures.distance_series(record),
         plans=[(name, pictures(parent)) for name, parent in zip(names, record.parents, strict=True) if parent.plans],
         blocks=_blocks(record, names),
+        ways=ways(names, [parent.matched_by for parent in record.parents]),
         sizes=_sizes(record, names),
         model=link(folder / str(record.model), beside),
         settings=_settings(record),

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import PurePath
 
 from wb.core.architecture import Architecture, axis_sizes
+from wb.fusion.match import By
 from wb.fusion.record import Match, Record
 
 KINDS = {
@@ -21,6 +22,11 @@ KINDS = {
     "memory": "memory",
     "hidden": "hidden units",
     "mlp": "hidden units",
+}
+BY: Mapping[By | None, str] = {
+    "history": "by common history, each where it stood in the model that both come from",
+    "weights": "by their weights, which are copies of one another",
+    "additions": "by what they add to the stream, since the models have no blocks in common",
 }
 Table = tuple[list[str], list[list[str]]]  # names of columns, rows
 METRICS = {"acc": "validation", "test": "test", "params": "parameters", "macs": "MACs", "size": "size"}
@@ -74,6 +80,11 @@ def matches(names: Sequence[str], found: Sequence[Match], architecture: Architec
 def in_order(match: Match) -> bool:
     """Whether each block stands for the one of its own number."""
     return all(stage == tuple(range(len(stage))) for stage in match)
+
+
+def ways(names: Sequence[str], found: Sequence[By | None]) -> list[str]:
+    """What the blocks of each parent were matched by, in words; nothing of those that go in order."""
+    return [f"those of {name} matched {BY[by]}" for name, by in zip(names, found, strict=True) if by in BY]
 
 
 def _places(models: Mapping[str, Architecture]) -> list[str]:

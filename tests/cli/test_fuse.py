@@ -124,9 +124,11 @@ def test_without_data(a: Path, b: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.pt"
     result = wb("fuse", a, b, "-o", out)
     assert result.exit_code == 0, result.output
-    assert files(tmp_path) == {"x.pt", "x.json", "x.html"}
-    assert result.stdout.splitlines()[-3:] == [f"wrote {tmp_path / name}" for name in ("x.html", "x.json", "x.pt")]
-    assert "note: nothing was measured; the fused model is expected to need fine-tuning" in result.stderr
+    names = ("x.html", "x.json", "x.onnx", "x.pt")
+    assert files(tmp_path) == set(names)
+    assert result.stdout.splitlines()[-4:] == [f"wrote {tmp_path / name}" for name in names]
+    assert "nothing was measured; the fused model is expected to need fine-tuning" in result.stderr
+    assert "note:" not in result.stderr, "nothing that was asked for is missing"
     assert "302" not in result.stdout
     assert load(out).fingerprint() == fused([a, b], Settings())
     assert (read(tmp_path / "x.json").config.data, read(tmp_path / "x.json").config.settings.method) == (None, "orth")
@@ -153,6 +155,7 @@ def test_with_data_all_numbers_hold(a: Path, b: Path, tmp_path: Path) -> None:
     assert record.images == 64
     data = load_data("digits", limit=100)
     scores: dict[str, list[np.ndarray]] = {"acc": [], "test": []}
+    left = (tmp_path / "x.onnx").read_bytes()
     for path, readings in ((a, record.parents[0].readings), (b, record.parents[1].readings), (out, record.tuned)):
         assert wb("export", path, "-o", tmp_path / "x.onnx", "--force").exit_code == 0
         session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
@@ -167,6 +170,7 @@ def test_with_data_all_numbers_hold(a: Path, b: Path, tmp_path: Path) -> None:
         right = np.mean((scores[name][0] + scores[name][1]).argmax(1) == split.labels)
         assert record.ensemble[name].value == right
     assert "nothing was measured" not in result.stderr
+    assert (tmp_path / "x.onnx").read_bytes() == left, "what is left is what `wb export` writes"
 
 
 @pytest.mark.usefixtures("page")
@@ -460,7 +464,9 @@ def test_two_stock_models_are_the_default(a: Path, tmp_path: Path, monkeypatch: 
     result = wb("fuse", "--limit", 100, "--calib", 32, "--seed", 3)
     assert result.exit_code == 0, result.output
     (out,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in out.iterdir()} == {"fused.safetensors", "fused.json", "fused.html"}
+    assert {path.name for path in out.iterdir()} == {
+        f"fused.{ending}" for ending in ("safetensors", "onnx", "json", "html")
+    }
     kept = sorted((tmp_path / "cache" / "wb" / "models").iterdir())
     assert [path.stem.split("-")[-2] for path in kept] == ["3", "4"]
     record = read(out / "fused.json")

@@ -1,11 +1,9 @@
-"""CKA against its definition, the match against all matches, and what a match has to be whatever the networks."""
+"""Streams are those of the network, probes look like its images, and what is added or left out changes what it says."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,10 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.errors import BadOption, Unsupported
+from wb.core.errors import Unsupported
 from wb.core.records import Mlp, PatchStem, Pool, Softmax
-from wb.fusion import depth
-from wb.fusion.depth import arranged, cka, increasing, match_blocks, probes, streams
+from wb.fusion.depth import arranged, probes, streams
 from wb.models.model import Model, from_network
 from wb.models.network import build
 
@@ -50,148 +47,9 @@ def pictures(n: int = 8) -> Tensor:
     return torch.rand(n, 2, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def by_definition(x: Tensor, y: Tensor) -> float:
-    """HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) with the centring matrix written out."""
-    n = len(x)
-    h = torch.eye(n, dtype=torch.float64) - 1 / n
-    k, g = h @ x @ x.T @ h, h @ y @ y.T @ h
-    return float((k @ g).trace() / ((k @ k).trace() * (g @ g).trace()).sqrt())
-
-
-@pytest.mark.parametrize("shapes", [(30, 4, 6), (5, 12, 9), (7, 3, 20), (10, 10, 10)])
-def test_cka_is_what_its_definition_says(shapes: tuple[int, int, int]) -> None:
-    """Whichever form it takes."""
-    rows, one, other = shapes
-    x, y = normal(0, rows, one) + 3, normal(1, rows, other)
-    assert cka(x, y) == pytest.approx(by_definition(x, y), rel=1e-9)
-    assert cka(x, y) == pytest.approx(cka(y, x), rel=1e-9)
-
-
-@given(rows=st.integers(3, 12), channels=st.integers(1, 6), scale=st.floats(0.01, 100), seed=st.integers(0, 99))
-def test_cka_of_a_rotated_scaled_and_shifted_copy_is_one(rows: int, channels: int, scale: float, seed: int) -> None:
-    x = normal(seed, rows, channels)
-    rotation = torch.linalg.qr(normal(seed + 1, channels, channels)).Q
-    assert cka(x, scale * x @ rotation + normal(seed + 2, channels)) == pytest.approx(1)
-
-
-def test_cka_of_what_has_nothing_in_common_or_is_constant_is_zero() -> None:
-    x = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
-    y = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
-    assert cka(x, y) == 0
-    assert cka(x, torch.full((4, 3), 0.1)) == 0
-    assert cka(torch.full((10, 1), 0.1), normal(0, 10, 1)) == 0
-
-
-@st.composite
-def similarities(draw: st.DrawFn) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Up to 4 by 7, of few values too, so that there are ties."""
-    n = draw(st.integers(0, 4))
-    m = draw(st.integers(n, 7))
-    values = st.sampled_from([0.0, 0.5, 1.0]) if draw(st.booleans()) else st.floats(0, 1)
-    return np.array(draw(st.lists(values, min_size=n * m, max_size=n * m)), dtype=float).reshape(n, m)
-
-
-@given(similarities())
-def test_the_match_is_the_best_of_all(similarity: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
-    n, m = similarity.shape
-    found = increasing(similarity)
-    best = max(sum(similarity[range(n), list(columns)]) for columns in itertools.combinations(range(m), n))
-    assert len(found) == n
-    assert all(a < b for a, b in itertools.pairwise(found))
-    assert sum(similarity[range(n), found]) == pytest.approx(best)
-
-
-def test_as_many_blocks_match_in_order_and_no_image_is_looked_at() -> None:
-    source = random_model(network((ON, OFF, ON), (OFF, ON)))
-    reference = random_model(network((OFF, ON, ON, OFF), (ON,)))
-    assert match_blocks(source, reference, torch.empty(0)) == ((None, 0, 2, None), (1,))
-
-
 def padded(source: Model, *origins: tuple[int | None, ...]) -> Model:
     """`source` with blocks that write nothing where there is no origin."""
     return arranged(source, network(*((ON,) * len(stage) for stage in origins)), origins)
-
-
-@pytest.mark.parametrize("count", [8, 300])
-def test_blocks_are_found_among_those_that_write_nothing(count: int) -> None:
-    shallow = random_model(network((ON, ON), (ON, ON, ON)))
-    deep = padded(shallow, (0, None, 1, None), (0, 1, 2))
-    images = pictures(count)
-    assert match_blocks(shallow, deep, images) == ((0, None, 1, None), (0, 1, 2))
-    assert match_blocks(deep, shallow, images) == ((0, 2), (0, 1, 2))
-
-
-def test_noise_is_made_only_where_depths_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-
-    def spy(architecture: Architecture) -> Tensor:
-        made.append(probes(architecture))
-        return made[-1]
-
-    monkeypatch.setattr(depth, "probes", spy)
-    shallow = random_model(network((ON, ON)))
-    match_blocks(shallow, random_model(network((ON, ON)), seed=1))
-    assert not made
-    assert match_blocks(shallow, padded(shallow, (0, None, 1))) == ((0, None, 1),)
-    assert len(made) == 1
-
-
-def test_all_blocks_of_the_shallower_find_one_whatever_the_weights() -> None:
-    deep = random_model(network((ON, OFF, ON, ON, ON, ON)), seed=1)
-    shallow = random_model(network((ON, ON, OFF, ON)), seed=2)
-    (up,) = match_blocks(shallow, deep, pictures())
-    assert [block for block in up if block is not None] == [0, 1, 3]
-    assert up[1] is None
-    (down,) = match_blocks(deep, shallow, pictures())
-    there = [block for block in down if block is not None]
-    assert down[2] is None
-    assert len(there) == 3
-    assert there == sorted(set(there) - {1})
-
-
-def test_a_stage_without_blocks_matches_nothing() -> None:
-    source, reference = random_model(network((ON,), (OFF,))), random_model(network((ON, ON), (ON, OFF, ON)))
-    match = match_blocks(source, reference, pictures())
-    assert match[1] == (None, None, None)
-    assert match_blocks(reference, source, pictures())[1] == (None,)
-
-
-def test_both_are_seen_on_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def spy(x: Tensor, y: Tensor) -> float:
-        seen.append((x, y))
-        return cka(x, y)
-
-    monkeypatch.setattr(depth, "cka", spy)
-    shallow = random_model(network((ON,)))
-    images = pictures(300)
-    match_blocks(shallow, padded(shallow, (0, None)), images)
-    for x, y in seen:
-        assert torch.equal(x, y)
-        assert len(x) == 2048
-    rows = torch.cat([batch[0][1].flatten(0, 1) for batch in streams(shallow, images)])
-    places = {i % 16 for i in range(len(rows)) if (rows[i] == seen[0][0]).all(dim=1).any()}
-    assert places == set(range(16)), "tokens of all places"
-
-
-def test_networks_of_other_tokens_are_refused() -> None:
-    model = random_model(network((ON,)))
-    with pytest.raises(Unsupported, match=r"given 4x4 tokens in 1 stages.*and 2x2 tokens in 1 stages"):
-        match_blocks(model, random_model(network((ON,), patch=4)), pictures())
-    with pytest.raises(Unsupported, match="and 4x4 tokens in 2 stages"):
-        match_blocks(model, random_model(network((ON,), (ON,))), pictures())
-
-
-@pytest.mark.parametrize("shape", [(3, 1, 8, 8), (3, 2, 8, 4), (2, 8, 8), (0, 2, 8, 8)])
-def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    one, two = random_model(network((ON,))), random_model(network((ON, ON)))
-    with pytest.raises(BadOption, match=r"are not what the model reads; give some of shape \(n, 2, 8, 8\)"):
-        match_blocks(one, two, torch.zeros(shape))
 
 
 def test_streams_are_those_of_the_network() -> None:

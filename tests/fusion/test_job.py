@@ -13,10 +13,11 @@ import torch
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.files import place
+from wb.core.paired import Paired
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import Dataset, Split
 from wb.export.graph import export
-from wb.export.score import accuracy
+from wb.export.score import accuracy, logits
 from wb.fusion.begin import begin
 from wb.fusion.compatible import adapted
 from wb.fusion.curve import point
@@ -25,6 +26,7 @@ from wb.fusion.fuse import fuse
 from wb.fusion.job import Job, calibration
 from wb.fusion.record import Config, Record, read
 from wb.fusion.settings import Settings
+from wb.fusion.verdict import remarks
 from wb.hardware.device import Device
 from wb.models.axes import Select, remap
 from wb.models.counting import count_macs, count_parameters
@@ -117,7 +119,7 @@ def exported(model: Model, folder: Path) -> Path:
 
 
 def test_what_is_written_is_what_it_says(whole: Record, folder: Path, stripes: Dataset, tmp_path: Path) -> None:
-    assert files(folder / "whole") == {"x.safetensors", "x.json", "x.html"}
+    assert files(folder / "whole") == {"x.safetensors", "x.onnx", "x.json", "x.html"}
     model = load(folder / "whole" / "x.safetensors")
     assert model.architecture == whole.architecture == network()
     assert [step.name for step in model.history] == ["train", "fuse", "finetune"]
@@ -130,6 +132,8 @@ def test_what_is_written_is_what_it_says(whole: Record, folder: Path, stripes: D
     assert whole.tuned["params"].value == count_parameters(model.architecture).value
     assert whole.tuned["macs"] == count_macs(model.architecture)
     assert whole.tuned["size"].value == graph.stat().st_size
+    assert whole.graph == "x.onnx"
+    assert (folder / "whole" / "x.onnx").read_bytes() == graph.read_bytes(), "what is left is what was read"
     assert whole.tuned["test"].value > 0.7
     assert "test" not in whole.average, "it is read of what may be taken"
 
@@ -153,6 +157,30 @@ def test_the_parents_and_their_ensemble_are_read_from_their_files(
         assert (whole.ensemble[name].interval or (1, 1))[0] < right < 1
     for name in ("params", "macs", "size"):
         assert whole.ensemble[name].value == sum(parent.readings[name].value for parent in whole.parents)
+
+
+def test_what_came_of_it_is_compared_image_by_image(
+    whole: Record, folder: Path, stripes: Dataset, tmp_path: Path
+) -> None:
+    """With every parent, their ensemble, and the model before fine-tuning."""
+    split = stripes.test
+
+    def scores(graph: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        return logits(graph, split.pixels(), Device())
+
+    parents = [scores(exported(load(path), tmp_path)) for _, path in files_of(folder)]
+    shares = [np.exp(values) / np.exp(values).sum(axis=1, keepdims=True) for values in parents]
+    fused = (scores(folder / "whole" / "x.onnx").argmax(1) == split.labels).tolist()
+    for found, other in zip(
+        (*(parent.paired for parent in whole.parents), whole.against_ensemble), (*parents, sum(shares)), strict=True
+    ):
+        right = (np.asarray(other).argmax(1) == split.labels).tolist()
+        assert found == Paired.of(fused, right)
+    assert whole.against_untuned is not None
+    change = whole.tuned["test"].value - whole.one_shot["test"].value
+    assert whole.against_untuned.points == pytest.approx(100 * change)
+    assert whole.verdicts == tuple(remark.text for remark in remarks(whole))
+    assert len(whole.verdicts) == 4
 
 
 def test_the_record_tells_the_way(whole: Record, folder: Path, stripes: Dataset) -> None:
@@ -203,7 +231,7 @@ def test_interruptions_change_nothing(whole: Record, folder: Path, stripes: Data
         with pytest.raises(KeyboardInterrupt):
             job()
         epochs += [done for what, done in tale.heard if what.startswith("fine-tuning, loss")]
-        assert files(tmp_path) & {"x.safetensors", "x.json", "x.html"} == set()
+        assert files(tmp_path) & {"x.safetensors", "x.onnx", "x.json", "x.html"} == set()
     assert epochs == [1, 2]
     last = job_of(files_of(folder), stripes, out)
     last.report = tale = Tale()
@@ -211,7 +239,7 @@ def test_interruptions_change_nothing(whole: Record, folder: Path, stripes: Data
     assert {what.split(",")[0] for what, _ in tale.heard} == {"final readings"}
     assert load(out).fingerprint() == load(folder / "whole" / "x.safetensors").fingerprint()
     assert record.model_copy(update={"created": whole.created, "seconds": whole.seconds}) == whole
-    assert files(tmp_path) == {"x.safetensors", "x.json", "x.html"}
+    assert files(tmp_path) == {"x.safetensors", "x.onnx", "x.json", "x.html"}
 
 
 def test_without_data_nothing_is_measured(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +247,7 @@ def test_without_data_nothing_is_measured(folder: Path, tmp_path: Path, monkeypa
         monkeypatch.setattr(f"wb.fusion.finish.{name}", lambda *_, **__: pytest.fail("something is measured"))
     out = tmp_path / "new" / "x.pt"
     record = job_of(files_of(folder), None, out, PLAIN)()
-    assert files(tmp_path) == {"new", "x.pt", "x.json", "x.html"}
+    assert files(tmp_path) == {"new", "x.pt", "x.onnx", "x.json", "x.html"}
     assert record == read(out.with_suffix(".json"))
     assert record.one_shot.keys() == {"params", "macs"}
     assert [parent.readings.keys() for parent in record.parents] == [{"params", "macs"}] * 2
@@ -352,7 +380,7 @@ def test_killed_while_it_publishes(
     job.report = tale = Tale()
     assert job() == before == read(tmp_path / "x.json")
     assert tale.heard == []
-    assert files(tmp_path) == {"x.safetensors", "x.json", "x.html"}
+    assert files(tmp_path) == {"x.safetensors", "x.onnx", "x.json", "x.html"}
 
 
 def test_a_foreign_file_in_the_way_at_the_end(folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadArtefact, BadOption
+from wb.core.paired import Paired
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, Lmu, Mlp, PatchStem, Pool, Softmax
 from wb.fusion.curve import Point
@@ -22,6 +23,7 @@ from wb.fusion.record import Config, Line, ParentRow, Plan, Record
 from wb.fusion.report import barriers, page, result, write_report
 from wb.fusion.settings import Settings
 from wb.fusion.tables import in_order, matches, rows, short, sizes
+from wb.fusion.verdict import remarks
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
@@ -95,6 +97,7 @@ def record() -> Record:
                 architecture=network(),
                 share=0.4,
                 readings=readings(0.91, 0.92),
+                paired=Paired(won=0, lost=12, n=60),
             ),
             ParentRow(
                 name="models/b.pt",
@@ -124,6 +127,8 @@ def record() -> Record:
         tuned=readings(0.94, 0.945),
         seconds={"aligning": 12.0},
         model="out.safetensors",
+        graph="out.onnx",
+        against_untuned=Paired(won=9, lost=3, n=60),
     )
 
 
@@ -161,7 +166,12 @@ def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
     assert "figure-distance-3" not in found.values("id")
     assert result(record) in found.text
     assert barriers(record) in found.text
-    assert "out.safetensors" in found.values("href")
+    assert {"out.safetensors", "out.onnx"} <= set(found.values("href"))
+    warned, said = remarks(record)
+    assert warned.text in found.text
+    assert said.text in found.text
+    notices = page(record, tmp_path, tmp_path).split('class="notice">')[1:]
+    assert [notice.split("<")[0] for notice in notices] == [warned.text], "amber is what was wanted and is not there"
     for name, row in (
         ("a.pt", record.parents[0].readings),
         ("ensemble of the parents", record.ensemble),

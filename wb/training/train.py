@@ -47,7 +47,8 @@ def train(
         network.reset()
     network.to(pick_device()).train()
     _fit(network, data, recipe, None, seed, checkpoint, report)
-    step = Step(name="train", arguments={**data.origin, **asdict(recipe)}, seed=seed, version=__version__)
+    arguments = {**data.origin, "architecture": architecture.key, **asdict(recipe)}
+    step = Step(name="train", arguments=arguments, seed=seed, version=__version__)
     return from_network(architecture, network, (step,))
 
 
