@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +62,14 @@ def search(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder. [default: runs/<date>-<time>]")] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that evaluate candidates at the same time, each with --threads threads; latencies are measured one "
+            "after the other.",
+        ),
+    ] = 1,
     resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL. [default: study.db in the run folder]")
@@ -102,7 +111,7 @@ def search(
     run = runs.Run(resume) if resume else runs.create(out)
     with _output.progress() as progress:
         try:
-            points = Search(config, run, progress)(resume=resume is not None)
+            points = Search(config, run, progress, workers)(resume=resume is not None)
         except BaseException:
             with suppress(OSError):
                 run.folder.rmdir()  # if it is empty: nothing was begun
@@ -186,13 +195,13 @@ def _config(given: dict[str, Any]) -> SearchConfig:
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
     from wb.search.config import SearchConfig
+    from wb.search.storage import absolute
 
     form, colon, place = str(given.get("data", "digits")).partition(":")
     if colon:  # a run can be resumed from another folder
-        given = given | {"data": f"{form}:{Path(place).expanduser().resolve()}"}
-    url = str(given.get("storage") or "")
-    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        given = given | {"storage": f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"}
+        given = given | {"data": f"{form}:{os.path.realpath(os.path.expanduser(place))}"}
+    if given.get("storage"):
+        given = given | {"storage": absolute(given["storage"])}
     try:
         config = SearchConfig.model_validate(given)
     except ValidationError as error:

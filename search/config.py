@@ -51,6 +51,16 @@ class SearchConfig(BaseModel):
         return parse_budget(self.budget)
 
     @property
+    def read(self) -> frozenset[str]:
+        """The names of the metrics that objectives and budgets need."""
+        return frozenset(metric.name for metric in self.metrics) | {limit.metric.name for limit in self.limits}
+
+    @property
+    def tabulated(self) -> bool:
+        """Whether latencies come from the table of blocks."""
+        return self.latency == "table" and "latency" in self.read
+
+    @property
     def recipe(self) -> Recipe:
         """How the supernet is trained."""
         return Recipe(epochs=self.epochs)

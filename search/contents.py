@@ -18,8 +18,9 @@ from wb.core.readings import Reading, Readings
 from wb.search.front import front
 from wb.search.hypervolume import hypervolume_curve
 from wb.search.run import FrontPoint, Run, RunRecord
-from wb.search.study import evaluated, load_study, readings_of, violations
+from wb.search.study import read_evaluated
 from wb.search.traces import Candidate, cost
+from wb.search.trials import readings_of, violations
 from wb.spaces.precision import FFN, is_precision
 
 
@@ -80,7 +81,8 @@ def read_trials(run: Run, record: RunRecord) -> list[FrozenTrial]:
         BadOption: the driver of its database is not installed.
         StorageFailed: its database cannot be reached.
     """
-    return evaluated(load_study(run.storage(record.config), record.study))
+    config = record.config
+    return read_evaluated(run.storage(config), record.study, config.metrics, config.limits)
 
 
 def summarize(choices: Mapping[str, object]) -> str:

@@ -11,10 +11,10 @@ from rich.progress import Progress
 from wb.data import load as load_data
 from wb.data.batches import batches
 from wb.hardware.device import parse_device
+from wb.search.budget import check_budget
+from wb.search.choice import MAX_FINALISTS
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
-from wb.search.finalists import MAX_FINALISTS
-from wb.search.pipeline import check_budget
 from wb.search.seeds import seed_choices
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.presets import vit_space

@@ -20,6 +20,7 @@ from wb.core.files import write_text
 from wb.core.readings import Reading
 from wb.core.records import Record
 from wb.search.config import SearchConfig
+from wb.search.storage import file_url
 
 FORMAT = 1
 
@@ -52,6 +53,7 @@ class RunRecord(BaseModel):
     versions: Mapping[str, str]
     finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
     seconds: Mapping[str, float] = Field(default_factory=dict)  # stage -> wall time
+    workers: int = 1  # processes that evaluated at the same time, at most; they measured latencies one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 
@@ -116,7 +118,7 @@ class Run:
 
     def storage(self, config: SearchConfig) -> str:
         """The URL of the study: `study.db` in the folder, unless the run was told another."""
-        return config.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+        return config.storage or file_url(self.folder / "study.db")
 
     def read(self) -> RunRecord:
         """What `run.json` says.
