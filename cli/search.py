@@ -106,7 +106,7 @@ def search(
     given = {name: value for name, value in given.items() if value is not None}
     config = _resumed(resume, given, out) if resume else _config(given)
     if dry_run:
-        _plan(config, as_json)
+        _plan(config, workers, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
     with _output.progress() as progress:
@@ -233,13 +233,15 @@ def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchCon
     return wanted
 
 
-def _plan(config: SearchConfig, as_json: bool) -> None:
+def _plan(config: SearchConfig, workers: int, as_json: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
+    from wb.core.durations import duration
     from wb.search.plan import plan
 
     with _output.progress() as progress:
-        stages = plan(config, progress)
+        stages = plan(config, progress, workers)
     if as_json:
         _output.print_json([stage._asdict() for stage in stages])
         return
@@ -247,6 +249,6 @@ def _plan(config: SearchConfig, as_json: bool) -> None:
     for column in ("stage", "what", "about"):
         table.add_column(column)
     for stage in stages:
-        table.add_row(stage.name, stage.what, f"{stage.seconds:.0f} s")
-    table.add_row("", "in all", f"{sum(stage.seconds for stage in stages) / 60:.1f} min", style="bold")
+        table.add_row(stage.name, Text(stage.what), duration(stage.seconds))
+    table.add_row("", "in all", duration(sum(stage.seconds for stage in stages)), style="bold")
     _output.data.print(table)

@@ -34,7 +34,7 @@ class SearchConfig(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = 60
     finetune: Annotated[int, Field(ge=0)] = 20
     device: str = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
     latency: Literal["measured", "table"] = "measured"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     storage: str | None = None
