@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from wb.cli.search import summary
 from wb.search.contents import read_trials
 from wb.search.run import Run
-from wb.search.study import readings_of
+from wb.search.trials import readings_of
 
 
 def main() -> None:

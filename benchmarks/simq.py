@@ -48,9 +48,14 @@ from wb.hardware.device import Device
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.front import front
 from wb.search.hypervolume import hypervolume
+from wb.search.optimize import Optimization
 from wb.search.pipeline import FINETUNE_RATE
-from wb.search.study import create_study, evaluated, load_study, make_sampler, optimize, readings_of
+from wb.search.sampler import make_sampler
+from wb.search.storage import file_url
+from wb.search.study import create_study, load_study
 from wb.search.supernet import Supernet, train_supernet
+from wb.search.trials import evaluated, readings_of
+from wb.search.workers import Crew
 from wb.spaces.presets import vit_space
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
@@ -93,9 +98,9 @@ class Seed:
     def search(self, name: str, options: str) -> list[tuple[Architecture, dict[str, Reading]]]:
         """Every evaluated network of one search."""
         space = vit_space(self.data, self.options.preset, {"precision": options})
-        url, done = f"sqlite:///{self.folder / name}.db", (self.folder / f"{name}.db").exists()
-        study = load_study(url, name) if done else create_study(url, name, METRICS)
-        study.sampler = make_sampler("guided", space, (), self.seed, len(study.trials))
+        file, crew = self.folder / f"{name}.db", Crew(self.folder)
+        study = load_study(file_url(file), name) if file.exists() else create_study(file_url(file), name, METRICS)
+        study.sampler = make_sampler("guided", space, (), self.seed, crew.name)
         evaluator = Evaluator(
             Supernet(space, self.supernet.weights), self.data, Device(), self.evaluate.pace, seed=self.seed
         )
@@ -107,7 +112,7 @@ class Seed:
         def evaluate(architecture: Architecture) -> Evaluation:
             return evaluator(architecture)
 
-        optimize(study, space, METRICS, (), evaluate, self.options.trials, tell)
+        Optimization(study, space, METRICS, (), evaluate, self.options.trials, tell, crew)()
         found = evaluated(study)[: self.options.trials]
         return [(space.decode({n: t.params[n] for n in space.genes}), readings_of(t)) for t in found]
 

@@ -65,6 +65,14 @@ def search(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder. [default: runs/<date>-<time>]")] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that evaluate candidates at the same time, each with --threads threads; latencies are measured one "
+            "after the other.",
+        ),
+    ] = 1,
     resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL. [default: study.db in the run folder]")
@@ -101,12 +109,12 @@ def search(
     given = {name: value for name, value in given.items() if value is not None}
     config = _resumed(resume, given, out) if resume else _config(given)
     if dry_run:
-        _plan(config, as_json)
+        _plan(config, workers, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
     with _output.progress() as progress:
         try:
-            points = Search(config, run, progress)(resume=resume is not None)
+            points = Search(config, run, progress, workers)(resume=resume is not None)
         except BaseException:
             with suppress(OSError):
                 run.folder.rmdir()  # if it is empty: nothing was begun
@@ -201,12 +209,12 @@ def _config(given: dict[str, Any]) -> SearchConfig:
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.search import storage
     from wb.search.config import SearchConfig
 
     given = given | {"data": absolute(str(given.get("data", "digits")))}  # a run can be resumed from another folder
-    url = str(given.get("storage") or "")
-    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        given = given | {"storage": f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"}
+    if given.get("storage"):
+        given = given | {"storage": storage.absolute(given["storage"])}
     try:
         config = SearchConfig.model_validate(given)
     except ValidationError as error:
@@ -238,13 +246,15 @@ def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchCon
     return wanted
 
 
-def _plan(config: SearchConfig, as_json: bool) -> None:
+def _plan(config: SearchConfig, workers: int, as_json: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
+    from wb.core.durations import duration
     from wb.search.plan import plan
 
     with _output.progress() as progress:
-        stages = plan(config, progress)
+        stages = plan(config, progress, workers)
     if as_json:
         _output.print_json([stage._asdict() for stage in stages])
         return
@@ -252,6 +262,6 @@ def _plan(config: SearchConfig, as_json: bool) -> None:
     for column in ("stage", "what", "about"):
         table.add_column(column)
     for stage in stages:
-        table.add_row(stage.name, stage.what, f"{stage.seconds:.0f} s")
-    table.add_row("", "in all", f"{sum(stage.seconds for stage in stages) / 60:.1f} min", style="bold")
+        table.add_row(stage.name, Text(stage.what), duration(stage.seconds))
+    table.add_row("", "in all", duration(sum(stage.seconds for stage in stages)), style="bold")
     _output.data.print(table)

@@ -102,28 +102,33 @@ def _precision(name: str, kept: Mapping[str, str]) -> str:
 
 def _show_run(folder: Path, as_json: bool) -> None:
     from wb.cli.search import front_table
-    from wb.search.contents import read_trials
+    from wb.core.durations import duration
+    from wb.search.contents import read_front, read_trials
     from wb.search.run import Run
+    from wb.search.standing import standing
 
     run = Run(folder)
     record = run.read()
-    done = len(read_trials(run, record))
-    points = run.read_front() if run.front_path.exists() else []
+    trials = read_trials(run, record)
+    points = read_front(run, record) or []
+    missing = standing(run, record, trials)
+    config = record.config
     if as_json:
         front = [point.model_dump(mode="json") for point in points]
-        _output.print_json(record.model_dump(mode="json") | {"evaluated": done, "front": front})
+        _output.print_json(
+            record.model_dump(mode="json") | {"evaluated": len(trials), "missing": missing, "front": front}
+        )
         return
-    config = record.config
     _output.data.print(
         f"run {folder}: {config.objectives} on {config.data}, preset {config.preset}, sampler {config.sampler}, "
-        f"{done} of {config.trials} candidates evaluated, {record.created}",
+        f"{len(trials)} of {config.trials} candidates evaluated, {record.created}",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
     for stage, seconds in record.seconds.items():
-        _output.data.print(f"  {stage}: {seconds:.0f} s", highlight=False)
+        _output.data.print(f"  {stage}: {duration(seconds)}", markup=False, highlight=False)
     if points:
         _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
-    else:
-        _output.data.print(f"no front yet; continue with: wb search --resume {folder}", markup=False, soft_wrap=True)
+    if missing:
+        _output.data.print(missing, markup=False, highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from platformdirs import user_cache_dir
 
@@ -65,7 +65,7 @@ class LatencyTable:
         self.note: str | None = None
 
     def lookup(self, keys: Iterable[str]) -> dict[str, Entry | None]:
-        """What is stored for each key, None where nothing is.
+        """What is stored for each key, None where nothing is, or nothing that could have been measured.
 
         Raises:
             StorageFailed: the file cannot be opened, or stays locked for a minute.
@@ -75,9 +75,23 @@ class LatencyTable:
 
         def read(db: sqlite3.Connection) -> dict[str, Entry | None]:
             rows = {key: db.execute(sql, (self.device.key, key)).fetchone() for key in wanted}
-            return {key: None if row is None else Entry(*row) for key, row in rows.items()}
+            return {key: _entry(row) for key, row in rows.items()}
 
         return self._do(read)
+
+    def check(self) -> None:
+        """Finds out whether timings can be kept, before any time is spent on them.
+
+        Raises:
+            StorageFailed: the file cannot be opened or written, or stays locked for a minute.
+        """
+        row = (self.device.key, "wb/check", 0.0, 0.0, 0.0, 0, "", None)
+
+        def write(db: sqlite3.Connection) -> None:  # what is taken back within a transaction is written all the same
+            db.execute("INSERT OR REPLACE INTO latency VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute("DELETE FROM latency WHERE device = ? AND key = ?", row[:2])
+
+        self._do(write)
 
     def store(self, entries: Mapping[str, Entry], *, keep: bool = False) -> None:
         """Writes `entries`, over older ones of the same key unless `keep`. Raises as `lookup` does."""
@@ -217,6 +231,14 @@ class LatencyTable:
         for suffix in ("-wal", "-shm"):  # they belong to the damaged file and would spoil the new one
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self.note = f"{self.path} was damaged ({why}); it is now {aside.name} and a new table was begun"
+
+
+def _entry(row: Sequence[Any] | None) -> Entry | None:
+    """SQLite keeps any type in any column: what is no timing is measured again."""
+    if row is None or not all(isinstance(value, float) and math.isfinite(value) for value in row[:3]):
+        return None
+    texts = isinstance(row[4], str) and isinstance(row[5], str | None)
+    return Entry(*row) if texts and isinstance(row[3], int) else None
 
 
 def _gross(latency: Latency, at: str) -> Entry:

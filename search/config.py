@@ -34,7 +34,7 @@ class SearchConfig(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = 60
     finetune: Annotated[int, Field(ge=0)] = 20
     device: str = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
     latency: Literal["measured", "table"] = "measured"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     storage: str | None = None
@@ -49,6 +49,16 @@ class SearchConfig(BaseModel):
     def limits(self) -> tuple[Limit, ...]:
         """The budgets, parsed."""
         return parse_budget(self.budget)
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The names of the metrics that objectives and budgets need."""
+        return frozenset(metric.name for metric in self.metrics) | {limit.metric.name for limit in self.limits}
+
+    @property
+    def tabulated(self) -> bool:
+        """Whether latencies come from the table of blocks."""
+        return self.latency == "table" and "latency" in self.read
 
     @property
     def recipe(self) -> Recipe:

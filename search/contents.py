@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from optuna.trial import FrozenTrial
-from pydantic import ValidationError
 
-from wb.core.architecture import Architecture, explain
+from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
 from wb.core.metrics import Metric
 from wb.core.readings import Reading, Readings
 from wb.search.front import front
 from wb.search.hypervolume import hypervolume_curve
 from wb.search.run import FrontPoint, Run, RunRecord
-from wb.search.study import evaluated, load_study, readings_of, violations
+from wb.search.study import read_evaluated
 from wb.search.traces import Candidate, cost
+from wb.search.trials import readings_of, violations
 from wb.spaces.precision import FFN, is_precision
 
 
@@ -57,16 +56,14 @@ def read(run: Run) -> Contents:
     record = run.read()
     trials = read_trials(run, record)
     candidates = [_candidate(trial, record.config.metrics) for trial in trials]
-    points = run.read_front() if run.front_path.exists() else None
-    for point in points or ():
-        _require(record.config.metrics, point.values, f"network {point.id} in {run.front_path}")
+    points = read_front(run, record)
     return Contents(
         run=run,
         record=record,
         candidates=candidates,
         front=_front_so_far(candidates, record.config.metrics) if points is None else [_finalist(p) for p in points],
         points=points,
-        architectures={point.id: _architecture(point, run.front_path) for point in points or ()},
+        architectures={point.id: Architecture.model_validate(point.architecture) for point in points or ()},
         seconds=_mean_seconds(trials),
         slots=max((i + 1 for trial in trials for i in _mixers(trial.params)), default=0),
     )
@@ -80,7 +77,20 @@ def read_trials(run: Run, record: RunRecord) -> list[FrozenTrial]:
         BadOption: the driver of its database is not installed.
         StorageFailed: its database cannot be reached.
     """
-    return evaluated(load_study(run.storage(record.config), record.study))
+    config = record.config
+    return read_evaluated(run.storage(config), record.study, config.metrics, config.limits)
+
+
+def read_front(run: Run, record: RunRecord) -> list[FrontPoint] | None:
+    """What `front.json` says; None while there is none.
+
+    Raises:
+        BadArtefact: it is damaged, or lacks an objective of the run.
+    """
+    points = run.read_front() if run.front_path.exists() else None
+    for point in points or ():
+        _require(record.config.metrics, point.values, f"network {point.id} in {run.front_path}")
+    return points
 
 
 def summarize(choices: Mapping[str, object]) -> str:
@@ -111,11 +121,9 @@ def dominated(metrics: Sequence[Metric], candidates: Sequence[Candidate]) -> tup
 
 
 def _candidate(trial: FrozenTrial, metrics: Sequence[Metric]) -> Candidate:
-    readings = readings_of(trial)
-    _require(metrics, readings, f"trial {trial.number} of the study")
     return Candidate(
         number=trial.number,
-        readings=readings,
+        readings=readings_of(trial),
         summary=summarize(trial.params),
         over=any(excess > 0 for excess in violations(trial)),
         predicted=_floats(trial.user_attrs.get("predicted"), len(metrics)),
@@ -138,15 +146,6 @@ def _require(metrics: Sequence[Metric], readings: Readings, where: str) -> None:
         raise BadArtefact(f"{where} has no reading of {', '.join(missing)}, an objective of the run; start a new run")
 
 
-def _architecture(point: FrontPoint, path: Path) -> Architecture:
-    try:
-        return Architecture.model_validate(point.architecture)
-    except ValidationError as error:
-        raise BadArtefact(
-            f"{path} is damaged (network {point.id} is no architecture: {explain(error)}); delete it and resume the run"
-        ) from error
-
-
 def _floats(value: object, count: int) -> tuple[float, ...] | None:
     """The predictions that a sampler left; other samplers leave none."""
     if isinstance(value, list) and len(value) == count and all(isinstance(number, int | float) for number in value):
@@ -165,8 +164,8 @@ def _mean_seconds(trials: Sequence[FrozenTrial]) -> dict[str, float]:
 def _kept(gene: str, choices: Mapping[str, object]) -> bool:
     """Whether the gene chooses the precision of a group that the network has: the block is there, and has such weights."""
     block, _, name = gene.partition(".")
-    depth = choices.get("depth")
-    if not is_precision(gene) or (isinstance(depth, int) and int(block[1:]) >= depth):
+    depth, place = choices.get("depth"), re.fullmatch(r"b(\d+)", block)
+    if not is_precision(gene) or place is None or (isinstance(depth, int) and int(place[1]) >= depth):
         return False
     if name in FFN:
         return bool(choices.get(f"{block}.mlp", True))

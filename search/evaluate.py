@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class Evaluator:
 
     `pace` is that of the reference graph when the run began, which makes the latencies of a run comparable, however the
     machine drifts. `table` replaces the timing of whole graphs by the sum over the blocks' timings, marked as predicted.
+    `alone` is held while something is timed, so that of several workers only one does; waiting for it is a phase of its own.
     """
 
     supernet: Supernet
@@ -63,6 +64,7 @@ class Evaluator:
     latency: bool = True
     table: LatencyTable | None = None
     seed: int = 0
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """Extracts and evaluates; the graph is thrown away.
@@ -78,15 +80,20 @@ class Evaluator:
             with watch.phase("export"):
                 export(model, path)
             readings = count_model(model.architecture, path)
-            with watch.phase("time"):
-                if self.table is not None:
-                    readings["latency"] = estimate(architecture, self.table)
-                elif self.latency:
-                    measured = measure_latency(
-                        {"candidate": path}, self.device, cap_s=SEARCH_CAP_S, seed=self.seed, pace=self.pace
-                    )
-                    readings["latency"] = measured["candidate"].reading
+            if self.table is not None or self.latency:
+                readings["latency"] = self._latency(architecture, path, watch)
             with watch.phase("score"):
                 split = self.data.validation
                 readings["acc"] = accuracy(path, split.pixels(), split.labels, self.device)
         return Evaluation(readings, watch.seconds)
+
+    def _latency(self, architecture: Architecture, path: Path, watch: Stopwatch) -> Reading:
+        with ExitStack() as stack:
+            with watch.phase("wait"):
+                stack.enter_context(self.alone())
+            with watch.phase("time"):
+                if self.table is not None:
+                    return estimate(architecture, self.table)
+                return measure_latency(
+                    {"candidate": path}, self.device, cap_s=SEARCH_CAP_S, seed=self.seed, pace=self.pace
+                )["candidate"].reading

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import moocore
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from wb import __version__
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, BudgetMissed
+from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.core.scores import score
@@ -31,20 +30,23 @@ from wb.export.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
+from wb.search.choice import choose, closest
 from wb.search.front import front
 from wb.search.run import FrontPoint, Run
-from wb.search.study import choices_of, readings_of
 from wb.search.supernet import Supernet
+from wb.search.trials import choices_of, readings_of
 from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 
-MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
 PRECISION = 0.03
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What the last stage works with. `report` gets (what is done, how much of it, of how much)."""
+    """What the last stage works with. `report` gets (what is done, how much of it, of how much), `say` what a user should know.
+
+    `alone` is held while something is timed.
+    """
 
     run: Run
     supernet: Supernet
@@ -56,21 +58,24 @@ class Finish:
     recipe: Recipe | None
     seed: int
     report: Callable[[str, int, int], None]
+    say: Callable[[str], None]
+    alone: Callable[[], AbstractContextManager[None]]
 
-    def __call__(self, trials: Sequence[FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue]]:
-        """The front, written to the run folder, and the error of the latency table against its measured graphs.
+    def __call__(self, trials: Sequence[FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
+        """The front, written to the run folder, and the error of the latency table against its measured graphs; None where
+        the table could not be kept.
 
         Raises:
             BudgetMissed: no evaluated candidate is within the budget.
         """
-        chosen = self._choose(trials)
+        chosen = choose(trials, self.metrics, self.limits)
         models, paths = self._export(chosen)
         readings, right = self._measure(models, paths)
         within = front(readings, self.metrics, self.limits, right=right)
         if not within:
             raise BudgetMissed(
                 "the finalists were within the budget when searched, but none is when measured again: "
-                f"{self._closest(readings)}; allow a little more, or continue with more --trials"
+                f"{closest(readings, self.limits)}; allow a little more, or continue with more --trials"
             )
         points = []
         for done, number in enumerate(within):
@@ -83,29 +88,6 @@ class Finish:
                 path.unlink()
         self.run.publish(points)
         return points, error
-
-    def _choose(self, trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
-        readings = {trial.number: readings_of(trial) for trial in trials}
-        numbers = front(readings, self.metrics, self.limits, exact=["acc"])  # told apart when they are fine-tuned
-        if not numbers:
-            raise BudgetMissed(
-                f"none of {len(trials)} evaluated candidates is within the budget; {self._closest(readings)}. Continue with more "
-                "--trials, or allow more"
-            )
-        if len(numbers) > MAX_FINALISTS:
-            values = np.array([[metric.cost(readings[n][metric.name]) for metric in self.metrics] for n in numbers])
-            span = np.ptp(values, axis=0)
-            unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
-            worth = moocore.hv_contributions(unit, ref=np.full(len(self.metrics), 1.1))
-            numbers = [numbers[i] for i in np.argsort(-worth, kind="stable")[:MAX_FINALISTS]]
-        return {trial.number: trial for trial in trials if trial.number in set(numbers)}
-
-    def _closest(self, readings: Mapping[int, Mapping[str, Reading]]) -> str:
-        parts = []
-        for limit in self.limits:
-            best = min((r[limit.metric.name] for r in readings.values()), key=limit.excess)
-            parts.append(f"the best {limit.metric.name} is {best.text()} where {limit.text()} was asked for")
-        return "; ".join(parts)
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path]]:
         space = self.supernet.space
@@ -145,14 +127,15 @@ class Finish:
     ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[np.bool_]]]:
         """The readings of each, and which validation images it names rightly."""
         self.report("timing the finalists together", 0, 1)
-        timed = measure_latency(
-            {str(number): path for number, path in paths.items()},
-            self.device,
-            precision=PRECISION,
-            cap_s=2.0 * len(paths) + 2.0,
-            seed=self.seed,
-            pace=self.pace,
-        )
+        with self.alone():
+            timed = measure_latency(
+                {str(number): path for number, path in paths.items()},
+                self.device,
+                precision=PRECISION,
+                cap_s=2.0 * len(paths) + 2.0,
+                seed=self.seed,
+                pace=self.pace,
+            )
         split = self.data.validation
         pixels, labels = split.pixels(), split.labels.tolist()
         right = {
@@ -194,14 +177,20 @@ class Finish:
 
     def _table_error(
         self, models: Mapping[int, Model], readings: Mapping[int, Mapping[str, Reading]]
-    ) -> dict[str, JsonValue]:
+    ) -> dict[str, JsonValue] | None:
         """How far the sum over the blocks is from the whole graphs, network by network and in the median."""
         table = LatencyTable(self.device)
         rows: list[JsonValue] = []
         errors = []
         for done, (number, model) in enumerate(models.items()):
             self.report("checking the per-block latency table", done, len(models))
-            estimated, measured = estimate(model.architecture, table).value, readings[number]["latency"].value
+            try:
+                with self.alone():
+                    estimated = estimate(model.architecture, table).value
+            except StorageFailed as error:  # a front is worth more than what is known of a table
+                self.say(f"the per-block latency table was not checked: {error}")
+                return None
+            measured = readings[number]["latency"].value
             errors.append(abs(estimated - measured) / measured)
             rows.append({"id": number, "estimated_ms": estimated, "measured_ms": measured})
         return {"median_relative_error": float(np.median(errors)), "max_relative_error": max(errors), "networks": rows}

@@ -24,6 +24,7 @@ from wb.search.inner import Models, Outcome
 from wb.search.proposals import Proposal, closeness, initial_rows, propose, unseen_rows
 
 CLAIM = "guided:choices"  # system attribute: what a trial is about to evaluate, before its parameters are stored
+PLAN = "guided:plan"  # the study's system attribute: the last batch, and of how many evaluations it was made
 PREDICTED, PREDICTED_STD = "predicted", "predicted_std"  # user attributes
 
 
@@ -44,9 +45,10 @@ class GuidedSampler(BaseSampler):
     the predicted values and their standard deviations in the user attributes `predicted` and `predicted_std`, in the
     order and unit of the study's objectives. The first candidates have none.
 
-    Everything is derived from the study: a new sampler on the same storage continues, and several processes may share
-    a study. No candidate is proposed twice, where candidates that differ in inactive genes only are the same. Failed
-    ones are proposed once more when nothing else is left. Proposals are reproducible for a given seed and history.
+    Everything is in the study, the last batch among it: a new sampler on the same storage continues as the old one would have,
+    and several processes may share a study. No candidate is proposed twice, where candidates that differ in inactive genes
+    only are the same. Failed ones are proposed once more when nothing else is left. Proposals are reproducible for a given
+    seed and history.
 
     Source: LINAS in DyNAS-T, https://github.com/IntelLabs/DyNAS-T (Cummings et al., arXiv 2205.10358).
     Differs: spread first candidates; pooled features; several models weighted for accuracy near the front; the search
@@ -99,8 +101,8 @@ class GuidedSampler(BaseSampler):
         self.__dict__.update(state, _lock=threading.RLock())
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every gene, categorical; empty for a trial whose values were given by `study.enqueue_trial`."""
-        if set(self._encoder.names) <= set(trial.system_attrs.get("fixed_params", {})):
+        """Every gene, categorical; empty for a trial whose values were given by `study.enqueue_trial`, or are there already."""
+        if any(self._whole(source) for source in (trial.system_attrs.get("fixed_params"), trial.params)):
             return {}
         return {
             name: CategoricalDistribution(options)
@@ -118,12 +120,11 @@ class GuidedSampler(BaseSampler):
         """
         if not search_space:
             return {}
+        claimed = trial.system_attrs.get(CLAIM)
+        if claimed is not None and self._whole(claimed):  # its worker ended before it stored the parameters
+            return dict(claimed)
         with self._lock:
-            proposal = self._claim(study, trial)
-        if proposal.mean:
-            study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, proposal.mean)
-            study._storage.set_trial_user_attr(trial._trial_id, PREDICTED_STD, proposal.std)
-        return dict(self._encoder.choices(proposal.row))
+            return dict(self._encoder.choices(self._claim(study, trial).row))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -143,6 +144,9 @@ class GuidedSampler(BaseSampler):
             trials = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
             taken = self._taken(trials)
             proposal = self._next(study, trials, taken.keys())
+            if proposal is not None and proposal.mean:  # before the claim, with which a trial is complete
+                study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, proposal.mean)
+                study._storage.set_trial_user_attr(trial._trial_id, PREDICTED_STD, proposal.std)
             choices = {} if proposal is None else self._encoder.choices(proposal.row)
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, choices)
             if proposal is None:
@@ -158,17 +162,49 @@ class GuidedSampler(BaseSampler):
     def _next(self, study: Study, trials: Sequence[FrozenTrial], taken: AbstractSet[bytes]) -> Proposal | None:
         """The first untaken proposal of the queue, renewed where it is used up or outdated; None if all is taken."""
         complete = [trial for trial in trials if _usable(trial) and self._row(trial) is not None]
-        owner, size = self._queued
-        if owner is not study or len(complete) - size >= self._batch or size < self._initial <= len(complete):
-            self._queue = []
-        self._queue = [proposal for proposal in self._queue if proposal.row.tobytes() not in taken]
+        if self._queued[0] is not study:
+            self._queue, self._queued = [], (study, -1)
+        self._drop(len(complete), taken)
+        if not self._queue:
+            self._adopt(study)  # what another process has planned
+            self._drop(len(complete), taken)
         if not self._queue:
             self._queue = self._plan(study, complete, taken)
             self._queued = (study, len(complete))
+            self._publish(study, len(complete))
         if self._queue:
             return self._queue.pop(0)
         again = self._failed_once(trials)
         return None if again is None else Proposal(again)
+
+    def _drop(self, complete: int, taken: AbstractSet[bytes]) -> None:
+        """Leaves in the queue what is untaken; nothing of it, where it is outdated."""
+        size = self._queued[1]
+        if complete - size >= self._batch or size < self._initial <= complete:
+            self._queue = []
+        self._queue = [proposal for proposal in self._queue if proposal.row.tobytes() not in taken]
+
+    def _publish(self, study: Study, complete: int) -> None:
+        plan = [[p.row.tolist(), p.mean, p.std] for p in self._queue]
+        study._storage.set_study_system_attr(study._study_id, PLAN, {"evaluations": complete, "batch": plan})
+
+    def _adopt(self, study: Study) -> None:
+        """Takes the study's plan for the queue, where it is a later one than this sampler's own."""
+        stored = study._storage.get_study_system_attrs(study._study_id).get(PLAN)
+        try:
+            size, batch = int(stored["evaluations"]), stored["batch"]  # type: ignore[index]  # or TypeError
+            if size > self._queued[1]:
+                self._queue = [self._proposal(*each) for each in batch]
+                self._queued = (study, size)
+        except (TypeError, KeyError, ValueError):  # none, or damaged: it is planned anew
+            self._queue = []
+
+    def _proposal(self, row: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> Proposal:
+        """What was published. Raises `ValueError` or `TypeError` where it is no row of the space."""
+        found = np.array(row, dtype=np.int64)
+        if found.shape != self._encoder.sizes.shape or (found < 0).any() or (found >= self._encoder.sizes).any():
+            raise ValueError("no row of the space")
+        return Proposal(self._encoder.canonical(found[None])[0], list(map(float, mean)), list(map(float, std)))
 
     def _plan(self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes]) -> list[Proposal]:
         """Untaken proposals: first candidates, a batch from the predictors, or random ones where those know no more."""
@@ -228,11 +264,15 @@ class GuidedSampler(BaseSampler):
         rows = (self._row(trial) for trial in trials)
         return Counter(self._known) + Counter(row.tobytes() for row in rows if row is not None)
 
+    def _whole(self, choices: object) -> bool:
+        """Whether every gene is chosen."""
+        return isinstance(choices, dict) and set(self._encoder.names) <= choices.keys()
+
     def _row(self, trial: FrozenTrial) -> Indices | None:
         """The canonical row of what a trial evaluates; None while that is not known."""
         names = self._encoder.names
-        sources = (trial.params, trial.system_attrs.get("fixed_params", {}), trial.system_attrs.get(CLAIM, {}))
-        choices: Choices | None = next((source for source in sources if set(names) <= set(source)), None)
+        sources = (trial.params, trial.system_attrs.get("fixed_params"), trial.system_attrs.get(CLAIM))
+        choices: Choices | None = next((source for source in sources if self._whole(source)), None)
         if choices is None:
             return None
         key = tuple(choices[name] for name in names)

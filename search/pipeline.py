@@ -1,11 +1,14 @@
-"""`wb search` from start to end: data, supernet, study, front, report. Every stage can be interrupted and resumed."""
+"""`wb search` from start to end: data, supernet, study, front, report. Every stage can be interrupted and resumed.
+
+Several processes may work on one run: they evaluate candidates at the same time, and everything else is done by one of them.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import torch
@@ -14,28 +17,32 @@ from rich.progress import Progress, TaskID
 
 from wb import __version__
 from wb.core import provenance
-from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, BudgetMissed, WbError
-from wb.core.metrics import Limit
-from wb.core.precision import allowed, precisions, with_precisions
+from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.export.measure import reference_pace
 from wb.export.table import LatencyTable
-from wb.hardware.device import Device, parse_device
+from wb.hardware.device import parse_device
 from wb.models.model import Step, save
+from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
-from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
+from wb.search.helpers import Helpers
+from wb.search.memory import check_memory
+from wb.search.optimize import Optimization
 from wb.search.quality import predictor_quality
 from wb.search.report import write_report
 from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
+from wb.search.sampler import make_sampler
 from wb.search.seeds import enqueue, seed_choices
-from wb.search.study import create_study, evaluated, load_study, make_sampler, optimize, public, settle
+from wb.search.storage import settle, without_password
+from wb.search.study import check_study, create_study, load_study
 from wb.search.supernet import Supernet, train_supernet
+from wb.search.trials import evaluated, readings_of
+from wb.search.workers import Crew
 from wb.spaces.presets import vit_space
-from wb.spaces.vit import Vit
 from wb.training.fit import Recipe
 
 FINETUNE_RATE = 2e-3  # a sub-network has far to go: it shared its weights with all others
@@ -43,18 +50,62 @@ FINETUNE_RATE = 2e-3  # a sub-network has far to go: it shared its weights with 
 
 @dataclass
 class Search:
-    """One search with everything it needs; calling it does what is not done yet and gives the front."""
+    """One search with everything it needs; calling it does what is not done yet and gives the front.
+
+    `workers` processes evaluate candidates, this one among them.
+    """
 
     config: SearchConfig
     run: Run
     progress: Progress
+    workers: int = 1
+    crew: Crew = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.crew = Crew(self.run.folder)
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
-        """Runs every stage that the run folder does not show as done.
+        """Runs every stage that the run folder does not show as done, and that no other process does.
 
         Raises:
             WbError: whatever is wrong with the data, the options, the budget or the storage; what is done stays.
         """
+        self._prepare()
+        try:
+            return self._do(resume)
+        finally:
+            self.crew.disband()
+
+    def _do(self, resume: bool) -> list[FrontPoint]:
+        with self._sole("until it has trained the supernet"):
+            self.record = self._continued() if resume else self._begun()
+            if self._finished():
+                return self.run.read_front()
+            supernet = self._supernet()
+            enqueue(self.study, self.space, dict(zip(self.config.seed_texts, self.seeds, strict=True)))
+        seconds = self._search(supernet)
+        with self._sole("until it has written the front"):
+            self.record = self.run.read()
+            if self._finished():
+                return self.run.read_front()
+            trials = self._searched(seconds)
+            points = self._finish(supernet, trials)
+            write_report(self.run)
+        return points
+
+    def assist(self) -> None:
+        """Evaluates candidates with others and does nothing else; the run has its supernet already.
+
+        Raises:
+            WbError: as a search does.
+        """
+        self._prepare()
+        self.record = self._checked(self.run.read())
+        self.study = load_study(self.run.storage(self.config), self.record.study)
+        self._evaluate(Supernet.load(self.run.supernet_path, self.space))
+
+    def _prepare(self) -> None:
+        """Reads the data, and checks what can be checked before anything is written."""
         torch.set_num_threads(self.config.threads)
         self.device = parse_device(self.config.device, threads=self.config.threads)
         with self._task("reading the data") as task:
@@ -65,32 +116,31 @@ class Search:
                 progress=self._counter(task),
             )
         self.space = vit_space(self.data, self.config.preset, self.config.changes)
+        check_memory(self.space)
         self.seeds = seed_choices(self.space, self.config.seeds)
-        self.record = self._continued() if resume else self._begun()
-        self.pace = self.record.pace
-        if self._finished():
-            return self.run.read_front()
-        supernet = self._supernet()
-        trials = self._search(supernet)
-        points = self._finish(supernet, trials)
-        write_report(self.run)
-        return points
+        if self.config.tabulated:
+            LatencyTable(self.device).check()
 
     def _begun(self) -> RunRecord:
-        """Checks what can be checked before any time is spent, then writes `run.json`."""
+        """Checks what takes a moment, then writes `run.json`."""
         config = self.config
+        if self.run.record_path.exists():
+            raise BadOption(
+                f"another process began a run in {self.run.folder}; choose another --out, or continue it with --resume "
+                f"{self.run.folder}"
+            )
         with self._task("checking the budget"):
             check_budget(config, self.space, self.data, self.device)
         name = "search" if config.storage is None else f"wb-{uuid4().hex[:12]}"
         try:
-            create_study(self.run.storage(config), name, config.metrics)
+            self.study = create_study(self.run.storage(config), name, config.metrics)
         except WbError:
             for half_made in self.run.folder.glob("study.db*"):
                 half_made.unlink()
             raise
         record = RunRecord(
             created=provenance.now(),
-            config=config.model_copy(update={"storage": config.storage and public(config.storage)}),
+            config=config.model_copy(update={"storage": config.storage and without_password(config.storage)}),
             study=name,
             data=_described(self.data),
             machine=provenance.machine(self.device.text),
@@ -101,15 +151,25 @@ class Search:
         return record
 
     def _continued(self) -> RunRecord:
-        record = self.run.read()
+        record = self._checked(self.run.read())
+        config = self.config.model_copy(update={"storage": record.config.storage})
+        record = record.model_copy(update={"config": config})
+        url = self.run.storage(self.config)
+        self.study = load_study(url, record.study)
+        check_study(url, self.study, config.metrics, config.limits, self.space)
+        self.run.write(record)
+        others = len(self.crew.others())
+        if others:
+            who = "another process evaluates" if others == 1 else f"{others} other processes evaluate"
+            self._say(f"{who} candidates of {self.run.folder}; this one joins in")
+        return record
+
+    def _checked(self, record: RunRecord) -> RunRecord:
         if record.data.fingerprint != self.data.fingerprint:
             raise BadArtefact(
                 f"the data at {self.config.data!r} are no longer those of the run (fingerprint {self.data.fingerprint}, then "
                 f"{record.data.fingerprint}); restore them, or start a new run"
             )
-        config = self.config.model_copy(update={"storage": record.config.storage})
-        record = record.model_copy(update={"config": config})
-        self.run.write(record)
         return record
 
     def _finished(self) -> bool:
@@ -132,7 +192,8 @@ class Search:
         return supernet
 
     def _train(self) -> None:
-        with self._timed("supernet"), self._task("training the supernet", self.config.epochs) as task:
+        start = time.perf_counter()
+        with self._task("training the supernet", self.config.epochs) as task:
 
             def report(epoch: int, _: int, loss: float) -> None:
                 self.progress.update(task, completed=epoch, description=f"training the supernet, loss {loss:.3f}")
@@ -146,42 +207,60 @@ class Search:
                 report=report,
             )
             supernet.save(self.run.supernet_path)
+        self._took("supernet", time.perf_counter() - start)
         with suppress(OSError):
             self.run.checkpoint_path.unlink()
 
-    def _search(self, supernet: Supernet) -> list[FrozenTrial]:
+    def _search(self, supernet: Supernet) -> float:
+        """Evaluates candidates, with the help of other processes; gives the seconds that it took."""
+        start = time.perf_counter()
+        wanted = max(1, min(self.workers, self.config.trials - len(evaluated(self.study))))
+        self.together = wanted + len(self.crew.others())
+        with Helpers(self.config, self.run.folder, wanted - 1, self._say):
+            done = self._evaluate(supernet)
+        settle(self.run.storage(self.config))
+        if done < self.config.trials:
+            self._say(
+                f"{done} of {self.config.trials} candidates were evaluated: sampler {self.config.sampler!r} finds no others in "
+                "this space"
+            )
+        return time.perf_counter() - start
+
+    def _evaluate(self, supernet: Supernet) -> int:
+        """This process's part of the evaluations; ends when all processes together have done enough."""
         config = self.config
-        study = load_study(self.run.storage(config), self.record.study)
-        study.sampler = make_sampler(config.sampler, self.space, config.limits, config.seed, len(study.trials))
-        enqueue(study, self.space, dict(zip(config.seed_texts, self.seeds, strict=True)))
-        wanted = {metric.name for metric in config.metrics} | {limit.metric.name for limit in config.limits}
-        table = LatencyTable(self.device) if config.latency == "table" and "latency" in wanted else None
-        evaluate = Evaluator(supernet, self.data, self.device, self.pace, "latency" in wanted, table, config.seed)
-        with self._timed("search"), self._task("evaluating candidates", config.trials) as task:
-            self.progress.update(task, completed=len(evaluated(study)))
+        self.study.sampler = make_sampler(config.sampler, self.space, config.limits, config.seed, self.crew.name)
+        table = LatencyTable(self.device) if config.tabulated else None
+        evaluate = Evaluator(
+            supernet, self.data, self.device, self.pace, "latency" in config.read, table, config.seed, self.crew.timing
+        )
+        with self._task("evaluating candidates", config.trials) as task:
 
             def report(done: int, trial: FrozenTrial) -> None:
-                values = "  ".join(
-                    f"{metric.name} {trial.user_attrs['readings'][metric.name]['value']:.4g}"
-                    for metric in config.metrics
-                )
+                readings = readings_of(trial)
+                values = "  ".join(f"{metric.name} {readings[metric.name].value:.4g}" for metric in config.metrics)
                 self.progress.update(task, completed=done, description=f"evaluating candidates, last {values}")
 
-            done = optimize(study, self.space, config.metrics, config.limits, evaluate, config.trials, report)
-        settle(self.run.storage(config))
-        if done < config.trials:
-            self.progress.console.print(
-                f"{done} of {config.trials} candidates were evaluated: sampler {config.sampler!r} finds no others in this space",
-                markup=False,
+            search = Optimization(
+                self.study, self.space, config.metrics, config.limits, evaluate, config.trials, report, self.crew
             )
-        trials = evaluated(study)
-        self._note(predictors=predictor_quality(self.space, trials, config.metrics))
+            return search()
+
+    def _searched(self, seconds: float) -> list[FrozenTrial]:
+        """What all processes have evaluated; notes how long that took, and how well it could be predicted."""
+        trials = evaluated(self.study)
+        self._took("search", seconds)
+        self._note(
+            predictors=predictor_quality(self.space, trials, self.config.metrics),
+            workers=max(self.record.workers, self.together),
+        )
         return trials
 
     def _finish(self, supernet: Supernet, trials: list[FrozenTrial]) -> list[FrontPoint]:
         config = self.config
+        start = time.perf_counter()
         recipe = Recipe(epochs=config.finetune, learning_rate=FINETUNE_RATE) if config.finetune else None
-        with self._timed("finalists"), self._task("finishing") as task:
+        with self._task("finishing") as task:
 
             def report(what: str, done: int, of: int) -> None:
                 self.progress.update(task, description=what, completed=done, total=of)
@@ -197,22 +276,45 @@ class Search:
                 recipe=recipe,
                 seed=config.seed,
                 report=report,
+                say=self._say,
+                alone=self.crew.timing,
             )
             points, error = finish(trials)
+        self._took("finalists", time.perf_counter() - start)
         self._note(table=error, finished={"trials": config.trials, "finetune": config.finetune})
         return points
+
+    @property
+    def pace(self) -> Reading:
+        """That of the reference graph when the run began."""
+        return self.record.pace
 
     def _note(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
         self.run.write(self.record)
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _took(self, stage: str, seconds: float) -> None:
         """Adds the wall time of a stage to `run.json`, when it is done."""
-        start = time.perf_counter()
-        yield
-        seconds = self.record.seconds.get(stage, 0.0) + time.perf_counter() - start
-        self._note(seconds={**self.record.seconds, stage: round(seconds, 2)})
+        total = self.record.seconds.get(stage, 0.0) + seconds
+        self._note(seconds={**self.record.seconds, stage: round(total, 2)})
+
+    @contextmanager
+    def _sole(self, until: str) -> Iterator[None]:
+        """Only this process is here; says where it has to wait for another."""
+        task: list[TaskID] = []
+
+        def waiting() -> None:
+            text = f"another process is at work on {self.run.folder}; waiting {until}"
+            self._say(text)
+            task.append(self.progress.add_task("waiting for another process", total=None))
+
+        with self.crew.sole(waiting):
+            for each in task:
+                self.progress.stop_task(each)
+            yield
+
+    def _say(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def _task(self, description: str, total: int | None = None) -> Iterator[TaskID]:
@@ -224,52 +326,6 @@ class Search:
 
     def _counter(self, task: TaskID):  # type: ignore[no-untyped-def]
         return lambda done, total: self.progress.update(task, completed=done, total=total)
-
-
-def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
-    """Raises `BudgetMissed` where the smallest network of the space is over the budget already, whatever it is kept in."""
-    limits = [limit for limit in config.limits if limit.metric.name != "acc"]
-    if not limits:
-        return
-    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
-    found = {architecture: evaluate(architecture).readings for architecture in space.smallest_of_each_precision()}
-    for limit in limits:
-        least = _least(limit, space, found, evaluate)
-        if limit.excess(least) > 0:
-            raise BudgetMissed(
-                f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({config.preset}) has "
-                f"{least.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
-            )
-
-
-def _least(
-    limit: Limit,
-    space: Vit,
-    found: dict[Architecture, dict[str, Reading]],
-    evaluate: Callable[[Architecture], Evaluation],
-) -> Reading:
-    """The best reading of the limited metric among `found` or, where that is over the limit, after each kind of groups got
-    the precision that suits it best; adds to `found`.
-
-    What quantizing a small group adds to a graph may be more than it saves, so that the best is in between.
-    """
-
-    def excess(architecture: Architecture) -> float:
-        if architecture not in found:
-            found[architecture] = evaluate(architecture).readings
-        return limit.excess(found[architecture][limit.metric.name])
-
-    best = min(found, key=excess)
-    if limit.metric.name in ("macs", "params"):  # the same in all precisions
-        return found[best][limit.metric.name]
-    kinds: dict[str, list[str]] = {}
-    for group in precisions(best):
-        kinds.setdefault(".".join(group.split(".")[-2:]), []).append(group)
-    for groups in kinds.values():
-        for option in space.options.precision:
-            if excess(best) > 0 and option in allowed(groups[0]):
-                best = min(best, with_precisions(best, dict.fromkeys(groups, option)), key=excess)
-    return found[best][limit.metric.name]
 
 
 def _described(data: Dataset) -> DataRecord:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from rich.progress import Progress
 
+from wb.core.architecture import Architecture
+from wb.data import Dataset
 from wb.data import load as load_data
 from wb.data.batches import batches
+from wb.export.table import LatencyTable
 from wb.hardware.device import parse_device
+from wb.search.budget import check_budget
+from wb.search.choice import MAX_FINALISTS, expected
 from wb.search.config import SearchConfig
-from wb.search.evaluate import Evaluator
-from wb.search.finalists import MAX_FINALISTS
-from wb.search.pipeline import check_budget
+from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.memory import check_memory
+from wb.search.reach import reach
 from wb.search.seeds import seed_choices
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.presets import vit_space
-from wb.training.fit import Batch, pick_device
+from wb.training.fit import Batch, Recipe, pick_device
+from wb.training.train import distillation
 
 PROBE_STEPS = 6
 
@@ -31,7 +38,7 @@ class Stage(NamedTuple):
     seconds: float
 
 
-def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
+def plan(config: SearchConfig, progress: Progress, workers: int = 1) -> list[Stage]:
     """The stages of a search with that configuration; writes nothing.
 
     Raises:
@@ -44,54 +51,116 @@ def plan(config: SearchConfig, progress: Progress) -> list[Stage]:
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
     space = vit_space(data, config.preset, config.changes)
+    check_memory(space)
     seed_choices(space, config.seeds)
+    if config.tabulated:
+        LatencyTable(device).check()
     progress.update(task, description="checking the budget")
     check_budget(config, space, data, device)
     supernet = Supernet.fresh(space, config.seed, pick_device())
-    steps = config.recipe.steps(len(data.train))
     progress.update(task, description="probing: training steps")
-    alone, full = (_step_seconds(supernet, config, data.train, steps, at) for at in (0, steps - 1))
-    training = steps * (WARM_UP * alone + (1 - WARM_UP) * full)
+    training = _training_seconds(supernet, config, data)
+    tuning = _tuning_seconds(supernet, config, data)
     progress.update(task, description="probing: evaluations")
-    evaluation = _evaluation_seconds(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True))
-    sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
-    genes = len(space.genes)
-    finetune = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
-    first = f"; first {', '.join(config.seed_texts)}" if config.seeds else ""
-    tuning = config.finetune * alone * steps / config.epochs * MAX_FINALISTS / 2
+    latency = "latency" in config.read
+    ends = _ends(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True))
+    readings = {architecture: evaluation.readings for architecture, evaluation in ends.items()}
+    whole = _mean(ends, lambda phases: sum(s for name, s in phases.items() if latency or name != "time"))
+    alone = _mean(ends, lambda phases: phases["time"] if latency else 0.0)
+    finalists = expected(config.trials, len(config.metrics))
     return [
-        Stage("data", f"{data.spec}: {sizes} images for training, validation, test", reading),
-        Stage("supernet", f"{config.epochs} epochs of {steps // config.epochs} steps on {supernet.device}", training),
+        Stage("data", _data(data), reading),
+        Stage(
+            "supernet",
+            f"{config.epochs} epochs of {config.recipe.steps(len(data.train)) // config.epochs} steps on {supernet.device}",
+            training,
+        ),
         Stage(
             "search",
-            f"{config.trials} evaluations by {config.sampler!r} over {genes} choices; objectives {config.objectives}{first}",
-            config.trials * evaluation,
+            _search(config, len(space.genes), workers, reach(space, config.limits, readings, config.seed)),
+            config.trials * max(alone, whole / workers),
         ),
         Stage(
             "finalists",
-            f"at most {MAX_FINALISTS}, timed together{finetune}, test split read once",
-            10 * evaluation + tuning,
+            _finalists(config, finalists),
+            finalists * (tuning + 2 * _mean(ends, lambda p: sum(p.values()))),
         ),
     ]
 
 
-def _evaluation_seconds(evaluate: Evaluator) -> float:
-    """The mean of the largest and the smallest network, after one that only loads the libraries."""
+def _data(data: Dataset) -> str:
+    sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
+    shape = f"{data.channels}x{data.height}x{data.width}"
+    return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test"
+
+
+def _search(config: SearchConfig, genes: int, workers: int, within: str) -> str:
+    together = f" in {workers} processes" if workers > 1 else ""
+    parts = [
+        f"{config.trials} evaluations{together} by {config.sampler!r} over {genes} choices",
+        f"objectives {config.objectives}",
+        within,
+        f"first {', '.join(config.seed_texts)}" if config.seeds else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _finalists(config: SearchConfig, count: int) -> str:
+    tuned = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
+    return (
+        f"about {count}{tuned}, timed together, test split read once ({count} by a rule of thumb from the numbers of trials and "
+        f"objectives; at most {MAX_FINALISTS})"
+    )
+
+
+def _ends(evaluate: Evaluator) -> dict[Architecture, Evaluation]:
+    """The smallest and the largest network, after an evaluation that only loads the libraries."""
     space = evaluate.supernet.space
     evaluate(space.smallest())
-    start = time.perf_counter()
-    for architecture in (space.smallest(), space.largest()):
-        evaluate(architecture)
-    return (time.perf_counter() - start) / 2
+    return {architecture: evaluate(architecture) for architecture in (space.smallest(), space.largest())}
 
 
-def _step_seconds(supernet: Supernet, config: SearchConfig, split, steps: int, at: int) -> float:  # type: ignore[no-untyped-def]
-    """Seconds of one training step, as they are `at` that step of the schedule."""
+def _mean(ends: Mapping[Architecture, Evaluation], seconds: Callable[[Mapping[str, float]], float]) -> float:
+    return sum(seconds(evaluation.seconds) for evaluation in ends.values()) / len(ends)
+
+
+def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> float:
+    """The largest network alone at first, then all that a step trains."""
+    steps = config.recipe.steps(len(data.train))
     backward = sandwich(supernet, config.recipe, config.seed)
-    images, labels = next(batches(split, config.recipe.batch, shuffle=False))
-    batch = Batch(images.to(supernet.device), labels.to(supernet.device), at, steps)
-    backward(batch)
+    images, labels = _batch(supernet, data)
+    alone, full = (
+        _seconds(lambda at=at: backward(Batch(images, labels, at, steps)))  # type: ignore[misc]
+        for at in (0, steps - 1)
+    )
+    return steps * (WARM_UP * alone + (1 - WARM_UP) * full)
+
+
+def _tuning_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> float:
+    """Of one finalist, with the largest network as teacher: the mean of the smallest and the largest."""
+    if not config.finetune:
+        return 0.0
+    space = supernet.space
+    images, _ = _batch(supernet, data)
+
+    def step(architecture: Architecture) -> None:
+        with torch.no_grad():
+            wanted = supernet.run(space.largest(), images)
+        distillation(supernet.run(architecture, images), wanted).backward()
+
+    found = [_seconds(lambda a=a: step(a)) for a in (space.smallest(), space.largest())]  # type: ignore[misc]
+    return Recipe(epochs=config.finetune).steps(len(data.train)) * sum(found) / len(found)
+
+
+def _batch(supernet: Supernet, data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = next(batches(data.train, Recipe().batch, shuffle=False))
+    return images.to(supernet.device), labels.to(supernet.device)
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    """Of one step, after one that is not counted."""
+    step()
     start = time.perf_counter()
     for _ in range(PROBE_STEPS):
-        backward(batch)
+        step()
     return (time.perf_counter() - start) / PROBE_STEPS

@@ -13,7 +13,7 @@ from wb.core.metrics import Metric
 from wb.core.space import Genes
 from wb.predictors.ensemble import Ensemble, baseline_quality
 from wb.predictors.features import Encoder
-from wb.search.study import choices_of, readings_of
+from wb.search.trials import choices_of, readings_of
 
 FEWEST = 8  # evaluations; below it cross-validation says nothing
 

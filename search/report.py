@@ -20,7 +20,7 @@ from wb.page import look, page
 from wb.search import figures
 from wb.search.contents import Contents, dominated, read
 from wb.search.run import Run
-from wb.search.study import public
+from wb.search.storage import public
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 

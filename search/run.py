@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,18 +12,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from wb import __version__
-from wb.core.architecture import explain
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.architecture import Architecture, explain
+from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
 from wb.core.readings import Reading
 from wb.core.records import Record
 from wb.core.verdict import Remark, loss
 from wb.search.config import SearchConfig
+from wb.search.storage import file_url
 
 FORMAT = 1
+MEASURED = ("acc", "latency", "size", "macs", "params")  # what is known of every network of a front
 
 
 class DataRecord(Record):
@@ -52,9 +65,23 @@ class RunRecord(BaseModel):
     machine: Mapping[str, str]  # device, processor, operating system, python
     versions: Mapping[str, str]
     finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
-    seconds: Mapping[str, float] = Field(default_factory=dict)  # stage -> wall time
+    seconds: Mapping[str, FiniteFloat] = Field(default_factory=dict)  # stage -> wall time
+    workers: int = 1  # processes that evaluated at the same time, at most; they measured latencies one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> RunRecord:
+        """What is used without another look: the version of the format, objectives and budgets, the pace."""
+        if self.format != FORMAT:
+            raise ValueError(f"its format is {self.format}, this version of wb reads {FORMAT}")
+        try:
+            _ = self.config.read
+        except WbError as error:
+            raise ValueError(str(error)) from error
+        if not 0 < self.pace.value < math.inf:
+            raise ValueError(f"the reference graph cannot take {self.pace.value} ms")
+        return self
 
 
 class FrontPoint(Record):
@@ -73,6 +100,26 @@ class FrontPoint(Record):
     def worse(self) -> Remark | None:
         """What is to be said where fine-tuning lowered the accuracy."""
         return None if self.searched is None else loss("fine-tuning", self.searched, self.values["acc"])
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_one(cls, value: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        try:
+            Architecture.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(f"no architecture: {explain(error)}") from error
+        return value
+
+    @field_validator("values")
+    @classmethod
+    def _are_all_there(cls, values: Mapping[str, Reading]) -> Mapping[str, Reading]:
+        missing = [name for name in MEASURED if name not in values]
+        if missing:
+            raise ValueError(f"no reading of {', '.join(missing)}")
+        odd = [name for name, reading in values.items() if not math.isfinite(reading.value)]
+        if odd or values["latency"].value <= 0:
+            raise ValueError(f"no possible reading of {', '.join(odd) or 'latency'}")
+        return values
 
 
 @dataclass(frozen=True)
@@ -123,7 +170,7 @@ class Run:
 
     def storage(self, config: SearchConfig) -> str:
         """The URL of the study: `study.db` in the folder, unless the run was told another."""
-        return config.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+        return config.storage or file_url(self.folder / "study.db")
 
     def read(self) -> RunRecord:
         """What `run.json` says.
@@ -159,13 +206,10 @@ class Run:
         if not self.front_path.is_file():
             raise BadArtefact(f"{self.folder} has no front.json yet; finish it with `wb search --resume {self.folder}`")
         try:
-            return [
-                FrontPoint.model_validate(point) for point in json.loads(self.front_path.read_text(encoding="utf-8"))
-            ]
-        except (ValueError, TypeError) as error:
-            reason = explain(error) if isinstance(error, ValidationError) else str(error)
+            return TypeAdapter(list[FrontPoint]).validate_json(self.front_path.read_bytes())
+        except ValidationError as error:
             raise BadArtefact(
-                f"{self.front_path} is damaged ({reason}); delete it and say `wb search --resume {self.folder}`"
+                f"{self.front_path} is damaged ({explain(error)}); delete it and say `wb search --resume {self.folder}`"
             ) from error
 
     def publish(self, points: list[FrontPoint]) -> None:

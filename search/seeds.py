@@ -14,7 +14,7 @@ from wb.core.errors import NotInSpace, WbError
 from wb.core.records import Softmax
 from wb.core.space import Choices, Option
 from wb.search.config import SeedName
-from wb.search.study import choices_of, evaluated, network_key
+from wb.search.trials import choices_of, evaluated, network_key
 from wb.spaces.precision import is_precision
 from wb.spaces.presets import seed_architecture
 from wb.spaces.vit import Vit, options_with
@@ -39,14 +39,10 @@ def seed_choices(space: Vit, seeds: Sequence[SeedName | Architecture]) -> list[d
 
 
 def enqueue(study: optuna.Study, space: Vit, seeds: Mapping[str, Choices]) -> None:
-    """Queues the seeds, in their order, that were not evaluated and are not in the queue.
-
-    One that a worker began and did not finish is queued again: from the study alone, a worker that was killed a moment
-    ago cannot be told from one that is at it.
-    """
+    """Queues the seeds, in their order, that were not evaluated, are not under way and are not in the queue."""
     if not seeds:
         return
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
     queued = [cast(Choices, trial.system_attrs.get("fixed_params", {})) for trial in waiting]
     there = {network_key(space, choices_of(space, trial)) for trial in evaluated(study)}
     there |= {network_key(space, choices) for choices in queued if choices.keys() == space.genes.keys()}

@@ -121,6 +121,8 @@ class Supernet:
             BadArtefact: damaged, or of another space.
         """
         expected = {name: tuple(weight.shape) for name, weight in Supernet.fresh(space, 0).weights.items()}
+        if not path.is_file():  # a pipe would be waited for
+            raise BadArtefact(f"{path} is no file; delete it and resume, the supernet is then trained again")
         try:
             with safe_open(path, framework="pt") as file:
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
@@ -130,6 +132,11 @@ class Supernet:
             ) from error
         if {name: tuple(weight.shape) for name, weight in weights.items()} != expected:
             raise BadArtefact(f"{path} does not belong to this space; delete it and resume to train the supernet again")
+        odd = [name for name, w in weights.items() if w.dtype != torch.float32 or not w.isfinite().all()]
+        if odd:
+            raise BadArtefact(
+                f"{path} is damaged ({odd[0]} is not all finite float32); delete it and resume to train the supernet again"
+            )
         return Supernet(space, {name: nn.Parameter(weight.to(device)) for name, weight in weights.items()})
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from wb.core.architecture import Architecture, ImageInput
 from wb.core.errors import BadOption
+from wb.core.nearest import meant
 from wb.spaces.revit import revit
 from wb.spaces.vit import Vit, VitOptions, options_with
 
@@ -127,7 +128,7 @@ def preset(name: str) -> VitOptions:
         BadOption: no preset of that name.
     """
     if name not in PRESETS:
-        raise BadOption(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        raise BadOption(f"no preset {name!r}{meant(name, PRESETS)}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

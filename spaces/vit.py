@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
+from wb.core.nearest import meant
 from wb.core.records import Attention, ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.precision import (
@@ -34,7 +35,10 @@ ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
 
 StemName = Literal["patch", "conv"]
 MixerName = Literal["none", "pool", "lmu", "cosformer", "sla", "softmax"]
-Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+MOST = 2**20  # of anything that has a size
+DEEPEST = 256  # blocks
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
+Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=DEEPEST)], ...], Field(min_length=1)]
 
 
 class VitOptions(BaseModel):
@@ -49,12 +53,12 @@ class VitOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     embed: Sizes
-    depth: Sizes
+    depth: Depths
     stem: Annotated[tuple[StemName, ...], Field(min_length=1)]
     stem_width: Sizes
     pool: Literal["mean", "cls"]
-    patch: Annotated[int, Field(ge=0)] = 0
-    grid: Annotated[int, Field(ge=1)] = 8
+    patch: Annotated[int, Field(ge=0, le=MOST)] = 0
+    grid: Annotated[int, Field(ge=1, le=MOST)] = 8
     mixer: Annotated[tuple[MixerName, ...], Field(min_length=1)]
     heads: Sizes
     qk: Sizes
@@ -303,11 +307,17 @@ def options_with(base: VitOptions, changes: Mapping[str, object]) -> VitOptions:
     Raises:
         BadOption: an unknown field or a value that does not fit it.
     """
+    fields = ", ".join(VitOptions.model_fields)
+    for name in changes:
+        if name not in VitOptions.model_fields:
+            raise BadOption(
+                f"space 'vit' has no field {name!r}{meant(name, VitOptions.model_fields)}; its fields are {fields}"
+            )
     try:
         return VitOptions.model_validate(base.model_dump() | dict(changes))
     except ValidationError as error:
         raise BadOption(
-            f"space 'vit' cannot take {dict(changes)}: {explain(error)}; its fields are {', '.join(VitOptions.model_fields)}"
+            f"space 'vit' cannot take {dict(changes)}: {explain(error)}; its fields are {fields}"
         ) from error
 
 

@@ -15,8 +15,12 @@ from wb.core.space import random_choices
 from wb.models.counting import count_parameters
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation
+from wb.search.optimize import Optimization
+from wb.search.sampler import make_sampler
 from wb.search.seeds import enqueue, seed_choices
-from wb.search.study import choices_of, create_study, evaluated, load_study, make_sampler, optimize
+from wb.search.study import create_study, load_study
+from wb.search.trials import choices_of, evaluated
+from wb.search.workers import Crew
 from wb.spaces.presets import PLAIN, TINY
 from wb.spaces.vit import Vit, options_with
 
@@ -50,10 +54,10 @@ def evaluate(architecture: Architecture) -> Evaluation:
 
 def run(url: str, space: Vit, sampler: str, trials: int, seeds: list[Architecture]) -> optuna.Study:
     """As the pipeline does it, when a run begins and when it is resumed."""
-    study = load_study(url, "s")
-    study.sampler = make_sampler(sampler, space, (), 0, len(study.trials))  # type: ignore[arg-type]
+    study, crew = load_study(url, "s"), Crew(Path(url.removeprefix("sqlite:///")).parent)
+    study.sampler = make_sampler(sampler, space, (), 0, crew.name)  # type: ignore[arg-type]
     enqueue(study, space, {seed.key: choices for seed, choices in zip(seeds, seed_choices(space, seeds), strict=True)})
-    optimize(study, space, METRICS2, (), evaluate, trials, lambda done, trial: None)
+    Optimization(study, space, METRICS2, (), evaluate, trials, lambda done, trial: None, crew)()
     return study
 
 

@@ -14,7 +14,12 @@ from wb.core.readings import Reading
 from wb.export.graph import ExportDiffers
 from wb.models.counting import count_parameters
 from wb.search.evaluate import Evaluation
-from wb.search.study import choices_of, create_study, evaluated, load_study, make_sampler, optimize, public, readings_of
+from wb.search.optimize import Optimization
+from wb.search.sampler import make_sampler
+from wb.search.storage import public
+from wb.search.study import create_study, load_study
+from wb.search.trials import choices_of, evaluated, readings_of
+from wb.search.workers import Crew
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit, options_with
 
@@ -39,8 +44,9 @@ def evaluate(architecture: Architecture) -> Evaluation:
 def run(url: str, space: Vit, sampler: str, trials: int, limits: tuple[Limit, ...] = (), seed: int = 0) -> optuna.Study:
     exists = Path(url.removeprefix("sqlite:///")).exists()
     study = load_study(url, "s") if exists else create_study(url, "s", METRICS2)
-    study.sampler = make_sampler(sampler, space, limits, seed, len(study.trials))  # type: ignore[arg-type]
-    optimize(study, space, METRICS2, limits, evaluate, trials, lambda done, trial: None)
+    crew = Crew(Path(url.removeprefix("sqlite:///")).parent)
+    study.sampler = make_sampler(sampler, space, limits, seed, crew.name)  # type: ignore[arg-type]
+    Optimization(study, space, METRICS2, limits, evaluate, trials, lambda done, trial: None, crew)()
     return study
 
 
@@ -89,7 +95,7 @@ def test_a_candidate_that_does_not_export_fails_alone(space: Vit, tmp_path: Path
 
     study = create_study(f"sqlite:///{tmp_path}/a.db", "s", METRICS2)
     study.sampler = make_sampler("guided", space, (), 0)
-    optimize(study, space, METRICS2, (), moody, 20, lambda done, trial: None)
+    Optimization(study, space, METRICS2, (), moody, 20, lambda done, trial: None, Crew(tmp_path))()
     assert len(evaluated(study)) == 20
     assert any(trial.state == optuna.trial.TrialState.FAIL for trial in study.trials)
 
@@ -150,7 +156,7 @@ def test_a_last_block_that_is_off_is_no_other_network(space: Vit, tmp_path: Path
         return evaluate(architecture)
 
     study.sampler = make_sampler("random", space, (), 0)
-    optimize(study, space, METRICS2, (), counting, 2, lambda done, trial: None)
+    Optimization(study, space, METRICS2, (), counting, 2, lambda done, trial: None, Crew(tmp_path))()
     assert len(asked) == 2
     assert study.trials[1].user_attrs["repeat_of"] == 0
     assert study.trials[1].values == study.trials[0].values

@@ -11,7 +11,7 @@ from wb.core.architecture import Architecture, ImageInput
 from wb.core.errors import BudgetMissed
 from wb.core.precision import precisions
 from wb.core.readings import Reading
-from wb.search import pipeline
+from wb.search import budget as budgets
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation
 from wb.spaces.presets import TINY
@@ -35,12 +35,12 @@ def check(monkeypatch: pytest.MonkeyPatch, image: ImageInput, budget: str) -> in
         size = Reading(value=bytes_of(architecture), unit="B", how="counted")
         return Evaluation({"size": size, "params": size.model_copy(update={"unit": "parameters"})}, {})
 
-    monkeypatch.setattr(pipeline, "Evaluator", lambda *_: evaluate)
+    monkeypatch.setattr(budgets, "Evaluator", lambda *_: evaluate)
     changes: dict[str, Any] = {"precision": ["int8", "fp32"], "mixer": ["softmax"], "mlp": [2.0], "depth": [2, 3]}
     space = Vit(options_with(TINY, changes), image, 3)
     config = SearchConfig(budget=(budget,))
     unused: Any = SimpleNamespace()
-    pipeline.check_budget(config, space, unused, unused)
+    budgets.check_budget(config, space, unused, unused)
     return len(seen)
 
 

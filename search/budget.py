@@ -1,0 +1,63 @@
+"""Whether a budget can be met at all, found out before any time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wb.core.architecture import Architecture
+from wb.core.errors import BudgetMissed
+from wb.core.metrics import Limit
+from wb.core.precision import allowed, precisions, with_precisions
+from wb.core.readings import Reading
+from wb.data import Dataset
+from wb.hardware.device import Device
+from wb.search.config import SearchConfig
+from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.supernet import Supernet
+from wb.spaces.vit import Vit
+
+
+def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
+    """Raises `BudgetMissed` where the smallest network of the space is over the budget already, whatever it is kept in."""
+    limits = [limit for limit in config.limits if limit.metric.name != "acc"]
+    if not limits:
+        return
+    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
+    found = {architecture: evaluate(architecture).readings for architecture in space.smallest_of_each_precision()}
+    for limit in limits:
+        least = _least(limit, space, found, evaluate)
+        if limit.excess(least) > 0:
+            raise BudgetMissed(
+                f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({config.preset}) has "
+                f"{least.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
+            )
+
+
+def _least(
+    limit: Limit,
+    space: Vit,
+    found: dict[Architecture, dict[str, Reading]],
+    evaluate: Callable[[Architecture], Evaluation],
+) -> Reading:
+    """The best reading of the limited metric among `found` or, where that is over the limit, after each kind of groups got
+    the precision that suits it best; adds to `found`.
+
+    What quantizing a small group adds to a graph may be more than it saves, so that the best is in between.
+    """
+
+    def excess(architecture: Architecture) -> float:
+        if architecture not in found:
+            found[architecture] = evaluate(architecture).readings
+        return limit.excess(found[architecture][limit.metric.name])
+
+    best = min(found, key=excess)
+    if limit.metric.name in ("macs", "params"):  # the same in all precisions
+        return found[best][limit.metric.name]
+    kinds: dict[str, list[str]] = {}
+    for group in precisions(best):
+        kinds.setdefault(".".join(group.split(".")[-2:]), []).append(group)
+    for groups in kinds.values():
+        for option in space.options.precision:
+            if excess(best) > 0 and option in allowed(groups[0]):
+                best = min(best, with_precisions(best, dict.fromkeys(groups, option)), key=excess)
+    return found[best][limit.metric.name]

@@ -1,0 +1,57 @@
+"""Which candidates become finalists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import moocore
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from wb.core.errors import BudgetMissed
+from wb.core.metrics import Limit, Metric
+from wb.core.readings import Reading
+from wb.search.front import front
+from wb.search.trials import readings_of
+
+MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
+
+
+def choose(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], limits: Sequence[Limit]) -> dict[int, FrozenTrial]:
+    """The front of the evaluated candidates by number, and of a large one those that add most hypervolume.
+
+    Raises:
+        BudgetMissed: no evaluated candidate is within the budget.
+    """
+    readings = {trial.number: readings_of(trial) for trial in trials}
+    numbers = front(readings, metrics, limits, exact=["acc"])  # told apart when they are fine-tuned
+    if not numbers:
+        raise BudgetMissed(
+            f"none of {len(trials)} evaluated candidates is within the budget; {closest(readings, limits)}. Continue with more "
+            "--trials, or allow more"
+        )
+    if len(numbers) > MAX_FINALISTS:
+        values = np.array([[metric.cost(readings[n][metric.name]) for metric in metrics] for n in numbers])
+        span = np.ptp(values, axis=0)
+        unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
+        worth = moocore.hv_contributions(unit, ref=np.full(len(metrics), 1.1))
+        numbers = [numbers[i] for i in np.argsort(-worth, kind="stable")[:MAX_FINALISTS]]
+    return {trial.number: trial for trial in trials if trial.number in set(numbers)}
+
+
+def closest(readings: Mapping[int, Mapping[str, Reading]], limits: Sequence[Limit]) -> str:
+    """How near to each limit the candidates came."""
+    parts = []
+    for limit in limits:
+        best = min((r[limit.metric.name] for r in readings.values()), key=limit.excess)
+        parts.append(f"the best {limit.metric.name} is {best.text()} where {limit.text()} was asked for")
+    return "; ".join(parts)
+
+
+def expected(trials: int, objectives: int) -> int:
+    """About how many finalists a search of so many trials has: a rule of thumb, the power (d-1)/d of the trials.
+
+    A front of d objectives has d-1 dimensions in a space of d; sampled as densely as the space, it has so many points.
+    """
+    return max(1, min(MAX_FINALISTS, round(math.exp(math.log(trials) * (1 - 1 / objectives)))))

@@ -1,0 +1,89 @@
+"""Processes that evaluate candidates of a run beside this one (`wb search --workers`)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import Progress
+
+from wb.core.errors import WbError
+from wb.search.config import SearchConfig
+
+PATIENCE_S = 10.0  # for one that was told to end
+
+
+class Helpers:
+    """Starts `count` processes, which end with the block, and soon after this process, however it ends.
+
+    Whatever becomes of them, the run is whole: others take up what one of them leaves. One that ended early is told of.
+    """
+
+    def __init__(self, config: SearchConfig, folder: Path, count: int, say: Callable[[str], None]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would share the threads of torch and the runtime
+        self._say = say
+        self._news: list[Connection] = []
+        self._processes = []
+        for _ in range(count):
+            news, tell = context.Pipe(duplex=False)
+            self._news.append(news)
+            self._processes.append(context.Process(target=_help, args=(config, folder, tell), daemon=True))
+
+    def __enter__(self) -> None:
+        # They ignore Ctrl-C, which a terminal sends to all of them: this process ends them, and says how to continue.
+        here = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if here and self._processes else None
+        try:
+            for process in self._processes:
+                process.start()
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        early = [process.exitcode not in (None, 0) for process in self._processes]
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join(PATIENCE_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for news, process, ended in zip(self._news, self._processes, early, strict=True):
+            if ended and kind is None:
+                told = news.recv() if news.poll() else f"exit code {process.exitcode}"
+                self._say(f"a worker ended early ({told}); the others did its part")
+            news.close()
+
+
+def _help(config: SearchConfig, folder: Path, tell: Connection) -> None:
+    """What a helper does; it leaves in the middle of an evaluation when it is told to, or when its parent is gone."""
+    from wb.search.pipeline import Search
+    from wb.search.run import Run
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    progress = Progress(console=Console(quiet=True), disable=True)
+    try:
+        Search(config, Run(folder), progress).assist()
+    except KeyboardInterrupt:
+        os._exit(0)
+    except Exception as error:  # told by the parent: a traceback of ours says nothing to a user
+        with suppress(OSError):
+            tell.send(str(error) if isinstance(error, WbError) else f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

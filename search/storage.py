@@ -1,0 +1,196 @@
+"""Where a study is kept: URLs, opening a database to write or only to read, and what a damaged one makes of an error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import optuna
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+
+from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
+
+HEARTBEAT_S = 30  # a worker on another machine that was killed is noticed after three of them
+DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")
+
+
+def file_url(file: Path) -> str:
+    """The URL of an SQLite database, whatever characters its path has."""
+    return _text(URL.create("sqlite", database=os.path.abspath(file)))
+
+
+def public(url: str) -> str:
+    """`url` without its password, and for a plain file its path."""
+    parsed = _parsed(url)
+    if parsed is None:
+        return url
+    return str(_file(parsed) or parsed.render_as_string(hide_password=True))
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be written down."""
+    parsed = _parsed(url)
+    return url if parsed is None else parsed.render_as_string(hide_password=True)
+
+
+def absolute(url: str) -> str:
+    """`url` so that it means the same from any folder.
+
+    Raises:
+        BadOption: a database in memory, which would be gone with the process.
+    """
+    parsed = _parsed(url)
+    if parsed is None or parsed.get_backend_name() != "sqlite" or "uri" in parsed.query:
+        return url  # what is none is refused when it is opened
+    if parsed.database in (None, "", ":memory:"):
+        raise BadOption(f"--storage {url} keeps nothing; give a file, for example sqlite:///study.db")
+    return _text(parsed.set(database=os.path.abspath(os.path.expanduser(parsed.database or ""))))
+
+
+def open_storage(url: str, *, create: bool = False) -> RDBStorage:
+    """The database, for writing; only with `create` are tables made in it.
+
+    An SQLite transaction takes its lock at once, so that what Optuna reads before it writes cannot change in between: several
+    processes may share the file. Source: SQLAlchemy, "SQLite: serializable isolation, savepoints, transactional DDL".
+    """
+    _quiet()
+    parsed = make_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    storage = RDBStorage(
+        _text(parsed),
+        engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {},
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=3 * HEARTBEAT_S,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        skip_table_creation=not create,
+    )
+    if sqlite:
+
+        @event.listens_for(storage.engine, "connect")
+        def _fast(connection: Any, _: object) -> None:
+            connection.isolation_level = None
+            # Five times fewer waits for the disk; a killed process loses nothing, a power cut the last trial at most.
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        @event.listens_for(storage.engine, "begin")
+        def _at_once(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        storage.engine.dispose()  # connections made before the listeners
+    return storage
+
+
+@contextmanager
+def open_to_read(url: str) -> Iterator[RDBStorage]:
+    """The database, which is not written to: it may be on a full disk, or where nothing can be written."""
+    _quiet()
+    parsed = make_url(url)
+    file = _file(parsed)
+    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+        readable = parsed if file is None else _readable(file, Path(folder))
+        storage = RDBStorage(_text(readable), skip_table_creation=True)
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+@contextmanager
+def named(url: str) -> Iterator[None]:
+    """Whatever a damaged or unreachable database makes Optuna raise becomes one error that names it.
+
+    Raises:
+        BadArtefact: the database is damaged, or is something else.
+        BadOption: there is no such kind of database, or its driver is not installed.
+        StorageFailed: it cannot be reached, read or written.
+    """
+    try:
+        yield
+    except WbError:
+        raise
+    except (ArgumentError, ImportError) as error:
+        raise BadOption(
+            f"the storage {public(url)} cannot be used ({reason(error)}); give an Optuna URL, for example sqlite:///study.db, or "
+            "postgresql+psycopg2://… with `pip install 'wb[postgres]'`"
+        ) from error
+    except Exception as error:  # what damage looks like is up to where it is: KeyError, ValueError, LookupError, …
+        raise _unusable(url, error) from error
+
+
+def settle(url: str) -> None:
+    """Moves what SQLite keeps in its write-ahead log into the file itself, so that the file can be copied alone."""
+    file = file_of(url)
+    if file is not None and file.is_file():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite database; None for other databases, and for what is no URL."""
+    parsed = _parsed(url)
+    return None if parsed is None else _file(parsed)
+
+
+def _unusable(url: str, error: Exception) -> WbError:
+    causes = [each for each in (error, error.__cause__) if each is not None]
+    said = reason(next((each for each in causes if isinstance(each, SQLAlchemyError)), error))
+    unreachable = any(isinstance(each, OperationalError | OSError) for each in causes)
+    newer = type(error) is RuntimeError  # Optuna's word for a schema of another version
+    if any(word in said.lower() for word in DAMAGE) or not (unreachable or newer):
+        return BadArtefact(f"the study at {public(url)} is damaged ({said}); restore it from a copy or start a new run")
+    return StorageFailed(f"the storage {public(url)} cannot be used ({said}); check the URL and that it is reachable")
+
+
+def _readable(file: Path, folder: Path) -> URL:
+    """How to open the file without writing beside it; what is still in its log is read from a copy where need be."""
+    log = file.with_name(file.name + "-wal")
+    if not log.exists() or not log.stat().st_size:
+        return _uri(file, immutable="1")
+    try:
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(file))}?mode=ro", uri=True, timeout=60)) as db:
+            db.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:  # its folder cannot be written: no room for the shared memory of readers
+        for part in (file, log):
+            shutil.copyfile(part, folder / part.name)
+        return URL.create("sqlite", database=str(folder / file.name))
+    except sqlite3.DatabaseError:
+        pass  # damaged, which is told when it is read
+    return _uri(file, mode="ro")
+
+
+def _uri(file: Path, **query: str) -> URL:
+    return URL.create("sqlite", database=f"file:{quote(os.fsencode(file))}", query={**query, "uri": "true"})
+
+
+def _parsed(url: str) -> URL | None:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+
+
+def _file(url: URL) -> Path | None:
+    plain = url.get_backend_name() == "sqlite" and url.database and "uri" not in url.query
+    return Path(url.database or "") if plain else None
+
+
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def _quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Heartbeats and metric names have been "experimental" in Optuna for years; the user cannot do anything about it.
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
