@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, explain
+from wb.core.architecture import MAX_BLOCKS, Architecture, Block, ImageInput, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.records import Attention, ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.core.space import Choices, Option, canonical, check_choices
@@ -34,6 +34,7 @@ ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
 
 StemName = Literal["patch", "conv"]
 MixerName = Literal["none", "pool", "lmu", "cosformer", "sla", "softmax"]
+Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_BLOCKS)], ...], Field(min_length=1)]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
@@ -49,7 +50,7 @@ class VitOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     embed: Sizes
-    depth: Sizes
+    depth: Depths
     stem: Annotated[tuple[StemName, ...], Field(min_length=1)]
     stem_width: Sizes
     pool: Literal["mean", "cls"]
@@ -90,6 +91,7 @@ class Vit:
 
     Raises:
         BadData: no patch size fits the images.
+        BadOption: options that do not go together, or beyond what a network may have.
     """
 
     name = "vit"
@@ -114,6 +116,13 @@ class Vit:
             raise BadOption(
                 f"mixers {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
             )
+        try:
+            self.tops()
+        except ValidationError as error:  # beyond the bounds of an architecture
+            raise BadOption(
+                f"the largest network of this space would be none: {explain(error)}; choose smaller values with --set, or "
+                "smaller images"
+            ) from error
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
