@@ -25,6 +25,7 @@ def config_of(hashing: Mapping[str, Any], **given: Any) -> Config:
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.data.spec import resolved
     from wb.quantization.binarize_record import Config
 
     hashing = {name: value for name, value in hashing.items() if value is not None}
@@ -32,9 +33,7 @@ def config_of(hashing: Mapping[str, Any], **given: Any) -> Config:
         raise BadOption(f"--{next(iter(hashing))} is of hash attention; add --attention hash")
     if given["weights"] == "keep" and (given["keep"] or given["head"]):
         raise BadOption("--keep and --all choose which weights are rounded, but with --weights keep none are")
-    form, colon, place = given["data"].partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
+    given["data"] = resolved(given["data"])
     try:
         return Config.model_validate({**given, **hashing})
     except ValidationError as error:

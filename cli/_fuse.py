@@ -56,6 +56,7 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.data.spec import resolved
     from wb.fusion.record import Config
 
     if given["data"] is None:
@@ -64,9 +65,7 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
                 raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
     if given["learning_rate"] is not None and not given["finetune"]:
         raise BadOption("--learning-rate is that of fine-tuning; add --finetune and a number of epochs")
-    form, colon, place = (given["data"] or "").partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
+    given["data"] = given["data"] and resolved(given["data"])
     optional = ("finetune", "learning_rate", "device")
     given = {name: value for name, value in given.items() if value is not None or name not in optional}
     target = None if to is None else read_architecture(to)

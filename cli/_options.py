@@ -12,6 +12,12 @@ DataOption = Annotated[
         "--data", help="digits, imagefolder:PATH, idx:PATH (MNIST-style files) or cifar10:PATH. [default: digits]"
     ),
 ]
+BackgroundOption = Annotated[
+    str | None,
+    typer.Option(
+        "--background", help="What transparent images are laid on: white, black or #rrggbb. \\[default: white]"
+    ),
+]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where latency is measured. [default: cpu]")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of the runtime and of training. [default: 1]")

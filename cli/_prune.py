@@ -27,10 +27,9 @@ def config_of(
     from wb.compress.record import Config, parse_shares
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.data.spec import resolved
 
-    form, colon, place = given["data"].partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
+    given["data"] = resolved(given["data"])
     given |= {"method": method, "settings": settings, "budget": tuple(budget or ())}
     given["snapshots"] = parse_shares(snapshots) if snapshots else ()
     try:

@@ -24,6 +24,8 @@ def config_of(file: Path | None, **given: Any) -> Config:
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.core.files import absolute
+    from wb.data.spec import WHITE, colour, resolved
     from wb.quantization.quantize_record import Config
 
     foreign = file is not None and file.suffix == ".onnx"
@@ -31,11 +33,10 @@ def config_of(file: Path | None, **given: Any) -> Config:
         raise BadOption("--image-size is of no use without data; name some with --data")
     if given["data"] is None and not foreign:
         given["data"] = "digits"
-    form, colon, place = (given["data"] or "").partition(":")
-    if colon:
-        given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
+    given["data"] = given["data"] and resolved(given["data"])
     if given["calibration"] is not None:
-        given["calibration"] = str(given["calibration"].expanduser().resolve())
+        given["calibration"] = str(absolute(given["calibration"]))
+    given["background"] = colour(given["background"] or WHITE)
     calibrated = given["policy"] in ("int8", "mixed")
     if given["calib"] is not None and not calibrated and (given["data"] or given["calibration"]) and not foreign:
         raise BadOption(f"--calib is of no use: --policy {given['policy']} needs no calibration; leave it out")

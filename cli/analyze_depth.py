@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
-from wb.cli._read import read_model
+from wb.cli._options import BackgroundOption, DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import given_data, read_model
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -26,6 +26,7 @@ def depth(
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images.")] = 512,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("depth.html"),
     threads: ThreadsOption = None,
@@ -40,6 +41,7 @@ def depth(
     from wb.core.errors import BadOption
     from wb.data import load as load_data
 
+    data = given_data(data, background)
     if split not in ("validation", "train"):
         raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
     if out.exists() and not force:

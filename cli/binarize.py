@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    BackgroundOption,
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data
 from wb.cli.prune_nvit import ModelArgument
 
 
@@ -45,6 +54,7 @@ def binarize(
     rate: Annotated[float, typer.Option(min=1e-9, help="Its peak learning rate.")] = 1e-3,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -59,6 +69,7 @@ def binarize(
     """
     from wb.cli._binarize import config_of, run
 
+    data = given_data(data, background)
     config = config_of(
         {"form": form, "bits": bits, "anchors": anchors},
         data=data or "digits",

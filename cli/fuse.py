@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import BackgroundOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import given_data
 
 METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data). \\[default: regress with data, else orth]"
 
@@ -63,6 +64,7 @@ def fuse(
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     device: Annotated[str | None, typer.Option(help="What accuracies are read with. \\[default: cpu]")] = None,
     threads: ThreadsOption = None,
@@ -77,6 +79,7 @@ def fuse(
     from wb.cli import _fuse
     from wb.core.errors import BadOption
 
+    data = given_data(data, background)
     settings = {
         "method": method or ("regress" if (data or not models) and not repair else "orth"),
         "stat": stat,

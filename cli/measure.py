@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import BackgroundOption, DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import given_data
 
 if TYPE_CHECKING:
     from wb.core.readings import Reading
@@ -21,6 +22,7 @@ def measure(
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="Images for the accuracy: validation or test.")] = "test",
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per run when timing.")] = 1,
     cap: Annotated[float, typer.Option(min=0.1, help="Seconds after which timing stops, narrow enough or not.")] = 10.0,
     device: DeviceOption = None,
@@ -37,6 +39,7 @@ def measure(
     from wb.hardware.device import parse_device
     from wb.models.model import load
 
+    data = given_data(data, background)
     if split not in ("validation", "test"):
         raise BadOption(f"no split {split!r}; there are validation and test")
     if not file.is_file():

@@ -10,6 +10,7 @@ import typer
 
 from wb.cli import _output
 from wb.cli._options import (
+    BackgroundOption,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -17,6 +18,7 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
+from wb.cli._read import given_data
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -40,6 +42,7 @@ def depgraph(
     weights: Annotated[Path | None, typer.Option(help="State dict to load (.safetensors or .pt).")] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     calib: Annotated[int, typer.Option(min=1, help="Training images that the saliency sees, each round.")] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
@@ -74,6 +77,7 @@ def depgraph(
     from wb.core.metrics import parse_budget
     from wb.hardware.device import parse_device
 
+    data = given_data(data, background)
     beside = _check_names(out, force)
     limits = parse_budget(budget)
     timed = check_limits(limits)

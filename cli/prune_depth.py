@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    BackgroundOption,
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data
 from wb.cli.prune_nvit import BudgetOption, ModelArgument, OutOption
 
 
@@ -17,6 +26,7 @@ def depth(
     snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     calib: Annotated[int, typer.Option(min=1, help="Training images that a drop's effect is measured on.")] = 512,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
@@ -34,6 +44,7 @@ def depth(
     """
     from wb.cli._prune import config_of, run
 
+    data = given_data(data, background)
     config = config_of(
         "depth",
         {"calibration": calib, "rounds": 1, "seed": seed or 0},

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    BackgroundOption,
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data
 
 ModelArgument = Annotated[
     Path | None, typer.Argument(help="A model file. [default: the stock model, trained on first use]")
@@ -35,6 +44,7 @@ def nvit(
     snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     method: Annotated[str, typer.Option(help="What ranks the units: nvit, taylor, magnitude or random.")] = "nvit",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of scoring and cutting; 1 is one-shot.")] = 10,
@@ -62,6 +72,7 @@ def nvit(
     """
     from wb.cli._prune import config_of, run
 
+    data = given_data(data, background)
     settings = {
         "method": method,
         "keep": [name.strip() for name in keep.split(",") if name.strip()] if keep else [],

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    BackgroundOption,
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data
 
 
 def quantize(
@@ -46,6 +55,7 @@ def quantize(
     ] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -59,6 +69,8 @@ def quantize(
     """
     from wb.cli._quantize import config_of, run
 
+    if calibration is None or data is not None:
+        data = given_data(data, background)
     config = config_of(
         model,
         policy=policy or ("mixed" if budget else "int8-dynamic"),
@@ -66,6 +78,7 @@ def quantize(
         data=data,
         image_size=image_size,
         calibration=calibration,
+        background=background,
         calib=calib,
         keep=tuple(keep or ()),
         seed=seed or 0,

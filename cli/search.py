@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli import _output
-from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
-from wb.cli._read import read_seeds
+from wb.cli._options import BackgroundOption, DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import given_data, read_seeds
 
 if TYPE_CHECKING:
     from wb.search.config import SearchConfig
@@ -35,6 +35,7 @@ def search(
     ] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     objectives: Annotated[
         str | None,
@@ -74,6 +75,7 @@ def search(
     from wb.search import run as runs
     from wb.search.pipeline import Search
 
+    data = given_data(data, background)
     given = {
         "space": space,
         "preset": preset,
@@ -185,11 +187,11 @@ def _config(given: dict[str, Any]) -> SearchConfig:
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.data.spec import resolved
     from wb.search.config import SearchConfig
 
-    form, colon, place = str(given.get("data", "digits")).partition(":")
-    if colon:  # a run can be resumed from another folder
-        given = given | {"data": f"{form}:{Path(place).expanduser().resolve()}"}
+    if "data" in given:  # a run can be resumed from another folder
+        given = given | {"data": resolved(given["data"])}
     url = str(given.get("storage") or "")
     if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         given = given | {"storage": f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"}

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
-from wb.cli._read import read_architecture
+from wb.cli._options import BackgroundOption, DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._read import given_data, read_architecture
 
 
 def train(
@@ -21,6 +21,7 @@ def train(
     ] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 60,
     learning_rate: Annotated[float, typer.Option(min=0, help="Peak of the one-cycle schedule.")] = 3e-3,
@@ -41,6 +42,7 @@ def train(
     from wb.training.train import accuracy
     from wb.training.train import train as train_model
 
+    data = given_data(data, background)
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
     if out.exists() and not force:

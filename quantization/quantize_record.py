@@ -32,7 +32,8 @@ Count = Annotated[int, Field(ge=0)]
 class Config(records.Record):
     """Everything that determines a quantization, apart from the model and the machine.
 
-    `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored.
+    `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored. `background` is
+    what transparent images of `calibration` are laid on; that of the data stands in their name.
     """
 
     policy: PolicyName = "int8-dynamic"
@@ -40,6 +41,7 @@ class Config(records.Record):
     data: str | None = "digits"
     image_size: int | None = None
     calibration: str | None = None
+    background: str = "white"
     calib: Annotated[int, Field(ge=1)] = 128
     keep: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0)] = 0
