@@ -71,7 +71,7 @@ def test_training_alone_is_split_like_one_folder_and_says_so(tmp_path: Path) -> 
     (tmp_path / "whole").rename(tmp_path / "divided" / "Train")
     divided = imagefolder.read(tmp_path / "divided")
     flat = imagefolder.read(tmp_path / "divided" / "Train")
-    assert [pairs(split) for split in divided[1:4]] == [pairs(split) for split in flat[1:4]]  # type: ignore[arg-type]
+    assert [pairs(split) for split in divided[1:4]] == [pairs(split) for split in flat[1:4]]
     assert divided.notes == (
         f"{tmp_path / 'divided'} has Train/ alone, which is split: 28 for training, 6 for validation, 6 for the test",
     )
