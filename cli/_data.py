@@ -51,22 +51,24 @@ def choose(
         BadArtefact: a file is no model and no ONNX graph, or damaged.
         BadOption: no data are named and none are known, or those that are known are no longer there.
     """
+    from wb.data.spec import FOLDERS, Spec, resolved
+
     if not files:
-        return Choice(absolute(spec or STOCK), image_size, limit)
+        return Choice(resolved(spec or STOCK), image_size, limit)
     if spec is not None:
-        taken = absolute(spec)
-        side = _side(files[0], about(files[0])[0]) if taken.startswith("imagefolder:") and image_size is None else None
+        taken = resolved(spec)
+        side = _side(files[0], about(files[0])[0]) if Spec.parse(taken).form == FOLDERS and image_size is None else None
         return Choice(taken, image_size or side, limit)
     architectures, histories = zip(*(about(file) for file in files), strict=True)
     known = _common(histories)
     if known is not None and known.there:
-        form = known.spec.partition(":")[0]
+        form = Spec.parse(known.spec).form
         side = _side(files[0], architectures[0])
         size = image_size or known.image_size or (None if side == _NATIVE.get(form) else side)
         told = "" if size is None else f" at {size}x{size}"
         told += "" if (limit or known.limit) is None else f", {limit or known.limit} training images"
         say(f"data: {known.spec}{told}, as the history of {files[0]} says; --data names others")
-        return Choice(absolute(known.spec), size, limit or known.limit)
+        return Choice(resolved(known.spec), size, limit or known.limit)
     if guess and not any(map(_data_of, histories)) and all(map(_takes_digits, architectures)):
         say(f"data: digits, which {files[0]} takes, for its history names none; --data names others")
         return Choice(STOCK, image_size, limit)
@@ -147,31 +149,16 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
 
 def changed(history: Iterable[Step], data: Dataset) -> list[str]:
     """A word where `data` are those of the history by name, but not by content."""
+    from wb.data.spec import resolved
+
     known = _data_of(history)
     if known is None or known.fingerprint in (None, data.fingerprint):
         return []
-    if (absolute(known.spec), known.limit) != (data.spec, data.limit):
+    if (resolved(known.spec), known.limit) != (data.spec, data.limit):
         return []
     return [
         f"{data.spec} has changed since the model was trained with it (fingerprint {data.fingerprint}, then {known.fingerprint})"
     ]
-
-
-def absolute(spec: str) -> str:
-    """`spec` with its folder from the root on: jobs are continued from elsewhere.
-
-    Raises:
-        BadOption: the home of a user that there is not.
-    """
-    from wb.core.errors import BadOption
-
-    form, colon, place = spec.partition(":")
-    try:
-        return f"{form}:{Path(place).expanduser().resolve()}" if colon and place else spec
-    except (OSError, RuntimeError, ValueError) as error:
-        raise BadOption(
-            f"data {spec!r} name no folder ({error}); write {form}:PATH with a folder that is there"
-        ) from error
 
 
 def say(text: str) -> None:

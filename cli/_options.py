@@ -41,6 +41,12 @@ PreprocessorOption = Annotated[
     Path | None,
     typer.Option("--preprocessor", help="A preprocessor_config.json that says all three, or timm's config.json."),
 ]
+BackgroundOption = Annotated[
+    str | None,
+    typer.Option(
+        "--background", help="What transparent images are laid on: white, black or #rrggbb. \\[default: white]"
+    ),
+]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where latency is measured. [default: cpu]")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of the runtime and of training. [default: 1]")

@@ -26,6 +26,8 @@ def config_of(file: Path | None, **given: Any) -> Config:
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.core.files import absolute
+    from wb.data.spec import WHITE, colour
     from wb.quantization.quantize_record import Config
 
     foreign = file is not None and file.suffix == ".onnx"
@@ -35,7 +37,8 @@ def config_of(file: Path | None, **given: Any) -> Config:
     shown = given["data"] is not None or (given["calibration"] is not None and given["calibration"].is_dir())
     given["images"] = _images(file, given["images"], shown=shown)
     if given["calibration"] is not None:
-        given["calibration"] = str(given["calibration"].expanduser().resolve())
+        given["calibration"] = str(absolute(given["calibration"]))
+    given["background"] = colour(given["background"] or WHITE)
     calibrated = given["policy"] in ("int8", "mixed")
     if given["calib"] is not None and not calibrated and (given["data"] or given["calibration"]) and not foreign:
         raise BadOption(f"--calib is of no use: --policy {given['policy']} needs no calibration; leave it out")

@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from wb.models.model import Model
 
 
+def given_data(data: str | None, background: str | None) -> str | None:
+    """What `--data` says, with what `--background` says; None where neither is given.
+
+    Raises:
+        BadOption: no colour, or data that are no folder of images.
+    """
+    if background is None:
+        return data
+    from wb.data.spec import with_background
+
+    return with_background(data, background)
+
+
 def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress, task: TaskID) -> Model:
     """The model in `file`, or without one the stock model of `data`, whose training on first use is told in `task`.
 
@@ -43,16 +56,16 @@ def read_architecture(path: Path) -> Architecture:
     """
     from wb.core.architecture import Architecture
     from wb.core.errors import BadArtefact
+    from wb.core.files import read_text
     from wb.models.model import load
 
     if path.suffix in (".safetensors", ".pt"):
         return load(path).architecture
+    text = read_text(path, "an architecture as JSON, or a model file")
     try:
-        return Architecture.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArtefact(
-            f"{path} cannot be read ({error}); expected an architecture as JSON, or a model file"
-        ) from error
+        return Architecture.from_json(text)
+    except BadArtefact as error:
+        raise BadArtefact(f"{path}: {error}; expected an architecture as JSON, or a model file") from error
 
 
 def read_seeds(texts: Sequence[str]) -> tuple[Architecture | str, ...]:

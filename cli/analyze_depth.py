@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import ByIndexOption, ForceOption, JsonOption, ModelDataOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    BackgroundOption,
+    ByIndexOption,
+    ForceOption,
+    JsonOption,
+    ModelDataOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -25,6 +34,7 @@ def depth(
     data: ModelDataOption = None,
     split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images.")] = 512,
     by_index: ByIndexOption = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("depth.html"),
@@ -40,6 +50,7 @@ def depth(
     from wb.compress.depth_report import About, write_depth_report
     from wb.core.errors import BadOption
 
+    data = given_data(data, background)
     if split not in ("validation", "train"):
         raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
     if out.exists() and not force:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    BackgroundOption,
     ByIndexOption,
     DeviceOption,
     ForceOption,
@@ -16,6 +17,7 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
+from wb.cli._read import given_data
 from wb.cli.prune_nvit import ModelArgument
 
 
@@ -53,6 +55,7 @@ def binarize(
     rate: Annotated[float, typer.Option(min=1e-9, help="Its peak learning rate.")] = 1e-3,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
     device: DeviceOption = None,
@@ -69,7 +72,7 @@ def binarize(
     from wb.cli._binarize import config_of, run
     from wb.cli._data import choose
 
-    chosen = choose([model] if model else [], data, image_size, limit)
+    chosen = choose([model] if model else [], given_data(data, background), image_size, limit)
     config = config_of(
         {"form": form, "bits": bits, "anchors": anchors},
         data=chosen.spec,

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import ByIndexOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    BackgroundOption,
+    ByIndexOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data
 
 METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data). \\[default: regress with data, else orth]"
 
@@ -64,6 +72,7 @@ def fuse(
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
     device: Annotated[str | None, typer.Option(help="What accuracies are read with. \\[default: cpu]")] = None,
@@ -79,7 +88,7 @@ def fuse(
     from wb.cli import _fuse
     from wb.core.errors import BadOption
 
-    chosen = _fuse.choose_data(models or [], data, image_size, limit)
+    chosen = _fuse.choose_data(models or [], given_data(data, background), image_size, limit)
     settings = {
         "method": method or ("regress" if chosen.spec and not repair else "orth"),
         "stat": stat,

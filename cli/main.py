@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from wb import __version__
+from wb.cli._notes import listen
 from wb.cli._output import messages
 from wb.cli.analyze import app as analyze
 from wb.cli.binarize import binarize
@@ -88,6 +89,7 @@ def _options(
     ] = False,
 ) -> None:
     ctx.obj = {"debug": debug}
+    listen()
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from wb.cli import _output
 from wb.cli._data import Choice, choose, read_data
 from wb.cli._images import OPTIONS, of_graph, read_preparation, refuse_for_ours
 from wb.cli._options import (
+    BackgroundOption,
     ByIndexOption,
     DeviceOption,
     JsonOption,
@@ -24,6 +25,7 @@ from wb.cli._options import (
     StdOption,
     ThreadsOption,
 )
+from wb.cli._read import given_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +47,7 @@ def measure(
     std: StdOption = None,
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
+    background: BackgroundOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per run when timing.")] = 1,
     run_limit: RunLimitOption = None,
     cap: Annotated[float, typer.Option(min=0.1, help="Seconds after which timing stops, narrow enough or not.")] = 10.0,
@@ -67,6 +70,7 @@ def measure(
     from wb.hardware.device import parse_device
     from wb.models.model import load
 
+    data = given_data(data, background)
     if split not in ("validation", "test"):
         raise BadOption(f"no split {split!r}; there are validation and test")
     if not file.is_file():

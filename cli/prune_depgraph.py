@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli import _output
-from wb.cli._data import absolute
 from wb.cli._images import read_preparation
 from wb.cli._options import (
+    BackgroundOption,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -23,6 +23,7 @@ from wb.cli._options import (
     StdOption,
     ThreadsOption,
 )
+from wb.cli._read import given_data
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -49,6 +50,7 @@ def depgraph(
     weights: Annotated[Path | None, typer.Option(help="State dict to load (.safetensors or .pt).")] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     mean: MeanOption = None,
     std: StdOption = None,
@@ -90,6 +92,7 @@ def depgraph(
     from wb.core.metrics import parse_budget
     from wb.hardware.device import parse_device
 
+    data = given_data(data, background)
     beside = _check_names(out, force)
     limits = parse_budget(budget)
     timed = check_limits(limits)
@@ -299,12 +302,13 @@ def _read(
     """The dense module, on the device where it is trained, and data that fit it."""
     from wb.compress.foreign import check_module, import_factory, load_weights
     from wb.data import load as load_data
+    from wb.data.spec import resolved
     from wb.training.fit import pick_device
 
     dense = import_factory(factory)()
     if weights is not None:
         load_weights(dense, weights)
-    dataset = load_data(absolute(data or "digits"), image_size=image_size, limit=limit).prepared(images)
+    dataset = load_data(resolved(data or "digits"), image_size=image_size, limit=limit).prepared(images)
     check_module(dense, _first(dataset), len(dataset.classes))
     return dense.to(pick_device()), dataset
 

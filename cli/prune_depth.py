@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    BackgroundOption,
     ByIndexOption,
     DeviceOption,
     ForceOption,
@@ -15,6 +16,7 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
+from wb.cli._read import given_data
 from wb.cli.prune_nvit import BudgetOption, ModelArgument, OutOption
 
 
@@ -25,6 +27,7 @@ def depth(
     snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
     calib: Annotated[int, typer.Option(min=1, help="Training images that a drop's effect is measured on.")] = 512,
@@ -44,7 +47,7 @@ def depth(
     from wb.cli._data import choose
     from wb.cli._prune import config_of, run
 
-    chosen = choose([model] if model else [], data, image_size, limit)
+    chosen = choose([model] if model else [], given_data(data, background), image_size, limit)
     config = config_of(
         "depth",
         {"calibration": calib, "rounds": 1, "seed": seed or 0},

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    BackgroundOption,
     ByIndexOption,
     DeviceOption,
     ForceOption,
@@ -16,6 +17,7 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
+from wb.cli._read import given_data
 
 ModelArgument = Annotated[
     Path | None, typer.Argument(help="A model file. [default: the stock model, trained on first use]")
@@ -43,6 +45,7 @@ def nvit(
     snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
     method: Annotated[str, typer.Option(help="What ranks the units: nvit, taylor, magnitude or random.")] = "nvit",
@@ -72,6 +75,7 @@ def nvit(
     from wb.cli._data import choose
     from wb.cli._prune import config_of, run
 
+    data = given_data(data, background)
     settings = {
         "method": method,
         "keep": [name.strip() for name in keep.split(",") if name.strip()] if keep else [],

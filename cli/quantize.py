@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    BackgroundOption,
     ByIndexOption,
     DeviceOption,
     ForceOption,
@@ -21,6 +22,7 @@ from wb.cli._options import (
     StdOption,
     ThreadsOption,
 )
+from wb.cli._read import given_data
 
 
 def quantize(
@@ -65,6 +67,7 @@ def quantize(
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
     run_limit: RunLimitOption = None,
+    background: BackgroundOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
@@ -85,6 +88,8 @@ def quantize(
 
     said = read_preparation(mean, std, scale, preprocessor)
     foreign = model is not None and model.suffix == ".onnx"
+    if calibration is None or data is not None:
+        data = given_data(data, background)
     chosen = choose([model] if model else [], data, image_size, needed=not foreign, guess=not foreign)
     config = config_of(
         model,
@@ -96,6 +101,7 @@ def quantize(
         by_index=by_index,
         images=said,
         calibration=calibration,
+        background=background,
         calib=calib,
         keep=tuple(keep or ()),
         seed=seed or 0,

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli import _output
-from wb.cli._data import absolute
-from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
-from wb.cli._read import read_seeds
+from wb.cli._options import (
+    BackgroundOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data, read_seeds
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -39,6 +45,7 @@ def search(
     ] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     objectives: Annotated[
         str | None,
@@ -86,6 +93,7 @@ def search(
     from wb.search import run as runs
     from wb.search.pipeline import Search
 
+    data = given_data(data, background)
     given = {
         "space": space,
         "preset": preset,
@@ -209,10 +217,11 @@ def _config(given: dict[str, Any]) -> SearchConfig:
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
+    from wb.data.spec import resolved
     from wb.search import storage
     from wb.search.config import SearchConfig
 
-    given = given | {"data": absolute(str(given.get("data", "digits")))}  # a run can be resumed from another folder
+    given = given | {"data": resolved(str(given.get("data", "digits")))}  # a run can be resumed from another folder
     if given.get("storage"):
         given = given | {"storage": storage.absolute(given["storage"])}
     try:

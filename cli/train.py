@@ -8,9 +8,15 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._data import absolute
-from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
-from wb.cli._read import read_architecture
+from wb.cli._options import (
+    BackgroundOption,
+    DataOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
+from wb.cli._read import given_data, read_architecture
 
 
 def train(
@@ -22,6 +28,7 @@ def train(
     ] = None,
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 60,
     learning_rate: Annotated[float, typer.Option(min=0, help="Peak of the one-cycle schedule.")] = 3e-3,
@@ -36,12 +43,14 @@ def train(
 
     from wb.core.errors import BadOption
     from wb.data import load as load_data
+    from wb.data.spec import resolved
     from wb.models.model import Step, save
     from wb.spaces.presets import vit_space
     from wb.training.fit import Recipe, pick_device
     from wb.training.train import accuracy
     from wb.training.train import train as train_model
 
+    data = given_data(data, background)
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
     if out.exists() and not force:
@@ -49,7 +58,7 @@ def train(
     torch.set_num_threads(1 if threads is None else threads)
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
-        dataset = load_data(absolute(data or "digits"), image_size=image_size, limit=limit)
+        dataset = load_data(resolved(data or "digits"), image_size=image_size, limit=limit)
         chosen = read_architecture(architecture) if architecture else vit_space(dataset, preset).largest("softmax")
         if chosen.classes == len(
             dataset.classes

@@ -6,26 +6,31 @@ Limits: importing runs the code that is named, as every import does; weights are
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wb.core.errors import BadArtefact, BadData, BadOption, reason
-from wb.core.files import replacing
+from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
+from wb.core.files import regular, replacing
 from wb.data import Dataset
+from wb.models.torchfile import read_torch
 from wb.training.fit import Batch, Recipe, Report, fit
 from wb.training.train import distilled
 
+_log = logging.getLogger(__name__)
+_WRAPPERS = ("module.", "_orig_mod.")
 SMOOTHING = 0.1  # of labels: without it a well trained network has no gradients left to rank by
 
 
@@ -82,24 +87,80 @@ def _working_directory() -> Iterator[None]:
 def load_weights(module: nn.Module, path: Path) -> None:
     """Puts the state dict at `path` (.safetensors, or .pt without pickled objects) into `module`.
 
+    Names that all begin with `module.` or `_orig_mod.`, as DataParallel and torch.compile leave them, are read without; a
+    log line says so.
+
     Raises:
         BadArtefact: there is no such file, it is something else, or it does not fit.
+        BadOption: another ending.
     """
     if path.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{path.name} is no name for weights; .safetensors and .pt can be read")
-    if not path.is_file():
-        raise BadArtefact(f"there is no file {path}; expected the weights of the module")
-    try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # half a dozen types, depending on where the file is broken
-        raise BadArtefact(f"{path} holds no weights or is damaged ({reason(error)}); give a state dict") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BadArtefact(f"{path} holds something else than tensors by name; save module.state_dict()")
+    state = _read_state(path)
+    expected = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    state = _unwrapped(state, expected, path)
+    wrong = _differences(state, expected)
+    if wrong:
+        raise BadArtefact(f"{path} does not fit {type(module).__name__}: {'; '.join(wrong)}")
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]] or [reason(error)]
-        raise BadArtefact(f"{path} does not fit {type(module).__name__}: {lines[0][:200]}") from error
+    except Exception as error:  # a module may have a state of its own making
+        raise BadArtefact(f"{path} does not fit {type(module).__name__}: {reason(error)}") from error
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    what = "a state dict (module.state_dict()) as .safetensors or .pt"
+    if path.suffix == ".pt":
+        state: Any = read_torch(path, what)
+    else:
+        try:
+            state = load_file(regular(path, what))
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            raise BadArtefact(f"{path} holds no weights or is damaged ({reason(error)}); expected {what}") from error
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        keys = ", ".join(printable(str(key), 40) for key in list(state)[:5]) if isinstance(state, dict) else ""
+        inside = f" (it has {keys}; save the state dict among them alone)" if keys else ""
+        raise BadArtefact(f"{path} holds something else than tensors by name{inside}; expected {what}")
+    return state
+
+
+def _unwrapped(state: dict[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """`state` without what wrappers put in front of every name, unless the module has it, too."""
+    for wrapper in _WRAPPERS:
+        if (
+            state
+            and all(name.startswith(wrapper) for name in state)
+            and not any(n.startswith(wrapper) for n in expected)
+        ):
+            _log.warning(
+                f"all names in {path} begin with {wrapper!r}, as a wrapper leaves them; they are read without it"
+            )
+            return _unwrapped({name.removeprefix(wrapper): value for name, value in state.items()}, expected, path)
+    return state
+
+
+def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Why `state` is none of a module with the state dict `expected`; nothing where it is."""
+    both = [name for name in expected if name in state]
+    shapes = [f"{n} (given {list(state[n].shape)}, expected {list(expected[n].shape)})" for n in both]
+    kinds = [f"{n} (given {_kind(state[n])}, expected {_kind(expected[n])})" for n in both]
+    found = {
+        "missing": [name for name in expected if name not in state],
+        "not known there": [name for name in state if name not in expected],
+        "of another shape": [text for n, text in zip(both, shapes, strict=True) if state[n].shape != expected[n].shape],
+        "of another kind": [text for n, text in zip(both, kinds, strict=True) if _kind(state[n]) != _kind(expected[n])],
+    }
+    if not any(found.values()):
+        found["infinite or NaN in its precision"] = [
+            n for n in both if not state[n].to(expected[n].dtype).isfinite().all()
+        ]
+    return [f"{len(names)} {what}, first {printable(names[0])}" for what, names in found.items() if names]
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "complex numbers"
+    return "floating-point numbers" if tensor.is_floating_point() else "whole numbers"
 
 
 def publish(module: nn.Module, graph: Path, out: Path, weights: Path, *, force: bool = False) -> None:

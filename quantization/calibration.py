@@ -5,6 +5,8 @@ They are kept by the name of the graph's input, each (n, ...). A graph whose bat
 
 from __future__ import annotations
 
+import logging
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +20,13 @@ from onnx import helper
 
 from wb.core.errors import BadArtefact, BadData, Unsupported, reason
 from wb.data import Split
-from wb.data.pictures import EXTENSIONS, decode
+from wb.data.formats import listing, usual
+from wb.data.pictures import decode
 from wb.data.preparation import Preparation
+from wb.data.spec import WHITE
 from wb.hardware.device import Device, example_inputs, session
+
+_log = logging.getLogger(__name__)
 
 Inputs = Mapping[str, NDArray[Any]]  # input of the graph -> (n, ...)
 
@@ -104,12 +110,14 @@ def made_up(graph: onnx.ModelProto, count: int, seed: int) -> Inputs:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def read_inputs(path: Path, graph: onnx.ModelProto, images: Preparation | None = None) -> Inputs:
+def read_inputs(
+    path: Path, graph: onnx.ModelProto, images: Preparation | None = None, background: str = WHITE
+) -> Inputs:
     """Inputs for `graph` from a folder of images, a `.npy` array, or a `.npz` file with an array for each input.
 
     Images lie in the folder or in folders inside it, and become float32 in [0, 1], then what `images` make of them; grey
-    ones are repeated for a graph that takes three channels. An array is taken as it is, and has the examples along its first
-    axis. Nothing is unpickled.
+    ones are repeated for a graph that takes three channels; what is transparent is laid on `background`. An array is taken
+    as it is, and has the examples along its first axis. Nothing is unpickled.
 
     Raises:
         BadArtefact: there is no such file, or it is damaged or something else.
@@ -117,7 +125,7 @@ def read_inputs(path: Path, graph: onnx.ModelProto, images: Preparation | None =
         Unsupported: images for a graph with several inputs.
     """
     if path.is_dir():
-        return _read_folder(path, graph, images)
+        return _read_folder(path, graph, images, background)
     if not path.is_file():
         raise BadArtefact(f"there is no {path}; expected a folder of images, or a file .npy or .npz")
     if path.suffix not in (".npy", ".npz"):
@@ -138,15 +146,24 @@ def read_inputs(path: Path, graph: onnx.ModelProto, images: Preparation | None =
     return found
 
 
-def _read_folder(path: Path, graph: onnx.ModelProto, preparation: Preparation | None) -> Inputs:
+def _read_folder(path: Path, graph: onnx.ModelProto, preparation: Preparation | None, background: str) -> Inputs:
     entry = _only(graph)
     if len(entry.shape) != 4 or not np.issubdtype(entry.dtype, np.floating):
         raise BadData(f"the graph takes {entry.text}, which are no images; give an array as .npy")
     _, channels, height, width = entry.shape
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
-    if not files:
-        raise BadData(f"{path} has no images; expected files {', '.join(EXTENSIONS)}, in it or in folders inside it")
-    images = decode(files, path, image_size=height if height == width else None)
+    homes = (
+        home
+        for home, _, _ in os.walk(path)
+        if not any(part.startswith(".") for part in Path(home).relative_to(path).parts)
+    )
+    found = listing(map(Path, sorted(homes)))
+    if not found.images:
+        raise BadData(f"{path} has no images; expected files {usual()}, in it or in folders inside it")
+    decoded = decode(found.images, path, image_size=height if height == width else None, background=background)
+    for note in (found._replace(folders=[]).left_out(path), *decoded.notes):
+        if note is not None:
+            _log.warning(note)
+    images = decoded.images
     if images.shape[1] == 1 and channels == 3:
         images = images.repeat(3, axis=1)
     pixels = images.astype(np.float32) / np.float32(255)

@@ -153,7 +153,9 @@ def _check_needs(config: Config, given: Given, data: Dataset | None) -> None:
 def _inputs(config: Config, subject: Subject, data: Dataset | None) -> Inputs | None:
     """What the user gives as typical inputs: a file's or folder's, else training images where the policy looks at some."""
     if config.calibration is not None:
-        inputs = first(read_inputs(Path(config.calibration), subject.graph, config.images), config.calib)
+        inputs = first(
+            read_inputs(Path(config.calibration), subject.graph, config.images, config.background), config.calib
+        )
         _check_range(inputs, subject, config.calibration)
         batch = batch_of(subject.graph)
         if len(next(iter(inputs.values()))) < batch:

@@ -33,7 +33,8 @@ Count = Annotated[int, Field(ge=0)]
 class Config(records.Record):
     """Everything that determines a quantization, apart from the model and the machine.
 
-    `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored.
+    `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored. `background` is
+    what transparent images of `calibration` are laid on; that of the data stands in their name.
     """
 
     policy: PolicyName = "int8-dynamic"
@@ -44,6 +45,7 @@ class Config(records.Record):
     by_index: bool = False  # classes of data and model that have other names
     images: Preparation | None = None  # as the options or the file of a foreign graph say
     calibration: str | None = None
+    background: str = "white"
     calib: Annotated[int, Field(ge=1)] = 128
     keep: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0)] = 0

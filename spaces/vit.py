@@ -94,6 +94,7 @@ class Vit:
 
     Raises:
         BadData: no patch size fits the images.
+        BadOption: options that do not go together, or beyond what a network may have.
     """
 
     name = "vit"
@@ -118,6 +119,13 @@ class Vit:
             raise BadOption(
                 f"mixers {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
             )
+        try:
+            self.tops()
+        except ValidationError as error:  # beyond the bounds of an architecture
+            raise BadOption(
+                f"the largest network of this space would be none: {explain(error)}; choose smaller values with --set, or "
+                "smaller images"
+            ) from error
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:

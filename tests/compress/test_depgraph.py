@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnxruntime
@@ -505,8 +505,10 @@ def test_weights_come_back_and_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.safetensors").write_text("no")
     for path, message in {
         tmp_path / "none.pt": "there is no file",
-        tmp_path / "epoch.pt": "something else than tensors",
-        tmp_path / "pickled.pt": "no weights or is damaged",
+        tmp_path
+        / "epoch.pt": r"something else than tensors by name \(it has epoch; save the state dict among them alone",
+        tmp_path
+        / "pickled.pt": r"it is a pickled object \(torch.nn.*Sequential\), and reading one runs code; save module",
         tmp_path / "text.safetensors": "no weights or is damaged",
     }.items():
         with pytest.raises(BadArtefact, match=message):
@@ -515,6 +517,44 @@ def test_weights_come_back_and_others_are_refused(tmp_path: Path) -> None:
         load_weights(perceptron(), tmp_path / "w.pt")
     with pytest.raises(BadOption, match="no name for weights"):
         load_weights(other, tmp_path / "w.bin")
+
+
+def test_the_names_that_wrappers_leave_are_read_without_them_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, other = convnet(), convnet()
+    wrapped = {f"module._orig_mod.{name}": value for name, value in module.state_dict().items()}
+    torch.save(wrapped, tmp_path / "w.pt")
+    load_weights(other, tmp_path / "w.pt")
+    torch.testing.assert_close(other(EXAMPLE), module(EXAMPLE))
+    assert [record.getMessage().partition("begin with ")[2] for record in caplog.records] == [
+        "'module.', as a wrapper leaves them; they are read without it",
+        "'_orig_mod.', as a wrapper leaves them; they are read without it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda state, name: state.pop(name), "1 missing, first"),
+        (lambda state, name: state.update({"new\x1b[1m": state[name]}), "1 not known there, first new$"),
+        (lambda state, name: state.update({name: state[name][:1, :1]}), r"1 of another shape, first .* \(given \[1, 1"),
+        (lambda state, name: state.update({name: state[name] + 1j}), "given complex numbers, expected floating-point"),
+        (lambda state, name: state.update({name: state[name].long()}), "given whole numbers, expected floating-point"),
+        (lambda state, name: state.update({name: state[name].double() + 1e300}), "1 infinite or NaN in its precision"),
+    ],
+)
+def test_what_does_not_fit_is_counted_and_the_first_named(
+    tmp_path: Path, change: Callable[[dict[str, Tensor], str], object], text: str
+) -> None:
+    module = convnet()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = dict(before)
+    change(state, next(iter(state)))
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(BadArtefact, match=text):
+        load_weights(module, tmp_path / "w.pt")
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_without_torch_pruning_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

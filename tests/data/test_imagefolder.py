@@ -34,15 +34,15 @@ def test_one_folder_is_split_70_15_15_in_every_class(tmp_path: Path) -> None:
     fill(tmp_path, "ab", 20)
     parts = imagefolder.read(tmp_path)
     assert parts.classes == ("a", "b")
-    assert [np.bincount(split.labels).tolist() for split in parts[1:]] == [[14, 14], [3, 3], [3, 3]]
-    assert pairs(*parts[1:]) == {(level, level // 20) for level in range(40)}
+    assert [np.bincount(split.labels).tolist() for split in parts[1:4]] == [[14, 14], [3, 3], [3, 3]]
+    assert pairs(*parts[1:4]) == {(level, level // 20) for level in range(40)}
 
 
 def test_three_images_of_a_class_go_one_to_each_split(tmp_path: Path) -> None:
     fill(tmp_path, "ab", 3)
     parts = imagefolder.read(tmp_path)
-    assert [sorted(split.labels.tolist()) for split in parts[1:]] == [[0, 1]] * 3
-    assert len(pairs(*parts[1:])) == 6
+    assert [sorted(split.labels.tolist()) for split in parts[1:4]] == [[0, 1]] * 3
+    assert len(pairs(*parts[1:4])) == 6
 
 
 def test_training_and_test_folders_are_kept_and_validation_comes_from_training(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_training_and_test_folders_are_kept_and_validation_comes_from_training(t
     assert (len(parts.train), np.bincount(parts.validation.labels).tolist()) == (54, [3, 3])
 
 
-@pytest.mark.parametrize("name", ["val", "validation"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "Valid"])
 def test_a_validation_folder_is_used_as_it_is(tmp_path: Path, name: str) -> None:
     level = fill(tmp_path / "train", "abc", 4)
     level = fill(tmp_path / "test", "ac", 2, level)
@@ -63,6 +63,59 @@ def test_a_validation_folder_is_used_as_it_is(tmp_path: Path, name: str) -> None
     assert pairs(parts.train) == {(i, i // 4) for i in range(12)}
     assert pairs(parts.test) == {(12, 0), (13, 0), (14, 2), (15, 2)}
     assert pairs(parts.validation) == {(16, 1), (17, 1), (18, 1)}
+
+
+def test_training_alone_is_split_like_one_folder_and_says_so(tmp_path: Path) -> None:
+    fill(tmp_path / "whole", "ab", 20)
+    (tmp_path / "divided").mkdir()
+    (tmp_path / "whole").rename(tmp_path / "divided" / "Train")
+    divided = imagefolder.read(tmp_path / "divided")
+    flat = imagefolder.read(tmp_path / "divided" / "Train")
+    assert [pairs(split) for split in divided[1:4]] == [pairs(split) for split in flat[1:4]]
+    assert divided.notes == (
+        f"{tmp_path / 'divided'} has Train/ alone, which is split: 28 for training, 6 for validation, 6 for the test",
+    )
+    assert flat.notes == ()
+
+
+def test_without_a_test_folder_a_tenth_of_training_is_kept_for_it(tmp_path: Path) -> None:
+    level = fill(tmp_path / "train", "ab", 30)
+    fill(tmp_path / "val", "ab", 5, level)
+    parts = imagefolder.read(tmp_path)
+    assert pairs(parts.validation) == {(level + i, i // 5) for i in range(10)}
+    assert pairs(parts.train, parts.test) == {(i, i // 30) for i in range(60)}
+    assert np.bincount(parts.test.labels).tolist() == [3, 3]
+    assert "there is no test/" in parts.notes[0]
+    assert "6 images of train/ are kept for it" in parts.notes[0]
+
+
+def test_what_was_left_out_is_named_with_numbers(tmp_path: Path) -> None:
+    level = fill(tmp_path / "train", "ab", 3)
+    fill(tmp_path / "test", "ab", 3, level)
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "readme.txt").write_text("x", encoding="utf-8")
+    (tmp_path / "train" / "labels.csv").write_text("x", encoding="utf-8")
+    (tmp_path / "train" / "a" / "x.heic").write_bytes(b"x")
+    (tmp_path / "train" / "a" / "y.heic").write_bytes(b"x")
+    (tmp_path / "train" / "b" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "test" / "b" / "deeper").mkdir()
+    beside, inside = imagefolder.read(tmp_path).notes
+    assert beside == (
+        f"left out of {tmp_path}: 2 files of other kinds (1 .txt, 1 .csv), 1 folder (extra/), beside the folders of splits or "
+        "classes"
+    )
+    assert (
+        inside == f"left out of {tmp_path}: 2 files of other kinds (2 .heic), 1 hidden file, 1 folder (test/b/deeper/)"
+    )
+
+
+def test_other_formats_beside_png_are_read(tmp_path: Path) -> None:
+    fill(tmp_path, "ab", 3)
+    for i, end in enumerate(("tif", "gif", "PGM")):
+        Image.fromarray(np.full((4, 4), 90 + i, np.uint8)).save(tmp_path / "a" / f"x.{end}")
+    parts = imagefolder.read(tmp_path)
+    assert {(90, 0), (91, 0), (92, 0)} < pairs(*parts[1:4])
+    assert parts.notes == ()
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -83,7 +136,7 @@ def test_hidden_files_other_files_and_deeper_folders_are_ignored_and_links_follo
     (home / "readme.txt").write_text("x", encoding="utf-8")
     (home / ".cache").mkdir()
     parts = imagefolder.read(home)
-    assert pairs(*parts[1:]) == {(0, 0), (1, 0), (2, 0), (3, 0), (10, 1), (11, 1), (12, 1), (4, 1)}
+    assert pairs(*parts[1:4]) == {(0, 0), (1, 0), (2, 0), (3, 0), (10, 1), (11, 1), (12, 1), (4, 1)}
 
 
 def test_size_and_progress_reach_the_decoder(tmp_path: Path) -> None:
@@ -101,8 +154,9 @@ def _only_other_files(folder: Path) -> None:
     (folder / "c" / ".hidden.png").write_bytes(b"x")
 
 
-def _train_only(folder: Path) -> None:
-    fill(folder / "train", "ab", 3)
+def _two_validations(folder: Path) -> None:
+    for name in ("train", "val", "valid"):
+        fill(folder / name, "ab", 3)
 
 
 def _test_only(folder: Path) -> None:
@@ -146,12 +200,18 @@ def _broken(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda folder: None, "has no class folders, and at least two classes are needed; expected PATH/train/<class>"),
+        (
+            lambda folder: None,
+            "has no class folders, and at least two classes are needed; expected PATH/<class>/\\*, or PATH/train",
+        ),
         (lambda folder: fill(folder, "a", 5), "has only the class folder 'a', and at least two"),
-        (_only_other_files, r"c has no images \(\.jpg, .*\); add some or remove the folder"),
+        (
+            _only_other_files,
+            r"c has no images \(\.jpg, .*\); left out of .*: 1 file of other kinds \(1 \.txt\), 1 hidden file; add some or",
+        ),
         (_empty_class_of_test, r"test.b has no images"),
-        (_train_only, "has train/ and no test/; expected PATH/train"),
-        (_test_only, "has test/ and no train/; expected PATH/train"),
+        (_test_only, "has test/ and no train/; expected PATH/<class>"),
+        (_two_validations, "has val/ and valid/, and both are for validation; rename or remove one"),
         (_unknown_class, "test has the class 'z', which training lacks; add it there or remove it here"),
         (_no_labels, "train has no class folders"),
         (_empty_test, "test has no class folders; expected"),

@@ -30,6 +30,39 @@ def test_the_door_gives_the_readers_parts_with_a_name_and_a_fingerprint(tmp_path
     assert data.fingerprint == fingerprint_of(data.classes, data.train, data.validation, data.test)
 
 
+def test_what_a_user_should_know_is_in_the_notes_and_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = _folder(tmp_path / "train").parent
+    (home / "test" / "b").mkdir(parents=True)
+    Image.fromarray(np.full((9, 9), 7, np.uint8)).save(home / "test" / "b" / "x.png")
+    (home / "test" / "b" / "notes.doc").write_bytes(b"x")
+    data = load(f"imagefolder:{home}")
+    assert [note.partition(str(home))[0] for note in data.notes[:2]] == ["left out of ", "the images of "]
+    assert data.notes[2:] == (
+        "the test split has no images of 1 of 2 classes: a",
+        "36 of 36 training images have one colour throughout",
+    )
+    assert [record.getMessage() for record in caplog.records] == list(data.notes)
+
+
+def test_empty_pictures_are_no_training_set(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            alpha = np.zeros((6, 6), np.uint8)
+            alpha[i, :3] = 255
+            ink = Image.merge("LA", (Image.new("L", (6, 6), 0), Image.fromarray(alpha)))
+            ink.save(tmp_path / name / f"{i}.png")
+    seen = load(f"imagefolder:{tmp_path}")
+    assert (seen.train.images.min(), seen.train.images.max()) == (0, 255)
+    with pytest.raises(BadData, match=r"all 6 training images of .* are alike.*another --background"):
+        load(f"imagefolder,background=black:{tmp_path}")
+    grey = load(f"imagefolder,background=#808080:{tmp_path}")
+    assert grey.spec == f"imagefolder,background=#808080:{tmp_path}"
+    assert grey.fingerprint != seen.fingerprint
+
+
 def test_two_loads_are_the_same_and_another_content_is_not(tmp_path: Path) -> None:
     spec = f"imagefolder:{_folder(tmp_path / 'shades')}"
     first, second = load(spec), load(spec)

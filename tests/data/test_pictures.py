@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wb.core.errors import BadData
-from wb.data.pictures import decode
+from wb.core.errors import BadData, BadOption
+from wb.data import pictures
+from wb.data.formats import extensions
 
 RANDOM = np.random.default_rng(0)
+
+
+def decode(paths: list[Path], folder: Path, **options: Any) -> np.ndarray:
+    """The pixels alone."""
+    return pictures.decode(paths, folder, **options).images
 
 
 def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -62,11 +70,105 @@ def test_bilevel_grey_with_alpha_palette_and_cmyk_are_read(tmp_path: Path) -> No
     assert np.array_equal(decode([tmp_path / "bilevel.png", tmp_path / "alpha.png"], tmp_path)[:, 0], [board, board])
     colour = np.where(board[..., None] > 0, np.array([200, 30, 90], np.uint8), np.uint8(0))
     palette = Image.fromarray(colour).quantize(4)
-    palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")  # Pillow warns of these, which is an error here
+    palette.save(tmp_path / "palette.png")
     Image.fromarray(colour).convert("CMYK").save(tmp_path / "print.jpg", quality=100)
     read = decode([tmp_path / "palette.png", tmp_path / "print.jpg"], tmp_path)
     assert np.array_equal(read[0], colour.transpose(2, 0, 1))
     assert read.shape == (2, 3, 6, 6)
+
+
+def _ink(path: Path, mode: str) -> Path:
+    """A square of ink, half of it transparent ground whose colours are those of the ink: the picture is in its alpha."""
+    alpha = np.zeros((4, 4), np.uint8)
+    alpha[:, 2:] = 255
+    ink = Image.merge("RGBA", [*(Image.new("L", (4, 4), level) for level in (0, 0, 0)), Image.fromarray(alpha)])
+    match mode:
+        case "RGBA" | "LA":
+            ink.convert(mode).save(path)
+        case "P":  # a palette with one transparent entry
+            indexed = Image.fromarray((alpha // 255).astype(np.uint8), "L").convert("P")
+            indexed.putpalette([0, 0, 0] * 256)
+            indexed.save(path, transparency=0)
+        case "RGB" | "L" | "I;16":  # one colour that counts as transparent
+            levels = np.where(alpha, 0, 200).astype(np.uint16 if mode == "I;16" else np.uint8)
+            grey = Image.fromarray(levels)
+            grey.convert(mode).save(path, transparency=(200, 200, 200) if mode == "RGB" else 200)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "I;16"])
+@pytest.mark.parametrize(("background", "ground"), [("white", (255,) * 3), ("#0a141e", (10, 20, 30))])
+def test_what_is_transparent_is_laid_on_the_background(
+    tmp_path: Path, mode: str, background: str, ground: tuple[int, int, int]
+) -> None:
+    path = _ink(tmp_path / "ink.png", mode)
+    images, notes = pictures.decode([path], tmp_path, background=background)
+    expected = np.zeros((4, 4, 3), np.uint8)
+    expected[:, :2] = ground
+    assert np.array_equal(images[0], np.broadcast_to(expected.transpose(2, 0, 1)[: images.shape[1]], images[0].shape))
+    assert images.shape[1] == (1 if background == "white" and mode in ("LA", "L", "I;16") else 3)
+    assert notes == (
+        f"1 of 1 images of {tmp_path} are transparent in parts: they are laid on {background} (--background)",
+    )
+
+
+def test_half_transparent_is_half_background_and_opaque_alpha_changes_nothing(tmp_path: Path) -> None:
+    half = Image.new("RGBA", (3, 3), (100, 0, 0, 128))
+    half.save(tmp_path / "half.png")
+    assert decode([tmp_path / "half.png"], tmp_path)[0, :, 0, 0].tolist() == pytest.approx([177, 127, 127], abs=1)
+    solid = picture(5, 7, 4)
+    solid[..., 3] = 255
+    images, notes = pictures.decode([save(tmp_path / "solid.png", solid)], tmp_path)
+    assert np.array_equal(images[0], solid[..., :3].transpose(2, 0, 1))
+    assert notes == ()
+
+
+@pytest.mark.parametrize("background", ["", "whitish", "#12345", "#11223344", "rgb(1,2,3)", "#ffffff:x"])
+def test_a_background_that_is_no_colour(tmp_path: Path, background: str) -> None:
+    with pytest.raises(BadOption, match="is no colour; give white, black, or one like #c0ffee"):
+        decode([_ink(tmp_path / "ink.png", "LA")], tmp_path, background=background)
+
+
+@pytest.mark.parametrize("extension", ["tif", "gif", "ppm", "tga", "webp", "jp2", "qoi", "pcx"])
+def test_other_formats_of_pillow_are_read(tmp_path: Path, extension: str) -> None:
+    board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    options: dict[str, object] = {"lossless": True} if extension == "webp" else {}
+    colour = board[..., None].repeat(3, axis=2)
+    read = decode([save(tmp_path / f"a.{extension}", colour, **options)], tmp_path)
+    assert np.array_equal(read[0], np.broadcast_to(board, (read.shape[1], 8, 8)))
+    assert f".{extension}" in extensions()
+
+
+def test_formats_that_other_programs_decode_are_not_among_them() -> None:
+    assert not {".eps", ".ps", ".wmf", ".mpg", ".h5"} & set(extensions())
+
+
+def test_pixels_of_unknown_range_are_refused_and_not_guessed(tmp_path: Path) -> None:
+    save(tmp_path / "float.tif", np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4))
+    save(tmp_path / "deep.tif", np.full((4, 4), 1 << 20, np.int32))
+    with pytest.raises(
+        BadData, match=r"deep.tif \(pixels beyond 16 bits.*float.tif \(floating-point pixels, whose range"
+    ):
+        decode(sorted(tmp_path.iterdir()), tmp_path)
+
+
+def test_pipes_sockets_and_links_to_nowhere_are_no_pictures(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", picture(4, 4))
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    (tmp_path / "d.png").symlink_to("nowhere.png")
+    text = r"3 of 4 images in .* b.png \(a named pipe\), c.png \(a symbolic link that leads to itself\), d.png \(leads to nothing"
+    with pytest.raises(BadData, match=text):
+        decode(sorted(tmp_path.glob("*.png")), tmp_path)
+
+
+def test_mixed_sizes_say_what_they_become(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{i}.png", picture(*shape)) for i, shape in enumerate([(9, 5), (9, 5), (30, 70)])]
+    _, (note,) = pictures.decode(paths, tmp_path)
+    assert "have 2 sizes, 5x9 to 70x30 pixels: all are brought to 64x64" in note
+    assert "--image-size" in note
+    assert pictures.decode(paths[:2], tmp_path).notes == ()
+    assert pictures.decode(paths, tmp_path, image_size=16).notes == ()  # as was asked for
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -10,11 +10,17 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from wb.core.errors import BadArtefact, BadOption
-from wb.core.records import ConvKept, Ffn, Kept, Mixer, Operator, Record, Stem, Width
+from wb.core.errors import BadArtefact, BadOption, printable, reason
+from wb.core.records import ConvKept, Ffn, Kept, Lmu, Mixer, Operator, Record, Stem, Width
 
 T = TypeVar("T", bound=Operator)
 Form = Literal["pre", "post"]  # where a block has its norms
+
+# What a file may ask for. Far beyond what fits a device, and little enough that reading one takes seconds.
+MAX_BLOCKS = 512
+MAX_STAGES = 12  # each halves the sides, and images have 4096 pixels at most
+MAX_TOKENS = 1 << 16
+MAX_RESPONSE = 1 << 33  # multiplications, about, to prepare all LMU mixers: 2 s
 
 
 class ImageInput(Record):
@@ -23,8 +29,8 @@ class ImageInput(Record):
     channels: Annotated[int, Field(ge=1, le=64)]
     height: Annotated[int, Field(ge=1, le=4096)]
     width: Annotated[int, Field(ge=1, le=4096)]
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...]
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...]
 
     @model_validator(mode="after")
     def _lengths(self) -> ImageInput:
@@ -62,7 +68,7 @@ class Stage(Record):
     """
 
     embed: Width
-    blocks: tuple[Block, ...]
+    blocks: Annotated[tuple[Block, ...], Field(max_length=MAX_BLOCKS)]
     merge: ConvKept = "fp32"
 
 
@@ -75,13 +81,13 @@ class Architecture(Record):
 
     input: ImageInput
     stem: Stem
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)]
     pool: Literal["mean", "cls"] = "mean"
-    classes: Annotated[int, Field(ge=2)]
+    classes: Annotated[int, Field(ge=2, le=1_000_000)]
     labels: tuple[str, ...] = ()
     head: Kept = "fp32"
     norm: Form = "pre"
-    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-6
 
     @property
     def key(self) -> str:
@@ -151,6 +157,8 @@ class Architecture(Record):
             return Architecture.model_validate_json(text)
         except ValidationError as error:
             raise BadArtefact(f"this is no architecture: {explain(error)}") from error
+        except ValueError as error:  # half a character
+            raise BadArtefact(f"this is no architecture: {reason(error)}") from error
 
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
@@ -162,11 +170,37 @@ class Architecture(Record):
                 f"images of {self.input.height}x{self.input.width} cannot be cut into patches of {stride}; choose a patch "
                 f"that divides {math.gcd(self.input.height, self.input.width)}"
             )
+        self._check_bounds()
         if self.pool == "cls":
             self._check_class_token()
         if self.stages[0].merge != "fp32":
             raise ValueError(f"the first stage merges nothing, so that it has no merge={self.stages[0].merge!r}")
         return self
+
+    def _check_bounds(self) -> None:
+        blocks = sum(len(stage.blocks) for stage in self.stages)
+        if blocks > MAX_BLOCKS:
+            raise ValueError(
+                f"{blocks:,} blocks are more than the {MAX_BLOCKS} that a network may have; leave some out"
+            )
+        tokens = math.prod(self.grid)
+        if tokens > MAX_TOKENS:
+            raise ValueError(
+                f"{self.grid[0]}x{self.grid[1]} patches are {tokens:,} tokens, and at most {MAX_TOKENS:,} are possible; choose "
+                "larger patches or smaller images"
+            )
+        responses = {
+            (block.mixer.memory, rows * columns)
+            for stage, (rows, columns) in zip(self.stages, self.grids(), strict=True)
+            for block in stage.blocks
+            if isinstance(block.mixer, Lmu)
+        }
+        work = sum(memory**2 * (16 * memory + length) for memory, length in responses)
+        if work > MAX_RESPONSE:
+            raise ValueError(
+                f"LMU mixers with memory up to {max(responses)[0]} would take {work:,} multiplications to prepare, and at most "
+                f"{MAX_RESPONSE:,} are spent on that; choose smaller or fewer sizes of memory, or fewer tokens"
+            )
 
     def _check_class_token(self) -> None:
         if len(self.stages) > 1:
@@ -227,8 +261,8 @@ def widths(operator: Operator) -> list[str]:
 def explain(error: ValidationError) -> str:
     """The first problems of a pydantic error, as one sentence."""
     problems = [
-        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
-        for problem in error.errors()[:3]
+        f"{printable('.'.join(str(part) for part in problem['loc'])) or 'value'}: {printable(problem['msg'], 400)}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)[:3]
     ]
     return "; ".join(problems)
 

@@ -13,6 +13,10 @@ WbError
 
 from __future__ import annotations
 
+import re
+
+_ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])")  # what colours a terminal, or worse
+
 
 class WbError(Exception):
     """Anything the workbench refuses; the command line prints it as one paragraph.
@@ -63,5 +67,12 @@ class Unsupported(WbError, NotImplementedError):
 
 def reason(error: BaseException) -> str:
     """The first line of what an error says, or its type where it says nothing: for use inside another message."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    lines = _ESCAPES.sub("", str(error)).strip().splitlines()
+    return printable(lines[0]) if lines else type(error).__name__
+
+
+def printable(text: str, most: int = 200) -> str:
+    """Text that comes from a file, for a message: no terminal codes, unprintable characters escaped, `most` characters."""
+    shown = _ESCAPES.sub("", text[: 4 * most])
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return shown if len(shown) <= most else f"{shown[:most]}…"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from wb.core.architecture import explain
 from wb.core.errors import BadArtefact
-from wb.core.files import place
+from wb.core.files import place, read_text
 from wb.core.work import retire, work_of
 
 
@@ -99,9 +99,8 @@ def read_record(kind: type[M], path: Path, what: str, verb: str) -> M:
     Raises:
         BadArtefact: there is none, or it is damaged.
     """
+    text = read_text(path, f"the JSON that `wb {verb}` wrote")
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(text)
     except ValidationError as error:
         raise BadArtefact(f"{path} is damaged or no record of a {what} ({explain(error)}); {verb} again") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArtefact(f"{path} cannot be read ({error}); expected the JSON that `wb {verb}` wrote") from error

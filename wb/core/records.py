@@ -66,7 +66,7 @@ class Softmax(Attention):
 
     module = "wb.models.operators.softmax:SoftmaxAttention"
     kind: Literal["softmax"] = "softmax"
-    scale: float | None = None
+    scale: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
 
 
 class Sla(Attention):
@@ -113,7 +113,7 @@ class Lmu(Weighted):
 
     module = "wb.models.operators.lmu:LegendreMemory"
     kind: Literal["lmu"] = "lmu"
-    memory: Width
+    memory: Annotated[int, Field(ge=1, le=512)]  # preparing it takes its cube; papers use 468 at most
     hidden: Width
     bidirectional: bool = True
 

@@ -74,10 +74,12 @@ class Dataset:
     """What a search works on: `train` to fit, `validation` to choose, `test` to report, and nothing else.
 
     `spec`, `image_size` and `limit` are what `load` was given. `fingerprint` is `fingerprint_of` the content: two loads with
-    the same fingerprint hold the same numbers in the same order.
+    the same fingerprint hold the same numbers in the same order. `notes` are sentences on what was left out or changed when
+    it was read.
 
     Raises:
-        BadData: a split is empty, the splits differ in shape, a label has no name, or training has one class only.
+        BadData: a split is empty, the splits differ in shape, a label has no name, or training has one class only or one
+            image only, over and over.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Dataset:
     fingerprint: str
     image_size: int | None = None
     limit: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.train.images.shape[1:]
@@ -103,6 +106,11 @@ class Dataset:
             _check_labels(split.labels, len(self.classes), f"the {name} split of {self.spec}")
         if len(np.unique(self.train.labels)) < 2:
             raise BadData(f"the training images of {self.spec} have one class only; at least two are needed")
+        if all((chunk == self.train.images[:1]).all() for chunk in _parts(self.train)):
+            raise BadData(
+                f"all {len(self.train):,} training images of {self.spec} are alike, so that nothing can be learned from them; "
+                "look at the files, and if they are drawn in one colour on a transparent ground, choose another --background"
+            )
 
     @property
     def channels(self) -> int:
@@ -183,6 +191,18 @@ def check_memory(count: int, channels: int, height: int, width: int, what: str) 
             f"{what}: {count:,} images of {_describe((channels, height, width))} would take {need / 2**30:,.1f} GB of "
             f"memory, and at most {MAX_BYTES / 2**30:,.1f} GB are held; choose a smaller image size or fewer images"
         )
+
+
+def blank(split: Split) -> int:
+    """How many images have one colour throughout."""
+    count = 0
+    for chunk in _parts(split):
+        count += int((chunk == chunk[:, :, :1, :1]).all(axis=(1, 2, 3)).sum())
+    return count
+
+
+def _parts(split: Split) -> Iterator[Images]:
+    return (split.images[start : start + _CHUNK] for start in range(0, len(split), _CHUNK))
 
 
 def _chunks(split: Split) -> Iterator[npt.NDArray[np.float64]]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from wb.core.errors import BadData, BadOption
+from wb.core.files import absolute, irregular
 from wb.data import cifar10, digits, idx, imagefolder
-from wb.data.dataset import Dataset, Progress, fingerprint_of
+from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
 from wb.data.parts import Parts
 from wb.data.resize import resized
+from wb.data.spec import FOLDERS, Spec
 from wb.data.stratify import choose
 
 MAX_SIDE = 4096
@@ -19,6 +24,7 @@ MAX_SIDE = 4096
 @dataclass(frozen=True)
 class _Request:
     place: Path
+    background: str
     image_size: int | None
     progress: Progress | None
 
@@ -26,11 +32,13 @@ class _Request:
 READERS: dict[str, Callable[[_Request], Parts]] = {
     "digits": lambda request: digits.read(),
     "imagefolder": lambda request: imagefolder.read(
-        request.place, image_size=request.image_size, progress=request.progress
+        request.place, image_size=request.image_size, background=request.background, progress=request.progress
     ),
     "idx": lambda request: idx.read(request.place),
     "cifar10": lambda request: cifar10.read(request.place),
 }
+_log = logging.getLogger(__name__)
+_SHOWN = 5
 _FORMS = "digits, imagefolder:PATH, idx:PATH or cifar10:PATH"
 
 
@@ -43,7 +51,8 @@ def load(
     is the side of square images in pixels; without it images keep their size (`wb.data.imagefolder` says what happens
     to folders of mixed sizes). `limit` keeps a stratified subset of at most that many training images for quick runs,
     and the same share of validation; the test split stays whole. The fingerprint is of what is kept. `progress(done,
-    total)` is called while an image folder is read.
+    total)` is called while an image folder is read. What was left out, resized or is missing in a split is in the data
+    set's `notes`, and is logged as warnings.
 
     Raises:
         BadOption: an unknown form, an impossible size, or a limit below the number of classes.
@@ -51,10 +60,10 @@ def load(
 
     Limits: everything is held as uint8 in memory; `limit` is applied after reading.
     """
-    form, place = _parse(spec)
+    form, place, background = _parse(spec)
     _check_sizes(image_size, limit)
     try:
-        parts = READERS[form](_Request(place, image_size, progress))
+        parts = READERS[form](_Request(place, background, image_size, progress))
     except OSError as error:
         raise BadData(
             f"{error.filename or place} cannot be read: {error.strerror or error}; check the disk and its permissions"
@@ -67,28 +76,50 @@ def load(
             validation=resized(parts.validation, image_size, spec),
             test=resized(parts.test, image_size, spec),
         )
-    classes, train, validation, test = parts
+    classes, train, validation, test, _ = parts
     fingerprint = fingerprint_of(classes, train, validation, test)
-    name = form if form == "digits" else place.resolve().name
-    return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit)
+    name = form if form == "digits" else absolute(place).name
+    notes = (*parts.notes, *_missing(parts), *_blank(parts))
+    data = Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes)
+    for note in notes:
+        _log.warning(note)
+    return data
 
 
-def _parse(spec: str) -> tuple[str, Path]:
-    form, colon, place = spec.partition(":")
-    if form not in READERS:
-        hint = f"; for a folder of images write imagefolder:{spec}" if Path(spec).is_dir() else ""
-        raise BadOption(f"data {spec!r} is not a form that is known: expected {_FORMS}{hint}")
-    if form == "digits":
-        if colon:
-            raise BadOption(f"data {spec!r}: the digits come with scikit-learn and have no path; write digits")
-        return form, Path()
-    if not place:
-        raise BadOption(f"data {spec!r} has no path; write {form}:PATH with the folder that holds the files")
-    path = Path(place).expanduser()
+def _missing(parts: Parts) -> list[str]:
+    """The classes that a split has no image of."""
+    notes = []
+    for name, split in (("training", parts.train), ("validation", parts.validation), ("test", parts.test)):
+        counts = np.bincount(split.labels, minlength=len(parts.classes))
+        absent = [label for label, count in zip(parts.classes, counts, strict=True) if not count]
+        if absent and len(split):
+            shown = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")
+            notes.append(f"the {name} split has no images of {len(absent)} of {len(parts.classes)} classes: {shown}")
+    return notes
+
+
+def _blank(parts: Parts) -> list[str]:
+    count = blank(parts.train)
+    return [f"{count:,} of {len(parts.train):,} training images have one colour throughout"] if count else []
+
+
+def _parse(text: str) -> tuple[str, Path, str]:
+    """Form, place and background."""
+    spec = Spec.parse(text)
+    if spec.form not in READERS:
+        hint = f"; for a folder of images write {FOLDERS}:{text}" if Path(text).is_dir() else ""
+        raise BadOption(f"data {text!r} is not a form that is known: expected {_FORMS}{hint}")
+    if spec.form == "digits":
+        if ":" in text:
+            raise BadOption(f"data {text!r}: the digits come with scikit-learn and have no path; write digits")
+        return spec.form, Path(), spec.background
+    if not spec.place:
+        raise BadOption(f"data {text!r} has no path; write {spec.form}:PATH with the folder that holds the files")
+    path = Path(spec.place) if not spec.place.startswith("~") else absolute(spec.place)
     if not path.is_dir():
-        problem = "is a file" if path.exists() else "does not exist"
-        raise BadData(f"{path} {problem}; {form} needs the folder that holds the files")
-    return form, path
+        problem = irregular(path) or "is a file"
+        raise BadData(f"{path} {problem}; {spec.form} needs the folder that holds the files")
+    return spec.form, path, spec.background
 
 
 def _check_sizes(image_size: int | None, limit: int | None) -> None:

@@ -9,12 +9,13 @@ from wb.data.stratify import carve
 
 
 class Parts(NamedTuple):
-    """Class names by label, and the three splits, uint8."""
+    """Class names by label, the three splits, uint8, and what a user should know about how they came to be."""
 
     classes: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
 
 def with_validation(classes: tuple[str, ...], train: Split, test: Split) -> Parts:

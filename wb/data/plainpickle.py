@@ -2,12 +2,14 @@
 
 A pickle is a program that may call any importable function. Here the four names that numpy's arrays and Python 2's
 strings need stand for inert records of this module, every other name is refused, and the array is made from the record
-after its type and size were checked. numpy's own constructors are never called with what the file says.
+after its type and size were checked. numpy's own constructors are never called with what the file says. Before all that the
+program is looked through for what would end or stall the process (`wb.core.pickles`).
 """
 
 from __future__ import annotations
 
 import math
+import mmap
 import pickle
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData
+from wb.core.pickles import DamagedPickle, SuspiciousPickle, scan
 
 
 class _Array:
@@ -76,11 +79,15 @@ def load(path: Path) -> dict[object, object]:
     """
     try:
         with path.open("rb") as file:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                scan(mapped, len(mapped))
             content = _Reader(file, encoding="bytes").load()
         if not isinstance(content, dict):
             raise BadData(f"it holds a {type(content).__name__}, not a dictionary")
         return {key: _made(value) if isinstance(value, _Array) else value for key, value in content.items()}
-    except BadData as error:
+    except DamagedPickle as error:
+        raise BadData(f"{path} is damaged or no pickle ({error}); get it from its source again") from None
+    except (BadData, SuspiciousPickle) as error:
         raise BadData(f"{path} is refused: {error}; get it from its source again") from None
     except OSError:
         raise

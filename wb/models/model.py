@@ -9,23 +9,27 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from wb.core.architecture import Architecture, Block, axis_sizes, explain, resize
-from wb.core.errors import BadArtefact, BadOption, reason
-from wb.core.files import replacing
+from wb.core.errors import BadArtefact, BadOption, printable, reason
+from wb.core.files import regular, replacing
 from wb.core.readings import Reading
 from wb.core.records import Record, Softmax
 from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
 from wb.models.network import Network, axes_of, build
+from wb.models.torchfile import read_torch
 
 FORMAT = 1
+MAX_STEPS = 2000  # lines of a history
+_STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
 _PART = 32 << 20  # bytes that are read of a file at a time
 
 
@@ -37,6 +41,9 @@ class Step(Record):
     seed: int | None = None
     readings: Mapping[str, Reading] = Field(default_factory=dict)
     version: str = ""
+
+
+_HISTORY = TypeAdapter(Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)])
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Model:
             wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
             name = wrong[0]
             raise BadArtefact(
-                f"{len(wrong)} weights do not fit the architecture, the first is {name}: given "
+                f"{len(wrong)} weights do not fit the architecture, the first is {printable(name)}: given "
                 f"{given.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
             )
 
@@ -137,38 +144,58 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
 def load(path: Path) -> Model:
     """The model that `save` wrote.
 
+    What a file holds is compared with what its architecture needs before any number of it is looked at.
+
     Raises:
-        BadArtefact: no such file, damaged, not a model file of this workbench, or weights with NaN or infinity.
+        BadArtefact: no such file, damaged, not a model file of this workbench, weights that do not fit, or that are not
+            finite numbers in single precision.
     """
-    if not path.is_file():
-        raise BadArtefact(f"there is no file {path}; expected a model file (.safetensors or .pt)")
     metadata, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
     if "wb.architecture" not in metadata:
         raise BadArtefact(f"{path} holds weights but no architecture; expected a model file that `wb` wrote")
     if metadata.get("wb.format") != str(FORMAT):
-        raise BadArtefact(f"{path} has format {metadata.get('wb.format')}; this version reads format {FORMAT}")
+        given = printable(str(metadata.get("wb.format")))
+        raise BadArtefact(f"{path} has format {given}; this version reads format {FORMAT}")
     history = read_history(metadata.get("wb.history", "[]"), path)
-    check_weights(weights, str(path))
-    whole = {name: weights.pop(name).float() for name in list(weights)}  # half precision is for storage only
-    model = Model(Architecture.from_json(metadata["wb.architecture"]), whole, history)
-    model.check()
-    return model
+    try:
+        architecture = Architecture.from_json(metadata["wb.architecture"])
+        Model(architecture, weights).check()
+    except BadArtefact as error:
+        raise BadArtefact(f"{path}: {error}") from error
+    whole = {name: _single(weights.pop(name), name, path) for name in list(weights)}
+    check_weights(whole, str(path))
+    return Model(architecture, whole, history)
+
+
+def _single(weight: Tensor, name: str, path: Path) -> Tensor:
+    """`weight` in single precision; others are for storage only."""
+    if weight.dtype not in _STORED:
+        raise BadArtefact(
+            f"{path} has {weight.dtype} numbers in {name}; expected float32, float16, bfloat16 or float64"
+        )
+    if weight.untyped_storage().nbytes() < weight.nbytes:
+        raise BadArtefact(f"{path} has less numbers in {name} than its shape says; expected one for each place")
+    return weight.float()
 
 
 def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
-    """Raises `BadArtefact` where weights of the model that is called `name` are not finite."""
+    """Raises `BadArtefact` where weights of the model that is called `name` are not finite, as they are computed with."""
     broken = [key for key, weight in weights.items() if not torch.isfinite(weight).all()]
     if broken:
-        raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
+        raise BadArtefact(
+            f"{name} has NaN or infinite weights, first in {printable(broken[0])} (in single precision, in which networks "
+            "compute); train or export it again"
+        )
 
 
 def read_history(text: str, path: Path) -> tuple[Step, ...]:
-    """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged."""
+    """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged, or too long to be one."""
     try:
-        return tuple(Step.model_validate(step) for step in json.loads(text))
-    except (TypeError, ValueError) as error:
-        why = explain(error) if isinstance(error, ValidationError) else reason(error)
-        raise BadArtefact(f"the history in {path} is damaged: {why}") from error
+        return _HISTORY.validate_json(text)
+    except ValidationError as error:
+        raise BadArtefact(f"the history in {path} is damaged: {explain(error)}") from error
+    except ValueError as error:  # half a character
+        raise BadArtefact(f"the history in {path} is damaged: {reason(error)}") from error
 
 
 def write_torch(content: object, path: Path) -> None:
@@ -201,6 +228,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
     An open file is mapped, and all that was read of it counts as memory: a large one is closed and opened between parts.
     """
+    regular(path, EXPECTED)
     weights: dict[str, Tensor] = {}
     try:
         before = path.stat()
@@ -212,7 +240,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 break
         after = path.stat()
     except (SafetensorError, OSError, ValueError) as error:
-        raise BadArtefact(f"{path} is no safetensors file or is damaged ({error}); expected a model file") from error
+        raise BadArtefact(
+            f"{path} is no safetensors file or is damaged ({reason(error)}); expected {EXPECTED}"
+        ) from error
     if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
         raise BadArtefact(f"{path} was replaced while it was read; try again")
     return metadata, weights
@@ -230,15 +260,14 @@ def _read_part(file: Any, names: list[str], weights: dict[str, Tensor]) -> None:
 
 
 def _read_pt(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
-        raise BadArtefact(
-            f"{path} cannot be read as weights only ({reason(error)}); expected a model file that `wb` wrote"
-        ) from error
+    content = read_torch(path, EXPECTED)
     if not isinstance(content, dict) or not {"metadata", "weights"} <= set(content):
         raise BadArtefact(f"{path} is a torch file but not a model of `wb`; expected one that `wb` wrote")
-    return content["metadata"], content["weights"]
+    metadata, weights = content["metadata"], content["weights"]
+    for what, part, kind, wanted in (("metadata", metadata, str, "texts"), ("weights", weights, Tensor, "tensors")):
+        if not isinstance(part, dict) or not all(isinstance(k, str) and isinstance(v, kind) for k, v in part.items()):
+            raise BadArtefact(f"{path} has {what} that are no {wanted} by name; expected a model file that `wb` wrote")
+    return metadata, weights
 
 
 def _size(mapping: Map) -> int:

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wb.core.errors import BadArtefact, BadOption, WbError, reason
-from wb.core.files import replacing
+from wb.core.errors import BadArtefact, BadOption, WbError, printable, reason
+from wb.core.files import irregular, replacing
 from wb.data import Split
 from wb.data.batches import batches, shift
 from wb.models.model import write_torch
+from wb.models.torchfile import read_torch
 
 
 class TrainingDiverged(WbError, ArithmeticError):
@@ -148,23 +149,33 @@ def _restore(
     run: str,
 ) -> int:
     """The number of epochs already done."""
-    if path is None or not path.exists():
+    if path is None or irregular(path) == "does not exist":
         return 0
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        if state["run"] != run:
-            raise BadArtefact(
-                f"checkpoint {path} belongs to a run with other settings ({state['run']}); delete it to start over"
-            )
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(state["weights"][name])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        return int(state["epoch"])
-    except BadArtefact:
-        raise
-    except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
+        state: Any = read_torch(path, "the state of a training that `wb` left")
+        if state["run"] == run:
+            return _continue(state, weights, optimizer, schedule)
+        other = printable(str(state["run"]), 1000)
+    except Exception as error:  # whatever a state with other content raises
         raise BadArtefact(
             f"checkpoint {path} is damaged ({reason(error)}); delete it to train from the start"
         ) from error
+    raise BadArtefact(f"checkpoint {path} belongs to a run with other settings ({other}); delete it to start over")
+
+
+def _continue(
+    state: Mapping[str, Any],
+    weights: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> int:
+    stored = state["weights"]
+    wrong = [n for n, w in weights.items() if stored[n].shape != w.shape or stored[n].dtype != w.dtype]
+    if wrong:  # copying would repeat or cut numbers
+        raise BadArtefact(f"its weights are of another network, first {wrong[0]}")
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(stored[name])
+    return int(state["epoch"])

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wb.core.errors import BadOption
+from wb.data.spec import Spec, resolved, with_background
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["digits", "imagefolder:/a", "idx:/a:b", "imagefolder,background=black:/a,b", "imagefolder,background=#010203:x"],
+)
+def test_a_spec_is_read_and_written(text: str) -> None:
+    assert Spec.parse(text).text() == text
+
+
+def test_white_goes_without_saying() -> None:
+    assert with_background("imagefolder,background=black:/a", "#FFFFFF") == "imagefolder:/a"
+    assert with_background("imagefolder:/a", "#000000") == "imagefolder,background=black:/a"
+    assert with_background("imagefolder:/a", None) == "imagefolder:/a"
+
+
+@pytest.mark.parametrize("data", [None, "digits", "idx:/a"])
+def test_only_folders_have_a_background(data: str | None) -> None:
+    with pytest.raises(BadOption, match="give it with --data imagefolder:PATH"):
+        with_background(data, "black")
+
+
+def test_a_path_means_the_same_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolved("imagefolder,background=black:x/../y") == f"imagefolder,background=black:{tmp_path / 'y'}"
+    assert resolved("digits") == "digits"
+
+
+def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BadOption, match="loop is a symbolic link that leads to itself"):
+        resolved(f"imagefolder:{tmp_path / 'loop'}")
+    with pytest.raises(BadOption, match="~nosuchuser/x is no path"):
+        resolved("imagefolder:~nosuchuser/x")
