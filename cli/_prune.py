@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
+from wb.cli._kinds import need_model
 from wb.cli._read import read_model
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     from wb.compress.begin import begin
     from wb.data import load as load_data
 
+    need_model(file)
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:
@@ -64,7 +66,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         data = load_data(config.data, image_size=config.image_size, limit=config.limit)
         model = read_model(file, data, config.settings.seed, progress, task)
         job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
-        with _output.resumable(job.work, out):
+        with _output.resumable(job.work, _output.continues(job.work, out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
+from wb.cli._kinds import GRAPH, need
 from wb.cli._read import read_model
 
 if TYPE_CHECKING:
@@ -35,10 +36,19 @@ def config_of(file: Path | None, **given: Any) -> Config:
     if colon:
         given["data"] = f"{form}:{Path(place).expanduser().resolve()}"
     if given["calibration"] is not None:
+        need(
+            given["calibration"].expanduser(),
+            "pictures",
+            "folder",
+            "arrays",
+            expected="a folder of images, .npy or .npz",
+        )
         given["calibration"] = str(given["calibration"].expanduser().resolve())
     calibrated = given["policy"] in ("int8", "mixed")
     if given["calib"] is not None and not calibrated and (given["data"] or given["calibration"]) and not foreign:
-        raise BadOption(f"--calib is of no use: --policy {given['policy']} needs no calibration; leave it out")
+        raise BadOption(
+            f"--calibration-size is of no use: --policy {given['policy']} needs no calibration; leave it out"
+        )
     if given["calib"] is None:
         del given["calib"]
     try:
@@ -61,6 +71,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     from wb.data import load as load_data
     from wb.quantization.quantize_begin import Given, begin
 
+    if file is not None:
+        need(file, "model", "torch", "onnx", expected=GRAPH)
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:
@@ -75,7 +87,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         elif data is not None:
             given = Given(str(file or "stock model"), read_model(file, data, config.seed, progress, task))
         job = begin(config, given, data, out, report, force=force)
-        with _output.resumable(job.work, out):
+        with _output.resumable(job.work, _output.continues(job.work, out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wb.cli._kinds import ARCHITECTURE, need
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -45,7 +47,7 @@ def read_architecture(path: Path) -> Architecture:
     from wb.core.errors import BadArtefact
     from wb.models.model import load
 
-    if path.suffix in (".safetensors", ".pt"):
+    if need(path, "architecture", "json", "model", "torch", expected=ARCHITECTURE) in ("model", "torch"):
         return load(path).architecture
     try:
         return Architecture.from_json(path.read_text(encoding="utf-8"))

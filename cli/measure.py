@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
+from wb.cli._kinds import GRAPH, need
 from wb.cli._options import DataOption, DeviceOption, JsonOption, SeedOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency with its spread, accuracy where data fit, and count size, MACs and parameters."""
-    import tempfile
-
-    from wb.core.errors import BadArtefact, BadOption
+    from wb.core.errors import BadOption
+    from wb.core.files import scratch
     from wb.export.graph import export
     from wb.export.measure import measure_latency
     from wb.hardware.device import parse_device
@@ -39,15 +39,14 @@ def measure(
 
     if split not in ("validation", "test"):
         raise BadOption(f"no split {split!r}; there are validation and test")
-    if not file.is_file():
-        raise BadArtefact(f"there is no file {file}; expected a model file or an ONNX graph")
+    kind = need(file, "model", "torch", "onnx", expected=GRAPH)
     where = parse_device(device or "cpu", threads=1 if threads is None else threads)
-    with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
+    with _output.progress() as progress, scratch() as folder:
         task = progress.add_task("reading", total=None)
         graph = file
-        if file.suffix != ".onnx":
+        if kind != "onnx":
             progress.update(task, description="exporting")
-            graph = Path(folder) / "model.onnx"
+            graph = folder / "model.onnx"
             export(load(file), graph)
         readings = _counted(graph)
         progress.update(task, description="timing")

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import (
+    CALIBRATION_SIZE,
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    ThreadsOption,
+)
 from wb.cli.prune_nvit import BudgetOption, ModelArgument, OutOption
 
 
@@ -18,7 +26,9 @@ def depth(
     data: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
-    calib: Annotated[int, typer.Option(min=1, help="Training images that a drop's effect is measured on.")] = 512,
+    calib: Annotated[
+        int, typer.Option(CALIBRATION_SIZE, min=1, help="Training images that a drop's effect is measured on.")
+    ] = 512,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak.")] = 1e-3,
     distill: Annotated[bool, typer.Option(help="Train with the dense model as teacher.")] = True,

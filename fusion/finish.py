@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
+from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.data import Dataset, Split
 from wb.export.assess import Assessor
@@ -134,8 +134,8 @@ class Finish:
         return rows, {**_sums(rows), **{name: self._scored(total[name], name) for name in total}}
 
     def _parent(self, model: Model) -> tuple[Kept, Probabilities]:
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            path = Path(folder) / "parent.onnx"
+        with scratch() as folder:
+            path = folder / "parent.onnx"
             export(model, path)
             readings = count_model(model.architecture, path)
             scores = {name: logits(path, split.pixels(), self.device) for name, split in self._splits.items()}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from wb.core.architecture import Architecture
+from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.export.blocks import estimate
@@ -71,8 +70,8 @@ class Evaluator:
             ExportDiffers: the exported graph does not compute what the sub-network does.
         """
         watch = Stopwatch()
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            path = Path(folder) / "candidate.onnx"
+        with scratch() as folder:
+            path = folder / "candidate.onnx"
             with watch.phase("extract"):
                 model = self.supernet.extract(architecture)
             with watch.phase("export"):

@@ -12,31 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wb.core.architecture import Architecture, Block, axis_sizes, explain, resize
+from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption, reason
 from wb.core.files import replacing
-from wb.core.readings import Reading
-from wb.core.records import Record, Softmax
+from wb.core.records import Softmax
 from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
+from wb.models.header import FORMAT, described
+from wb.models.header import Step as Step
+from wb.models.header import read_history as read_history
 from wb.models.network import Network, axes_of, build
 
-FORMAT = 1
 _PART = 32 << 20  # bytes that are read of a file at a time
-
-
-class Step(Record):
-    """One line of a model's history: which pass, with what arguments and seed, and what was read afterwards."""
-
-    name: str
-    arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
-    seed: int | None = None
-    readings: Mapping[str, Reading] = Field(default_factory=dict)
-    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,14 +133,10 @@ def load(path: Path) -> Model:
     if not path.is_file():
         raise BadArtefact(f"there is no file {path}; expected a model file (.safetensors or .pt)")
     metadata, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
-    if "wb.architecture" not in metadata:
-        raise BadArtefact(f"{path} holds weights but no architecture; expected a model file that `wb` wrote")
-    if metadata.get("wb.format") != str(FORMAT):
-        raise BadArtefact(f"{path} has format {metadata.get('wb.format')}; this version reads format {FORMAT}")
-    history = read_history(metadata.get("wb.history", "[]"), path)
+    architecture, history = described(metadata, path)
     check_weights(weights, str(path))
     whole = {name: weights.pop(name).float() for name in list(weights)}  # half precision is for storage only
-    model = Model(Architecture.from_json(metadata["wb.architecture"]), whole, history)
+    model = Model(architecture, whole, history)
     model.check()
     return model
 
@@ -160,15 +146,6 @@ def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
     broken = [key for key, weight in weights.items() if not torch.isfinite(weight).all()]
     if broken:
         raise BadArtefact(f"{name} has NaN or infinite weights, first in {broken[0]}; train or export it again")
-
-
-def read_history(text: str, path: Path) -> tuple[Step, ...]:
-    """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged."""
-    try:
-        return tuple(Step.model_validate(step) for step in json.loads(text))
-    except (TypeError, ValueError) as error:
-        why = explain(error) if isinstance(error, ValidationError) else reason(error)
-        raise BadArtefact(f"the history in {path} is damaged: {why}") from error
 
 
 def write_torch(content: object, path: Path) -> None:

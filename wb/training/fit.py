@@ -84,7 +84,8 @@ def fit(
 
     With `checkpoint`, the state after every epoch is written there and an existing one is continued from, provided that
     recipe, seed and `identity` (what else determines the training: data, architecture) are its own. The order of the
-    images depends on the seed and the epoch alone, so that a resumed run sees what an uninterrupted one would.
+    images depends on the seed and the epoch alone, so that a resumed run sees what an uninterrupted one would. `report` is
+    called after every epoch, and at once where a checkpoint is continued from.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -96,7 +97,9 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     step = 0
     run = f"{recipe}, seed {seed}, {identity}"
-    start = _restore(checkpoint, weights, optimizer, schedule, run)
+    start, loss = _restore(checkpoint, weights, optimizer, schedule, run)
+    if start and report is not None:
+        report(start, recipe.epochs, loss)
     for epoch in range(start, recipe.epochs):
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         losses: list[float] = []
@@ -115,10 +118,11 @@ def fit(
             nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
             optimizer.step()
             schedule.step()
+        loss = sum(losses) / len(losses)
         if checkpoint is not None:
-            _store(checkpoint, weights, optimizer, schedule, run, epoch + 1)
+            _store(checkpoint, weights, optimizer, schedule, run, epoch + 1, loss)
         if report is not None:
-            report(epoch + 1, recipe.epochs, sum(losses) / len(losses))
+            report(epoch + 1, recipe.epochs, loss)
 
 
 def _store(
@@ -128,6 +132,7 @@ def _store(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     run: str,
     epoch: int,
+    loss: float,
 ) -> None:
     state = {
         "weights": {name: weight.detach() for name, weight in weights.items()},
@@ -135,6 +140,7 @@ def _store(
         "schedule": {k: v for k, v in schedule.state_dict().items() if isinstance(v, int | float | list)},
         "run": run,
         "epoch": epoch,
+        "loss": loss,
     }
     with replacing(path) as temporary:
         write_torch(state, temporary)
@@ -146,10 +152,10 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     run: str,
-) -> int:
-    """The number of epochs already done."""
+) -> tuple[int, float]:
+    """The number of epochs already done, and the mean loss of the last of them."""
     if path is None or not path.exists():
-        return 0
+        return 0, math.nan
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
         if state["run"] != run:
@@ -161,7 +167,7 @@ def _restore(
                 weight.copy_(state["weights"][name])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        return int(state["epoch"])
+        return int(state["epoch"]), float(state.get("loss", math.nan))  # not in checkpoints of earlier versions
     except BadArtefact:
         raise
     except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
