@@ -22,10 +22,10 @@ SeedOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
-CALIBRATION_SIZE = "--calibration-size"  # how many images; `--calibration` says which, where they can be chosen
+SAMPLES = "--samples"  # how many images; `--calibration` says which, where they can be chosen
 
-FORMER = {"--rate": "--learning-rate", "--calib": CALIBRATION_SIZE}  # earlier names, which still work and are not shown
-FIELDS = {"calib": CALIBRATION_SIZE, "changes": "--set", "seeds": "--seed-architecture"}  # of records, called otherwise
+FORMER = {"--rate": "--learning-rate", "--calib": SAMPLES}  # earlier names, which still work and are not shown
+FIELDS = {"calib": SAMPLES, "changes": "--set", "seeds": "--seed-architecture"}  # of records, called otherwise
 
 
 class Command(TyperCommand):
@@ -39,7 +39,7 @@ class Command(TyperCommand):
 
 
 def _renamed(argument: str, own: set[str]) -> str:
-    """`--calib=8` -> `--calibration-size=8`, in a command that has the new name among its `own` and not the old one."""
+    """`--calib=8` -> `--samples=8`, in a command that has the new name among its `own` and not the old one."""
     name, sign, value = argument.partition("=")
     new = FORMER.get(name)
     return argument if new is None or name in own or new not in own else f"{new}{sign}{value}"

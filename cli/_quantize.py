@@ -46,9 +46,7 @@ def config_of(file: Path | None, **given: Any) -> Config:
         given["calibration"] = str(given["calibration"].expanduser().resolve())
     calibrated = given["policy"] in ("int8", "mixed")
     if given["calib"] is not None and not calibrated and (given["data"] or given["calibration"]) and not foreign:
-        raise BadOption(
-            f"--calibration-size is of no use: --policy {given['policy']} needs no calibration; leave it out"
-        )
+        raise BadOption(f"--samples is of no use: --policy {given['policy']} needs no calibration; leave it out")
     if given["calib"] is None:
         del given["calib"]
     try:

@@ -19,7 +19,7 @@ def binarize(
             "--out",
             "-o",
             help="The model file to write; ONNX graph, report and record go beside it.",
-            show_default="runs/binarize-<date>-<time>/",
+            show_default="a new folder in runs/",
         ),
     ] = None,
     weights: Annotated[

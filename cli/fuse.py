@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wb.cli._options import CALIBRATION_SIZE, ForceOption, JsonOption, SeedOption, ThreadsOption
+from wb.cli._options import SAMPLES, ForceOption, JsonOption, SeedOption, ThreadsOption
 
 METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data)."
 
@@ -23,7 +23,7 @@ def fuse(
             "--out",
             "-o",
             help="The model file to write; report and record go beside it.",
-            show_default="runs/fuse-<date>-<time>/",
+            show_default="a new folder in runs/",
         ),
     ] = None,
     method: Annotated[str | None, typer.Option(help=METHODS, show_default="regress with data, else orth")] = None,
@@ -49,7 +49,7 @@ def fuse(
     ] = None,
     calib: Annotated[
         int | None,
-        typer.Option(CALIBRATION_SIZE, min=1, help="Unlabelled training images to look at.", show_default="1024"),
+        typer.Option(SAMPLES, min=1, help="Unlabelled training images to look at.", show_default="1024"),
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Restore the moments of activations.")] = False,
     finetune: Annotated[

@@ -11,7 +11,7 @@ import typer
 from wb.cli import _output
 from wb.cli._kinds import need
 from wb.cli._options import (
-    CALIBRATION_SIZE,
+    SAMPLES,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -44,7 +44,7 @@ def depgraph(
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     calib: Annotated[
-        int, typer.Option(CALIBRATION_SIZE, min=1, help="Training images that the saliency sees, each round.")
+        int, typer.Option(SAMPLES, min=1, help="Training images that the saliency sees, each round.")
     ] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the budget is approached.")] = 5,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
-    CALIBRATION_SIZE,
+    SAMPLES,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -27,7 +27,7 @@ def depth(
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     calib: Annotated[
-        int, typer.Option(CALIBRATION_SIZE, min=1, help="Training images that a drop's effect is measured on.")
+        int, typer.Option(SAMPLES, min=1, help="Training images that a drop's effect is measured on.")
     ] = 512,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak.")] = 1e-3,

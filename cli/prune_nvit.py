@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
-    CALIBRATION_SIZE,
+    SAMPLES,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -26,7 +26,7 @@ OutOption = Annotated[
         "--out",
         "-o",
         help="The model file to write; report and record go beside it.",
-        show_default="runs/prune-<date>-<time>/",
+        show_default="a new folder in runs/",
     ),
 ]
 BudgetOption = Annotated[
@@ -50,7 +50,7 @@ def nvit(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of scoring and cutting; 1 is one-shot.")] = 10,
     recovery: Annotated[int, typer.Option(min=0, help="Training steps between rounds.")] = 20,
     calib: Annotated[
-        int, typer.Option(CALIBRATION_SIZE, min=1, help="Training images that the saliency sees each round.")
+        int, typer.Option(SAMPLES, min=1, help="Training images that the saliency sees each round.")
     ] = 640,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
     momentum: Annotated[float, typer.Option(min=0, max=0.99, help="Weight of earlier rounds in the saliency.")] = 0.5,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
-    CALIBRATION_SIZE,
+    SAMPLES,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -29,7 +29,7 @@ def quantize(
             "--out",
             "-o",
             help="The ONNX file to write; model, report and record go beside it.",
-            show_default="runs/quantize-<date>-<time>/",
+            show_default="a new folder in runs/",
         ),
     ] = None,
     policy: Annotated[
@@ -48,9 +48,7 @@ def quantize(
     ] = None,
     calib: Annotated[
         int | None,
-        typer.Option(
-            CALIBRATION_SIZE, min=1, help="Inputs to calibrate on, or random ones to compare on.", show_default="128"
-        ),
+        typer.Option(SAMPLES, min=1, help="Inputs to calibrate on, or random ones to compare on.", show_default="128"),
     ] = None,
     calibration: Annotated[
         Path | None,

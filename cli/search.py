@@ -69,7 +69,7 @@ def search(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="runs/<date>-<time>")
+        Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="a new folder in runs/")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
     storage: Annotated[

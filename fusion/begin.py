@@ -84,12 +84,12 @@ def checked(config: Config, files: Files, data: Dataset | None, report: Report) 
         data, notes = ordered(data, architectures[anchor].labels)
         if config.calib is not None and config.calib > len(data.train):
             notes.append(
-                f"there are {len(data.train)} training images for --calibration-size {config.calib}: all of them are looked at"
+                f"there are {len(data.train)} training images for --samples {config.calib}: all of them are looked at"
             )
         parse_device(config.device, threads=config.threads)
     if config.calib is not None and not config.looks(architectures):
         raise BadOption(
-            f"{config.settings.method} of these models looks at no images; leave out --calibration-size, or take --method regress"
+            f"{config.settings.method} of these models looks at no images; leave out --samples, or take --method regress"
         )
     return Checked(tuple(parents), anchor, data, tuple(notes))
 

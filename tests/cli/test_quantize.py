@@ -195,7 +195,7 @@ BAD: list[tuple[list[str], int, str]] = [
     ),
     (["{model}", "--budget", "size=small"], 2, "is no budget"),
     (["{model}", "--policy", "int4-weights", "--budget", "size=0.1x"], 3, "the budget size=0.1x is missed"),
-    (["{model}", "--calib", "4"], 2, "--calibration-size is of no use"),
+    (["{model}", "--calib", "4"], 2, "--samples is of no use"),
     (["{model}", "--policy", "int8", "--calibration", "{wide}"], 1, "give examples of that shape"),
     (["{model}", "--policy", "int8", "--calibration", "{empty}"], 1, "has no images"),
     (["{model}", "--policy", "int8", "--calibration", "none.npz"], 1, "there is no"),
