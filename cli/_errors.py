@@ -12,7 +12,7 @@ from rich.text import Text
 
 from wb.cli import _output
 from wb.cli._text import paragraph
-from wb.core.errors import WbError
+from wb.core.errors import WbError, reason
 
 INTERRUPTED = 128 + signal.SIGINT
 STARTS_OVER = "nothing was written; the same command starts over"
@@ -53,7 +53,9 @@ def ending(error: BaseException) -> Ending:
         return Ending(known, 1)
     if isinstance(error, OSError):
         return Ending(f"{error}; check the path, the permissions and the space on the disk", 1)
-    text = f"{type(error).__name__}: {error}. This is a mistake of wb's; run it again with --debug and report it"
+    text = (
+        f"{type(error).__name__}: {reason(error)}. This is a mistake of wb's; run it again with --debug and report it"
+    )
     return Ending(text, 1)
 
 

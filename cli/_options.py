@@ -29,9 +29,17 @@ FIELDS = {"calib": SAMPLES, "changes": "--set", "seeds": "--seed-architecture"} 
 
 
 class Command(TyperCommand):
-    """A command whose options may be given by the names they had before."""
+    """A command whose options may be given by the names they had before, and which takes nothing that is no UTF-8 text.
+
+    Most libraries that read and write models refuse other paths, each in its own way, and some late.
+    """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer re-exports
+        from wb.core.errors import BadOption
+
+        for argument in args:
+            if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+                raise BadOption(f"{argument!r} has bytes that are no UTF-8 text; rename the file or folder")
         own = {name for parameter in self.params for name in parameter.opts}
         end = args.index("--") if "--" in args else len(args)
         renamed = [_renamed(argument, own) for argument in args[:end]]

@@ -32,6 +32,10 @@ class Plain(Console):
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **settings)
 
+    def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
+        """As rich's, of what is fit to be shown, so that a table knows how wide it is."""
+        return super().render_str(printable(text), *args, **settings)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """As rich's, with what is unfit to be shown replaced."""
         for segment in super().render(renderable, options):
