@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
 from wb.cli._data import Choice, read
+from wb.cli._kinds import need_model
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +50,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
 
     from wb.quantization.binarize_begin import begin
 
+    need_model(file)
     out = _place(file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:
@@ -60,7 +62,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         choice = Choice(config.data, config.image_size, config.limit)
         model, data = read(file, choice, config.seed, progress, task, by_index=config.by_index)
         job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
-        with _output.resumable(job.work, out):
+        with _output.resumable(job.work, _output.continues(job.work, out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))

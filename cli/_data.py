@@ -167,20 +167,12 @@ def say(text: str) -> None:
 
 
 def _header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
-    """Of a .safetensors its metadata alone; anything that is wrong with it, `load` says."""
-    from safetensors import SafetensorError, safe_open
+    """Of a .safetensors its metadata alone."""
+    from wb.models.header import read_header
+    from wb.models.model import load
 
-    from wb.core.architecture import Architecture
-    from wb.core.errors import BadArtefact
-    from wb.models.model import load, read_history
-
-    if path.suffix == ".safetensors" and path.is_file():
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-            return Architecture.from_json(metadata["wb.architecture"]), read_history(metadata["wb.history"], path)
-        except (SafetensorError, OSError, KeyError, ValueError, BadArtefact):
-            pass
+    if path.suffix == ".safetensors":
+        return read_header(path)
     model = load(path)
     return model.architecture, model.history
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wb.cli import _output
 from wb.cli._data import Choice, choose
+from wb.cli._kinds import need_model
+from wb.cli._options import option_of
 from wb.cli._read import read_architecture
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
     if given["data"] is None:
         for name in ("finetune", "calib", "limit", "image_size", "device"):
             if given[name] is not None and (name != "finetune" or given[name]):
-                raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
+                raise BadOption(f"{option_of(name)} is of no use without data; name some with --data")
     if given["learning_rate"] is not None and not given["finetune"]:
         raise BadOption("--learning-rate is that of fine-tuning; add --finetune and a number of epochs")
     optional = ("finetune", "learning_rate", "device")
@@ -108,7 +110,7 @@ def run(
         report = _reporting(progress)
         data, files = _read(config, models, report)
         job = begin(config, files, data, out, report, force=force)
-        with _output.resumable(job.work, out):
+        with _output.resumable(job.work, _output.continues(job.work, out)):
             record = job()
     _warn(record.notes)
     if as_json:
@@ -177,6 +179,8 @@ def _read(config: Config, models: Sequence[Path], report: Report) -> tuple[Datas
     from wb.spaces.stock import Stock
 
     torch.set_num_threads(config.threads)
+    for path in models:
+        need_model(path)
     data = None
     if config.data is not None:
         report("reading the data", 0, 0)
@@ -219,8 +223,7 @@ def _place(models: Sequence[Path], to: Path | None, out: Path | None, force: boo
 
 def _warn(notes: Sequence[str]) -> None:
     for note in notes:
-        _output.messages.print("[bold yellow]note:[/] ", end="")
-        _output.messages.print(note, markup=False, highlight=False, soft_wrap=True)
+        _output.note(note)
 
 
 def _tell(record: Record) -> None:

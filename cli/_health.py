@@ -72,10 +72,9 @@ def _runtimes() -> Iterator[Check]:
 
 def _round_trip() -> Check:
     """A small network through the exporter and the runtime, parity included."""
-    import tempfile
-    from pathlib import Path
 
     from wb.core.architecture import ImageInput
+    from wb.core.files import scratch
     from wb.export.graph import export
     from wb.models.model import from_network
     from wb.models.network import build
@@ -87,8 +86,8 @@ def _round_trip() -> Check:
     network = build(architecture)
     network.reset()
     try:
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            parity = export(from_network(architecture, network), Path(folder) / "x.onnx")
+        with scratch() as folder:
+            parity = export(from_network(architecture, network), folder / "x.onnx")
     except Exception as error:  # the point of a doctor is to find what raises
         return Check(False, "export and run", f"{type(error).__name__}: {error}", "install the versions above")
     return Check(True, "export and run", f"largest difference {parity.value:.1g}")

@@ -2,67 +2,92 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from wb.cli._progress import Work
+from wb.cli._text import printable
 
 if TYPE_CHECKING:
     from wb.core.readings import Reading
     from wb.core.verdict import Remark
 
-data = Console()
-messages = Console(stderr=True)
+
+class Unread(BrokenPipeError):
+    """Nobody reads the output, as after `wb show m.pt | head -3`: no failure."""
 
 
-def progress() -> Progress:
-    """A progress bar on stderr: what is being done, how far, how long it took and will take."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=messages,
-    )
+class Plain(Console):
+    """A console for text that comes from files: no markup, no emoji codes, and nothing that steers the terminal."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
+    def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
+        """As rich's, of what is fit to be shown, so that a table knows how wide it is."""
+        return super().render_str(printable(text), *args, **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich's, with what is unfit to be shown replaced."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads on: `wb.cli.main` ends quietly; of what is only told, nothing more is said, and the work goes on."""
+        if not self.stderr:
+            raise Unread(errno.EPIPE, "nobody reads the output")
+        self.quiet = True
+
+
+data = Plain()
+messages = Plain(stderr=True)
+
+
+def progress() -> Work:
+    """What is being done, how far it is, how long that took and will take: on stderr."""
+    return Work(messages)
 
 
 def print_json(content: Any) -> None:
-    """Plain JSON on stdout, for programs."""
-    data.print(json.dumps(content, indent=2), markup=False, highlight=False, soft_wrap=True)
+    """Plain JSON on stdout, for programs: ASCII, and without halves of surrogate pairs, which few of them can read."""
+    fit = json.loads(printable(json.dumps(content, ensure_ascii=False)))
+    data.print(json.dumps(fit, indent=2), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """What a user should know of what was done, on stderr."""
+    messages.print(Text.assemble(("note:", "bold yellow"), " ", text), soft_wrap=True)
 
 
 def written(path: Path) -> None:
     """The last line of a command: what was written."""
-    data.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    data.print(f"wrote {path}", soft_wrap=True)
 
 
 @contextmanager
-def resumable(work: Path, out: Path) -> Iterator[None]:
-    """Says where an interrupted job left what is done, and how to go on; not after an error that would only come again."""
+def resumable(made: Path, how: str) -> Iterator[None]:
+    """Where the block ends before its time and something was `made`, the last words say `how` to go on."""
     try:
         yield
-    except BaseException:
-        if work.exists():
-            text = f"what is done is in {work}; the same command with -o {out} continues"
-            messages.print(text, markup=False, soft_wrap=True)
+    except BaseException as error:
+        if made.exists():
+            error.add_note(how)
         raise
+
+
+def continues(work: Path, out: Path) -> str:
+    """How a job goes on that keeps what is done in `work`."""
+    return f"what is done is in {work}; the same command with -o {shlex.quote(str(out))} continues"
 
 
 def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Group:

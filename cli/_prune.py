@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
 from wb.cli._data import Choice, read
+from wb.cli._kinds import need_model
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -51,6 +52,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
 
     from wb.compress.begin import begin
 
+    need_model(file)
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:
@@ -62,7 +64,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         choice = Choice(config.data, config.image_size, config.limit)
         model, data = read(file, choice, config.settings.seed, progress, task, by_index=config.by_index)
         job = begin(config, model, str(file or "stock model"), data, out, report, force=force)
-        with _output.resumable(job.work, out):
+        with _output.resumable(job.work, _output.continues(job.work, out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))

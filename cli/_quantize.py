@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wb.cli import _output
 from wb.cli._data import Choice, read, read_data
 from wb.cli._images import OPTIONS, of_graph, refuse_for_ours
+from wb.cli._kinds import GRAPH, need
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,11 +38,18 @@ def config_of(file: Path | None, **given: Any) -> Config:
     shown = given["data"] is not None or (given["calibration"] is not None and given["calibration"].is_dir())
     given["images"] = _images(file, given["images"], shown=shown)
     if given["calibration"] is not None:
+        need(
+            absolute(given["calibration"]),
+            "pictures",
+            "folder",
+            "arrays",
+            expected="a folder of images, .npy or .npz",
+        )
         given["calibration"] = str(absolute(given["calibration"]))
     given["background"] = colour(given["background"] or WHITE)
     calibrated = given["policy"] in ("int8", "mixed")
     if given["calib"] is not None and not calibrated and (given["data"] or given["calibration"]) and not foreign:
-        raise BadOption(f"--calib is of no use: --policy {given['policy']} needs no calibration; leave it out")
+        raise BadOption(f"--samples is of no use: --policy {given['policy']} needs no calibration; leave it out")
     if given["calib"] is None:
         del given["calib"]
     try:
@@ -89,6 +97,8 @@ def run(
     from wb.export.trial import LIMIT_S
     from wb.quantization.quantize_begin import Given, begin
 
+    if file is not None:
+        need(file, "model", "torch", "onnx", expected=GRAPH)
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:
@@ -112,7 +122,7 @@ def run(
             model, data = read(file, choice, config.seed, progress, task, by_index=config.by_index)
             given = Given(str(file or "stock model"), model)
         job = begin(config, given, data, out, report, force=force)
-        with _output.resumable(job.work, out):
+        with _output.resumable(job.work, _output.continues(job.work, out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wb.cli._kinds import ARCHITECTURE, need
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -59,7 +61,7 @@ def read_architecture(path: Path) -> Architecture:
     from wb.core.files import read_text
     from wb.models.model import load
 
-    if path.suffix in (".safetensors", ".pt"):
+    if need(path, "architecture", "json", "model", "torch", expected=ARCHITECTURE) in ("model", "torch"):
         return load(path).architecture
     text = read_text(path, "an architecture as JSON, or a model file")
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from wb.cli._options import Command
 from wb.cli.analyze_depth import depth
 
 app = typer.Typer(no_args_is_help=True, help="Look into a trained model.")
-app.command()(depth)
+app.command(cls=Command)(depth)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
+from wb.cli._kinds import need_model
 from wb.cli._options import (
     BackgroundOption,
     ByIndexOption,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def depth(
     model: Annotated[
-        Path | None, typer.Argument(help="A model file. [default: the stock model, trained on first use]")
+        Path | None, typer.Argument(help="A model file.", show_default="the stock model, trained on first use")
     ] = None,
     data: ModelDataOption = None,
     split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
@@ -55,6 +56,7 @@ def depth(
         raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name with --out or say --force to replace it")
+    need_model(model)
     torch.set_num_threads(1 if threads is None else threads)
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)

@@ -28,8 +28,8 @@ def binarize(
         typer.Option(
             "--out",
             "-o",
-            help="The model file to write; ONNX graph, report and record go beside it. "
-            "\\[default: runs/binarize-<date>-<time>/]",
+            help="The model file to write; ONNX graph, report and record go beside it.",
+            show_default="a new folder in runs/",
         ),
     ] = None,
     weights: Annotated[
@@ -45,14 +45,14 @@ def binarize(
     head: Annotated[bool, typer.Option("--all", help="Round the head as well; it stays in fp32 otherwise.")] = False,
     form: Annotated[
         str | None,
-        typer.Option(help="Of hash attention: kernel, or official (the published code). \\[default: kernel]"),
+        typer.Option(help="Of hash attention: kernel, or official (the published code).", show_default="kernel"),
     ] = None,
-    bits: Annotated[int | None, typer.Option(min=1, help="Of a hash code. \\[default: 16]")] = None,
-    anchors: Annotated[int | None, typer.Option(min=1, help="Of the hash functions. \\[default: 25]")] = None,
+    bits: Annotated[int | None, typer.Option(min=1, help="Of a hash code.", show_default="16")] = None,
+    anchors: Annotated[int | None, typer.Option(min=1, help="Of the hash functions.", show_default="25")] = None,
     finetune: Annotated[
         int, typer.Option(min=0, help="Epochs of fine-tuning after each stage: attention, then weights.")
     ] = 20,
-    rate: Annotated[float, typer.Option(min=1e-9, help="Its peak learning rate.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak, in fine-tuning.")] = 1e-3,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
@@ -84,7 +84,7 @@ def binarize(
         keep=tuple(keep or ()),
         head=head,
         finetune=finetune,
-        learning_rate=rate,
+        learning_rate=learning_rate,
         seed=seed or 0,
         device=device or "cpu",
         threads=1 if threads is None else threads,

@@ -11,6 +11,7 @@ from wb.cli._options import JsonOption
 def doctor(as_json: JsonOption = False) -> None:
     """Check that the installed versions work together, which runtimes there are, and how noisy this machine's clock is."""
     from rich.table import Table
+    from rich.text import Text
 
     from wb.cli._health import checks
 
@@ -24,7 +25,7 @@ def doctor(as_json: JsonOption = False) -> None:
         for column in ("", "what", "found", "advice"):
             table.add_column(column, overflow="fold")
         for check in found:
-            table.add_row("ok" if check.ok else "[red]no[/]", check.what, check.found, check.advice)
+            table.add_row("ok" if check.ok else Text("no", "red"), check.what, check.found, check.advice)
         _output.data.print(table)
     if not all(check.ok for check in found):
         raise typer.Exit(1)

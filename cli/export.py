@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
+from wb.cli._kinds import need_model
 from wb.cli._options import ForceOption, JsonOption
 
 
@@ -24,6 +25,7 @@ def export(
     from wb.export import graph
     from wb.models.model import load
 
+    need_model(model)
     if exporter not in ("torchscript", "dynamo"):
         raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
     if out.suffix != ".onnx":

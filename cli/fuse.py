@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     ForceOption,
@@ -17,49 +18,54 @@ from wb.cli._options import (
 )
 from wb.cli._read import given_data
 
-METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data). \\[default: regress with data, else orth]"
+METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data)."
 
 
 def fuse(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="Two or more model files. \\[default: two stock models, trained on first use]"),
+        typer.Argument(help="Two or more model files.", show_default="two stock models, trained on first use"),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="The model file to write; graph, report and record go beside it. \\[default: runs/fuse-<date>-<time>/]",
+            help="The model file to write; graph, report and record go beside it.",
+            show_default="a new folder in runs/",
         ),
     ] = None,
-    method: Annotated[str | None, typer.Option(help=METHODS)] = None,
+    method: Annotated[str | None, typer.Option(help=METHODS, show_default="regress with data, else orth")] = None,
     stat: Annotated[
-        str | None, typer.Option(help="What is compared: weights or activations. \\[default: weights; ot: activations]")
+        str | None,
+        typer.Option(help="What is compared: weights or activations.", show_default="weights; ot: activations"),
     ] = None,
     solver: Annotated[
         str | None,
-        typer.Option(help="What couples hidden units: lap, emd or sinkhorn; in ot all. \\[default: lap; ot: sinkhorn]"),
+        typer.Option(
+            help="What couples hidden units: lap, emd or sinkhorn; in ot all.", show_default="lap; ot: sinkhorn"
+        ),
     ] = None,
     reg: Annotated[
-        float | None, typer.Option(help="Sinkhorn's regularisation. \\[default: 0.08; ot by weights: 0.06]")
+        float | None, typer.Option(help="Sinkhorn's regularisation.", show_default="0.08; ot by weights: 0.06")
     ] = None,
     anchor: Annotated[
         str | None,
-        typer.Option(help="The model that gives the axes, counted from 1, or mean (of the others). \\[default: 1]"),
+        typer.Option(help="The model that gives the axes, counted from 1, or mean (of the others).", show_default="1"),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Of the models in the average: 0.3,0.7. \\[default: equal]")
+        str | None, typer.Option(help="Of the models in the average: 0.3,0.7.", show_default="equal")
     ] = None,
     calib: Annotated[
-        int | None, typer.Option(min=1, help="Unlabelled training images to look at. \\[default: 1024]")
+        int | None,
+        typer.Option(SAMPLES, min=1, help="Unlabelled training images to look at.", show_default="1024"),
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Restore the moments of activations.")] = False,
     finetune: Annotated[
         int | None,
-        typer.Option(min=0, help="Epochs of fine-tuning, all models as teachers. \\[default: 0; 5 without models]"),
+        typer.Option(min=0, help="Epochs of fine-tuning, all models as teachers.", show_default="0; 5 without models"),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Its peak. \\[default: 0.0003]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Its peak.", show_default="0.0003")] = None,
     size: Annotated[str, typer.Option(help="Whose sizes to take: anchor, small or large (by parameters).")] = "anchor",
     to: Annotated[Path | None, typer.Option(help="An architecture (JSON or a model file) to fuse into.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether and how; write nothing.")] = False,
@@ -67,15 +73,15 @@ def fuse(
         str | None,
         typer.Option(
             "--data",
-            help="digits, imagefolder:PATH, idx:PATH or cifar10:PATH, or none. \\[default: those that all models were trained "
-            "with, else none; digits without models]",
+            help="digits, imagefolder:PATH, idx:PATH or cifar10:PATH, or none.",
+            show_default="those that all models were trained with, else none; digits without models",
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
-    device: Annotated[str | None, typer.Option(help="What accuracies are read with. \\[default: cpu]")] = None,
+    device: Annotated[str | None, typer.Option(help="What accuracies are read with.", show_default="cpu")] = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import traceback
+import warnings
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +13,10 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from wb import __version__
+from wb.cli._errors import end_like_interrupted, tell
 from wb.cli._notes import listen
-from wb.cli._output import messages
+from wb.cli._options import Command
+from wb.cli._output import Unread
 from wb.cli.analyze import app as analyze
 from wb.cli.binarize import binarize
 from wb.cli.doctor import doctor
@@ -26,9 +30,8 @@ from wb.cli.search import search
 from wb.cli.show import show
 from wb.cli.spaces import spaces
 from wb.cli.train import train
-from wb.core.errors import WbError
 
-INTERRUPTED = 130
+CLOSED = 141  # what a shell makes of a program that wrote to a pipe whose reader was gone (128 + SIGPIPE)
 
 
 class Commands(TyperGroup):
@@ -37,27 +40,10 @@ class Commands(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer re-exports click's Context
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, TyperException):
+        except (typer.Exit, typer.Abort, TyperException, SystemExit, Unread):
             raise
-        except WbError as error:
-            ctx.exit(self._tell(ctx, str(error), error.exit_code))
-        except KeyboardInterrupt:
-            ctx.exit(self._tell(ctx, "interrupted", INTERRUPTED))
-        except OSError as error:
-            ctx.exit(self._tell(ctx, f"{error}; check the path, the permissions and the space on the disk", 1))
-        except Exception as error:  # the last resort: a mistake of ours is one paragraph as well
-            text = (
-                f"{type(error).__name__}: {error}. This is a mistake of wb's; run it again with --debug and report it"
-            )
-            ctx.exit(self._tell(ctx, text, 1))
-
-    @staticmethod
-    def _tell(ctx: typer.Context, text: str, code: int) -> int:
-        if ctx.obj and ctx.obj.get("debug"):
-            traceback.print_exc()
-        messages.print("[bold red]error:[/] ", end="")
-        messages.print(text, markup=False, highlight=False, soft_wrap=True)
-        return code
+        except BaseException as error:
+            ctx.exit(tell(error, debug=bool(ctx.obj and ctx.obj.get("debug"))))
 
 
 app = typer.Typer(
@@ -69,7 +55,7 @@ app = typer.Typer(
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
 for command in (search, train, show, measure, fuse, quantize, binarize, export, report, spaces, doctor):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")
 
@@ -97,7 +83,34 @@ def main() -> None:
     if "--debug" in sys.argv[2:]:  # allowed anywhere
         sys.argv.remove("--debug")
         sys.argv.insert(1, "--debug")
-    app()
+    if not sys.warnoptions and "--debug" not in sys.argv:
+        warnings.simplefilter("ignore")  # what libraries have to say to programmers, with lines of their sources
+    with suppress(AttributeError):  # a stream that is no text file
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    end_like_interrupted()
+    try:
+        app()
+    except OSError as error:  # of what is printed before there is a command: --help, --version
+        _flushed()
+        raise SystemExit(tell(error, debug=False)) from None
+    except SystemExit as end:
+        failed = _flushed()
+        if isinstance(end.__context__, BrokenPipeError) or isinstance(failed, BrokenPipeError):
+            raise SystemExit(CLOSED) from None
+        if failed is not None and not end.code:
+            raise SystemExit(tell(failed, debug=False)) from None
+        raise
+
+
+def _flushed() -> OSError | None:
+    """Writes what is left to be written; where that fails it goes nowhere, so that Python does not complain at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return error
+    return None
 
 
 if __name__ == "__main__":

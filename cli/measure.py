@@ -11,6 +11,7 @@ import typer
 from wb.cli import _output
 from wb.cli._data import Choice, choose, read_data
 from wb.cli._images import OPTIONS, of_graph, read_preparation, refuse_for_ours
+from wb.cli._kinds import GRAPH, need
 from wb.cli._options import (
     BackgroundOption,
     ByIndexOption,
@@ -62,9 +63,8 @@ def measure(
     --preprocessor; a graph that wb quantized says it itself. Latency, MACs and energy are of one run; where it takes more
     than one image, a note says how many. What cannot be counted has no number and says why.
     """
-    import tempfile
-
-    from wb.core.errors import BadArtefact, BadOption
+    from wb.core.errors import BadOption
+    from wb.core.files import scratch
     from wb.export.graph import export
     from wb.export.measure import measure_latency
     from wb.hardware.device import parse_device
@@ -73,17 +73,16 @@ def measure(
     data = given_data(data, background)
     if split not in ("validation", "test"):
         raise BadOption(f"no split {split!r}; there are validation and test")
-    if not file.is_file():
-        raise BadArtefact(f"there is no file {file}; expected a model file or an ONNX graph")
+    kind = need(file, "model", "torch", "onnx", expected=GRAPH)
     said = read_preparation(mean, std, scale, preprocessor)
     choice = _chosen(file, data, image_size, said, by_index)
     where = parse_device(device or "cpu", threads=1 if threads is None else threads)
-    with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
+    with _output.progress() as progress, scratch() as folder:
         task = progress.add_task("reading", total=None)
         graph = file
-        if file.suffix != ".onnx":
+        if kind != "onnx":
             progress.update(task, description="exporting")
-            graph = Path(folder) / "model.onnx"
+            graph = folder / "model.onnx"
             export(load(file), graph)
         architecture, remarks = _own(graph)
         if choice.spec is not None:

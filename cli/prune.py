@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from wb.cli._options import Command
 from wb.cli.prune_depgraph import depgraph
 from wb.cli.prune_depth import depth
 from wb.cli.prune_nvit import nvit
 
 app = typer.Typer(no_args_is_help=True, help="Make a trained model smaller, under a budget.")
 for command in (nvit, depth, depgraph):
-    app.command()(command)
+    app.command(cls=Command)(command)

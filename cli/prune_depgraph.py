@@ -10,7 +10,9 @@ import typer
 
 from wb.cli import _output
 from wb.cli._images import read_preparation
+from wb.cli._kinds import need
 from wb.cli._options import (
+    SAMPLES,
     BackgroundOption,
     DataOption,
     DeviceOption,
@@ -56,12 +58,14 @@ def depgraph(
     std: StdOption = None,
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
-    calib: Annotated[int, typer.Option(min=1, help="Training images that the saliency sees, each round.")] = 512,
+    calib: Annotated[
+        int, typer.Option(SAMPLES, min=1, help="Training images that the saliency sees, each round.")
+    ] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the budget is approached.")] = 5,
     round_to: Annotated[int, typer.Option(min=1, help="Make numbers of channels multiples of this.")] = 1,
     cost: Annotated[
-        str | None, typer.Option(help="What saliency is divided by: macs, params or none. [default: the budget's]")
+        str | None, typer.Option(help="What saliency is divided by: macs, params or none.", show_default="the budget's")
     ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="A layer that keeps its outputs; may be repeated.")] = None,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning afterwards.")] = 6,
@@ -81,27 +85,28 @@ def depgraph(
 
     A budget is on latency, or on macs and params. If the last latency is over it, all is written and the exit code is 3.
     """
-    import tempfile
-
     import torch
 
     from wb.compress._depgraph_graph import require
     from wb.compress.depgraph_latency import check_limits
     from wb.compress.foreign import publish
     from wb.core.errors import BudgetMissed
-    from wb.core.metrics import parse_budget
+    from wb.core.files import scratch
+    from wb.core.metrics import Rules, parse_budget
     from wb.hardware.device import parse_device
 
     data = given_data(data, background)
+    if weights is not None:
+        need(weights, "weights", "model", "torch", expected="a state dict (.safetensors or .pt)")
     beside = _check_names(out, force)
-    limits = parse_budget(budget)
+    limits = parse_budget(budget, Rules(("latency", "macs", "params")))
     timed = check_limits(limits)
     options = {"rounds": rounds, "round_to": round_to, "cost": _checked_cost(cost), "keep": keep or ()}
     require()
     torch.set_num_threads(1 if threads is None else threads)
     images = read_preparation(mean, std, scale, preprocessor)
     where = parse_device(device or "cpu", threads=1 if threads is None else threads)
-    with _output.progress() as progress, tempfile.TemporaryDirectory(prefix="wb-") as folder:
+    with _output.progress() as progress, scratch() as folder:
         task = progress.add_task("reading", total=None)
         dense, dataset = _read(factory, weights, data, image_size, limit, images)
         job = _Job(dense, dataset, where, seed or 0, Path(folder), progress, task)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     DeviceOption,
@@ -30,7 +31,9 @@ def depth(
     background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
-    calib: Annotated[int, typer.Option(min=1, help="Training images that a drop's effect is measured on.")] = 512,
+    calib: Annotated[
+        int, typer.Option(SAMPLES, min=1, help="Training images that a drop's effect is measured on.")
+    ] = 512,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak.")] = 1e-3,
     distill: Annotated[bool, typer.Option(help="Train with the dense model as teacher.")] = True,

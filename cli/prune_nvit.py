@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     DeviceOption,
@@ -20,20 +21,22 @@ from wb.cli._options import (
 from wb.cli._read import given_data
 
 ModelArgument = Annotated[
-    Path | None, typer.Argument(help="A model file. [default: the stock model, trained on first use]")
+    Path | None, typer.Argument(help="A model file.", show_default="the stock model, trained on first use")
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
         "-o",
-        help="The model file to write; report and record go beside it. [default: runs/prune-<date>-<time>/]",
+        help="The model file to write; report and record go beside it.",
+        show_default="a new folder in runs/",
     ),
 ]
 BudgetOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="latency, macs, params, size, energy (a model); absolute (2ms, 1MB) or a share (0.5x). [default: latency=0.5x]"
+        help="latency, macs, params, size, energy (a model); absolute (2ms, 1MB) or a share (0.5x).",
+        show_default="latency=0.5x",
     ),
 ]
 
@@ -51,7 +54,9 @@ def nvit(
     method: Annotated[str, typer.Option(help="What ranks the units: nvit, taylor, magnitude or random.")] = "nvit",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of scoring and cutting; 1 is one-shot.")] = 10,
     recovery: Annotated[int, typer.Option(min=0, help="Training steps between rounds.")] = 20,
-    calib: Annotated[int, typer.Option(min=1, help="Training images that the saliency sees each round.")] = 640,
+    calib: Annotated[
+        int, typer.Option(SAMPLES, min=1, help="Training images that the saliency sees each round.")
+    ] = 640,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
     momentum: Annotated[float, typer.Option(min=0, max=0.99, help="Weight of earlier rounds in the saliency.")] = 0.5,
     eta: Annotated[float, typer.Option(min=0, max=10, help="Weight of the cost: saliency / cost^eta.")] = 1.0,

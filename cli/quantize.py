@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli._options import (
+    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     DeviceOption,
@@ -28,32 +29,38 @@ from wb.cli._read import given_data
 def quantize(
     model: Annotated[
         Path | None,
-        typer.Argument(help="A model file, or any ONNX file. \\[default: the stock model, trained on first use]"),
+        typer.Argument(help="A model file, or any ONNX file.", show_default="the stock model, trained on first use"),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="The ONNX file to write; model, report and record go beside it. \\[default: runs/quantize-<date>-<time>/]",
+            help="The ONNX file to write; model, report and record go beside it.",
+            show_default="a new folder in runs/",
         ),
     ] = None,
     policy: Annotated[
         str | None,
         typer.Option(
             help="int8-dynamic (activations quantized as they come, convolutions in fp32), int8 (static, NNCF), "
-            "int4-weights, or mixed (group by group, by sensitivity). \\[default: int8-dynamic; mixed with a budget]"
+            "int4-weights, or mixed (group by group, by sensitivity).",
+            show_default="int8-dynamic; mixed with a budget",
         ),
     ] = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option(help="size=0.3x, acc=-0.5 (points), latency=0.6x, or absolute. \\[default: acc=-0.5 with mixed]"),
+        typer.Option(
+            help="size=0.3x, acc=-0.5 (points), latency=0.6x, or absolute.", show_default="acc=-0.5 with mixed"
+        ),
     ] = None,
     calib: Annotated[
-        int | None, typer.Option(min=1, help="Inputs to calibrate on, or random ones to compare on. \\[default: 128]")
+        int | None,
+        typer.Option(SAMPLES, min=1, help="Inputs to calibrate on, or random ones to compare on.", show_default="128"),
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Typical inputs: a folder of images, .npy or .npz. \\[default: training images]")
+        Path | None,
+        typer.Option(help="Typical inputs: a folder of images, .npy or .npz.", show_default="training images"),
     ] = None,
     keep: Annotated[
         list[str] | None,

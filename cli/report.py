@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
+from wb.cli._kinds import RUN, need
 from wb.cli._options import ForceOption
 
 
@@ -20,7 +21,7 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The page to write. [default: report.html in the run; beside the JSON]"),
+        typer.Option("--out", "-o", help="The page to write.", show_default="report.html in the run; beside the JSON"),
     ] = None,
     force: ForceOption = False,
 ) -> None:
@@ -29,7 +30,8 @@ def report(
 
     if out is not None and out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
-    if run.suffix == ".json":
+    kind = need(run, "run", "record", "json", expected=RUN) if run.exists() else None
+    if run.suffix == ".json" or kind in ("record", "json"):
         page = out or run.with_suffix(".html")
         _output.written(_page(run, page, force=force or out is None))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli import _output
+from wb.cli._kinds import need
 from wb.cli._options import (
     BackgroundOption,
     DataOption,
@@ -17,6 +19,7 @@ from wb.cli._options import (
     JsonOption,
     SeedOption,
     ThreadsOption,
+    option_of,
 )
 from wb.cli._read import given_data, read_seeds
 
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
 
 
 def search(
-    space: Annotated[str | None, typer.Option(help="Space to search: vit.")] = None,
+    space: Annotated[str | None, typer.Option(help="Space to search.", show_default="vit")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Size of the space; `wb spaces` lists them. [default: tiny]")
+        str | None, typer.Option(help="Size of the space; `wb spaces` lists them.", show_default="tiny")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a field of the preset, e.g. --set embed=16,32.")
@@ -39,8 +42,8 @@ def search(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=… "
-            "[default: fp32]"
+            help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=…",
+            show_default="fp32",
         ),
     ] = None,
     data: DataOption = None,
@@ -49,16 +52,22 @@ def search(
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     objectives: Annotated[
         str | None,
-        typer.Option(help="One to four of acc, latency, size, macs, params, energy (a model). [default: acc,latency]"),
+        typer.Option(
+            help="One to four of acc, latency, size, macs, params, energy (a model).", show_default="acc,latency"
+        ),
     ] = None,
     budget: Annotated[list[str] | None, typer.Option(help="Hard limits, e.g. latency=2ms,size=1MB.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random. [default: guided]")] = None,
-    trials: Annotated[int | None, typer.Option(help="True evaluations. [default: 100]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training. [default: 60]")] = None,
-    finetune: Annotated[int | None, typer.Option(help="Epochs of fine-tuning for each finalist. [default: 20]")] = None,
+    sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random.", show_default="guided")] = None,
+    trials: Annotated[int | None, typer.Option(help="True evaluations.", show_default="100")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training.", show_default="60")] = None,
+    finetune: Annotated[
+        int | None, typer.Option(help="Epochs of fine-tuning for each finalist.", show_default="20")
+    ] = None,
     latency: Annotated[
         str | None,
-        typer.Option(help="measured: time every candidate; table: sum of its blocks' timings. [default: measured]"),
+        typer.Option(
+            help="measured: time every candidate; table: sum of its blocks' timings.", show_default="measured"
+        ),
     ] = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -71,7 +80,6 @@ def search(
             "for example a pruned one. May be given several times.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder. [default: runs/<date>-<time>]")] = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -80,9 +88,12 @@ def search(
             "after the other.",
         ),
     ] = 1,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="a new folder in runs/")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
     storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL. [default: study.db in the run folder]")
+        str | None, typer.Option(help="Optuna storage URL.", show_default="study.db in the run folder")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
@@ -115,6 +126,8 @@ def search(
         "storage": storage,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    if resume is not None and resume.exists():
+        need(resume, "run", expected="a run folder of `wb search`")
     config = _resumed(resume, given, out) if resume else _config(given)
     if dry_run:
         _plan(config, workers, as_json)
@@ -123,11 +136,11 @@ def search(
     with _output.progress() as progress:
         try:
             points = Search(config, run, progress, workers)(resume=resume is not None)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 run.folder.rmdir()  # if it is empty: nothing was begun
             if run.record_path.exists():
-                _output.messages.print(f"continue with: wb search --resume {run.folder}", markup=False, soft_wrap=True)
+                error.add_note(f"continue with: wb search --resume {shlex.quote(str(run.folder))}")
             raise
     if as_json:
         _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
@@ -231,9 +244,7 @@ def _config(given: dict[str, Any]) -> SearchConfig:
     _ = config.metrics
     if len(config.seeds) > config.trials:
         raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
-    for budget in config.limits:
-        if budget.relative:
-            raise BadOption(f"{budget.text()} is relative, but a search has no input model; give an absolute value")
+    _ = config.limits
     return config
 
 
@@ -247,8 +258,7 @@ def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchCon
     wanted = _config(config.model_dump() | given)
     changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
     if changed or out is not None:
-        options = {"changes": "set", "seeds": "seed-architecture"}
-        names = ", ".join("--" + options.get(name, name).replace("_", "-") for name in changed) or "--out"
+        names = ", ".join(map(option_of, changed)) or "--out"
         raise BadOption(
             f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can. Start a new run instead"
         )

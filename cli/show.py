@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wb.cli import _output
+from wb.cli._kinds import Kind, need
 from wb.cli._options import JsonOption
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture, Block
-    from wb.models.model import Step
+    from wb.core.readings import Reading
+    from wb.models.header import Step
 
 
 def show(
@@ -21,45 +23,72 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show an architecture block by block, its history and readings; of a run, its front and how far it is."""
-    if path.is_dir():
+    kind = need(path, "run", "model", "torch", "onnx", expected="a model file, an ONNX file of wb's, or a run folder")
+    if kind == "run":
         _show_run(path, as_json)
         return
-    architecture, history = _read(path)
+    architecture, history = _read(path, kind)
     if as_json:
         steps = [step.model_dump(mode="json") for step in history]
         _output.print_json({"architecture": architecture.model_dump(mode="json"), "history": steps})
         return
-    _show_architecture(architecture)
+    _show_architecture(architecture, history)
     for step in history:
-        arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
-        seed = "" if step.seed is None else f", seed {step.seed}"
-        _output.data.print(f"[bold]{step.name}[/] ({arguments}{seed})", highlight=False)
-        if step.readings:
-            _output.data.print(_output.readings_table(step.readings))
+        _show_step(step)
 
 
-def _read(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
+def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
+    """Architecture and history of a model or graph; of a .safetensors file from its header alone, which takes no torch.
+
+    Raises:
+        BadArtefact: the file is damaged, or a foreign graph.
+    """
     from wb.core.errors import BadArtefact
-    from wb.export.foreign import read_metadata
-    from wb.export.graph import read_architecture
-    from wb.models.model import load, read_history
+    from wb.models.header import read_header, read_history
 
-    if path.suffix == ".onnx":
+    if kind == "model":
+        return read_header(path)
+    if kind == "onnx":
+        from wb.export.foreign import read_metadata
+        from wb.export.graph import read_architecture
+
         architecture = read_architecture(path)
         if architecture is None:
             raise BadArtefact(
                 f"{path} is an ONNX graph, but not one of wb's, so that its architecture is unknown; try `wb measure`"
             )
         return architecture, read_history(read_metadata(path).get("wb.history", "[]"), path)
+    from wb.models.model import load
+
     model = load(path)
     return model.architecture, model.history
 
 
-def _show_architecture(a: Architecture) -> None:
+def _show_step(step: Step) -> None:
+    """One line of a history, and what was read then."""
+    from rich.text import Text
+
+    arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
+    seed = "" if step.seed is None else f", seed {step.seed}"
+    _output.data.print(Text.assemble((step.name, "bold"), f" ({arguments}{seed})"))
+    if step.readings:
+        _output.data.print(_output.readings_table(step.readings))
+
+
+def _counts(a: Architecture, history: Sequence[Step]) -> tuple[Reading, Reading]:
+    """Parameters and multiply-accumulates: as they were read last, else counted, which takes torch and some seconds."""
+    last = history[-1].readings if history else {}
+    if {"params", "macs"} <= last.keys():
+        return last["params"], last["macs"]
+    from wb.models.counting import count_macs, count_parameters
+
+    return count_parameters(a), count_macs(a)
+
+
+def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     from rich.table import Table
 
     from wb.core.precision import precisions
-    from wb.models.counting import count_macs, count_parameters
 
     kept = precisions(a)
     low = any(precision != "fp32" for precision in kept.values())
@@ -67,12 +96,13 @@ def _show_architecture(a: Architecture) -> None:
     grid = "x".join(map(str, a.grid))
     size = f"{a.input.channels}x{a.input.height}x{a.input.width}"
     stem = f"{a.stem.kind} stem, patch {a.stem.patch}" + (f", width {a.stem.width}" if a.stem.kind == "conv" else "")
+    parameters, macs = _counts(a, history)
     _output.data.print(
         f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.classes} classes ({a.pool} pooling); "
-        f"{count_parameters(a).text()} parameters, {count_macs(a).text()} multiply-accumulates{ends}",
-        highlight=False,
+        f"{parameters.text()} parameters, {macs.text()} multiply-accumulates{ends}",
         soft_wrap=True,
     )
+    _output.data.print(f"classes: {', '.join(a.labels) or 'without names'}", soft_wrap=True)
     table = Table()
     for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp", *(["precision"] if low else [])):
         left = column in ("block", "mixer", "other", "precision")

@@ -40,6 +40,4 @@ def spaces(
         combinations = whole * sum(float(per_block) ** depth for depth in options.depth)
         _output.data.print(table)
         seed = ", from its seed architecture with `--seed-architecture revit`" if name in SEEDED else ""
-        _output.data.print(
-            f"at most {combinations:.1e} combinations; `wb search --preset {name}` searches it{seed}\n", highlight=False
-        )
+        _output.data.print(f"at most {combinations:.1e} combinations; `wb search --preset {name}` searches it{seed}\n")

@@ -44,6 +44,7 @@ def train(
     from wb.core.errors import BadOption
     from wb.data import load as load_data
     from wb.data.spec import resolved
+    from wb.models.counting import count_macs, count_parameters
     from wb.models.model import Step, save
     from wb.spaces.presets import vit_space
     from wb.training.fit import Recipe, pick_device
@@ -71,13 +72,15 @@ def train(
             progress.update(task, completed=epoch, description=f"training, loss {loss:.3f}")
 
         recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch)
-        model = train_model(chosen, dataset, recipe, seed=seed or 0, checkpoint=checkpoint, report=report)
+        with _output.resumable(checkpoint, _output.continues(checkpoint, out)):
+            model = train_model(chosen, dataset, recipe, seed=seed or 0, checkpoint=checkpoint, report=report)
         network = model.network(pick_device())
         readings = {
             name: accuracy(network, split, pick_device())
             for name, split in (("validation", dataset.validation), ("test", dataset.test))
         }
-    model = model.then(Step(name="score", readings=readings))
+    counted = {"params": count_parameters(chosen), "macs": count_macs(chosen)}
+    model = model.then(Step(name="score", readings={**readings, **counted}))
     save(model, out, force=force)
     checkpoint.unlink(missing_ok=True)
     if as_json:

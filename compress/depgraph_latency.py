@@ -7,7 +7,6 @@ the network. The last try was within the limit in one timing, and fine-tuning li
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import nn
 
 from wb.compress.depgraph import Pruned, check_countable
 from wb.core.errors import BadOption, BudgetMissed
+from wb.core.files import scratch
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import ratio
 from wb.core.verdict import Judgement, judge
@@ -74,8 +74,8 @@ def prune_to_latency(
             tried = prune(Limit(METRICS["macs"], share, relative=True))
         except BudgetMissed:
             break  # nothing smaller exists
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            graph = Path(folder) / "pruned.onnx"
+        with scratch() as folder:
+            graph = folder / "pruned.onnx"
             write(tried.module, graph)
             timed = measure_latency({"dense": dense, "pruned": graph}, device, seed=seed)
         now = judged(limit, timed["dense"], timed["pruned"])

@@ -16,9 +16,12 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.files import write_text
 from wb.core.job import read_record
-from wb.core.metrics import METRICS, Limit, parse_budget
+from wb.core.metrics import METRICS, Limit, Rules, parse_budget
 from wb.core.readings import Reading
 from wb.core.verdict import Judgement, Remark, Verdict, loss
+
+# what a pruning can aim at: accuracy is what comes of it
+LIMITED = Rules(tuple(name for name in METRICS if name != "acc"))
 
 
 class Config(records.Record):
@@ -45,13 +48,9 @@ class Config(records.Record):
         Raises:
             BadOption: they are no budgets, or one is on the accuracy.
         """
-        limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)))
+        limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)), LIMITED)
         if not limits and not self.snapshots:
             raise BadOption(f"{list(self.budget)} is no budget; say for example --budget latency=0.5x")
-        for limit in limits:
-            if limit.metric.name == "acc":
-                instead = "limit latency, macs, params, size or energy instead"
-                raise BadOption(f"{limit.text()} is no budget for pruning; {instead}")
         return limits
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.data import Split
 from wb.export.count import count_model
@@ -47,8 +46,8 @@ class Assessor:
             ExportDiffers: a graph does not compute what its model does.
         """
         found: dict[str, dict[str, Reading]] = {}
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            paths = {name: Path(folder) / f"{i}.onnx" for i, name in enumerate(models)}
+        with scratch() as folder:
+            paths = {name: folder / f"{i}.onnx" for i, name in enumerate(models)}
             for name, model in models.items():
                 export(model, paths[name])
                 found[name] = count_model(model.architecture, paths[name])

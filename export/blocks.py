@@ -6,7 +6,6 @@ A graph per block needs no weights in particular, so that one timing serves ever
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from wb.core.architecture import Architecture, Block
+from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.core.records import Precision
 from wb.export.graph import export_module
@@ -84,10 +84,10 @@ def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[
     for start in range(0, len(missing), TOGETHER):
         if progress is not None:
             progress(start, len(missing))
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+        with scratch() as folder:
             graphs = {}
             for i, part in enumerate(missing[start : start + TOGETHER]):
-                graphs[part.key] = Path(folder) / f"{i}.onnx"
+                graphs[part.key] = folder / f"{i}.onnx"
                 _export_part(part, graphs[part.key])
             table.time(graphs, cap_s=PART_CAP_S * len(graphs))
 

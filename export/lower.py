@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from wb.core.errors import BadOption, Unsupported, reason
+from wb.core.files import scratch
 from wb.core.precision import TRAINED
 from wb.core.records import Precision
 from wb.models.operators._base import OperatorModule, output_dims
@@ -43,8 +43,8 @@ def folded(path: Path) -> onnx.ModelProto:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 4
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+    with scratch() as folder:
+        options.optimized_model_filepath = str(folder / "folded.onnx")
         try:
             # Merging equal nodes would leave weights without a node of their own.
             merging = ["CommonSubexpressionElimination"]
@@ -143,8 +143,8 @@ def lower(graph: onnx.ModelProto, policy: Policy) -> onnx.ModelProto:
 def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder, _silent():
-        path = Path(folder) / "int8.onnx"
+    with scratch() as folder, _silent():
+        path = folder / "int8.onnx"
         try:
             quantize_dynamic(
                 graph,

@@ -81,12 +81,12 @@ def checked(config: Config, files: Files, data: Dataset | None, report: Report) 
         data, notes = fitted(data, architectures[anchor], parents[anchor].name, by_index=config.by_index)
         if config.calib is not None and config.calib > len(data.train):
             notes.append(
-                f"there are {len(data.train)} training images for --calib {config.calib}: all of them are looked at"
+                f"there are {len(data.train)} training images for --samples {config.calib}: all of them are looked at"
             )
         parse_device(config.device, threads=config.threads)
     if config.calib is not None and not config.looks(architectures):
         raise BadOption(
-            f"{config.settings.method} of these models looks at no images; leave out --calib, or take --method regress"
+            f"{config.settings.method} of these models looks at no images; leave out --samples, or take --method regress"
         )
     return Checked(tuple(parents), anchor, data, tuple(notes))
 

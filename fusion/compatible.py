@@ -77,12 +77,12 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
     if tokens < size:
         notes.append(
             f"{len(images)} images have {tokens} tokens, fewer than the {size} entries of {widest}: what they say of it is "
-            "arbitrary in part; give more with --calib"
+            "arbitrary in part; give more with --samples"
         )
     elif len(images) < last:
         notes.append(
             f"{len(images)} images are fewer than the {last} channels that the head reads: they do not determine it; give "
-            "more with --calib"
+            "more with --samples"
         )
     return notes
 

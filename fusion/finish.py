@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
+from wb.core.files import scratch
 from wb.core.paired import Paired
 from wb.core.readings import Reading
 from wb.core.scores import score
@@ -153,8 +153,8 @@ class Finish:
         total: Probabilities = {}
         for i, model in enumerate(self.parents):
             self.report("final readings, parents", i, len(self.parents))
-            with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-                path = Path(folder) / "parent.onnx"
+            with scratch() as folder:
+                path = folder / "parent.onnx"
                 export(model, path)
                 scored, probabilities = self._of_graph(model, path)
             rows.append(scored)

@@ -159,7 +159,7 @@ def _inputs(config: Config, subject: Subject, data: Dataset | None) -> Inputs | 
         _check_range(inputs, subject, config.calibration)
         batch = batch_of(subject.graph)
         if len(next(iter(inputs.values()))) < batch:
-            raise BadOption(f"--calib {config.calib} is fewer than the graph takes at once; give {batch} or more")
+            raise BadOption(f"--samples {config.calib} is fewer than the graph takes at once; give {batch} or more")
         return inputs
     if config.policy in ("int8", "mixed") and data is not None:
         return of_images(subject.graph, data.train, config.calib, config.seed)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx
 
 from wb.core.errors import BadOption, BudgetMissed
+from wb.core.files import scratch
 from wb.core.readings import Reading, ratio
 from wb.models.model import Step
 from wb.quantization.calibration import Inputs
@@ -70,8 +69,8 @@ class Mixed:
         model = None if self.source.subject.model is None else self.source.quantized(worst, self.step(worst))
         sign(graph, model, self.step(worst), self.source.images)
         data = self.source.data
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder, self.source.float_file() as floating:
-            path = Path(folder) / "candidate.onnx"
+        with scratch() as folder, self.source.float_file() as floating:
+            path = folder / "candidate.onnx"
             onnx.save(graph, path)
             found = self.reader(path, None, {} if data is None else {"acc": data.validation})
             if self._timed:

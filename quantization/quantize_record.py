@@ -11,10 +11,9 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from wb.core import records
 from wb.core.architecture import Architecture
-from wb.core.errors import BadOption
 from wb.core.files import write_text
 from wb.core.job import read_record
-from wb.core.metrics import Limit, parse_budget
+from wb.core.metrics import Limit, Rules, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import Precision
 from wb.data.preparation import Preparation
@@ -22,7 +21,7 @@ from wb.quantization.sensitivity import Sensitivity
 
 KIND = "quantization"
 REQUIRED = ("size", "latency")  # of both graphs in the end
-LIMITED = ("size", "acc", "latency")  # what a budget may be on
+LIMITED = Rules(("size", "acc", "latency"), changes=True)  # what a budget may be on
 
 PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 Inputs = Literal["training images", "validation images", "calibration inputs", "random inputs"]
@@ -66,11 +65,7 @@ class Config(records.Record):
             BadOption: they are no budgets, or one is on what quantization does not change or cannot aim at.
         """
         texts = self.budget or (("acc=-0.5",) if self.policy == "mixed" else ())
-        limits = dict(zip(texts, parse_budget(texts, changes=True), strict=True))
-        for text, limit in limits.items():
-            if limit.metric.name not in LIMITED:
-                raise BadOption(f"budget {text!r} is none of a quantization; limit {', '.join(LIMITED)}")
-        return limits
+        return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))
 
 
 class OutputError(records.Record):

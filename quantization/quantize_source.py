@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from onnx import numpy_helper
 from pydantic import JsonValue
 
 from wb.core.architecture import Architecture
+from wb.core.files import scratch
 from wb.core.precision import with_precisions
 from wb.core.records import Precision
 from wb.data import Dataset
@@ -60,17 +60,17 @@ class Source:
         if self.subject.model is None:
             yield self.path or Path()
             return
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            path = Path(folder) / "float.onnx"
+        with scratch() as folder:
+            path = folder / "float.onnx"
             path.write_bytes(self._exported)
             yield path
 
     @cached_property
     def _exported(self) -> bytes:
         """The model's file in floating point, which is read several times."""
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            export(self._model(), Path(folder) / "float.onnx")
-            return (Path(folder) / "float.onnx").read_bytes()
+        with scratch() as folder:
+            export(self._model(), folder / "float.onnx")
+            return (folder / "float.onnx").read_bytes()
 
     def uniform(self, precision: Precision, *, convolutions: bool = True) -> dict[str, Precision]:
         """Every group in `precision`, but for those that are kept or cannot be, and without `convolutions` for those."""

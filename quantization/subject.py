@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from wb.core.errors import BadOption
+from wb.core.files import scratch
 from wb.core.precision import CONVOLUTIONS, PRECISIONS, TRAINED, allowed, in_floating_point, precisions
 from wb.core.records import Precision
 from wb.export.foreign import metadata_of, open_graph
@@ -74,8 +74,8 @@ def of_model(model: Model) -> Subject:
         )
     network = plain.network()
     settle(network)
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        path = Path(folder) / "float.onnx"
+    with scratch() as folder:
+        path = folder / "float.onnx"
         export(plain, path)
         graph = folded(path)
     groups = groups_of(network)

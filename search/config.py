@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit, Metric, parse_budget, parse_objectives
+from wb.core.metrics import Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.training.fit import Recipe
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
@@ -48,7 +48,7 @@ class SearchConfig(BaseModel):
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The budgets, parsed."""
-        return parse_budget(self.budget)
+        return parse_budget(self.budget, Rules(shares=False))  # of what, as there is no input model
 
     @property
     def read(self) -> frozenset[str]:

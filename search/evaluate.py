@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wb.core.architecture import Architecture
+from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.export.blocks import estimate
@@ -73,8 +73,8 @@ class Evaluator:
             ExportDiffers: the exported graph does not compute what the sub-network does.
         """
         watch = Stopwatch()
-        with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-            path = Path(folder) / "candidate.onnx"
+        with scratch() as folder:
+            path = folder / "candidate.onnx"
             with watch.phase("extract"):
                 model = self.supernet.extract(architecture)
             with watch.phase("export"):

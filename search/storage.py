@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -19,6 +18,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
+from wb.core.files import scratch
 
 HEARTBEAT_S = 30  # a worker on another machine that was killed is noticed after three of them
 DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")
@@ -97,8 +97,8 @@ def open_to_read(url: str) -> Iterator[RDBStorage]:
     _quiet()
     parsed = make_url(url)
     file = _file(parsed)
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        readable = parsed if file is None else _readable(file, Path(folder))
+    with scratch() as folder:
+        readable = parsed if file is None else _readable(file, folder)
         storage = RDBStorage(_text(readable), skip_table_creation=True)
         try:
             yield storage

@@ -24,7 +24,6 @@ from wb.spaces.precision import (
     kept_by_gene,
     precision_genes,
 )
-from wb.spaces.traits import traits
 
 PATCHES = (2, 4, 8, 16, 32)
 ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
@@ -190,6 +189,8 @@ class Vit:
 
     def traits(self, choices: Choices) -> tuple[float, ...]:
         """What predictors are told of a candidate beside its choices (`wb.spaces.traits`)."""
+        from wb.spaces.traits import traits  # takes torch, which a list of the spaces does not
+
         return traits(self.decode(choices))
 
     def read(self, architecture: Architecture) -> dict[str, Option]:

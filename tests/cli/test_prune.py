@@ -188,7 +188,7 @@ def test_the_stock_model_is_the_default(dense: Path, tmp_path: Path, monkeypatch
             2,
             "no axis depth to keep; this model has embed, heads, qk",
         ),
-        (["--budget", "acc=0.9"], 2, "is no budget for pruning"),
+        (["--budget", "acc=0.9"], 2, "cannot be aimed at here; limit one of latency, size, macs"),
         (["--budget", "half"], 2, "is no budget; write for example"),
         (["--budget", ""], 2, "[''] is no budget; say for example --budget latency=0.5x"),
         (["--eta", "11"], 2, "eta"),

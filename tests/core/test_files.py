@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from wb.core.errors import BadOption, StorageFailed
-from wb.core.files import place, replacing, write_text
+from wb.core.files import place, replacing, scratch, sweep, write_text
 
 
 def test_a_failure_in_the_middle_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -72,3 +75,68 @@ def test_a_folder_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "path").mkdir()
     with pytest.raises(BadOption, match="exists already"):
         place(tmp_path / "source", tmp_path / "path", force=False)
+
+
+def test_a_scratch_folder_is_there_and_then_gone() -> None:
+    with scratch() as folder:
+        (folder / "x").write_bytes(b"x")
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_a_scratch_folder_is_gone_after_an_interruption() -> None:
+    with pytest.raises(KeyboardInterrupt), scratch() as folder:
+        raise KeyboardInterrupt
+    assert not folder.exists()
+
+
+KILLED = """
+import os, sys, time
+from wb.core.files import scratch
+with scratch() as folder:
+    (folder / "weights").write_bytes(b"x")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def left_by(root: Path, *, kill: bool) -> tuple[Path, subprocess.Popen[str]]:
+    """The scratch folder of another process, which is killed or lives on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(root)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    folder = Path(process.stdout.readline().strip())
+    if kill:
+        process.kill()
+        process.communicate()
+    return folder, process
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    alive, process = left_by(tmp_path, kill=False)
+    dead, _ = left_by(tmp_path, kill=True)
+    try:
+        others = [tmp_path / "wb-mine", tmp_path / "wb-file", tmp_path / "other"]
+        others[0].mkdir()
+        (others[0] / "precious").write_bytes(b"x")
+        others[1].write_bytes(b"x")
+        others[2].mkdir()
+        (others[2] / ".in-use").touch()
+        (others[2] / "precious").write_bytes(b"x")
+        (tmp_path / "wb-link").symlink_to(others[2])
+        fake = tmp_path / "wb-fake"
+        fake.mkdir()
+        (fake / ".in-use").symlink_to(others[1])
+        assert dead.is_dir()
+        sweep(tmp_path)
+        assert not dead.exists()
+        assert (alive / "weights").exists(), "its process lives"
+        assert (others[0] / "precious").exists(), "no folder of ours"
+        assert (others[2] / "precious").exists(), "links are not followed"
+        assert others[1].read_bytes() == b"x"
+        assert fake.exists()
+    finally:
+        process.communicate("")
+    assert not alive.exists(), "its process took it away"

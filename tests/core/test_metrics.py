@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, parse_budget, parse_objectives
+from wb.core.metrics import METRICS, Rules, parse_budget, parse_objectives
 from wb.core.readings import Reading
 
 
@@ -54,7 +56,7 @@ def test_relative_and_several_budgets() -> None:
 
 
 def test_a_loss_of_accuracy_is_in_points_of_the_input_model() -> None:
-    loss, size = parse_budget(["acc=-0.5,size=0.25x"], changes=True)
+    loss, size = parse_budget(["acc=-0.5,size=0.25x"], Rules(changes=True))
     assert loss.change
     assert loss.text() == "acc >= -0.5 points"
     given = Reading(value=0.9, unit="fraction", how="measured")
@@ -64,7 +66,7 @@ def test_a_loss_of_accuracy_is_in_points_of_the_input_model() -> None:
     assert absolute.excess(given.model_copy(update={"value": 0.8949})) > 0
     assert absolute.against(given) == absolute
     assert size.against(Reading(value=400, unit="B", how="counted")).value == 100
-    assert parse_budget(["acc=-1%"], changes=True)[0].value == pytest.approx(-0.01)
+    assert parse_budget(["acc=-1%"], Rules(changes=True))[0].value == pytest.approx(-0.01)
     for text in ("acc=-0.5", "acc=-1%"):
         with pytest.raises(BadOption, match="which only `wb quantize` keeps to"):
             parse_budget([text])
@@ -82,7 +84,7 @@ def test_a_loss_of_accuracy_is_in_points_of_the_input_model() -> None:
 )
 def test_wrong_losses(text: str, words: str) -> None:
     with pytest.raises(BadOption, match=words):
-        parse_budget([text], changes=True)
+        parse_budget([text], Rules(changes=True))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,27 @@ def test_wrong_losses(text: str, words: str) -> None:
 def test_wrong_budgets(texts: list[str], words: str) -> None:
     with pytest.raises(BadOption, match=words):
         parse_budget(texts)
+
+
+EVERYWHERE = (Rules(), Rules(shares=False), Rules(("latency", "macs", "params")), Rules(("size", "acc"), changes=True))
+
+
+@pytest.mark.parametrize("rules", EVERYWHERE)
+@pytest.mark.parametrize(
+    "text",
+    ["acc=-1", "acc=-0.5x", "acc=-100", "acc=0.9", "acc=98", "speed=2", "latency", "macs=x", "size=1.2.3MB", "macs=0x"],
+)
+def test_what_an_error_advises_is_allowed(text: str, rules: Rules) -> None:
+    """Also where it was not: `wb prune nvit --budget acc=-1` advised acc=0.95, which is refused there."""
+    try:
+        assert parse_budget([text], rules)[0].metric.name in rules.metrics
+        return
+    except BadOption as error:
+        words = str(error)
+    advised = re.findall(r"\w+=[-0-9][0-9.]*[a-zA-Z%]*", words.replace(text, "").partition("example")[2])
+    assert advised or "for example" not in words
+    for budget in advised:
+        assert parse_budget([budget], rules)
 
 
 def test_excess_has_the_sign_of_the_violation() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.core.metrics import METRICS, Limit, parse_budget
+from wb.core.metrics import METRICS, Limit, Rules, parse_budget
 from wb.core.readings import Reading
 from wb.core.scores import score
 from wb.core.verdict import Judgement, judge, loss, worst
@@ -35,7 +35,7 @@ def test_an_absolute_limit_is_compared_as_it_is() -> None:
 
 
 def test_a_change_is_added_to_what_the_input_model_has() -> None:
-    (limit,) = parse_budget(["acc=-0.5"], changes=True)
+    (limit,) = parse_budget(["acc=-0.5"], Rules(changes=True))
     dense = score(960, [0, 1] * 500, "cpu")
     found = judge(limit, score(954, [0, 1] * 500, "cpu"), dense)
     assert found.verdict == "missed", "an accuracy on all the images has no interval here"

@@ -451,7 +451,7 @@ def test_two_at_once_are_refused(folder: Path, stripes: Dataset, tmp_path: Path)
         ("a", {}, BadOption, "one model cannot be fused"),
         ("ab", {"settings": Settings(anchor=3), "calib": None}, BadOption, "anchor 3: there are 2 models"),
         ("ab", {"settings": Settings(weights=(1, 2, 3)), "calib": None}, BadOption, "weights 1,2,3 do not fit"),
-        ("ab", {"settings": Settings()}, BadOption, "looks at no images; leave out --calib"),
+        ("ab", {"settings": Settings()}, BadOption, "looks at no images; leave out --samples"),
         ("ab", {"device": "tpu"}, BadOption, "there is no device 'tpu'"),
         ("ac", {"settings": Settings(method="vanilla"), "calib": None}, Unsupported, "vanilla averages equal"),
         ("ac", {"settings": Settings(method="ot"), "calib": 8}, Unsupported, "ot transports equal depths"),

@@ -9,7 +9,9 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, printable
 
@@ -85,6 +87,13 @@ def absolute(path: Path | str) -> Path:
         raise BadOption(f"{path} {why}; write it out, or check it with ls") from error
 
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+SCRATCH = "wb-"  # what the names of temporary folders begin with
+OWNED = ".in-use"  # the file in them that is locked for as long as their process lives
+
+
 @contextmanager
 def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is synced to disk and renamed to `path`.
@@ -133,3 +142,69 @@ def place(source: Path, path: Path, *, force: bool) -> None:
         return
     with replacing(path, force=force) as temporary:
         shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder, gone at the end. What killed processes left of theirs is removed when the first one is made.
+
+    Raises:
+        StorageFailed: there is no room for temporary files.
+    """
+    sweep(Path(tempfile.gettempdir()))
+    try:
+        folder, lock = _claimed()
+    except OSError as error:
+        raise StorageFailed(
+            f"there is no room for temporary files ({error}); free some space, or say where there is some with TMPDIR=…"
+        ) from error
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def sweep(root: Path) -> None:
+    """Removes the temporary folders in `root` whose processes are gone, once in a process.
+
+    A process holds a lock in each of its folders, which the system releases however it ends. Only real folders of the same
+    user that have such a lock are touched.
+    """
+    for folder in root.glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            if _ours(folder):
+                _remove_abandoned(folder)
+
+
+def _claimed() -> tuple[Path, BaseFileLock]:
+    from filelock import FileLock
+
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
+        lock = FileLock(folder / OWNED)
+        lock.acquire()
+        if (folder / OWNED).exists():
+            return folder, lock
+        lock.release()  # another process swept it away before it was locked
+
+
+def _ours(folder: Path) -> bool:
+    """Whether this is a folder of this user that `scratch` made; links are not followed."""
+    found, lock = folder.lstat(), (folder / OWNED).lstat()
+    return stat.S_ISDIR(found.st_mode) and stat.S_ISREG(lock.st_mode) and found.st_uid == lock.st_uid == os.getuid()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / OWNED)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return  # its process lives
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.release()

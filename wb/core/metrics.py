@@ -92,55 +92,91 @@ def parse_objectives(text: str) -> tuple[Metric, ...]:
     return tuple(METRICS[name] for name in names)
 
 
-def parse_budget(texts: Sequence[str], *, changes: bool = False) -> tuple[Limit, ...]:
-    """`["latency=2ms,size=1MB", "macs=0.5x"]` -> limits; with `changes` also `acc=-0.5`, in percentage points.
+@dataclass(frozen=True)
+class Rules:
+    """Which budgets make sense somewhere: on which metrics, as a share of an input model, as a loss of its accuracy.
+
+    What an error advises is always something that these rules allow.
+    """
+
+    metrics: tuple[str, ...] = tuple(METRICS)
+    shares: bool = True
+    changes: bool = False
+
+    def example(self) -> str:
+        """A few budgets that are allowed: `latency=2ms, size=1MB, macs=0.5x`."""
+        texts = {"latency": "latency=2ms", "size": "size=1MB", "macs": "macs=0.5x" if self.shares else "macs=1M"}
+        return ", ".join(text for name, text in texts.items() if name in self.metrics)
+
+    def accuracy(self) -> str:
+        """A budget on the accuracy that is allowed."""
+        return "acc=-0.5" if self.changes else "acc=0.95"
+
+
+def parse_budget(texts: Sequence[str], rules: Rules | None = None) -> tuple[Limit, ...]:
+    """`["latency=2ms,size=1MB", "macs=0.5x"]` -> limits; where the rules allow changes also `acc=-0.5`, in percentage points.
 
     Raises:
-        BadOption: not of this form, an unknown metric or unit, not a positive number, or two limits on one metric; a change
-            of accuracy without `changes`.
+        BadOption: not of this form, an unknown metric or unit, not a positive number, two limits on one metric, or one that
+            the rules (by default all but changes) do not allow.
     """
+    rules = rules or Rules()
     limits: list[Limit] = []
     for part in [part.strip() for text in texts for part in text.split(",") if part.strip()]:
-        limit = _parse_limit(part)
-        if limit.change and not changes:
-            raise BadOption(
-                f"budget {part!r} is relative to an input model's accuracy, which only `wb quantize` keeps to; write for "
-                "example acc=0.95"
-            )
+        limit = _parse_limit(part, rules)
         if any(other.metric is limit.metric for other in limits):
             raise BadOption(f"two budgets on {limit.metric.name}; give one")
         limits.append(limit)
     return tuple(limits)
 
 
-def _parse_limit(text: str) -> Limit:
+def _parse_limit(text: str, rules: Rules) -> Limit:
     match = re.fullmatch(r"(\w+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
     if match is None:
-        raise BadOption(f"{text!r} is no budget; write for example latency=2ms, size=1MB, macs=0.5x")
+        raise BadOption(f"{text!r} is no budget; write for example {rules.example()}")
     name, number, unit = match.groups()
-    if name not in METRICS:
-        raise BadOption(f"no metric {name!r} in budget {text!r}; there are {', '.join(METRICS)}")
-    metric = METRICS[name]
+    metric = _metric(name, text, rules)
     try:
         value = float(number)
     except ValueError:
-        raise BadOption(f"{number!r} in budget {text!r} is no number; write for example latency=2ms") from None
+        raise BadOption(f"{number!r} in budget {text!r} is no number; write for example {rules.example()}") from None
     if name == "acc" and number.startswith("-"):
-        return _parse_change(text, metric, value, unit)
+        return _parse_change(text, metric, value, unit, rules)
     if value <= 0:
         raise BadOption(f"budget {text!r} allows nothing; give a positive number")
     if name == "acc" and value * metric.units.get(unit, 1.0) > 1:
         raise BadOption(f"budget {text!r} asks for more than 100 %; write for example acc=0.95 or acc=95%")
-    if unit == "x":
+    if unit == "x" and rules.shares:
         return Limit(metric, value, relative=True)
+    if unit == "x":
+        raise BadOption(f"budget {text!r} is relative, but there is no input model here; give an absolute value")
     if unit.lower() not in metric.units:
         units = ", ".join(repr(known) for known in metric.units)
-        raise BadOption(f"{unit!r} in budget {text!r} is no unit of {name}; it takes {units}, or x for a share")
+        share = ", or x for a share" if rules.shares else ""
+        raise BadOption(f"{unit!r} in budget {text!r} is no unit of {name}; it takes {units}{share}")
     return Limit(metric, value * metric.units[unit.lower()])
 
 
-def _parse_change(text: str, metric: Metric, points: float, unit: str) -> Limit:
+def _metric(name: str, text: str, rules: Rules) -> Metric:
+    """The metric of that name, which budget `text` is on."""
+    known = ", ".join(rules.metrics)
+    if name not in METRICS:
+        raise BadOption(f"no metric {name!r} in budget {text!r}; there are {known}")
+    if name not in rules.metrics:
+        raise BadOption(
+            f"budget {text!r} is on {METRICS[name].title}, which cannot be aimed at here; limit one of {known}, for example "
+            f"{rules.example()}"
+        )
+    return METRICS[name]
+
+
+def _parse_change(text: str, metric: Metric, points: float, unit: str, rules: Rules) -> Limit:
     """`acc=-0.5`: what may be lost."""
+    if not rules.changes:
+        raise BadOption(
+            f"budget {text!r} is relative to an input model's accuracy, which only `wb quantize` keeps to; write for example "
+            f"{rules.accuracy()}"
+        )
     if unit not in ("", "%"):
         raise BadOption(f"{unit!r} in budget {text!r} is no unit of a loss of accuracy; write for example acc=-0.5")
     if points <= -100:

@@ -9,41 +9,26 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wb.core.architecture import Architecture, Block, axis_sizes, explain, resize
+from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption, printable, reason
 from wb.core.files import regular, replacing
-from wb.core.readings import Reading
-from wb.core.records import Record, Softmax
+from wb.core.records import Softmax
 from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
+from wb.models.header import EXPECTED, FORMAT, described
+from wb.models.header import Step as Step
+from wb.models.header import read_history as read_history
 from wb.models.network import Network, axes_of, build
 from wb.models.torchfile import read_torch
 
-FORMAT = 1
-MAX_STEPS = 2000  # lines of a history
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
 _PART = 32 << 20  # bytes that are read of a file at a time
-
-
-class Step(Record):
-    """One line of a model's history: which pass, with what arguments and seed, and what was read afterwards."""
-
-    name: str
-    arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
-    seed: int | None = None
-    readings: Mapping[str, Reading] = Field(default_factory=dict)
-    version: str = ""
-
-
-_HISTORY = TypeAdapter(Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)])
 
 
 @dataclass(frozen=True)
@@ -151,14 +136,8 @@ def load(path: Path) -> Model:
             finite numbers in single precision.
     """
     metadata, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
-    if "wb.architecture" not in metadata:
-        raise BadArtefact(f"{path} holds weights but no architecture; expected a model file that `wb` wrote")
-    if metadata.get("wb.format") != str(FORMAT):
-        given = printable(str(metadata.get("wb.format")))
-        raise BadArtefact(f"{path} has format {given}; this version reads format {FORMAT}")
-    history = read_history(metadata.get("wb.history", "[]"), path)
+    architecture, history = described(metadata, path)
     try:
-        architecture = Architecture.from_json(metadata["wb.architecture"])
         Model(architecture, weights).check()
     except BadArtefact as error:
         raise BadArtefact(f"{path}: {error}") from error
@@ -186,16 +165,6 @@ def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
             f"{name} has NaN or infinite weights, first in {printable(broken[0])} (in single precision, in which networks "
             "compute); train or export it again"
         )
-
-
-def read_history(text: str, path: Path) -> tuple[Step, ...]:
-    """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged, or too long to be one."""
-    try:
-        return _HISTORY.validate_json(text)
-    except ValidationError as error:
-        raise BadArtefact(f"the history in {path} is damaged: {explain(error)}") from error
-    except ValueError as error:  # half a character
-        raise BadArtefact(f"the history in {path} is damaged: {reason(error)}") from error
 
 
 def write_torch(content: object, path: Path) -> None:

@@ -85,7 +85,8 @@ def fit(
 
     With `checkpoint`, the state after every epoch is written there and an existing one is continued from, provided that
     recipe, seed and `identity` (what else determines the training: data, architecture) are its own. The order of the
-    images depends on the seed and the epoch alone, so that a resumed run sees what an uninterrupted one would.
+    images depends on the seed and the epoch alone, so that a resumed run sees what an uninterrupted one would. `report` is
+    called after every epoch, and at once where a checkpoint is continued from.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -97,7 +98,9 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     step = 0
     run = f"{recipe}, seed {seed}, {identity}"
-    start = _restore(checkpoint, weights, optimizer, schedule, run)
+    start, loss = _restore(checkpoint, weights, optimizer, schedule, run)
+    if start and report is not None:
+        report(start, recipe.epochs, loss)
     for epoch in range(start, recipe.epochs):
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         losses: list[float] = []
@@ -116,10 +119,11 @@ def fit(
             nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
             optimizer.step()
             schedule.step()
+        loss = sum(losses) / len(losses)
         if checkpoint is not None:
-            _store(checkpoint, weights, optimizer, schedule, run, epoch + 1)
+            _store(checkpoint, weights, optimizer, schedule, run, epoch + 1, loss)
         if report is not None:
-            report(epoch + 1, recipe.epochs, sum(losses) / len(losses))
+            report(epoch + 1, recipe.epochs, loss)
 
 
 def _store(
@@ -129,6 +133,7 @@ def _store(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     run: str,
     epoch: int,
+    loss: float,
 ) -> None:
     state = {
         "weights": {name: weight.detach() for name, weight in weights.items()},
@@ -136,6 +141,7 @@ def _store(
         "schedule": {k: v for k, v in schedule.state_dict().items() if isinstance(v, int | float | list)},
         "run": run,
         "epoch": epoch,
+        "loss": loss,
     }
     with replacing(path) as temporary:
         write_torch(state, temporary)
@@ -147,10 +153,10 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     run: str,
-) -> int:
-    """The number of epochs already done."""
+) -> tuple[int, float]:
+    """The number of epochs already done, and the mean loss of the last of them."""
     if path is None or irregular(path) == "does not exist":
-        return 0
+        return 0, math.nan
     try:
         state: Any = read_torch(path, "the state of a training that `wb` left")
         if state["run"] == run:
@@ -168,7 +174,7 @@ def _continue(
     weights: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
+) -> tuple[int, float]:
     stored = state["weights"]
     wrong = [n for n, w in weights.items() if stored[n].shape != w.shape or stored[n].dtype != w.dtype]
     if wrong:  # copying would repeat or cut numbers
@@ -178,4 +184,4 @@ def _continue(
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(stored[name])
-    return int(state["epoch"])
+    return int(state["epoch"]), float(state.get("loss", math.nan))  # not in checkpoints of earlier versions

@@ -1,0 +1,112 @@
+"""What an exception is to a user: one paragraph, an exit code, and how to go on."""
+
+from __future__ import annotations
+
+import re
+import signal
+import traceback
+from types import FrameType
+from typing import NamedTuple
+
+from rich.text import Text
+
+from wb.cli import _output
+from wb.cli._text import paragraph
+from wb.core.errors import WbError, reason
+
+INTERRUPTED = 128 + signal.SIGINT
+STARTS_OVER = "nothing was written; the same command starts over"
+MEMORY = (
+    "there is not enough memory (or address space: see `ulimit -v`) for this; close other programs, raise the limit, or give "
+    "a smaller model, fewer or smaller images"
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by a signal: it ends as after Ctrl-C, and keeps what is done."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Ending(NamedTuple):
+    """What is said, and what the process ends with; `word` is what comes before the colon."""
+
+    text: str
+    code: int
+    word: str = "error"
+
+
+def ending(error: BaseException) -> Ending:
+    """What `error` is to a user."""
+    if isinstance(error, Terminated):
+        return Ending(STARTS_OVER, 128 + error.number, "terminated")
+    if isinstance(error, KeyboardInterrupt):
+        return Ending(STARTS_OVER, INTERRUPTED, "interrupted")
+    if isinstance(error, WbError):
+        return Ending(str(error), error.exit_code)
+    if _of_memory(error):
+        return Ending(MEMORY, 1)
+    known = _of_paths(error)
+    if known is not None:
+        return Ending(known, 1)
+    if isinstance(error, OSError):
+        return Ending(f"{error}; check the path, the permissions and the space on the disk", 1)
+    text = (
+        f"{type(error).__name__}: {reason(error)}. This is a mistake of wb's; run it again with --debug and report it"
+    )
+    return Ending(text, 1)
+
+
+def tell(error: BaseException, *, debug: bool) -> int:
+    """Prints what there is to say of `error`, the way on last, and gives the exit code."""
+    text, code, word = ending(error)
+    notes = getattr(error, "__notes__", [])
+    if debug:
+        traceback.print_exc()
+    if word != "error" and notes:  # instead of words that say nothing
+        text, notes = notes[0], notes[1:]
+    _output.messages.print(
+        Text.assemble((f"{word}:", "bold red" if word == "error" else "bold yellow"), " ", paragraph(text)),
+        soft_wrap=True,
+    )
+    for note in notes:
+        _output.messages.print(paragraph(note), soft_wrap=True)
+    return code
+
+
+def end_like_interrupted() -> None:
+    """SIGTERM, and SIGHUP where it is not ignored (as `nohup` does), end like Ctrl-C; a second one ends at once."""
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, terminate)
+
+
+def _of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python, torch, the runtime and the dynamic linker have their own words for it."""
+    if isinstance(error, MemoryError):
+        return True
+    words = r"(can't|cannot|failed to) allocate memory|bad[_ ]alloc|failed to map segment|out of memory"
+    return isinstance(error, RuntimeError | ImportError | OSError) and bool(re.search(words, str(error), re.IGNORECASE))
+
+
+def _of_paths(error: BaseException) -> str | None:
+    """What is wrong with a path that cannot be made absolute; `pathlib` raises plain RuntimeErrors."""
+    if not isinstance(error, RuntimeError | OSError):
+        return None
+    text = str(error)
+    if "home directory" in text:
+        return (
+            "a path begins with ~ and the name of a user that does not exist; write the whole path, or ~/… for your own"
+        )
+    if "Symlink loop" in text or "Too many levels of symbolic links" in text:
+        where = text.partition("from ")[2] or text
+        return f"a symbolic link leads back to itself: {where}; remove it, or give the path of the file itself"
+    return None

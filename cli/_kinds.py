@@ -1,0 +1,203 @@
+"""What kind of file a command was given, by its content, and which command reads that kind."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal[
+    "model", "weights", "torch", "pickle", "onnx", "architecture", "record", "run record", "json", "run", "unfinished",
+    "pictures", "folder", "picture", "arrays", "study", "page", "empty", "special", "unknown",
+]  # fmt: skip
+JOBS = ("pruning", "fusion", "quantization", "binarization")
+LARGEST = 64 << 20  # bytes of JSON that are looked at
+
+MODEL = "a model file (.safetensors or .pt)"
+GRAPH = f"{MODEL} or an ONNX graph"
+ARCHITECTURE = f"an architecture as JSON, or {MODEL}"
+RUN = "a run folder of `wb search`, or the JSON that another command wrote as its record"
+
+
+class About(NamedTuple):
+    """What a kind is called, and what can be done with it; `{path}` is the file."""
+
+    what: str
+    advice: str
+    ending: str | None = None  # of a name that readers go by
+
+
+KINDS: Mapping[Kind, About] = {
+    "model": About(
+        "a model file of wb's", "`wb show {path}` shows it, `wb export` makes an ONNX graph of it", ".safetensors"
+    ),
+    "weights": About(
+        "a file of weights without an architecture", "`wb prune depgraph --weights` reads it", ".safetensors"
+    ),
+    "torch": About("a torch file", "if `wb` wrote it, `wb show {path}` shows it", ".pt"),
+    "pickle": About("a pickle", "pickles can run code and are never read; save its weights as .safetensors"),
+    "onnx": About("an ONNX graph already", "`wb measure`, `wb quantize` and `wb show` read it", ".onnx"),
+    "architecture": About("an architecture as JSON, without weights", "`wb train --architecture {path}` trains it"),
+    "record": About("the record of a job as JSON", "`wb report {path}` makes a page of it; its model lies beside it"),
+    "run record": About("a file of a run folder", "`wb show {folder}` shows the run"),
+    "json": About("JSON of a kind that wb does not know", "check the path"),
+    "run": About(
+        "a run folder of `wb search`",
+        "`wb show {path}` lists its networks, and their files are in {path}/models; `wb search --resume {path}` continues it",
+    ),
+    "unfinished": About(
+        "the folder of a job that was interrupted", "the command that made it, with the same --out, continues it"
+    ),
+    "pictures": About("a folder of images", "`--data imagefolder:{path}` reads one folder of images for each class"),
+    "folder": About("a folder", "give one of the files in it"),
+    "picture": About(
+        "a picture", "`--data imagefolder:FOLDER` reads a folder with one folder of images for each class"
+    ),
+    "arrays": About("a file of NumPy arrays", "`wb quantize --calibration {path}` reads typical inputs from it"),
+    "study": About("the database of a search", "`wb show {folder}` shows its run"),
+    "page": About("a page for a browser", "open it there; the JSON beside it is what `wb report` reads"),
+    "empty": About("an empty file", "write or download it again"),
+    "special": About("no regular file but a pipe, a socket or a device", "give a file"),
+    "unknown": About("of no kind that wb knows, or damaged", "check the path, or write it again"),
+}
+
+_PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_MODEL_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2"  # what may follow the version in an ONNX file
+
+
+def need(path: Path, *accepted: Kind, expected: str) -> Kind:
+    """The kind of the file at `path`, which is one of those `accepted`, or may be a damaged one of them.
+
+    Raises:
+        BadArtefact: it is something else, has a name that readers would not know it by, or is not there. Says what it is,
+            what was `expected`, and which command reads it.
+    """
+    from wb.core.errors import BadArtefact
+
+    try:
+        kind = kind_of(path)
+    except FileNotFoundError as error:
+        raise BadArtefact(f"there is no file {path}; expected {expected}") from error
+    except OSError as error:
+        raise BadArtefact(f"{path} cannot be read ({error.strerror or error}); expected {expected}") from error
+    what, advice, ending = KINDS[kind]
+    endings = {KINDS[one].ending for one in accepted}
+    if kind not in accepted and not (kind == "unknown" and path.suffix in endings):  # its reader says what is damaged
+        raise BadArtefact(f"{path} is {what}; expected {expected}; {advice.format(path=path, folder=path.parent)}")
+    if ending is not None and ending != path.suffix and {ending, path.suffix} & {".pt", ".onnx"}:
+        raise BadArtefact(
+            f"{path} is {what.removesuffix(' already')} by its content, but not by its name; rename it to end in {ending}"
+        )
+    return kind
+
+
+def need_model(path: Path | None) -> None:
+    """Nothing where there is no path or a model file there. Raises `BadArtefact` as `need` does."""
+    if path is not None:
+        need(path, "model", "torch", expected=MODEL)
+
+
+def kind_of(path: Path) -> Kind:
+    """What `path` is. Raises `OSError` where it cannot be looked at."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return _folder(path)
+    if not stat.S_ISREG(mode):
+        return "special"
+    with path.open("rb") as file:
+        start = file.read(512)
+    return _by_start(start) or _by_content(path, start)
+
+
+def _folder(path: Path) -> Kind:
+    if (path / "run.json").is_file():
+        return "run"
+    if path.suffix == ".partial" and (path / "record.json").is_file():
+        return "unfinished"
+    endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+    inside = [file for pattern in ("*", "*/*", "*/*/*") for file in _few(path, pattern)]
+    return "pictures" if any(file.suffix.lower() in endings for file in inside) else "folder"
+
+
+def _few(path: Path, pattern: str) -> list[Path]:
+    """The first files of a folder that may have a million."""
+    return [file for file, _ in zip(path.glob(pattern), range(50), strict=False)]
+
+
+def _by_start(start: bytes) -> Kind | None:
+    """The kinds that show in their first bytes."""
+    if not start:
+        return "empty"
+    if start.startswith(_PICTURES) or (start.startswith(b"RIFF") and start[8:12] == b"WEBP"):
+        return "picture"
+    if start.startswith(b"SQLite format 3\0"):
+        return "study"
+    if start.startswith(b"\x93NUMPY"):
+        return "arrays"
+    if start[0] == 0x80 and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "pickle"
+    text = start.lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "page"
+    return "onnx" if start[0] == 0x08 and start[2:3] in _tags() else None
+
+
+def _tags() -> tuple[bytes, ...]:
+    return tuple(bytes([tag]) for tag in _MODEL_FIELDS)
+
+
+def _by_content(path: Path, start: bytes) -> Kind:
+    if start.startswith(b"PK"):
+        return _archive(path)
+    header = _safetensors(path, start)
+    if header is not None:
+        metadata = header.get("__metadata__")
+        return "model" if isinstance(metadata, dict) and "wb.architecture" in metadata else "weights"
+    if start.lstrip()[:1] in (b"{", b"["):
+        return _json(path)
+    return "onnx" if path.suffix == ".onnx" and start[:1] in _tags() else "unknown"
+
+
+def _archive(path: Path) -> Kind:
+    with suppress(zipfile.BadZipFile, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if any(name.endswith("data.pkl") for name in names):
+            return "torch"
+        if names and all(name.endswith(".npy") for name in names):
+            return "arrays"
+    return "torch" if path.suffix == ".pt" else "unknown"
+
+
+def _safetensors(path: Path, start: bytes) -> dict[str, Any] | None:
+    """The header of a safetensors file, if it is one."""
+    size = int.from_bytes(start[:8], "little")
+    if start[8:9] != b"{" or not 2 <= size <= min(LARGEST, path.stat().st_size - 8):
+        return None
+    with path.open("rb") as file:
+        file.seek(8)
+        return _parsed(file.read(size))
+
+
+def _json(path: Path) -> Kind:
+    if path.stat().st_size > LARGEST:
+        return "json"
+    content = _parsed(path.read_bytes())
+    if content is None:
+        return "run record" if path.name == "front.json" else "json"
+    if content.get("kind") in JOBS or {"dense", "results", "config"} <= content.keys():
+        return "record"
+    if {"study", "pace", "config"} <= content.keys():
+        return "run record"
+    return "architecture" if {"stem", "stages"} <= content.keys() else "json"
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """A JSON object, or None for anything else."""
+    with suppress(ValueError, RecursionError):
+        content = json.loads(text)
+        return content if isinstance(content, dict) else None
+    return None

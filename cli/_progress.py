@@ -1,0 +1,209 @@
+"""What commands say while they work: a bar on a terminal; elsewhere a line for every stage, and one every half minute.
+
+A task goes through stages (reading, then training); both times that are shown are those of the stage. The time left follows
+from the work that this process has done: what an interrupted one had done before took none of its time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+EVERY = 30.0  # seconds between two lines where there is no terminal
+BRIEF = 2.0  # a stage that was over sooner needs no line at its end
+NARROW = 100  # columns of a terminal, below which the bar is short
+
+
+@dataclass
+class Stage:
+    """The time and work of one stage. `total` is None where it is not known how much there is to do."""
+
+    what: str
+    total: float | None
+    began: float
+    done: float = 0.0
+    ended: float | None = None
+
+    def __post_init__(self) -> None:
+        self.first = self.done  # was done when this process took it up
+        self.since = self.changed = self.began
+
+    def goes_on(self, what: str, total: float | None, done: float) -> bool:
+        """Whether this is still the same stage: its details may change, and what there is to do may become known."""
+        if total is None or self.total is None:
+            return (total == self.total and _stem(what) == _stem(self.what)) or (
+                self.total is None and what == self.what
+            )
+        return total == self.total and done >= self.done
+
+    def advance(self, what: str, total: float | None, done: float, now: float) -> None:
+        """Takes note of what is being done, and how much is done."""
+        self.what, self.total = what, total
+        if done > self.done:
+            if self.done == self.first and done > self.first + 1:  # done by the process that was interrupted
+                self.first, self.since = done, now
+            self.done, self.changed = done, now
+
+    def left(self, now: float) -> float | None:
+        """Seconds until all is done, at the pace so far; None where that is not known yet."""
+        if self.total is None or self.done <= self.first or self.done >= self.total or self.ended is not None:
+            return None
+        pace = (self.changed - self.since) / (self.done - self.first)
+        return max(0.0, pace * (self.total - self.done) - (now - self.changed))
+
+    def elapsed(self, now: float) -> float:
+        """Seconds since this process took the stage up."""
+        return (now if self.ended is None else self.ended) - self.began
+
+    def times(self, now: float) -> str:
+        """`0:12 elapsed, 1:40 left`."""
+        left = self.left(now)
+        return f"{clock(self.elapsed(now))} elapsed" + ("" if left is None else f", {clock(left)} left")
+
+    def line(self, now: float) -> str:
+        """The stage as one line."""
+        return f"{self.beginning()}, {self.times(now)}"
+
+    def beginning(self) -> str:
+        """`training: 12 of 60`."""
+        return self.what if self.total is None else f"{self.what}: {self.done:.0f} of {self.total:.0f}"
+
+
+class Work(Progress):
+    """Rich's progress with other columns, which becomes lines where nobody sees a bar."""
+
+    def __init__(self, console: Console, every: float = EVERY) -> None:
+        bars = console.is_terminal and not console.is_dumb_terminal
+        super().__init__(
+            SpinnerColumn(),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
+            BarColumn(8 if console.width < NARROW else 20),
+            _Count(table_column=Column(no_wrap=True)),
+            _Times(table_column=Column(no_wrap=True)),
+            console=console,
+            expand=True,
+            disable=not bars,
+            get_time=time.monotonic,
+        )
+        self._every = every
+        self._stages: dict[TaskID, Stage] = {}
+        self._said = 0.0  # when the last line was written
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begins to show what is done."""
+        super().start()
+        if self.disable:
+            with suppress(RuntimeError):  # no more threads are to be had: then lines come with the work only
+                threading.Thread(target=self._beat, daemon=True, name="wb progress").start()
+
+    def stop(self) -> None:
+        """Shows how far it came, for the last time."""
+        self._over.set()
+        for stage in self._stages.values():
+            self._close(stage)
+        super().stop()
+
+    def add_task(  # type: ignore[no-untyped-def]  # rich's own signature
+        self,
+        description: str,
+        start: bool = True,
+        total: float | None = None,
+        completed: int = 0,
+        visible: bool = True,
+        **fields,
+    ) -> TaskID:
+        """As rich's, of unknown size unless `total` is given."""
+        task = super().add_task(description, start, _known(total), completed, visible, **fields)
+        self._stages[task] = stage = Stage(description, _known(total), self.get_time(), completed)
+        super().update(task, stage=stage)
+        self._say(stage.beginning())
+        return task
+
+    def update(self, task_id: TaskID, **changes) -> None:  # type: ignore[no-untyped-def]  # rich's own signature
+        """As rich's; a `total` of 1 or less stands for work of unknown size."""
+        super().update(task_id, **changes)
+        task, stage = self._tasks[task_id], self._stages[task_id]
+        task.total = _known(task.total)
+        now, before = self.get_time(), stage.done
+        if stage.goes_on(task.description, task.total, task.completed):
+            stage.advance(task.description, task.total, task.completed, now)
+            if self._due(now) and stage.done > before:
+                self._say(stage.line(now))
+            return
+        self._close(stage)
+        task.finished_time = None
+        self._stages[task_id] = task.fields["stage"] = stage = Stage(task.description, task.total, now, task.completed)
+        self._say(stage.beginning())
+
+    def stop_task(self, task_id: TaskID) -> None:
+        """As rich's: the task is over."""
+        super().stop_task(task_id)
+        self._close(self._stages[task_id])
+
+    def _close(self, stage: Stage) -> None:
+        """The last word on a stage, where it was long enough to want one."""
+        if stage.ended is None:
+            stage.ended = self.get_time()
+            if stage.total is not None and stage.elapsed(stage.ended) >= BRIEF:
+                self._say(stage.line(stage.ended))
+
+    def _beat(self) -> None:
+        """A line now and then, also where a single step takes minutes."""
+        while not self._over.wait(self._every):
+            now = self.get_time()
+            running = [stage for stage in list(self._stages.values()) if stage.ended is None]
+            if running and self._due(now, 0.5):
+                self._say(running[-1].line(now))
+
+    def _due(self, now: float, share: float = 1.0) -> bool:
+        return now - self._said >= share * self._every
+
+    def _say(self, line: str) -> None:
+        if self.disable:
+            self._said = self.get_time()
+            with suppress(OSError):  # that nobody listens is no reason to stop working
+                self.console.print(line, soft_wrap=True)
+
+
+class _Count(ProgressColumn):
+    """`12/60`, or nothing."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}", style="progress.download")
+
+
+class _Times(ProgressColumn):
+    """`0:12 elapsed, 1:40 left`."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        stage: Stage = task.fields["stage"]
+        return Text(stage.times(task.get_time()), style="progress.elapsed")
+
+
+def clock(seconds: float) -> str:
+    """`1:05`, or `2:03:00` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _known(total: float | None) -> float | None:
+    """Jobs say 0 or 1 of what they cannot count."""
+    return None if total is None or total <= 1 else total
+
+
+def _stem(what: str) -> str:
+    """A description without its details: `training, loss 1.234` -> `training`."""
+    return what.partition(",")[0]

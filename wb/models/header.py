@@ -1,0 +1,78 @@
+"""What a model file says of itself besides its weights: the architecture and the history. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from wb.core.architecture import Architecture, explain
+from wb.core.errors import BadArtefact, printable, reason
+from wb.core.files import regular
+from wb.core.readings import Reading
+from wb.core.records import Record
+
+FORMAT = 1
+MAX_STEPS = 2000  # lines of a history
+EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
+
+
+class Step(Record):
+    """One line of a model's history: which pass, with what arguments and seed, and what was read afterwards."""
+
+    name: str
+    arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
+    seed: int | None = None
+    readings: Mapping[str, Reading] = Field(default_factory=dict)
+    version: str = ""
+
+
+_HISTORY = TypeAdapter(Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)])
+
+
+def described(metadata: Mapping[str, str], path: Path) -> tuple[Architecture, tuple[Step, ...]]:
+    """Architecture and history in the metadata of the model file at `path`.
+
+    Raises:
+        BadArtefact: there are none, they are damaged, or of another format.
+    """
+    if "wb.architecture" not in metadata:
+        raise BadArtefact(f"{path} holds weights but no architecture; expected a model file that `wb` wrote")
+    if metadata.get("wb.format") != str(FORMAT):
+        given = printable(str(metadata.get("wb.format")))
+        raise BadArtefact(f"{path} has format {given}; this version reads format {FORMAT}")
+    history = read_history(metadata.get("wb.history", "[]"), path)
+    try:
+        return Architecture.from_json(metadata["wb.architecture"]), history
+    except BadArtefact as error:
+        raise BadArtefact(f"{path}: {error}") from error
+
+
+def read_header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
+    """Architecture and history of a .safetensors model, without reading its weights.
+
+    Raises:
+        BadArtefact: the file is no model of the workbench, or is damaged (a missing end shows, wrong weights do not).
+    """
+    regular(path, EXPECTED)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadArtefact(
+            f"{path} is no safetensors file or is damaged ({reason(error)}); expected {EXPECTED}"
+        ) from error
+    return described(metadata, path)
+
+
+def read_history(text: str, path: Path) -> tuple[Step, ...]:
+    """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged, or too long to be one."""
+    try:
+        return _HISTORY.validate_json(text)
+    except ValidationError as error:
+        raise BadArtefact(f"the history in {path} is damaged: {explain(error)}") from error
+    except ValueError as error:  # half a character
+        raise BadArtefact(f"the history in {path} is damaged: {reason(error)}") from error
