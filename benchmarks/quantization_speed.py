@@ -28,9 +28,11 @@ import wb.export
 import wb.models
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
+from wb.export.fold import folded
 from wb.export.graph import export, export_module
-from wb.export.lower import folded, linear_nodes, lower
+from wb.export.lower import lower
 from wb.export.measure import measure_latency
+from wb.export.products import linear_nodes
 from wb.export.score import logits
 from wb.hardware.device import Device
 from wb.models.model import Model

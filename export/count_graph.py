@@ -12,8 +12,8 @@ from onnx import inliner, shape_inference
 from wb.core.errors import reason
 from wb.core.readings import Reading
 from wb.export.foreign import open_graph
+from wb.export.macs import UncountedError, count_macs
 from wb.export.parameters import count_parameters
-from wb.export.products import UncountedError, count_macs
 from wb.export.shapes import shapes_of
 from wb.export.stored import inputs
 from wb.hardware.device import of_run
@@ -28,7 +28,7 @@ class Counts:
 
 
 def count_graph(path: Path, batch: int = 1) -> Counts:
-    """`params` (as `wb.export.parameters`) and `macs` (as `wb.export.products`) of an ONNX file.
+    """`params` (as `wb.export.parameters`) and `macs` (as `wb.export.macs`) of an ONNX file.
 
     `macs` are those of one run, as its latency is: of `batch` examples where the first axis of the inputs is dynamic, else of as
     many as it is fixed to; the note says how many, where they are more than one.

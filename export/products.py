@@ -1,227 +1,216 @@
-"""Multiply-accumulates of a graph: those of its convolutions and matrix products, from the shapes.
-
-An operator is one of three: a product that is counted (`PRODUCTS`), one that is known to have none, or neither. With one of the
-last kind there is no number at all, for one without it would be too low. Steps of softmax, norms, pooling and other arithmetic on
-single numbers are none, by the usual convention.
-"""
+"""Every product with constant weights in a graph, at any depth: what its weights can be kept in, or why in nothing else."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import onnx
-from onnx import NodeProto
+from onnx import GraphProto, NodeProto, TensorProto
 
-from wb.export.shapes import Shape
-from wb.export.stored import bodies
+from wb.core.precision import CONVOLUTIONS, PRECISIONS
+from wb.core.records import Precision
+from wb.export import scopes
 
-OPSET = 28  # the standard operators of later sets are not known here
-# Standard operators with products inside that are not counted.
-UNCOUNTED = frozenset(
+# Operators that multiply by weights, and which inputs those may be; all of them where the operator takes any number.
+OPERANDS: Mapping[str, tuple[int, ...] | None] = {
+    **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm"), (0, 1)),
+    **dict.fromkeys(("Conv", "ConvTranspose", "FusedConv", "DeformConv", "Attention"), (1,)),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, 2)),
+    "Einsum": None,
+}
+# The same in few bits; a graph that has one is quantized already.
+QUANTIZED = frozenset(
     {
-        *(
-            "Attention",
-            "LinearAttention",
-            "CausalConvWithState",
-            "DeformConv",
-            "DFT",
-            "STFT",
-            "Det",
-            "AffineGrid",
-            "SequenceMap",
-        ),
+        *("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"),
+        *("ConvInteger", "MatMulIntegerToFloat", "MatMulNBits", "QLinearMatMul", "QLinearConv", "QAttention", "QGemm"),
     }
 )
-# Operators outside the standard that have no products inside.
-FREE = {
-    "com.microsoft": frozenset(
-        {
-            *(
-                "Gelu",
-                "FastGelu",
-                "QuickGelu",
-                "BiasGelu",
-                "BiasAdd",
-                "BiasSoftmax",
-                "BiasSplitGelu",
-                "BiasDropout",
-                "ScaledSiLU",
-            ),
-            *(
-                "SkipLayerNormalization",
-                "SkipSimplifiedLayerNormalization",
-                "EmbedLayerNormalization",
-                "GatedAdd",
-                "GatedRMSNorm",
-            ),
-            *("QEmbedLayerNormalization", "GroupNorm", "SkipGroupNorm", "RotaryEmbedding", "GemmaRotaryEmbedding"),
-            *(
-                "QuantizeLinear",
-                "DequantizeLinear",
-                "GatherBlockQuantized",
-                "QLinearAdd",
-                "QLinearMul",
-                "QLinearConcat",
-            ),
-            *("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "QLinearAveragePool", "QLinearGlobalAveragePool"),
-            *(
-                "QLinearReduceMean",
-                "QLinearWhere",
-                "ReduceSumInteger",
-                "MulInteger",
-                "GatherND",
-                "Pad",
-                "Range",
-                "Trilu",
-            ),
-            *("ExpandDims", "Unique", "CropAndResize", "GridSample", "NhwcMaxPool", "MaxpoolWithMask", "IsAllFinite"),
-            *("RemovePadding", "RestorePadding", "RelativePositionBias"),
-        }
-    ),
-    "ai.onnx.ml": frozenset(
-        {
-            *("ArrayFeatureExtractor", "Binarizer", "CastMap", "CategoryMapper", "DictVectorizer", "FeatureVectorizer"),
-            *("Imputer", "LabelEncoder", "Normalizer", "OneHotEncoder", "Scaler", "ZipMap"),
-        }
-    ),
-    "": frozenset({"SimplifiedLayerNormalization"}),  # ONNX Runtime's own, in the standard domain
-}
-
-Size = Callable[[str], Shape]
+SHARED = "its weights are read by {}, too, which needs them in floating point"
+COMPUTED = "its weights are computed as it runs"
+LEFT = "its weights are the left operand"
+VECTOR = "its weights are a vector"
+INNER_CONVOLUTION = "no quantizer takes convolutions inside branches"
+_EIGHT = (TensorProto.INT8, TensorProto.UINT8)
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
-class UncountedError(Exception):
-    """What cannot be counted, for a reader of the table."""
+@dataclass(frozen=True)
+class Product:
+    """A node that multiplies by constants: how many numbers they are, and the name of the largest of them.
 
-
-def count_macs(nodes: Iterable[NodeProto], shapes: Mapping[str, Shape]) -> int:
-    """The multiply-accumulates of one run of `nodes`, written without functions.
-
-    Raises:
-        UncountedError: a shape is not known, or an operator is of a kind that is not counted.
-    Limits: of branches only equal ones are counted, of loops only those without products.
+    `kind` is their type, of `onnx.TensorProto`. `options` are what ONNX Runtime's quantizers can put them in, fp32 last; where
+    that is all, `why` says for what reason.
     """
-    return sum(_macs(node, shapes) for node in nodes)
+
+    node: NodeProto = field(repr=False)
+    weight: str
+    numbers: int
+    kind: int
+    options: tuple[Precision, ...]
+    why: str | None = None
+
+    @property
+    def convolution(self) -> bool:
+        """Whether it is one."""
+        return self.node.op_type in ("Conv", "FusedConv", "ConvTranspose", "DeformConv")
 
 
-def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    called = f"{node.op_type}{f' {node.name!r}' if node.name else ''}"
+def products(graph: onnx.ModelProto) -> dict[str, Product]:
+    """Every product with constant weights in floating point: name of the node -> what it is, outer graphs first, in order.
 
-    def size(name: str) -> Shape:
-        if name not in shapes:
-            raise UncountedError(f"the shape of {name!r} at {called} does not follow from the file")
-        return shapes[name]
-
-    if inside := bodies(node):
-        counts = {count_macs(body.node, shapes) for body in inside}
-        if counts == {0} or (node.op_type == "If" and len(counts) == 1):
-            return counts.pop()
-        often = "which of its branches runs" if node.op_type == "If" else "how often its body runs"
-        raise UncountedError(f"{called} has products inside, and {often} is not known before it does")
-    if (domain, node.op_type) in PRODUCTS:
-        try:
-            return PRODUCTS[domain, node.op_type](node, size)
-        except (IndexError, KeyError) as error:
-            raise UncountedError(f"{called} lacks an input or has one with too few axes") from error
-    if not _free(domain, node.op_type):
-        of = f" of {domain}" if domain else ""
-        raise UncountedError(f"{called}{of} is an operator whose products are not counted")
-    return 0
+    Constants of inner graphs and nodes without a name are not seen; `wb.export.fold.folded` leaves none.
+    """
+    constants = _Constants.of(graph.graph)
+    found = {}
+    for one, node in scopes.nodes(graph.graph):
+        product = _product(node, constants, outer=one is graph.graph)
+        if product is not None:
+            found[node.name] = product
+    return _without_shared(found, constants)
 
 
-@cache
-def _free(domain: str, name: str) -> bool:
-    """Whether an operator is known to have no products."""
-    if name in FREE.get(domain, ()):
-        return True
-    if domain or name in UNCOUNTED:
+def linear_nodes(graph: onnx.ModelProto) -> dict[str, str]:
+    """The products whose weights can be put into fewer bits: name of the node -> name of its weights, in order."""
+    return {name: product.weight for name, product in products(graph).items() if product.why is None}
+
+
+def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
+    """The products whose weights are constants of fewer bits, under the names that they had in floating point.
+
+    It knows the nodes of ONNX Runtime's quantizers and of `wb.export.pack.pack`, and weights behind a DequantizeLinear, as NNCF
+    makes them.
+    """
+    kinds = {tensor.name: tensor.data_type for one in scopes.graphs(graph.graph) for tensor in one.initializer}
+    makers = {name: node for _, node in scopes.nodes(graph.graph) for name in node.output}
+
+    def eight(name: str) -> bool:
+        node = makers.get(name)
+        while node is not None and node.op_type in (
+            "Transpose",
+            "Reshape",
+            "Identity",
+            "QuantizeLinear",
+            "DequantizeLinear",
+        ):
+            if node.op_type == "DequantizeLinear" and kinds.get(node.input[0]) in _EIGHT:
+                return True
+            node = makers.get(node.input[0])
         return False
-    try:
-        onnx.defs.get_schema(name, OPSET, "")
-    except onnx.defs.SchemaError:
-        return False
-    return True
+
+    found: dict[str, Precision] = {}
+    for _, node in scopes.nodes(graph.graph):
+        if node.op_type in ("MatMulInteger", "ConvInteger") and kinds.get(node.input[1]) in _EIGHT:
+            found[node.name.removesuffix("_quant")] = "int8"
+        elif node.op_type == "MatMulNBits":
+            bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
+            found[node.name.removesuffix("_Q4")] = "int4" if bits == 4 else "w2"
+        elif any(eight(node.input[place]) for place in _places(node)):
+            found[node.name] = "int8"
+    return found
 
 
-# ------------------------------------------------------------------------------------------------------------ products
+def part_weights(graph: GraphProto, names: Collection[str]) -> None:
+    """Gives the named products, where they share their weights with others, a copy for themselves.
+
+    A quantizer that rounds the weights of one node rounds them for all that read them.
+    """
+    tensors, taken = scopes.constants(graph), scopes.names(graph)
+    for weight, readers in scopes.readers(graph).items():
+        chosen = [reader for reader in readers if reader.node.name in names and reader.place in _places(reader.node)]
+        if weight in tensors and chosen and len(chosen) < len(readers):
+            copy = graph.initializer.add()
+            copy.CopyFrom(tensors[weight])
+            copy.name = scopes.unused(weight, taken)
+            for reader in chosen:
+                reader.node.input[reader.place] = copy.name
 
 
-def _attributes(node: NodeProto) -> dict[str, int]:
-    return {attribute.name: attribute.i for attribute in node.attribute}
+def loose(graph: onnx.ModelProto) -> int:
+    """How many numbers in floating point the constants have that belong to no product: biases, norms, embeddings."""
+    every: int = sum(math.prod(one.dims) for one in graph.graph.initializer if one.data_type in _FLOATS)
+    return every - sum({product.weight: product.numbers for product in products(graph).values()}.values())
 
 
-def _product(node: NodeProto, size: Size) -> int:
-    """Of matrices, with axes before them or not: of each number of the output as many as the first operand's row is long."""
-    set_ = _attributes(node)
-    if set_.get("transBatchA") or set_.get("transBatchB"):
-        raise UncountedError(f"{node.op_type} {node.name!r} transposes its batch, which is not counted")
-    first = size(node.input[0])
-    return math.prod(size(node.output[0])) * (first[-2] if set_.get("transA") else first[-1])
+@dataclass(frozen=True)
+class _Constants:
+    """The constants of a graph; values that nodes make of nothing else, with the largest constant behind each; readers."""
+
+    bare: Mapping[str, TensorProto]
+    made: Mapping[str, TensorProto]
+    readers: Mapping[str, Sequence[scopes.Reader]]
+
+    @classmethod
+    def of(cls, graph: GraphProto) -> _Constants:
+        bare = scopes.constants(graph)
+        made: dict[str, TensorProto] = {}
+        for node in graph.node:  # in topological order
+            behind = [bare.get(name) or made.get(name) for name in node.input]
+            tensors = [tensor for tensor in behind if tensor is not None]
+            if tensors and len(tensors) == len(behind) and node.op_type not in QUANTIZED:
+                made.update(dict.fromkeys(node.output, max(tensors, key=lambda tensor: math.prod(tensor.dims))))
+        return cls(bare, made, scopes.readers(graph))
+
+    def __getitem__(self, name: str) -> TensorProto | None:
+        return self.bare.get(name) or self.made.get(name)
+
+    def others(self, tensor: str, but: Collection[str]) -> str | None:
+        """The operator of the first node that computes with `tensor`, of those that are not called as in `but`."""
+        for reader in self.readers.get(tensor, ()):
+            if reader.node.name not in but and not set(reader.node.output) <= self.made.keys():
+                return reader.node.op_type
+        return None
 
 
-def _packed(node: NodeProto, size: Size) -> int:
-    return math.prod(size(node.output[0])) * _attributes(node)["K"]
+def _places(node: NodeProto) -> list[int]:
+    """Which inputs may be weights; none of what is no product."""
+    places = OPERANDS.get(node.op_type, ())
+    return [i for i, name in enumerate(node.input) if name and (places is None or i in places)]
 
 
-def _convolution(place: int) -> Callable[[NodeProto, Size], int]:
-    """Weights (out, in / groups, ...) at input `place`: each number of the output is a sum over all but the first axis."""
-
-    def count(node: NodeProto, size: Size) -> int:
-        return math.prod(size(node.output[0])) * math.prod(size(node.input[place])[1:])
-
-    return count
-
-
-def _transposed(node: NodeProto, size: Size) -> int:
-    """Weights (in, out / groups, ...): each number of the input goes into as many of the output."""
-    return math.prod(size(node.input[0])) * math.prod(size(node.input[1])[1:])
+def _product(node: NodeProto, constants: _Constants, *, outer: bool) -> Product | None:
+    given = {i: constants[node.input[i]] for i in _places(node)}
+    weights = {i: tensor for i, tensor in given.items() if tensor is not None and tensor.data_type in _FLOATS}
+    if not weights:
+        return None
+    place, tensor = max(weights.items(), key=lambda item: math.prod(item[1].dims))
+    numbers = sum(math.prod(one.dims) for one in weights.values())
+    why = _why(node, place, tensor, constants, outer=outer)
+    options: tuple[Precision, ...] = ("fp32",) if why else _options(node, tuple(tensor.dims), outer=outer)
+    return Product(node, tensor.name, numbers, tensor.data_type, options, why)
 
 
-def _recurrent(node: NodeProto, size: Size) -> int:
-    """Input (steps, batch, features) or (batch, steps, features), all gates' weights (directions, gates, ...)."""
-    if len(node.input) > 4 and node.input[4]:
-        raise UncountedError(f"{node.op_type} {node.name!r} takes sequences of different lengths")
-    steps, batch, _ = size(node.input[0])
-    return steps * batch * sum(math.prod(size(node.input[place])) for place in (1, 2))
+def _why(node: NodeProto, place: int, tensor: TensorProto, constants: _Constants, *, outer: bool) -> str | None:
+    """Why no quantizer of ONNX Runtime takes the weights of `node`; None where one does."""
+    if node.op_type in ("MatMul", "FusedMatMul") and place == 0:
+        return LEFT
+    if node.input[place] not in constants.bare or node.op_type == "Gemm":  # folding left it so
+        other = constants.others(tensor.name, [node.name])
+        return SHARED.format(other) if other else COMPUTED
+    if node.op_type not in ("MatMul", "Conv") or node.domain:
+        return f"{node.op_type} has no kernel in fewer bits"
+    if len(tensor.dims) < 2:
+        return VECTOR
+    return INNER_CONVOLUTION if node.op_type == "Conv" and not outer else None
 
 
-def _einsum(node: NodeProto, size: Size) -> int:
-    """A product of two: one multiplication for each combination of their indices."""
-    equation = next(
-        (attribute.s.decode(errors="replace") for attribute in node.attribute if attribute.name == "equation"), ""
-    )
-    terms, _, result = equation.replace(" ", "").partition("->")
-    operands = terms.split(",")
-    if len(operands) == 1:
-        return 0
-    letters = set("".join(operands))
-    alone = any(letter not in result and sum(letter in term for term in operands) == 1 for letter in letters)
-    repeated = any(len(set(term)) < len(term) for term in operands)
-    if len(operands) != 2 or "->" not in equation or "." in equation or alone or repeated:
-        raise UncountedError(
-            f"Einsum {node.name!r} {equation!r} is not counted: only products of two with all indices named are"
-        )
-    sizes: dict[str, int] = {}
-    for term, name in zip(operands, node.input, strict=False):
-        for letter, length in zip(term, size(name), strict=False):
-            sizes[letter] = max(length, sizes.get(letter, 1))
-    return math.prod(sizes[letter] for letter in letters)
+def _options(node: NodeProto, dims: tuple[int, ...], *, outer: bool) -> tuple[Precision, ...]:
+    if node.op_type == "Conv":
+        return CONVOLUTIONS
+    if len(dims) == 2 and outer:
+        return PRECISIONS
+    return ("int8", "fp32") if math.prod(dims[:-2]) > 1 else ("int4", "int8", "fp32")
 
 
-PRODUCTS: Mapping[tuple[str, str], Callable[[NodeProto, Size], int]] = {
-    **{("", name): _product for name in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul")},
-    **{("", name): _convolution(1) for name in ("Conv", "ConvInteger")},
-    ("", "QLinearConv"): _convolution(3),
-    ("", "ConvTranspose"): _transposed,
-    **{("", name): _recurrent for name in ("RNN", "GRU", "LSTM")},
-    ("", "Einsum"): _einsum,
-    **{
-        ("com.microsoft", name): _product
-        for name in ("FusedMatMul", "FusedGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm")
-    },
-    ("com.microsoft", "FusedConv"): _convolution(1),
-    ("com.microsoft", "MatMulNBits"): _packed,
-}
+def _without_shared(found: Mapping[str, Product], constants: _Constants) -> dict[str, Product]:
+    """Takes the options of products whose weights something else needs in floating point: a copy would come on top."""
+    able = {name for name, product in found.items() if product.why is None}
+    shared: dict[str, str] = {}
+    while True:
+        others = {name: constants.others(found[name].weight, able) for name in able}
+        more = {name: SHARED.format(other) for name, other in others.items() if other is not None}
+        if not more:
+            return {n: replace(p, options=("fp32",), why=shared[n]) if n in shared else p for n, p in found.items()}
+        able -= more.keys()
+        shared |= more

@@ -258,7 +258,7 @@ def _reasons(
         if group in keep:
             found[group] = KEPT
         elif not of_group:
-            found[group] = NO_KERNEL
+            found[group] = subject.refusals.get(group, NO_KERNEL)
         elif "latency" in limited and all((one.faster or 0.0) <= 0 for one in of_group):
             found[group] = SLOWER if all((one.faster_high or 0.0) < 0 for one in of_group) else NO_FASTER
         elif "latency" not in limited and all(one.saved <= 0 for one in of_group):

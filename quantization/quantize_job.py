@@ -17,10 +17,11 @@ from typing import cast
 import torch
 
 from wb import __version__
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.files import place
 from wb.core.job import Recorded
 from wb.core.readings import Reading, ratio
+from wb.core.records import Precision
 from wb.core.work import locked
 from wb.hardware.device import Device, parse_device
 from wb.models.model import Step, load
@@ -30,8 +31,9 @@ from wb.quantization.quantize_mixed import Mixed, candidates
 from wb.quantization.quantize_read import Reader
 from wb.quantization.quantize_record import Config, OutputError, Record
 from wb.quantization.quantize_report import write_report
-from wb.quantization.quantize_source import KEPT, LEFT, NO_KERNEL, SLOW_CONVOLUTION, Source
+from wb.quantization.quantize_source import KEPT, REFUSED, Source
 from wb.quantization.quantize_verdict import check_budget
+from wb.quantization.refused import refused
 from wb.quantization.sensitivity import Sensitivity
 from wb.quantization.static import static_int8
 from wb.quantization.subject import Choice
@@ -117,16 +119,13 @@ class Job(Recorded[Record]):
     def _quantize(self) -> tuple[Choice, Mapping[str, str]]:
         """Writes the quantized graph; gives what each group is kept in, and reasons for those in floating point."""
         self.report(f"quantizing, {self.config.policy}", 0, 0)
-        reasons: Mapping[str, str] = {}
         match self.config.policy:
             case "int8":
                 return self._static()
             case "int8-dynamic":
-                choice: Choice = self.source.uniform("int8", convolutions=False)
-                reasons = dict.fromkeys(self.source.subject.groups, SLOW_CONVOLUTION)
+                choice, reasons = self._uniform("int8")
             case "int4-weights":
-                choice = self.source.uniform("int4")
-                reasons = dict.fromkeys(self.source.subject.groups, NO_KERNEL)
+                choice, reasons = self._uniform("int4")
             case "mixed":
                 choice, reasons = self._mixed()
         if not choice:
@@ -138,14 +137,33 @@ class Job(Recorded[Record]):
         self._note(architecture=architecture)
         return choice, reasons
 
+    def _uniform(self, precision: Precision) -> tuple[Choice, Mapping[str, str]]:
+        """Every group in `precision` that can be and, of a foreign graph, that the runtime runs then."""
+        choice: Choice = self.source.uniform(precision, convolutions=False)
+        bad = refused(list(choice), lambda some: self._runs(dict.fromkeys(some, precision)))
+        reasons = self.source.uniform_reasons(precision) | dict.fromkeys(bad, REFUSED)
+        return {group: p for group, p in choice.items() if group not in bad}, reasons
+
+    def _runs(self, choice: Choice) -> bool:
+        """Whether the runtime takes the graph like that; of a model of ours, the export says so."""
+        subject = self.source.subject
+        if subject.model is not None:
+            return True
+        batch = calibration.batch_of(subject.graph)
+        inputs = self.source.inputs or calibration.made_up(subject.graph, batch, self.config.seed)
+        try:
+            outputs(subject.lowered(choice), calibration.first(inputs, batch), self.device)
+        except (BadArtefact, Unsupported):
+            return False
+        return True
+
     def _static(self) -> tuple[Choice, Mapping[str, str]]:
         """NNCF's graph, which no architecture describes wholly: ranges of activations belong to no model file."""
-        inputs = self._typical()
-        graph, groups = static_int8(self.source.subject, inputs, self.source.kept)
-        choice: Choice = dict.fromkeys(groups, "int8")
-        architecture = self.source.write_graph(graph, choice, self._step(choice), self._staged)
+        static = static_int8(self.source.subject, self._typical(), self.source.kept)
+        choice: Choice = dict.fromkeys(static.groups, "int8")
+        architecture = self.source.write_graph(static.graph, choice, self._step(choice), self._staged)
         self._note(architecture=architecture)
-        return choice, dict.fromkeys(self.source.subject.groups, LEFT)
+        return choice, static.reasons
 
     def _mixed(self) -> tuple[Choice, Mapping[str, str]]:
         def heard(one: Sensitivity) -> None:

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 import onnx
-from onnx import numpy_helper
 from pydantic import JsonValue
 
 from wb.core.architecture import Architecture
@@ -20,7 +19,6 @@ from wb.core.records import Precision
 from wb.data import Dataset
 from wb.data.preparation import Preparation
 from wb.export.graph import IMAGES, export, tidy
-from wb.export.lower import linear_nodes
 from wb.models.history import nameless, public
 from wb.models.model import Model, Step, save
 from wb.quantization.calibration import Inputs
@@ -32,7 +30,8 @@ KEPT = "kept by --keep"
 # of all groups the stem then adds the largest error.
 SLOW_CONVOLUTION = "convolutions are slower in 8 bits whose ranges are found as they run"
 NO_KERNEL = "convolutions have no kernel for 4 bits"
-LEFT = "left in floating point by NNCF"
+REFUSED = "the runtime refuses it in fewer bits"
+BATCHED = "weights of more than two dimensions have no kernel for 4 bits"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,15 @@ class Source:
         """Every group in `precision`, but for those that are kept or cannot be, and without `convolutions` for those."""
         options = self.subject.options
         able = [group for group in self.subject.groups if group not in self.kept and precision in options[group]]
-        return {group: precision for group in able if convolutions or "int4" in options[group]}
+        return {group: precision for group in able if convolutions or not self.subject.convolution(group)}
+
+    def uniform_reasons(self, precision: Precision) -> dict[str, str]:
+        """Why a group stays in floating point where all others go into `precision`."""
+        convolution = SLOW_CONVOLUTION if precision == "int8" else NO_KERNEL
+        return {
+            group: self.subject.refusals.get(group) or (convolution if self.subject.convolution(group) else BATCHED)
+            for group in self.subject.groups
+        }
 
     def quantized(self, choice: Choice, step: Step) -> Model:
         """The model of ours with the chosen precisions, and `step` in its history."""
@@ -108,13 +115,12 @@ class Source:
 
     def groups(self, choice: Choice, reasons: Mapping[str, str]) -> tuple[Group, ...]:
         """Every group with what it is kept in, its weights, and the reason where it stays in floating point."""
-        shapes = {tensor.name: numpy_helper.to_array(tensor).size for tensor in self.subject.graph.graph.initializer}
-        weights = {node: shapes[name] for node, name in linear_nodes(self.subject.graph).items()}
         found = []
         for name, nodes in self.subject.groups.items():
             precision = choice.get(name, "fp32")
             why = KEPT if name in self.kept else reasons.get(name) if precision == "fp32" else None
-            found.append(Group(name=name, precision=precision, weights=sum(weights[n] for n in nodes), reason=why))
+            weights = sum(self.subject.products[node].numbers for node in nodes)
+            found.append(Group(name=name, precision=precision, weights=weights, reason=why))
         return tuple(found)
 
     def _model(self) -> Model:

@@ -16,8 +16,8 @@ import onnx
 
 from wb.core.errors import BadArtefact, Unsupported
 from wb.core.records import Precision, Record
-from wb.export.lower import linear_nodes
 from wb.export.measure import Latency, measure_latency
+from wb.export.products import linear_nodes
 from wb.hardware.device import Device
 from wb.quantization.calibration import Inputs, batch_of
 from wb.quantization.outputs import compare, outputs

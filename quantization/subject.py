@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,35 +13,42 @@ from onnx import numpy_helper
 
 from wb.core.errors import BadOption
 from wb.core.files import scratch
-from wb.core.precision import CONVOLUTIONS, PRECISIONS, TRAINED, allowed, in_floating_point, precisions
+from wb.core.precision import TRAINED, allowed, in_floating_point, precisions
 from wb.core.records import Precision
+from wb.export import scopes
+from wb.export.fold import folded
 from wb.export.foreign import metadata_of, open_graph
 from wb.export.graph import export
-from wb.export.lower import folded, linear_nodes, lower, nodes_of
+from wb.export.lower import lower, nodes_of
+from wb.export.products import QUANTIZED, Product, products
 from wb.models.model import Model, read_history
 from wb.models.network import groups_of, settle
 
-QUANTIZED = frozenset(
-    {
-        *("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"),
-        *("ConvInteger", "MatMulIntegerToFloat", "MatMulNBits", "QLinearMatMul", "QLinearConv", "QAttention", "QGemm"),
-    }
-)
 Choice = Mapping[str, Precision]  # group -> what it is kept in; groups that are not named stay in fp32
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A float `graph` (as `wb.export.lower.folded` gives it), and the nodes of each group in order of execution.
+    """A float `graph` (as `wb.export.fold.folded` gives it), and the nodes of each group in order of execution.
 
-    `options` are the precisions that each group can be put into after training, from small to large, fp32 last. `model` is
-    None for a foreign graph, whose groups are its nodes.
+    `options` are the precisions that ONNX Runtime's quantizers can put each group into after training, from small to large, fp32
+    last; where that is all, `refusals` says why. `model` is None for a foreign graph, whose groups are its nodes.
     """
 
     graph: onnx.ModelProto = field(repr=False)
     groups: Mapping[str, tuple[str, ...]]
     options: Mapping[str, tuple[Precision, ...]]
     model: Model | None = None
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def products(self) -> Mapping[str, Product]:
+        """The graph's, by their nodes."""
+        return products(self.graph)
+
+    def convolution(self, group: str) -> bool:
+        """Whether the group is one, which 8 bits make slower and other bits have no kernel for."""
+        return any(self.products[node].convolution for node in self.groups[group])
 
     def check(self, choice: Choice) -> None:
         """Raises `BadOption` for a group that there is not, or that cannot be kept in that precision."""
@@ -49,7 +57,9 @@ class Subject:
             raise BadOption(f"no group named {', '.join(unknown)}; there are {', '.join(self.groups)}")
         for group, precision in choice.items():
             if precision not in self.options[group]:
-                raise BadOption(f"{group} cannot be kept in {precision}; it takes {', '.join(self.options[group])}")
+                why = f" ({self.refusals[group]})" if group in self.refusals else ""
+                options = ", ".join(self.options[group])
+                raise BadOption(f"{group} cannot be kept in {precision}{why}; it takes {options}")
 
     def lowered(self, choice: Choice) -> onnx.ModelProto:
         """The graph with its groups in the precisions of `choice`. Raises as `check` and `wb.export.lower.lower` do."""
@@ -89,7 +99,7 @@ def of_model(model: Model) -> Subject:
 
 
 def of_graph(path: Path) -> Subject:
-    """Any ONNX file with its weights inside; each product or convolution with constant weights is a group of its own.
+    """Any ONNX file with its weights inside; each product with constant weights, at any depth, is a group of its own.
 
     Raises:
         BadArtefact: no ONNX file.
@@ -99,30 +109,43 @@ def of_graph(path: Path) -> Subject:
     """
     given = open_graph(path)
     read_history(metadata_of(given).get("wb.history", "[]"), path)  # it goes on in the file that is written
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in given.graph.initializer):
+    tensors = list(scopes.tensors(given.graph))
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for _, tensor in tensors):
         raise BadOption(
             f"the weights of {path} lie in another file; save it as one file (onnx.save does) and give that"
         )
-    _check_floating(given, path)
+    _check_floating(given, tensors, path)
     graph = folded(path)
-    weights = linear_nodes(graph)
-    if not weights:
+    found = products(graph)
+    _check_weights(graph, found, path)
+    if not found:
         raise BadOption(f"{path} has no product or convolution with constant weights; there is nothing to quantize")
-    kinds = {node.name: node.op_type for node in graph.graph.node}
-    options = {name: _trainless(CONVOLUTIONS if kinds[name] == "Conv" else PRECISIONS) for name in weights}
-    return Subject(graph, {name: (name,) for name in weights}, options)
+    options = {name: _trainless(product.options) for name, product in found.items()}
+    refusals = {name: product.why for name, product in found.items() if product.why is not None}
+    return Subject(graph, {name: (name,) for name in found}, options, refusals=refusals)
 
 
-def _check_floating(graph: onnx.ModelProto, path: Path) -> None:
-    """Raises `BadOption` where the graph is not wholly in float32, or has weights that are not finite."""
-    present = sorted({node.op_type for node in graph.graph.node} & QUANTIZED)
+def _check_floating(graph: onnx.ModelProto, tensors: Sequence[tuple[str, onnx.TensorProto]], path: Path) -> None:
+    """Raises `BadOption` where the graph is quantized, or has constants in 16 bits or NaN ones."""
+    present = sorted({node.op_type for _, node in scopes.nodes(graph.graph)} & QUANTIZED)
     if present:
         raise BadOption(f"{path} is quantized already ({', '.join(present)}); give the graph in floating point")
-    for tensor in graph.graph.initializer:
+    for name, tensor in tensors:
         if tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
-            raise BadOption(f"{path} has weights in 16 bits ({tensor.name}); give it in float32")
-        if tensor.data_type == onnx.TensorProto.FLOAT and not np.isfinite(numpy_helper.to_array(tensor)).all():
-            raise BadOption(f"{path} has NaN or infinite weights, in {tensor.name}; export it again")
+            raise BadOption(f"{path} has weights in 16 bits ({name}); give it in float32")
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.isnan(numpy_helper.to_array(tensor)).any():
+            raise BadOption(f"{path} has NaN or infinite weights, in {name}; export it again")
+
+
+def _check_weights(graph: onnx.ModelProto, found: Mapping[str, Product], path: Path) -> None:
+    """Raises `BadOption` where a product's weights are no float32, or not finite; infinities elsewhere may be masks."""
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    for product in found.values():
+        if product.kind != onnx.TensorProto.FLOAT:
+            bits = 64 if product.kind == onnx.TensorProto.DOUBLE else 16
+            raise BadOption(f"{path} has weights in {bits} bits ({product.weight}); give it in float32")
+        if not np.isfinite(numpy_helper.to_array(tensors[product.weight])).all():
+            raise BadOption(f"{path} has NaN or infinite weights, in {product.weight}; export it again")
 
 
 def _trainless(every: tuple[Precision, ...]) -> tuple[Precision, ...]:

@@ -18,9 +18,11 @@ from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.precision import PRECISIONS, allowed, precisions, with_precisions
 from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Precision, Sla, Softmax, Stem
+from wb.export.fold import folded
 from wb.export.foreign import read_metadata
 from wb.export.graph import Exporter, export, export_module, read_architecture
-from wb.export.lower import folded, linear_nodes, lower, nodes_of
+from wb.export.lower import lower, nodes_of
+from wb.export.products import linear_nodes
 from wb.hardware.device import Device, session
 from wb.models.model import Model, Step, from_network
 from wb.models.network import build, kept, settle

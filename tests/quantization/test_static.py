@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from tests.quantization.graphs import inputs, subject
 from wb.core.errors import BadOption
-from wb.export.lower import linear_nodes
+from wb.export.products import linear_nodes
 from wb.hardware.device import Device
 from wb.quantization.outputs import compare, outputs
 from wb.quantization.static import static_int8
@@ -28,13 +28,13 @@ from wb.core.errors import Unsupported
 from wb.quantization.static import static_int8
 subject, old, inputs, kept = pickle.load(open(sys.argv[1], "rb"))
 environment = dict(os.environ)
-graph, groups = static_int8(subject, inputs, kept)
+static = static_int8(subject, inputs, kept)
 try:
     static_int8(old, {"x": inputs["pixel_values"].reshape(-1, 4)})
 except Unsupported as error:
     refused = str(error)
 telemetry = type(sys.modules["nncf.telemetry"].telemetry).__name__
-pickle.dump((graph, groups, refused, telemetry, dict(os.environ) == environment), open(sys.argv[2], "wb"))
+pickle.dump((static.graph, static.groups, refused, telemetry, dict(os.environ) == environment), open(sys.argv[2], "wb"))
 """
 
 

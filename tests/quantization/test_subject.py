@@ -16,7 +16,7 @@ from wb.core.errors import BadArtefact, BadOption
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
 from wb.export.graph import export, export_module
-from wb.export.lower import linear_nodes
+from wb.export.products import linear_nodes
 from wb.hardware.device import Device
 from wb.models.model import Model
 from wb.quantization.outputs import outputs

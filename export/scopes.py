@@ -1,0 +1,107 @@
+"""A graph and the graphs inside its nodes (the branches of If, the bodies of Loop and Scan), as one: names and who reads them.
+
+A value of the outermost graph is read by its name anywhere inside, except where an inner graph has a value of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import AttributeProto, GraphProto, NodeProto
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A node that reads a value of the outermost graph as its input number `place`; `graph` is the one that it stands in."""
+
+    graph: GraphProto
+    node: NodeProto
+    place: int
+
+
+def inner(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that are attributes of `node`."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """`graph`, then all that are inside it, at any depth."""
+    waiting = [graph]
+    while waiting:
+        one = waiting.pop(0)
+        yield one
+        waiting.extend(found for node in one.node for found in inner(node))
+
+
+def nodes(graph: GraphProto) -> Iterator[tuple[GraphProto, NodeProto]]:
+    """Every node at any depth, with the graph that it stands in."""
+    for one in graphs(graph):
+        for node in one.node:
+            yield one, node
+
+
+def names(graph: GraphProto) -> set[str]:
+    """The names of all values at any depth."""
+    found: set[str] = set()
+    for one in graphs(graph):
+        found |= own(one)
+        found.update(name for node in one.node for name in node.input)
+        found.update(value.name for value in one.output)
+    return found - {""}
+
+
+def own(graph: GraphProto) -> set[str]:
+    """The names of the values that `graph` itself has: its inputs, its constants, and what its nodes give."""
+    found = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    return found | {name for node in graph.node for name in node.output}
+
+
+def readers(graph: GraphProto) -> dict[str, list[Reader]]:
+    """Of each value of the outermost `graph`, the nodes that read it, at any depth; what the graph only gives is not there."""
+    found: dict[str, list[Reader]] = {}
+    waiting: list[tuple[GraphProto, frozenset[str]]] = [(graph, frozenset())]
+    while waiting:
+        one, hidden = waiting.pop(0)
+        for node in one.node:
+            for place, name in enumerate(node.input):
+                if name and name not in hidden:
+                    found.setdefault(name, []).append(Reader(one, node, place))
+            waiting.extend((body, hidden | own(body)) for body in inner(node))
+    return found
+
+
+def rename(graph: GraphProto, after: Mapping[str, str]) -> None:
+    """Has every node of `graph`, and of those inside it, that reads one of its values called so read that called `after`."""
+    for name, found in readers(graph).items():
+        for reader in found if name in after else ():
+            reader.node.input[reader.place] = after[name]
+
+
+def unused(name: str, taken: set[str]) -> str:
+    """`name`, with underscores behind it until it is not `taken`; it is from then on."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def constants(graph: GraphProto) -> dict[str, onnx.TensorProto]:
+    """The constants of the outermost graph by name; not those that a user may replace by an input."""
+    inputs = {value.name for value in graph.input}
+    return {tensor.name: tensor for tensor in graph.initializer if tensor.name not in inputs}
+
+
+def tensors(graph: GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Every constant at any depth, whether it is an initializer or in a node, under the name of its value."""
+    for one in graphs(graph):
+        yield from ((tensor.name, tensor) for tensor in one.initializer)
+        for node in one.node:
+            for attribute in node.attribute:
+                if attribute.type == AttributeProto.TENSOR:
+                    yield (node.output[0] if node.output else node.name), attribute.t
