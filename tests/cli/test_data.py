@@ -384,6 +384,12 @@ def test_a_graph_knows_its_data_by_the_model_beside_it(place: Path, tmp_path: Pa
             entry.value = entry.value.replace("imagefolder:photos", f"imagefolder:{place / 'photos'}")
     onnx.save(old, tmp_path / "old.onnx")
     assert accuracy(wb("measure", tmp_path / "old.onnx", "--json"))[0] == 1
+    made = wb(
+        "quantize", exported, "--policy", "int4-weights", "-o", tmp_path / "q.onnx"
+    )  # a graph of nobody's, from here on
+    assert made.exit_code == 0, made.output
+    value, note = accuracy(wb("measure", tmp_path / "q.onnx", "--data", f"imagefolder:{place / 'photos'}", "--json"))
+    assert (value, note) == (1, "images in [0, 1], no mean and std")
     refused = wb("measure", exported, "--mean", 0.5)
     assert refused.exit_code == 2
     assert "are for networks that are not wb's" in refused.stderr
