@@ -139,6 +139,28 @@ def test_a_quantized_foreign_graph_is_shown_the_same_from_then_on(
     assert note.startswith(record.notes[0])
 
 
+def test_a_quantized_graph_does_not_tell_where_the_given_one_was_made(
+    centred: tuple[Path, float, float], tmp_path: Path
+) -> None:
+    graph, where = onnx.load(centred[0]), 'File "/home/ann/net.py", line 3, in forward'
+    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.initializer):
+        part.doc_string = where
+    for node in graph.graph.node:
+        node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=where)
+    step = {"name": "train", "arguments": {"data": "imagefolder:/home/ann/photos"}}
+    graph.metadata_props.add(key="wb.history", value=json.dumps([step]))
+    graph.metadata_props.add(key="author", value="somebody")
+    onnx.save(graph, tmp_path / "g.onnx")
+    for policy in ("int8-dynamic", "int8"):
+        out = tmp_path / f"{policy}.onnx"
+        result = wb("quantize", tmp_path / "g.onnx", "--policy", policy, "-o", out, "--data", "digits")
+        assert result.exit_code == 0, result.output
+        assert b"ann" not in out.read_bytes()
+        metadata = read_metadata(out)
+        assert metadata["author"] == "somebody"
+        assert json.loads(metadata["wb.history"])[0]["arguments"] == {"data": "imagefolder:photos"}
+
+
 def test_images_of_a_folder_to_calibrate_on_are_prepared_too(
     centred: tuple[Path, float, float], tmp_path: Path
 ) -> None:
