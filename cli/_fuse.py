@@ -78,8 +78,8 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
     from wb.fusion.record import Config
 
     if given["data"] is None:
-        for name in ("finetune", "calib", "limit", "image_size", "device"):
-            if given[name] is not None and (name != "finetune" or given[name]):
+        for name in ("finetune", "calib", "limit", "image_size", "by_index", "device"):
+            if given[name] is not None and (name not in ("finetune", "by_index") or given[name]):
                 raise BadOption(f"{option_of(name)} is of no use without data; name some with --data")
     if given["learning_rate"] is not None and not given["finetune"]:
         raise BadOption("--learning-rate is that of fine-tuning; add --finetune and a number of epochs")

@@ -48,20 +48,20 @@ def read_preparation(
 
 
 def of_graph(path: Path, said: Preparation | None) -> Preparation | None:
-    """How images are shown to the graph at `path`: as is `said`, else as its own metadata say.
+    """How images are shown to the graph at `path`: as is `said`, else as its own metadata say; to one of wb's, plainly.
 
     Raises:
         BadArtefact: no ONNX file, or damaged metadata.
         BadOption: something is said of a graph of wb's.
     """
+    from wb.data.preparation import Preparation
     from wb.export.graph import read_architecture
     from wb.export.graph import read_preparation as read_stored
 
-    if said is None:
-        return read_stored(path)
-    if read_architecture(path) is not None:
-        refuse_for_ours(str(path), said)
-    return said
+    if read_architecture(path) is None:
+        return read_stored(path) if said is None else said
+    refuse_for_ours(str(path), said)
+    return Preparation()  # what is made of it, and no longer called wb's, is to be shown the same
 
 
 def refuse_for_ours(name: str, said: Preparation | None) -> None:

@@ -96,6 +96,9 @@ def test_data_that_do_not_fit_are_refused(file: Path, model: Model) -> None:
     network = build(other)
     network.reset()
     save(from_network(other, network), file, force=True)
-    result = wb("analyze", "depth", file)
+    result = wb("analyze", "depth", file, "--data", "digits")
     assert result.exit_code == 1
-    assert "the model takes" in result.stderr
+    assert "has 3, which are not named; name data with those classes" in result.stderr
+    unknown = wb("analyze", "depth", file)
+    assert unknown.exit_code == 2
+    assert "does not say with what it was trained; name data that fit it with --data" in unknown.stderr

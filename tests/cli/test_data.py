@@ -139,6 +139,28 @@ def test_a_quantized_foreign_graph_is_shown_the_same_from_then_on(
     assert note.startswith(record.notes[0])
 
 
+def test_a_quantized_graph_does_not_tell_where_the_given_one_was_made(
+    centred: tuple[Path, float, float], tmp_path: Path
+) -> None:
+    graph, where = onnx.load(centred[0]), 'File "/home/ann/net.py", line 3, in forward'
+    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.initializer):
+        part.doc_string = where
+    for node in graph.graph.node:
+        node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=where)
+    step = {"name": "train", "arguments": {"data": "imagefolder:/home/ann/photos"}}
+    graph.metadata_props.add(key="wb.history", value=json.dumps([step]))
+    graph.metadata_props.add(key="author", value="somebody")
+    onnx.save(graph, tmp_path / "g.onnx")
+    for policy in ("int8-dynamic", "int8"):
+        out = tmp_path / f"{policy}.onnx"
+        result = wb("quantize", tmp_path / "g.onnx", "--policy", policy, "-o", out, "--data", "digits")
+        assert result.exit_code == 0, result.output
+        assert b"ann" not in out.read_bytes()
+        metadata = read_metadata(out)
+        assert metadata["author"] == "somebody"
+        assert json.loads(metadata["wb.history"])[0]["arguments"] == {"data": "imagefolder:photos"}
+
+
 def test_images_of_a_folder_to_calibrate_on_are_prepared_too(
     centred: tuple[Path, float, float], tmp_path: Path
 ) -> None:
@@ -384,6 +406,12 @@ def test_a_graph_knows_its_data_by_the_model_beside_it(place: Path, tmp_path: Pa
             entry.value = entry.value.replace("imagefolder:photos", f"imagefolder:{place / 'photos'}")
     onnx.save(old, tmp_path / "old.onnx")
     assert accuracy(wb("measure", tmp_path / "old.onnx", "--json"))[0] == 1
+    made = wb(
+        "quantize", exported, "--policy", "int4-weights", "-o", tmp_path / "q.onnx"
+    )  # a graph of nobody's, from here on
+    assert made.exit_code == 0, made.output
+    value, note = accuracy(wb("measure", tmp_path / "q.onnx", "--data", f"imagefolder:{place / 'photos'}", "--json"))
+    assert (value, note) == (1, "images in [0, 1], no mean and std")
     refused = wb("measure", exported, "--mean", 0.5)
     assert refused.exit_code == 2
     assert "are for networks that are not wb's" in refused.stderr

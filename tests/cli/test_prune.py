@@ -227,11 +227,11 @@ def test_bad_models_and_data(dense: Path, tmp_path: Path) -> None:
     for name, words in (
         ("nan.pt", "has NaN or infinite weights, first in head_bias"),
         ("huge.pt", "the loss on the calibration images is inf"),
-        ("three.pt", "the model takes 1x8x8 in 3; name other data with --data"),
+        ("three.pt", "has 3, which are not named; name data with those classes"),
         ("text.pt", "cannot be read as weights only"),
         ("none.pt", "there is no file"),
     ):
-        result = prune(tmp_path / name, "-o", tmp_path / "out.pt", *BUDGET)
+        result = prune(tmp_path / name, "-o", tmp_path / "out.pt", *BUDGET, "--data", "digits")
         assert result.exit_code == 1, (name, result.output)
         assert words in result.stderr
         assert "Traceback" not in result.stderr
