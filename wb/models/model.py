@@ -166,7 +166,7 @@ def read_history(text: str, path: Path) -> tuple[Step, ...]:
     """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged."""
     try:
         return tuple(Step.model_validate(step) for step in json.loads(text))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         why = explain(error) if isinstance(error, ValidationError) else reason(error)
         raise BadArtefact(f"the history in {path} is damaged: {why}") from error
 
