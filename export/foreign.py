@@ -60,8 +60,9 @@ def sidecars(model: onnx.ModelProto, path: Path) -> list[Path]:
     Raises:
         BadArtefact: one that is not there, is no ordinary file, or lies outside the folder of `path`.
     """
-    places = {_place(tensor, path) for tensor in tensors(model) if tensor.data_location == TensorProto.EXTERNAL}
-    return sorted(places)
+    outside = (tensor for tensor in tensors(model) if tensor.data_location == TensorProto.EXTERNAL)
+    places = {place.resolve(): place for place in (_place(tensor, path) for tensor in outside)}
+    return sorted(places.values())
 
 
 def file_size(path: Path) -> Reading:
@@ -151,16 +152,20 @@ def _check_external(tensor: TensorProto, numbers: int, path: Path) -> None:
 def _place(tensor: TensorProto, path: Path) -> Path:
     """The file that holds the tensor's numbers."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-    folder = path.resolve().parent
+    folder = path.absolute().parent
     where = f"the weights {named(tensor.name)} of {path} lie in {named(location)}"
     if not location or "\0" in location or Path(location).is_absolute():
         raise BadArtefact(f"{where}; expected the name of a file in the same folder")
+    file = folder / location
     try:
-        file = (folder / location).resolve()
+        real, roots = (
+            file.resolve(),
+            {folder.resolve(), path.resolve().parent},
+        )  # caches keep links to both in one folder
         there, ordinary = file.exists(), file.is_file()
     except (OSError, RuntimeError) as error:  # links that go round in a circle, names that are too long
         raise BadArtefact(f"{where}, which cannot be followed ({type(error).__name__})") from error
-    if folder not in file.parents:
+    if roots.isdisjoint(real.parents):
         raise BadArtefact(
             f"{where}, outside its folder, where nothing is read; save it as one file, or with the weights beside"
         )

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from tests.export.foreign_graphs import constant, linear, model, save, save_beside
 from wb.core.errors import BadArtefact
 from wb.export.foreign import INPUT_NUMBERS, file_size, open_graph, read_metadata, sidecars
+from wb.hardware.device import Device, session
 
 
 def refuse(path: Path, words: str) -> None:
@@ -30,7 +31,7 @@ def test_weights_beside_the_file_are_part_of_its_size(tmp_path: Path) -> None:
     size = file_size(path)
     assert size.value == path.stat().st_size + 100 * 50 * 4
     assert size.note == "with the weights in weights.bin"
-    assert sidecars(open_graph(path), path) == [(tmp_path / "weights.bin").resolve()]
+    assert sidecars(open_graph(path), path) == [tmp_path / "weights.bin"]
     assert file_size(save(linear(), tmp_path / "b.onnx")).note is None
 
 
@@ -64,6 +65,20 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path, location: str) -> No
     loaded.graph.initializer[0].external_data[0].value = location
     save(loaded, path)
     refuse(path, "expected the name of a file|outside its folder|cannot be followed|is not there")
+
+
+def test_links_from_a_cache_to_a_folder_of_both_files_are_followed(tmp_path: Path) -> None:
+    blobs, names = tmp_path / "blobs", tmp_path / "names"
+    blobs.mkdir()
+    names.mkdir()
+    save_beside(linear(), blobs / "1a")
+    (blobs / "weights.bin").rename(blobs / "2b")
+    (names / "a.onnx").symlink_to(blobs / "1a")
+    (names / "weights.bin").symlink_to(blobs / "2b")
+    size = file_size(names / "a.onnx")
+    assert size.note == "with the weights in weights.bin"
+    assert size.value == (blobs / "1a").stat().st_size + 48
+    session(names / "a.onnx", Device())
 
 
 def _fifo(path: Path) -> None:

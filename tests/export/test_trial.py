@@ -64,6 +64,12 @@ def test_a_process_that_ends_is_an_error(tmp_path: Path, code: int, monkeypatch:
     refuse(path, words)
 
 
+def test_a_process_that_does_not_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(Unsupported, match="could not start"):
+        try_out(save(linear(), tmp_path / "a.onnx"), Device())
+
+
 def test_what_a_library_says_is_one_line(tmp_path: Path) -> None:
     made = linear()
     made.graph.node[0].op_type = "Reshape"

@@ -218,7 +218,7 @@ def _reads(model: onnx.ModelProto, rng: random.Random) -> None:
 
 def _writes(model: onnx.ModelProto, rng: random.Random) -> None:
     node = _node(model, rng)
-    if rng.random() < 0.7:
+    if rng.random() < 0.7 and node.output:
         node.output[0] = _name(model, rng)
     else:
         del node.output[:]
@@ -265,7 +265,7 @@ def _input(model: onnx.ModelProto, rng: random.Random) -> None:
 
 
 def _version(model: onnx.ModelProto, rng: random.Random) -> None:
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and model.opset_import:
         model.opset_import[rng.randrange(len(model.opset_import))].version = rng.choice([*range(27), *SIZES])
     elif rng.random() < 0.5:
         model.ir_version = rng.choice([*range(12), *SIZES])
