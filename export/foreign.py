@@ -7,7 +7,7 @@ the process on some damaged graphs. What only a run can tell, `wb.export.trial` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -15,18 +15,14 @@ from onnx import TensorProto, helper
 
 from wb.core.errors import BadArtefact, reason
 from wb.core.readings import Reading
-from wb.export.stored import Scope, bodies, inputs, scopes, tensors
+from wb.export.stored import Scope, bodies, inputs, named, scopes, tensors
 
 FILE_BYTES = 2**31 - 1  # where protobuf ends; larger weights lie in files beside
 INPUT_NUMBERS = 2**28  # of one input and one example: 1 GiB in float32
+NAME = 1000  # characters of a name
 FUNCTION_NODES = 10**6  # of all functions, each written out where it is called
-PACKED: Mapping[int, int] = {
-    TensorProto.INT4: 4,
-    TensorProto.UINT4: 4,
-    TensorProto.FLOAT4E2M1: 4,
-    TensorProto.INT2: 2,
-    TensorProto.UINT2: 2,
-}
+BITS = {"INT2": 2, "UINT2": 2, "INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
+PACKED = {kind: BITS[name] for name, kind in TensorProto.DataType.items() if name in BITS}
 COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
 
@@ -40,14 +36,11 @@ def open_graph(path: Path) -> onnx.ModelProto:
             weights outside the file's folder or that are not there, functions without end; or an input of an absurd size.
     """
     model = _parsed(path)
-    try:
-        for tensor in tensors(model):
-            _check_tensor(tensor, path)
-        _check_inputs(model, path)
-        _check_functions(model, path)
-        _check_names(model)
-    except UnicodeDecodeError as error:
-        raise BadArtefact(f"{path} is damaged: it has a name that is no UTF-8 text; export it again") from error
+    _check_names(model, path)
+    for tensor in tensors(model):
+        _check_tensor(tensor, path)
+    _check_inputs(model, path)
+    _check_functions(model, path)
     return model
 
 
@@ -67,8 +60,9 @@ def sidecars(model: onnx.ModelProto, path: Path) -> list[Path]:
     Raises:
         BadArtefact: one that is not there, is no ordinary file, or lies outside the folder of `path`.
     """
-    places = {_place(tensor, path) for tensor in tensors(model) if tensor.data_location == TensorProto.EXTERNAL}
-    return sorted(places)
+    outside = (tensor for tensor in tensors(model) if tensor.data_location == TensorProto.EXTERNAL)
+    places = {place.resolve(): place for place in (_place(tensor, path) for tensor in outside)}
+    return sorted(places.values())
 
 
 def file_size(path: Path) -> Reading:
@@ -103,7 +97,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 def _check_tensor(tensor: TensorProto, path: Path) -> None:
     shape = list(tensor.dims)
-    what = f"{path} is damaged: the tensor {tensor.name!r} {shape}"
+    what = f"{path} is damaged: the tensor {named(tensor.name)} {shape}"
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
         raise BadArtefact(f"{what} is of the unknown type {tensor.data_type}; export it again")
     if any(n < 0 for n in shape):
@@ -116,7 +110,7 @@ def _check_tensor(tensor: TensorProto, path: Path) -> None:
         given, wanted, unit = len(tensor.raw_data), _bytes(tensor.data_type, numbers), "bytes"
     else:
         field = helper.tensor_dtype_to_field(tensor.data_type)
-        per_entry = 8 // PACKED.get(tensor.data_type, 8)
+        per_entry = 8 // _packed(tensor.data_type)
         wanted = -(-numbers // per_entry) * (2 if tensor.data_type in COMPLEX else 1)
         given, unit = len(getattr(tensor, field)), "numbers"
     if given != wanted:
@@ -127,8 +121,13 @@ def _bytes(kind: int, numbers: int) -> int:
     """How many bytes so many numbers take."""
     if kind == TensorProto.STRING:
         return 0  # texts have a field of their own
-    bits = PACKED.get(kind) or 8 * helper.tensor_dtype_to_np_dtype(kind).itemsize
-    return -(-numbers * bits // 8)
+    bits = 8 * helper.tensor_dtype_to_np_dtype(kind).itemsize
+    return -(-numbers * (_packed(kind) if bits == 8 else bits) // 8)
+
+
+def _packed(kind: int) -> int:
+    """The bits of a number that numpy keeps in a byte."""
+    return next((bits for other, bits in PACKED.items() if other == kind), 8)
 
 
 def _check_external(tensor: TensorProto, numbers: int, path: Path) -> None:
@@ -139,32 +138,39 @@ def _check_external(tensor: TensorProto, numbers: int, path: Path) -> None:
         offset = int(entries.get("offset", "0"))
         length = int(entries.get("length", str(size - offset)))
     except ValueError as error:
-        raise BadArtefact(f"{path} is damaged: the place of {tensor.name!r} is no number ({reason(error)})") from error
+        raise BadArtefact(
+            f"{path} is damaged: the place of {named(tensor.name)} is no number ({reason(error)})"
+        ) from error
     wanted = _bytes(tensor.data_type, numbers)
     if offset < 0 or length < wanted or offset + wanted > size:
         raise BadArtefact(
-            f"{tensor.name!r} {list(tensor.dims)} of {path} needs {wanted} bytes, and {file.name} has {size}, of which it is "
-            f"to read {length} from {offset} on; copy both files again"
+            f"{named(tensor.name)} {list(tensor.dims)} of {path} needs {wanted} bytes, and {file.name} has {size}, of "
+            f"which it is to read {length} from {offset} on; copy both files again"
         )
 
 
 def _place(tensor: TensorProto, path: Path) -> Path:
     """The file that holds the tensor's numbers."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-    folder = path.resolve().parent
-    where = f"the weights {tensor.name!r} of {path} lie in {location!r}"
+    folder = path.absolute().parent
+    where = f"the weights {named(tensor.name)} of {path} lie in {named(location)}"
     if not location or "\0" in location or Path(location).is_absolute():
         raise BadArtefact(f"{where}; expected the name of a file in the same folder")
+    file = folder / location
     try:
-        file = (folder / location).resolve()
-    except (OSError, RuntimeError) as error:  # links that go round in a circle
-        raise BadArtefact(f"{where}, which cannot be followed ({reason(error)})") from error
-    if folder not in file.parents:
+        real, roots = (
+            file.resolve(),
+            {folder.resolve(), path.resolve().parent},
+        )  # caches keep links to both in one folder
+        there, ordinary = file.exists(), file.is_file()
+    except (OSError, RuntimeError) as error:  # links that go round in a circle, names that are too long
+        raise BadArtefact(f"{where}, which cannot be followed ({type(error).__name__})") from error
+    if roots.isdisjoint(real.parents):
         raise BadArtefact(
             f"{where}, outside its folder, where nothing is read; save it as one file, or with the weights beside"
         )
-    if not file.is_file():
-        what = "which is no ordinary file" if file.exists() else "which is not there"
+    if not ordinary:
+        what = "which is no ordinary file" if there else "which is not there"
         raise BadArtefact(f"{where}, {what}; copy both files into one folder")
     return file
 
@@ -179,14 +185,14 @@ def _check_inputs(model: onnx.ModelProto, path: Path) -> None:
             if dim.HasField("dim_value") and dim.dim_value < 0:
                 dim.ClearField("dim_value")
         sizes = [dim.dim_value for dim in dims if dim.HasField("dim_value")]
-        shown = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims]
+        shown = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param[:20] or None for dim in dims]
         if 0 in sizes:
             raise BadArtefact(
-                f"{path} takes {value.name!r} {shown}, which is empty; export it with sizes of at least 1"
+                f"{path} takes {named(value.name)} {shown}, which is empty; export it with sizes of at least 1"
             )
         if math.prod(sizes) > INPUT_NUMBERS:
             raise BadArtefact(
-                f"{path} takes {value.name!r} {shown}, {math.prod(sizes):.3g} numbers, and {INPUT_NUMBERS} (2**28) are the "
+                f"{path} takes {named(value.name)} {shown}, {math.prod(sizes):.3g} numbers, and {INPUT_NUMBERS} (2**28) are the "
                 "most that wb makes up for one input; export it with a smaller or a dynamic first axis"
             )
 
@@ -211,7 +217,7 @@ def _check_functions(model: onnx.ModelProto, path: Path) -> None:
     def of(key: tuple[str, str, str]) -> int:
         if key in under_way or len(under_way) > 100:
             raise BadArtefact(
-                f"{path} is damaged: its function {key[1]!r} calls itself, or calls are nested over 100 deep"
+                f"{path} is damaged: its function {named(key[1])} calls itself, or calls are nested over 100 deep"
             )
         if key not in sizes:
             under_way.append(key)
@@ -234,11 +240,23 @@ def _flat(scope: Scope) -> Iterator[onnx.NodeProto]:
             todo.extend(body.node for body in bodies(node))
 
 
-def _check_names(model: onnx.ModelProto) -> None:
-    """Reads every text that is used later: protobuf finds only then that one is no UTF-8."""
-    for scope in scopes(model):
-        for node in scope.nodes:
-            _ = (node.name, node.op_type, node.domain, *node.input, *node.output)
-    _ = [(value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)) for value in model.graph.input]
-    _ = [value.name for value in model.graph.output]
-    _ = metadata_of(model)
+def _check_names(model: onnx.ModelProto, path: Path) -> None:
+    """Checks every text that is used later: protobuf gives bytes for one that is no UTF-8."""
+    names = [name for scope in scopes(model) for node in scope.nodes for name in _names(node)]
+    names += [tensor.name for tensor in tensors(model)]
+    for value in (*model.graph.input, *model.graph.output):
+        names += [value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)]
+    for function in model.functions:
+        names += [function.name, function.domain, function.overload]
+    entries = [*model.metadata_props, *(entry for tensor in tensors(model) for entry in tensor.external_data)]
+    texts = [text for entry in entries for text in (entry.key, entry.value)]
+    if not all(isinstance(text, str) for text in (*names, *texts)):
+        raise BadArtefact(f"{path} is damaged: it has a name that is no UTF-8 text; export it again")
+    longest = max(map(len, names), default=0)
+    if longest > NAME:
+        raise BadArtefact(f"{path} has a name of {longest} characters, and {NAME} are the most; export it again")
+
+
+def _names(node: onnx.NodeProto) -> tuple[str, ...]:
+    attributes = (attribute.name for attribute in node.attribute)
+    return (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output, *attributes)

@@ -15,7 +15,7 @@ import onnx
 from onnx import NodeProto
 
 from wb.export.shapes import Shape
-from wb.export.stored import bodies
+from wb.export.stored import bodies, named
 
 OPSET = 28  # the standard operators of later sets are not known here
 # Standard operators with products inside that are not counted.
@@ -97,39 +97,61 @@ class UncountedError(Exception):
 
 
 def count_macs(nodes: Iterable[NodeProto], shapes: Mapping[str, Shape]) -> int:
-    """The multiply-accumulates of one run of `nodes`, written without functions.
+    """The multiply-accumulates of one run of `nodes`, written without functions, which `check_operators` has seen.
 
     Raises:
-        UncountedError: a shape is not known, or an operator is of a kind that is not counted.
-    Limits: of branches only equal ones are counted, of loops only those without products.
+        UncountedError: a shape is not known, or branches differ.
     """
     return sum(_macs(node, shapes) for node in nodes)
 
 
 def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    called = f"{node.op_type}{f' {node.name!r}' if node.name else ''}"
+    called = _called(node)
 
     def size(name: str) -> Shape:
         if name not in shapes:
-            raise UncountedError(f"the shape of {name!r} at {called} does not follow from the file")
+            raise UncountedError(f"the shape of {named(name)} at {called} does not follow from the file")
         return shapes[name]
 
     if inside := bodies(node):
         counts = {count_macs(body.node, shapes) for body in inside}
-        if counts == {0} or (node.op_type == "If" and len(counts) == 1):
-            return counts.pop()
-        often = "which of its branches runs" if node.op_type == "If" else "how often its body runs"
-        raise UncountedError(f"{called} has products inside, and {often} is not known before it does")
-    if (domain, node.op_type) in PRODUCTS:
+        if len(counts) > 1:
+            raise UncountedError(
+                f"{called} has products inside, and which of its branches runs is not known before it does"
+            )
+        return counts.pop()
+    count = PRODUCTS.get((_domain(node), node.op_type))
+    if count is not None:
         try:
-            return PRODUCTS[domain, node.op_type](node, size)
+            return count(node, size)
         except (IndexError, KeyError) as error:
             raise UncountedError(f"{called} lacks an input or has one with too few axes") from error
-    if not _free(domain, node.op_type):
-        of = f" of {domain}" if domain else ""
-        raise UncountedError(f"{called}{of} is an operator whose products are not counted")
     return 0
+
+
+def check_operators(nodes: Iterable[NodeProto]) -> None:
+    """Raises `UncountedError` for operators of a kind that is not counted, and loops with products, whatever the shapes are."""
+    for node in nodes:
+        inside = bodies(node)
+        for body in inside:
+            check_operators(body.node)
+        if inside and node.op_type != "If" and _has_products(inside):
+            raise UncountedError(
+                f"{_called(node)} has products inside, and how often its body runs is not known before it does"
+            )
+        domain = _domain(node)
+        if not inside and (domain, node.op_type) not in PRODUCTS and not _free(domain, node.op_type):
+            of = f" of {domain[:40]}" if domain else ""
+            raise UncountedError(f"{_called(node)}{of} is an operator whose products are not counted")
+
+
+def _has_products(graphs: Iterable[onnx.GraphProto]) -> bool:
+    nodes = [node for graph in graphs for node in graph.node]
+    return any((_domain(node), node.op_type) in PRODUCTS or _has_products(bodies(node)) for node in nodes)
+
+
+def _domain(node: NodeProto) -> str:
+    return "" if node.domain == "ai.onnx" else node.domain
 
 
 @cache
@@ -149,6 +171,10 @@ def _free(domain: str, name: str) -> bool:
 # ------------------------------------------------------------------------------------------------------------ products
 
 
+def _called(node: NodeProto) -> str:
+    return f"{node.op_type[:40]} {named(node.name)}" if node.name else node.op_type[:40]
+
+
 def _attributes(node: NodeProto) -> dict[str, int]:
     return {attribute.name: attribute.i for attribute in node.attribute}
 
@@ -157,7 +183,7 @@ def _product(node: NodeProto, size: Size) -> int:
     """Of matrices, with axes before them or not: of each number of the output as many as the first operand's row is long."""
     set_ = _attributes(node)
     if set_.get("transBatchA") or set_.get("transBatchB"):
-        raise UncountedError(f"{node.op_type} {node.name!r} transposes its batch, which is not counted")
+        raise UncountedError(f"{_called(node)} transposes its batch, which is not counted")
     first = size(node.input[0])
     return math.prod(size(node.output[0])) * (first[-2] if set_.get("transA") else first[-1])
 
@@ -183,7 +209,7 @@ def _transposed(node: NodeProto, size: Size) -> int:
 def _recurrent(node: NodeProto, size: Size) -> int:
     """Input (steps, batch, features) or (batch, steps, features), all gates' weights (directions, gates, ...)."""
     if len(node.input) > 4 and node.input[4]:
-        raise UncountedError(f"{node.op_type} {node.name!r} takes sequences of different lengths")
+        raise UncountedError(f"{_called(node)} takes sequences of different lengths")
     steps, batch, _ = size(node.input[0])
     return steps * batch * sum(math.prod(size(node.input[place])) for place in (1, 2))
 
@@ -202,7 +228,7 @@ def _einsum(node: NodeProto, size: Size) -> int:
     repeated = any(len(set(term)) < len(term) for term in operands)
     if len(operands) != 2 or "->" not in equation or "." in equation or alone or repeated:
         raise UncountedError(
-            f"Einsum {node.name!r} {equation!r} is not counted: only products of two with all indices named are"
+            f"{_called(node)} {named(equation)} is not counted: only products of two with all indices named are"
         )
     sizes: dict[str, int] = {}
     for term, name in zip(operands, node.input, strict=False):

@@ -12,6 +12,7 @@ from wb.export.stored import graphs, inputs, scopes
 
 Shape = Sequence[int]
 
+WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 STATED = 64  # numbers of a constant that may state a shape; others' values play no part
 # Operators of ONNX Runtime whose shapes ONNX does not know, as one that it knows with some of their inputs.
 STANDS_IN = {
@@ -21,6 +22,7 @@ STANDS_IN = {
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), ("Add", (0, 3))),
     **dict.fromkeys(("FusedMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"), ("MatMul", (0, 1))),
     "MatMulNBits": ("MatMul", (0,)),
+    "FusedConv": ("Conv", (0, 1)),
 }
 
 
@@ -82,4 +84,6 @@ def _stand_in(node: NodeProto, graph: onnx.GraphProto) -> None:
         graph.initializer.append(
             TensorProto(name=kept[-1], data_type=TensorProto.FLOAT, dims=[sizes.get("K", 0), sizes.get("N", 0)])
         )
-    node.CopyFrom(helper.make_node(name, kept, [node.output[0]]))
+    stands = helper.make_node(name, kept, [node.output[0]])
+    stands.attribute.extend(one for one in node.attribute if name == "Conv" and one.name in WINDOW)
+    node.CopyFrom(stands)

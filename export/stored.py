@@ -9,13 +9,8 @@ from dataclasses import dataclass
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto
 
-FLOATING = frozenset(
-    {
-        *(TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT4E2M1),
-        *(TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2, TensorProto.FLOAT8E5M2FNUZ),
-        *(TensorProto.COMPLEX64, TensorProto.COMPLEX128),
-    }
-)
+OTHERS = ("DOUBLE", "COMPLEX64", "COMPLEX128")
+FLOATING = frozenset(kind for name, kind in TensorProto.DataType.items() if "FLOAT" in name or name in OTHERS)
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,12 @@ class Constant:
     numbers: int
     type: int
     axes: int
+
+
+def named(name: str) -> str:
+    """A name from a file as it stands in a sentence, of any length."""
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:60]}…{text[-15:]}"
 
 
 def bodies(node: NodeProto) -> list[onnx.GraphProto]:

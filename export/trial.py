@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from wb.core import errors
-from wb.core.errors import BadArtefact, WbError
+from wb.core.errors import BadArtefact, Unsupported, WbError
 from wb.core.readings import Reading
 from wb.export.foreign import open_graph
 from wb.hardware.device import Device, said
@@ -44,10 +44,11 @@ def try_out(path: Path, device: Device, batch: int = 1, seed: int = 0, limit_s: 
     Raises:
         BadArtefact: no ONNX file (`wb.export.foreign.open_graph`), or one that does not load, does not run, ends the process,
             takes longer than `limit_s` seconds for it, or more memory than `SHARE` of what is free.
-        Unsupported: inputs that cannot be made up.
+        Unsupported: inputs that cannot be made up; the process does not start.
     """
     open_graph(path)  # what is wrong with most files is found at once
-    memory = None if (free := free_memory()) is None else int(SHARE * free)
+    free = free_memory() if device.name == "cpu" else None  # others reserve addresses that are no memory
+    memory = None if free is None else int(SHARE * free)
     order = {
         "path": str(path),
         "device": device.model_dump(mode="json"),
@@ -72,13 +73,16 @@ def try_out(path: Path, device: Device, batch: int = 1, seed: int = 0, limit_s: 
 def free_memory() -> int | None:
     """Bytes that may still be used, by what the machine and the process's group allow; None where that is not known."""
     found = []
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, StopIteration):
         group = Path("/sys/fs/cgroup")
         most, used = ((group / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
-        found.append(int(most) - int(used))
+        cached = next(
+            line for line in (group / "memory.stat").read_text().splitlines() if line.startswith("inactive_file ")
+        )
+        found.append(int(most) - int(used) + int(cached.split()[1]))
     return min(found, default=None)
 
 
@@ -106,6 +110,10 @@ def _ask(order: str, limit_s: float, path: Path, memory: int | None) -> dict[str
         answer = json.loads(done.stdout)
         if isinstance(answer, dict):
             return answer
+    if done.returncode == 1:
+        raise Unsupported(
+            f"the process that {path} is tried out in could not start; perhaps for want of memory or addresses (`ulimit -v`)"
+        )
     if memory is not None and done.returncode in (-9, 137):  # the system's own last resort
         raise BadArtefact(_exhausted(path, memory))
     raise BadArtefact(
@@ -129,6 +137,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print what they like
     order = json.loads(sys.stdin.buffer.read())
+    _load_libraries()
     try:
         _bound(order["memory"])
         answer = _tried(order)
@@ -139,6 +148,13 @@ def main() -> None:
     answers.write(json.dumps(answer))
     answers.flush()
     os._exit(0)  # without the end of what a damaged graph may have left behind
+
+
+def _load_libraries() -> None:
+    """They are no part of what a graph asks for."""
+    import onnxruntime  # noqa: F401
+
+    import wb.export.count_graph  # noqa: F401
 
 
 def _bound(memory: int | None) -> None:

@@ -220,7 +220,7 @@ def test_narrow_intervals_end_the_measurement_without_a_note(tmp_path: Path, mon
     assert found.ratio.value == 3
     assert found.ratio.interval == (3.0, 3.0)
     assert found.reading.value == 3000
-    assert found.reading.note is None
+    assert found.reading.note == "of one run, which takes 3 along its input's first axis"  # nothing of an interval
 
 
 def test_wrong_use_is_refused(tmp_path: Path) -> None:
@@ -258,3 +258,11 @@ def test_the_reference_is_once_itself() -> None:
     assert (pace.unit, pace.how) == ("ms", "measured")
     timed = measure_latency({"a": reference_graph()}, Device(), cap_s=1.0, pace=pace)["a"]
     assert timed.ratio.value == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_run_of_several_examples_says_so() -> None:
+    graph = transformer_graph(4, 8, 1)
+    one, four = (measure_latency({"a": graph}, parse_device(), batch=n, cap_s=0.01)["a"] for n in (1, 4))
+    for reading in (four.reading, four.ratio):
+        assert "of one run, which takes 4 along its input's first axis" in str(reading.note)
+    assert "of one run" not in str(one.reading.note)

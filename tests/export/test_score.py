@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import binomtest
 
+from tests.export.foreign_graphs import model, save
 from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BadData
 from wb.export.graph import export
@@ -134,3 +135,15 @@ def test_images_do_not_change_each_others_scores_where_activations_are_quantized
     alone = np.concatenate([logits(path, images[i : i + 1], Device()) for i in range(5)])
     assert np.array_equal(logits(path, images, Device()), alone)
     assert not np.array_equal(logits(path, images, Device(), batch=5), alone)
+
+
+def test_scores_that_are_no_tensor_are_named(tmp_path: Path) -> None:
+    made = model([helper.make_node("SequenceConstruct", ["x"], ["y"])], (), {"x": ["n", 4]})
+    made.graph.output[0].CopyFrom(helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None))
+    with pytest.raises(BadArtefact, match="gives 'y', a list; class scores"):
+        logits(save(made, tmp_path / "x.onnx"), np.zeros((3, 4), np.float32), parse_device())
+
+
+def test_a_negative_size_is_a_dynamic_axis(tmp_path: Path) -> None:
+    path = save(model([helper.make_node("Relu", ["x"], ["y"])], (), {"x": [-1, 4]}), tmp_path / "x.onnx")
+    assert logits(path, np.ones((3, 4), np.float32), parse_device()).shape == (3, 4)

@@ -171,3 +171,9 @@ def test_files_that_are_no_arrays(tmp_path: Path, name: str) -> None:
         path.write_bytes(b"" if "empty" in name else b"no array")
     with pytest.raises(BadArtefact, match=rf"{name}"):
         read_inputs(path, GREY)
+
+
+def test_a_negative_size_is_a_dynamic_axis() -> None:
+    graph = relu_graph({"x": [-1, 4]})
+    assert batch_of(graph) == 1
+    assert len(outputs(graph, made_up(graph, 5, 0), Device())) == 5
