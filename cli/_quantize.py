@@ -49,6 +49,42 @@ def config_of(file: Path | None, **given: Any) -> Config:
     return config
 
 
+def plan(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
+    """Says what `run` would do and how long that takes.
+
+    Raises:
+        WbError: what `run` would refuse before it begins.
+    """
+    import time
+
+    import torch
+
+    from wb.cli._dry_run import model_of, tell
+    from wb.data import load as load_data
+    from wb.quantization.quantize_begin import Given, begin
+    from wb.quantization.quantize_estimate import estimate
+    from wb.training.estimate import data_stage
+
+    place = _place(config, file, out, force)
+    torch.set_num_threads(config.threads)
+    with _output.progress() as progress:
+        task = progress.add_task("reading", total=None)
+
+        def report(what: str, done: int, of: int) -> None:
+            progress.update(task, description=what, completed=done, total=of or 1)
+
+        start = time.perf_counter()
+        data = None if config.data is None else load_data(config.data, image_size=config.image_size)
+        stages = [] if data is None else [data_stage(data, time.perf_counter() - start)]
+        if file is not None and file.suffix == ".onnx":
+            given = Given(str(file), path=file)
+        elif data is not None:
+            model, trained = model_of(file, data, config.seed)
+            stages, given = [*stages, *trained], Given(str(file or "stock model"), model)
+        stages += estimate(begin(config, given, data, place, report, force=force))
+    tell(stages, _files(config, file, place), as_json=as_json)
+
+
 def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
     """Quantizes, writes graph, model, record and report, and prints what came of it.
 
@@ -97,9 +133,7 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
         return Path("runs") / f"quantize-{datetime.now():%Y%m%d-%H%M%S}" / "quantized.onnx"
     if out.suffix != ".onnx":
         raise BadOption(f"{out.name} is no name for an ONNX graph; end it in .onnx")
-    foreign = file is not None and file.suffix == ".onnx"
-    endings = (".onnx", ".json", ".html", *(() if foreign or config.policy == "int8" else (".safetensors",)))
-    written = [out.with_suffix(ending) for ending in endings]
+    written = _files(config, file, out)
     for path in written:
         if file is not None and path.resolve() == file.resolve():
             raise BadOption(f"{path} is the model that is quantized, and would be written; choose another name")
@@ -111,6 +145,13 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out
+
+
+def _files(config: Config, file: Path | None, out: Path) -> list[Path]:
+    """What is written; of a foreign graph, or with ranges of activations, there is no model file."""
+    foreign = file is not None and file.suffix == ".onnx"
+    model = () if foreign or config.policy == "int8" else (".safetensors",)
+    return [out.with_suffix(ending) for ending in (".html", ".json", *model, ".onnx")]
 
 
 def _tell(record: Record) -> None:

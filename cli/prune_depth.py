@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from wb.cli._dry_run import DryRunOption
 from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
 from wb.cli.prune_nvit import BudgetOption, ModelArgument, OutOption
 
@@ -26,13 +27,14 @@ def depth(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Drop whole mixers and feed-forwards, each time the one that the output misses least, until a budget is met.
 
     `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
     """
-    from wb.cli._prune import config_of, run
+    from wb.cli._prune import config_of, plan, run
 
     config = config_of(
         "depth",
@@ -48,4 +50,4 @@ def depth(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json)
+    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)

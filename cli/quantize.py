@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wb.cli._dry_run import DryRunOption
 from wb.cli._options import DataOption, DeviceOption, ForceOption, JsonOption, SeedOption, ThreadsOption
 
 
@@ -50,6 +51,7 @@ def quantize(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize a trained model, and measure what that does to accuracy, size and latency.
@@ -57,7 +59,7 @@ def quantize(
     A foreign ONNX file is scored only where --data are given. A slower graph is never called an improvement, and a budget
     that is missed leaves nothing (exit code 3). Interrupted, `mixed` continues with the same command and the same --out.
     """
-    from wb.cli._quantize import config_of, run
+    from wb.cli._quantize import config_of, plan, run
 
     config = config_of(
         model,
@@ -72,4 +74,4 @@ def quantize(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json)
+    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)

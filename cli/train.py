@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wb.cli import _output
+from wb.cli._dry_run import DryRunOption, tell
 from wb.cli._options import DataOption, ForceOption, JsonOption, SeedOption, ThreadsOption
 from wb.cli._read import read_architecture
+
+if TYPE_CHECKING:
+    from wb.core.architecture import Architecture
+    from wb.core.plan import Planned
+    from wb.data import Dataset
+    from wb.training.fit import Recipe
 
 
 def train(
@@ -28,6 +35,7 @@ def train(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one architecture of a space from scratch. Interrupted, the same command continues."""
@@ -36,7 +44,6 @@ def train(
     from wb.core.errors import BadOption
     from wb.data import load as load_data
     from wb.models.model import Step, save
-    from wb.spaces.presets import vit_space
     from wb.training.fit import Recipe, pick_device
     from wb.training.train import accuracy
     from wb.training.train import train as train_model
@@ -46,17 +53,21 @@ def train(
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
     torch.set_num_threads(1 if threads is None else threads)
+    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch)
+    if dry_run:
+        stages = _plan(data or "digits", image_size, limit, preset, architecture, recipe)
+        tell(stages, [out], as_json=as_json)
+        return
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
         dataset = load_data(data or "digits", image_size=image_size, limit=limit)
-        chosen = read_architecture(architecture) if architecture else vit_space(dataset, preset).largest("softmax")
+        chosen = _chosen(dataset, preset, architecture)
         checkpoint = out.with_name(out.name + ".checkpoint")
         progress.update(task, description="training", total=epochs)
 
         def report(epoch: int, _: int, loss: float) -> None:
             progress.update(task, completed=epoch, description=f"training, loss {loss:.3f}")
 
-        recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch)
         model = train_model(chosen, dataset, recipe, seed=seed or 0, checkpoint=checkpoint, report=report)
         network = model.network(pick_device())
         readings = {
@@ -71,3 +82,40 @@ def train(
         return
     _output.data.print(_output.readings_table(readings, "accuracy"))
     _output.written(out)
+
+
+def _chosen(data: Dataset, preset: str, architecture: Path | None) -> Architecture:
+    """What is to be trained."""
+    from wb.spaces.presets import vit_space
+
+    return read_architecture(architecture) if architecture else vit_space(data, preset).largest("softmax")
+
+
+def _plan(
+    spec: str, image_size: int | None, limit: int | None, preset: str, architecture: Path | None, recipe: Recipe
+) -> list[Planned]:
+    """The stages, with times extrapolated from a few steps; nothing is written.
+
+    Raises:
+        WbError: what the command would refuse before it trains.
+    """
+    import time
+
+    from wb.core.plan import Planned
+    from wb.data import load as load_data
+    from wb.training.estimate import data_stage, image_seconds, network_stage, training_stage
+    from wb.training.train import check_fits
+
+    with _output.progress() as progress:
+        task = progress.add_task("reading the data", total=None)
+        start = time.perf_counter()
+        data = load_data(spec, image_size=image_size, limit=limit)
+        read = data_stage(data, time.perf_counter() - start)
+        chosen = _chosen(data, preset, architecture)
+        check_fits(chosen, data)
+        progress.update(task, description="timing a few steps")
+        training = training_stage("training", chosen, data, recipe, teacher=False)
+        images = len(data.validation) + len(data.test)
+        scoring = Planned("scoring", f"{images:,} images of validation and test", images * image_seconds(chosen, data))
+    name = str(architecture) if architecture else f"largest softmax network of preset {preset}"
+    return [read, network_stage(chosen, name), training, scoring]
