@@ -13,7 +13,11 @@ from wb.cli._kinds import need_model
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wb.core.plan import Planned
     from wb.core.readings import Reading
+    from wb.data import Dataset
+    from wb.models.model import Model
+    from wb.quantization.binarize_job import Report
     from wb.quantization.binarize_record import Config, Record
 
 
@@ -38,6 +42,24 @@ def config_of(hashing: Mapping[str, Any], **given: Any) -> Config:
         return Config.model_validate({**given, **hashing})
     except ValidationError as error:
         raise BadOption(f"wrong option: {explain(error)}; see `wb binarize --help`") from error
+
+
+def plan(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
+    """Says what `run` would do and how long that takes.
+
+    Raises:
+        WbError: what `run` would refuse before it begins.
+    """
+    from wb.cli._dry_run import show
+    from wb.quantization.binarize_begin import begin
+    from wb.quantization.binarize_estimate import estimate
+
+    place = _place(file, out, force)
+
+    def stages(model: Model, data: Dataset, report: Report) -> list[Planned]:
+        return estimate(begin(config, model, str(file or "stock model"), data, place, report, force=force))
+
+    show(config, config.seed, file, stages, _files(place), as_json=as_json)
 
 
 def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
@@ -68,8 +90,8 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
         _output.print_json(record.model_dump(mode="json"))
     else:
         _tell(record)
-        for ending in (".html", ".json", ".onnx", out.suffix):
-            _output.written(out.with_suffix(ending))
+        for path in _files(out):
+            _output.written(path)
 
 
 def _place(file: Path | None, out: Path | None, force: bool) -> Path:
@@ -87,12 +109,17 @@ def _place(file: Path | None, out: Path | None, force: bool) -> Path:
         raise BadOption(f"{out} is the model that is binarized; choose another name")
     if (work_of(out) / "record.json").exists():  # what is there may be half of the results to come
         return out
-    for path in (out, *(out.with_suffix(ending) for ending in (".onnx", ".json", ".html"))):
+    for path in _files(out):
         if path.is_dir():
             raise BadOption(f"{path} is a folder; choose another name")
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out
+
+
+def _files(out: Path) -> list[Path]:
+    """What is written."""
+    return [out.with_suffix(ending) for ending in (".html", ".json", ".onnx", out.suffix)]
 
 
 def _tell(record: Record) -> None:

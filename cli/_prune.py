@@ -13,8 +13,12 @@ from wb.cli._kinds import need_model
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from wb.compress.job import Report
     from wb.compress.record import Config, Record
+    from wb.core.plan import Planned
     from wb.core.readings import Reading
+    from wb.data import Dataset
+    from wb.models.model import Model
 
 
 def config_of(
@@ -39,6 +43,24 @@ def config_of(
         raise BadOption(f"wrong option: {explain(error)}; see `wb prune {method} --help`") from error
     _ = config.limits
     return config
+
+
+def plan(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
+    """Says what `run` would do and how long that takes.
+
+    Raises:
+        WbError: what `run` would refuse before it begins.
+    """
+    from wb.cli._dry_run import show
+    from wb.compress.begin import begin
+    from wb.compress.estimate import estimate
+
+    place = _place(config, file, out, force)
+
+    def stages(model: Model, data: Dataset, report: Report) -> list[Planned]:
+        return estimate(begin(config, model, str(file or "stock model"), data, place, report, force=force))
+
+    show(config, config.settings.seed, file, stages, _files(config, place), as_json=as_json)
 
 
 def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool) -> None:
@@ -92,7 +114,6 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
     """Where the model goes, checked before any work."""
     from datetime import datetime
 
-    from wb.compress.stages import name_of
     from wb.core.errors import BadOption
     from wb.core.work import work_of
 
@@ -104,13 +125,20 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
         raise BadOption(f"{out} is the model that is pruned; choose another name")
     if (work_of(out) / "record.json").exists():  # what is there may be half of the results to come
         return out
-    shares = config.snapshots if config.budget else config.snapshots[:-1]
-    snapshots = [out.with_stem(f"{out.stem}-{name_of(share)}") for share in shares]
-    graphs = [path.with_suffix(".onnx") for path in (out, *snapshots)]
-    for path in (out, out.with_suffix(".json"), out.with_suffix(".html"), *snapshots, *graphs):
+    for path in _files(config, out):
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out
+
+
+def _files(config: Config, out: Path) -> list[Path]:
+    """What is written."""
+    from wb.compress.stages import name_of
+
+    shares = config.snapshots if config.budget else config.snapshots[:-1]
+    models = [*(out.with_stem(f"{out.stem}-{name_of(share)}") for share in shares), out]
+    ends = [out.with_suffix(".html"), out.with_suffix(".json")]
+    return [*ends, *(path for model in models for path in (model.with_suffix(".onnx"), model))]
 
 
 def _tell(record: Record) -> None:

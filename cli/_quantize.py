@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
-from wb.cli._data import Choice, read, read_data
+from wb.cli._data import STOCK, Choice, read, read_data
 from wb.cli._images import OPTIONS, of_graph, refuse_for_ours
 from wb.cli._kinds import GRAPH, need
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wb.data import Dataset
     from wb.data.preparation import Preparation
+    from wb.quantization.quantize_begin import Given
     from wb.quantization.quantize_record import Config, Record
 
 
@@ -60,6 +62,49 @@ def config_of(file: Path | None, **given: Any) -> Config:
     return config
 
 
+def plan(
+    config: Config, file: Path | None, out: Path | None, *, force: bool, as_json: bool, run_limit: float | None = None
+) -> None:
+    """Says what `run` would do and how long that takes.
+
+    Raises:
+        WbError: what `run` would refuse before it begins.
+    """
+    import time
+
+    import torch
+
+    from wb.cli._dry_run import model_of, tell
+    from wb.data import load as load_data
+    from wb.quantization.quantize_begin import Given, begin
+    from wb.quantization.quantize_estimate import estimate
+    from wb.training.estimate import data_stage
+    from wb.training.train import fitted
+
+    if file is not None:
+        need(file, "model", "torch", "onnx", expected=GRAPH)
+    place = _place(config, file, out, force)
+    torch.set_num_threads(config.threads)
+    with _output.progress() as progress:
+        task = progress.add_task("reading", total=None)
+
+        def report(what: str, done: int, of: int) -> None:
+            progress.update(task, description=what, completed=done, total=of or 1)
+
+        start = time.perf_counter()
+        if file is not None and file.suffix == ".onnx":
+            given, data = _foreign(config, file, run_limit)
+            stages = [] if data is None else [data_stage(data, time.perf_counter() - start)]
+        else:
+            data = load_data(config.data or STOCK, image_size=config.image_size)
+            stages = [data_stage(data, time.perf_counter() - start)]
+            model, trained = model_of(file, data, config.seed)
+            data, _ = fitted(data, model.architecture, str(file or "the stock model"), by_index=config.by_index)
+            stages, given = [*stages, *trained], Given(str(file or "stock model"), model)
+        stages += estimate(begin(config, given, data, place, report, force=force))
+    tell(stages, _files(config, file, place), as_json=as_json)
+
+
 def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Preparation | None:
     """How images are prepared for a foreign graph: as is said, or as it says itself.
 
@@ -92,9 +137,6 @@ def run(
     """
     import torch
 
-    from wb.data.preparation import described
-    from wb.export.graph import read_architecture
-    from wb.export.trial import LIMIT_S
     from wb.quantization.quantize_begin import Given, begin
 
     if file is not None:
@@ -107,18 +149,11 @@ def run(
         def report(what: str, done: int, of: int) -> None:
             progress.update(task, description=what, completed=done, total=of or 1)
 
-        choice = Choice(config.data, config.image_size, config.limit)
-        data, notes = None, list[str]()
+        data: Dataset | None
         if file is not None and file.suffix == ".onnx":
-            if config.data is not None:
-                data, notes = read_data(file, choice, config.images, by_index=config.by_index)
-            elif (
-                config.calibration is not None and Path(config.calibration).is_dir() and read_architecture(file) is None
-            ):
-                notes = [described(config.images)]
-            limit = LIMIT_S if run_limit is None else run_limit
-            given = Given(str(file), path=file, notes=tuple(notes), limit_s=limit)
+            given, data = _foreign(config, file, run_limit)
         else:
+            choice = Choice(config.data, config.image_size, config.limit)
             model, data = read(file, choice, config.seed, progress, task, by_index=config.by_index)
             given = Given(str(file or "stock model"), model)
         job = begin(config, given, data, out, report, force=force)
@@ -133,6 +168,23 @@ def run(
             _output.written(out.parent / name)
 
 
+def _foreign(config: Config, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
+    """An ONNX file, with what is to be known of its images, and the data to score it on."""
+    from wb.data.preparation import described
+    from wb.export.graph import read_architecture
+    from wb.export.trial import LIMIT_S
+    from wb.quantization.quantize_begin import Given
+
+    data, notes = None, list[str]()
+    if config.data is not None:
+        choice = Choice(config.data, config.image_size, config.limit)
+        data, notes = read_data(file, choice, config.images, by_index=config.by_index)
+    elif config.calibration is not None and Path(config.calibration).is_dir() and read_architecture(file) is None:
+        notes = [described(config.images)]
+    limit = LIMIT_S if run_limit is None else run_limit
+    return Given(str(file), path=file, notes=tuple(notes), limit_s=limit), data
+
+
 def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> Path:
     """Where the graph goes, checked before any work."""
     from datetime import datetime
@@ -144,9 +196,7 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
         return Path("runs") / f"quantize-{datetime.now():%Y%m%d-%H%M%S}" / "quantized.onnx"
     if out.suffix != ".onnx":
         raise BadOption(f"{out.name} is no name for an ONNX graph; end it in .onnx")
-    foreign = file is not None and file.suffix == ".onnx"
-    endings = (".onnx", ".json", ".html", *(() if foreign or config.policy == "int8" else (".safetensors",)))
-    written = [out.with_suffix(ending) for ending in endings]
+    written = _files(config, file, out)
     for path in written:
         if file is not None and path.resolve() == file.resolve():
             raise BadOption(f"{path} is the model that is quantized, and would be written; choose another name")
@@ -158,6 +208,13 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
         if path.exists() and not force:
             raise BadOption(f"{path} exists already; choose another name or say --force to replace it")
     return out
+
+
+def _files(config: Config, file: Path | None, out: Path) -> list[Path]:
+    """What is written; of a foreign graph, or with ranges of activations, there is no model file."""
+    foreign = file is not None and file.suffix == ".onnx"
+    model = () if foreign or config.policy == "int8" else (".safetensors",)
+    return [out.with_suffix(ending) for ending in (".html", ".json", *model, ".onnx")]
 
 
 def _tell(record: Record) -> None:

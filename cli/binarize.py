@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
     BackgroundOption,
     ByIndexOption,
@@ -62,6 +63,7 @@ def binarize(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Give a trained transformer binary or ternary weights, hash attention, or both, and fine-tune it with distillation.
@@ -69,7 +71,7 @@ def binarize(
     What shrinks is the file and the modelled energy; this runtime has no fast kernels for so few bits, and it is said where
     the result is slower. Interrupted, the same command with the same --out continues.
     """
-    from wb.cli._binarize import config_of, run
+    from wb.cli._binarize import config_of, plan, run
     from wb.cli._data import choose
 
     chosen = choose([model] if model else [], given_data(data, background), image_size, limit)
@@ -89,4 +91,4 @@ def binarize(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json)
+    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wb.cli import _output
+from wb.cli._depgraph import print_json, tell
+from wb.cli._dry_run import DryRunOption
+from wb.cli._dry_run import tell as show_plan
 from wb.cli._images import read_preparation
 from wb.cli._kinds import need
 from wb.cli._options import (
@@ -28,13 +31,13 @@ from wb.cli._options import (
 from wb.cli._read import given_data
 
 if TYPE_CHECKING:
-    from rich.console import Group
     from torch import Tensor, nn
 
     from wb.compress.depgraph import Pruned
     from wb.core.metrics import Limit
+    from wb.core.plan import Planned
     from wb.core.readings import Reading
-    from wb.core.verdict import Judgement, Remark
+    from wb.core.verdict import Judgement
     from wb.data import Dataset, Split
     from wb.data.preparation import Preparation
     from wb.export.measure import Latency
@@ -75,6 +78,7 @@ def depgraph(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph.
@@ -106,6 +110,11 @@ def depgraph(
     torch.set_num_threads(1 if threads is None else threads)
     images = read_preparation(mean, std, scale, preprocessor)
     where = parse_device(device or "cpu", threads=1 if threads is None else threads)
+    if dry_run:
+        effort = (rounds, calib, batch, finetune, distill)
+        stages = _plan(factory, (weights, data, image_size, limit, images), limits, where, effort)
+        show_plan(stages, [beside, out], as_json=as_json)
+        return
     with _output.progress() as progress, scratch() as folder:
         task = progress.add_task("reading", total=None)
         dense, dataset = _read(factory, weights, data, image_size, limit, images)
@@ -117,9 +126,9 @@ def depgraph(
         publish(pruned.module, job.graph(job.last), out, beside, force=force)
     judgement = None if timed is None else job.judged(timed)
     if as_json:
-        _print_json(job.stages, judgement, pruned, out, beside)
+        print_json(job.stages, judgement, pruned, out, beside)
     else:
-        _tell(job.stages, judgement, pruned, factory, out, beside)
+        tell(job.stages, judgement, pruned, factory, out, beside)
     if judgement is not None and judgement.verdict == "missed":
         raise BudgetMissed(
             f"the budget is missed: {judgement.text('the dense module')}. The files are written, but a quieter machine or a "
@@ -275,6 +284,29 @@ class _Job:
         return judged(limit, self.timed["dense"], self.timed[self.last])
 
 
+def _plan(
+    factory: str,
+    given: tuple[Path | None, str | None, int | None, int | None, Preparation | None],
+    limits: Sequence[Limit],
+    device: Device,
+    effort: tuple[int, int, int, int, bool],
+) -> list[Planned]:
+    """What would be done; `given` and `effort` are what `_read` and `Options` take. Raises as the command before it begins."""
+    import time
+
+    from wb.compress.depgraph_estimate import Options, estimate
+    from wb.training.estimate import data_stage
+
+    with _output.progress() as progress:
+        task = progress.add_task("reading", total=None)
+        start = time.perf_counter()
+        dense, dataset = _read(factory, *given)
+        read = data_stage(dataset, time.perf_counter() - start)
+        job = _Job(dense, dataset, device, 0, Path(), progress, task)
+        job.tell("timing a few steps")
+        return [read, *estimate(dense, factory, dataset, job.write, limits, device, Options(*effort))]
+
+
 def _check_names(out: Path, force: bool) -> Path:
     """Where the weights go. Raises `BadOption` for a name that does not fit or that is taken."""
     from wb.core.errors import BadOption
@@ -318,66 +350,8 @@ def _read(
     return dense.to(pick_device()), dataset
 
 
-def _print_json(stages: Stages, judgement: Judgement | None, pruned: Pruned, out: Path, beside: Path) -> None:
-    content: dict[str, Any] = {
-        stage: {name: reading.model_dump(mode="json") for name, reading in readings.items()}
-        for stage, readings in stages.items()
-    }
-    if judgement is not None:
-        content["budget"] = judgement.model_dump(mode="json") | {"verdict": judgement.verdict}
-    _output.print_json(content | {"kept": dict(pruned.kept), "onnx": str(out), "safetensors": str(beside)})
-
-
-def _tell(stages: Stages, judgement: Judgement | None, pruned: Pruned, factory: str, out: Path, beside: Path) -> None:
-    _output.data.print(_table(stages, factory))
-    _output.remarks(_remarks(stages, judgement))
-    for root, why in pruned.kept.items():
-        _output.messages.print(f"left as it is: {root}, {why}", markup=False, highlight=False, soft_wrap=True)
-    _output.written(beside)
-    _output.written(out)
-    _output.messages.print(
-        f"{out.name} is the deliverable; {beside.name} has the pruned shapes and does not load into what {factory} gives",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _remarks(stages: Stages, judgement: Judgement | None) -> list[Remark]:
-    """What is to be said of the budget and of fine-tuning."""
-    from wb.core.verdict import Remark, loss
-
-    found = []
-    if judgement is not None:
-        unsure = "; whether it is over cannot be told" if judgement.verdict == "within noise" else ""
-        found.append(Remark(f"{judgement.text('the dense module')}: {judgement.verdict}{unsure}."))
-    if "fine-tuned" in stages:
-        worse = loss("fine-tuning", *(stages[stage]["accuracy (validation)"] for stage in ("pruned", "fine-tuned")))
-        found += [] if worse is None else [worse]
-    return found
-
-
 def _first(dataset: Dataset) -> Tensor:
     """Two validation images (or one, if there is no more), float32 in [0, 1]."""
     import torch
 
     return torch.from_numpy(dataset.validation.pixels(slice(0, 2)))
-
-
-def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
-    """A row for each metric and a column for each stage."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left")
-    for column in ("metric", *stages, "how"):
-        table.add_column(column, overflow="fold")
-    for name in ("accuracy (validation)", "accuracy (test)", "macs", "params", "size", "latency", "latency / dense"):
-        found = {stage: readings[name] for stage, readings in stages.items() if name in readings}
-        cells = [found[stage].text() if stage in found else "" for stage in stages]
-        table.add_row(name, *cells, next(iter(found.values())).how)
-    readings = [(f"{stage}, {name}", r) for stage, rs in stages.items() for name, r in rs.items()]
-    devices = sorted({reading.device for _, reading in readings if reading.device})
-    lines = (*(f"on {device}" for device in devices), *_output.notes(readings))
-    return Group(table, *(Text(line) for line in lines))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
     SAMPLES,
     BackgroundOption,
@@ -41,6 +42,7 @@ def depth(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Drop whole mixers and feed-forwards, each time the one without which the output changes least, until a budget is met.
@@ -48,7 +50,7 @@ def depth(
     `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
     """
     from wb.cli._data import choose
-    from wb.cli._prune import config_of, run
+    from wb.cli._prune import config_of, plan, run
 
     chosen = choose([model] if model else [], given_data(data, background), image_size, limit)
     config = config_of(
@@ -66,4 +68,4 @@ def depth(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json)
+    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)

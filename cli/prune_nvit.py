@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
     SAMPLES,
     BackgroundOption,
@@ -71,6 +72,7 @@ def nvit(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune every axis of a trained transformer at once, by saliency and cost, until a budget is met.
@@ -78,7 +80,7 @@ def nvit(
     Interrupted, the same command with the same --out continues.
     """
     from wb.cli._data import choose
-    from wb.cli._prune import config_of, run
+    from wb.cli._prune import config_of, plan, run
 
     data = given_data(data, background)
     settings = {
@@ -110,4 +112,4 @@ def nvit(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json)
+    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
     SAMPLES,
     BackgroundOption,
@@ -79,6 +80,7 @@ def quantize(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize a trained model, and measure what that does to accuracy, size and latency.
@@ -91,7 +93,7 @@ def quantize(
     """
     from wb.cli._data import choose
     from wb.cli._images import read_preparation
-    from wb.cli._quantize import config_of, run
+    from wb.cli._quantize import config_of, plan, run
 
     said = read_preparation(mean, std, scale, preprocessor)
     foreign = model is not None and model.suffix == ".onnx"
@@ -115,4 +117,4 @@ def quantize(
         device=device or "cpu",
         threads=1 if threads is None else threads,
     )
-    run(config, model, out, force=force, as_json=as_json, run_limit=run_limit)
+    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json, run_limit=run_limit)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wb.cli import _output
+from wb.cli._dry_run import DryRunOption, tell
 from wb.cli._options import (
     BackgroundOption,
     DataOption,
@@ -17,6 +18,12 @@ from wb.cli._options import (
     ThreadsOption,
 )
 from wb.cli._read import given_data, read_architecture
+
+if TYPE_CHECKING:
+    from wb.core.architecture import Architecture
+    from wb.core.plan import Planned
+    from wb.data import Dataset
+    from wb.training.fit import Recipe
 
 
 def train(
@@ -36,6 +43,7 @@ def train(
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one architecture of a space from scratch. Interrupted, the same command continues."""
@@ -46,32 +54,31 @@ def train(
     from wb.data.spec import resolved
     from wb.models.counting import count_macs, count_parameters
     from wb.models.model import Step, save
-    from wb.spaces.presets import vit_space
     from wb.training.fit import Recipe, pick_device
     from wb.training.train import accuracy
     from wb.training.train import train as train_model
 
-    data = given_data(data, background)
+    spec = resolved(given_data(data, background) or "digits")
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
     torch.set_num_threads(1 if threads is None else threads)
+    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch)
+    if dry_run:
+        stages = _plan(spec, image_size, limit, preset, architecture, recipe)
+        tell(stages, [out], as_json=as_json)
+        return
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
-        dataset = load_data(resolved(data or "digits"), image_size=image_size, limit=limit)
-        chosen = read_architecture(architecture) if architecture else vit_space(dataset, preset).largest("softmax")
-        if chosen.classes == len(
-            dataset.classes
-        ):  # its weights are not taken, so that its classes are those of the data
-            chosen = chosen.model_copy(update={"labels": dataset.classes})
+        dataset = load_data(spec, image_size=image_size, limit=limit)
+        chosen = _chosen(dataset, preset, architecture)
         checkpoint = out.with_name(out.name + ".checkpoint")
         progress.update(task, description="training", total=epochs)
 
         def report(epoch: int, _: int, loss: float) -> None:
             progress.update(task, completed=epoch, description=f"training, loss {loss:.3f}")
 
-        recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch)
         with _output.resumable(checkpoint, _output.continues(checkpoint, out)):
             model = train_model(chosen, dataset, recipe, seed=seed or 0, checkpoint=checkpoint, report=report)
         network = model.network(pick_device())
@@ -88,3 +95,43 @@ def train(
         return
     _output.data.print(_output.readings_table(readings, "accuracy"))
     _output.written(out)
+
+
+def _chosen(data: Dataset, preset: str, architecture: Path | None) -> Architecture:
+    """What is to be trained; of a given architecture no weights are taken, so that its classes are those of the data."""
+    from wb.spaces.presets import vit_space
+
+    chosen = read_architecture(architecture) if architecture else vit_space(data, preset).largest("softmax")
+    if chosen.classes == len(data.classes):
+        chosen = chosen.model_copy(update={"labels": data.classes})
+    return chosen
+
+
+def _plan(
+    spec: str, image_size: int | None, limit: int | None, preset: str, architecture: Path | None, recipe: Recipe
+) -> list[Planned]:
+    """The stages, with times extrapolated from a few steps; nothing is written.
+
+    Raises:
+        WbError: what the command would refuse before it trains.
+    """
+    import time
+
+    from wb.core.plan import Planned
+    from wb.data import load as load_data
+    from wb.training.estimate import data_stage, image_seconds, network_stage, training_stage
+    from wb.training.train import check_fits
+
+    with _output.progress() as progress:
+        task = progress.add_task("reading the data", total=None)
+        start = time.perf_counter()
+        data = load_data(spec, image_size=image_size, limit=limit)
+        read = data_stage(data, time.perf_counter() - start)
+        chosen = _chosen(data, preset, architecture)
+        check_fits(chosen, data)
+        progress.update(task, description="timing a few steps")
+        training = training_stage("training", chosen, data, recipe, teacher=False)
+        images = len(data.validation) + len(data.test)
+        scoring = Planned("scoring", f"{images:,} images of validation and test", images * image_seconds(chosen, data))
+    name = str(architecture) if architecture else f"largest softmax network of preset {preset}"
+    return [read, network_stage(chosen, name), training, scoring]

@@ -27,7 +27,7 @@ def costs_of(
 
     Latency needs the `table` of a device.
     """
-    fixed = frozenset(name for name in axis_sizes(dense) if name.rsplit(".", 1)[-1] in keep)
+    fixed = _fixed(dense, keep)
     return {
         metric: timed(dense, table, fixed, progress) if metric == "latency" and table else counted(dense, metric, fixed)
         for metric in metrics
@@ -65,6 +65,24 @@ def timed(
     cost.prepare()
     cost.constant = milliseconds(table, [])
     return cost
+
+
+def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = frozenset()) -> int:
+    """How many parts `costs_of` would time for a latency: those that the table does not have; the table is not made."""
+    wanted: dict[str, None] = {}
+
+    def sample(asked: Sequence[tuple[Architecture, Piece]]) -> list[float]:
+        wanted.update(dict.fromkeys(list(parts(architecture))[-1].key for architecture, _ in asked))
+        return [1.0] * len(asked)
+
+    Cost(dense, sample, fixed=_fixed(dense, keep)).prepare()
+    known = table.lookup(wanted) if table.path.exists() else {}
+    return sum(known.get(key) is None for key in wanted)
+
+
+def _fixed(dense: Architecture, keep: frozenset[str]) -> frozenset[str]:
+    """The axes of `dense` of a kind in `keep`."""
+    return frozenset(name for name in axis_sizes(dense) if name.rsplit(".", 1)[-1] in keep)
 
 
 def milliseconds(table: LatencyTable, keys: Sequence[str]) -> float:

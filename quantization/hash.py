@@ -73,15 +73,9 @@ class HashAttention:
             BadOption: no softmax mixer to convert, a block without one, sizes that no record takes, or fewer tokens than
                 anchors.
         """
+        architecture = self.converted(model.architecture)
         names = self._names(model.architecture)
-        records = {
-            name: self._record(block.mixer)
-            for name, _, block in model.architecture.blocks()
-            if name in names and isinstance(block.mixer, Softmax)
-        }
-        architecture = model.architecture.with_blocks(
-            lambda name, block: block.model_copy(update={"mixer": records[name]}) if name in records else block
-        )
+        records = {name: b.mixer for name, _, b in architecture.blocks() if name in names and isinstance(b.mixer, Hash)}
         before, after = model.network(), model.network()
         found: dict[str, Converted] = {}
         generator = torch.Generator().manual_seed(self.seed)
@@ -93,6 +87,18 @@ class HashAttention:
                     if self.report is not None:
                         self.report(name, found[name])
         return from_network(architecture, after, (*model.history, self._step(found, len(pictures))))
+
+    def converted(self, architecture: Architecture) -> Architecture:
+        """`architecture` with hash mixers. Raises `BadOption` as the pass does."""
+        names = self._names(architecture)
+        records = {
+            name: self._record(block.mixer)
+            for name, _, block in architecture.blocks()
+            if name in names and isinstance(block.mixer, Softmax)
+        }
+        return architecture.with_blocks(
+            lambda name, block: block.model_copy(update={"mixer": records[name]}) if name in records else block
+        )
 
     def _names(self, architecture: Architecture) -> tuple[str, ...]:
         """The blocks to convert."""

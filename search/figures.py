@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from wb.core.durations import duration
 from wb.core.metrics import Limit, Metric
 from wb.page.look import (
     BLUE,
@@ -18,7 +19,6 @@ from wb.page.look import (
     axes,
     bars,
     diagonal,
-    duration,
     line_name,
     scale,
     thin,

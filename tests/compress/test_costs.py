@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wb.compress.cost import Cost, pieces
-from wb.compress.costs import costs_of, counted, timed
+from wb.compress.costs import costs_of, counted, timed, untimed
 from wb.compress.drop import sublayers, without
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
 from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
@@ -204,3 +204,15 @@ def test_the_factor_scales_the_whole() -> None:
     cost = cost_of(dense(*SUMS[0][1:]), "macs")
     twice = replace(cost, factor=2.0, constant=7.0)
     assert twice(twice.dense) == pytest.approx(2 * (cost(cost.dense) + 7.0))
+
+
+def test_what_is_not_timed_yet_is_counted_without_timing(
+    small: Architecture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, asked = LatencyTable(Device(), tmp_path / "cache"), set[str]()
+    count = untimed(small, table)
+    assert not (tmp_path / "cache").exists(), "a dry run makes no table"
+    monkeypatch.setattr("wb.compress.costs.time_parts", lambda found, *_: asked.update(part.key for part in found))
+    monkeypatch.setattr("wb.compress.costs.milliseconds", lambda *_: 1.0)
+    costs_of(["latency"], small, table)
+    assert count == len(asked)

@@ -7,9 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from wb.core.durations import duration
 from wb.core.metrics import METRICS, parse_budget, parse_objectives
 from wb.core.readings import Reading
-from wb.page.look import duration
 from wb.search.figures import (
     front_figure,
     hypervolume_figure,

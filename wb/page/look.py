@@ -100,15 +100,6 @@ def _broken(figure: go.Figure) -> go.Figure:
     return figure
 
 
-def duration(seconds: float) -> str:
-    """For people: `12 ms`, `3.4 s`, `5 min`, `2.1 h`."""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
-
-
 def bars(readings: Sequence[Reading], *, faint: bool = False) -> dict[str, Any]:
     """Error bars over the 95 % intervals; where none is known there is no bar."""
     spans = [(r.value, *(r.interval or (r.value, r.value))) for r in readings]

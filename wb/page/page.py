@@ -15,8 +15,9 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from wb.core.durations import duration
 from wb.core.readings import Reading, scaled
-from wb.page.look import duration, template
+from wb.page.look import template
 
 # Plotly's bundle of plane figures, a third of the whole: https://www.npmjs.com/package/plotly.js-cartesian-dist-min,
 # in the version that `plotly.offline.get_plotlyjs_version()` names.

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wb.core.durations import duration
+
+SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86_400}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.012, "12 ms"),
+        (3.4, "3.4 s"),
+        (45, "45 s"),
+        (59.7, "1 min"),
+        (125, "2 min 5 s"),
+        (200, "3 min 20 s"),
+        (9311, "2 h 35 min"),
+        (7200, "2 h"),
+        (3599.6, "1 h"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_times_that_people_read(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@given(st.floats(1e-3, 1e7))
+def test_what_is_said_is_what_was_given(seconds: float) -> None:
+    words = duration(seconds).split()
+    total = sum(float(count) * SECONDS[unit] for count, unit in zip(words[::2], words[1::2], strict=True))
+    assert total == pytest.approx(seconds, rel=0.051, abs=0.051)
+    assert len(words) <= 4
