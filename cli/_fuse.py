@@ -218,6 +218,8 @@ def _tell(record: Record) -> None:
 
     columns, table = rows(record)
     _output.data.print(_table("readings", ["", *columns], table))
+    if record.ensemble:
+        _output.data.print("ensemble: the models' answers averaged, at the cost of running all of them")
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -60,6 +60,9 @@ def measure(
         _output.print_json({name: reading.model_dump(mode="json") for name, reading in readings.items()})
         return
     _output.data.print(_output.readings_table(readings, str(file)))
+    _output.data.print(
+        "latency / reference: in units of a small fixed graph timed beside it, which other machines share"
+    )
     if dataset is None:
         _output.messages.print("no accuracy: say which --data to score it on")
 

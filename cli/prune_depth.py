@@ -38,7 +38,7 @@ def depth(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Drop whole mixers and feed-forwards, each time the one that the output misses least, until a budget is met.
+    """Drop whole mixers and feed-forwards, each time the one without which the output changes least, until a budget is met.
 
     `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
     """
