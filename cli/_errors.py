@@ -44,10 +44,10 @@ def ending(error: BaseException) -> Ending:
         return Ending(STARTS_OVER, 128 + error.number, "terminated")
     if isinstance(error, KeyboardInterrupt):
         return Ending(STARTS_OVER, INTERRUPTED, "interrupted")
-    if isinstance(error, WbError):
-        return Ending(str(error), error.exit_code)
     if _of_memory(error):
         return Ending(MEMORY, 1)
+    if isinstance(error, WbError):
+        return Ending(str(error), error.exit_code)
     known = _of_paths(error)
     if known is not None:
         return Ending(known, 1)
@@ -91,10 +91,12 @@ def end_like_interrupted() -> None:
 
 def _of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python, torch, the runtime and the dynamic linker have their own words for it."""
+    if isinstance(error, WbError):  # of which memory may be the cause
+        return error.__cause__ is not None and _of_memory(error.__cause__)
     if isinstance(error, MemoryError):
         return True
-    words = r"(can't|cannot|failed to) allocate memory|bad[_ ]alloc|failed to map segment|out of memory"
-    return isinstance(error, RuntimeError | ImportError | OSError) and bool(re.search(words, str(error), re.IGNORECASE))
+    words = r"(can't|cannot|failed to) allocate memory|bad[_ ]alloc|failed to map segment|out of memory|not create a primitive"
+    return isinstance(error, Exception) and bool(re.search(words, str(error), re.IGNORECASE))
 
 
 def _of_paths(error: BaseException) -> str | None:

@@ -232,6 +232,8 @@ def _tell(record: Record) -> None:
 
     columns, table = rows(record)
     _output.data.print(_table("readings", ["", *columns], table))
+    if record.ensemble:
+        _output.data.print("ensemble: the models' answers averaged, at the cost of running all of them")
     for remark in remarks(record):
         style = "bold" if remark.warn else None
         _output.data.print(remark.text, style=style, markup=False, highlight=False, soft_wrap=True)

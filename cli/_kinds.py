@@ -110,6 +110,10 @@ def kind_of(path: Path) -> Kind:
         return "special"
     with path.open("rb") as file:
         start = file.read(512)
+    header = _safetensors(path, start)  # first, as the size that it begins with may look like anything
+    if header is not None:
+        metadata = header.get("__metadata__")
+        return "model" if isinstance(metadata, dict) and "wb.architecture" in metadata else "weights"
     return _by_start(start) or _by_content(path, start)
 
 
@@ -153,10 +157,6 @@ def _tags() -> tuple[bytes, ...]:
 def _by_content(path: Path, start: bytes) -> Kind:
     if start.startswith(b"PK"):
         return _archive(path)
-    header = _safetensors(path, start)
-    if header is not None:
-        metadata = header.get("__metadata__")
-        return "model" if isinstance(metadata, dict) and "wb.architecture" in metadata else "weights"
     if start.lstrip()[:1] in (b"{", b"["):
         return _json(path)
     return "onnx" if path.suffix == ".onnx" and start[:1] in _tags() else "unknown"

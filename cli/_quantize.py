@@ -222,7 +222,9 @@ def _tell(record: Record) -> None:
     from wb.quantization.quantize_verdict import verdict
 
     _output.data.print(_readings(record))
-    lines = [f"groups: {kept(record)}", f"output error: {error_text(record)}"]
+    lines = [f"groups (linear maps that share a precision): {kept(record)}", f"output error: {error_text(record)}"]
+    if record.error is not None:
+        lines.append("  SQNR: power of the outputs over that of their error; 20 dB more are a tenth of the error")
     for why, names in reasons(record).items():
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         lines.append(f"in fp32, {why}: {shown}")

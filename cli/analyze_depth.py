@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from wb.models.model import Model
 
 
+GLOSS = (
+    "‖c‖/‖h‖: what a sub-layer (a mixer or a feed-forward) adds, c, relative to the stream h that it is added to",
+    "cos(c,h): the cosine of the two; below 0 it erases, about 0 it writes something new, above 0 it reinforces",
+    "later change: by how much of itself what later sub-layers add changes without this one, on average",
+    "KL: how far the probabilities of the classes move without it, in nats (0: not at all); accuracy: that without it",
+)
+
+
 def depth(
     model: Annotated[
         Path | None, typer.Argument(help="A model file.", show_default="the stock model, trained on first use")
@@ -108,6 +116,6 @@ def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
         shown = (f"{row.ratio:.3g}", f"{row.cosine:.2f}", change, f"{row.output.kl:.3g}")
         table.add_row(row.name, row.operator, *shown, f"{100 * row.output.accuracy:.2f} %")
     _output.data.print(table)
-    note = "c is what a sub-layer adds to the stream h; later change, KL (nats) and accuracy are those without it"
-    _output.data.print(Text(note), soft_wrap=True)
+    for line in GLOSS:
+        _output.data.print(Text(line), soft_wrap=True)
     _output.data.print(Text(result(analysis)), soft_wrap=True)

@@ -103,6 +103,9 @@ def measure(
         )
         return
     _output.data.print(_output.readings_table(readings, str(file)))
+    _output.data.print(
+        "latency / reference: in units of a small fixed graph timed beside it, which other machines share"
+    )
     for note in (*remarks, *(f"no {name}: {why}" for name, why in missing.items())):
         _output.data.print(note, markup=False, highlight=False, soft_wrap=True)
     if choice.spec is None:

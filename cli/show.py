@@ -111,6 +111,10 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
         cells = [*_cells(block), *([_precision(name, kept)] if low else [])]
         table.add_row(name, str(stage.embed), *cells, style="dim" if block.off else None)
     _output.data.print(table)
+    _output.data.print(
+        "embed: channels of the stream; qk, v: of a head's queries and keys, and values; mlp: hidden units of the feed-forward",
+        soft_wrap=True,
+    )
 
 
 def _cells(block: Block) -> list[str]:

@@ -50,9 +50,8 @@ def result(analysis: DepthAnalysis) -> str:
     rows = sorted(analysis.sublayers, key=lambda row: row.output.kl)
     least, most = rows[0], rows[-1]
     return (
-        f"The output changes least without {least.name} ({100 * least.output.accuracy:.2f} % accuracy without it) and "
-        f"most without {most.name} ({100 * most.output.accuracy:.2f} %); "
-        f"with all sub-layers it is {100 * analysis.accuracy.value:.2f} %."
+        f"Without {least.name} the output changes least ({100 * least.output.accuracy:.2f} % accuracy is left), without "
+        f"{most.name} most ({100 * most.output.accuracy:.2f} %); with all sub-layers it is {100 * analysis.accuracy.value:.2f} %."
     )
 
 

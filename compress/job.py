@@ -132,7 +132,7 @@ class Job(Recorded[Record]):
         """Of every limited metric, as sums over parts, set to what the dense model has."""
         metrics = list(dict.fromkeys(limit.metric.name for stage in self.stages for limit in stage.limits))
         table = LatencyTable(self.device) if "latency" in metrics else None
-        what = "timing parts" if table else "counting parts"
+        what = "timing mixers and feed-forwards" if table else "counting mixers and feed-forwards"
         keep = frozenset(self.config.settings.keep)
 
         def progress(done: int, of: int) -> None:
@@ -230,7 +230,7 @@ class Job(Recorded[Record]):
         """Times the parts as they are by now, so that the last cut need not trust what was timed of the dense model's."""
         last = self.record.rounds[-1:]
         if "latency" in self.costs and last:
-            self.report("timing parts", 0, 0)
+            self.report("timing mixers and feed-forwards", 0, 0)
             self.costs["latency"].refine(architecture)
             correct(self.costs, architecture, last[0].costs)
 

@@ -112,6 +112,15 @@ def test_a_kind_is_known_by_its_content(files: Path, tmp_path: Path, kind: Kind,
         assert kind_of(tmp_path / "renamed.bin") == kind
 
 
+@pytest.mark.parametrize("looks_like", [b"PK", b"BM", b"\x80\x02", b"\x80\x04", b"\x08\x07\x12"])
+def test_the_size_that_a_model_begins_with_decides_nothing(tmp_path: Path, looks_like: bytes) -> None:
+    """A header of 640 bytes makes a file that begins like a pickle, one of 19,280 like an archive."""
+    header = json.dumps({"__metadata__": {"wb.architecture": "{}"}}).encode()
+    size = int.from_bytes(looks_like, "little")
+    (tmp_path / "m.safetensors").write_bytes(size.to_bytes(8, "little") + header.ljust(size))
+    assert kind_of(tmp_path / "m.safetensors") == "model"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_a_command_does_not_take_is_called_by_its_name(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str

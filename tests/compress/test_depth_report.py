@@ -85,8 +85,8 @@ def test_only_mixers_and_no_sublayers(image: ImageInput) -> None:
 
 def test_the_result_names_both_ends(analysis: DepthAnalysis) -> None:
     rows = sorted(analysis.sublayers, key=lambda row: row.output.kl)
-    assert f"changes least without {rows[0].name} " in result(analysis)
-    assert f"most without {rows[-1].name} " in result(analysis)
+    assert f"Without {rows[0].name} the output changes least" in result(analysis)
+    assert f"{rows[-1].name} most" in result(analysis)
 
 
 def test_nothing_given_becomes_code(analysis: DepthAnalysis) -> None:

@@ -82,7 +82,7 @@ def test_a_page_has_what_its_template_says(tmp_path: Path) -> None:
     page = Page(html)
     assert "Report of tokens" in page.text
     assert ".own { color: red; }" in html.split("<style>")[1].split("</style>")[0]
-    assert "90 s, 0.5 ms" in page.text
+    assert "1 min 30 s, 0.5 ms" in page.text
     assert "tokensmeasured" in page.text
     assert "2 ms ±5.0 % *" in page.text
     assert "* tokens, tokens: tokens" in page.text

@@ -127,7 +127,7 @@ def test_bars_of_time_read_like_time() -> None:
     bar = seconds_figure({"supernet": 300.0, "search <b>": 0.5}, "seconds").data[0]
     assert bar.y == ("supernet", "search &lt;b&gt;")
     assert bar.text == ("5 min", "500 ms")
-    assert [duration(seconds) for seconds in (0.0123, 3.25, 7200)] == ["12.3 ms", "3.25 s", "2 h"]
+    assert [duration(seconds) for seconds in (0.0123, 3.25, 7200)] == ["12.3 ms", "3.2 s", "2 h"]
 
 
 def test_hovering_shows_how_a_number_was_obtained_and_nothing_that_a_file_smuggles_in() -> None:
