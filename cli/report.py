@@ -69,9 +69,12 @@ def _kind(path: Path) -> str | None:
     """What a record says it is; None for one that says nothing, or is none."""
     import json
 
+    from wb.core.files import read_text
+
+    text = read_text(path, "the JSON that `wb prune`, `wb fuse`, `wb quantize` or `wb binarize` wrote")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(text)
+    except (ValueError, RecursionError):
         return None
     kind = content.get("kind") if isinstance(content, dict) else None
     return kind if isinstance(kind, str) else None

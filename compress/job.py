@@ -29,7 +29,7 @@ from wb.compress.report import write_report
 from wb.compress.stages import Stage, stages_of
 from wb.core.architecture import Architecture
 from wb.core.errors import WbError
-from wb.core.files import place, replacing
+from wb.core.files import place, regular, replacing
 from wb.core.job import Recorded
 from wb.core.work import locked
 from wb.data import Dataset
@@ -276,7 +276,7 @@ class Job(Recorded[Record]):
             if "latency" in self.costs and landed and round_ is self._last_of(round_.stage):
                 self.costs["latency"].refine(before.architecture)  # as it was before that landing
         correct(self.costs, last.architecture, last.costs)
-        return Pruned(model, load_file(scores) if scores.exists() else {}, number)
+        return Pruned(model, load_file(regular(scores, "scores")) if scores.exists() else {}, number)
 
     def _last_of(self, stage: int) -> Round:
         return [round_ for round_ in self.record.rounds if round_.stage == stage][-1]

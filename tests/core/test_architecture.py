@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.records import ConvStem, Mlp, PatchStem, Pool, Softmax
+from wb.core.records import ConvStem, Lmu, Mixer, Mlp, PatchStem, Pool, Softmax
 
 
 def make(image: ImageInput, **changes: object) -> Architecture:
@@ -64,7 +64,63 @@ def test_what_cannot_be_is_refused(image: ImageInput, changes: dict[str, object]
         make(image, **changes)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"classes": 3}', "null"])
+def _blocks(count: int, mixer: Mixer | None = None) -> tuple[Block, ...]:
+    return (Block(mixer=mixer),) * count
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stages": ({"embed": 8, "blocks": [{}] * 100_000},)}, "at most 512 items"),
+        ({"stages": (Stage(embed=8, blocks=_blocks(300)),) * 2}, "600 blocks are more than the 512"),
+        ({"stages": ({"embed": 8, "blocks": []},) * 100_000}, "at most 12 items"),
+        ({"classes": 2**31}, "less than or equal to 1000000"),
+        ({"norm_eps": float("inf")}, "less than or equal to 1"),
+        (
+            {"stages": ({"embed": 8, "blocks": [{"mixer": {"kind": "lmu", "memory": 4096, "hidden": 4}}]},)},
+            "equal to 512",
+        ),
+    ],
+)
+def test_what_a_file_may_ask_for_has_bounds_that_are_said(
+    image: ImageInput, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        make(image, **changes)
+
+
+@pytest.mark.parametrize("side", [-1, 0, 2**31, 10**400])
+def test_impossible_sizes_of_images_are_refused(image: ImageInput, side: int) -> None:
+    content = json.loads(make(image).to_json())
+    content["input"]["height"] = side
+    with pytest.raises(BadArtefact, match=r"input\.height") as error:
+        Architecture.from_json(str(content).replace("'", '"').replace("None", "null"))
+    assert len(str(error.value)) < 500
+
+
+def test_tokens_and_the_work_of_preparing_lmus_are_bounded() -> None:
+    large = ImageInput(channels=1, height=4096, width=4096, mean=(0.0,), std=(1.0,))
+    with pytest.raises(ValidationError, match="4096x4096 patches are 16,777,216 tokens, and at most 65,536"):
+        make(large, stem=PatchStem(patch=1))
+    make(large, stem=PatchStem(patch=16), stages=(Stage(embed=8, blocks=_blocks(3, Lmu(memory=64, hidden=4))),))
+    with pytest.raises(
+        ValidationError, match=r"memory up to 512 would take .* multiplications to prepare, and at most"
+    ):
+        make(large, stem=PatchStem(patch=16), stages=(Stage(embed=8, blocks=_blocks(1, Lmu(memory=512, hidden=4))),))
+    many = tuple(Block(mixer=Lmu(memory=memory, hidden=4)) for memory in range(100, 512))
+    with pytest.raises(ValidationError, match="memory up to 511 would take"):
+        make(large, stem=PatchStem(patch=64), stages=(Stage(embed=8, blocks=many),))
+
+
+@pytest.mark.parametrize(("mean", "std"), [(float("nan"), 1.0), (1e300, 1.0), (0.0, 1e-300), (0.0, float("inf"))])
+def test_normalisation_is_by_numbers_that_single_precision_has(mean: float, std: float) -> None:
+    with pytest.raises(ValidationError):
+        ImageInput(channels=1, height=8, width=8, mean=(mean,), std=(std,))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 200_000, '"\ud800"', '{"a":' * 200_000, '{"classes": 3}', "null"]
+)
 def test_damaged_json_is_a_bad_artefact(text: str) -> None:
     with pytest.raises(BadArtefact, match="this is no architecture"):
         Architecture.from_json(text)

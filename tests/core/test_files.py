@@ -2,14 +2,71 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from wb.core.errors import BadOption, StorageFailed
-from wb.core.files import place, replacing, scratch, sweep, write_text
+from wb.core import files
+from wb.core.errors import BadArtefact, BadOption, StorageFailed
+from wb.core.files import absolute, irregular, place, read_text, regular, replacing, scratch, sweep, write_text
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """Opening a pipe would wait for ever for somebody to write."""
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to pipe").symlink_to("pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("nothing")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    expected = {
+        "file": None,
+        "link": None,
+        "folder": "is a folder",
+        "pipe": "is a named pipe",
+        "to pipe": "is a named pipe",
+        "loop": "is a symbolic link that leads to itself",
+        "lost": "leads to nothing",
+        "socket": "is a socket",
+        "none": "does not exist",
+        "a\0b": "is no name of a file",
+        "x" * 300: "cannot be read (File name too long)",
+    }
+    assert {name: irregular(tmp_path / name) for name in expected} == expected
+    assert irregular(Path("/dev/null")) == "is a device"
+    assert regular(tmp_path / "link", "a text") == tmp_path / "link"
+    for name, why in expected.items():
+        if why is not None:
+            with pytest.raises(BadArtefact, match="; expected a text"):
+                read_text(tmp_path / name, "a text")
+
+
+def test_text_is_utf8_and_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_TEXT", 8)
+    (tmp_path / "a").write_bytes("schön".encode())
+    assert read_text(tmp_path / "a", "a text") == "schön"
+    (tmp_path / "a").write_bytes("schön".encode("latin1"))
+    with pytest.raises(BadArtefact, match=r"cannot be read.*utf-8.*; expected a text"):
+        read_text(tmp_path / "a", "a text")
+    (tmp_path / "a").write_text("long enough")
+    with pytest.raises(BadArtefact, match="has 11 bytes, and at most 8 are read"):
+        read_text(tmp_path / "a", "a text")
+
+
+def test_paths_are_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert absolute("~/a/../b") == tmp_path / "b"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BadOption, match="leads to itself"):
+        absolute(tmp_path / "loop")
+    with pytest.raises(BadOption, match="~nosuchuser is no path"):
+        absolute("~nosuchuser")
 
 
 def test_a_failure_in_the_middle_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:

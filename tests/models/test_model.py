@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
+from tests.fuzz.mutate import PICKLES, packed
 from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 from wb.models.axes import Leading, Select
-from wb.models.model import Model, Step, from_network, load, remap_model, save
+from wb.models.model import MAX_STEPS, Model, Step, from_network, load, read_history, remap_model, save
 from wb.models.network import build
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
@@ -120,6 +124,101 @@ def test_what_is_no_model_is_named(model: Model, tmp_path: Path) -> None:
     save(replace(model, weights=wrong), tmp_path / "wrong.pt")
     with pytest.raises(BadArtefact, match=r"head_bias: given \(4,\), expected \(3,\)"):
         load(tmp_path / "wrong.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda w: w.to(torch.complex64) + 1j, "complex64 numbers in head_bias"),
+        (lambda w: w.to(torch.int8), "int8 numbers in head_bias"),
+        (lambda w: w.double() + 1e300, "NaN or infinite weights, first in head_bias .in single precision"),
+        (lambda w: torch.zeros(1).expand(3), "less numbers in head_bias than its shape says"),
+        (lambda w: torch.zeros(1).expand(10**12), r"head_bias: given \(1000000000000,\), expected \(3,\)"),
+        (lambda w: w.to_sparse(), "holds torch._utils._rebuild_sparse_tensor, and only"),
+        (lambda w: w.to("meta"), "holds torch._utils._rebuild_meta_tensor_no_storage, and only"),
+        (lambda w: w.to(torch.float8_e4m3fn), "holds torch._utils._rebuild_tensor_v3, and only"),
+        (lambda w: {"inner": w}, "weights that are no tensors by name"),
+        (lambda w: "head", "weights that are no tensors by name"),
+    ],
+)
+def test_other_numbers_than_weights_are_refused(
+    model: Model, tmp_path: Path, change: Callable[[Tensor], object], text: str
+) -> None:
+    save(model, tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    content["weights"]["head_bias"] = change(content["weights"]["head_bias"])
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(BadArtefact, match=text):
+        load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"metadata": None}, {"metadata": {"wb.format": 1}}, {"metadata": {1: "a"}}, {"weights": []}, {"weights": {1: 2}}],
+)
+def test_content_of_other_types_is_refused(model: Model, tmp_path: Path, change: dict[str, object]) -> None:
+    save(model, tmp_path / "a.pt")
+    torch.save({**torch.load(tmp_path / "a.pt", weights_only=True), **change}, tmp_path / "a.pt")
+    with pytest.raises(BadArtefact, match=r"that are no (texts|tensors) by name"):
+        load(tmp_path / "a.pt")
+
+
+def test_a_pickled_module_is_called_one_in_our_words(tmp_path: Path) -> None:
+    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "a.pt")
+    with pytest.raises(
+        BadArtefact, match=r"a pickled object \(torch\.nn.*Sequential\), and reading one runs code; save"
+    ) as error:
+        load(tmp_path / "a.pt")
+    assert "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["deep key", "shared keys", "hidden keys", "large array", "memo"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_pickles_that_end_or_stall_a_process_are_refused(tmp_path: Path, name: str, zipped: bool) -> None:
+    content = PICKLES[name]
+    (tmp_path / "a.pt").write_bytes(packed({"a/data.pkl": content, "a/version": b"3"}) if zipped else content)
+    with pytest.raises(BadArtefact, match="cannot be read as weights only"):
+        load(tmp_path / "a.pt")
+
+
+def test_compressed_archives_and_wrong_checksums_are_refused(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save(model, path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as smaller:
+        for entry in archive.infolist():
+            smaller.writestr(entry.filename, archive.read(entry))
+    with pytest.raises(BadArtefact, match="a compressed archive, and torch writes none"):
+        load(tmp_path / "b.pt")
+    content = bytearray(path.read_bytes())
+    content[content.index(model.weights["head"].numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadArtefact, match=r"checksum of .* is wrong"):
+        load(path)
+
+
+def test_half_and_double_precision_become_single(model: Model, tmp_path: Path) -> None:
+    for kind in (torch.float16, torch.bfloat16, torch.float64):
+        save(replace(model, weights={n: w.to(kind) for n, w in model.weights.items()}), tmp_path / "a.pt", force=True)
+        found = load(tmp_path / "a.pt").weights
+        assert all(torch.equal(found[name], weight.to(kind).float()) for name, weight in model.weights.items())
+
+
+def test_a_history_has_a_bounded_length(model: Model, tmp_path: Path) -> None:
+    step = Step(name="x")
+    save(replace(model, history=(step,) * MAX_STEPS), tmp_path / "a.safetensors")
+    assert len(load(tmp_path / "a.safetensors").history) == MAX_STEPS
+    save(replace(model, history=(step,) * (MAX_STEPS + 1)), tmp_path / "b.safetensors")
+    with pytest.raises(
+        BadArtefact, match=f"history in .* is damaged: value: Tuple should have at most {MAX_STEPS} items"
+    ):
+        load(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '"\ud800"', "[1]", "{}", '[{"name": 1}]', ""])
+def test_a_damaged_history_is_one_paragraph(text: str) -> None:
+    with pytest.raises(BadArtefact, match="the history in x is damaged: ") as error:
+        read_history(text, Path("x"))
+    assert "\n" not in str(error.value)
 
 
 def test_what_fits_is_checked_by_names_and_shapes_alone(model: Model) -> None:

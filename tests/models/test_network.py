@@ -8,12 +8,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
+from wb.core.errors import Unsupported
 from wb.core.records import Mlp, PatchStem, Pool, Softmax
 from wb.models.model import Model, from_network
 from wb.models.network import axes_of, build, describe
 
 FORMS: tuple[Form, ...] = ("pre", "post")
 EPS = 1e-3  # large enough to be seen
+
+
+def test_a_network_beyond_all_bounds_is_refused_before_it_takes_memory(image: ImageInput) -> None:
+    wide = Block(mixer=Softmax(heads=65536, qk=65536, v=1))
+    huge = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=65536, blocks=(wide,)),), classes=3)
+    with pytest.raises(
+        Unsupported, match=r"parameters is beyond the 2,147,483,648 that are computed with; choose smaller"
+    ):
+        build(huge)
+    assert sum(p.numel() for p in build(huge, "meta").parameters()) > 10**14
 
 
 def both(embed: int) -> Block:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, ImageInput
-from wb.core.errors import BadData, BadOption
+from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.data import Dataset
 from wb.models.model import Model
 from wb.spaces.presets import TINY
@@ -66,6 +69,39 @@ def test_a_checkpoint_continues_where_it_stopped(architecture: Architecture, str
     assert epochs == [1, 2, 3], "how far it was is said at once"
     whole = train(architecture, stripes, recipe, seed=2)
     torch.testing.assert_close(dict(resumed.weights), dict(whole.weights))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state["weights"].update(head_bias=torch.zeros(1)), "of another network, first head_bias"),
+        (lambda state: state["weights"].update(head_bias=torch.zeros(3, dtype=torch.cfloat)), "first head_bias"),
+        (lambda state: state["weights"].pop("head_bias"), "is damaged"),
+        (lambda state: state.pop("epoch"), "is damaged"),
+        (lambda state: state.update(optimizer={}), "is damaged"),
+        (lambda state: state.update(run="another"), "belongs to a run with other settings .another"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(
+    architecture: Architecture,
+    stripes: Dataset,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], object],
+    words: str,
+) -> None:
+    recipe, checkpoint = Recipe(epochs=1), tmp_path / "c.pt"
+    train(architecture, stripes, recipe, seed=2, checkpoint=checkpoint)
+    state = torch.load(checkpoint, weights_only=True)
+    change(state)
+    torch.save(state, checkpoint)
+    with pytest.raises(BadArtefact, match=words):
+        train(architecture, stripes, recipe, seed=2, checkpoint=checkpoint)
+
+
+def test_a_checkpoint_is_a_regular_file(architecture: Architecture, stripes: Dataset, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.pt")
+    with pytest.raises(BadArtefact, match=r"c\.pt is a named pipe"):
+        train(architecture, stripes, Recipe(epochs=1), seed=2, checkpoint=tmp_path / "c.pt")
 
 
 def test_finetuning_is_a_pass(trained: Model, stripes: Dataset) -> None:

@@ -121,8 +121,10 @@ class _Machine:
     def step(self, name: str, argument: Any, position: int) -> None:
         """Does what the opcode at `position` does, to the sizes of things."""
         match name:
-            case "PROTO" | "STOP":
+            case "PROTO":
                 pass
+            case "STOP" if self.marks or len(self.stack) != 1:
+                raise DamagedPickle(f"it ends with {len(self.stack)} results and {len(self.marks)} open lists")
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 self._put(int(argument))
             case "BINGET" | "LONG_BINGET" | "GET":

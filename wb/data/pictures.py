@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from wb.data.flat import Colour, flattened, is_grey
 from wb.data.formats import formats
 from wb.data.resize import fit, planes
 from wb.data.spec import WHITE, levels
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of damaged files comes with no name of a file
 
 MIXED_SIDE = 64  # pixels; for images of mixed sizes when no size is asked for
 _SHOWN = 3

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
+from wb.core.errors import Unsupported
 from wb.core.precision import precisions
 from wb.core.records import Operator, Precision, Weighted
 from wb.models.axes import Axes, Axis, read, write
 from wb.models.lowbit import low_bit
 from wb.models.operators._base import Grid, OperatorModule, parameter
 from wb.models.stem import Merge
+
+MAX_PARAMETERS = 1 << 31  # 8 GB, and training takes four times that
 
 
 class Norm(nn.Module):
@@ -156,8 +159,26 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
     """The exact skeleton of `architecture`, parameters uninitialised (`reset` or `load_state_dict` fills them).
 
     On the `meta` device it costs no memory, and `torch.func.functional_call` runs it on any matching weights.
+
+    Raises:
+        Unsupported: more than `MAX_PARAMETERS`, elsewhere than on `meta`, or no memory for them.
     """
-    return Network(architecture, device)
+    if torch.device(device or "cpu").type == "meta":
+        return Network(architecture, device)
+    count = sum(parameter.numel() for parameter in Network(architecture, "meta").parameters())
+    if count > MAX_PARAMETERS:
+        raise Unsupported(
+            f"a network of {count:,} parameters is beyond the {MAX_PARAMETERS:,} that are computed with; choose smaller widths"
+        )
+    try:
+        return Network(architecture, device)
+    except RuntimeError as error:  # torch's, where memory cannot be had
+        if "memory" not in str(error):
+            raise
+        raise Unsupported(
+            f"there is no memory for a network of {count:,} parameters, {4 * count / 2**30:.2g} GB; free some, or choose "
+            "smaller widths"
+        ) from error
 
 
 def describe(network: Network) -> Architecture:

@@ -1,0 +1,236 @@
+"""Every reader with a good file for it, and how to damage that."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tests.fuzz.mutate import PICKLES, bytes_of, json_of, packed, zip_of
+from wb.cli._read import read_architecture
+from wb.compress import record as pruning
+from wb.compress.foreign import load_weights
+from wb.compress.report import write_report
+from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.readings import Reading
+from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax
+from wb.data.load import load as load_data
+from wb.models.model import Step, from_network, load, save
+from wb.models.network import build
+
+Mutants = Iterator[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A reader: `make` fills a folder and names the file that is damaged, `mutants` damages its content, `read` reads it."""
+
+    make: Callable[[Path], Path]
+    mutants: Callable[[bytes, Random, int], Mutants]
+    read: Callable[[Path], object]
+
+
+def architecture() -> Architecture:
+    """Small, with operators of several kinds."""
+    blocks = (
+        Block(mixer=Softmax(heads=2, qk=3, v=2), ffn=Mlp(mlp=5)),
+        Block(mixer=Lmu(memory=4, hidden=6)),
+        Block(mixer=Pool(), ffn=Mlp(mlp=4)),
+    )
+    return Architecture(
+        input=ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,)),
+        stem=ConvStem(patch=2, width=3),
+        stages=(Stage(embed=6, blocks=blocks),),
+        classes=3,
+        labels=("a", "b", "c"),
+    )
+
+
+def _model(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        network = build(architecture())
+        network.reset()
+        score = Reading(value=0.5, unit="fraction", how="measured", interval=(0.4, 0.6), n=9)
+        step = Step(name="train", arguments={"epochs": 1, "data": {"spec": "digits"}}, readings={"validation": score})
+        save(from_network(architecture(), network, (step,)), folder / name, force=True)
+        return folder / name
+
+    return make
+
+
+def _pt_mutants(content: bytes, random: Random, count: int) -> Mutants:
+    yield from PICKLES.items()
+    for what, text in PICKLES.items():
+        yield (
+            f"zipped {what}",
+            packed({"archive/data.pkl": text, "archive/version": b"3\n", "archive/byteorder": b"little"}),
+        )
+    yield from _state_mutants(content, random, count)
+
+
+def _state_mutants(content: bytes, random: Random, count: int) -> Mutants:
+    yield from bytes_of(content, random, count // 2)
+    yield from zip_of(content, random, count // 2)
+
+
+def _safetensors_mutants(content: bytes, random: Random, count: int) -> Mutants:
+    """Damaged anywhere, and damaged in the header alone, with or without the right length before it."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header, rest = json.loads(content[8 : 8 + length]), content[8 + length :]
+    yield from bytes_of(content, random, count // 2)
+    for what, text in json_of(header, random, count // 4):
+        changed = text.encode()
+        yield f"header {what}", struct.pack("<Q", len(changed)) + changed + rest
+    for key in ("wb.architecture", "wb.history"):
+        for what, text in json_of(json.loads(header["__metadata__"][key]), random, count // 8):
+            metadata = {**header["__metadata__"], key: text}
+            changed = json.dumps({**header, "__metadata__": metadata}).encode()
+            yield f"{key} {what}", struct.pack("<Q", len(changed)) + changed + rest
+
+
+def _architecture_file(folder: Path) -> Path:
+    path = folder / "a.json"
+    path.write_text(architecture().to_json(), encoding="utf-8")
+    return path
+
+
+def _json_mutants(content: bytes, random: Random, count: int) -> Mutants:
+    yield from bytes_of(content, random, count // 4)
+    for what, text in json_of(json.loads(content), random, count - count // 4):
+        yield what, text.encode()
+
+
+def _record_file(folder: Path) -> Path:
+    acc = Reading(value=0.9, unit="fraction", how="measured", interval=(0.85, 0.93), n=60)
+    readings = {
+        "acc": acc,
+        "latency": Reading(value=2.0, unit="ms", how="measured", interval=(1.9, 2.1)),
+        "macs": Reading(value=1234.0, unit="MAC", how="counted"),
+        "params": Reading(value=99.0, unit="parameters", how="counted"),
+        "size": Reading(value=999.0, unit="B", how="counted"),
+    }
+    a = architecture()
+    parts = {"ends": 5, "s0.b0.ffn": 9}
+    round_ = pruning.Round(
+        stage=0, aims={"macs": 0.3}, architecture=a, readings=readings, predicted={"macs": 0.3}, costs={"macs": 0.6}
+    )
+    result = pruning.Result(
+        name="out",
+        limits=("macs <= 1 k",),
+        verdict="within noise",
+        architecture=a,
+        parts=parts,
+        before=readings,
+        after=readings,
+        test=acc,
+        model="out.safetensors",
+    )
+    record = pruning.Record(
+        created="2026-01-01T00:00:00+00:00",
+        version="0",
+        config=pruning.Config(budget=("macs=0.5x",), snapshots=(0.75,)),
+        model="m.safetensors",
+        model_key="0123456789abcdef",
+        data={"spec": "stripes", "train": 192},
+        machine={"device": "cpu"},
+        versions={"torch": "2"},
+        pace=Reading(value=1.5, unit="ms", how="measured"),
+        architecture=a,
+        parts=parts,
+        dense=readings,
+        dense_final=readings,
+        dense_test=acc,
+        spectrum={"s0.embed": (1e-9, 1e-30)},
+        rounds=(round_,),
+        results=(result,),
+        seconds={"pruning": 1.25},
+    )
+    record.write(folder / "out.json")
+    return folder / "out.json"
+
+
+def _report(path: Path) -> None:
+    write_report(pruning.read(path), path, path.with_suffix(".html"), force=True)
+
+
+def _state_file(folder: Path) -> Path:
+    torch.save(torch.nn.Linear(3, 2).state_dict(), folder / "w.pt")
+    return folder / "w.pt"
+
+
+def _pictures(end: str, **options: object) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        random = np.random.default_rng(0)
+        for name in "ab":
+            home = folder / end / name
+            home.mkdir(parents=True)
+            for i in range(3):
+                picture = Image.fromarray(random.integers(0, 256, (9, 7, 3), dtype=np.uint8))
+                picture.save(home / f"{i}.{end}", **options)  # type: ignore[arg-type]
+        return folder / end / "a" / f"1.{end}"
+
+    return make
+
+
+def _read_pictures(path: Path) -> object:
+    return load_data(f"imagefolder:{path.parents[1]}")
+
+
+def _idx(folder: Path) -> Path:
+    """MNIST's four files; the images of training are damaged."""
+    home = folder / "idx"
+    home.mkdir()
+    random = np.random.default_rng(0)
+    for part, count in (("train", 40), ("t10k", 6)):
+        images, labels = random.integers(0, 256, (count, 4, 5), dtype=np.uint8), np.arange(count, dtype=np.uint8) % 3
+        for kind, array in (("images", images), ("labels", labels)):
+            head = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
+            (home / f"{part}-{kind}-idx{array.ndim}-ubyte").write_bytes(head + array.tobytes())
+    return home / "train-images-idx3-ubyte"
+
+
+def _idx_zipped(folder: Path) -> Path:
+    path = _idx(folder)
+    zipped = path.with_name(path.name + ".gz")
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    return zipped
+
+
+def _cifar(folder: Path) -> Path:
+    home = folder / "cifar"
+    home.mkdir()
+    random = np.random.default_rng(0)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        rows = random.integers(0, 256, (4, 3072), dtype=np.uint8)
+        (home / name).write_bytes(pickle.dumps({b"data": rows, b"labels": [0, 1, 2, 9]}, protocol=2))
+    return home / "data_batch_2"
+
+
+def _pickle_mutants(content: bytes, random: Random, count: int) -> Mutants:
+    yield from PICKLES.items()
+    yield from bytes_of(content, random, count)
+
+
+SUBJECTS: dict[str, Subject] = {
+    "safetensors": Subject(_model("m.safetensors"), _safetensors_mutants, load),
+    "pt": Subject(_model("m.pt"), _pt_mutants, load),
+    "state": Subject(_state_file, _state_mutants, lambda path: load_weights(torch.nn.Linear(3, 2), path)),
+    "architecture": Subject(_architecture_file, _json_mutants, read_architecture),
+    "record": Subject(_record_file, _json_mutants, _report),
+    "png": Subject(_pictures("png"), bytes_of, _read_pictures),
+    "tif": Subject(_pictures("tif"), bytes_of, _read_pictures),
+    "gif": Subject(_pictures("gif"), bytes_of, _read_pictures),
+    "idx": Subject(_idx, bytes_of, lambda path: load_data(f"idx:{path.parent}")),
+    "idx.gz": Subject(_idx_zipped, bytes_of, lambda path: load_data(f"idx:{path.parent}")),
+    "cifar": Subject(_cifar, _pickle_mutants, lambda path: load_data(f"cifar10:{path.parent}")),
+}
