@@ -46,7 +46,8 @@ def record() -> Made:
 def test_a_model_that_is_worse_than_a_parent_is_called_so(record: Made) -> None:
     first, second = remarks(record(WORSE, LESS))
     assert first == Remark(
-        "The fused model is worse than a.pt: -5.8 points, 95 % interval -8.8 to -2.9; 4 of 359 images are right only here, 25 only there.",
+        "The fused model is worse than a.pt: -5.8 points, 95 % interval -8.8 to -2.9; 4 of 359 images are right only here, "
+        "25 only there.",
         True,
     )
     assert second.text.startswith("The fused model is no better than b.pt, as far as one can tell: -1.4 points")

@@ -1,0 +1,120 @@
+"""What `--dry-run` shares: the option, the model that is looked at, and telling what would be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from wb.cli import _output
+
+if TYPE_CHECKING:
+    from wb.core.plan import Planned
+    from wb.data import Dataset
+    from wb.models.model import Model
+
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, written, and about how long it takes; write nothing.")
+]
+
+
+def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[Planned]]:
+    """The model in `file`; without one the stock model or, where it is not kept yet, its network and the training of it.
+
+    Raises:
+        BadArtefact: the file cannot be read or is no model.
+    """
+    from wb.core.errors import BadArtefact
+    from wb.models.model import from_network, load
+    from wb.models.network import build
+    from wb.spaces.stock import RECIPE, Stock
+    from wb.training.estimate import training_stage
+
+    if file is not None:
+        return load(file), []
+    stock = Stock(data, seed)
+    with suppress(BadArtefact):  # there is none yet, or a damaged one
+        kept = load(stock.path)
+        if kept.architecture == stock.architecture:
+            return kept, []
+    network = build(stock.architecture)
+    network.reset()
+    trained = training_stage("stock model", stock.architecture, data, RECIPE, teacher=False)
+    return from_network(stock.architecture, network), [trained._replace(what=f"{trained.what}, once, and kept")]
+
+
+class Given(Protocol):
+    """What a configuration says of its data, and of threads."""
+
+    @property
+    def data(self) -> str: ...
+    @property
+    def image_size(self) -> int | None: ...
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def threads(self) -> int: ...
+
+
+def show(
+    config: Given,
+    seed: int,
+    file: Path | None,
+    stages: Callable[[Model, Dataset, Callable[[str, int, int], None]], list[Planned]],
+    files: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
+    """Reads data and model, and tells what `stages` makes of them: what a job that is ready to begin would do.
+
+    Raises:
+        WbError: what the command would refuse before it begins.
+    """
+    import time
+
+    import torch
+
+    from wb.data import load as load_data
+    from wb.training.estimate import data_stage
+
+    torch.set_num_threads(config.threads)
+    with _output.progress() as progress:
+        task = progress.add_task("reading the data", total=None)
+
+        def report(what: str, done: int, of: int) -> None:
+            progress.update(task, description=what, completed=done, total=of or 1)
+
+        start = time.perf_counter()
+        data = load_data(config.data, image_size=config.image_size, limit=config.limit)
+        first = data_stage(data, time.perf_counter() - start)
+        model, trained = model_of(file, data, seed)
+        report("timing a few steps", 0, 0)
+        found = [first, *trained, *stages(model, data, report)]
+    tell(found, files, as_json=as_json)
+
+
+def tell(stages: Sequence[Planned], files: Sequence[Path], *, as_json: bool) -> None:
+    """The stages with their times, and the files that would be written."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    from wb.core.durations import duration
+
+    whole = sum(stage.seconds for stage in stages)
+    if as_json:
+        content = {"stages": [stage._asdict() for stage in stages], "seconds": whole, "files": list(map(str, files))}
+        _output.print_json(content)
+        return
+    table = Table(title="what would be done (nothing is written)", title_justify="left", box=SIMPLE)
+    for column in ("stage", "what", "about"):
+        table.add_column(column, overflow="fold")
+    for stage in stages:
+        table.add_row(stage.name, Text(stage.what), duration(stage.seconds) if stage.seconds else "")
+    table.add_row("in all", "times are predicted from a few timed steps", duration(whole), style="bold")
+    _output.data.print(table)
+    for path in files:
+        _output.data.print(f"would write {path}", markup=False, highlight=False, soft_wrap=True)

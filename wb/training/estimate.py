@@ -1,0 +1,88 @@
+"""How long training takes here, from a few timed steps; nothing is written and no weight of a model changes."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+
+from wb.core.architecture import Architecture
+from wb.core.plan import Planned
+from wb.data import Dataset
+from wb.data.batches import batches, shift
+from wb.models.counting import count_macs, count_parameters
+from wb.models.network import Network, build
+from wb.training.fit import Batch, Recipe, pick_device
+from wb.training.train import distilled
+
+STEPS = 5  # that are timed, after one that is not
+
+
+def data_stage(data: Dataset, seconds: float) -> Planned:
+    """What was read, in `seconds`: images of what size, in which classes."""
+    counts = " + ".join(f"{len(split):,}" for split in (data.train, data.validation, data.test))
+    size = f"{data.channels}x{data.height}x{data.width}"
+    shown = ", ".join(data.classes[:10]) + (", …" if len(data.classes) > 10 else "")
+    text = f"{data.spec}: {counts} images for training, validation, test, of {size} in {len(data.classes)} classes ({shown})"
+    return Planned("data", text, seconds)
+
+
+def network_stage(architecture: Architecture, name: str) -> Planned:
+    """Which network; it takes no time."""
+    blocks = [block for _, _, block in architecture.blocks() if not block.off]
+    mixers = ", ".join(dict.fromkeys(block.mixer.kind for block in blocks if block.mixer is not None)) or "no mixers"
+    cost = f"{count_parameters(architecture).text()} parameters, {count_macs(architecture).text()} multiply-accumulates"
+    return Planned("network", f"{name}: {len(blocks)} blocks ({mixers}), {cost}", 0.0)
+
+
+def training_stage(name: str, architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool) -> Planned:
+    """Training of that recipe, with the dense network as teacher or with labels alone."""
+    steps = recipe.steps(len(data.train))
+    how = ", with a teacher" if teacher else ""
+    what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}{how}"
+    return Planned(name, what, steps * step_seconds(architecture, data, recipe.batch, teacher=teacher))
+
+
+def step_seconds(architecture: Architecture, data: Dataset, batch: int, *, teacher: bool = False) -> float:
+    """The median of a few steps of training with `batch` images each, of a network with weights of its own."""
+    network = _fresh(architecture).train()
+    taught = _fresh(architecture).eval() if teacher else None
+    recipe = Recipe(epochs=1, batch=batch)
+    backward = distilled(network, taught, recipe)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
+    images, labels = next(batches(data.train, batch, shuffle=False))
+    given = Batch(images.to(pick_device()), labels.to(pick_device()), 0, STEPS)
+    generator = torch.Generator().manual_seed(0)
+    seconds = []
+    for _ in range(1 + STEPS):
+        start = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        shift(images, generator)  # as `fit` does
+        backward(given)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
+
+
+def image_seconds(architecture: Architecture, data: Dataset, batch: int = 128) -> float:
+    """Seconds that one image takes through the network in torch, without gradients."""
+    network = _fresh(architecture).eval()
+    images, _ = next(batches(data.train, batch, shuffle=False))
+    images = images.to(pick_device())
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(1 + STEPS):
+            start = time.perf_counter()
+            network(images).sum().item()
+            seconds.append(time.perf_counter() - start)
+    return median(seconds[1:]) / len(images)
+
+
+def _fresh(architecture: Architecture) -> Network:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(architecture)
+        network.reset()
+    return network.to(pick_device())
