@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+    from wb.core.plan import Planned
     from wb.data import Dataset
     from wb.fusion.begin import Files
     from wb.fusion.fuse import Report
+    from wb.fusion.preview import Preview
     from wb.fusion.record import Config, Record
 
 EPOCHS = 5  # of fine-tuning where no models are given
@@ -122,6 +124,37 @@ def run(
         _output.written(path)
 
 
+def plan(
+    config: Config, models: Sequence[Path], to: Path | None, out: Path | None, *, force: bool, as_json: bool
+) -> None:
+    """Says what `run` would read, match, do and write, and how long that takes.
+
+    Raises:
+        WbError: what `run` would refuse before it begins.
+    """
+    from tempfile import TemporaryDirectory
+
+    from wb.cli._dry_run import tell
+    from wb.fusion.begin import begin
+    from wb.fusion.estimate import estimate
+    from wb.fusion.preview import preview
+
+    out = _place(models, to, out, force)
+    with _output.progress() as progress, TemporaryDirectory(prefix="wb-") as folder:
+        report = _reporting(progress)
+        data, files, stages = _planned(config, models, Path(folder), report)
+        found = preview(config, files, data, report)
+        report("timing a few steps", 0, 0)
+        stages += estimate(begin(config, files, data, out, report, force=force))
+    _warn(found.notes)
+    if as_json:
+        content = {"stages": [stage._asdict() for stage in stages], "seconds": sum(stage.seconds for stage in stages)}
+        _output.print_json({**found.as_json(), **content, "files": list(map(str, _written(out)))})
+        return
+    _show(found)
+    tell(stages, _written(out), as_json=False)
+
+
 def check(config: Config, models: Sequence[Path], *, as_json: bool) -> None:
     """Prints whether and how the models can be fused.
 
@@ -140,7 +173,12 @@ def check(config: Config, models: Sequence[Path], *, as_json: bool) -> None:
     _warn(found.notes)
     if as_json:
         _output.print_json(found.as_json())
-        return
+    else:
+        _show(found)
+
+
+def _show(found: Preview) -> None:
+    """Axes, blocks, and what else there is to say of what goes with what."""
     _output.data.print(_table("axes", *found.sizes()))
     if found.match():
         _output.data.print(_table("blocks", *found.match()))
@@ -199,6 +237,38 @@ def _read(config: Config, models: Sequence[Path], report: Report) -> tuple[Datas
     return data, files
 
 
+def _planned(
+    config: Config, models: Sequence[Path], folder: Path, report: Report
+) -> tuple[Dataset | None, Files, list[Planned]]:
+    """As `_read`, and what that is and takes; stock models that there are none of yet stand in `folder`, untrained."""
+    import time
+
+    from wb.cli._dry_run import model_of
+    from wb.data import load
+    from wb.models.model import save
+    from wb.training.estimate import data_stage
+
+    if models or config.data is None:
+        start = time.perf_counter()
+        data, files = _read(config, models, report)
+        return data, files, [data_stage(data, time.perf_counter() - start)] if data is not None else []
+    start = time.perf_counter()
+    data = load(config.data, image_size=config.image_size, limit=config.limit)
+    stages = [data_stage(data, time.perf_counter() - start)]
+    files = []
+    for seed in (config.settings.seed, config.settings.seed + 1):
+        model, trained = model_of(None, data, seed)
+        stages += trained
+        files.append((f"stock model, seed {seed}", folder / f"{seed}.safetensors"))
+        save(model, files[-1][1])
+    return data, files, stages
+
+
+def _written(out: Path) -> list[Path]:
+    """What is left at the end, the model last."""
+    return [*(out.with_suffix(ending) for ending in (".html", ".json", ".onnx")), out]
+
+
 def _place(models: Sequence[Path], to: Path | None, out: Path | None, force: bool) -> Path:
     """Where the model goes, checked before any work."""
     from datetime import datetime
@@ -210,9 +280,8 @@ def _place(models: Sequence[Path], to: Path | None, out: Path | None, force: boo
         return Path("runs") / f"fuse-{datetime.now():%Y%m%d-%H%M%S}" / "fused.safetensors"
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
-    written = (out, *(out.with_suffix(ending) for ending in (".json", ".html", ".onnx")))
     given = {path.resolve() for path in (*models, *([to] if to else []))}
-    for path in written:
+    for path in _written(out):
         if path.resolve() in given:
             raise BadOption(f"{path} is one of the files that are fused; choose another name with --out")
         # what is there after an interruption may be half of the results to come

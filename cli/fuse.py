@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
     SAMPLES,
     BackgroundOption,
@@ -69,6 +70,7 @@ def fuse(
     size: Annotated[str, typer.Option(help="Whose sizes to take: anchor, small or large (by parameters).")] = "anchor",
     to: Annotated[Path | None, typer.Option(help="An architecture (JSON or a model file) to fuse into.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether and how; write nothing.")] = False,
+    dry_run: DryRunOption = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -119,9 +121,11 @@ def fuse(
         device=device,
         threads=1 if threads is None else threads,
     )
+    if check and dry_run:
+        raise BadOption("--dry-run says all that --check does; leave out one of them")
     if check:
         if out is not None or force:
             raise BadOption("--check writes nothing; leave out --out and --force")
         _fuse.check(config, models or [], as_json=as_json)
     else:
-        _fuse.run(config, models or [], to, out, force=force, as_json=as_json)
+        (_fuse.plan if dry_run else _fuse.run)(config, models or [], to, out, force=force, as_json=as_json)

@@ -146,15 +146,18 @@ class Job(Recorded[Record]):
         """Fuses and, with data, looks between the parents; the record last: where that has it, the models are there."""
         parents = [parent.architecture for parent in self.record.parents]
         images = calibration(self.config, self.data, parents)
-        fusion = self._fusion(self.config.settings, images, self.config.to)
+        fusion = self.fusion(self.config.settings, images, self.config.to)
         _check(fusion.model)
         self._took(fusion.seconds)
         self._save(fusion)
+        notes = [*self.record.notes, *fusion.notes]
+        if self.config.calib is not None and not fusion.looked:
+            notes.append("no image was looked at, for the models have a common origin, which says what goes with what")
         changes: dict[str, Any] = {
             "architecture": fusion.model.architecture,
             "parents": _described(self.record.parents, fusion),
             "images": fusion.looked,
-            "notes": (*self.record.notes, *fusion.notes),
+            "notes": tuple(notes),
         }
         if self.data is not None and len(self.files) > 1:
             split, plain = self.data.validation, self.config.settings.method == "vanilla"
@@ -164,7 +167,7 @@ class Job(Recorded[Record]):
                 del fusion  # before the parents are read again
                 ends = enumerate(self._parents)
                 changes["ends"] = tuple(point(model, split, float(i != self.record.anchor)) for i, model in ends)
-                changes["lines"] = (*([] if plain or not self._comparable else [self._vanilla(split)]), *lines)
+                changes["lines"] = (*([] if plain or not self.comparable else [self._vanilla(split)]), *lines)
         self._note(**changes)
 
     def _save(self, fusion: Fusion) -> None:
@@ -179,7 +182,8 @@ class Job(Recorded[Record]):
         if fusion.average.weights is not fusion.model.weights:
             save(fusion.average, self.work / "average.safetensors", force=True)
 
-    def _fusion(self, settings: Settings, images: Tensor | None = None, target: Architecture | None = None) -> Fusion:
+    def fusion(self, settings: Settings, images: Tensor | None = None, target: Architecture | None = None) -> Fusion:
+        """The parents fused with these settings. Raises as `wb.fusion.fuse.fuse`, and `BadArtefact` where numbers overflow."""
         names = [parent.name for parent in self.record.parents]
         models = (load(path) for path in self.files)
         keep = self.data is not None and len(self.files) > 1
@@ -190,7 +194,7 @@ class Job(Recorded[Record]):
         """What the same average is without any alignment."""
         shares = tuple(parent.share for parent in self.record.parents)
         settings = Settings(method="vanilla", anchor=self.record.anchor + 1, weights=shares)
-        return self._line("vanilla", self._fusion(settings), split)
+        return self._line("vanilla", self.fusion(settings), split)
 
     def _line(self, name: Literal["vanilla", "aligned"], fusion: Fusion, split: Split) -> Line:
         what = f"looking between the parents, {name}"
@@ -202,7 +206,7 @@ class Job(Recorded[Record]):
         return Line(name=name, points=tuple(curve.points))
 
     @property
-    def _comparable(self) -> bool:
+    def comparable(self) -> bool:
         """Whether the parents can be averaged as they are, into what they are."""
         architectures = [parent.architecture for parent in self.record.parents]
         first = architectures[0]

@@ -73,7 +73,7 @@ def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
     if "page" not in request.fixturenames:
         monkeypatch.setattr("wb.fusion.job.write_report", write)
-    for module in ("wb.export.assess", "wb.fusion.finish"):
+    for module in ("wb.export.assess", "wb.fusion.finish", "wb.fusion.job"):
         monkeypatch.setattr(f"{module}.export", _export)
     monkeypatch.setattr("wb.fusion.finish.count_macs", _count_macs)
 
@@ -82,10 +82,10 @@ _count_macs = cache(count_macs)
 _graphs: dict[str, bytes] = {}
 
 
-def _export(model: Model, path: Path) -> None:
+def _export(model: Model, path: Path, **_: object) -> None:
     key = f"{model.fingerprint()} {model.history}"
     if key not in _graphs:
-        export(model, path)
+        export(model, path, force=True)
         _graphs[key] = path.read_bytes()
     path.write_bytes(_graphs[key])
 
@@ -273,6 +273,54 @@ def test_into_another_architecture(a: Path, c: Path, tmp_path: Path) -> None:
     result = wb("fuse", a, "-o", tmp_path / "y.pt", "--to", c)
     assert result.exit_code == 0, result.output
     assert load(tmp_path / "y.pt").architecture == load(c).architecture
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
+    a: Path, c: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wb.export.estimate.measure_latency", lambda *_, **__: None)
+    monkeypatch.setattr("wb.fusion.job.Job.__call__", lambda _: pytest.fail("it is done"))
+    result = wb("fuse", a, c, *DATA, "--finetune", 3, "--dry-run", "-o", "x.pt")
+    assert result.exit_code == 0, result.output
+    for words in (
+        "residual stream",
+        "go with nothing",
+        "fine-tuning",
+        "3 epochs of 4 steps",
+        "final readings",
+        "in all",
+        "would write x.onnx",
+    ):
+        assert words in result.stdout, words
+    found = json.loads(wb("fuse", a, c, *DATA, "--finetune", 3, "--dry-run", "-o", "x.pt", "--json").stdout)
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert list(stages) == ["data", "network", "fusing", "curves", "fine-tuning", "final readings"]
+    assert "looking at 100 training images" in stages["fusing"]["what"]
+    assert stages["curves"]["what"].startswith("11 averages"), "models of two depths cannot be averaged as they are"
+    assert all(stages[name]["seconds"] > 0 for name in ("fusing", "curves", "fine-tuning", "final readings"))
+    assert found["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]))
+    assert found["models"][1]["match"]
+    assert found["files"] == ["x.html", "x.json", "x.onnx", "x.pt"]
+    plain = json.loads(wb("fuse", a, c, "--dry-run", "-o", "x.pt", "--json").stdout)
+    assert [stage["name"] for stage in plain["stages"]] == ["network", "network", "fusing"], "nothing is measured"
+    assert files(tmp_path) == set()
+    (tmp_path / "x.onnx").touch()
+    assert "x.onnx exists already" in wb("fuse", a, c, "--dry-run", "-o", "x.pt").stderr
+    assert "--dry-run says all that --check does" in wb("fuse", a, c, "--dry-run", "--check").stderr
+
+
+def test_a_dry_run_without_models_trains_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wb.export.estimate.measure_latency", lambda *_, **__: None)
+    monkeypatch.setattr("wb.training.train._fit", lambda *_: pytest.fail("it is trained"))
+    result = wb("fuse", "--limit", 64, "--calib", 16, "--method", "perm", "--repair", "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    names = [stage["name"] for stage in json.loads(result.stdout)["stages"]]
+    assert names.count("stock model") == 2
+    assert names.count("network") == 2
+    assert files(tmp_path) == set()
 
 
 def test_check_says_how_and_writes_nothing(

@@ -16,7 +16,8 @@ from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 from wb.models.axes import Leading, Select
-from wb.models.model import MAX_STEPS, Model, Step, from_network, load, read_history, remap_model, save
+from wb.models.header import MAX_STEPS
+from wb.models.model import Model, Step, from_network, load, read_history, remap_model, save
 from wb.models.network import build
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
