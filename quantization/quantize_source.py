@@ -34,13 +34,17 @@ BATCHED = "weights of more than two dimensions have no kernel for 4 bits"
 
 @dataclass(frozen=True)
 class Source:
-    """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are."""
+    """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are.
+
+    `fresh` are typical inputs that nothing is fitted to.
+    """
 
     subject: Subject
     path: Path | None
     data: Dataset | None
     inputs: Inputs | None
     kept: frozenset[str]
+    fresh: Inputs | None = None
 
     @property
     def architecture(self) -> Architecture | None:
