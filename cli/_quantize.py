@@ -218,13 +218,19 @@ def _files(config: Config, file: Path | None, out: Path) -> list[Path]:
 
 
 def _tell(record: Record) -> None:
-    from wb.quantization.quantize_report import error_text, kept, reasons
-    from wb.quantization.quantize_verdict import verdict
+    from wb.quantization.quantize_report import error_text, in_float, kept, reasons
+    from wb.quantization.quantize_verdict import calibrated, verdict
 
     _output.data.print(_readings(record))
-    lines = [f"groups (linear maps that share a precision): {kept(record)}", f"output error: {error_text(record)}"]
+    lines = [
+        f"groups (linear maps that share a precision): {kept(record)}",
+        in_float(record),
+        f"output error: {error_text(record)}",
+    ]
     if record.error is not None:
         lines.append("  SQNR: power of the outputs over that of their error; 20 dB more are a tenth of the error")
+    fitted = calibrated(record)
+    lines += [f"calibrated on {fitted}"] if fitted else []
     for why, names in reasons(record).items():
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         lines.append(f"in fp32, {why}: {shown}")

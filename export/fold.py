@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, shape_inference
 
 from wb.core.errors import Unsupported, reason
 from wb.core.files import scratch
 from wb.export import scopes
+from wb.export.gemm import split_gemms
 
 IR = 4  # the first in which constants need not be inputs
-_PLAIN = (False, 1.0)  # a Gemm that multiplies by its weights as they are
 _MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
 _SMALL = ("Shape", "Size", "Gather", "GatherND", "Slice")  # what they give of a constant is no copy of it
 
@@ -53,7 +52,8 @@ def folded(path: Path) -> ModelProto:
     _drop_inputs(model.graph, hidden)
     taken |= scopes.names(model.graph)
     _gather(model.graph, taken)
-    _split_gemms(model.graph, taken)
+    _flatten_weights(model)
+    split_gemms(model.graph, taken)
     _drop_unread(model.graph)
     _name_nodes(model.graph)
     return model
@@ -147,7 +147,7 @@ def _made(made: dict[bytes, NodeProto], node: NodeProto, inputs: Sequence[str], 
     bare.input[:] = inputs
     key = bare.SerializeToString(deterministic=True)
     if key not in made:
-        bare.name, bare.output[0] = node.name, scopes.unused(f"{node.output[0]}_once", taken)
+        bare.output[0] = scopes.unused(f"{node.output[0]}_once", taken)
         made[key] = bare
     name: str = made[key].output[0]
     return name
@@ -201,73 +201,28 @@ def _drop_unread(graph: GraphProto) -> None:
 # ----------------------------------------------------------------------------------------------------------------- nodes
 
 
-def _split_gemms(graph: GraphProto, taken: set[str]) -> None:
-    """Replaces each Gemm with constant weights by MatMul and Add, with alpha in the weights and beta in the bias.
+def _flatten_weights(model: ModelProto) -> None:
+    """Makes matrices of weights with leading dimensions of one, where what is multiplied by them has as many dimensions."""
+    readers = scopes.readers(model.graph)
+    found = {}
+    for name, tensor in scopes.constants(model.graph).items():
+        nodes = [one.node for one in readers.get(name, []) if one.node.op_type == "MatMul" and one.place == 1]
+        if len(tensor.dims) > 2 and {*tensor.dims[:-2]} == {1} and len(nodes) == len(readers[name]):
+            found[name] = (tensor, nodes)
+    ranks = _ranks(model) if found else {}
+    for tensor, nodes in found.values():
+        if all(ranks.get(node.input[0], 0) >= len(tensor.dims) for node in nodes):
+            del tensor.dims[:-2]
 
-    One whose weights would have to be changed, though others read them as they are, stays.
-    """
-    constants = scopes.constants(graph)
-    forms = {
-        name: {_form(one.node) if one.node.op_type == "Gemm" and one.place == 1 else None for one in readers}
-        for name, readers in scopes.readers(graph).items()
-        if name in constants
+
+def _ranks(model: ModelProto) -> dict[str, int]:
+    """The number of dimensions of every value of which it can be inferred."""
+    return {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for one in scopes.graphs(shape_inference.infer_shapes(model).graph)
+        for value in (*one.input, *one.value_info, *one.output)
+        if value.type.tensor_type.HasField("shape")
     }
-    agreed = {name: form for name, found in forms.items() if len(found) == 1 for form in found if form is not None}
-    for name, form in agreed.items():
-        if form != _PLAIN:
-            _transform(constants[name], *form)
-    for one, node in list(scopes.nodes(graph)):
-        constant = node.op_type == "Gemm" and not node.domain and node.input[1] in constants
-        if constant and (node.input[1] in agreed or _form(node) == _PLAIN):
-            _split(graph, one, node, taken)
-
-
-def _form(gemm: NodeProto) -> tuple[bool, float]:
-    """Whether it transposes its weights, and what it multiplies them by."""
-    values = {attribute.name: helper.get_attribute_value(attribute) for attribute in gemm.attribute}
-    return bool(values.get("transB", 0)), float(values.get("alpha", 1.0))
-
-
-def _transform(tensor: TensorProto, transposed: bool, alpha: float) -> None:
-    weight = numpy_helper.to_array(tensor)
-    turned = np.ascontiguousarray(weight.T if transposed else weight) * weight.dtype.type(alpha)
-    tensor.CopyFrom(numpy_helper.from_array(turned, tensor.name))
-
-
-def _split(graph: GraphProto, one: GraphProto, gemm: NodeProto, taken: set[str]) -> None:
-    """Puts a MatMul, and an Add where there is a bias, in the place of `gemm` in the graph `one`."""
-    values = {attribute.name: helper.get_attribute_value(attribute) for attribute in gemm.attribute}
-    operand, weight, out, beta = gemm.input[0], gemm.input[1], gemm.output[0], float(values.get("beta", 1.0))
-    bias = gemm.input[2] if len(gemm.input) > 2 and beta != 0 else ""
-    nodes: list[NodeProto] = []
-    if values.get("transA", 0):
-        turned = scopes.unused(f"{operand}_transposed", taken)
-        nodes.append(helper.make_node("Transpose", [operand], [turned], perm=[1, 0]))
-        operand = turned
-    product = scopes.unused(f"{out}_MatMul", taken) if bias else out
-    nodes.append(helper.make_node("MatMul", [operand, weight], [product], name=gemm.name))
-    if bias and beta != 1:
-        scaled = scopes.unused(f"{bias}_scaled", taken)
-        nodes += _times(graph, bias, beta, scaled, taken)
-        bias = scaled
-    if bias:
-        nodes.append(helper.make_node("Add", [product, bias], [out]))
-    place = list(one.node).index(gemm)
-    del one.node[place]
-    for node in reversed(nodes):
-        one.node.insert(place, node)
-
-
-def _times(graph: GraphProto, bias: str, beta: float, scaled: str, taken: set[str]) -> list[NodeProto]:
-    """Makes `scaled`, `beta` times `bias`: a constant where that is one, else by the node that is given back."""
-    constants = scopes.constants(graph)
-    if bias in constants:
-        values = numpy_helper.to_array(constants[bias])
-        graph.initializer.append(numpy_helper.from_array(values * values.dtype.type(beta), scaled))
-        return []
-    factor = scopes.unused(f"{scaled}_by", taken)
-    graph.initializer.append(numpy_helper.from_array(np.array(beta, np.float32), factor))
-    return [helper.make_node("Mul", [bias, factor], [scaled])]
 
 
 def _name_nodes(graph: GraphProto) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx
@@ -32,6 +32,7 @@ COMPUTED = "its weights are computed as it runs"
 LEFT = "its weights are the left operand"
 VECTOR = "its weights are a vector"
 INNER_CONVOLUTION = "no quantizer takes convolutions inside branches"
+_THROUGH = ("Transpose", "Reshape", "Identity", "QuantizeLinear", "DequantizeLinear")
 _EIGHT = (TensorProto.INT8, TensorProto.UINT8)
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -83,32 +84,41 @@ def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
     makes them.
     """
     kinds = {tensor.name: tensor.data_type for one in scopes.graphs(graph.graph) for tensor in one.initializer}
-    makers = {name: node for _, node in scopes.nodes(graph.graph) for name in node.output}
-
-    def eight(name: str) -> bool:
-        node = makers.get(name)
-        while node is not None and node.op_type in (
-            "Transpose",
-            "Reshape",
-            "Identity",
-            "QuantizeLinear",
-            "DequantizeLinear",
-        ):
-            if node.op_type == "DequantizeLinear" and kinds.get(node.input[0]) in _EIGHT:
-                return True
-            node = makers.get(node.input[0])
-        return False
-
     found: dict[str, Precision] = {}
-    for _, node in scopes.nodes(graph.graph):
+    for node, origins in _origins(graph.graph):
         if node.op_type in ("MatMulInteger", "ConvInteger") and kinds.get(node.input[1]) in _EIGHT:
             found[node.name.removesuffix("_quant")] = "int8"
         elif node.op_type == "MatMulNBits":
             bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
             found[node.name.removesuffix("_Q4")] = "int4" if bits == 4 else "w2"
-        elif any(eight(node.input[place]) for place in _places(node)):
+        elif any(passed and kinds.get(name) in _EIGHT for name, passed in origins):
             found[node.name] = "int8"
     return found
+
+
+def rounded_nodes(graph: onnx.ModelProto) -> set[str]:
+    """The products whose weights are constants in floating point, and are put into 8 bits as the graph runs."""
+    kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
+    every = _origins(graph.graph)
+    return {
+        node.name for node, origins in every if any(passed and kinds.get(name) in _FLOATS for name, passed in origins)
+    }
+
+
+def _origins(graph: GraphProto) -> Iterator[tuple[NodeProto, list[tuple[str, bool]]]]:
+    """Every node with what each operand that may be weights is made of, and whether a DequantizeLinear is between."""
+    makers = {name: node for _, node in scopes.nodes(graph) for name in node.output}
+    for _, node in scopes.nodes(graph):
+        origins = []
+        for place in _places(node):
+            name, passed = node.input[place], False
+            maker = makers.get(name)
+            while maker is not None and maker.op_type in _THROUGH:
+                passed |= maker.op_type == "DequantizeLinear"
+                name = maker.input[0]
+                maker = makers.get(name)
+            origins.append((name, passed))
+        yield node, origins
 
 
 def part_weights(graph: GraphProto, names: Collection[str]) -> None:
@@ -200,7 +210,7 @@ def _options(node: NodeProto, dims: tuple[int, ...], *, outer: bool) -> tuple[Pr
         return CONVOLUTIONS
     if len(dims) == 2 and outer:
         return PRECISIONS
-    return ("int8", "fp32") if math.prod(dims[:-2]) > 1 else ("int4", "int8", "fp32")
+    return ("int8", "fp32") if len(dims) > 2 else ("int4", "int8", "fp32")
 
 
 def _without_shared(found: Mapping[str, Product], constants: _Constants) -> dict[str, Product]:

@@ -18,10 +18,11 @@ from wb.data import Dataset
 from wb.export.trial import LIMIT_S, try_out
 from wb.hardware.device import parse_device
 from wb.models.model import Model, check_weights
-from wb.quantization.calibration import Inputs, batch_of, first, of_images, read_inputs
+from wb.quantization.calibration import Inputs, batch_of, number_of, of_images, read_inputs
+from wb.quantization.holdout import drawn, parted
 from wb.quantization.quantize_job import Job, Report
 from wb.quantization.quantize_read import Reader
-from wb.quantization.quantize_record import Config, Record, read
+from wb.quantization.quantize_record import FITTED, Config, Record, read
 from wb.quantization.quantize_source import Source
 from wb.quantization.subject import Subject, of_graph, of_model
 from wb.training.train import check_fits
@@ -70,9 +71,9 @@ def begin(config: Config, given: Given, data: Dataset | None, out: Path, report:
     kept = kept_groups(subject, config.keep)
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
-    inputs = _inputs(config, subject, data)
-    source = Source(subject, given.path, data, inputs, kept, config.images)
-    record = interrupted(out, config, given.key(), _fingerprint(data), _described(config, inputs))
+    inputs, fresh = _inputs(config, subject, data)
+    source = Source(subject, given.path, data, inputs, kept, config.images, fresh)
+    record = interrupted(out, config, given.key(), _fingerprint(data), _described(config, source))
     if record is None:
         timed = any(limit.metric.name == "latency" for limit in limits.values())
         record = _measured(config, given, source, report, timed=timed and config.policy == "mixed")
@@ -150,20 +151,24 @@ def _check_needs(config: Config, given: Given, data: Dataset | None) -> None:
             raise BadOption(f"{aim} is about accuracy; give --data that fits {given.name}, or say --budget size=0.3x")
 
 
-def _inputs(config: Config, subject: Subject, data: Dataset | None) -> Inputs | None:
-    """What the user gives as typical inputs: a file's or folder's, else training images where the policy looks at some."""
+def _inputs(config: Config, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
+    """What the user gives as typical inputs, else training images where the policy looks at some; and what is kept out.
+
+    Of given inputs that something is fitted to a part is kept out to read the error on, unless validation images serve for it.
+    """
+    fitted = config.policy in FITTED
     if config.calibration is not None:
-        inputs = first(
-            read_inputs(Path(config.calibration), subject.graph, config.images, config.background), config.calib
-        )
-        _check_range(inputs, subject, config.calibration)
+        every = read_inputs(Path(config.calibration), subject.graph, config.images, config.background)
+        _check_range(every, subject, config.calibration)
         batch = batch_of(subject.graph)
-        if len(next(iter(inputs.values()))) < batch:
+        if config.calib < batch:
             raise BadOption(f"--samples {config.calib} is fewer than the graph takes at once; give {batch} or more")
-        return inputs
-    if config.policy in ("int8", "mixed") and data is not None:
-        return of_images(subject.graph, data.train, config.calib, config.seed)
-    return None
+        if fitted and data is None:
+            return parted(every, config.calib, batch, config.seed)
+        return drawn(every, config.calib, config.seed), None
+    if fitted and data is not None:
+        return of_images(subject.graph, data.train, config.calib, config.seed), None
+    return None, None
 
 
 def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
@@ -177,16 +182,21 @@ def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
             )
 
 
-def _described(config: Config, inputs: Inputs | None) -> dict[str, JsonValue] | None:
-    if inputs is None:
+def _described(config: Config, source: Source) -> dict[str, JsonValue] | None:
+    if source.inputs is None:
         return None
     digest = hashlib.sha256()
-    for name, array in sorted(inputs.items()):
-        digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    source = config.calibration or f"training images of {config.data}"
-    count = len(next(iter(inputs.values())))
-    return {"from": source, "inputs": count, "fingerprint": digest.hexdigest()[:16]}
+    for part in (source.inputs, source.fresh or {}):
+        for name, array in sorted(part.items()):
+            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    kept_out = {} if source.fresh is None else {"kept_out": number_of(source.fresh)}
+    return {
+        "from": config.calibration or f"training images of {config.data}",
+        "inputs": number_of(source.inputs),
+        **kept_out,
+        "fingerprint": digest.hexdigest()[:16],
+    }
 
 
 def _fingerprint(data: Dataset | None) -> str | None:
@@ -218,7 +228,7 @@ def _measured(config: Config, given: Given, source: Source, report: Report, *, t
         source=given.name,
         model_key=given.key(),
         data=described,
-        calibration=_described(config, source.inputs),
+        calibration=_described(config, source),
         machine=machine(device.text),
         versions=versions(),
         first=readings,

@@ -12,9 +12,10 @@ from wb.core.plan import Planned
 from wb.core.readings import scaled
 from wb.core.records import Precision
 from wb.quantization.calibration import Inputs, batch_of, first, made_up, number_of, of_images
+from wb.quantization.holdout import READ
 from wb.quantization.mixed import ENOUGH
 from wb.quantization.outputs import outputs
-from wb.quantization.quantize_job import COMPARED, Job
+from wb.quantization.quantize_job import Job
 from wb.quantization.quantize_mixed import QUICK_S
 from wb.quantization.quantize_read import FINAL_S
 from wb.quantization.sensitivity import TIMED_S
@@ -50,7 +51,7 @@ def estimate(job: Job) -> list[Planned]:
             steps.append(Planned("quantizing", f"int8, ranges found on {config.calib} calibration inputs", calibrated))
         case _:
             steps.append(Planned("quantizing", config.policy, once))
-    seconds = (images + COMPARED) * (plain + low) + 2 * FINAL_S
+    seconds = (images + READ) * (plain + low) + 2 * FINAL_S
     scored = "scored on validation and test, " if images else ""
     return [*steps, Planned("readings", f"float and quantized graph, {scored}compared and timed together", seconds)]
 

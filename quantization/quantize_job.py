@@ -23,23 +23,24 @@ from wb.core.job import Recorded
 from wb.core.readings import Reading, ratio
 from wb.core.records import Precision
 from wb.core.work import locked
+from wb.export.products import loose
 from wb.hardware.device import Device, parse_device
 from wb.models.model import Step, load
 from wb.quantization import calibration
+from wb.quantization.holdout import READ
 from wb.quantization.outputs import compare, outputs
 from wb.quantization.quantize_mixed import Mixed, candidates
 from wb.quantization.quantize_read import Reader
-from wb.quantization.quantize_record import Config, OutputError, Record
+from wb.quantization.quantize_record import FITTED, Config, OutputError, Record
 from wb.quantization.quantize_report import write_report
 from wb.quantization.quantize_source import KEPT, REFUSED, Source
-from wb.quantization.quantize_verdict import check_budget
+from wb.quantization.quantize_verdict import check_budget, few_inputs
 from wb.quantization.refused import refused
 from wb.quantization.sensitivity import Sensitivity
 from wb.quantization.static import static_int8
 from wb.quantization.subject import Choice
 
 Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
-COMPARED = 256  # inputs whose outputs are compared in the end
 
 
 @dataclass
@@ -111,10 +112,11 @@ class Job(Recorded[Record]):
             changes = self._conclude()
             notes = check_budget(self.config.limits, self.record.model_copy(update=changes))
             changes |= self._tested(changes)
-        changes |= {"groups": self.source.groups(choice, reasons), "graph": self.out.name}
+        changes |= {"groups": self.source.groups(choice, reasons), "loose": loose(self.source.subject.graph)}
+        changes["graph"] = self.out.name
         if self._staged.with_suffix(".safetensors").exists():
             changes["model"] = self.out.with_suffix(".safetensors").name
-        self._note(**changes, notes=(*self.record.notes, *notes))
+        self._note(**changes, notes=(*self.record.notes, *few_inputs(self.record), *notes))
 
     def _quantize(self) -> tuple[Choice, Mapping[str, str]]:
         """Writes the quantized graph; gives what each group is kept in, and reasons for those in floating point."""
@@ -231,12 +233,18 @@ class Job(Recorded[Record]):
         return {name: {**cast(Mapping[str, Reading], changes[name]), "test": r["test"]} for name, r in found.items()}
 
     def _error(self, paths: Mapping[str, Path]) -> OutputError:
-        """Of outputs on validation images, else on the user's inputs, else on random ones."""
+        """Of outputs on what nothing was fitted to: validation images, inputs kept out, the user's, else random ones.
+
+        Where there is one calibration input only, it is read on that.
+        """
         graph, data = self.source.subject.graph, self.source.data
         if data is not None:
-            on, inputs = "validation images", calibration.of_images(graph, data.validation, COMPARED, self.config.seed)
+            on, inputs = "validation images", calibration.of_images(graph, data.validation, READ, self.config.seed)
+        elif self.source.fresh is not None:
+            on, inputs = "inputs kept out", self.source.fresh
         elif self.source.inputs is not None:
-            on, inputs = "calibration inputs", self.source.inputs
+            fitted = self.config.policy in FITTED
+            on, inputs = "calibration inputs" if fitted else "given inputs", self.source.inputs
         else:
             on, inputs = "random inputs", calibration.made_up(graph, self.config.calib, self.config.seed)
         before, after = (outputs(paths[name], inputs, self.device) for name in ("float", "quantized"))

@@ -24,7 +24,10 @@ REQUIRED = ("size", "latency")  # of both graphs in the end
 LIMITED = Rules(("size", "acc", "latency"), changes=True)  # what a budget may be on
 
 PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
-Inputs = Literal["training images", "validation images", "calibration inputs", "random inputs"]
+Inputs = Literal[
+    "training images", "validation images", "calibration inputs", "inputs kept out", "given inputs", "random inputs"
+]
+FITTED: tuple[PolicyName, ...] = ("int8", "mixed")  # what they do depends on the calibration inputs
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -119,6 +122,7 @@ class Record(records.Record):
     sensitivities: tuple[Sensitivity, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     groups: tuple[Group, ...] = ()
+    loose: Count | None = None  # numbers in floating point that belong to no group: biases, norms, embeddings
     architecture: Architecture | None = None  # of the quantized graph, where it is one of ours
     floating: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with
     quantized: Mapping[str, Reading] = Field(default_factory=dict)

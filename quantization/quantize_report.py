@@ -17,7 +17,7 @@ from wb.page.look import figure_html
 from wb.page.page import Column, link, render
 from wb.quantization import quantize_figures as figures
 from wb.quantization.quantize_record import Group, Record
-from wb.quantization.quantize_verdict import decibels, verdict, warned
+from wb.quantization.quantize_verdict import calibrated, compared, decibels, verdict, warned
 
 COLUMNS = {
     "acc": "validation accuracy",
@@ -62,6 +62,8 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         columns=columns(record),
         changes=changes(record),
         error=error_text(record),
+        calibrated=calibrated(record),
+        in_float=in_float(record),
         groups=[(group, bits(group)) for group in record.groups],
         figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
         links={
@@ -103,7 +105,7 @@ def error_text(record: Record) -> str:
     if error is None:
         return "not measured"
     agreement = "" if error.agreement is None else f", top-1 agreement {scaled(error.agreement, 'fraction')}"
-    return f"{decibels(error.sqnr)}{agreement}, {error.kind} {error.divergence:.3g}, on {error.n} {error.on}"
+    return f"{decibels(error.sqnr)}{agreement}, {error.kind} {error.divergence:.3g}, on {compared(record)}"
 
 
 def bits(group: Group) -> str:
@@ -115,6 +117,20 @@ def kept(record: Record) -> str:
     """How many groups are in what: `24 int8, 2 fp32`."""
     counts = Counter(group.precision for group in record.groups)
     return ", ".join(f"{counts[p]} {p}" for p in BITS if counts[p])
+
+
+def in_float(record: Record) -> str:
+    """How much of the weights stays in floating point, in products and elsewhere: `8.1 % of the weights stay in …`."""
+    floating = sum(group.weights for group in record.groups if group.precision == "fp32")
+    whole = sum(group.weights for group in record.groups) + (record.loose or 0)
+    if record.loose is None:  # of before it was counted
+        return f"{_percent(floating, whole)} of the products' weights stay in floating point"
+    shares = f"{_percent(floating, whole)} in products, {_percent(record.loose, whole)} in biases, norms and the like"
+    return f"{_percent(floating + record.loose, whole)} of the weights stay in floating point ({shares})"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / max(whole, 1):.1f} %"
 
 
 def reasons(record: Record) -> dict[str, list[str]]:

@@ -38,7 +38,8 @@ BATCHED = "weights of more than two dimensions have no kernel for 4 bits"
 class Source:
     """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are.
 
-    `images` is how those of a foreign one are prepared, where that was said.
+    `images` is how those of a foreign one are prepared, where that was said. `fresh` are typical inputs that nothing is
+    fitted to.
     """
 
     subject: Subject
@@ -47,6 +48,7 @@ class Source:
     inputs: Inputs | None
     kept: frozenset[str]
     images: Preparation | None = None
+    fresh: Inputs | None = None
 
     @property
     def architecture(self) -> Architecture | None:

@@ -9,7 +9,8 @@ from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit
 from wb.core.readings import Reading
 from wb.core.verdict import Judgement, judge
-from wb.quantization.quantize_record import Record
+from wb.quantization.holdout import FEW
+from wb.quantization.quantize_record import FITTED, Record
 
 Speed = Literal["faster", "same", "slower"]
 GIVEN = "the float graph"
@@ -111,7 +112,41 @@ def accuracy(record: Record) -> str:
             ", which says nothing, for the float graph itself is near chance" if found and record.near_chance else ""
         )
         return f"{' and '.join(found) or 'accuracy was not read'}{chance}"
-    return f"accuracy was not read; output error on {record.error.on}: {decibels(record.error.sqnr)}"
+    return f"accuracy was not read; output error {decibels(record.error.sqnr)} on {compared(record)}"
+
+
+def compared(record: Record) -> str:
+    """The inputs that the output error was read on, and whether the result was fitted to them: `32 inputs kept out of …`."""
+    if record.error is None:
+        return "nothing"
+    n, on = record.error.n, record.error.on
+    what = on.removesuffix("s") if n == 1 else on
+    if on == "inputs kept out":
+        return f"{n} {'input' if n == 1 else 'inputs'} kept out of the calibration"
+    if on == "calibration inputs" and record.config.policy in FITTED:
+        return f"{n} {what}, which it was fitted to: expect a larger error on others"
+    return f"{n} {what}"
+
+
+def calibrated(record: Record) -> str | None:
+    """What the result was fitted to, and how much of it was not: None where it was fitted to nothing."""
+    if record.calibration is None or record.config.policy not in FITTED:
+        return None
+    used, out, source = (record.calibration.get(key) for key in ("inputs", "kept_out", "from"))
+    kept_out = f", {out} more kept out to read the error on" if out else ""
+    return f"{used} of {source}{kept_out}"
+
+
+def few_inputs(record: Record) -> tuple[str, ...]:
+    """A word where the result was fitted to so few inputs that others may look otherwise."""
+    used = (record.calibration or {}).get("inputs")
+    if record.config.policy not in FITTED or not isinstance(used, int) or used >= FEW:
+        return ()
+    what = "Ranges of activations come from" if record.config.policy == "int8" else "The policy was chosen on"
+    return (
+        f"{what} {used} calibration input{'s' if used > 1 else ''}; with fewer than {FEW} it seldom holds for others: give more "
+        "(--calibration, --samples).",
+    )
 
 
 def decibels(sqnr: float | None) -> str:

@@ -22,7 +22,7 @@ import onnx
 
 from wb.core.errors import BadOption, Unsupported, WbError, reason
 from wb.export import scopes
-from wb.export.products import lowered_nodes, part_weights
+from wb.export.products import lowered_nodes, part_weights, rounded_nodes
 from wb.hardware.device import Device
 from wb.quantization.calibration import Inputs, batch_of, first, number_of
 from wb.quantization.outputs import outputs
@@ -48,8 +48,8 @@ class Static:
 def static_int8(subject: Subject, inputs: Inputs, keep: Collection[str] = ()) -> Static:
     """The graph in 8 bits, but for the groups of `keep`. Ranges are those of `inputs`. The graph's metadata are kept.
 
-    A group with which NNCF fails, or the runtime on its graph, is left in floating point; so is one that would be only
-    partly in 8 bits.
+    A group with which NNCF fails, or the runtime on its graph, is left in floating point; so is one that would be in 8
+    bits in part, or only as it runs.
 
     Raises:
         BadOption: a group to keep that there is not, or none is left.
@@ -65,7 +65,8 @@ def static_int8(subject: Subject, inputs: Inputs, keep: Collection[str] = ()) ->
     graph, groups = _largest(subject, inputs, wanted)
     reasons = {group: LEFT if group in groups else REFUSED for group in wanted}
     low = set(lowered_nodes(graph))
-    parted = [group for group in groups if low.intersection(subject.groups[group]) and not _whole(subject, group, low)]
+    some = low | rounded_nodes(graph)
+    parted = [group for group in groups if some.intersection(subject.groups[group]) and not _whole(subject, group, low)]
     if parted:
         graph, groups = _largest(subject, inputs, [group for group in groups if group not in parted])
         low = set(lowered_nodes(graph))

@@ -49,7 +49,7 @@ def test_without_accuracy_the_output_error_stands_in(record_of: Make) -> None:
     assert points(bare, "acc") is None
     assert points(record, "acc") == 0
     assert share(bare) == pytest.approx(0.3)
-    assert "accuracy was not read; output error on random inputs: 20.0 dB SQNR" in verdict(bare)
+    assert "accuracy was not read; output error 20.0 dB SQNR on 3 random inputs" in verdict(bare)
 
 
 @pytest.mark.parametrize(
