@@ -99,13 +99,14 @@ def _place(file: Path | None, out: Path | None, force: bool) -> Path:
     from datetime import datetime
 
     from wb.core.errors import BadOption
+    from wb.core.files import absolute
     from wb.core.work import work_of
 
     if out is None:
         return Path("runs") / f"binarize-{datetime.now():%Y%m%d-%H%M%S}" / "binarized.safetensors"
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
-    if file is not None and out.resolve() == file.resolve():
+    if file is not None and absolute(out) == absolute(file):
         raise BadOption(f"{out} is the model that is binarized; choose another name")
     if (work_of(out) / "record.json").exists():  # what is there may be half of the results to come
         return out

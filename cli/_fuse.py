@@ -274,15 +274,16 @@ def _place(models: Sequence[Path], to: Path | None, out: Path | None, force: boo
     from datetime import datetime
 
     from wb.core.errors import BadOption
+    from wb.core.files import absolute
     from wb.core.work import work_of
 
     if out is None:
         return Path("runs") / f"fuse-{datetime.now():%Y%m%d-%H%M%S}" / "fused.safetensors"
     if out.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
-    given = {path.resolve() for path in (*models, *([to] if to else []))}
+    given = {absolute(path) for path in (*models, *([to] if to else []))}
     for path in _written(out):
-        if path.resolve() in given:
+        if absolute(path) in given:
             raise BadOption(f"{path} is one of the files that are fused; choose another name with --out")
         # what is there after an interruption may be half of the results to come
         if path.exists() and not force and not (work_of(out) / "record.json").exists():

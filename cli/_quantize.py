@@ -190,6 +190,7 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
     from datetime import datetime
 
     from wb.core.errors import BadOption
+    from wb.core.files import absolute
     from wb.core.work import work_of
 
     if out is None:
@@ -198,7 +199,7 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
         raise BadOption(f"{out.name} is no name for an ONNX graph; end it in .onnx")
     written = _files(config, file, out)
     for path in written:
-        if file is not None and path.resolve() == file.resolve():
+        if file is not None and absolute(path) == absolute(file):
             raise BadOption(f"{path} is the model that is quantized, and would be written; choose another name")
     if (work_of(out) / "record.json").exists():  # what is there may be half of the results to come
         return out

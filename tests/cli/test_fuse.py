@@ -427,7 +427,7 @@ def test_check_gives_the_errors_of_fusing(a: Path, c: Path, tmp_path: Path, argu
         (["--data", "imagefolder:/nowhere"], "/nowhere"),
         (["--data", "pictures"], "is not a form that is known"),
         (["--data", "digits", "--image-size", "16"], "name other data with --data"),
-        (["--to", "/nowhere.json"], "/nowhere.json cannot be read"),
+        (["--to", "/nowhere.json"], "there is no file /nowhere.json"),
         (["--seed", "-1"], "seed"),
         (["-o", "x.onnx"], "end it in .safetensors or .pt"),
     ],

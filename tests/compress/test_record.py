@@ -77,7 +77,7 @@ def test_the_file_gives_the_record_back(record: Record, tmp_path: Path) -> None:
 
 def test_what_is_no_record_is_named(record: Record, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    with pytest.raises(BadArtefact, match="cannot be read"):
+    with pytest.raises(BadArtefact, match="there is no file"):
         read(path)
     record.write(path)
     whole = path.read_bytes()

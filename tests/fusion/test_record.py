@@ -121,7 +121,7 @@ def test_the_barrier_is_over_the_line_between_the_parents(record: Record) -> Non
 
 def test_what_is_no_record_is_named(record: Record, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    with pytest.raises(BadArtefact, match="cannot be read"):
+    with pytest.raises(BadArtefact, match="there is no file"):
         read(path)
     whole = record.model_dump_json()
     for text in (

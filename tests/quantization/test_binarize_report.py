@@ -110,7 +110,7 @@ def test_what_the_report_needs_has_to_be_there(
 
 
 def test_files_that_are_no_record_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadArtefact, match="cannot be read"):
+    with pytest.raises(BadArtefact, match="there is no file"):
         binarize_record.read(tmp_path / "none.json")
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(BadArtefact, match="no record of a binarization"):

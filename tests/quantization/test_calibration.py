@@ -91,6 +91,21 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     assert np.array_equal(read_inputs(tmp_path, COLOUR)["image"], grey.repeat(3, axis=1))
 
 
+def test_transparent_images_are_laid_on_the_background_and_what_is_no_image_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.merge("LA", (Image.new("L", (8, 8), 51), Image.new("L", (8, 8), 0))).save(tmp_path / "x.png")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "y.png").write_bytes(b"no image, and hidden")
+    (tmp_path / "notes.txt").write_text("no image")
+    assert (read_inputs(tmp_path, GREY)["image"] == 1).all()
+    assert (read_inputs(tmp_path, GREY, background="black")["image"] == 0).all()
+    assert [record.getMessage().replace(str(tmp_path), "…") for record in caplog.records[:2]] == [
+        "left out of …: 1 file of other kinds (1 .txt), 1 hidden file",
+        "1 of 1 images of … are transparent in parts: they are laid on white (--background)",
+    ]
+
+
 def test_images_are_scaled_to_the_graph(tmp_path: Path) -> None:
     save_image(tmp_path / "large.png", np.full((20, 30, 3), 51))
     assert np.allclose(read_inputs(tmp_path, COLOUR)["image"], 0.2)

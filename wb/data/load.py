@@ -80,10 +80,9 @@ def load(
     fingerprint = fingerprint_of(classes, train, validation, test)
     name = form if form == "digits" else absolute(place).name
     notes = (*parts.notes, *_missing(parts), *_blank(parts))
-    data = Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes)
-    for note in notes:
+    for note in notes:  # first, as they may explain a refusal
         _log.warning(note)
-    return data
+    return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes)
 
 
 def _missing(parts: Parts) -> list[str]:
