@@ -155,12 +155,12 @@ def _readings(record: Record) -> Table:
         table.add_column(name, justify="right")
 
     if record.config.finetune:
-        table.add_row("validation\nas converted", "", *(_output.cell(stage.before["acc"]) for stage in record.stages))
+        table.add_row("as converted\n± points", "", *(_output.cell(stage.before["acc"]) for stage in record.stages))
     models = [record.original, *(stage.after for stage in record.stages)]
-    table.add_row("validation", *(_output.cell(readings["acc"]) for readings in models))
+    table.add_row("validation\n± points", *(_output.cell(readings["acc"]) for readings in models))
     between = [""] * (len(record.stages) - 1)
     tests = ["" if one is None else _output.cell(one) for one in (record.original_test, record.final_test)]
-    table.add_row("test", tests[0], *between, tests[1])
+    table.add_row("test\n± points", tests[0], *between, tests[1])
     for metric in ("size", "latency", "energy", "macs", "params"):
         before = record.original[metric]
         cells = [f"{readings[metric].text()}\n{ratio(readings[metric], before).plain()}" for readings in models]

@@ -104,8 +104,8 @@ def readings_table(readings: Mapping[str, Reading], title: str | None = None) ->
 
 
 def cell(reading: Reading) -> str:
-    """A reading for a narrow column: its spread on a line of its own."""
-    return f"{reading.plain()}\n{reading.spread()}".rstrip()
+    """An accuracy for a narrow column of a row that says `± points`: its spread on a line of its own."""
+    return f"{reading.plain()}\n{reading.spread().removesuffix(' points')}".rstrip()
 
 
 def remarks(found: Iterable[Remark]) -> None:

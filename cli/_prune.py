@@ -179,8 +179,10 @@ def _readings(record: Record) -> Group:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    table.add_row("validation", *(_output.cell(readings["acc"]) for readings in models.values()))
-    table.add_row("test", *("" if (test := tests.get(name)) is None else _output.cell(test) for name in models))
+    table.add_row("validation\n± points", *(_output.cell(readings["acc"]) for readings in models.values()))
+    table.add_row(
+        "test\n± points", *("" if (test := tests.get(name)) is None else _output.cell(test) for name in models)
+    )
     found = {name: shares(record, readings) for name, readings in models.items()}
     for metric in (name for name in ("latency", "macs", "params", "size", "energy") if name in record.dense_final):
         cells = [f"{readings[metric].text()}\n{found[name][metric].plain()}" for name, readings in models.items()]

@@ -107,7 +107,8 @@ def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
     from wb.compress.depth_report import result
 
     accuracy = f"accuracy {analysis.accuracy.text()}, measured on {analysis.images} images of {split}"
-    _output.data.print(Text(f"{name}: {accuracy}"), soft_wrap=True)
+    note = f"; {analysis.accuracy.note}" if analysis.accuracy.note else ""
+    _output.data.print(Text(f"{name}: {accuracy}{note}"), soft_wrap=True)
     table = Table()
     for column in ("sub-layer", "operator", "‖c‖/‖h‖", "cos(c,h)", "later\nchange", "KL", "accuracy"):
         table.add_column(column, justify="left" if column in ("sub-layer", "operator") else "right", no_wrap=True)
