@@ -123,9 +123,9 @@ class Work(Progress):
         **fields,
     ) -> TaskID:
         """As rich's, of unknown size unless `total` is given."""
-        task = super().add_task(description, start, _known(total), completed, visible, **fields)
-        self._stages[task] = stage = Stage(description, _known(total), self.get_time(), completed)
-        super().update(task, stage=stage)
+        stage = Stage(description, _known(total), self.get_time(), completed)
+        task = super().add_task(description, start, stage.total, completed, visible, stage=stage, **fields)
+        self._stages[task] = stage
         self._say(stage.beginning())
         return task
 
@@ -140,7 +140,7 @@ class Work(Progress):
             if self._due(now) and stage.done > before:
                 self._say(stage.line(now))
             return
-        self._close(stage)
+        self._close(stage, over=True)
         task.finished_time = None
         self._stages[task_id] = task.fields["stage"] = stage = Stage(task.description, task.total, now, task.completed)
         self._say(stage.beginning())
@@ -150,12 +150,12 @@ class Work(Progress):
         super().stop_task(task_id)
         self._close(self._stages[task_id])
 
-    def _close(self, stage: Stage) -> None:
-        """The last word on a stage, where it was long enough to want one."""
+    def _close(self, stage: Stage, *, over: bool = False) -> None:
+        """The last word on a stage, where it was long enough to want one; it is `over` where another one begins."""
         if stage.ended is None:
-            stage.ended = self.get_time()
-            if stage.total is not None and stage.elapsed(stage.ended) >= BRIEF:
-                self._say(stage.line(stage.ended))
+            stage.ended = now = self.get_time()
+            if stage.elapsed(now) >= BRIEF:
+                self._say(f"{stage.what}: done in {clock(stage.elapsed(now))}" if over else stage.line(now))
 
     def _beat(self) -> None:
         """A line now and then, also where a single step takes minutes."""

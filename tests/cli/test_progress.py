@@ -51,6 +51,16 @@ def test_a_bar_fits_and_no_time_is_cut_off(width: int, done: int) -> None:
     assert line[2:].startswith("evaluating cand")
 
 
+def test_a_terminal_is_drawn_on_from_the_first_moment() -> None:
+    progress, _, out = work(terminal=True)
+    with progress:
+        task = progress.add_task("reading", total=None)
+        progress.update(task, description="training", total=3, completed=1)
+        progress.stop_task(task)
+    assert "reading" in out.getvalue()
+    assert "1/3 0:00 elapsed" in out.getvalue()
+
+
 def test_both_times_say_what_they_are() -> None:
     stage = Stage("training", 60, began=0.0)
     assert stage.times(12) == "0:12 elapsed"
@@ -91,7 +101,7 @@ def test_without_a_terminal_every_stage_is_told_and_long_ones_now_and_then() -> 
         "training: 0 of 4",
         "training, loss 0.50: 2 of 4, 0:40 elapsed, 0:40 left",
         "training, loss 0.25: 4 of 4, 1:20 elapsed",
-        "training, loss 0.25: 4 of 4, 1:21 elapsed",
+        "training, loss 0.25: done in 1:21",
         "final readings",
     ]
 
