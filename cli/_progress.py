@@ -18,6 +18,7 @@ from rich.text import Text
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
 BRIEF = 2.0  # a stage that was over sooner needs no line at its end
+AT_ONCE = 0.5  # seconds from the beginning of a stage in which no step is done that takes long
 NARROW = 100  # columns of a terminal, below which the bar is short
 
 
@@ -47,8 +48,8 @@ class Stage:
         """Takes note of what is being done, and how much is done."""
         self.what, self.total = what, total
         if done > self.done:
-            if self.done == self.first and done > self.first + 1:  # done by the process that was interrupted
-                self.first, self.since = done, now
+            if self.done == self.first and (done > self.first + 1 or now - self.began < AT_ONCE):
+                self.first, self.since = done, now  # done by the process that was interrupted
             self.done, self.changed = done, now
 
     def left(self, now: float) -> float | None:
@@ -137,7 +138,9 @@ class Work(Progress):
         now, before = self.get_time(), stage.done
         if stage.goes_on(task.description, task.total, task.completed):
             stage.advance(task.description, task.total, task.completed, now)
-            if self._due(now) and stage.done > before:
+            if stage.done > before + 1 and stage.done == stage.first:  # taken up where another process left it
+                self._say(stage.beginning())
+            elif self._due(now) and stage.done > before:
                 self._say(stage.line(now))
             return
         self._close(stage, over=True)

@@ -41,8 +41,9 @@ def row(progress: Work, width: int) -> str:
 def test_a_bar_fits_and_no_time_is_cut_off(width: int, done: int) -> None:
     progress, now, _ = work(terminal=True, width=width)
     task = progress.add_task("evaluating candidates", total=100)
+    now.now += 10
     progress.update(task, completed=1)
-    now.now += 3700
+    now.now += 3690
     what = "evaluating candidates, last acc 0.9123  latency 0.04567  size 1.234e+05  energy 1.2e+06"
     progress.update(task, completed=done, description=what)
     (line,) = row(progress, width).splitlines()
@@ -80,6 +81,10 @@ def test_what_an_interrupted_process_did_takes_none_of_the_time() -> None:
         for epoch in range(told + 1, 53):
             stage.advance("training", 60, epoch, 10.0 * (epoch - 50))
         assert stage.left(20) == pytest.approx(80)
+    searched = Stage("evaluating", 12, began=0.0)
+    searched.advance("evaluating", 12, 1, 0.01)  # of the study; the next one takes 10 s
+    searched.advance("evaluating", 12, 2, 10.01)
+    assert searched.left(10.01) == pytest.approx(100)
     begun_at = Stage("evaluating", 100, began=5.0, done=40)
     begun_at.advance("evaluating", 100, 41, 7.0)
     assert begun_at.left(7.0) == pytest.approx(118)
