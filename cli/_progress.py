@@ -18,6 +18,7 @@ from rich.text import Text
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
 BRIEF = 2.0  # a stage that was over sooner needs no line at its end
+AT_ONCE = 0.5  # seconds from the beginning of a stage in which no step is done that takes long
 NARROW = 100  # columns of a terminal, below which the bar is short
 
 
@@ -47,8 +48,8 @@ class Stage:
         """Takes note of what is being done, and how much is done."""
         self.what, self.total = what, total
         if done > self.done:
-            if self.done == self.first and done > self.first + 1:  # done by the process that was interrupted
-                self.first, self.since = done, now
+            if self.done == self.first and (done > self.first + 1 or now - self.began < AT_ONCE):
+                self.first, self.since = done, now  # done by the process that was interrupted
             self.done, self.changed = done, now
 
     def left(self, now: float) -> float | None:
@@ -123,9 +124,9 @@ class Work(Progress):
         **fields,
     ) -> TaskID:
         """As rich's, of unknown size unless `total` is given."""
-        task = super().add_task(description, start, _known(total), completed, visible, **fields)
-        self._stages[task] = stage = Stage(description, _known(total), self.get_time(), completed)
-        super().update(task, stage=stage)
+        stage = Stage(description, _known(total), self.get_time(), completed)
+        task = super().add_task(description, start, stage.total, completed, visible, stage=stage, **fields)
+        self._stages[task] = stage
         self._say(stage.beginning())
         return task
 
@@ -137,10 +138,12 @@ class Work(Progress):
         now, before = self.get_time(), stage.done
         if stage.goes_on(task.description, task.total, task.completed):
             stage.advance(task.description, task.total, task.completed, now)
-            if self._due(now) and stage.done > before:
+            if stage.done > before + 1 and stage.done == stage.first:  # taken up where another process left it
+                self._say(stage.beginning())
+            elif self._due(now) and stage.done > before:
                 self._say(stage.line(now))
             return
-        self._close(stage)
+        self._close(stage, over=True)
         task.finished_time = None
         self._stages[task_id] = task.fields["stage"] = stage = Stage(task.description, task.total, now, task.completed)
         self._say(stage.beginning())
@@ -150,12 +153,12 @@ class Work(Progress):
         super().stop_task(task_id)
         self._close(self._stages[task_id])
 
-    def _close(self, stage: Stage) -> None:
-        """The last word on a stage, where it was long enough to want one."""
+    def _close(self, stage: Stage, *, over: bool = False) -> None:
+        """The last word on a stage, where it was long enough to want one; it is `over` where another one begins."""
         if stage.ended is None:
-            stage.ended = self.get_time()
-            if stage.total is not None and stage.elapsed(stage.ended) >= BRIEF:
-                self._say(stage.line(stage.ended))
+            stage.ended = now = self.get_time()
+            if stage.elapsed(now) >= BRIEF:
+                self._say(f"{stage.what}: done in {clock(stage.elapsed(now))}" if over else stage.line(now))
 
     def _beat(self) -> None:
         """A line now and then, also where a single step takes minutes."""

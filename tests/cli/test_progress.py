@@ -41,14 +41,25 @@ def row(progress: Work, width: int) -> str:
 def test_a_bar_fits_and_no_time_is_cut_off(width: int, done: int) -> None:
     progress, now, _ = work(terminal=True, width=width)
     task = progress.add_task("evaluating candidates", total=100)
+    now.now += 10
     progress.update(task, completed=1)
-    now.now += 3700
+    now.now += 3690
     what = "evaluating candidates, last acc 0.9123  latency 0.04567  size 1.234e+05  energy 1.2e+06"
     progress.update(task, completed=done, description=what)
     (line,) = row(progress, width).splitlines()
     assert len(line) <= width
     assert re.search(rf"{done}/100 1:01:40 elapsed, \d+:\d\d(:\d\d)? left", line), line
     assert line[2:].startswith("evaluating cand")
+
+
+def test_a_terminal_is_drawn_on_from_the_first_moment() -> None:
+    progress, _, out = work(terminal=True)
+    with progress:
+        task = progress.add_task("reading", total=None)
+        progress.update(task, description="training", total=3, completed=1)
+        progress.stop_task(task)
+    assert "reading" in out.getvalue()
+    assert "1/3 0:00 elapsed" in out.getvalue()
 
 
 def test_both_times_say_what_they_are() -> None:
@@ -70,6 +81,10 @@ def test_what_an_interrupted_process_did_takes_none_of_the_time() -> None:
         for epoch in range(told + 1, 53):
             stage.advance("training", 60, epoch, 10.0 * (epoch - 50))
         assert stage.left(20) == pytest.approx(80)
+    searched = Stage("evaluating", 12, began=0.0)
+    searched.advance("evaluating", 12, 1, 0.01)  # of the study; the next one takes 10 s
+    searched.advance("evaluating", 12, 2, 10.01)
+    assert searched.left(10.01) == pytest.approx(100)
     begun_at = Stage("evaluating", 100, began=5.0, done=40)
     begun_at.advance("evaluating", 100, 41, 7.0)
     assert begun_at.left(7.0) == pytest.approx(118)
@@ -91,7 +106,7 @@ def test_without_a_terminal_every_stage_is_told_and_long_ones_now_and_then() -> 
         "training: 0 of 4",
         "training, loss 0.50: 2 of 4, 0:40 elapsed, 0:40 left",
         "training, loss 0.25: 4 of 4, 1:20 elapsed",
-        "training, loss 0.25: 4 of 4, 1:21 elapsed",
+        "training, loss 0.25: done in 1:21",
         "final readings",
     ]
 

@@ -197,3 +197,15 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) ->
     finally:
         process.communicate("")
     assert not alive.exists(), "its process took it away"
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_when_the_file_is_written_again(tmp_path: Path) -> None:
+    old, new, other = (
+        tmp_path / name for name in (".a.txt.abcdefgh.txt", ".a.txt.ijklmnop.txt", ".b.txt.abcdefgh.txt")
+    )
+    for path in (old, new, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    write_text(tmp_path / "a.txt", "whole")
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.txt", new, other}, "another process may be at the newer one"

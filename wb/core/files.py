@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -90,6 +92,7 @@ def absolute(path: Path | str) -> Path:
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+LONG = 3600.0  # seconds in which any file that is being written is written to
 SCRATCH = "wb-"  # what the names of temporary folders begin with
 OWNED = ".in-use"  # the file in them that is locked for as long as their process lives
 
@@ -107,6 +110,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -123,6 +127,16 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Removes what killed processes left half written beside `path`, long ago enough that no other is at it."""
+    named = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}")
+    for entry in os.scandir(path.parent):
+        if named.fullmatch(entry.name):
+            with suppress(OSError):
+                if entry.is_file(follow_symlinks=False) and time.time() - entry.stat().st_mtime > LONG:
+                    os.unlink(entry)
 
 
 def write_text(path: Path, text: str, *, force: bool = True) -> None:
