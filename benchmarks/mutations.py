@@ -1,0 +1,119 @@
+"""Shows every reader damaged and hostile files by the thousand: each has to end in a result or in one paragraph.
+
+python benchmarks/mutations.py [--count 3000] [--seed 2] [--subjects pt,onnx,…]
+
+The mutations are those of the suite (`tests/fuzz`), with other seeds and more of them. Every reader works in a process of its
+own, so that a crash of the interpreter is seen and counted; `slow` are files that took longer than half the suite's limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.fuzz.mutate import LIMIT, outcome
+from tests.fuzz.mutate_onnx import mutated, plain
+from tests.fuzz.subjects import SUBJECTS, Mutants, Subject
+
+Line = tuple[str, str, float]  # what was done to the file, how it ended, seconds
+
+
+def _onnx(path: Path) -> object:
+    from wb.export.foreign import open_graph
+    from wb.export.trial import try_out
+    from wb.hardware.device import Device
+
+    open_graph(path)
+    return try_out(path, Device(), limit_s=20.0)
+
+
+def _onnx_file(folder: Path) -> Path:
+    path = folder / "a.onnx"
+    path.write_bytes(plain().SerializeToString())
+    return path
+
+
+def _onnx_mutants(_: bytes, random: Random, count: int) -> Mutants:
+    seeds = random.sample(range(10**9), count)
+    yield from ((f"seed {seed}", mutated(seed)) for seed in seeds)
+
+
+ALL: dict[str, Subject] = {**SUBJECTS, "onnx": Subject(_onnx_file, _onnx_mutants, _onnx)}
+
+
+def one(name: str, place: str, what: str, content: bytes) -> Line:
+    """One file, read; in the worker."""
+    logging.getLogger("wb").setLevel(logging.CRITICAL)
+    path = Path(place)
+    path.write_bytes(content)
+    start = time.monotonic()
+    try:
+        end = outcome(lambda: ALL[name].read(path)).partition(":")[0]
+    except BaseException as error:  # whatever a user would have seen as a mistake of the program
+        end = f"FAILED {type(error).__name__}: {str(error)[:200]}"
+    return what, end, time.monotonic() - start
+
+
+def run(name: str, count: int, seed: int) -> list[Line]:
+    """All files of one reader; after a crash it goes on with a new worker."""
+    found: list[Line] = []
+    with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
+        path = ALL[name].make(Path(folder))
+        files = list(ALL[name].mutants(path.read_bytes(), Random(f"{name} {seed}"), count))
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        for what, content in track(files, name, console=Console(stderr=True), transient=True):
+            try:
+                found.append(pool.submit(one, name, str(path), what, content).result(3 * LIMIT))
+            except (BrokenProcessPool, TimeoutError) as error:
+                found.append((what, f"CRASHED {type(error).__name__}", 0.0))
+                pool.shutdown(wait=False, cancel_futures=True)
+                pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        pool.shutdown()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=3000, help="files in all")
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--subjects", default=",".join(ALL), help=f"some of {', '.join(ALL)}")
+    options = parser.parse_args()
+    names = options.subjects.split(",")
+    share = -(-options.count // len(names))
+    table = Table(title=f"mutated files, seed {options.seed}", title_justify="left")
+    for column in ("reader", "files", "read", "refused", "failed", "slow", "slowest, s"):
+        table.add_column(column, justify="left" if column == "reader" else "right")
+    wrong: list[str] = []
+    total: Counter[str] = Counter()
+    for name in names:
+        lines = run(name, share, options.seed)
+        ends = Counter(end if end in ("read", "refused") else "failed" for _, end, _ in lines)
+        wrong += [f"{name}, {what}: {end}" for what, end, _ in lines if end not in ("read", "refused")]
+        slow = sum(seconds > LIMIT / 2 for _, _, seconds in lines)
+        slowest = max(seconds for _, _, seconds in lines)
+        total += ends
+        counts = [str(ends[end]) for end in ("read", "refused", "failed")]
+        table.add_row(name, str(len(lines)), *counts, str(slow), f"{slowest:.1f}")
+    table.add_row("all", str(total.total()), *(str(total[end]) for end in ("read", "refused", "failed")), "", "")
+    Console().print(table)
+    for text in wrong:
+        Console().print(text, markup=False)
+
+
+if __name__ == "__main__":
+    main()
