@@ -157,21 +157,15 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     from rich.text import Text
 
     table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
-    points_of = "\n± points"  # of a hundred: half the width of the 95 % interval
-    costs = ("ms", "±%", "kB", "kMACs", "params", *(["~nJ"] if energy else []))
-    for column in ("id", f"val %{points_of}", f"test %{points_of}", *costs):
+    costs = ("kB", "kMACs", "params", *(["~nJ"] if energy else []))
+    for column in ("id", "val %\n± pts", "test %\n± pts", "ms\n± %", *costs):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("network")
     for point in points:
         values = point.values
-        latency = values["latency"]
-        low, high = latency.interval or (latency.value, latency.value)
         table.add_row(
             str(point.id),
-            _in_points(values["acc"]),
-            _in_points(point.test),
-            f"{latency.value:.4g}",
-            f"{50 * (high - low) / latency.value:.1f}",
+            *(_two_lines(reading) for reading in (values["acc"], point.test, values["latency"])),
             f"{values['size'].value / 1e3:.4g}",
             f"{values['macs'].value / 1e3:.4g}",
             f"{values['params'].value:.0f}",
@@ -184,9 +178,10 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     return Group(table, *(Text(line) for line in (*_output.notes([*validation, *tests]), *worse)))
 
 
-def _in_points(accuracy: Reading) -> str:
-    """`93.10 ±2.6`, for a column that says the units."""
-    return accuracy.text().replace(" %", "").removesuffix(" points")
+def _two_lines(reading: Reading) -> str:
+    """The value and below it its spread, for a column that says the units: percent and points, or ms and percent."""
+    value = reading.plain().removesuffix(f" {reading.unit}").removesuffix(" %")
+    return f"{value}\n{reading.spread().removesuffix(' points').removesuffix(' %')}".rstrip()
 
 
 def summary(point: FrontPoint) -> str:
