@@ -21,6 +21,7 @@ from wb.export.table import LatencyTable
 from wb.hardware.device import Device
 from wb.search.supernet import Supernet
 
+LITTLE_S = 0.001  # a wait that is none
 SEARCH_CAP_S = 1.2  # of timing per candidate; finalists are timed again, longer and together
 
 
@@ -91,6 +92,8 @@ class Evaluator:
         with ExitStack() as stack:
             with watch.phase("wait"):
                 stack.enter_context(self.alone())
+            if watch.seconds["wait"] < LITTLE_S:
+                del watch.seconds["wait"]
             with watch.phase("time"):
                 if self.table is not None:
                     return estimate(architecture, self.table)

@@ -40,7 +40,7 @@ from wb.search.seeds import enqueue, seed_choices
 from wb.search.storage import settle, without_password
 from wb.search.study import check_study, create_study, load_study
 from wb.search.supernet import Supernet, train_supernet
-from wb.search.trials import evaluated, readings_of
+from wb.search.trials import at_once, evaluated, readings_of
 from wb.search.workers import Crew
 from wb.spaces.presets import vit_space
 from wb.training.fit import Recipe
@@ -74,7 +74,8 @@ class Search:
         try:
             return self._do(resume)
         finally:
-            self.crew.disband()
+            with suppress(OSError):
+                self.crew.disband(whole=not self.run.record_path.exists())
 
     def _do(self, resume: bool) -> list[FrontPoint]:
         with self._sole("until it has trained the supernet"):
@@ -215,7 +216,6 @@ class Search:
         """Evaluates candidates, with the help of other processes; gives the seconds that it took."""
         start = time.perf_counter()
         wanted = max(1, min(self.workers, self.config.trials - len(evaluated(self.study))))
-        self.together = wanted + len(self.crew.others())
         with Helpers(self.config, self.run.folder, wanted - 1, self._say):
             done = self._evaluate(supernet)
         settle(self.run.storage(self.config))
@@ -252,7 +252,7 @@ class Search:
         self._took("search", seconds)
         self._note(
             predictors=predictor_quality(self.space, trials, self.config.metrics),
-            workers=max(self.record.workers, self.together),
+            workers=at_once(trials),
         )
         return trials
 

@@ -66,7 +66,7 @@ class RunRecord(BaseModel):
     versions: Mapping[str, str]
     finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
     seconds: Mapping[str, FiniteFloat] = Field(default_factory=dict)  # stage -> wall time
-    workers: int = 1  # processes that evaluated at the same time, at most; they measured latencies one after the other
+    workers: int = 1  # candidates evaluated at the same time, at most; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +18,6 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
-from wb.core.files import scratch
 
 HEARTBEAT_S = 30  # a worker on another machine that was killed is noticed after three of them
 DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")
@@ -97,8 +96,8 @@ def open_to_read(url: str) -> Iterator[RDBStorage]:
     _quiet()
     parsed = make_url(url)
     file = _file(parsed)
-    with scratch() as folder:
-        readable = parsed if file is None else _readable(file, folder)
+    with ExitStack() as stack:
+        readable = parsed if file is None else _readable(file, stack)
         storage = RDBStorage(_text(readable), skip_table_creation=True)
         try:
             yield storage
@@ -153,7 +152,7 @@ def _unusable(url: str, error: Exception) -> WbError:
     return StorageFailed(f"the storage {public(url)} cannot be used ({said}); check the URL and that it is reachable")
 
 
-def _readable(file: Path, folder: Path) -> URL:
+def _readable(file: Path, stack: ExitStack) -> URL:
     """How to open the file without writing beside it; what is still in its log is read from a copy where need be."""
     log = file.with_name(file.name + "-wal")
     if not log.exists() or not log.stat().st_size:
@@ -162,6 +161,7 @@ def _readable(file: Path, folder: Path) -> URL:
         with closing(sqlite3.connect(f"file:{quote(os.fsencode(file))}?mode=ro", uri=True, timeout=60)) as db:
             db.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.OperationalError:  # its folder cannot be written: no room for the shared memory of readers
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wb-")))
         for part in (file, log):
             shutil.copyfile(part, folder / part.name)
         return URL.create("sqlite", database=str(folder / file.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import cast
 
 import optuna
@@ -43,6 +44,14 @@ def evaluated(study: optuna.Study) -> list[FrozenTrial]:
 def own(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Those of `trials` that `evaluated` gives."""
     return [trial for trial in trials if trial.state == TrialState.COMPLETE and REPEAT not in trial.user_attrs]
+
+
+def at_once(trials: Sequence[FrozenTrial]) -> int:
+    """How many of the trials were under way at the same time, at most."""
+    begun = [(trial.datetime_start, 1) for trial in trials if trial.datetime_start and trial.datetime_complete]
+    ended = [(trial.datetime_complete, -1) for trial in trials if trial.datetime_start and trial.datetime_complete]
+    moments = sorted((moment, step) for moment, step in (*begun, *ended) if moment is not None)
+    return max(1, *accumulate(step for _, step in moments)) if moments else 1
 
 
 def choices_of(space: Genes, trial: FrozenTrial) -> dict[str, Option]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -65,8 +66,7 @@ class Crew:
 
     def others(self) -> list[str]:
         """The names of the other workers that live. Writes nothing."""
-        paths = sorted(self.folder.glob(f"{WORKER}*")) if self.folder.is_dir() else []
-        return [path.name for path in paths if path.name != self.name and _locked(path)]
+        return [path.name for path in self._workers() if path.name != self.name and _locked(path)]
 
     def gone(self, worker: object, since: datetime | None) -> bool:
         """Whether the worker of that name, who began at `since`, is known to live no more."""
@@ -77,10 +77,19 @@ class Crew:
             return worker != self.name and not _locked(path)
         return worker.startswith(f"{WORKER}{socket.gethostname()}-")
 
-    def disband(self) -> None:
-        """Takes the folder of the locks away, where there are none: some systems leave the files of locks that are free."""
-        with suppress(OSError):
-            self.folder.rmdir()
+    def disband(self, *, whole: bool) -> None:
+        """Takes the lock files of workers away that live no more; with `whole`, where there is no run after all, the folder.
+
+        The other locks stay: one that is taken away while somebody waits for it is a lock no more.
+        """
+        for path in self._workers():
+            if not _locked(path):
+                path.unlink(missing_ok=True)
+        if whole:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _workers(self) -> list[Path]:
+        return sorted(self.folder.glob(f"{WORKER}*")) if self.folder.is_dir() else []
 
     @contextmanager
     def _held(self, lock: FileLock, waiting: Callable[[], None] | None = None) -> Iterator[None]:

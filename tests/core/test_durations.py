@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.core.durations import duration
+from wb.core.nearest import meant
 
 SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86_400}
 
@@ -34,3 +35,8 @@ def test_what_is_said_is_what_was_given(seconds: float) -> None:
     total = sum(float(count) * SECONDS[unit] for count, unit in zip(words[::2], words[1::2], strict=True))
     assert total == pytest.approx(seconds, rel=0.051, abs=0.051)
     assert len(words) <= 4
+
+
+def test_a_near_name_is_what_was_meant() -> None:
+    assert meant("embd", ["depth", "embed"]) == " (did you mean 'embed'?)"
+    assert meant("zzz", ["depth", "embed"]) == ""
