@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from wb.compress.drop import DropLayers, sublayers, without
+from wb.compress.drop import DropLayers, gone, sublayers, without
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadData, BadOption, BudgetMissed
 from wb.core.records import Mlp, PatchStem, Softmax
@@ -70,6 +70,13 @@ def test_names_and_places_stay(model: Model) -> None:
     both.network()
     with pytest.raises(BadOption, match=r"no sub-layer 's0\.b2\.mixer'; this model has s0\.b0\.mixer, "):
         without(smaller, "s0.b2.mixer")
+
+
+def test_what_is_gone_is_named_in_order(model: Model) -> None:
+    names = sublayers(model.architecture)
+    smaller = without(without(model, names[2]), names[1])
+    assert gone(model.architecture, smaller.architecture) == names[1:3]
+    assert gone(model.architecture, model.architecture) == []
 
 
 def test_a_dropped_sublayer_is_the_identity(model: Model) -> None:

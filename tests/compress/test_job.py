@@ -11,6 +11,7 @@ import torch
 
 from wb.compress.begin import begin
 from wb.compress.cost import parameters_by_part
+from wb.compress.drop import gone
 from wb.compress.job import Job
 from wb.compress.landing import Aims, Landing
 from wb.compress.nvit import Pruned, Settings
@@ -90,6 +91,7 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
         stages = 1 if result.name == "0.75x" else 2
         assert [step.name for step in model.history] == ["train", *["prune nvit"] * stages, "finetune"]
         assert model.history[-1].readings["macs"] == result.after["macs"]
+        assert model.history[-2].arguments["dropped"] == gone(trained.architecture, model.architecture)
         assert result.parts == parameters_by_part(result.architecture)
     assert whole.parts == parameters_by_part(trained.architecture)
     assert whole.dense_final["acc"] == whole.dense["acc"]

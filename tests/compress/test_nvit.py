@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wb.compress.cost import Cost
 from wb.compress.costs import counted
+from wb.compress.drop import gone
 from wb.compress.nvit import NViT, Pruned, Settings, between, check_reachable
 from wb.compress.saliency import METHODS, Method, score
 from wb.core.architecture import Architecture, Block, axis_sizes, resize
@@ -46,6 +47,7 @@ def test_a_pass_to_targets(trained: Model, stripes: Dataset, costs: dict[str, Co
     done = result.history[-1]
     assert done.seed == 5
     assert done.arguments["targets"] == targets
+    assert done.arguments["dropped"] == gone(trained.architecture, result.architecture)
     assert (done.arguments["method"], done.arguments["rounds"], done.arguments["distilled"]) == (method, 3, False)
     again = apply(NViT(stripes, targets, costs, settings), trained)
     assert again.fingerprint() == result.fingerprint()

@@ -35,6 +35,7 @@ def test_training_learns_and_is_written_down(trained: Model, stripes: Dataset) -
     assert accuracy(trained.network(), stripes.test, CPU).value > 0.9
     (step,) = trained.history
     assert (step.name, step.seed, step.arguments["epochs"], step.arguments["data"]) == ("train", 1, 12, "stripes")
+    assert step.arguments["architecture"] == trained.architecture.key, "the seed alone does not say which model it is"
 
 
 def test_the_same_seed_gives_the_same_weights(architecture: Architecture, stripes: Dataset) -> None:
