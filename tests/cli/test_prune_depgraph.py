@@ -216,8 +216,8 @@ def test_a_kill_between_the_files_is_mended_with_force(place: Path, monkeypatch:
         ("small", "latency=1e-9ms", 3, "no pruning kept the budget: of what was tried the fastest latency is "),
         # A budget is refused before the module, which does not exist, is looked for.
         ("nothing", "latency=0.5x,macs=0.5x", 2, "cannot be combined"),
-        ("nothing", "acc=0.5", 2, "a budget on acc cannot be counted"),
-        ("nothing", "size=0.5x,macs=0.5x", 2, "a budget on size cannot be counted"),
+        ("nothing", "acc=0.5", 2, "cannot be aimed at here; limit one of latency, macs, params"),
+        ("nothing", "size=0.5x,macs=0.5x", 2, "cannot be aimed at here; limit one of latency, macs, params"),
         ("nothing", "", 2, "there is no budget"),
         ("nothing", "half", 2, "is no budget"),
     ],
