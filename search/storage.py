@@ -18,6 +18,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
+from wb.core.files import scratch
 
 HEARTBEAT_S = 30  # a worker on another machine that was killed is noticed after three of them
 DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")
@@ -161,7 +162,7 @@ def _readable(file: Path, stack: ExitStack) -> URL:
         with closing(sqlite3.connect(f"file:{quote(os.fsencode(file))}?mode=ro", uri=True, timeout=60)) as db:
             db.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.OperationalError:  # its folder cannot be written: no room for the shared memory of readers
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wb-")))
+        folder = stack.enter_context(scratch())
         for part in (file, log):
             shutil.copyfile(part, folder / part.name)
         return URL.create("sqlite", database=str(folder / file.name))
