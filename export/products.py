@@ -167,9 +167,13 @@ class _Constants:
 
     def others(self, tensor: str, but: Collection[str]) -> str | None:
         """The operator of the first node that computes with `tensor`, of those that are not called as in `but`."""
-        for reader in self.readers.get(tensor, ()):
-            if reader.node.name not in but and not set(reader.node.output) <= self.made.keys():
-                return reader.node.op_type
+        waiting = [tensor]
+        while waiting:
+            for reader in self.readers.get(waiting.pop(0), ()):
+                if reader.node.output and set(reader.node.output) <= self.made.keys():
+                    waiting.extend(reader.node.output)
+                elif reader.node.name not in but:
+                    return reader.node.op_type
         return None
 
 
@@ -193,9 +197,9 @@ def _product(node: NodeProto, constants: _Constants, *, outer: bool) -> Product 
 
 def _why(node: NodeProto, place: int, tensor: TensorProto, constants: _Constants, *, outer: bool) -> str | None:
     """Why no quantizer of ONNX Runtime takes the weights of `node`; None where one does."""
-    if node.op_type in ("MatMul", "FusedMatMul") and place == 0:
+    if node.op_type in ("MatMul", "Gemm", "FusedMatMul") and place == 0:
         return LEFT
-    if node.input[place] not in constants.bare or node.op_type == "Gemm":  # folding left it so
+    if node.input[place] not in constants.bare:  # folding left it so
         other = constants.others(tensor.name, [node.name])
         return SHARED.format(other) if other else COMPUTED
     if node.op_type not in ("MatMul", "Conv") or node.domain:

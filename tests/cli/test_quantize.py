@@ -182,7 +182,10 @@ def test_a_foreign_graph(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((9, 4), dtype=np.float32))
     result = wb("quantize", path, "-o", folder / "s.onnx", "--policy", "int8", "--calibration", tmp_path / "x.npy")
     assert result.exit_code == 0, result.output
-    assert "on 9 calibration inputs" in result.stdout
+    assert "on 2 inputs kept out of the calibration" in result.stdout
+    assert f"calibrated on 7 of {tmp_path / 'x.npy'}, 2 more kept out to read the error on" in result.stdout
+    assert "Ranges of activations come from 7 calibration inputs; with fewer than 32" in result.stdout
+    assert "0.0 % of the weights stay in floating point (0.0 % in products" in result.stdout
 
 
 BAD: list[tuple[list[str], int, str]] = [

@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
 from wb.core.errors import BadOption, Unsupported
@@ -22,7 +23,7 @@ from wb.export.fold import folded
 from wb.export.foreign import read_metadata
 from wb.export.graph import Exporter, export, export_module, read_architecture
 from wb.export.lower import lower, nodes_of
-from wb.export.products import linear_nodes
+from wb.export.products import linear_nodes, lowered_nodes
 from wb.hardware.device import Device, session
 from wb.models.model import Model, Step, from_network
 from wb.models.network import build, kept, settle
@@ -281,6 +282,20 @@ def test_what_cannot_be_lowered_is_named(floating: onnx.ModelProto) -> None:
             lower(floating, {convolution: precision, products[0]: "int8"})
     with pytest.raises(BadOption, match=f"the weights of {products[1]} are not binary or ternary"):
         lower(floating, {products[1]: "w1"})
+
+
+def test_what_a_quantizer_leaves_as_it_was_is_named(floating: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's pass over what they do not take, and say nothing: no record may call that 8 bits."""
+    products = [name for name, weight in linear_nodes(floating).items() if "patches" not in weight]
+
+    def lazy(graph: onnx.ModelProto, path: Path, *, nodes_to_quantize: list[str], **more: object) -> None:
+        """Takes all but the last of the nodes."""
+        quantize_dynamic(graph, path, nodes_to_quantize=nodes_to_quantize[:-1], **more)
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", lazy)
+    with pytest.raises(Unsupported, match=f"left {products[2]} in fp32 instead of int8, and say nothing of it"):
+        lower(floating, dict.fromkeys(products[:3], "int8"))
+    assert lowered_nodes(lower(floating, dict.fromkeys(products[:3], "int4"))) == dict.fromkeys(products[:3], "int4")
 
 
 def test_nothing_is_written_where_lowering_fails(

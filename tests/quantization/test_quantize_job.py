@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
+from tests.quantization.graphs import two_products
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.precision import precisions
 from wb.core.work import work_of
@@ -75,22 +75,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two products that another exporter may have written, from four numbers to five classes."""
-    rng = np.random.default_rng(0)
-    shapes = {"a": (4, 8), "b": (8, 5)}
-    weights = [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), name) for name, s in shapes.items()]
-    nodes = [
-        helper.make_node("MatMul", ["x", "a"], ["y"], name="first"),
-        helper.make_node("Relu", ["y"], ["z"], name="relu"),
-        helper.make_node("MatMul", ["z", "b"], ["scores"], name="second"),
-    ]
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", k]) for n, k in (("x", 4), ("scores", 5))]
-    graph = helper.make_graph(nodes, "g", [ends[0]], [ends[1]], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    model.metadata_props.add(key="whose", value="another's")
-    path = tmp_path_factory.mktemp("foreign") / "f.onnx"
-    onnx.save(model, path)
-    return path
+    return two_products(tmp_path_factory.mktemp("foreign") / "f.onnx")
 
 
 def check(record: Record, out: Path, data: Dataset) -> None:
@@ -269,9 +254,13 @@ def test_a_foreign_graph_on_the_users_inputs(foreign: Path, tmp_path: Path) -> N
         foreign, None, tmp_path / "q.onnx", config.model_copy(update={"policy": "int8", "budget": ()})
     )()
     assert record.error is not None
-    assert (record.error.on, record.error.n) == ("calibration inputs", 12)
+    assert (record.error.on, record.error.n) == ("inputs kept out", 8)
     assert record.calibration is not None
-    assert record.calibration["inputs"] == 12
+    assert (record.calibration["inputs"], record.calibration["kept_out"]) == (12, 8)
+    plain = Config(data=None, calibration=str(inputs), calib=12)
+    record = foreign_job(foreign, None, tmp_path / "p.onnx", plain)()
+    assert record.error is not None
+    assert (record.error.on, record.error.n) == ("given inputs", 12)  # nothing was fitted to them
 
 
 def test_our_own_graph_as_a_foreign_one_is_scored(striped: Model, stripes: Dataset, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from wb.core.errors import BadArtefact
 from wb.core.readings import Reading
 from wb.quantization import quantize_figures as figures
 from wb.quantization.quantize_record import Candidate, Group, Record
-from wb.quantization.quantize_report import changes, error_text, kept, page, reasons, write_report
+from wb.quantization.quantize_report import changes, error_text, in_float, kept, page, reasons, write_report
+from wb.quantization.quantize_verdict import calibrated, few_inputs
 from wb.quantization.sensitivity import Sensitivity
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -88,6 +89,40 @@ def test_summaries(record: Record) -> None:
     assert record.error is not None
     equal = record.error.model_copy(update={"sqnr": None, "agreement": None})
     assert error_text(record.model_copy(update={"error": equal})).startswith("no difference, KL divergence")
+
+
+def test_what_it_was_fitted_to_is_said(record: Record, tmp_path: Path) -> None:
+    """Of records of before as well, which read the error on the calibration inputs."""
+    assert record.error is not None
+
+    def on(where: str, policy: str, **calibration: int) -> Record:
+        changes = {
+            "error": record.error and record.error.model_copy(update={"on": where, "n": 1}),
+            "config": record.config.model_copy(update={"policy": policy}),
+            "calibration": {"from": "c.npy", "fingerprint": "0", **calibration},
+        }
+        return record.model_copy(update=changes)
+
+    fitted = on("calibration inputs", "int8", inputs=1)
+    assert error_text(fitted).endswith(
+        "on 1 calibration input, which it was fitted to: expect a larger error on others"
+    )
+    assert few_inputs(fitted)[0].startswith("Ranges of activations come from 1 calibration input; with fewer than 32")
+    assert error_text(on("calibration inputs", "int8-dynamic", inputs=1)).endswith("on 1 calibration input")
+    kept_out = on("inputs kept out", "int8", inputs=96, kept_out=1)
+    assert error_text(kept_out).endswith("on 1 input kept out of the calibration")
+    assert calibrated(kept_out) == "96 of c.npy, 1 more kept out to read the error on"
+    assert "Calibrated on 96 of c.npy, 1 more kept out" in page(kept_out, tmp_path, tmp_path)
+    assert few_inputs(kept_out) == ()
+    assert few_inputs(on("random inputs", "int8-dynamic", inputs=1)) == ()
+
+
+def test_the_share_that_stays_in_floating_point(record: Record, tmp_path: Path) -> None:
+    assert in_float(record) == "0.0 % of the products' weights stay in floating point"  # of before the rest was counted
+    counted = record.model_copy(update={"loose": 4998})
+    shares = "50.0 % of the weights stay in floating point (0.0 % in products, 50.0 % in biases, norms and the like)"
+    assert in_float(counted) == shares
+    assert shares in page(counted, tmp_path, tmp_path)
 
 
 def test_no_page_of_what_is_not_finished(record: Record, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from tests.quantization.graphs import inputs, model, relu_graph, subject
@@ -114,15 +114,93 @@ def test_a_graph_that_is_quantized_already_is_no_float_one(precision: Precision,
         of_graph(path)
 
 
-def test_weights_that_no_quantizer_takes_are_named(tmp_path: Path) -> None:
-    for values, words in ((np.float16(1), "16 bits"), (np.float32("nan"), "NaN or infinite")):
-        weight = numpy_helper.from_array(np.full((4, 3), values), "weight")
-        x, y = (
-            helper.make_tensor_value_info(name, weight.data_type, ["n", size]) for name, size in (("x", 4), ("y", 3))
-        )
-        node = helper.make_node("MatMul", ["x", "weight"], ["y"])
-        graph = helper.make_graph([node], "g", [x], [y], initializer=[weight])
-        path = tmp_path / "g.onnx"
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-        with pytest.raises(BadOption, match=words):
-            of_graph(path)
+@pytest.mark.parametrize("where", ["initializer", "Constant", "branch"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.float16(1), "weights in 16 bits"),
+        (np.float64(1), "weights in 64 bits"),
+        (np.float32("nan"), "NaN or infinite weights"),
+        (np.float32("inf"), "NaN or infinite weights"),
+    ],
+)
+def test_weights_that_no_quantizer_takes_are_named(tmp_path: Path, value: np.generic, words: str, where: str) -> None:
+    """With the same words wherever they are: quantizers pass over doubles without a word."""
+    weight = numpy_helper.from_array(np.full((4, 3), value), "weight")
+    constant = [helper.make_node("Constant", [], ["weight"], value=weight)]
+    x, y, inner = (
+        helper.make_tensor_value_info(name, weight.data_type, ["n", size])
+        for name, size in (("x", 4), ("y", 3), ("inner", 3))
+    )
+    product = helper.make_node("MatMul", ["x", "weight"], ["y"])
+    match where:
+        case "initializer":
+            graph = helper.make_graph([product], "g", [x], [y], initializer=[weight])
+        case "Constant":
+            graph = helper.make_graph([*constant, product], "g", [x], [y])
+        case _:
+            within = helper.make_node("MatMul", ["x", "weight"], ["inner"])
+            arms = [helper.make_graph([*constant, within], "arm", [], [inner]) for _ in range(2)]
+            flag = helper.make_tensor_value_info("flag", TensorProto.BOOL, [1])
+            choice = helper.make_node("If", ["flag"], ["y"], then_branch=arms[0], else_branch=arms[1])
+            graph = helper.make_graph([choice], "g", [x, flag], [y])
+    path = tmp_path / "g.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    with pytest.raises(BadOption, match=words):
+        of_graph(path)
+
+
+def test_masks_may_be_infinite(tmp_path: Path) -> None:
+    """What hides tokens from others is minus infinity, and is no weight; doubles that are cast are float32."""
+    weight = numpy_helper.from_array(np.ones((4, 4), np.float64), "weight")
+    mask = numpy_helper.from_array(np.array([0, 0, 0, -np.inf], np.float32), "mask")
+    nodes = [
+        helper.make_node("Cast", ["weight"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "cast"], ["h"], name="product"),
+        helper.make_node("Add", ["h", "mask"], ["masked"]),
+        helper.make_node("Softmax", ["masked"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], initializer=[weight, mask])
+    path = tmp_path / "g.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    assert of_graph(path).options == {"product": ("int4", "int8", "fp32")}
+
+
+def test_what_cannot_be_lowered_says_why(tmp_path: Path) -> None:
+    """Operators without a kernel in fewer bits are groups, too; choosing them is refused with the reason."""
+    rng = np.random.default_rng(0)
+    shapes = {"w": (1, 24, 4), "r": (1, 24, 6), "e": (6, 5), "k": (2, 3, 3), "v": (3,)}
+    tensors = [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), name) for name, s in shapes.items()]
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["h"], name="lstm", hidden_size=6),
+        helper.make_node("Squeeze", ["h"], ["s"]),
+        helper.make_node("Einsum", ["s", "e"], ["t"], name="einsum", equation="ab,bc->ac"),
+        helper.make_node("Unsqueeze", ["t", "zero"], ["u"]),
+        helper.make_node("ConvTranspose", ["u", "k"], ["c"], name="up"),
+        helper.make_node("MatMul", ["c", "v"], ["y"], name="vector"),
+    ]
+    tensors.append(numpy_helper.from_array(np.array([0]), "zero"))
+    nodes[-1].input[0] = "sliced"
+    nodes.insert(-1, helper.make_node("Slice", ["c", "zero", "three", "two"], ["sliced"]))
+    tensors += [numpy_helper.from_array(np.array([value]), name) for name, value in (("three", 3), ("two", 2))]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 1, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "g", [x], [y], initializer=tensors)
+    path = tmp_path / "g.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    subject = of_graph(path)
+    assert subject.refusals == {
+        "lstm": "LSTM has no kernel in fewer bits",
+        "einsum": "Einsum has no kernel in fewer bits",
+        "up": "ConvTranspose has no kernel in fewer bits",
+        "vector": "its weights are a vector",
+    }
+    assert {name: product.numbers for name, product in subject.products.items()} == {
+        "lstm": 240,
+        "einsum": 30,
+        "up": 18,
+        "vector": 3,
+    }
+    with pytest.raises(BadOption, match=r"up cannot be kept in int8 \(ConvTranspose has no kernel.*it takes fp32"):
+        subject.lowered({"up": "int8"})
