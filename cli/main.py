@@ -26,7 +26,7 @@ from wb.cli.search import search
 from wb.cli.show import show
 from wb.cli.spaces import spaces
 from wb.cli.train import train
-from wb.core.errors import WbError
+from wb.core.errors import WbError, out_of_memory, reason
 
 INTERRUPTED = 130
 
@@ -46,6 +46,9 @@ class Commands(TyperGroup):
         except OSError as error:
             ctx.exit(self._tell(ctx, f"{error}; check the path, the permissions and the space on the disk", 1))
         except Exception as error:  # the last resort: a mistake of ours is one paragraph as well
+            if out_of_memory(error):
+                text = f"there is not enough memory for this ({reason(error)}); free some, raise `ulimit -v`, or work on less"
+                ctx.exit(self._tell(ctx, text, 1))
             text = (
                 f"{type(error).__name__}: {error}. This is a mistake of wb's; run it again with --debug and report it"
             )

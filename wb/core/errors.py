@@ -65,6 +65,14 @@ class Unsupported(WbError, NotImplementedError):
     """A combination that is understood but cannot be done."""
 
 
+_MEMORY = ("allocate memory", "not enough memory", "failed to map segment", "bad_alloc", "out of memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory or address space ran out: each library says so in its own way."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY)
+
+
 def reason(error: BaseException) -> str:
     """The first line of what an error says, or its type where it says nothing: for use inside another message."""
     lines = _ESCAPES.sub("", str(error)).strip().splitlines()
