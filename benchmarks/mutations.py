@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import runpy
+import shutil
 import sys
 import tempfile
 import time
@@ -28,7 +30,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.fuzz.mutate import LIMIT, outcome
 from tests.fuzz.mutate_onnx import mutated, plain
+from tests.fuzz.mutate_runs import mutate as damage_run
 from tests.fuzz.subjects import SUBJECTS, Mutants, Subject
+
+TESTS = Path(__file__).parent.parent / "tests"
 
 Line = tuple[str, str, float]  # what was done to the file, how it ended, seconds
 
@@ -53,7 +58,35 @@ def _onnx_mutants(_: bytes, random: Random, count: int) -> Mutants:
     yield from ((f"seed {seed}", mutated(seed)) for seed in seeds)
 
 
-ALL: dict[str, Subject] = {**SUBJECTS, "onnx": Subject(_onnx_file, _onnx_mutants, _onnx)}
+def _seeds(_: bytes, random: Random, count: int) -> Mutants:
+    """For a whole folder: what the file says is the seed that it is damaged with."""
+    yield from ((f"seed {seed}", str(seed).encode()) for seed in random.sample(range(1, 10**9), count))
+
+
+def _run_folder(folder: Path) -> Path:
+    runpy.run_path(str(TESTS / "search" / "conftest.py"))["fabricate_run"](
+        folder / "made", objectives="acc,params", budget=("params=50k",), trials=12
+    )
+    (folder / "seed").write_text("")
+    return folder / "seed"
+
+
+def _run(path: Path) -> object:
+    from wb.search.report import write_report
+    from wb.search.run import Run
+
+    with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
+        copy = shutil.copytree(path.parent / "made", Path(folder) / "run")
+        if path.read_text():
+            damage_run(copy, int(path.read_text()))
+        return write_report(Run(copy), copy / "r.html")
+
+
+ALL: dict[str, Subject] = {
+    **SUBJECTS,
+    "onnx": Subject(_onnx_file, _onnx_mutants, _onnx),
+    "run": Subject(_run_folder, _seeds, _run),
+}
 
 
 def one(name: str, place: str, what: str, content: bytes) -> Line:

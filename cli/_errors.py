@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import traceback
 from types import FrameType
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from wb.cli import _output
 from wb.cli._text import paragraph
-from wb.core.errors import WbError, reason
+from wb.core.errors import WbError, out_of_memory, reason
 
 INTERRUPTED = 128 + signal.SIGINT
 STARTS_OVER = "nothing was written; the same command starts over"
@@ -90,13 +89,10 @@ def end_like_interrupted() -> None:
 
 
 def _of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python, torch, the runtime and the dynamic linker have their own words for it."""
-    if isinstance(error, WbError):  # of which memory may be the cause
+    """Whether memory ran out, or that was the cause of what is said."""
+    if isinstance(error, WbError):
         return error.__cause__ is not None and _of_memory(error.__cause__)
-    if isinstance(error, MemoryError):
-        return True
-    words = r"(can't|cannot|failed to) allocate memory|bad[_ ]alloc|failed to map segment|out of memory|not create a primitive"
-    return isinstance(error, Exception) and bool(re.search(words, str(error), re.IGNORECASE))
+    return out_of_memory(error)
 
 
 def _of_paths(error: BaseException) -> str | None:

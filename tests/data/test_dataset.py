@@ -18,6 +18,18 @@ def _dataset(train: Split, validation: Split = _split(), test: Split = _split())
     return Dataset("toy", "toy:here", train, validation, test, ("a", "b"), "0")
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_training_images_that_are_all_alike_are_refused(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    monkeypatch.setattr(dataset, "_CHUNK", 4)
+    images: np.ndarray = np.ones((6, 2, 4, 5), kind)
+    labels = np.arange(6, dtype=np.int64) % 2
+    with pytest.raises(BadData, match="all 6 training images of toy:here are alike, so that nothing can be learned"):
+        _dataset(Split(images, labels))
+    images[5, 0, 0, 0] = 0
+    assert len(_dataset(Split(images, labels)).train) == 6
+    assert dataset.blank(Split(images, labels)) == 5
+
+
 def test_pixels_are_floats_between_0_and_1_and_exact_at_the_ends() -> None:
     split = Split(np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1), np.zeros(3, np.int64))
     assert split.pixels().dtype == np.float32

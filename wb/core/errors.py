@@ -65,6 +65,17 @@ class Unsupported(WbError, NotImplementedError):
     """A combination that is understood but cannot be done."""
 
 
+_MEMORY = re.compile(
+    r"allocate memory|not enough memory|bad[_ ]alloc|failed to map segment|out of memory|not create a primitive",
+    re.IGNORECASE,
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory or address space ran out: each library says so in its own way."""
+    return isinstance(error, MemoryError) or (isinstance(error, Exception) and bool(_MEMORY.search(str(error))))
+
+
 def reason(error: BaseException) -> str:
     """The first line of what an error says, or its type where it says nothing: for use inside another message."""
     lines = _ESCAPES.sub("", str(error)).strip().splitlines()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
-from wb.core.errors import Unsupported
+from wb.core.errors import Unsupported, out_of_memory
 from wb.core.precision import precisions
 from wb.core.records import Operator, Precision, Weighted
 from wb.models.axes import Axes, Axis, read, write
@@ -173,7 +173,7 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
     try:
         return Network(architecture, device)
     except RuntimeError as error:  # torch's, where memory cannot be had
-        if "memory" not in str(error):
+        if not out_of_memory(error):
             raise
         raise Unsupported(
             f"there is no memory for a network of {count:,} parameters, {4 * count / 2**30:.2g} GB; free some, or choose "
