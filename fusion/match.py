@@ -109,13 +109,20 @@ def kin(source: Model, reference: Model) -> Matching | None:
     _check(source.architecture, reference.architecture)
     pairs = list(zip(source.architecture.stages, reference.architecture.stages, strict=True))
     blocks = [(switched_on(own), switched_on(other)) for own, other in pairs]
+    same = [{j: j for j in other if j in own} for own, other in blocks]
     if related(source, reference):
-        same = [{j: j for j in other if j in own} for own, other in blocks]
         return Matching(_arranged(pairs, same), "history")
     weights = by_weights(source, reference)
     gains = [value - COPY * count for value, count in zip(weights.values, weights.counts, strict=True)]
     found = [_copies(own, other, gain) for (own, other), gain in zip(blocks, gains, strict=True)]
-    return Matching(_arranged(pairs, found), "weights") if weights.ends > KIN and any(found) else None
+    if weights.ends <= KIN or not any(found):
+        return None
+    places = all(len(own.blocks) == len(other.blocks) for own, other in pairs)
+    if places and all(
+        i == j for matched in found for j, i in matched.items()
+    ):  # so do those that changed beyond knowing
+        found = same
+    return Matching(_arranged(pairs, found), "weights")
 
 
 def increasing(similarity: Matrix) -> list[int]:

@@ -155,6 +155,15 @@ def test_what_was_made_of_one_model_goes_together_by_where_it_stood(stripes: Dat
         assert match_blocks(*pair) == Matching(((0, None, None, 3),), by)
 
 
+def test_what_changed_beyond_knowing_goes_by_its_place(kit: Kit) -> None:
+    """Between copies that all stand where they stood."""
+    whole = kit.model(kit.network((kit.softmax,) * 4))
+    strange = kit.model(whole.architecture, seed=1).weights
+    weights = {name: strange[name] if name.startswith("stages.0.1.") else w for name, w in whole.weights.items()}
+    cut = dropped(replace(whole, weights=weights), "s0.b3.mixer", "s0.b3.ffn")
+    assert match_blocks(canonical(forgotten(cut)), canonical(whole)) == Matching(((0, 1, 2, None),), "weights")
+
+
 def test_the_order_of_channels_and_units_does_not_matter(kit: Kit) -> None:
     whole = kit.model(kit.network((kit.softmax,) * 4))
     cut = dropped(kit.permuted(whole, 1), "s0.b1.mixer", "s0.b1.ffn", "s0.b3.mixer")
