@@ -7,19 +7,22 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.export.test_fold import WIDTH, WORDS, tied
 from tests.quantization.graphs import inputs, subject
 from wb.core.errors import BadOption
-from wb.export.products import linear_nodes
+from wb.export.products import linear_nodes, lowered_nodes, products
 from wb.hardware.device import Device
+from wb.quantization.calibration import Inputs
 from wb.quantization.outputs import compare, outputs
-from wb.quantization.static import static_int8
-from wb.quantization.subject import Subject
+from wb.quantization.static import Static, static_int8
+from wb.quantization.subject import Subject, of_graph
 
 KEPT = ("s0.b0.ffn.in", "head")
 SCRIPT = """
@@ -33,8 +36,10 @@ try:
     static_int8(old, {"x": inputs["pixel_values"].reshape(-1, 4)})
 except Unsupported as error:
     refused = str(error)
+foreign = {name: static_int8(one, given, keep) for name, (one, given, keep) in pickle.load(open(sys.argv[3], "rb")).items()}
 telemetry = type(sys.modules["nncf.telemetry"].telemetry).__name__
-pickle.dump((static.graph, static.groups, refused, telemetry, dict(os.environ) == environment), open(sys.argv[2], "wb"))
+result = (static.graph, static.groups, refused, telemetry, dict(os.environ) == environment, foreign)
+pickle.dump(result, open(sys.argv[2], "wb"))
 """
 
 
@@ -47,6 +52,7 @@ class Run:
     refused: str
     telemetry: str
     same_environment: bool
+    foreign: dict[str, Static]
     printed: str
     left: list[str]
 
@@ -61,21 +67,46 @@ def old_graph() -> Subject:
     return Subject(model, {"product": ("product",)}, {"product": ("int8", "fp32")})
 
 
+def refusing(path: Path) -> Subject:
+    """Three products; of the second, whose weights have a third dimension, the runtime refuses the zero points."""
+    rng = np.random.default_rng(0)
+    shapes = {"a": (8, 8), "b": (1, 8, 8), "c": (8, 8)}
+    tensors = [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), name) for name, s in shapes.items()]
+    chain = [("x", "a", "h"), ("h", "b", "i"), ("i", "c", "out")]
+    nodes = [helper.make_node("MatMul", [taken, name], [given], name=name) for taken, name, given in chain]
+    taken = helper.make_tensor_value_info("x", 1, ["n", 8])
+    given = helper.make_tensor_value_info("out", 1, [1, "n", 8])
+    graph = helper.make_graph(nodes, "g", [taken], [given], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return of_graph(path)
+
+
+def foreign_ones(folder: Path) -> dict[str, tuple[Subject, Inputs, list[str]]]:
+    """Subjects with inputs for them, and groups to keep."""
+    words: Inputs = {"x": np.arange(WORDS)}
+    return {
+        "refusing": (refusing(folder / "r.onnx"), {"x": np.ones((4, 8), np.float32)}, []),
+        "tied": (of_graph(tied(folder / "t.onnx", "Transpose")), words, []),
+        "tied, head kept": (of_graph(tied(folder / "t.onnx", "Transpose")), words, ["head"]),
+    }
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("static")
-    home, given, result = folder / "home", folder / "given", folder / "result"
+    home, given, result, more = (folder / name for name in ("home", "given", "result", "more"))
     home.mkdir()
+    more.write_bytes(pickle.dumps(foreign_ones(folder)))
     given.write_bytes(pickle.dumps((subject(), old_graph(), inputs(), KEPT)))
     alone = {name: value for name, value in os.environ.items() if name not in ("CI", "NNCF_CI")}
     environment = {**alone, "HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home)}
     environment["ORT_DISABLE_TELEMETRY"] = "1"  # importing onnxruntime leaves files of its own
-    command = [sys.executable, "-c", SCRIPT, str(given), str(result)]
+    command = [sys.executable, "-c", SCRIPT, str(given), str(result), str(more)]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     left = [str(path.relative_to(home)) for path in home.rglob("*")]
-    graph, groups, refused, telemetry, same = pickle.loads(result.read_bytes())
-    return Run(graph, groups, refused, telemetry, same, done.stdout + done.stderr, left)
+    graph, groups, refused, telemetry, same, foreign = pickle.loads(result.read_bytes())
+    return Run(graph, groups, refused, telemetry, same, foreign, done.stdout + done.stderr, left)
 
 
 def test_groups_that_are_kept_stay_as_they_are(run: Run) -> None:
@@ -120,6 +151,26 @@ def test_nothing_is_printed_left_or_told(run: Run) -> None:
 def test_what_nncf_refuses_is_said(run: Run) -> None:
     assert "opset version < 10" in run.refused
     assert "int8-dynamic" in run.refused
+
+
+def test_a_group_that_the_runtime_refuses_is_left_out(run: Run) -> None:
+    static = run.foreign["refusing"]
+    assert static.groups == ("a", "c")
+    assert static.reasons == {"b": "the runtime refuses it in static 8 bits"}
+    assert lowered_nodes(static.graph) == {"a": "int8", "c": "int8"}
+    assert outputs(static.graph, {"x": np.ones((2, 8), np.float32)}, Device()).shape == (2, 1, 8)
+
+
+def test_a_tied_embedding_is_in_eight_bits_once(run: Run) -> None:
+    """Or not at all, where the head that shares its weights is kept."""
+    sizes = {name: run.foreign[name].graph.ByteSize() / (4 * WORDS * WIDTH) for name in ("tied", "tied, head kept")}
+    assert run.foreign["tied"].groups == ("middle", "head")
+    assert sizes["tied"] < 0.6
+    assert run.foreign["tied, head kept"].groups == ("middle",)
+    assert 1 < sizes["tied, head kept"] < 1.25
+    assert products(run.foreign["tied, head kept"].graph).keys() == {"head"}
+    for name in sizes:
+        onnx.checker.check_model(run.foreign[name].graph)
 
 
 def test_groups_to_keep() -> None:
