@@ -13,7 +13,7 @@ from wb.export.count import model_energy
 from wb.models.counting import count_bytes, count_macs, count_parameters
 from wb.spaces.vit import Vit
 
-DRAWN = 200
+DRAWN = 100  # a count of multiply-accumulates takes some 50 ms
 PREDICTED = ("size", "latency")
 
 

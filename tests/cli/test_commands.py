@@ -157,6 +157,8 @@ def test_a_killed_search_resumes_and_loses_at_most_the_evaluation_under_way(tmp_
     after = {trial.number: trial.values for trial in evaluated(study(folder))}
     assert finished.items() <= after.items()
     assert len(after) == 12
+    assert {trial.state.name for trial in study(folder).trials} == {"COMPLETE"}, "what was under way is taken up again"
+    assert sorted(after) == list(range(12)), "under its number"
     assert len({json.dumps(trial.params, sort_keys=True) for trial in evaluated(study(folder))}) == 12
 
 

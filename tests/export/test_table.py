@@ -180,3 +180,28 @@ def test_real_graphs_add_up(tmp_path: Path) -> None:
     entry = table.lookup([REFERENCE])[REFERENCE]
     assert entry is not None
     assert entry.value > 0
+
+
+def test_what_cannot_be_written_is_found_by_a_check_that_leaves_nothing(tmp_path: Path) -> None:
+    table = LatencyTable(DEVICE, tmp_path)
+    table.check()
+    assert table.lookup(["wb/check"]) == {"wb/check": None}
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageFailed, match="could not make"):
+        LatencyTable(DEVICE, tmp_path / "file" / "cache").check()
+    (tmp_path / "folder" / "latency.db").mkdir(parents=True)
+    with pytest.raises(StorageFailed, match="could not use"):
+        LatencyTable(DEVICE, tmp_path / "folder").check()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("value", "fast"), ("low", float("inf")), ("n", "many"), ("note", b"\xff")]
+)
+def test_an_entry_of_another_type_is_measured_again(tmp_path: Path, clock: Clock, column: str, value: object) -> None:
+    table = LatencyTable(DEVICE, tmp_path)
+    first = table.time({"a": b"1", "b": b"123"})
+    with sqlite3.connect(table.path) as db:
+        db.execute(f"UPDATE latency SET {column} = ? WHERE key = 'a'", (value,))
+    db.close()
+    assert table.time({"a": b"1", "b": b"123"}) == first
+    assert clock.timed == [["a", "b", OVERHEAD], ["a", OVERHEAD]]

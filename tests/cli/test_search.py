@@ -1,0 +1,150 @@
+"""`wb search` by several processes at once, in odd places, and where it has to say no before it spends time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from typer.testing import CliRunner, Result
+
+from wb.cli.main import app
+from wb.search.run import Run
+from wb.search.storage import file_url
+from wb.search.study import load_study
+from wb.search.trials import evaluated
+from wb.search.workers import FOLDER
+
+SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "200", "--set", "embed=8,16", "--set", "depth=1,2"]
+COUNTED = ["--objectives", "acc,params"]
+
+
+def wb(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that two processes worked on, and what the second said; its folder has a name that no URL would have."""
+    folder = tmp_path_factory.mktemp("odd") / "a?b#c 50%41 é{x}"
+    command = [sys.executable, "-m", "wb.cli.main", "search", *SMALL, *COUNTED, "--trials", "12", "-o", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
+    deadline = time.monotonic() + 240
+    while not (folder / "run.json").exists():
+        assert first.poll() is None, first.stderr and first.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    second = wb("search", "--resume", folder, "--json")
+    assert second.exit_code == 0, second.output
+    _, error = first.communicate()
+    assert first.returncode == 0, error
+    assert json.loads(second.stdout)["front"] == json.loads((folder / "front.json").read_text(encoding="utf-8"))
+    return folder, second.stderr
+
+
+def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None:
+    """Exactly as many candidates as were asked for, none twice, one front, and the second said that it waited or joined."""
+    folder, said = together
+    assert "another process" in " ".join(said.split())
+    done = evaluated(load_study(file_url(folder / "study.db"), "search"))
+    assert len(done) == len({json.dumps(trial.params) for trial in done}) == 12
+    assert not (folder / "finalists").exists()
+    assert not (folder / "supernet.checkpoint.pt").exists()
+    points = Run(folder).read_front()
+    assert {path.name for path in (folder / "models").iterdir()} == {
+        f"{point.id}.{kind}" for point in points for kind in ("onnx", "safetensors")
+    }
+    assert not list((folder / FOLDER).glob("worker-*"))
+
+
+def test_everything_of_a_run_is_in_its_folder_whatever_its_name(together: tuple[Path, str]) -> None:
+    folder, _ = together
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert (folder / "study.db").is_file()
+    shown = wb("show", folder)
+    assert shown.exit_code == 0, shown.output
+    assert "12 of 12 candidates evaluated" in shown.stdout
+    assert "continue with" not in shown.stdout
+
+
+def test_helpers_evaluate_with_the_search_and_end_with_it(together: tuple[Path, str], tmp_path: Path) -> None:
+    folder = shutil.copytree(together[0], tmp_path / "run")
+    result = wb("search", "--resume", folder, "--trials", 15, "--workers", 2, "--json")
+    assert result.exit_code == 0, result.output
+    study = load_study(file_url(folder / "study.db"), "search")
+    assert len(evaluated(study)) == 15
+    assert not {TrialState.RUNNING, TrialState.FAIL} & {trial.state for trial in study.trials}
+    assert "ended early" not in result.stderr
+    assert wb("search", "--workers", 0).exit_code == 2
+
+
+def test_a_front_is_not_lost_to_a_table_that_cannot_be_kept(
+    together: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(together[0], tmp_path / "run")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    result = wb("search", "--resume", folder, "--finetune", 0)
+    assert result.exit_code == 0, result.output
+    assert "the per-block latency table was not checked" in result.stderr
+    assert Run(folder).read().table is None
+    assert Run(folder).read_front()
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_cache_that_cannot_be_written_is_found_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: list[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    result = wb("search", *SMALL, "--latency", "table", "-o", tmp_path / "run", *dry)
+    assert result.exit_code == 1
+    assert "could not make /dev/null/cache/wb" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--set", "embd=16"], 2, "no field 'embd' (did you mean 'embed'?); its fields are embed"),
+        (["--preset", "tinny"], 2, "no preset 'tinny' (did you mean 'tiny'?)"),
+        (["--set", "embed=60000"], 2, "cannot be built (mlp: Input should be less than or equal to 65536)"),
+        (["--set", "embed=30000"], 2, "of memory, of which there are"),
+        (
+            ["--set", "embed=1000000", "--set", "heads=1000000", "--set", "qk=1000000"],
+            2,
+            "choose fewer or smaller options",
+        ),
+        (["--set", "depth=100000"], 2, "less than or equal to 256"),
+        (["--storage", "sqlite://"], 2, "keeps nothing"),
+        (["--data", "imagefolder:~nosuchuser/images"], 1, "nosuchuser"),
+        (["--threads", "100000"], 2, "threads"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = wb("search", *arguments, "-o", "run")
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert len(result.stderr.strip().splitlines()[-1:]) == 1
+    assert "mistake" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_says_sizes_classes_finalists_and_what_a_budget_leaves() -> None:
+    given = ["--budget", "params=5k", "--budget", "latency=1000ms", "--trials", 25, "--workers", 2]
+    result = wb("search", *SMALL, *given, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    what = {stage["name"]: stage["what"] for stage in json.loads(result.stdout)}
+    assert "images of 1x8x8 in 10 classes" in what["data"]
+    assert "25 evaluations in 2 processes" in what["search"]
+    assert "% of the space is within params <= 5 k, latency <= 1000 ms" in what["search"]
+    assert "of 100 drawn at random, latency predicted from the smallest and the largest network" in what["search"]
+    assert what["finalists"].startswith("about 5, each fine-tuned for 1 epochs")
