@@ -97,6 +97,9 @@ def _wrong(trial: FrozenTrial, metrics: Sequence[Metric], limits: Sequence[Limit
         return (
             f"it has the values {values}, expected one finite number for each of {', '.join(m.name for m in metrics)}"
         )
+    unnamed = [name for name in trial.params if not isinstance(name, str)]  # whatever its types promise
+    if unnamed:
+        return f"it chose something that is called {unnamed[0]!r}"  # type: ignore[unreachable]
     over = attributes.get("violations", [])
     if not isinstance(over, list) or len(over) != len(limits) or not all(_finite(value) for value in over):
         return f"its violations are {over!r}, expected {len(limits)} numbers"

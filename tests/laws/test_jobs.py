@@ -29,6 +29,7 @@ from wb.quantization.quantize_begin import Given
 from wb.quantization.quantize_record import Config as Quantization
 
 MOST = 150  # processes, before the chain counts as endless
+KEEP = ("stem", "head", "s0.b1", "s0.b0.mixer")  # few groups, as each is written down alone
 Begin = Callable[[Path], Callable[[], object]]  # the job that writes this file
 
 
@@ -69,7 +70,9 @@ def jobs(striped: Model, stripes: Dataset, tmp_path: Path) -> dict[str, tuple[st
     nvit = Pruning(data="stripes", budget=("macs=0.5x",), snapshots=(0.75,), settings=settings, finetune=1)
     depth = nvit.model_copy(update={"method": "depth", "settings": Settings(rounds=1, calibration=32)})
     fused = Fusion(data="stripes", settings=Alignment(method="regress"), calib=32, finetune=1)
-    mixed = Quantization.model_validate({"policy": "mixed", "data": "stripes", "calib": 8, "budget": ("size=0.8x",)})
+    mixed = Quantization.model_validate(
+        {"policy": "mixed", "data": "stripes", "calib": 8, "budget": ("size=0.8x",), "keep": KEEP}
+    )
     dynamic = Quantization.model_validate({"policy": "int8-dynamic", "data": "stripes"})
     binary = Binarization(data="stripes", attention="hash", bits=4, anchors=4, finetune=1)
 
