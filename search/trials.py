@@ -99,7 +99,7 @@ def _wrong(trial: FrozenTrial, metrics: Sequence[Metric], limits: Sequence[Limit
         )
     unnamed = [name for name in trial.params if not isinstance(name, str)]  # whatever its types promise
     if unnamed:
-        return f"it chose something that is called {unnamed[0]!r}"  # type: ignore[unreachable]
+        return f"it chose something that is called {unnamed[0]!r}"
     over = attributes.get("violations", [])
     if not isinstance(over, list) or len(over) != len(limits) or not all(_finite(value) for value in over):
         return f"its violations are {over!r}, expected {len(limits)} numbers"
