@@ -304,9 +304,7 @@ def _tell(record: Record) -> None:
     _output.data.print(_table("readings", ["", *columns], table))
     if record.ensemble:
         _output.data.print("ensemble: the models' answers averaged, at the cost of running all of them")
-    for remark in remarks(record):
-        style = "bold" if remark.warn else None
-        _output.data.print(remark.text, style=style, markup=False, highlight=False, soft_wrap=True)
+    _output.remarks(remarks(record))
     if record.config.data is None:
         _output.messages.print(UNTUNED, markup=False, highlight=False, soft_wrap=True)
 

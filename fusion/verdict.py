@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from wb.core.paired import Paired
+from wb.core.verdict import Remark
 from wb.fusion.record import Record
 from wb.fusion.tables import short
-
-
-class Remark(NamedTuple):
-    """A sentence; `warn` where something that was wanted is not there."""
-
-    text: str
-    warn: bool = False
 
 
 def remarks(record: Record) -> list[Remark]:

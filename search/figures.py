@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from wb.core.durations import duration
 from wb.core.metrics import Limit, Metric
+from wb.core.scores import Z95
 from wb.page.look import (
     BLUE,
     FRONT,
@@ -27,8 +28,6 @@ from wb.page.look import (
     underscored,
 )
 from wb.search.traces import CROSS, DOT, Candidate, cost, points, readings, searched, tested, values
-
-Z95 = 1.96  # standard deviations to either side of a 95 % interval
 
 
 def front_figure(

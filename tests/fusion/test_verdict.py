@@ -9,8 +9,9 @@ import pytest
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.paired import Paired
 from wb.core.records import Mlp, PatchStem
+from wb.core.verdict import Remark
 from wb.fusion.record import ParentRow, Record
-from wb.fusion.verdict import Remark, remarks
+from wb.fusion.verdict import remarks
 
 WORSE, LESS, LITTLE, BETTER = (Paired(won=won, lost=lost, n=359) for won, lost in ((4, 25), (8, 13), (12, 10), (25, 4)))
 Made = Callable[..., Record]

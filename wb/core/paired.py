@@ -9,8 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from wb.core.records import Record
-
-Z95 = 1.959963984540054
+from wb.core.scores import Z95
 
 
 class Paired(Record):
