@@ -18,7 +18,8 @@ from rich.progress import Progress
 from wb.core.errors import WbError
 from wb.search.config import SearchConfig
 
-PATIENCE_S = 10.0  # for one that was told to end
+PATIENCE_S = 2.0  # for one that was told to end
+TOLD = 3  # times: an interruption may get lost in a library that catches everything
 
 
 class Helpers:
@@ -50,16 +51,20 @@ class Helpers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         early = [process.exitcode not in (None, 0) for process in self._processes]
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(PATIENCE_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        for end in (
+            *([multiprocessing.process.BaseProcess.terminate] * TOLD),
+            multiprocessing.process.BaseProcess.kill,
+        ):
+            alive = [process for process in self._processes if process.is_alive()]
+            for process in alive:
+                end(process)
+            for process in alive:
+                process.join(PATIENCE_S)
         for news, process, ended in zip(self._news, self._processes, early, strict=True):
             if ended and kind is None:
-                told = news.recv() if news.poll() else f"exit code {process.exitcode}"
+                told = f"exit code {process.exitcode}"
+                with suppress(EOFError, OSError):  # it said nothing
+                    told = news.recv() if news.poll() else told
                 self._say(f"a worker ended early ({told}); the others did its part")
             news.close()
 

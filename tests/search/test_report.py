@@ -225,7 +225,7 @@ def test_damaged_files_are_refused(fabricate: Fabricate) -> None:
         write_report(run)
     run.front_path.write_text(whole)
     edit(run.front_path, lambda points: points[0]["architecture"].pop("stem"))
-    with pytest.raises(BadArtefact, match=r"is no architecture: stem"):
+    with pytest.raises(BadArtefact, match=r"no architecture: stem"):
         write_report(run)
     run.front_path.write_text(whole)
     edit(run.front_path, lambda points: points[0]["values"].pop("latency"))
@@ -233,7 +233,7 @@ def test_damaged_files_are_refused(fabricate: Fabricate) -> None:
         write_report(run)
     run.front_path.write_text(whole)
     (run.folder / "study.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(BadArtefact, match=r"study at sqlite.* is damaged"):
+    with pytest.raises(BadArtefact, match=r"study at .*study\.db is damaged"):
         write_report(run)
     assert not run.report_path.exists()
 

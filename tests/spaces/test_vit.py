@@ -122,7 +122,7 @@ def test_what_is_outside_is_named(image: ImageInput) -> None:
     [
         ({"embed": [32, 16]}, "from small to large"),
         ({"mixer": ["fourier"]}, "mixer.0"),
-        ({"width": [3]}, "width: Extra inputs"),
+        ({"width": [3]}, "no field 'width'"),
         ({"heads": [0]}, "heads.0"),
     ],
 )
