@@ -122,7 +122,7 @@ class Vit:
             self.tops()
         except ValidationError as error:  # beyond the bounds of an architecture
             raise BadOption(
-                f"the largest network of this space would be none: {explain(error)}; choose smaller values with --set, or "
+                f"the largest network of this space is not possible ({explain(error)}); choose smaller values with --set, or "
                 "smaller images"
             ) from error
 
