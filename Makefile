@@ -19,7 +19,7 @@ demo: $(VENV)/installed
 	$(BIN)/wb search --space vit --objectives acc,latency
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
