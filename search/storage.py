@@ -66,7 +66,7 @@ def open_storage(url: str, *, create: bool = False) -> RDBStorage:
     _quiet()
     parsed = make_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
-    storage = RDBStorage(
+    storage = _Storage(
         _text(parsed),
         engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {},
         heartbeat_interval=HEARTBEAT_S,
@@ -89,6 +89,14 @@ def open_storage(url: str, *, create: bool = False) -> RDBStorage:
 
         storage.engine.dispose()  # connections made before the listeners
     return storage
+
+
+class _Storage(RDBStorage):
+    """Optuna's, whose heartbeats may be missed: they are written by a thread, whose errors nobody could catch."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            super().record_heartbeat(trial_id)
 
 
 @contextmanager

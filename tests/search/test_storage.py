@@ -124,3 +124,12 @@ def test_another_database_is_named_and_nothing_is_made_in_it(tmp_path: Path) -> 
     assert file.read_bytes() == before
     with pytest.raises(StorageFailed, match="cannot be used"):
         create_study("sqlite:////proc/none/a.db", "s", OBJECTIVES)
+
+
+def test_a_heartbeat_that_cannot_be_written_is_missed_without_a_word(tmp_path: Path) -> None:
+    """Its thread would print a traceback: a full disk is told where an evaluation is stored."""
+    file, _ = filled(tmp_path)
+    study = load_study(file_url(file), "s")
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("DROP TABLE trial_heartbeats")
+    study._storage.record_heartbeat(1)  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact
@@ -124,4 +126,25 @@ def test_the_file_gives_the_weights_back_and_knows_its_space(space: Vit, image: 
         Supernet.load(path, Vit(TINY, image, 3))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(BadArtefact, match=r"is damaged .* the supernet is then trained again"):
+        Supernet.load(path, space)
+
+
+@pytest.mark.parametrize("damage", ["int32", "float16", "nan", "cut", "flipped header", "pipe", "folder"])
+def test_a_damaged_file_is_named(space: Vit, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "supernet.safetensors"
+    weights = {name: weight.detach() for name, weight in Supernet.fresh(space, 3).weights.items()}
+    if damage in ("int32", "float16"):
+        weights["head"] = weights["head"].to(getattr(torch, damage))
+    elif damage == "nan":
+        weights["head"] = weights["head"] * torch.nan
+    save_file(weights, path)
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped header":
+        path.write_bytes(bytes([content[0], 0xFF]) + content[2:])
+    elif damage in ("pipe", "folder"):
+        path.unlink()
+        os.mkfifo(path) if damage == "pipe" else path.mkdir()
+    with pytest.raises(BadArtefact, match=r"delete it and resume"):
         Supernet.load(path, space)
