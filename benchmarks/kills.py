@@ -10,6 +10,7 @@ folder. No job here decides by a clock (budgets in MACs or bytes), so that any d
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -67,7 +68,7 @@ def front(folder: Path) -> dict[str, str]:
     run = Run(folder / "run")
     found = {"candidates": json.dumps([trial.params for trial in read_trials(run, run.read())])}
     points = [(p.id, load(run.folder / p.model).fingerprint()) for p in run.read_front()]
-    return found | {"front": json.dumps(points), "supernet": run.supernet_path.read_bytes().hex()[:200]}
+    return found | {"front": json.dumps(points), "supernet": hashlib.sha256(run.supernet_path.read_bytes()).hexdigest()}
 
 
 def command(*words: object) -> Callable[[Path], list[str]]:
