@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wb.cli import _output
+from wb.cli._kinds import GRAPH, need, need_model
 from wb.cli._read import read_model
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def choose(
     *,
     needed: bool = True,
     guess: bool = True,
+    graphs: bool = False,
 ) -> Choice:
-    """The data for the models or graphs in `files`, none of them for the stock model; says on stderr what was not asked for.
+    """The data for the models in `files`, or `graphs` where those are taken; says on stderr what was not asked for.
+
+    Without files it is the stock model.
 
     Where no `spec` is given they are those of the models' history, with its limit. Those, and every folder of images, get
     the size that the models take. Where a history names none, digits are a `guess` if they fit. Unless they are `needed`,
@@ -53,22 +57,29 @@ def choose(
     """
     from wb.data.spec import FOLDERS, Spec, resolved
 
+    for file in files:
+        if graphs:
+            need(file, "model", "torch", "onnx", expected=GRAPH)
+        else:
+            need_model(file)
     if not files:
         return Choice(resolved(spec or STOCK), image_size, limit)
     if spec is not None:
         taken = resolved(spec)
         side = _side(files[0], about(files[0])[0]) if Spec.parse(taken).form == FOLDERS and image_size is None else None
-        return Choice(taken, image_size or side, limit)
+        return Choice(taken, side if image_size is None else image_size, limit)
     architectures, histories = zip(*(about(file) for file in files), strict=True)
     known = _common(histories)
     if known is not None and known.there:
         form = Spec.parse(known.spec).form
         side = _side(files[0], architectures[0])
-        size = image_size or known.image_size or (None if side == _NATIVE.get(form) else side)
+        own = None if side == _NATIVE.get(form) else side
+        size = next((one for one in (image_size, known.image_size, own) if one is not None), None)
+        limit = known.limit if limit is None else limit
         told = "" if size is None else f" at {size}x{size}"
-        told += "" if (limit or known.limit) is None else f", {limit or known.limit} training images"
+        told += "" if limit is None else f", {limit} training images"
         say(f"data: {known.spec}{told}, as the history of {files[0]} says; --data names others")
-        return Choice(resolved(known.spec), size, limit or known.limit)
+        return Choice(resolved(known.spec), size, limit)
     if guess and not any(map(_data_of, histories)) and all(map(_takes_digits, architectures)):
         say(f"data: digits, which {files[0]} takes, for its history names none; --data names others")
         return Choice(STOCK, image_size, limit)
@@ -127,24 +138,30 @@ def read_data(
 def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
     """The architecture and the history in a model file or an ONNX graph, whose weights are not read where that can be.
 
-    A graph keeps no places: where the model file that it was made from lies beside it, the history is from there.
+    A graph keeps no places: where the model file that it was made from lies beside it, the history is from there. One whose
+    architecture is damaged is taken like any other graph.
 
     Raises:
         BadArtefact: neither, or damaged.
     """
+    from wb.core.errors import BadArtefact
     from wb.export.foreign import read_metadata
     from wb.export.graph import read_architecture
     from wb.models.model import read_history
 
     if path.suffix != ".onnx":
         return _header(path)
-    architecture = read_architecture(path)
+    metadata = read_metadata(path)  # what is wrong with the file itself is an error
+    try:
+        architecture = read_architecture(path)
+    except BadArtefact:
+        architecture = None
     beside = path.with_suffix(".safetensors")
     if architecture is not None and beside.is_file():
         own, history = _header(beside)
         if own == architecture:
             return architecture, history
-    return architecture, read_history(read_metadata(path).get("wb.history", "[]"), path)
+    return architecture, read_history(metadata.get("wb.history", "[]"), path)
 
 
 def changed(history: Iterable[Step], data: Dataset) -> list[str]:

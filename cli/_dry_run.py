@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from wb.cli import _output
+from wb.cli._data import say
 
 if TYPE_CHECKING:
     from wb.core.plan import Planned
@@ -94,7 +95,9 @@ def show(
         data = load_data(config.data, image_size=config.image_size, limit=config.limit)
         first = data_stage(data, time.perf_counter() - start)
         model, trained = model_of(file, data, seed)
-        data, _ = fitted(data, model.architecture, str(file or "the stock model"), by_index=config.by_index)
+        data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=config.by_index)
+        for note in notes:
+            say(note)
         report("timing a few steps", 0, 0)
         found = [first, *trained, *stages(model, data, report)]
     tell(found, files, as_json=as_json)

@@ -12,6 +12,7 @@ from rich.text import Text
 from wb.cli import _output
 from wb.cli._text import paragraph
 from wb.core.errors import WbError, out_of_memory, reason
+from wb.core.files import of_path
 
 INTERRUPTED = 128 + signal.SIGINT
 STARTS_OVER = "nothing was written; the same command starts over"
@@ -47,7 +48,7 @@ def ending(error: BaseException) -> Ending:
         return Ending(MEMORY, 1)
     if isinstance(error, WbError):
         return Ending(str(error), error.exit_code)
-    known = _of_paths(error)
+    known = of_path(error)
     if known is not None:
         return Ending(known, 1)
     if isinstance(error, OSError):
@@ -93,18 +94,3 @@ def _of_memory(error: BaseException) -> bool:
     if isinstance(error, WbError):
         return error.__cause__ is not None and _of_memory(error.__cause__)
     return out_of_memory(error)
-
-
-def _of_paths(error: BaseException) -> str | None:
-    """What is wrong with a path that cannot be made absolute; `pathlib` raises plain RuntimeErrors."""
-    if not isinstance(error, RuntimeError | OSError):
-        return None
-    text = str(error)
-    if "home directory" in text:
-        return (
-            "a path begins with ~ and the name of a user that does not exist; write the whole path, or ~/… for your own"
-        )
-    if "Symlink loop" in text or "Too many levels of symbolic links" in text:
-        where = text.partition("from ")[2] or text
-        return f"a symbolic link leads back to itself: {where}; remove it, or give the path of the file itself"
-    return None

@@ -22,8 +22,7 @@ class Notes(logging.Handler):
         if text in self.said:
             return
         self.said.add(text)
-        _output.messages.print("[bold yellow]note:[/] ", end="")
-        _output.messages.print(text, markup=False, highlight=False, soft_wrap=True)
+        _output.note(text)
 
 
 def listen() -> None:

@@ -40,7 +40,9 @@ ScaleOption = Annotated[
 ]
 PreprocessorOption = Annotated[
     Path | None,
-    typer.Option("--preprocessor", help="A preprocessor_config.json that says all three, or timm's config.json."),
+    typer.Option(
+        "--preprocessor", help="A file of Hugging Face's preprocessor that says all three, or timm's config.json."
+    ),
 ]
 BackgroundOption = Annotated[
     str | None,

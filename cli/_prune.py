@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
 from wb.cli._data import Choice, read
-from wb.cli._kinds import need_model
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -74,7 +73,6 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
 
     from wb.compress.begin import begin
 
-    need_model(file)
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:

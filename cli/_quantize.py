@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
-from wb.cli._data import STOCK, Choice, read, read_data
+from wb.cli._data import STOCK, Choice, read, read_data, say
 from wb.cli._images import OPTIONS, of_graph, refuse_for_ours
-from wb.cli._kinds import GRAPH, need
+from wb.cli._kinds import need
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,8 +81,6 @@ def plan(
     from wb.training.estimate import data_stage
     from wb.training.train import fitted
 
-    if file is not None:
-        need(file, "model", "torch", "onnx", expected=GRAPH)
     place = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:
@@ -96,10 +94,12 @@ def plan(
             given, data = _foreign(config, file, run_limit)
             stages = [] if data is None else [data_stage(data, time.perf_counter() - start)]
         else:
-            data = load_data(config.data or STOCK, image_size=config.image_size)
+            data = load_data(config.data or STOCK, image_size=config.image_size, limit=config.limit)
             stages = [data_stage(data, time.perf_counter() - start)]
             model, trained = model_of(file, data, config.seed)
-            data, _ = fitted(data, model.architecture, str(file or "the stock model"), by_index=config.by_index)
+            data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=config.by_index)
+            for note in notes:
+                say(note)
             stages, given = [*stages, *trained], Given(str(file or "stock model"), model)
         stages += estimate(begin(config, given, data, place, report, force=force))
     tell(stages, _files(config, file, place), as_json=as_json)
@@ -139,8 +139,6 @@ def run(
 
     from wb.quantization.quantize_begin import Given, begin
 
-    if file is not None:
-        need(file, "model", "torch", "onnx", expected=GRAPH)
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:

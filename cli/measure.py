@@ -118,7 +118,7 @@ def _chosen(file: Path, data: str | None, image_size: int | None, said: Preparat
 
     if file.suffix != ".onnx":
         refuse_for_ours(str(file), said)
-    choice = choose([file], data, image_size, needed=False)
+    choice = choose([file], data, image_size, needed=False, graphs=True)
     if choice.spec is None and (said is not None or image_size is not None or by_index):
         given = "--by-index is" if by_index else "--image-size is" if said is None else f"{OPTIONS} are"
         raise BadOption(f"{given} of no use without data; name some with --data")

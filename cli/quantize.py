@@ -99,7 +99,7 @@ def quantize(
     foreign = model is not None and model.suffix == ".onnx"
     if calibration is None or data is not None:
         data = given_data(data, background)
-    chosen = choose([model] if model else [], data, image_size, needed=not foreign, guess=not foreign)
+    chosen = choose([model] if model else [], data, image_size, needed=not foreign, guess=not foreign, graphs=True)
     config = config_of(
         model,
         policy=policy or ("mixed" if budget else "int8-dynamic"),

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from pydantic import ValidationError
-
-from wb.core.architecture import explain
 from wb.core.errors import BadOption
 from wb.core.readings import scaled
 from wb.models.network import build
@@ -21,10 +18,6 @@ def check_memory(space: Vit) -> None:
     advice = "choose fewer or smaller options with --set, or another preset (see `wb spaces`)"
     try:
         weights = count_weights(space)
-    except ValidationError as error:
-        raise BadOption(
-            f"space {space.name!r} has networks that cannot be built ({explain(error)}); {advice}"
-        ) from error
     except (RuntimeError, OverflowError, MemoryError):  # numbers that no tensor can have
         weights = None
     have = memory()

@@ -122,8 +122,8 @@ class Vit:
             self.tops()
         except ValidationError as error:  # beyond the bounds of an architecture
             raise BadOption(
-                f"the largest network of this space is not possible ({explain(error)}); choose smaller values with --set, or "
-                "smaller images"
+                f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose fewer or smaller options with "
+                "--set, or another preset (see `wb spaces`)"
             ) from error
 
     @cached_property

@@ -422,7 +422,7 @@ def test_check_gives_the_errors_of_fusing(a: Path, c: Path, tmp_path: Path, argu
         (["--learning-rate", "0.1"], "--learning-rate is that of fine-tuning; add --finetune"),
         (["--calib", "8", "--method", "orth", *map(str, DATA)], "looks at no images; leave out --samples"),
         (["--device", "tpu", *map(str, DATA)], "there is no device 'tpu'"),
-        (["--calib", "0", *map(str, DATA)], "calib"),
+        (["--calib", "0", *map(str, DATA)], "samples"),
         (["--finetune", "-1"], "finetune"),
         (["--data", "imagefolder:/nowhere"], "/nowhere"),
         (["--data", "pictures"], "is not a form that is known"),

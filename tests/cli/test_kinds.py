@@ -181,11 +181,11 @@ def test_a_damaged_file_is_left_to_its_reader(files: Path, tmp_path: Path) -> No
 def test_a_link_to_itself_is_no_mistake_of_ours(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     result = CliRunner().invoke(app, ["show", str(tmp_path / "loop")])
-    assert result.exit_code == 1
+    assert result.exit_code in (1, 2)
     assert "Too many levels of symbolic links" in result.stderr
     where = f"imagefolder:{tmp_path / 'loop'}"
     result = CliRunner().invoke(app, ["prune", "depth", "--data", where, "-o", str(tmp_path / "a.pt")])
-    assert result.exit_code == 1
+    assert result.exit_code in (1, 2)
     assert "a symbolic link leads back to itself" in result.stderr or "does not exist" in result.stderr
 
 

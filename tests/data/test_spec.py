@@ -36,7 +36,7 @@ def test_a_path_means_the_same_from_another_folder(tmp_path: Path, monkeypatch: 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(BadOption, match="loop is a symbolic link that leads to itself"):
+    with pytest.raises(BadOption, match="a symbolic link leads back to itself"):
         resolved(f"imagefolder:{tmp_path / 'loop'}")
-    with pytest.raises(BadOption, match="~nosuchuser/x is no path"):
+    with pytest.raises(BadOption, match="the name of a user that does not exist"):
         resolved("imagefolder:~nosuchuser/x")

@@ -154,9 +154,8 @@ def test_a_padded_convolution_cannot_take_over_another_normalisation(kit: Kit) -
     kit.same(found, model, 1e-4)
 
 
-@pytest.mark.parametrize("scale", [0.0, float("inf")])
-def test_scales_that_leave_nothing_to_compare_are_refused(kit: Kit, scale: float) -> None:
-    dead = kit.network((Block(mixer=Softmax(heads=2, qk=2, v=2, scale=scale)),))
+def test_scales_that_leave_nothing_to_compare_are_refused(kit: Kit) -> None:
+    dead = kit.network((Block(mixer=Softmax(heads=2, qk=2, v=2, scale=0.0)),))
     with pytest.raises(Unsupported, match=r"the softmax scale of s0\.b0 in b is"):
         check_together([kit.network(), dead], ["a", "b"], 0)
 

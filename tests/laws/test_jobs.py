@@ -71,7 +71,7 @@ def jobs(striped: Model, stripes: Dataset, tmp_path: Path) -> dict[str, tuple[st
     depth = nvit.model_copy(update={"method": "depth", "settings": Settings(rounds=1, calibration=32)})
     fused = Fusion(data="stripes", settings=Alignment(method="regress"), calib=32, finetune=1)
     mixed = Quantization.model_validate(
-        {"policy": "mixed", "data": "stripes", "calib": 8, "budget": ("size=0.8x",), "keep": KEEP}
+        {"policy": "mixed", "data": "stripes", "calib": 8, "budget": ("size=0.95x",), "keep": KEEP}
     )
     dynamic = Quantization.model_validate({"policy": "int8-dynamic", "data": "stripes"})
     binary = Binarization(data="stripes", attention="hash", bits=4, anchors=4, finetune=1)

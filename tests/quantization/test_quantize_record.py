@@ -70,5 +70,5 @@ def test_mixed_aims_at_accuracy_unless_told_otherwise() -> None:
     assert list(Config(policy="mixed", budget=("size=0.3x , acc=-1",)).limits) == ["size=0.3x", "acc=-1"]
     assert not Config().limits
     for budget in ("macs=0.5x", "params=1M", "energy=0.5x"):
-        with pytest.raises(BadOption, match="limit size, acc, latency"):
+        with pytest.raises(BadOption, match="limit one of size, acc, latency"):
             _ = Config(budget=(budget,)).limits

@@ -135,10 +135,14 @@ def together(folder: Path, sampler: str) -> object:
             file.write(architecture.trimmed().key + "\n")
         return evaluate(architecture)
 
-    pids = [
-        forked(lambda left=[dies]: work(run, sampler, TRIALS, lambda a: slowly(a, left)))  # type: ignore[misc]
-        for dies in (-1, -1, 3)
-    ]
+    def worker(dies: int) -> int:
+        left = [dies]
+        return forked(lambda: work(run, sampler, TRIALS, lambda a: slowly(a, left)))
+
+    pids = [worker(2)]  # it has begun before the others, which a busy machine may start late
+    while not log.exists():
+        time.sleep(0.01)
+    pids += [worker(-1), worker(-1)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     return {"log": log.read_text().split(), "codes": codes, **found(run)}
 

@@ -84,9 +84,23 @@ def absolute(path: Path | str) -> Path:
     try:
         return Path(path).expanduser().resolve()
     except (RuntimeError, OSError, ValueError) as error:
-        loop = "loop" in str(error).lower()
-        why = "is a symbolic link that leads to itself" if loop else f"is no path ({printable(str(error))})"
-        raise BadOption(f"{path} {why}; write it out, or check it with ls") from error
+        why = of_path(error) or f"it is no path ({printable(str(error))}); check it with ls"
+        raise BadOption(f"{path}: {why}") from error
+
+
+def of_path(error: BaseException) -> str | None:
+    """What is wrong with a path that cannot be written out, None for other errors; `pathlib` raises plain RuntimeErrors."""
+    if not isinstance(error, RuntimeError | OSError):
+        return None
+    text = str(error)
+    if "home directory" in text:
+        return (
+            "a path begins with ~ and the name of a user that does not exist; write the whole path, or ~/… for your own"
+        )
+    if "Symlink loop" in text or "Too many levels of symbolic links" in text:
+        where = text.partition("from ")[2] or text
+        return f"a symbolic link leads back to itself: {where}; remove it, or give the path of the file itself"
+    return None
 
 
 if TYPE_CHECKING:
