@@ -132,17 +132,16 @@ def plan(
     Raises:
         WbError: what `run` would refuse before it begins.
     """
-    from tempfile import TemporaryDirectory
-
     from wb.cli._dry_run import tell
+    from wb.core.files import scratch
     from wb.fusion.begin import begin
     from wb.fusion.estimate import estimate
     from wb.fusion.preview import preview
 
     out = _place(models, to, out, force)
-    with _output.progress() as progress, TemporaryDirectory(prefix="wb-") as folder:
+    with _output.progress() as progress, scratch() as folder:
         report = _reporting(progress)
-        data, files, stages = _planned(config, models, Path(folder), report)
+        data, files, stages = _planned(config, models, folder, report)
         found = preview(config, files, data, report)
         report("timing a few steps", 0, 0)
         stages += estimate(begin(config, files, data, out, report, force=force))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from wb.compress._depgraph_graph import measure_size
 from wb.compress.depgraph_latency import TRIES
 from wb.core.errors import BadOption
+from wb.core.files import scratch
 from wb.core.metrics import METRICS, Limit
 from wb.core.plan import Planned
 from wb.core.readings import Reading, scaled
@@ -92,8 +92,8 @@ def _read(
     module: nn.Module, data: Dataset, write: Callable[[nn.Module, Path], None], device: Device
 ) -> tuple[float, float, float]:
     """Seconds of an export, of scoring an image, and of timing a graph."""
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        path = Path(folder) / "dense.onnx"
+    with scratch() as folder:
+        path = folder / "dense.onnx"
         start = time.perf_counter()
         write(module, path)
         exported = time.perf_counter()

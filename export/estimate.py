@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
+from wb.core.files import scratch
 from wb.data import Dataset
 from wb.export.assess import QUICK_S
 from wb.export.graph import export
@@ -34,8 +33,8 @@ class ReadingTimes:
 
 def reading_times(model: Model, data: Dataset, device: Device) -> ReadingTimes:
     """Found by reading `model` once, on some validation images."""
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch() as folder:
+        path = folder / "model.onnx"
         start = time.perf_counter()
         export(model, path)
         exported = time.perf_counter()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
 
 import onnx
 
+from wb.core.files import scratch
 from wb.core.plan import Planned
 from wb.core.readings import scaled
 from wb.core.records import Precision
@@ -104,8 +103,8 @@ def _quantized(job: Job, inputs: Inputs) -> onnx.ModelProto:
 
 def _run_seconds(job: Job, graph: onnx.ModelProto, inputs: Inputs) -> float:
     """Of one input, alone as graphs are scored that find ranges as they run."""
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        path = Path(folder) / "graph.onnx"
+    with scratch() as folder:
+        path = folder / "graph.onnx"
         onnx.save(graph, path)
         start = time.perf_counter()
         outputs(path, inputs, job.device)

@@ -78,7 +78,7 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(BadArtefact, match=r"p\.json.*expected a preprocessor_config\.json"):
         read_preprocessor(path)
-    with pytest.raises(BadArtefact, match="there is no file"):
+    with pytest.raises(BadArtefact, match="is a folder"):
         read_preprocessor(tmp_path)
 
 

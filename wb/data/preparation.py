@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from wb.core.architecture import explain
 from wb.core.errors import BadArtefact, BadOption, reason
+from wb.core.files import regular
 from wb.core.records import Record
 
 ASSUMED = "say --mean, --std, --scale or --preprocessor if the graph's loader prepares them"
@@ -113,8 +114,7 @@ def read_preprocessor(path: Path) -> Preparation:
     """
     expected = "expected a preprocessor_config.json with image_mean and image_std, or JSON with mean and std"
     try:
-        if not path.is_file():
-            raise BadArtefact(f"there is no file {path}; {expected}")
+        regular(path, expected.removeprefix("expected "))
         if path.stat().st_size > _MOST_BYTES:
             raise BadArtefact(f"{path} has more than {_MOST_BYTES:,} bytes and is no preprocessor file; {expected}")
         found = _File.model_validate_json(path.read_bytes())
