@@ -61,7 +61,7 @@ KINDS: Mapping[Kind, About] = {
     "study": About("the database of a search", "`wb show {folder}` shows its run"),
     "page": About("a page for a browser", "open it there; the JSON beside it is what `wb report` reads"),
     "empty": About("an empty file", "write or download it again"),
-    "special": About("no regular file but a pipe, a socket or a device", "give a file"),
+    "special": About("a named pipe", "give a file"),  # or a socket or a device, of which `irregular` tells
     "unknown": About("of no kind that wb knows, or damaged", "check the path, or write it again"),
 }
 
@@ -77,11 +77,15 @@ def need(path: Path, *accepted: Kind, expected: str) -> Kind:
             what was `expected`, and which command reads it.
     """
     from wb.core.errors import BadArtefact
+    from wb.core.files import irregular
 
+    why = irregular(path)
+    if why == "does not exist":
+        raise BadArtefact(f"there is no file {path}; expected {expected}")
+    if why not in (None, "is a folder"):
+        raise BadArtefact(f"{path} {why}; expected {expected}; {KINDS['special'].advice}")
     try:
         kind = kind_of(path)
-    except FileNotFoundError as error:
-        raise BadArtefact(f"there is no file {path}; expected {expected}") from error
     except OSError as error:
         raise BadArtefact(f"{path} cannot be read ({error.strerror or error}); expected {expected}") from error
     what, advice, ending = KINDS[kind]

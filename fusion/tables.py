@@ -48,9 +48,7 @@ def rows(record: Record) -> Table:
     table += [("ensemble", record.ensemble)] if record.ensemble else []
     table += record.variants()
     shown = [metric for metric in METRICS if any(metric in readings for _, readings in table)]
-    cells = [
-        [name, *(readings[m].text().split(" ±")[0] if m in readings else "" for m in shown)] for name, readings in table
-    ]
+    cells = [[name, *(readings[m].text() if m in readings else "" for m in shown)] for name, readings in table]
     return [METRICS[metric] for metric in shown], cells
 
 

@@ -122,7 +122,7 @@ def test_a_cache_that_cannot_be_written_is_found_before_anything_is_trained(
         ),
         (["--set", "depth=100000"], 2, "less than or equal to 256"),
         (["--storage", "sqlite://"], 2, "keeps nothing"),
-        (["--data", "imagefolder:~nosuchuser/images"], 1, "nosuchuser"),
+        (["--data", "imagefolder:~nosuchuser/images"], 2, "nosuchuser"),
         (["--threads", "100000"], 2, "threads"),
     ],
 )

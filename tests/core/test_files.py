@@ -31,7 +31,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
         "folder": "is a folder",
         "pipe": "is a named pipe",
         "to pipe": "is a named pipe",
-        "loop": "is a symbolic link that leads to itself",
+        "loop": "is a symbolic link that leads back to itself",
         "lost": "leads to nothing",
         "socket": "is a socket",
         "none": "does not exist",

@@ -38,7 +38,7 @@ def irregular(path: Path) -> str | None:
         return "leads to nothing" if path.is_symlink() else "does not exist"
     except OSError as error:
         loop = error.errno == errno.ELOOP
-        return "is a symbolic link that leads to itself" if loop else f"cannot be read ({error.strerror})"
+        return "is a symbolic link that leads back to itself" if loop else f"cannot be read ({error.strerror})"
     except ValueError:  # a zero byte in the name
         return "is no name of a file"
     return None if kind == stat.S_IFREG else _KINDS.get(kind, "is no regular file")
