@@ -162,8 +162,11 @@ def _hide_shared(graph: GraphProto) -> set[str]:
             behind = set() if _small(node) else {root for name in node.input for root in roots[name]}
             roots.update(dict.fromkeys(node.output, behind))
     left: dict[str, set[str]] = {}  # weights -> what is left of them after folding
-    for name, readers in scopes.readers(graph).items():
-        if name in roots and any(one.graph is not graph or one.node.output[0] not in roots for one in readers):
+    every, given = scopes.readers(graph), scopes.given(graph)
+    for name in every.keys() | given:
+        readers = every.get(name, [])
+        used = name in given or any(one.graph is not graph or one.node.output[0] not in roots for one in readers)
+        if name in roots and used:
             for root in roots[name]:
                 left.setdefault(root, set()).add(name)
     found = {root for root, copies in left.items() if len(copies) > 1}
@@ -203,11 +206,13 @@ def _drop_unread(graph: GraphProto) -> None:
 
 def _flatten_weights(model: ModelProto) -> None:
     """Makes matrices of weights with leading dimensions of one, where what is multiplied by them has as many dimensions."""
-    readers = scopes.readers(model.graph)
+    every, given = scopes.readers(model.graph), scopes.given(model.graph)
     found = {}
     for name, tensor in scopes.constants(model.graph).items():
-        nodes = [one.node for one in readers.get(name, []) if one.node.op_type == "MatMul" and one.place == 1]
-        if len(tensor.dims) > 2 and {*tensor.dims[:-2]} == {1} and len(nodes) == len(readers[name]):
+        readers = every.get(name, [])
+        nodes = [one.node for one in readers if one.node.op_type == "MatMul" and one.place == 1]
+        free = name not in given and len(nodes) == len(readers)
+        if len(tensor.dims) > 2 and {*tensor.dims[:-2]} == {1} and free:
             found[name] = (tensor, nodes)
     ranks = _ranks(model) if found else {}
     for tensor, nodes in found.values():

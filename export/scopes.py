@@ -63,7 +63,7 @@ def own(graph: GraphProto) -> set[str]:
 
 
 def readers(graph: GraphProto) -> dict[str, list[Reader]]:
-    """Of each value of the outermost `graph`, the nodes that read it, at any depth; what the graph only gives is not there."""
+    """Of each value of the outermost `graph`, the nodes that read it, at any depth; of what the graph gives, see `given`."""
     found: dict[str, list[Reader]] = {}
     waiting: list[tuple[GraphProto, frozenset[str]]] = [(graph, frozenset())]
     while waiting:
@@ -74,6 +74,11 @@ def readers(graph: GraphProto) -> dict[str, list[Reader]]:
                     found.setdefault(name, []).append(Reader(one, node, place))
             waiting.extend((body, hidden | own(body)) for body in inner(node))
     return found
+
+
+def given(graph: GraphProto) -> set[str]:
+    """The names of what `graph` gives: whoever runs it reads those, constants among them, as they are."""
+    return {value.name for value in graph.output}
 
 
 def rename(graph: GraphProto, after: Mapping[str, str]) -> None:
