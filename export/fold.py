@@ -16,6 +16,7 @@ from wb.core.errors import Unsupported, reason
 from wb.core.files import scratch
 from wb.export import scopes
 from wb.export.gemm import split_gemms
+from wb.export.stored import graphs
 
 IR = 4  # the first in which constants need not be inputs
 _MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
@@ -87,7 +88,7 @@ def _release(model: ModelProto) -> None:
 
 def _gather(graph: GraphProto, taken: set[str]) -> None:
     """Makes every Constant and every constant of an inner graph one of the outermost graph, but for what a graph gives."""
-    for one in scopes.graphs(graph):
+    for one in graphs(graph):
         given = {value.name for value in (*one.output, *one.input)}
         inside = [tensor for tensor in one.initializer if one is not graph and tensor.name not in given]
         nodes = {node.output[0]: node for node in one.node if _is_constant(node) and node.output[0] not in given}
@@ -117,7 +118,7 @@ def _merge_moves(graph: GraphProto, taken: set[str]) -> None:
     weights = {name for name, tensor in scopes.constants(graph).items() if _is_weight(tensor)}
     known = set(scopes.constants(graph))
     made: dict[bytes, NodeProto] = {}
-    for one in scopes.graphs(graph):
+    for one in graphs(graph):
         given = {value.name for value in one.output}
         after: dict[str, str] = {}
         others = []
@@ -194,7 +195,7 @@ def _drop_unread(graph: GraphProto) -> None:
     used = set(scopes.readers(graph)) | {value.name for value in (*graph.output, *graph.input)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
-    for one in scopes.graphs(graph):
+    for one in graphs(graph):
         made = {name for node in one.node for name in node.output}
         types = [value for value in one.value_info if value.name in made]  # constants say their type themselves
         del one.value_info[:]
@@ -224,7 +225,7 @@ def _ranks(model: ModelProto) -> dict[str, int]:
     """The number of dimensions of every value of which it can be inferred."""
     return {
         value.name: len(value.type.tensor_type.shape.dim)
-        for one in scopes.graphs(shape_inference.infer_shapes(model).graph)
+        for one in graphs(shape_inference.infer_shapes(model).graph)
         for value in (*one.input, *one.value_info, *one.output)
         if value.type.tensor_type.HasField("shape")
     }

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import NodeProto
 
+from wb.export.scopes import apart
 from wb.export.stored import FLOATING, Constant, Scope, constants, families
 
 # Operator -> where it reads numbers that are no weights: scales and zero points, or settings of the operator itself.
@@ -78,7 +79,7 @@ def count_parameters(model: onnx.ModelProto) -> int:
     Limits: what a function is given as an argument has no known reader; of an operator that is not known here every constant in
     floating point counts. What a graph makes up as it runs (`ConstantOfShape`) does not.
     """
-    return sum(_of_family(family) for family in families(model))
+    return sum(_of_family(family) for family in families(apart(model)))
 
 
 def _of_family(family: Sequence[Scope]) -> int:

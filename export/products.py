@@ -12,6 +12,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 from wb.core.precision import CONVOLUTIONS, PRECISIONS
 from wb.core.records import Precision
 from wb.export import scopes
+from wb.export.stored import graphs
 
 # Operators that multiply by weights, and which inputs those may be; all of them where the operator takes any number.
 OPERANDS: Mapping[str, tuple[int, ...] | None] = {
@@ -84,7 +85,7 @@ def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
     It knows the nodes of ONNX Runtime's quantizers and of `wb.export.pack.pack`, and weights behind a DequantizeLinear, as NNCF
     makes them.
     """
-    kinds = {tensor.name: tensor.data_type for one in scopes.graphs(graph.graph) for tensor in one.initializer}
+    kinds = {tensor.name: tensor.data_type for one in graphs(graph.graph) for tensor in one.initializer}
     found: dict[str, Precision] = {}
     for node, origins in _origins(graph.graph):
         if node.op_type in ("MatMulInteger", "ConvInteger") and kinds.get(node.input[1]) in _EIGHT:

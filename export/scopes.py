@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto
+
+from wb.export.stored import bodies, graphs
 
 
 @dataclass(frozen=True)
@@ -19,24 +21,6 @@ class Reader:
     graph: GraphProto
     node: NodeProto
     place: int
-
-
-def inner(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs that are attributes of `node`."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """`graph`, then all that are inside it, at any depth."""
-    waiting = [graph]
-    while waiting:
-        one = waiting.pop(0)
-        yield one
-        waiting.extend(found for node in one.node for found in inner(node))
 
 
 def nodes(graph: GraphProto) -> Iterator[tuple[GraphProto, NodeProto]]:
@@ -59,7 +43,8 @@ def names(graph: GraphProto) -> set[str]:
 def own(graph: GraphProto) -> set[str]:
     """The names of the values that `graph` itself has: its inputs, its constants, and what its nodes give."""
     found = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    return found | {name for node in graph.node for name in node.output}
+    found |= {tensor.values.name for tensor in graph.sparse_initializer}
+    return (found | {name for node in graph.node for name in node.output}) - {""}
 
 
 def readers(graph: GraphProto) -> dict[str, list[Reader]]:
@@ -72,7 +57,7 @@ def readers(graph: GraphProto) -> dict[str, list[Reader]]:
             for place, name in enumerate(node.input):
                 if name and name not in hidden:
                     found.setdefault(name, []).append(Reader(one, node, place))
-            waiting.extend((body, hidden | own(body)) for body in inner(node))
+            waiting.extend((body, hidden | own(body)) for body in bodies(node))
     return found
 
 
@@ -88,6 +73,41 @@ def rename(graph: GraphProto, after: Mapping[str, str]) -> None:
             reader.node.input[reader.place] = after[name]
 
 
+def apart(model: ModelProto) -> ModelProto:
+    """The model with every name once: a value inside a branch or body that is called as another one gets a name of its own.
+
+    Within a function as well; where no node has graphs inside, it is the model that was given.
+    """
+    if not any(bodies(node) for part in (model.graph, *model.functions) for node in part.node):
+        return model
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    _part(copy.graph)
+    for function in copy.functions:
+        body = GraphProto(node=function.node)
+        body.input.extend(onnx.ValueInfoProto(name=name) for name in function.input)
+        _part(body)
+        function.ClearField("node")
+        function.node.extend(body.node)
+    return copy
+
+
+def _part(graph: GraphProto) -> None:
+    every, seen = names(graph), own(graph)
+    for one in graphs(graph)[1:]:
+        mine = own(one)
+        after = {name: unused(name, every) for name in sorted(mine & seen)}
+        seen |= mine | set(after.values())
+        if not after:
+            continue
+        rename(one, after)
+        for node in one.node:
+            node.output[:] = [after.get(name, name) for name in node.output]
+        sparse = (tensor.values for tensor in one.sparse_initializer)
+        for value in (*one.input, *one.output, *one.value_info, *one.initializer, *sparse):
+            value.name = after.get(value.name, value.name)
+
+
 def unused(name: str, taken: set[str]) -> str:
     """`name`, with underscores behind it until it is not `taken`; it is from then on."""
     while name in taken:
@@ -100,13 +120,3 @@ def constants(graph: GraphProto) -> dict[str, onnx.TensorProto]:
     """The constants of the outermost graph by name; not those that a user may replace by an input."""
     inputs = {value.name for value in graph.input}
     return {tensor.name: tensor for tensor in graph.initializer if tensor.name not in inputs}
-
-
-def tensors(graph: GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """Every constant at any depth, whether it is an initializer or in a node, under the name of its value."""
-    for one in graphs(graph):
-        yield from ((tensor.name, tensor) for tensor in one.initializer)
-        for node in one.node:
-            for attribute in node.attribute:
-                if attribute.type == AttributeProto.TENSOR:
-                    yield (node.output[0] if node.output else node.name), attribute.t

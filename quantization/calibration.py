@@ -24,6 +24,7 @@ from wb.data.formats import listing, usual
 from wb.data.pictures import decode
 from wb.data.preparation import Preparation
 from wb.data.spec import WHITE
+from wb.export.stored import inputs as taken_by
 from wb.hardware.device import Device, example_inputs, session
 
 _log = logging.getLogger(__name__)
@@ -51,11 +52,8 @@ def entries(graph: onnx.ModelProto) -> list[Entry]:
     Raises:
         Unsupported: nothing, or something that is no dense tensor with a batch as its first axis.
     """
-    constants = {tensor.name for tensor in graph.graph.initializer}
     found = []
-    for value in graph.graph.input:
-        if value.name in constants:
-            continue
+    for value in taken_by(graph):
         kind = value.type.tensor_type
         shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
         if not value.type.HasField("tensor_type") or not shape:
