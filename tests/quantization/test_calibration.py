@@ -52,12 +52,14 @@ def test_made_up_inputs_can_be_run(graph: onnx.ModelProto) -> None:
     assert len(next(iter(first(made, 4).values()))) == 4
 
 
-def test_a_fixed_batch_takes_whole_batches(tmp_path: Path) -> None:
+def test_a_fixed_batch_takes_whole_batches(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     graph = relu_graph({"fixed": [4, 2]})
     assert batch_of(graph) == 4
     assert batch_of(GREY) == 1
     np.save(tmp_path / "ten.npy", np.ones((10, 2)))
     assert number_of(read_inputs(tmp_path / "ten.npy", graph)) == 8
+    (said,) = [record.getMessage().replace(str(tmp_path), "…") for record in caplog.records]
+    assert said == "2 of 10 examples of …/ten.npy are left out: the graph takes 4 at a time (a fixed batch)"
     np.save(tmp_path / "three.npy", np.ones((3, 2)))
     with pytest.raises(BadData, match="at least 4 examples"):
         read_inputs(tmp_path / "three.npy", graph)
