@@ -14,6 +14,7 @@ from wb.core.readings import Reading
 from wb.export.foreign import open_graph
 from wb.export.macs import UncountedError, check_operators, count_macs
 from wb.export.parameters import count_parameters
+from wb.export.scopes import apart
 from wb.export.shapes import shapes_of
 from wb.export.stored import inputs
 from wb.hardware.device import of_run
@@ -48,7 +49,7 @@ def count_graph(path: Path, batch: int = 1) -> Counts:
 
 def _macs(model: onnx.ModelProto, batch: int) -> int:
     try:
-        plain = inliner.inline_local_functions(model) if model.functions else model
+        plain = apart(inliner.inline_local_functions(model) if model.functions else model)
         check_operators(plain.graph.node)
         shapes = shapes_of(plain, batch)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:  # the inliner has no errors of its own

@@ -16,6 +16,7 @@ from wb.core.errors import Unsupported, reason
 from wb.core.files import scratch
 from wb.export import scopes
 from wb.export.gemm import split_gemms
+from wb.export.stored import graphs
 
 IR = 4  # the first in which constants need not be inputs
 _MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
@@ -87,7 +88,7 @@ def _release(model: ModelProto) -> None:
 
 def _gather(graph: GraphProto, taken: set[str]) -> None:
     """Makes every Constant and every constant of an inner graph one of the outermost graph, but for what a graph gives."""
-    for one in scopes.graphs(graph):
+    for one in graphs(graph):
         given = {value.name for value in (*one.output, *one.input)}
         inside = [tensor for tensor in one.initializer if one is not graph and tensor.name not in given]
         nodes = {node.output[0]: node for node in one.node if _is_constant(node) and node.output[0] not in given}
@@ -117,7 +118,7 @@ def _merge_moves(graph: GraphProto, taken: set[str]) -> None:
     weights = {name for name, tensor in scopes.constants(graph).items() if _is_weight(tensor)}
     known = set(scopes.constants(graph))
     made: dict[bytes, NodeProto] = {}
-    for one in scopes.graphs(graph):
+    for one in graphs(graph):
         given = {value.name for value in one.output}
         after: dict[str, str] = {}
         others = []
@@ -162,8 +163,11 @@ def _hide_shared(graph: GraphProto) -> set[str]:
             behind = set() if _small(node) else {root for name in node.input for root in roots[name]}
             roots.update(dict.fromkeys(node.output, behind))
     left: dict[str, set[str]] = {}  # weights -> what is left of them after folding
-    for name, readers in scopes.readers(graph).items():
-        if name in roots and any(one.graph is not graph or one.node.output[0] not in roots for one in readers):
+    every, given = scopes.readers(graph), scopes.given(graph)
+    for name in every.keys() | given:
+        readers = every.get(name, [])
+        used = name in given or any(one.graph is not graph or one.node.output[0] not in roots for one in readers)
+        if name in roots and used:
             for root in roots[name]:
                 left.setdefault(root, set()).add(name)
     found = {root for root, copies in left.items() if len(copies) > 1}
@@ -191,7 +195,7 @@ def _drop_unread(graph: GraphProto) -> None:
     used = set(scopes.readers(graph)) | {value.name for value in (*graph.output, *graph.input)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
-    for one in scopes.graphs(graph):
+    for one in graphs(graph):
         made = {name for node in one.node for name in node.output}
         types = [value for value in one.value_info if value.name in made]  # constants say their type themselves
         del one.value_info[:]
@@ -203,11 +207,13 @@ def _drop_unread(graph: GraphProto) -> None:
 
 def _flatten_weights(model: ModelProto) -> None:
     """Makes matrices of weights with leading dimensions of one, where what is multiplied by them has as many dimensions."""
-    readers = scopes.readers(model.graph)
+    every, given = scopes.readers(model.graph), scopes.given(model.graph)
     found = {}
     for name, tensor in scopes.constants(model.graph).items():
-        nodes = [one.node for one in readers.get(name, []) if one.node.op_type == "MatMul" and one.place == 1]
-        if len(tensor.dims) > 2 and {*tensor.dims[:-2]} == {1} and len(nodes) == len(readers[name]):
+        readers = every.get(name, [])
+        nodes = [one.node for one in readers if one.node.op_type == "MatMul" and one.place == 1]
+        free = name not in given and len(nodes) == len(readers)
+        if len(tensor.dims) > 2 and {*tensor.dims[:-2]} == {1} and free:
             found[name] = (tensor, nodes)
     ranks = _ranks(model) if found else {}
     for tensor, nodes in found.values():
@@ -219,7 +225,7 @@ def _ranks(model: ModelProto) -> dict[str, int]:
     """The number of dimensions of every value of which it can be inferred."""
     return {
         value.name: len(value.type.tensor_type.shape.dim)
-        for one in scopes.graphs(shape_inference.infer_shapes(model).graph)
+        for one in graphs(shape_inference.infer_shapes(model).graph)
         for value in (*one.input, *one.value_info, *one.output)
         if value.type.tensor_type.HasField("shape")
     }

@@ -7,7 +7,6 @@ the process on some damaged graphs. What only a run can tell, `wb.export.trial` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -15,7 +14,7 @@ from onnx import TensorProto, helper
 
 from wb.core.errors import BadArtefact, reason
 from wb.core.readings import Reading
-from wb.export.stored import Scope, bodies, inputs, named, scopes, tensors
+from wb.export.stored import Scope, family, inputs, named, scopes, tensors
 
 FILE_BYTES = 2**31 - 1  # where protobuf ends; larger weights lie in files beside
 INPUT_NUMBERS = 2**28  # of one input and one example: 1 GiB in float32
@@ -203,9 +202,9 @@ def _check_functions(model: onnx.ModelProto, path: Path) -> None:
     sizes: dict[tuple[str, str, str], int] = {}
     under_way: list[tuple[str, str, str]] = []
 
-    def size(nodes: Scope) -> int:
+    def size(root: Scope) -> int:
         total = 0
-        for node in _flat(nodes):
+        for node in (node for scope in family(root) for node in scope.nodes):
             key = (node.domain, node.op_type, node.overload)
             total += 1 if key not in functions else of(key)
             if total > FUNCTION_NODES:
@@ -229,15 +228,6 @@ def _check_functions(model: onnx.ModelProto, path: Path) -> None:
         for key in functions:
             of(key)
         size(Scope(model.graph.node))
-
-
-def _flat(scope: Scope) -> Iterator[onnx.NodeProto]:
-    """The nodes of a scope and of all graphs inside them."""
-    todo = [scope.nodes]
-    while todo:
-        for node in todo.pop():
-            yield node
-            todo.extend(body.node for body in bodies(node))
 
 
 def _check_names(model: onnx.ModelProto, path: Path) -> None:

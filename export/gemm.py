@@ -15,7 +15,8 @@ _PLAIN = (False, 1.0)  # a Gemm that multiplies by its weights as they are
 def split_gemms(graph: GraphProto, taken: set[str]) -> None:
     """Replaces each Gemm with constant weights by MatMul and Add, with alpha in the weights and beta in the bias.
 
-    Weights that something else reads in another form stay as they are: they are transposed and multiplied as the graph runs.
+    Weights that something else reads in another form, or that the graph gives, stay as they are: they are transposed and
+    multiplied as the graph runs.
     """
     constants = scopes.constants(graph)
     forms = {
@@ -23,7 +24,8 @@ def split_gemms(graph: GraphProto, taken: set[str]) -> None:
         for name, readers in scopes.readers(graph).items()
         if name in constants
     }
-    changed = {name for name, found in forms.items() if len(found) == 1 and None not in found}
+    alone = forms.keys() - scopes.given(graph)
+    changed = {name for name in alone if len(forms[name]) == 1 and None not in forms[name]}
     for name in changed:
         _transform(constants[name], *next(form for form in forms[name] if form is not None))
     for one, node in list(scopes.nodes(graph)):

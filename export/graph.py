@@ -26,6 +26,7 @@ from wb.core.readings import Reading
 from wb.data.preparation import Preparation, read_stored
 from wb.export.foreign import open_graph, read_metadata
 from wb.export.lower import lower_file
+from wb.export.stored import inputs
 from wb.hardware.device import Device, session
 from wb.models.history import public
 from wb.models.model import Model
@@ -224,9 +225,7 @@ def read_image(path: Path) -> tuple[int | None, int | None]:
     Raises:
         BadArtefact: no ONNX file.
     """
-    graph = open_graph(path).graph
-    weights = {tensor.name for tensor in graph.initializer}
-    taken = next((value for value in graph.input if value.name not in weights), None)
+    taken = next(iter(inputs(open_graph(path))), None)
     sizes = [] if taken is None else [dim.dim_value for dim in taken.type.tensor_type.shape.dim]
     return (sizes[2] or None, sizes[3] or None) if len(sizes) == 4 else (None, None)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import NodeProto
 
+from wb.export.scopes import apart
 from wb.export.stored import FLOATING, Constant, Scope, constants, families
 
 # Operator -> where it reads numbers that are no weights: scales and zero points, or settings of the operator itself.
@@ -55,6 +56,7 @@ WHOLE: Mapping[str, tuple[int, ...]] = {
     "QLinearMul": (0, 3),
     "MulInteger": (0, 2),
 }
+SMOOTHING = "nncf_smooth_quant_scale"
 MOVING = (
     "Identity",
     "Transpose",
@@ -71,14 +73,14 @@ def count_parameters(model: onnx.ModelProto) -> int:
     """The numbers that the graph's operators read as weights, wherever the file stores them, each once.
 
     They are in initializers (of a sparse one what is stored), `Constant` nodes, branches, bodies and functions. A quantized
-    weight is one parameter, also where several are packed into a byte; its scales and zero points are none. A constant
-    without axes (the 0.5 of a Gelu) is arithmetic, and one of whole numbers a shape or an index, unless an operator on
-    quantized numbers reads it.
+    weight is one parameter, also where several are packed into a byte; its scales and zero points are none, nor what NNCF
+    smooths activations with. A constant without axes (the 0.5 of a Gelu) is arithmetic, and one of whole numbers a shape
+    or an index, unless an operator on quantized numbers reads it.
 
     Limits: what a function is given as an argument has no known reader; of an operator that is not known here every constant in
     floating point counts. What a graph makes up as it runs (`ConstantOfShape`) does not.
     """
-    return sum(_of_family(family) for family in families(model))
+    return sum(_of_family(family) for family in families(apart(model)))
 
 
 def _of_family(family: Sequence[Scope]) -> int:
@@ -91,7 +93,7 @@ def _of_family(family: Sequence[Scope]) -> int:
             source = _source(name, makers)
             if source in stored:
                 whole[source] = max(whole.get(source, 0), _unpacked(node, stored[source]))
-        others = (*_at(node, ASIDE.get(node.op_type, ())), *_scales(node, makers))
+        others = (*_at(node, ASIDE.get(node.op_type, ())), *_scales(node, makers), *_smoothing(node, makers))
         aside.update(_source(name, makers) for name in others)
     floating = (
         one for one in stored.values() if one.type in FLOATING and one.axes and one.name not in aside | set(whole)
@@ -109,6 +111,15 @@ def _scales(node: NodeProto, makers: Mapping[str, NodeProto]) -> list[str]:
         return []
     a, b = node.input
     return [other for one, other in ((a, b), (b, a)) if _is_scale(one, makers)]
+
+
+def _smoothing(node: NodeProto, makers: Mapping[str, NodeProto]) -> list[str]:
+    """The factors that NNCF multiplies activations by right before it quantizes them, and weights are divided by.
+
+    They are known by their name: the gain of a norm may stand in the same place, and is a weight.
+    """
+    maker = makers.get(node.input[0]) if node.op_type == "QuantizeLinear" and node.input else None
+    return [name for name in maker.input if SMOOTHING in name] if maker is not None and maker.op_type == "Mul" else []
 
 
 def _is_scale(name: str, makers: Mapping[str, NodeProto]) -> bool:

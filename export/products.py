@@ -12,6 +12,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 from wb.core.precision import CONVOLUTIONS, PRECISIONS
 from wb.core.records import Precision
 from wb.export import scopes
+from wb.export.stored import graphs
 
 # Operators that multiply by weights, and which inputs those may be; all of them where the operator takes any number.
 OPERANDS: Mapping[str, tuple[int, ...] | None] = {
@@ -28,6 +29,7 @@ QUANTIZED = frozenset(
     }
 )
 SHARED = "its weights are read by {}, too, which needs them in floating point"
+GIVEN = "its weights are an output of the graph, too, in floating point"
 COMPUTED = "its weights are computed as it runs"
 LEFT = "its weights are the left operand"
 VECTOR = "its weights are a vector"
@@ -83,7 +85,7 @@ def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
     It knows the nodes of ONNX Runtime's quantizers and of `wb.export.pack.pack`, and weights behind a DequantizeLinear, as NNCF
     makes them.
     """
-    kinds = {tensor.name: tensor.data_type for one in scopes.graphs(graph.graph) for tensor in one.initializer}
+    kinds = {tensor.name: tensor.data_type for one in graphs(graph.graph) for tensor in one.initializer}
     found: dict[str, Precision] = {}
     for node, origins in _origins(graph.graph):
         if node.op_type in ("MatMulInteger", "ConvInteger") and kinds.get(node.input[1]) in _EIGHT:
@@ -122,14 +124,14 @@ def _origins(graph: GraphProto) -> Iterator[tuple[NodeProto, list[tuple[str, boo
 
 
 def part_weights(graph: GraphProto, names: Collection[str]) -> None:
-    """Gives the named products, where they share their weights with others, a copy for themselves.
+    """Gives the named products, where they share their weights with others or the graph gives them, a copy for themselves.
 
     A quantizer that rounds the weights of one node rounds them for all that read them.
     """
-    tensors, taken = scopes.constants(graph), scopes.names(graph)
+    tensors, taken, given = scopes.constants(graph), scopes.names(graph), scopes.given(graph)
     for weight, readers in scopes.readers(graph).items():
         chosen = [reader for reader in readers if reader.node.name in names and reader.place in _places(reader.node)]
-        if weight in tensors and chosen and len(chosen) < len(readers):
+        if weight in tensors and chosen and (len(chosen) < len(readers) or weight in given):
             copy = graph.initializer.add()
             copy.CopyFrom(tensors[weight])
             copy.name = scopes.unused(weight, taken)
@@ -145,11 +147,12 @@ def loose(graph: onnx.ModelProto) -> int:
 
 @dataclass(frozen=True)
 class _Constants:
-    """The constants of a graph; values that nodes make of nothing else, with the largest constant behind each; readers."""
+    """The constants of a graph, what nodes make of nothing else with the largest constant behind each, readers, outputs."""
 
     bare: Mapping[str, TensorProto]
     made: Mapping[str, TensorProto]
     readers: Mapping[str, Sequence[scopes.Reader]]
+    given: Collection[str]
 
     @classmethod
     def of(cls, graph: GraphProto) -> _Constants:
@@ -160,20 +163,23 @@ class _Constants:
             tensors = [tensor for tensor in behind if tensor is not None]
             if tensors and len(tensors) == len(behind) and node.op_type not in QUANTIZED:
                 made.update(dict.fromkeys(node.output, max(tensors, key=lambda tensor: math.prod(tensor.dims))))
-        return cls(bare, made, scopes.readers(graph))
+        return cls(bare, made, scopes.readers(graph), scopes.given(graph))
 
     def __getitem__(self, name: str) -> TensorProto | None:
         return self.bare.get(name) or self.made.get(name)
 
     def others(self, tensor: str, but: Collection[str]) -> str | None:
-        """The operator of the first node that computes with `tensor`, of those that are not called as in `but`."""
+        """Who else needs `tensor` in floating point, as a reason: the first node not called as in `but`, or the graph's user."""
         waiting = [tensor]
         while waiting:
-            for reader in self.readers.get(waiting.pop(0), ()):
+            name = waiting.pop(0)
+            if name in self.given:
+                return GIVEN
+            for reader in self.readers.get(name, ()):
                 if reader.node.output and set(reader.node.output) <= self.made.keys():
                     waiting.extend(reader.node.output)
                 elif reader.node.name not in but:
-                    return reader.node.op_type
+                    return SHARED.format(reader.node.op_type)
         return None
 
 
@@ -200,8 +206,7 @@ def _why(node: NodeProto, place: int, tensor: TensorProto, constants: _Constants
     if node.op_type in ("MatMul", "Gemm", "FusedMatMul") and place == 0:
         return LEFT
     if node.input[place] not in constants.bare:  # folding left it so
-        other = constants.others(tensor.name, [node.name])
-        return SHARED.format(other) if other else COMPUTED
+        return constants.others(tensor.name, [node.name]) or COMPUTED
     if node.op_type not in ("MatMul", "Conv") or node.domain:
         return f"{node.op_type} has no kernel in fewer bits"
     if len(tensor.dims) < 2:
@@ -223,7 +228,7 @@ def _without_shared(found: Mapping[str, Product], constants: _Constants) -> dict
     shared: dict[str, str] = {}
     while True:
         others = {name: constants.others(found[name].weight, able) for name in able}
-        more = {name: SHARED.format(other) for name, other in others.items() if other is not None}
+        more = {name: why for name, why in others.items() if why is not None}
         if not more:
             return {n: replace(p, options=("fp32",), why=shared[n]) if n in shared else p for n, p in found.items()}
         able -= more.keys()

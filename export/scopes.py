@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto
+
+from wb.export.stored import bodies, graphs
 
 
 @dataclass(frozen=True)
@@ -19,24 +21,6 @@ class Reader:
     graph: GraphProto
     node: NodeProto
     place: int
-
-
-def inner(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs that are attributes of `node`."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """`graph`, then all that are inside it, at any depth."""
-    waiting = [graph]
-    while waiting:
-        one = waiting.pop(0)
-        yield one
-        waiting.extend(found for node in one.node for found in inner(node))
 
 
 def nodes(graph: GraphProto) -> Iterator[tuple[GraphProto, NodeProto]]:
@@ -59,11 +43,12 @@ def names(graph: GraphProto) -> set[str]:
 def own(graph: GraphProto) -> set[str]:
     """The names of the values that `graph` itself has: its inputs, its constants, and what its nodes give."""
     found = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    return found | {name for node in graph.node for name in node.output}
+    found |= {tensor.values.name for tensor in graph.sparse_initializer}
+    return (found | {name for node in graph.node for name in node.output}) - {""}
 
 
 def readers(graph: GraphProto) -> dict[str, list[Reader]]:
-    """Of each value of the outermost `graph`, the nodes that read it, at any depth; what the graph only gives is not there."""
+    """Of each value of the outermost `graph`, the nodes that read it, at any depth; of what the graph gives, see `given`."""
     found: dict[str, list[Reader]] = {}
     waiting: list[tuple[GraphProto, frozenset[str]]] = [(graph, frozenset())]
     while waiting:
@@ -72,8 +57,13 @@ def readers(graph: GraphProto) -> dict[str, list[Reader]]:
             for place, name in enumerate(node.input):
                 if name and name not in hidden:
                     found.setdefault(name, []).append(Reader(one, node, place))
-            waiting.extend((body, hidden | own(body)) for body in inner(node))
+            waiting.extend((body, hidden | own(body)) for body in bodies(node))
     return found
+
+
+def given(graph: GraphProto) -> set[str]:
+    """The names of what `graph` gives: whoever runs it reads those, constants among them, as they are."""
+    return {value.name for value in graph.output}
 
 
 def rename(graph: GraphProto, after: Mapping[str, str]) -> None:
@@ -81,6 +71,41 @@ def rename(graph: GraphProto, after: Mapping[str, str]) -> None:
     for name, found in readers(graph).items():
         for reader in found if name in after else ():
             reader.node.input[reader.place] = after[name]
+
+
+def apart(model: ModelProto) -> ModelProto:
+    """The model with every name once: a value inside a branch or body that is called as another one gets a name of its own.
+
+    Within a function as well; where no node has graphs inside, it is the model that was given.
+    """
+    if not any(bodies(node) for part in (model.graph, *model.functions) for node in part.node):
+        return model
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    _part(copy.graph)
+    for function in copy.functions:
+        body = GraphProto(node=function.node)
+        body.input.extend(onnx.ValueInfoProto(name=name) for name in function.input)
+        _part(body)
+        function.ClearField("node")
+        function.node.extend(body.node)
+    return copy
+
+
+def _part(graph: GraphProto) -> None:
+    every, seen = names(graph), own(graph)
+    for one in graphs(graph)[1:]:
+        mine = own(one)
+        after = {name: unused(name, every) for name in sorted(mine & seen)}
+        seen |= mine | set(after.values())
+        if not after:
+            continue
+        rename(one, after)
+        for node in one.node:
+            node.output[:] = [after.get(name, name) for name in node.output]
+        sparse = (tensor.values for tensor in one.sparse_initializer)
+        for value in (*one.input, *one.output, *one.value_info, *one.initializer, *sparse):
+            value.name = after.get(value.name, value.name)
 
 
 def unused(name: str, taken: set[str]) -> str:
@@ -95,13 +120,3 @@ def constants(graph: GraphProto) -> dict[str, onnx.TensorProto]:
     """The constants of the outermost graph by name; not those that a user may replace by an input."""
     inputs = {value.name for value in graph.input}
     return {tensor.name: tensor for tensor in graph.initializer if tensor.name not in inputs}
-
-
-def tensors(graph: GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """Every constant at any depth, whether it is an initializer or in a node, under the name of its value."""
-    for one in graphs(graph):
-        yield from ((tensor.name, tensor) for tensor in one.initializer)
-        for node in one.node:
-            for attribute in node.attribute:
-                if attribute.type == AttributeProto.TENSOR:
-                    yield (node.output[0] if node.output else node.name), attribute.t

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.readings import Reading
-from wb.core.scores import score
-from wb.core.scores import wilson as wilson
+from wb.core.scores import near, score
 from wb.data.preparation import CHECK
 from wb.hardware.device import DTYPES, Device, said, session
 from wb.hardware.watch import Watch
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 BATCH = 64
-NEAR = 0.05
 ONE_SIDED = (
     2.0  # times the share of the largest class: so often one answer is given where a graph sees nothing in its images
 )
@@ -46,7 +44,7 @@ def accuracy(
 def examined(
     path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
 ) -> tuple[Reading, str | None]:
-    """The accuracy, and where it is near chance, a sentence that says so and what to check. Raises as `answers` does."""
+    """The accuracy, and what `doubt` says of it. Raises as `answers` does."""
     given = answers(path, images, labels, device, batch)
     reading = score(int((given == labels).sum()), np.asarray(labels).tolist(), device.text)
     return reading, doubt(reading, given, labels)
@@ -82,15 +80,19 @@ def answers(
 
 
 def doubt(reading: Reading, answers: NDArray[Any], labels: NDArray[Any]) -> str | None:
-    """What is to be said of an accuracy that is near chance, None of any other; `answers` and `labels` are (n,).
+    """What is to be said of an accuracy that is near chance (`wb.core.scores.near`) or cannot be told from it, None of any other.
 
-    Near chance is less than `NEAR` of the way from what always saying the largest class would get to being always right,
-    as far as the lower end of the interval goes.
+    `answers` and `labels` are (n,). It cannot be told from chance where only the lower end of its interval is near that.
     """
     largest = float(np.bincount(labels).max()) / len(labels)
     low = reading.interval[0] if reading.interval is not None else reading.value
-    if low > largest + NEAR * (1 - largest):
+    if not near(low, largest):
         return None
+    if not near(reading.value, largest):
+        return (
+            f"an accuracy of {100 * reading.value:.2f} % on {len(labels)} images cannot be told from chance, for they are too "
+            f"few (the largest class has {100 * largest:.2f} % of them, and the interval begins at {100 * low:.2f} %): give more"
+        )
     often = np.bincount(answers)
     share = float(often.max()) / len(answers)
     always = (

@@ -27,7 +27,7 @@ STANDS_IN = {
 
 
 def shapes_of(given: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
-    """Every tensor whose shape is known, also inside branches and bodies; of a graph without functions.
+    """Every tensor whose shape is known, also inside branches and bodies; of a graph without functions, and with every name once.
 
     A dynamic first axis of an input is `batch`, and so is every axis with the same symbol. What the file states of tensors in
     between is not used: it may be of another batch.
@@ -47,7 +47,7 @@ def shapes_of(given: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
                 _stand_in(node, model.graph)
     inferred = shape_inference.infer_shapes(model, data_prop=True)
     found: dict[str, Shape] = {}
-    for graph in graphs(inferred):
+    for graph in graphs(inferred.graph):
         found |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
         for value in [*graph.value_info, *graph.input, *graph.output]:
             kind = value.type.tensor_type
@@ -65,7 +65,7 @@ def _fix_batch(model: onnx.ModelProto, batch: int) -> None:
             for i, dim in enumerate(dims):
                 if i == 0 or (symbol and dim.dim_param == symbol):
                     dim.dim_value = batch
-    for graph in graphs(model):
+    for graph in graphs(model.graph):
         del graph.value_info[:]
         for value in graph.output:
             if value.type.HasField("tensor_type"):

@@ -48,38 +48,47 @@ def bodies(node: NodeProto) -> list[onnx.GraphProto]:
     return found
 
 
-def graphs(model: onnx.ModelProto) -> list[onnx.GraphProto]:
-    """The main graph and those inside its nodes, without functions."""
-    found = [model.graph]
-    for graph in found:  # grows
-        found.extend(body for node in graph.node for body in bodies(node))
+def graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """`graph`, then all that are inside its nodes, at any depth."""
+    found = [graph]
+    for one in found:  # grows
+        found.extend(body for node in one.node for body in bodies(node))
     return found
 
 
+def family(root: Scope) -> list[Scope]:
+    """A scope, then those of all graphs inside its nodes, at any depth."""
+    return [root, *(_scope(g) for node in root.nodes for body in bodies(node) for g in graphs(body))]
+
+
 def families(model: onnx.ModelProto) -> Iterator[list[Scope]]:
-    """The main graph and each function, with the graphs inside their nodes: within a family a name means one thing."""
+    """The main graph and each function, with the graphs inside their nodes. See `wb.export.scopes.apart` for their names."""
     for root in (_scope(model.graph), *(Scope(function.node) for function in model.functions)):
-        found = [root]
-        for scope in found:  # grows
-            found.extend(_scope(body) for node in scope.nodes for body in bodies(node))
-        yield found
+        yield family(root)
 
 
 def scopes(model: onnx.ModelProto) -> Iterator[Scope]:
     """Every graph of the file, once each."""
-    for family in families(model):
-        yield from family
+    for found in families(model):
+        yield from found
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Every tensor that is stored, in initializers and in attributes."""
     for scope in scopes(model):
-        yield from scope.tensors
-        for sparse in scope.sparse:
-            yield from (sparse.values, sparse.indices)
-        for node in scope.nodes:
-            for attribute in node.attribute:
-                yield from _of(attribute)
+        for _, tensor in values(scope):
+            yield tensor
+
+
+def values(scope: Scope) -> Iterator[tuple[str, TensorProto]]:
+    """The scope's tensors, under the names of the values that they are; numbers in an attribute of `Constant` are one, too."""
+    for tensor in scope.tensors:
+        yield tensor.name, tensor
+    for sparse in scope.sparse:
+        yield from ((sparse.values.name, part) for part in (sparse.values, sparse.indices))
+    for node in scope.nodes:
+        for attribute in node.attribute:
+            yield from ((node.output[0] if node.output else node.name, tensor) for tensor in _of(attribute))
 
 
 def constants(scope: Scope) -> Iterator[Constant]:
@@ -109,6 +118,8 @@ def _of(attribute: AttributeProto) -> Iterable[TensorProto]:
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
+    if attribute.name == "value_floats":
+        yield TensorProto(data_type=TensorProto.FLOAT, dims=[len(attribute.floats)], float_data=attribute.floats)
     for sparse in (
         *((attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()),
         *attribute.sparse_tensors,

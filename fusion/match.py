@@ -1,9 +1,9 @@
 """Which block of one network goes with which of another.
 
-First their histories: two models that were made of one have their blocks where these stood there. Then their weights, which
-tell copies from anything else when no history does. Of strangers that are equally deep the blocks go in order; of others,
-all blocks of the shallower go to blocks of the deeper, in order, so that they add the most alike to the stream (the usual
-dynamic programme of sequence alignment).
+Networks that are equally deep with all blocks on go in order. Of others, first their histories: two models that were made of
+one have their blocks where these stood there. Then their weights, which tell copies from anything else when no history does. Of
+strangers that are equally deep the blocks go in order; of others, all blocks of the shallower go to blocks of the deeper, in
+order, so that they add the most alike to the stream (the usual dynamic programme of sequence alignment).
 
 Limits: between strangers there is no truth, and neighbouring blocks may add much the same, so that the optimum can be flat.
 """
@@ -38,11 +38,6 @@ class Matching:
     blocks: Match
     by: By
 
-    @property
-    def kin(self) -> bool:
-        """Whether one of the models was made of the other, or both of one."""
-        return self.by in ("history", "weights")
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -75,9 +70,10 @@ def resized(anchor: Model, target: Architecture, images: Tensor | None, *, balan
 def match_blocks(source: Model, reference: Model, images: Tensor | None = None) -> Matching:
     """The blocks of `source` for those of `reference`, both in canonical form. Blocks that are switched off go with none.
 
-    Of kin, blocks go with those that they were copied from, or that were copied from the same, and no others. Of strangers
-    that are not equally deep, what they add is compared on at most 2048 tokens of `images` (n, channels, height, width),
-    float32 in [0, 1], or of `probes`; these are looked at, and made, in that case only.
+    Networks that are equally deep with all blocks on go in order, kin or not. Of other kin, blocks go with those that they were
+    copied from, or that were copied from the same, and no others. Of strangers that are not equally deep, what they add is
+    compared on at most 2048 tokens of `images` (n, channels, height, width), float32 in [0, 1], or of `probes`; these are
+    looked at, and made, in that case only.
 
     Raises:
         Unsupported: the two have other numbers of stages, or of tokens.

@@ -24,6 +24,7 @@ from wb.data.formats import listing, usual
 from wb.data.pictures import decode
 from wb.data.preparation import Preparation
 from wb.data.spec import WHITE
+from wb.export.stored import inputs as taken_by
 from wb.hardware.device import Device, example_inputs, session
 
 _log = logging.getLogger(__name__)
@@ -51,11 +52,8 @@ def entries(graph: onnx.ModelProto) -> list[Entry]:
     Raises:
         Unsupported: nothing, or something that is no dense tensor with a batch as its first axis.
     """
-    constants = {tensor.name for tensor in graph.graph.initializer}
     found = []
-    for value in graph.graph.input:
-        if value.name in constants:
-            continue
+    for value in taken_by(graph):
         kind = value.type.tensor_type
         shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
         if not value.type.HasField("tensor_type") or not shape:
@@ -140,6 +138,7 @@ def read_inputs(
             f"{path} holds {given}, and the graph takes {'; '.join(missing)}; save an array for each with numpy.savez"
         )
     found = {entry.name: _fitted(arrays[entry.name], entry, f"{entry.name} of {path}", batch) for entry in wanted}
+    _tell_left_out(len(arrays[wanted[0].name]), batch, path)
     if len({len(values) for values in found.values()}) > 1:
         sizes = ", ".join(f"{name} has {len(values)}" for name, values in found.items())
         raise BadData(f"the arrays of {path} have different numbers of examples ({sizes}); give as many for each input")
@@ -169,6 +168,7 @@ def _read_folder(path: Path, graph: onnx.ModelProto, preparation: Preparation | 
     pixels = images.astype(np.float32) / np.float32(255)
     if preparation is not None:
         pixels = preparation(pixels)
+    _tell_left_out(len(pixels), batch_of(graph), path)
     return {entry.name: _fitted(pixels, entry, f"the images of {path}", batch_of(graph))}
 
 
@@ -184,6 +184,14 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise BadArtefact(
             f"{path} cannot be read as numbers ({reason(error)}); save it with numpy.save or numpy.savez"
         ) from error
+
+
+def _tell_left_out(given: int, batch: int, path: Path) -> None:
+    """Says how many examples are left out where they are no whole batches of the graph's."""
+    if given > batch and given % batch:
+        _log.warning(
+            f"{given % batch} of {given} examples of {path} are left out: the graph takes {batch} at a time (a fixed batch)"
+        )
 
 
 def _only(graph: onnx.ModelProto) -> Entry:

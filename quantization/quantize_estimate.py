@@ -19,7 +19,6 @@ from wb.quantization.quantize_mixed import QUICK_S
 from wb.quantization.quantize_read import FINAL_S
 from wb.quantization.sensitivity import TIMED_S
 from wb.quantization.static import static_int8
-from wb.quantization.subject import Choice
 from wb.training.estimate import network_stage
 
 PROBED = 16  # inputs that are run through a graph
@@ -46,8 +45,9 @@ def estimate(job: Job) -> list[Planned]:
             steps += _mixed(job, once, low, images=0 if data is None else len(data.validation))
         case "int8":
             # NNCF runs a graph that gives all activations as well, once for ranges and once for corrections.
-            calibrated = once + 4 * plain * max(0, config.calib - PROBED)
-            steps.append(Planned("quantizing", f"int8, ranges found on {config.calib} calibration inputs", calibrated))
+            used = _calibrated(job)
+            seconds = once + 4 * plain * max(0, used - number_of(inputs))
+            steps.append(Planned("quantizing", f"int8, ranges found on {used} calibration inputs", seconds))
         case _:
             steps.append(Planned("quantizing", config.policy, once))
     seconds = (images + READ) * (plain + low) + 2 * FINAL_S
@@ -72,7 +72,7 @@ def _mixed(job: Job, lowering: float, run: float, *, images: int) -> list[Planne
     options = source.subject.options
     keys = sum(len(options[group]) - 1 for group in source.subject.groups if group not in source.kept)
     timed = any(limit.metric.name == "latency" for limit in limits.values())
-    calibrated = min(job.config.calib, number_of(_inputs(job, job.config.calib)))
+    calibrated = _calibrated(job)
     each = lowering + calibrated * run + (TIMED_S if timed else 0.0)
     trial = lowering + images * run + (2 * QUICK_S if timed else 0.0)
     left = max(0, keys - len(job.record.sensitivities))
@@ -80,6 +80,11 @@ def _mixed(job: Job, lowering: float, run: float, *, images: int) -> list[Planne
         Planned("sensitivity", f"{left} of {keys} groups and precisions, each on {calibrated} inputs", left * each),
         Planned("policies", f"at most {ENOUGH} written and read, for {', '.join(limits)}", ENOUGH * trial),
     ]
+
+
+def _calibrated(job: Job) -> int:
+    """How many inputs the policy is fitted to."""
+    return number_of(_inputs(job, job.config.calib))
 
 
 def _inputs(job: Job, count: int = PROBED) -> Inputs:
@@ -97,7 +102,7 @@ def _quantized(job: Job, inputs: Inputs) -> onnx.ModelProto:
     if job.config.policy == "int8":
         return static_int8(subject, inputs, kept).graph
     precision: Precision = "int4" if job.config.policy == "int4-weights" else "int8"
-    choice: Choice = job.source.uniform(precision, convolutions=False)
+    choice, _ = job.uniform(precision)
     return subject.lowered(choice)
 
 

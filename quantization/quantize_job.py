@@ -97,6 +97,13 @@ class Job(Recorded[Record]):
         """Reads graphs."""
         return Reader(self.device, self.config.seed)
 
+    def uniform(self, precision: Precision) -> tuple[Choice, Mapping[str, str]]:
+        """Every group in `precision` that can be and, of a foreign graph, that the runtime runs then."""
+        choice: Choice = self.source.uniform(precision, convolutions=False)
+        bad = refused(list(choice), lambda some: self._runs(dict.fromkeys(some, precision)))
+        reasons = self.source.uniform_reasons(precision) | dict.fromkeys(bad, REFUSED)
+        return {group: p for group, p in choice.items() if group not in bad}, reasons
+
     @property
     def _staged(self) -> Path:
         """Where the result waits to be published."""
@@ -125,9 +132,9 @@ class Job(Recorded[Record]):
             case "int8":
                 return self._static()
             case "int8-dynamic":
-                choice, reasons = self._uniform("int8")
+                choice, reasons = self.uniform("int8")
             case "int4-weights":
-                choice, reasons = self._uniform("int4")
+                choice, reasons = self.uniform("int4")
             case "mixed":
                 choice, reasons = self._mixed()
         if not choice:
@@ -138,13 +145,6 @@ class Job(Recorded[Record]):
         architecture = self.source.write(choice, self._step(choice), self._staged)
         self._note(architecture=architecture)
         return choice, reasons
-
-    def _uniform(self, precision: Precision) -> tuple[Choice, Mapping[str, str]]:
-        """Every group in `precision` that can be and, of a foreign graph, that the runtime runs then."""
-        choice: Choice = self.source.uniform(precision, convolutions=False)
-        bad = refused(list(choice), lambda some: self._runs(dict.fromkeys(some, precision)))
-        reasons = self.source.uniform_reasons(precision) | dict.fromkeys(bad, REFUSED)
-        return {group: p for group, p in choice.items() if group not in bad}, reasons
 
     def _runs(self, choice: Choice) -> bool:
         """Whether the runtime takes the graph like that; of a model of ours, the export says so."""

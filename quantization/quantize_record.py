@@ -129,7 +129,7 @@ class Record(records.Record):
     ratio: Reading | None = None
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
-    near_chance: bool = False  # the float graph's accuracy, so that a change of it says nothing
+    near_chance: bool = False  # or not told from it, the float graph's accuracy, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
     seconds: Mapping[str, float] = Field(default_factory=dict)

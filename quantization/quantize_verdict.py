@@ -109,7 +109,9 @@ def accuracy(record: Record) -> str:
             found.append(f"{change:+.2f} points of {name} accuracy ({images})")
     if found or record.error is None:
         chance = (
-            ", which says nothing, for the float graph itself is near chance" if found and record.near_chance else ""
+            ", which says nothing, for the float graph itself cannot be told from chance"
+            if found and record.near_chance
+            else ""
         )
         return f"{' and '.join(found) or 'accuracy was not read'}{chance}"
     return f"accuracy was not read; output error {decibels(record.error.sqnr)} on {compared(record)}"
@@ -142,10 +144,12 @@ def few_inputs(record: Record) -> tuple[str, ...]:
     used = (record.calibration or {}).get("inputs")
     if record.config.policy not in FITTED or not isinstance(used, int) or used >= FEW:
         return ()
-    what = "Ranges of activations come from" if record.config.policy == "int8" else "The policy was chosen on"
+    ranges = record.config.policy == "int8"
+    what = "Ranges of activations come from" if ranges else "The policy was chosen on"
+    holds = "they seldom hold" if ranges else "it seldom holds"
     return (
-        f"{what} {used} calibration input{'s' if used > 1 else ''}; with fewer than {FEW} it seldom holds for others: give more "
-        "(--calibration, --samples).",
+        f"{what} {used} calibration input{'s' if used > 1 else ''}; with fewer than {FEW} {holds} for others: give "
+        "more (--calibration, --samples).",
     )
 
 

@@ -16,6 +16,7 @@ import onnx
 
 from wb.core.errors import BadArtefact, Unsupported
 from wb.core.records import Precision, Record
+from wb.export import scopes
 from wb.export.measure import Latency, measure_latency
 from wb.export.products import linear_nodes
 from wb.hardware.device import Device
@@ -143,7 +144,7 @@ def _difference(floating: Latency, lowered: Latency, number: int) -> tuple[float
 def _shapes(graph: onnx.ModelProto) -> Mapping[str, tuple[object, ...]]:
     """Operator, its attributes and the shape of its weights, of each node that has some."""
     dims = {tensor.name: tuple(tensor.dims) for tensor in graph.graph.initializer}
-    nodes = {node.name: node for node in graph.graph.node}
+    nodes = {node.name: node for _, node in scopes.nodes(graph.graph)}
     return {
         name: (
             nodes[name].op_type,

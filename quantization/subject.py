@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,12 @@ from wb.core.errors import BadOption
 from wb.core.files import scratch
 from wb.core.precision import TRAINED, allowed, in_floating_point, precisions
 from wb.core.records import Precision
-from wb.export import scopes
 from wb.export.fold import folded
 from wb.export.foreign import metadata_of, open_graph
 from wb.export.graph import export
 from wb.export.lower import lower, nodes_of
 from wb.export.products import QUANTIZED, Product, products
+from wb.export.stored import scopes, tensors, values
 from wb.models.model import Model, read_history
 from wb.models.network import groups_of, settle
 
@@ -109,12 +109,11 @@ def of_graph(path: Path) -> Subject:
     """
     given = open_graph(path)
     read_history(metadata_of(given).get("wb.history", "[]"), path)  # it goes on in the file that is written
-    tensors = list(scopes.tensors(given.graph))
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for _, tensor in tensors):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(given)):
         raise BadOption(
             f"the weights of {path} lie in another file; save it as one file (onnx.save does) and give that"
         )
-    _check_floating(given, tensors, path)
+    _check_floating(given, path)
     graph = folded(path)
     found = products(graph)
     _check_weights(graph, found, path)
@@ -125,12 +124,13 @@ def of_graph(path: Path) -> Subject:
     return Subject(graph, {name: (name,) for name in found}, options, refusals=refusals)
 
 
-def _check_floating(graph: onnx.ModelProto, tensors: Sequence[tuple[str, onnx.TensorProto]], path: Path) -> None:
-    """Raises `BadOption` where the graph is quantized, or has constants in 16 bits or NaN ones."""
-    present = sorted({node.op_type for _, node in scopes.nodes(graph.graph)} & QUANTIZED)
+def _check_floating(graph: onnx.ModelProto, path: Path) -> None:
+    """Raises `BadOption` where the graph is quantized, or has constants in 16 bits or NaN ones, also inside functions."""
+    every = list(scopes(graph))
+    present = sorted({node.op_type for scope in every for node in scope.nodes} & QUANTIZED)
     if present:
         raise BadOption(f"{path} is quantized already ({', '.join(present)}); give the graph in floating point")
-    for name, tensor in tensors:
+    for name, tensor in (found for scope in every for found in values(scope)):
         if tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
             raise BadOption(f"{path} has weights in 16 bits ({name}); give it in float32")
         if tensor.data_type == onnx.TensorProto.FLOAT and np.isnan(numpy_helper.to_array(tensor)).any():

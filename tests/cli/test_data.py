@@ -195,7 +195,7 @@ def test_a_graph_at_chance_promises_nothing(tmp_path: Path) -> None:
         assert word in note
     result = wb("quantize", path, "--policy", "int8", "-o", out, *options)
     assert result.exit_code == 0, result.output
-    assert "which says nothing, for the float graph itself is near chance" in result.stdout.splitlines()[-4]
+    assert "which says nothing, for the float graph itself cannot be told from chance" in result.stdout.splitlines()[-4]
     assert any("is near chance" in text for text in read(out.with_suffix(".json")).notes)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from onnx import TensorProto, helper
 
-from tests.export.foreign_graphs import floats, linear, model, save
+from tests.export.foreign_graphs import constant, floats, linear, model, save
 from tests.quantization.graphs import model as network
 from wb.core.precision import allowed, precisions, with_precisions
 from wb.core.records import Precision
@@ -74,3 +75,35 @@ def test_a_quantized_file_has_the_parameters_and_products_of_the_float_one(tmp_p
     assert set(chosen.values()) == {"int8", "int4"}
     assert after.readings == before.readings
     assert set(after.readings) == {"params", "macs"}
+
+
+def test_equal_names_in_branches_are_different_values(tmp_path: Path) -> None:
+    """Exporters write the branches one by one, and start their names anew: weights, shapes and what the branches give."""
+
+    def file(then: int, other: int) -> Path:
+        arms = []
+        for width in (then, other):
+            nodes = [node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "v"], ["out"])]
+            given = [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)]
+            arms.append(helper.make_graph(nodes, "arm", [], given, [floats("w", 4, width), floats("v", width, 3)]))
+        choice = node("If", ["c"], ["y"], then_branch=arms[0], else_branch=arms[1])
+        return save(model([choice], [constant("c", True, np.bool_)]), tmp_path / f"{then}.onnx")
+
+    different, equal = count_graph(file(8, 32)), count_graph(file(5, 5))
+    assert different.readings["params"].value == 7 * 8 + 7 * 32
+    assert "which of its branches runs" in different.missing["macs"]
+    assert (equal.readings["params"].value, equal.readings["macs"].value) == (2 * 7 * 5, 7 * 5)
+
+
+def test_equal_names_in_branches_of_a_function_count_apart(tmp_path: Path) -> None:
+    given = [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)]
+    arms = [
+        helper.make_graph([node("MatMul", ["v", "w"], ["out"])], "arm", [], given, [floats("w", 4, 3)])
+        for _ in range(2)
+    ]
+    made = model([node("F", ["x", "c"], ["y"], domain="d")], [constant("c", True, np.bool_)])
+    inside = [node("If", ["flag"], ["r"], then_branch=arms[0], else_branch=arms[1])]
+    made.functions.append(helper.make_function("d", "F", ["v", "flag"], ["r"], inside, [helper.make_opsetid("", 20)]))
+    made.opset_import.append(helper.make_opsetid("d", 1))
+    found = count_graph(save(made, tmp_path / "a.onnx")).readings
+    assert (found["params"].value, found["macs"].value) == (24, 12)

@@ -11,12 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from wb.core.records import Precision
 from wb.export.fold import folded
 from wb.export.lower import lower
 from wb.export.products import linear_nodes, lowered_nodes, products
 from wb.hardware.device import Device, session
 
 WORDS, WIDTH = 200, 16
+LOW: Precision = "int8"
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
@@ -199,3 +201,39 @@ def test_weights_that_are_computed_from_others_are_folded_where_nothing_is_copie
     graph = folded(saved(tmp_path / "a.onnx", nodes, {"w": normal(8, 8)}, ["n", 8], ["n", 8]))
     assert [node.op_type for node in graph.graph.node] == ["MatMul"]
     assert list(linear_nodes(graph)) == ["p"]
+
+
+@pytest.mark.parametrize("kind", ["anchors", "same", "batched", "transposed"])
+def test_a_constant_that_the_graph_gives_stays_as_it_is(tmp_path: Path, kind: str) -> None:
+    """Nobody knows what is done with it: it may be what is multiplied by, or nothing may read it."""
+    weights = {
+        "w": normal(1, 16, 16) if kind == "batched" else normal(16, 16),
+        "a": normal(1, 4, 4),
+        "v": normal(16, 8),
+    }
+    match kind:
+        case "same":
+            first = [helper.make_node("Gemm", ["x", "w"], ["h"], name="first", transB=1, alpha=2.0)]
+        case "batched":
+            first = [helper.make_node("MatMul", ["x", "w"], ["b"], name="first")]
+            first.append(helper.make_node("Squeeze", ["b"], ["h"]))
+        case "transposed":
+            first = [helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0])]
+            first.append(helper.make_node("MatMul", ["x", "t"], ["h"], name="first"))
+        case _:
+            first = [helper.make_node("MatMul", ["x", "w"], ["h"], name="first")]
+    second = helper.make_node("MatMul", ["h", "v"], ["y"], name="second")
+    path = saved(tmp_path / "a.onnx", [*first, second], weights, ["n", 16], ["n", 8])
+    model = onnx.load(path)
+    name = "a" if kind == "anchors" else "w"
+    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, weights[name].shape))
+    onnx.save(model, path)
+    graph = folded(path)
+    given = {one: product.why for one, product in products(graph).items()}
+    why = "its weights are an output of the graph, too, in floating point"
+    assert given == {"first": None if kind == "anchors" else why, "second": None}
+    x = normal(3, 16, seed=1)
+    for one in (graph, lower(graph, dict.fromkeys(linear_nodes(graph), LOW))):
+        y, same = session(one.SerializeToString(), Device()).run(None, {"x": x})
+        np.testing.assert_array_equal(same, weights[name])
+        np.testing.assert_allclose(y, ran(path, x), rtol=1e-4 if one is graph else 1, atol=1e-3 if one is graph else 8)

@@ -110,6 +110,21 @@ def test_a_quantized_weight_is_one_parameter_and_its_scale_is_none(nodes: list[N
     assert of(nodes, EIGHT, SCALE, ZERO, VECTOR, ZEROS) == 12
 
 
+def test_smoothing_factors_are_no_parameters_and_gains_of_norms_are() -> None:
+    factor = floats("p/nncf_smooth_quant_scale", 4)
+    nodes = [
+        node("Mul", ["x", "gain"], ["n"]),
+        node("QuantizeLinear", ["n", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("Mul", ["d", factor.name], ["m"]),
+        node("QuantizeLinear", ["m", "s", "z"], ["o"]),
+        node("DequantizeLinear", ["o", "s", "z"], ["e"]),
+        node("MatMulInteger", ["o", "w"], ["i"]),
+        node("Cast", ["i"], ["y"], to=FLOAT),
+    ]
+    assert of(nodes, EIGHT, SCALE, ZERO, floats("gain", 4), factor) == 12 + 4
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_packed_weights_count_as_what_they_stand_for(bits: int) -> None:
     packed = constant("w", np.zeros((3, 2, 16 * bits // 8)), np.uint8)  # 20 rows in blocks of 16, filled up

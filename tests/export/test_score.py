@@ -13,8 +13,9 @@ from scipy.stats import binomtest
 from tests.export.foreign_graphs import model, save
 from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BadData
+from wb.core.scores import score, wilson
 from wb.export.graph import export
-from wb.export.score import accuracy, logits, wilson
+from wb.export.score import accuracy, doubt, logits
 from wb.hardware.device import Device, parse_device
 from wb.models.model import from_network
 from wb.models.network import build
@@ -57,6 +58,23 @@ def test_accuracy_is_numpys(tmp_path: Path, batch: int) -> None:
 def test_wilson_at_the_ends(right: int) -> None:
     exact = binomtest(right, 20).proportion_ci(method="wilson")
     assert wilson(right, 20) == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize(
+    ("images", "right", "says"),
+    [
+        (4, 4, "cannot be told from chance, for they are too few"),
+        (4, 2, "is near chance"),
+        (1000, 510, "is near chance"),
+        (40, 40, None),
+        (1000, 700, None),
+    ],
+)
+def test_few_images_are_not_called_near_chance(images: int, right: int, says: str | None) -> None:
+    labels = np.arange(images) % 2
+    given = np.where(np.arange(images) < right, labels, 1 - labels)
+    said = doubt(score(right, labels.tolist(), "cpu"), given, labels)
+    assert said is None if says is None else said is not None and says in said
 
 
 def test_scores_are_numpys_and_do_not_depend_on_the_other_images(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from tests.quantization.graphs import relu_graph
 from wb.core.errors import BadArtefact, BadData, Unsupported
 from wb.data import Dataset
 from wb.hardware.device import Device
-from wb.quantization.calibration import batch_of, first, made_up, number_of, of_images, read_inputs
+from wb.quantization.calibration import batch_of, entries, first, made_up, number_of, of_images, read_inputs
 from wb.quantization.outputs import outputs
 
 GREY = relu_graph({"image": ["batch", 1, 8, 8]})
@@ -52,15 +52,25 @@ def test_made_up_inputs_can_be_run(graph: onnx.ModelProto) -> None:
     assert len(next(iter(first(made, 4).values()))) == 4
 
 
-def test_a_fixed_batch_takes_whole_batches(tmp_path: Path) -> None:
+def test_a_fixed_batch_takes_whole_batches(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     graph = relu_graph({"fixed": [4, 2]})
     assert batch_of(graph) == 4
     assert batch_of(GREY) == 1
     np.save(tmp_path / "ten.npy", np.ones((10, 2)))
     assert number_of(read_inputs(tmp_path / "ten.npy", graph)) == 8
+    (said,) = [record.getMessage().replace(str(tmp_path), "…") for record in caplog.records]
+    assert said == "2 of 10 examples of …/ten.npy are left out: the graph takes 4 at a time (a fixed batch)"
     np.save(tmp_path / "three.npy", np.ones((3, 2)))
     with pytest.raises(BadData, match="at least 4 examples"):
         read_inputs(tmp_path / "three.npy", graph)
+
+
+def test_sparse_weights_are_no_inputs() -> None:
+    graph = relu_graph({"x": [4, 2], "w": [4, 2]})
+    values = numpy_helper.from_array(np.ones(1, np.float32), "w")
+    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.array([0])), [4, 2])
+    graph.graph.sparse_initializer.append(sparse)
+    assert [entry.name for entry in entries(graph)] == ["x"]
 
 
 def test_a_graph_has_to_take_batches_of_tensors() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from wb.hardware.device import Device
 from wb.quantization.calibration import Inputs
 from wb.quantization.outputs import compare, outputs
 from wb.quantization.quantize_begin import Given, begin
-from wb.quantization.quantize_record import Config, Record
+from wb.quantization.quantize_estimate import estimate
+from wb.quantization.quantize_record import Config, PolicyName, Record
 from wb.quantization.quantize_report import error_text, in_float
 from wb.quantization.quantize_verdict import verdict
+from wb.quantization.static import Static
+from wb.quantization.subject import Subject
 
 pytestmark = pytest.mark.usefixtures("by_size")
 
@@ -76,6 +80,38 @@ def test_a_group_that_the_runtime_refuses_is_left_out(
         ("first", "int8", None),
         ("second", "fp32", "the runtime refuses it in fewer bits"),
     ]
+
+
+@pytest.mark.parametrize("policy", ["int8-dynamic", "int4-weights"])
+def test_a_dry_run_leaves_out_what_the_runtime_refuses(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: PolicyName
+) -> None:
+    def refuses(graph: onnx.ModelProto | Path, inputs: Inputs, device: Device) -> NDArray[np.float32]:
+        read = graph if isinstance(graph, onnx.ModelProto) else onnx.load(graph)
+        if any(node.name.startswith("second_") for node in read.graph.node):
+            raise BadArtefact("no kernel")
+        return outputs(graph, inputs, device)
+
+    for module in ("quantize_job", "quantize_estimate"):
+        monkeypatch.setattr(f"wb.quantization.{module}.outputs", refuses)
+    config = Config(policy=policy, data=None)
+    job = begin(config, Given(str(foreign), path=foreign), None, tmp_path / "q.onnx", lambda *_: None, force=False)
+    assert [stage.name for stage in estimate(job)] == ["network", "quantizing", "readings"]
+
+
+def test_a_dry_run_says_how_many_inputs_would_be_used(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def static(subject: Subject, inputs: Inputs, kept: Collection[str]) -> Static:
+        return Static(subject.graph, tuple(subject.groups), {})
+
+    monkeypatch.setattr("wb.quantization.quantize_estimate.static_int8", static)
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
+    config = Config(policy="int8", data=None, calibration=str(path))
+    job = begin(config, Given(str(foreign), path=foreign), None, tmp_path / "q.onnx", lambda *_: None, force=False)
+    (stage,) = [stage for stage in estimate(job) if stage.name == "quantizing"]
+    assert stage.what == "int8, ranges found on 15 calibration inputs"
 
 
 def test_what_no_policy_takes_is_in_the_record_with_its_reason(tmp_path: Path) -> None:

@@ -107,7 +107,12 @@ def test_what_it_was_fitted_to_is_said(record: Record, tmp_path: Path) -> None:
     assert error_text(fitted).endswith(
         "on 1 calibration input, which it was fitted to: expect a larger error on others"
     )
-    assert few_inputs(fitted)[0].startswith("Ranges of activations come from 1 calibration input; with fewer than 32")
+    assert few_inputs(fitted)[0].startswith(
+        "Ranges of activations come from 1 calibration input; with fewer than 32 they seldom hold"
+    )
+    assert (
+        "chosen on 2 calibration inputs; with fewer than 32 it seldom holds" in few_inputs(on("", "mixed", inputs=2))[0]
+    )
     assert error_text(on("calibration inputs", "int8-dynamic", inputs=1)).endswith("on 1 calibration input")
     kept_out = on("inputs kept out", "int8", inputs=96, kept_out=1)
     assert error_text(kept_out).endswith("on 1 input kept out of the calibration")

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.quantization.graphs import inputs, subject
+from tests.quantization.graphs import branched, inputs, subject
 from wb.core.errors import Unsupported
 from wb.core.readings import Reading
 from wb.core.records import Precision
@@ -18,7 +18,7 @@ from wb.quantization import sensitivity
 from wb.quantization.calibration import first
 from wb.quantization.outputs import compare, outputs
 from wb.quantization.sensitivity import Sensitivity, sensitivities, speeds
-from wb.quantization.subject import Choice, Subject
+from wb.quantization.subject import Choice, Subject, of_graph
 
 DEVICE = Device()
 FEW = first(inputs(), 4)
@@ -106,6 +106,14 @@ def test_a_real_clock() -> None:
         found = speeds(subject(), [("head", "int8"), ("s0.b0.ffn.in", "int8"), ("s0.b1.ffn.in", "int8")], DEVICE)
     assert found["s0.b0.ffn.in", "int8"] == found["s0.b1.ffn.in", "int8"] != found["head", "int8"]
     assert all(low <= value <= high for value, low, high in found.values())
+
+
+@pytest.mark.usefixtures("clock")
+def test_products_inside_branches_are_timed(tmp_path: Path) -> None:
+    given = of_graph(branched(tmp_path / "g.onnx"))
+    keys = [(group, precision) for group in given.groups for precision in given.options[group] if precision != "fp32"]
+    assert {group for group, _ in keys} == {"inside", "other"}
+    assert speeds(given, keys, DEVICE).keys() == set(keys)
 
 
 class Picky(Subject):

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 from torch import nn
 
 from tests.quantization.graphs import inputs, model, relu_graph, subject
@@ -114,7 +115,7 @@ def test_a_graph_that_is_quantized_already_is_no_float_one(precision: Precision,
         of_graph(path)
 
 
-@pytest.mark.parametrize("where", ["initializer", "Constant", "branch"])
+@pytest.mark.parametrize("where", ["initializer", "Constant", "branch", "function"])
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -133,11 +134,17 @@ def test_weights_that_no_quantizer_takes_are_named(tmp_path: Path, value: np.gen
         for name, size in (("x", 4), ("y", 3), ("inner", 3))
     )
     product = helper.make_node("MatMul", ["x", "weight"], ["y"])
+    functions = []
     match where:
         case "initializer":
             graph = helper.make_graph([product], "g", [x], [y], initializer=[weight])
         case "Constant":
             graph = helper.make_graph([*constant, product], "g", [x], [y])
+        case "function":
+            within = helper.make_node("MatMul", ["x", "weight"], ["y"])
+            imports = [helper.make_opsetid("", 17)]
+            functions = [helper.make_function("d", "F", ["x"], ["y"], [*constant, within], imports)]
+            graph = helper.make_graph([helper.make_node("F", ["x"], ["y"], domain="d")], "g", [x], [y])
         case _:
             within = helper.make_node("MatMul", ["x", "weight"], ["inner"])
             arms = [helper.make_graph([*constant, within], "arm", [], [inner]) for _ in range(2)]
@@ -145,7 +152,56 @@ def test_weights_that_no_quantizer_takes_are_named(tmp_path: Path, value: np.gen
             choice = helper.make_node("If", ["flag"], ["y"], then_branch=arms[0], else_branch=arms[1])
             graph = helper.make_graph([choice], "g", [x, flag], [y])
     path = tmp_path / "g.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("d", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=9, functions=functions), path)
+    with pytest.raises(BadOption, match=words):
+        of_graph(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("cast", r"weights in 16 bits \(k\)"),
+        ("quantized", "is quantized already"),
+        ("outside", "lie in another file"),
+        ("numbers", r"NaN or infinite weights, in k"),
+        ("sparse", r"NaN or infinite weights, in k"),
+    ],
+)
+def test_constants_are_seen_wherever_a_file_keeps_them(tmp_path: Path, kind: str, words: str) -> None:
+    """Inside a function, as numbers of an attribute and as what a sparse one stores."""
+    weight = numpy_helper.from_array(np.ones((4, 3), np.int8 if kind == "quantized" else np.float16))
+    match kind:
+        case "outside":
+            weight = numpy_helper.from_array(np.ones((4, 3), np.float32))
+            (tmp_path / "w.bin").write_bytes(weight.raw_data)
+            set_external_data(weight, "w.bin")
+            weight.ClearField("raw_data")
+            nodes = [helper.make_node("Constant", [], ["f"], value=weight)]
+        case "numbers":
+            nodes = [helper.make_node("Constant", [], ["k"], value_floats=[float("nan")] * 12)]
+            nodes += [helper.make_node("Constant", [], ["shape"], value_ints=[4, 3])]
+            nodes += [helper.make_node("Reshape", ["k", "shape"], ["f"])]
+        case "sparse":
+            numbers = numpy_helper.from_array(np.array([np.nan], np.float32), "k")
+            sparse = helper.make_sparse_tensor(numbers, numpy_helper.from_array(np.array([2])), [4, 3])
+            nodes = [helper.make_node("Constant", [], ["k"], sparse_value=sparse)]
+            nodes += [helper.make_node("Identity", ["k"], ["f"])]
+        case _:
+            nodes = [helper.make_node("Constant", [], ["k"], value=weight)]
+            scale = numpy_helper.from_array(np.array(1, np.float32))
+            nodes += [helper.make_node("Constant", [], ["s"], value=scale)]
+            low = helper.make_node("DequantizeLinear", ["k", "s"], ["f"])
+            nodes += [low if kind == "quantized" else helper.make_node("Cast", ["k"], ["f"], to=TensorProto.FLOAT)]
+    nodes += [helper.make_node("MatMul", ["x", "f"], ["y"])]
+    function = helper.make_function("d", "F", ["x"], ["y"], nodes, [helper.make_opsetid("", 17)])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 3)))
+    graph = helper.make_graph([helper.make_node("F", ["x"], ["y"], domain="d")], "g", [x], [y])
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("d", 1)]
+    path = tmp_path / "g.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=imports, ir_version=9, functions=[function]).SerializeToString()
+    )
     with pytest.raises(BadOption, match=words):
         of_graph(path)
 

@@ -28,6 +28,15 @@ def score(right: int, labels: Iterable[int], device: str) -> Reading:
     return Reading(value=right / n, unit="fraction", how="measured", interval=interval, n=n, device=device, note=note)
 
 
+def near(accuracy: float, largest: float) -> bool:
+    """Whether an accuracy is near chance where the largest class has that share of the images, both as fractions.
+
+    It is, where it is at most `NEAR` of the way from always naming that class to being always right; the share is said in
+    the note then, and where little is left of that way.
+    """
+    return accuracy <= largest + NEAR * (1 - largest)
+
+
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of `right` out of `n`.
 
