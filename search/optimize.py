@@ -19,6 +19,7 @@ from wb.core.space import Choices, Space, canonical
 from wb.export.graph import ExportDiffers
 from wb.search.evaluate import Evaluation
 from wb.search.guided import SpaceExhausted
+from wb.search.storage import beat, stale_trials
 from wb.search.trials import REPEAT, WORKER, choices_of, network_key, own
 from wb.search.workers import Crew
 
@@ -163,14 +164,23 @@ class Optimization:
 
     def _reclaim(self) -> None:
         """Puts back into the queue, under its number, what workers that live no more had begun."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if any(self.crew.gone(trial.user_attrs.get(WORKER), trial.datetime_start) for trial in running):
+        if self._lost():
             with (
                 self.crew.reclaiming()
             ):  # of two that see the same, the second must not put back what the first has taken up
-                for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                    if self.crew.gone(trial.user_attrs.get(WORKER), trial.datetime_start):
-                        self._put_back(trial)
+                for trial in self._lost():
+                    self._put_back(trial)
+
+    def _lost(self) -> list[FrozenTrial]:
+        """The trials that nobody evaluates any more. Of workers elsewhere only the heartbeats of their trials are known."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        far = {trial._trial_id for trial in running if self.crew.elsewhere(trial.user_attrs.get(WORKER))}
+        lost = far & stale_trials(self.study) if far else far
+        return [
+            trial
+            for trial in running
+            if trial._trial_id in lost or self.crew.gone(trial.user_attrs.get(WORKER), trial.datetime_start)
+        ]
 
     def _give_back(self) -> None:
         """Puts back what this worker has begun and does not finish."""
@@ -180,5 +190,6 @@ class Optimization:
 
     def _put_back(self, trial: FrozenTrial) -> None:
         storage = self.study._storage
+        beat(self.study, trial)  # an old one would have whoever takes it up taken for dead
         storage.set_trial_user_attr(trial._trial_id, WORKER, "")  # first: whoever takes it up signs it
         storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)

@@ -17,7 +17,7 @@ from rich.progress import Progress, TaskID
 
 from wb import __version__
 from wb.core import provenance
-from wb.core.errors import BadArtefact, BadOption, WbError
+from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
@@ -29,6 +29,7 @@ from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
+from wb.search.half_made import STUDY, discard_study
 from wb.search.helpers import Helpers
 from wb.search.memory import check_memory
 from wb.search.optimize import Optimization
@@ -132,13 +133,20 @@ class Search:
             )
         with self._task("checking the budget"):
             check_budget(config, self.space, self.data, self.device)
-        name = "search" if config.storage is None else f"wb-{uuid4().hex[:12]}"
+        pace = self._pace()  # first: a run has both its study and its record, or neither
         try:
-            self.study = create_study(self.run.storage(config), name, config.metrics)
-        except WbError:
-            for half_made in self.run.folder.glob("study.db*"):
-                half_made.unlink()
+            record = self._recorded(pace)
+        except BaseException:
+            discard_study(self.run.folder)
             raise
+        return record
+
+    def _recorded(self, pace: Reading) -> RunRecord:
+        """Makes the study, then writes `run.json`."""
+        config = self.config
+        name = STUDY if config.storage is None else f"wb-{uuid4().hex[:12]}"
+        discard_study(self.run.folder)
+        self.study = create_study(self.run.storage(config), name, config.metrics)
         record = RunRecord(
             created=provenance.now(),
             config=config.model_copy(update={"storage": config.storage and without_password(config.storage)}),
@@ -146,7 +154,7 @@ class Search:
             data=_described(self.data),
             machine=provenance.machine(self.device.text),
             versions=provenance.versions(),
-            pace=self._pace(),
+            pace=pace,
         )
         self.run.write(record)
         return record

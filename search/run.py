@@ -32,6 +32,7 @@ from wb.core.readings import Reading
 from wb.core.records import Record
 from wb.core.verdict import Remark, loss
 from wb.search.config import SearchConfig
+from wb.search.half_made import is_half_made
 from wb.search.storage import file_url
 
 FORMAT = 1
@@ -228,12 +229,14 @@ class Run:
 def create(folder: Path | None) -> Run:
     """A new, empty run folder: `folder`, or `runs/<date>-<time>`.
 
+    What a search left there that ended before it had begun a run (`wb.search.half_made`) does not count.
+
     Raises:
         BadOption: it exists and has something in it.
     """
     if folder is None:
         return _dated()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and is_half_made(folder)):
         raise BadOption(
             f"{folder} exists and is not empty; choose another --out, or continue it with --resume {folder}"
         )

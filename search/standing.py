@@ -32,11 +32,12 @@ def standing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
 
 def _missing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
     config = record.config
+    lacks = f"No front of {config.trials} candidates yet" if run.front_path.exists() else "No front yet"
     if not run.supernet_path.exists():
         begun = "is not trained to its end" if run.checkpoint_path.exists() else "is not trained"
-        return f"No front yet: the supernet {begun}; next are {config.trials} candidates"
+        return f"{lacks}: the supernet {begun}; next are {config.trials} candidates"
     if len(trials) < config.trials and not run.staging.exists():
-        return f"No front yet: {len(trials)} of {config.trials} candidates are evaluated; next are the others, then the finalists"
+        return f"{lacks}: {len(trials)} of {config.trials} candidates are evaluated; next are the others, then the finalists"
     try:
         chosen = choose(trials, config.metrics, config.limits)
     except BudgetMissed as error:

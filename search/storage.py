@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.trial import FrozenTrial
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
@@ -97,6 +99,18 @@ class _Storage(RDBStorage):
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
             super().record_heartbeat(trial_id)
+
+
+def stale_trials(study: optuna.Study) -> set[int]:
+    """The ids of running trials that have had no heartbeat for the grace period: whoever began them is dead."""
+    storage = study._storage
+    return set(storage._get_stale_trial_ids(study._study_id)) if isinstance(storage, BaseHeartbeat) else set()
+
+
+def beat(study: optuna.Study, trial: FrozenTrial) -> None:
+    """A heartbeat of the trial now."""
+    if isinstance(study._storage, BaseHeartbeat):
+        study._storage.record_heartbeat(trial._trial_id)
 
 
 @contextmanager

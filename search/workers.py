@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeGuard
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -70,12 +71,16 @@ class Crew:
 
     def gone(self, worker: object, since: datetime | None) -> bool:
         """Whether the worker of that name, who began at `since`, is known to live no more."""
-        if not isinstance(worker, str) or not re.fullmatch(rf"{WORKER}[\w.-]+", worker):
+        if not _is_name(worker):
             return not self.others() or since is None or datetime.now() - since > UNNAMED
         path = self.folder / worker
         if path.exists():
             return worker != self.name and not _locked(path)
-        return worker.startswith(f"{WORKER}{socket.gethostname()}-")
+        return not self.elsewhere(worker)
+
+    def elsewhere(self, worker: object) -> bool:
+        """Whether the worker of that name is one of another machine."""
+        return _is_name(worker) and not worker.startswith(f"{WORKER}{socket.gethostname()}-")
 
     def disband(self, *, whole: bool) -> None:
         """Takes the lock files of workers away that live no more; with `whole`, where there is no run after all, the folder.
@@ -123,6 +128,10 @@ class Crew:
         return StorageFailed(
             f"could not lock {self.folder.parent} ({reason(error)}); a run has to be where files can be written and locked"
         )
+
+
+def _is_name(worker: object) -> TypeGuard[str]:
+    return isinstance(worker, str) and re.fullmatch(rf"{WORKER}[\w.-]+", worker) is not None
 
 
 def _locked(path: Path) -> bool:

@@ -36,7 +36,7 @@ def test_what_was_left_out_and_changed_is_said_once(ink: Path, tmp_path: Path) -
     result = wb("train", "--data", f"imagefolder:{ink}", "--epochs", 1, "-o", tmp_path / "a.pt")
     assert result.exit_code == 0, result.output
     assert [line for line in result.stderr.splitlines() if line.startswith("note:")] == [
-        f"note: left out of {ink}: 2 files of other kinds (2 .txt)",
+        f"note: left out of {ink}: 2 files of other kinds (2 .txt), in the class folders left/, right/",
         f"note: 16 of 16 images of {ink} are transparent in parts: they are laid on white (--background)",
     ]
     assert load(tmp_path / "a.pt").architecture.input.mean[0] > 0.5  # black on white

@@ -104,9 +104,24 @@ def test_what_was_left_out_is_named_with_numbers(tmp_path: Path) -> None:
         f"left out of {tmp_path}: 2 files of other kinds (1 .txt, 1 .csv), 1 folder (extra/), beside the folders of splits or "
         "classes"
     )
-    assert (
-        inside == f"left out of {tmp_path}: 2 files of other kinds (2 .heic), 1 hidden file, 1 folder (test/b/deeper/)"
+    assert inside == (
+        f"left out of {tmp_path}: 2 files of other kinds (2 .heic), 1 hidden file, 1 folder (test/b/deeper/), in the class "
+        "folders test/b/, train/a/, train/b/"
     )
+
+
+def test_the_two_notes_on_a_folder_without_splits_say_where(tmp_path: Path) -> None:
+    fill(tmp_path, "abcd", 3)
+    (tmp_path / "readme.txt").write_text("x", encoding="utf-8")
+    (tmp_path / "a" / "x.txt").write_text("x", encoding="utf-8")
+    left = f"left out of {tmp_path}: 1 file of other kinds (1 .txt)"
+    assert imagefolder.read(tmp_path).notes[:2] == (
+        f"{left}, beside the folders of classes",
+        f"{left}, in the class folder a/",
+    )
+    for name in "bcd":
+        (tmp_path / name / "x.txt").write_text("x", encoding="utf-8")
+    assert imagefolder.read(tmp_path).notes[1].endswith("(4 .txt), in the class folders a/, b/, c/ and 1 more")
 
 
 def test_other_formats_beside_png_are_read(tmp_path: Path) -> None:

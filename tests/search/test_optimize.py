@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import runpy
+import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from wb.core.architecture import Architecture
 from wb.core.errors import StorageFailed
@@ -21,9 +22,9 @@ from wb.search.evaluate import Evaluation
 from wb.search.guided import PLAN
 from wb.search.optimize import Optimization
 from wb.search.sampler import make_sampler
-from wb.search.storage import file_url
+from wb.search.storage import beat, file_url
 from wb.search.study import create_study, load_study
-from wb.search.trials import evaluated
+from wb.search.trials import WORKER, evaluated
 from wb.search.workers import Crew
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
@@ -98,18 +99,40 @@ def test_a_worker_that_lives_is_left_alone_and_what_it_does_is_waited_for(tmp_pa
             again.sampler = make_sampler("random", SPACE, (), 0, crew.name)
             assert not crew.gone(other.name, datetime.now() - timedelta(days=1))
             worker = Optimization(again, SPACE, OBJECTIVES, (), evaluate, 3, lambda *_: None, crew)
-            started = time.monotonic()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("wb.search.optimize.time.sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
                 with pytest.raises(InterruptedError):  # it waits, with two of three done and one under way
                     worker()
-            assert time.monotonic() >= started
             assert len(evaluated(again)) == 2
         return evaluate(architecture)
 
     Optimization(study, SPACE, OBJECTIVES, (), second, 3, lambda *_: None, other)()
     assert len(evaluated(study)) == 3
     assert Crew(tmp_path).gone(other.name, datetime.now())
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_worker_elsewhere_is_waited_for_while_its_heart_beats_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    """What it had begun is all that is wanted, so that nobody asks Optuna for another candidate."""
+    study = create_study(file_url(tmp_path / "study.db"), "s", OBJECTIVES)
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={WORKER: "worker-elsewhere-12-abcdef01"}))
+    beat(study, study.trials[0])
+    if silent:
+        with closing(sqlite3.connect(tmp_path / "study.db")) as db, db:
+            db.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 day')")
+
+    def wait(_: float) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("wb.search.optimize.time.sleep", wait)
+    if silent:
+        assert search(tmp_path, 1, evaluate) == [1]
+        assert [(t.number, t.state) for t in study.trials] == [(0, TrialState.COMPLETE)]
+    else:
+        with pytest.raises(InterruptedError):
+            search(tmp_path, 1, evaluate)
 
 
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_a_run_says_how_many_finalists_are_ready_and_what_is_next(fabricate: Fab
 def test_a_run_says_how_many_candidates_are_left_and_who_is_at_them(fabricate: Fabricate) -> None:
     run = fabricate(trials=20, finished=False)
     run.supernet_path.touch()
-    assert "20 of 60 candidates are evaluated; next are the others" in told(run)
+    assert told(run).startswith("No front yet: 20 of 60 candidates are evaluated; next are the others")
     with Crew(run.folder).join():
         assert "1 process evaluates candidates" in told(run)
 
@@ -58,7 +58,7 @@ def test_a_finished_run_has_nothing_to_say_and_an_extended_one_says_what_its_fro
     config = record.config.model_copy(update={"trials": 80})
     run.write(record.model_copy(update={"finished": {"trials": 60, "finetune": 20}, "config": config}))
     run.supernet_path.touch()
-    assert "60 of 80 candidates" in told(run)
+    assert told(run).startswith("No front of 80 candidates yet: 60 of 80 candidates are evaluated; next")
     assert told(run).endswith("The front is that of 60 candidates.")
 
 

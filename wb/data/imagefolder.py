@@ -19,6 +19,7 @@ from wb.data.spec import WHITE
 from wb.data.stratify import carve
 
 _FEWEST = 3  # images of a class: one for each split
+_SHOWN = 3  # names of folders in a note
 
 
 def read(
@@ -48,8 +49,7 @@ def read(
     whole = Split(decoded.images, np.array([label for _, label in listed], np.int64))
     ends = np.cumsum([len(part) for part in files]).tolist()
     parts = [whole.take(slice(end - len(part), end)) for part, end in zip(files, ends, strict=True)]
-    inside = joined(part for classes in found for _, part in classes)
-    left = (_beside(folder, division), inside.left_out(folder))
+    left = (_beside(folder, division), _inside(folder, joined(part for classes in found for _, part in classes)))
     divided, note = _divided(names, division, parts)
     return divided._replace(notes=tuple(text for text in (*left, *decoded.notes, note) if text is not None))
 
@@ -79,6 +79,15 @@ def _beside(top: Path, division: Layout) -> str | None:
     strays = [path for path in above.folders if path.parent == top and path.name not in read] if tops else []
     text = above._replace(images=[], others=above.images + above.others, folders=strays).left_out(top)
     return None if text is None else f"{text}, beside the folders of {'splits or ' if tops else ''}classes"
+
+
+def _inside(top: Path, inside: Listing) -> str | None:
+    """What lies in the folders of classes beside images, and in which of them."""
+    text = inside.left_out(top)
+    strays = (*inside.others, *inside.hidden, *inside.folders)
+    names = [f"{home}/" for home in sorted({path.parent.relative_to(top) for path in strays})]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return text and f"{text}, in the class folder{'s' if len(names) > 1 else ''} {', '.join(names[:_SHOWN])}{more}"
 
 
 def _classes(place: Path) -> tuple[str, ...]:
