@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from wb.core.errors import BudgetMissed
@@ -135,6 +136,8 @@ def calibrated(record: Record) -> str | None:
     if record.calibration is None or record.config.policy not in FITTED:
         return None
     used, out, source = (record.calibration.get(key) for key in ("inputs", "kept_out", "from"))
+    if record.config.calibration is not None:
+        source = Path(record.config.calibration).name  # where it lies is nobody else's matter
     kept_out = f", {out} more kept out to read the error on" if out else ""
     return f"{used} of {source}{kept_out}"
 

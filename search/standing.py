@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
@@ -23,11 +24,12 @@ def standing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
     if others:
         who = f"{others} process{'es evaluate' if others > 1 else ' evaluates'} candidates"
     else:
-        who = "a process is at it" if crew.busy() else f"continue with: wb search --resume {run.folder}"
+        way = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"  # last, to be pasted as it is
+        who = "a process is at it" if crew.busy() else way
     stale = ""
     if run.front_path.exists() and record.finished:
-        stale = f" The front is that of {record.finished.get('trials')} candidates."
-    return f"{_missing(run, record, trials)}; {who}.{stale}"
+        stale = f" (the front is that of {record.finished.get('trials')} candidates)"
+    return f"{_missing(run, record, trials)}{stale}; {who}"
 
 
 def _missing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:

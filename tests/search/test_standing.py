@@ -29,7 +29,7 @@ def test_a_run_says_how_many_finalists_are_ready_and_what_is_next(fabricate: Fab
     assert "the supernet is not trained" in told(run)
     run.supernet_path.touch()
     assert f"All 60 candidates are evaluated, and 0 of {count} finalists are fine-tuned and exported; next" in told(run)
-    assert told(run).endswith(f"continue with: wb search --resume {run.folder}.")
+    assert told(run).endswith(f"continue with: wb search --resume {run.folder}")
     run.staging.mkdir()
     chosen = list(choose(read_trials(run, record), record.config.metrics, record.config.limits))
     for number in (*chosen[:2], 999):
@@ -59,7 +59,7 @@ def test_a_finished_run_has_nothing_to_say_and_an_extended_one_says_what_its_fro
     run.write(record.model_copy(update={"finished": {"trials": 60, "finetune": 20}, "config": config}))
     run.supernet_path.touch()
     assert told(run).startswith("No front of 80 candidates yet: 60 of 80 candidates are evaluated; next")
-    assert told(run).endswith("The front is that of 60 candidates.")
+    assert " (the front is that of 60 candidates); continue with: " in told(run)
 
 
 def test_a_budget_that_nothing_meets_is_what_is_said(fabricate: Fabricate) -> None:
