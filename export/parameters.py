@@ -56,7 +56,7 @@ WHOLE: Mapping[str, tuple[int, ...]] = {
     "QLinearMul": (0, 3),
     "MulInteger": (0, 2),
 }
-SMOOTHING = "nncf_smooth_quant_scale"
+SMOOTHING = "nncf_smooth_quant_scale"  # in a name: by what NNCF divides weights
 MOVING = (
     "Identity",
     "Transpose",
@@ -93,7 +93,7 @@ def _of_family(family: Sequence[Scope]) -> int:
             source = _source(name, makers)
             if source in stored:
                 whole[source] = max(whole.get(source, 0), _unpacked(node, stored[source]))
-        others = (*_at(node, ASIDE.get(node.op_type, ())), *_scales(node, makers), *_smoothing(node, makers))
+        others = (*_at(node, ASIDE.get(node.op_type, ())), *_scales(node, makers))
         aside.update(_source(name, makers) for name in others)
     floating = (
         one for one in stored.values() if one.type in FLOATING and one.axes and one.name not in aside | set(whole)
@@ -106,20 +106,14 @@ def _at(node: NodeProto, places: tuple[int, ...]) -> list[str]:
 
 
 def _scales(node: NodeProto, makers: Mapping[str, NodeProto]) -> list[str]:
-    """The factors of a product with a scale that is found as the graph runs: scales of weights, for ONNX Runtime's quantizer."""
+    """The factors of a product with a scale that is found as the graph runs: scales of weights, for ONNX Runtime's quantizer.
+
+    And those that NNCF smooths activations with, known by their name: the gain of a norm stands in the same places.
+    """
     if node.op_type != "Mul" or len(node.input) != 2:
         return []
     a, b = node.input
-    return [other for one, other in ((a, b), (b, a)) if _is_scale(one, makers)]
-
-
-def _smoothing(node: NodeProto, makers: Mapping[str, NodeProto]) -> list[str]:
-    """The factors that NNCF multiplies activations by right before it quantizes them, and weights are divided by.
-
-    They are known by their name: the gain of a norm may stand in the same place, and is a weight.
-    """
-    maker = makers.get(node.input[0]) if node.op_type == "QuantizeLinear" and node.input else None
-    return [name for name in maker.input if SMOOTHING in name] if maker is not None and maker.op_type == "Mul" else []
+    return [other for one, other in ((a, b), (b, a)) if _is_scale(one, makers) or SMOOTHING in other]
 
 
 def _is_scale(name: str, makers: Mapping[str, NodeProto]) -> bool:

@@ -88,20 +88,17 @@ def doubt(reading: Reading, answers: NDArray[Any], labels: NDArray[Any]) -> str 
     low = reading.interval[0] if reading.interval is not None else reading.value
     if not near(low, largest):
         return None
-    if not near(reading.value, largest):
-        return (
-            f"an accuracy of {100 * reading.value:.2f} % on {len(labels)} images cannot be told from chance, for they are too "
-            f"few (the largest class has {100 * largest:.2f} % of them, and the interval begins at {100 * low:.2f} %): give more"
-        )
     often = np.bincount(answers)
     share = float(often.max()) / len(answers)
     always = (
         f"; {100 * share:.0f} % of the answers are class {int(often.argmax())}" if share > ONE_SIDED * largest else ""
     )
-    return (
-        f"an accuracy of {100 * reading.value:.2f} % is near chance (the largest class has {100 * largest:.2f} % of the "
-        f"{len(labels)} images{always}): before you rely on it, {CHECK}"
-    )
+    shares = f"the largest class has {100 * largest:.2f} % of the {len(labels)} images{always}"
+    if near(reading.value, largest):
+        what = f"is near chance ({shares})"
+    else:
+        what = f"cannot be told from chance on so few images ({shares}, and the interval begins at {100 * low:.2f} %); give more"
+    return f"an accuracy of {100 * reading.value:.2f} % {what}: before you rely on it, {CHECK}"
 
 
 def logits(path: Path, images: NDArray[Any], device: Device, batch: int | None = None) -> NDArray[np.float32]:

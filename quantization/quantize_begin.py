@@ -165,7 +165,7 @@ def _inputs(config: Config, subject: Subject, data: Dataset | None) -> tuple[Inp
             raise BadOption(f"--samples {config.calib} is fewer than the graph takes at once; give {batch} or more")
         if fitted and data is None:
             return parted(every, config.calib, batch, config.seed)
-        return drawn(every, config.calib, config.seed), None
+        return drawn(every, config.calib - config.calib % batch, config.seed), None
     if fitted and data is not None:
         return of_images(subject.graph, data.train, config.calib, config.seed), None
     return None, None

@@ -111,6 +111,8 @@ def _attempt(subject: Subject, inputs: Inputs, groups: Collection[str]) -> onnx.
     kept = [node for group, nodes in subject.groups.items() if group not in groups for node in nodes]
     ignored = [*kept, *_sharing(subject, kept)]
     part_weights(given.graph, ignored)
+    outside = scopes.given(given.graph)  # smoothing would change them, and with them what the graph gives
+    part_weights(given.graph, [node for node, product in subject.products.items() if product.weight in outside])
     # Its smoothing fails where something is between a product and its weights.
     smooth = all(product.weight in product.node.input for product in subject.products.values())
     try:

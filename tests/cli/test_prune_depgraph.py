@@ -120,7 +120,7 @@ def test_a_module_sees_images_as_its_loader_prepares_them_and_its_file_says_so(p
     assert note.startswith(
         "images in [0, 1], less the mean 0.5, over the std 0.25; the classes of digits are taken in their"
     )
-    assert "is near chance" in note  # the dense module was not trained
+    assert "chance" in note  # the dense module was not trained
     measured = CliRunner().invoke(app, ["measure", "out.onnx", "--data", "digits", "--json"])
     assert json.loads(measured.stdout)["accuracy (digits, test)"]["value"] == right
     assert str(place).encode() not in Path("out.onnx").read_bytes()

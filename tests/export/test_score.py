@@ -63,7 +63,7 @@ def test_wilson_at_the_ends(right: int) -> None:
 @pytest.mark.parametrize(
     ("images", "right", "says"),
     [
-        (4, 4, "cannot be told from chance, for they are too few"),
+        (4, 4, "cannot be told from chance on so few images"),
         (4, 2, "is near chance"),
         (1000, 510, "is near chance"),
         (40, 40, None),

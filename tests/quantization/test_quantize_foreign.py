@@ -133,3 +133,17 @@ def test_what_no_policy_takes_is_in_the_record_with_its_reason(tmp_path: Path) -
     assert [g.reason for g in kept.groups if g.precision == "fp32"] == ["kept by --keep"] * 2
     with pytest.raises(BadOption, match="nothing left to quantize"):
         quantized(path, tmp_path / "n.onnx", Config(data=None, keep=("inside", "left", "other")))
+
+
+def test_only_whole_batches_are_looked_at(tmp_path: Path) -> None:
+    """Of six wanted inputs a graph of four at a time takes four, and the record says so."""
+    path, x = two_products(tmp_path / "f.onnx"), tmp_path / "x.npy"
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, path)
+    np.save(x, np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32))
+    record = quantized(path, tmp_path / "q.onnx", Config(data=None, calibration=str(x), calib=6))
+    assert record.error is not None
+    assert record.calibration is not None
+    assert record.calibration["inputs"] == record.error.n == 4

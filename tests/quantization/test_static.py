@@ -18,7 +18,7 @@ from tests.export.test_fold import WIDTH, WORDS, tied
 from tests.quantization.graphs import inputs, subject
 from wb.core.errors import BadOption
 from wb.export.products import linear_nodes, lowered_nodes, products
-from wb.hardware.device import Device
+from wb.hardware.device import Device, session
 from wb.quantization.calibration import Inputs
 from wb.quantization.outputs import compare, outputs
 from wb.quantization.static import Static, static_int8
@@ -81,11 +81,29 @@ def refusing(path: Path) -> Subject:
     return of_graph(path)
 
 
+def two(path: Path, *more: str) -> Subject:
+    """Two products; the graph gives `more` as well, which may be weights of the first, `a`."""
+    rng = np.random.default_rng(0)
+    tensors = [numpy_helper.from_array(rng.normal(size=(8, 8)).astype(np.float32), name) for name in "ab"]
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"], name="first"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "b"], ["y"], name="second"),
+    ]
+    taken, *given = (helper.make_tensor_value_info(n, 1, [8 if n == "a" else "n", 8]) for n in ("x", "y", *more))
+    graph = helper.make_graph(nodes, "g", [taken], given, tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return of_graph(path)
+
+
 def foreign_ones(folder: Path) -> dict[str, tuple[Subject, Inputs, list[str]]]:
     """Subjects with inputs for them, and groups to keep."""
     words: Inputs = {"x": np.arange(WORDS)}
+    eights: Inputs = {"x": np.random.default_rng(1).random((8, 8), np.float32)}
     return {
         "refusing": (refusing(folder / "r.onnx"), {"x": np.ones((4, 8), np.float32)}, []),
+        "two": (two(folder / "p.onnx"), eights, []),
+        "two, giving": (two(folder / "g.onnx", "a"), eights, []),
         "tied": (of_graph(tied(folder / "t.onnx", "Transpose")), words, []),
         "tied, head kept": (of_graph(tied(folder / "t.onnx", "Transpose")), words, ["head"]),
     }
@@ -159,6 +177,18 @@ def test_a_group_that_the_runtime_refuses_is_left_out(run: Run) -> None:
     assert static.reasons == {"b": "the runtime refuses it in static 8 bits"}
     assert lowered_nodes(static.graph) == {"a": "int8", "c": "int8"}
     assert outputs(static.graph, {"x": np.ones((2, 8), np.float32)}, Device()).shape == (2, 1, 8)
+
+
+def test_weights_that_the_graph_gives_stay_as_they_are(run: Run, tmp_path: Path) -> None:
+    """And the graph computes what it does where it does not give them."""
+    static, plain = run.foreign["two, giving"], run.foreign["two"]
+    assert static.groups == plain.groups == ("first", "second")
+    x = np.random.default_rng(2).random((8, 8), np.float32)
+    y, same = session(static.graph.SerializeToString(), Device()).run(None, {"x": x})
+    (wanted,) = session(plain.graph.SerializeToString(), Device()).run(None, {"x": x})
+    np.testing.assert_allclose(y, wanted, rtol=1e-3, atol=0.2)
+    tensors = {tensor.name: tensor for tensor in two(tmp_path / "p.onnx").graph.graph.initializer}
+    np.testing.assert_array_equal(same, numpy_helper.to_array(tensors["a"]))
 
 
 def test_a_tied_embedding_is_in_eight_bits_once(run: Run) -> None:
