@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from wb.core.readings import Reading
     from wb.search.config import SearchConfig
-    from wb.search.run import FrontPoint
+    from wb.search.run import FrontPoint, Run
 
 
 def search(
@@ -130,7 +130,7 @@ def search(
         need(resume, "run", expected="a run folder of `wb search`")
     config = _resumed(resume, given, out) if resume else _config(given)
     if dry_run:
-        _plan(config, workers, as_json)
+        _plan(config, workers, runs.Run(resume) if resume else None, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
     with _output.progress() as progress:
@@ -260,7 +260,7 @@ def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchCon
     return wanted
 
 
-def _plan(config: SearchConfig, workers: int, as_json: bool) -> None:
+def _plan(config: SearchConfig, workers: int, run: Run | None, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -268,7 +268,7 @@ def _plan(config: SearchConfig, workers: int, as_json: bool) -> None:
     from wb.search.plan import plan
 
     with _output.progress() as progress:
-        stages = plan(config, progress, workers)
+        stages = plan(config, progress, workers, run)
     if as_json:
         _output.print_json([stage._asdict() for stage in stages])
         return

@@ -17,7 +17,7 @@ from rich.progress import Progress, TaskID
 
 from wb import __version__
 from wb.core import provenance
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadOption
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
@@ -174,11 +174,7 @@ class Search:
         return record
 
     def _checked(self, record: RunRecord) -> RunRecord:
-        if record.data.fingerprint != self.data.fingerprint:
-            raise BadArtefact(
-                f"the data at {self.config.data!r} are no longer those of the run (fingerprint {self.data.fingerprint}, then "
-                f"{record.data.fingerprint}); restore them, or start a new run"
-            )
+        record.check_data(self.config.data, self.data.fingerprint)
         return record
 
     def _finished(self) -> bool:

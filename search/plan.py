@@ -21,8 +21,10 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.memory import check_memory
 from wb.search.reach import reach
+from wb.search.run import Run
 from wb.search.seeds import seed_choices
 from wb.search.supernet import WARM_UP, Supernet, sandwich
+from wb.search.there import There, there
 from wb.spaces.presets import vit_space
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distillation
@@ -38,8 +40,8 @@ class Stage(NamedTuple):
     seconds: float
 
 
-def plan(config: SearchConfig, progress: Progress, workers: int = 1) -> list[Stage]:
-    """The stages of a search with that configuration; writes nothing.
+def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | None = None) -> list[Stage]:
+    """The stages of a search with that configuration, of `run` what is not there yet; writes nothing.
 
     Raises:
         WbError: whatever `wb search` would refuse before it starts.
@@ -51,15 +53,19 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1) -> list[Sta
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
     space = vit_space(data, config.preset, config.changes)
+    if run is not None:
+        run.read().check_data(config.data, data.fingerprint)
+    done = There() if run is None else there(run, config)
     check_memory(space)
     seed_choices(space, config.seeds)
     if config.tabulated:
         LatencyTable(device).check()
-    progress.update(task, description="checking the budget")
-    check_budget(config, space, data, device)
+    if run is None:
+        progress.update(task, description="checking the budget")
+        check_budget(config, space, data, device)
     supernet = Supernet.fresh(space, config.seed, pick_device())
     progress.update(task, description="probing: training steps")
-    training = _training_seconds(supernet, config, data)
+    training = _training_seconds(supernet, config, data, done.epochs)
     tuning = _tuning_seconds(supernet, config, data)
     progress.update(task, description="probing: evaluations")
     latency = "latency" in config.read
@@ -67,24 +73,16 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1) -> list[Sta
     readings = {architecture: evaluation.readings for architecture, evaluation in ends.items()}
     whole = _mean(ends, lambda phases: sum(s for name, s in phases.items() if latency or name != "time"))
     alone = _mean(ends, lambda phases: phases["time"] if latency else 0.0)
-    finalists = expected(config.trials, len(config.metrics))
+    left = config.trials - done.evaluations
     return [
         Stage("data", _data(data), reading),
-        Stage(
-            "supernet",
-            f"{config.epochs} epochs of {config.recipe.steps(len(data.train)) // config.epochs} steps on {supernet.device}",
-            training,
-        ),
+        Stage("supernet", _supernet(config, data, str(supernet.device), done.epochs), training),
         Stage(
             "search",
-            _search(config, len(space.genes), workers, reach(space, config.limits, readings, config.seed)),
-            config.trials * max(alone, whole / workers),
+            _search(config, done, len(space.genes), workers, reach(space, config.limits, readings, config.seed)),
+            left * max(alone, whole / max(1, min(workers, left))),
         ),
-        Stage(
-            "finalists",
-            _finalists(config, finalists),
-            finalists * (tuning + 2 * _mean(ends, lambda p: sum(p.values()))),
-        ),
+        _finalists(config, done, tuning, _mean(ends, lambda phases: sum(phases.values()))),
     ]
 
 
@@ -94,23 +92,41 @@ def _data(data: Dataset) -> str:
     return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test"
 
 
-def _search(config: SearchConfig, genes: int, workers: int, within: str) -> str:
-    together = f" in {workers} processes" if workers > 1 else ""
+def _supernet(config: SearchConfig, data: Dataset, device: str, done: int) -> str:
+    if done >= config.epochs:
+        return "is trained"
+    there = f", of which {done} are done" if done else ""
+    return f"{config.epochs} epochs{there} of {config.recipe.steps(len(data.train)) // config.epochs} steps on {device}"
+
+
+def _search(config: SearchConfig, done: There, genes: int, workers: int, within: str) -> str:
+    left = config.trials - done.evaluations
+    if not left:
+        return f"all {config.trials} evaluations are there"
+    together = f" in {min(workers, left)} processes" if min(workers, left) > 1 else ""
     parts = [
-        f"{config.trials} evaluations{together} by {config.sampler!r} over {genes} choices",
+        f"{left} evaluation{'' if left == 1 else 's'}{together} by {config.sampler!r} over {genes} choices",
+        f"{done.evaluations} of {config.trials} are there" if done.evaluations else "",
         f"objectives {config.objectives}",
         within,
-        f"first {', '.join(config.seed_texts)}" if config.seeds else "",
+        f"first {', '.join(config.seed_texts)}" if config.seeds and not done.evaluations else "",
     ]
     return "; ".join(part for part in parts if part)
 
 
-def _finalists(config: SearchConfig, count: int) -> str:
+def _finalists(config: SearchConfig, done: There, tuning: float, evaluation: float) -> Stage:
+    """Each is fine-tuned and exported once, and read twice: `tuning` and `evaluation` are the seconds for one."""
+    if done.front:
+        return Stage("finalists", "the front is there", 0.0)
+    count = expected(config.trials, len(config.metrics))
+    made = min(done.finalists, count)
     tuned = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
-    return (
-        f"about {count}{tuned}, timed together, test split read once ({count} by a rule of thumb from the numbers of trials and "
-        f"objectives; at most {MAX_FINALISTS})"
+    there = f", {made} made already" if made else ""
+    what = (
+        f"about {count}{tuned}{there}, timed together, test split read once ({count} by a rule of thumb from the numbers of "
+        f"trials and objectives; at most {MAX_FINALISTS})"
     )
+    return Stage("finalists", what, (count - made) * tuning + count * 2 * evaluation)
 
 
 def _ends(evaluate: Evaluator) -> dict[Architecture, Evaluation]:
@@ -124,8 +140,10 @@ def _mean(ends: Mapping[Architecture, Evaluation], seconds: Callable[[Mapping[st
     return sum(seconds(evaluation.seconds) for evaluation in ends.values()) / len(ends)
 
 
-def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> float:
-    """The largest network alone at first, then all that a step trains."""
+def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset, done: int) -> float:
+    """The largest network alone at first, then all that a step trains; `done` epochs are not counted."""
+    if done >= config.epochs:
+        return 0.0
     steps = config.recipe.steps(len(data.train))
     backward = sandwich(supernet, config.recipe, config.seed)
     images, labels = _batch(supernet, data)
@@ -133,7 +151,8 @@ def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -
         _seconds(lambda at=at: backward(Batch(images, labels, at, steps)))  # type: ignore[misc]
         for at in (0, steps - 1)
     )
-    return steps * (WARM_UP * alone + (1 - WARM_UP) * full)
+    share = done / config.epochs
+    return steps * (max(0.0, WARM_UP - share) * alone + (1 - max(WARM_UP, share)) * full)
 
 
 def _tuning_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> float:

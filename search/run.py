@@ -84,6 +84,14 @@ class RunRecord(BaseModel):
             raise ValueError(f"the reference graph cannot take {self.pace.value} ms")
         return self
 
+    def check_data(self, spec: str, fingerprint: str) -> None:
+        """Raises `BadArtefact` unless the data at `spec` are still those of the run."""
+        if fingerprint != self.data.fingerprint:
+            raise BadArtefact(
+                f"the data at {spec!r} are no longer those of the run (fingerprint {fingerprint}, then {self.data.fingerprint}); "
+                "restore them, or start a new run"
+            )
+
 
 class FrontPoint(Record):
     """One network of the front, as in `front.json`; paths are relative to the run folder."""

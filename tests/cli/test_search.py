@@ -74,6 +74,18 @@ def test_everything_of_a_run_is_in_its_folder_whatever_its_name(together: tuple[
     assert "continue with" not in shown.stdout
 
 
+def test_a_dry_run_of_a_continuation_plans_what_is_left(together: tuple[Path, str]) -> None:
+    folder, _ = together
+    before = (folder / "run.json").read_bytes(), (folder / "front.json").read_bytes()
+    result = wb("search", "--resume", folder, "--trials", 15, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    stages = {stage["name"]: stage for stage in json.loads(result.stdout)}
+    assert (stages["supernet"]["what"], stages["supernet"]["seconds"]) == ("is trained", 0)
+    assert stages["search"]["what"].startswith("3 evaluations by")
+    assert "12 of 15 are there" in stages["search"]["what"]
+    assert ((folder / "run.json").read_bytes(), (folder / "front.json").read_bytes()) == before
+
+
 def test_helpers_evaluate_with_the_search_and_end_with_it(together: tuple[Path, str], tmp_path: Path) -> None:
     folder = shutil.copytree(together[0], tmp_path / "run")
     result = wb("search", "--resume", folder, "--trials", 15, "--workers", 2, "--json")
