@@ -183,7 +183,7 @@ def test_a_foreign_graph(tmp_path: Path) -> None:
     result = wb("quantize", path, "-o", folder / "s.onnx", "--policy", "int8", "--calibration", tmp_path / "x.npy")
     assert result.exit_code == 0, result.output
     assert "on 2 inputs kept out of the calibration" in result.stdout
-    assert f"calibrated on 7 of {tmp_path / 'x.npy'}, 2 more kept out to read the error on" in result.stdout
+    assert "calibrated on 7 of x.npy, 2 more kept out to read the error on" in result.stdout
     assert "Ranges of activations come from 7 calibration inputs; with fewer than 32" in result.stdout
     assert "0.0 % of the weights stay in floating point (0.0 % in products" in result.stdout
 

@@ -10,6 +10,7 @@ import pytest
 from wb.core.durations import duration
 from wb.core.metrics import METRICS, parse_budget, parse_objectives
 from wb.core.readings import Reading
+from wb.core.scores import Z95
 from wb.search.figures import (
     front_figure,
     hypervolume_figure,
@@ -113,7 +114,7 @@ def test_predictions_are_shown_with_their_deviation() -> None:
     figure = predictions_figure(LATENCY, 1, some)
     dots = trace(figure, "latency")
     assert (dots.x, dots.y) == ((2.0, 1.0), (3.0, 1.0))
-    assert dots.error_y.array == pytest.approx((1.96 * 0.5, 0))
+    assert dots.error_y.array == pytest.approx((Z95 * 0.5, 0))
     assert figure.data[0].x == (1.0, 3.0)
     assert figure.layout.xaxis.title.text == "latency in ms, measured"
 
