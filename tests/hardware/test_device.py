@@ -13,7 +13,16 @@ import pytest
 from onnx import TensorProto, helper
 
 from wb.core.errors import BadArtefact, BadOption, Unsupported
-from wb.hardware.device import Device, example_inputs, parse_device, pinned, processor_name, session, usable_cores
+from wb.hardware.device import (
+    Device,
+    example_inputs,
+    parse_device,
+    pinned,
+    processor_name,
+    said,
+    session,
+    usable_cores,
+)
 
 Input = tuple[str, int, Sequence[int | str | None]]
 
@@ -167,3 +176,8 @@ def test_the_runtime_is_imported_only_when_it_is_used() -> None:
         "print([name for name in ('onnxruntime', 'onnx', 'torch') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_what_the_runtime_repeats_of_a_file_is_printable() -> None:
+    text = "[ONNXRuntimeError] : 10 : INVALID_GRAPH : Node input '\x1b[31mred\x07' is none\nat a place"
+    assert said(text) == "Node input 'red\\x07' is none"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from wb.core.errors import BadArtefact, BadOption, Unsupported
+from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -204,7 +204,8 @@ def said(error: Exception | str) -> str:
     """The first line of what the runtime says, without its codes and the places in its source."""
     text = str(error).strip() or "no reason given"
     first = text.splitlines()[0].removeprefix("[ONNXRuntimeError] : ")
-    return re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))[:300]
+    told = re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))
+    return printable(told, 300)  # it repeats names that come from the file
 
 
 def of_run(shape: Sequence[int]) -> str | None:
