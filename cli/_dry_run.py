@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from wb.cli import _output
-from wb.cli._data import say
+from wb.cli._data import STOCK, Choice, say
 
 if TYPE_CHECKING:
     from wb.core.plan import Planned
@@ -47,6 +47,28 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
     return from_network(stock.architecture, network), [trained._replace(what=f"{trained.what}, once, and kept")]
 
 
+def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tuple[Model, Dataset, list[Planned]]:
+    """What `wb.cli._data.read` reads, without training a stock model, and what that takes.
+
+    Raises:
+        WbError: what the command would refuse of model and data.
+    """
+    import time
+
+    from wb.data import load as load_data
+    from wb.training.estimate import data_stage
+    from wb.training.train import fitted
+
+    start = time.perf_counter()
+    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
+    first = data_stage(data, time.perf_counter() - start)
+    model, trained = model_of(file, data, seed)
+    data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=by_index)
+    for note in notes:
+        say(note)
+    return model, data, [first, *trained]
+
+
 class Given(Protocol):
     """What a configuration says of its data, and of threads."""
 
@@ -76,13 +98,7 @@ def show(
     Raises:
         WbError: what the command would refuse before it begins.
     """
-    import time
-
     import torch
-
-    from wb.data import load as load_data
-    from wb.training.estimate import data_stage
-    from wb.training.train import fitted
 
     torch.set_num_threads(config.threads)
     with _output.progress() as progress:
@@ -91,15 +107,10 @@ def show(
         def report(what: str, done: int, of: int) -> None:
             progress.update(task, description=what, completed=done, total=of or 1)
 
-        start = time.perf_counter()
-        data = load_data(config.data, image_size=config.image_size, limit=config.limit)
-        first = data_stage(data, time.perf_counter() - start)
-        model, trained = model_of(file, data, seed)
-        data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=config.by_index)
-        for note in notes:
-            say(note)
+        choice = Choice(config.data, config.image_size, config.limit)
+        model, data, first = read(file, choice, seed, by_index=config.by_index)
         report("timing a few steps", 0, 0)
-        found = [first, *trained, *stages(model, data, report)]
+        found = [*first, *stages(model, data, report)]
     tell(found, files, as_json=as_json)
 
 

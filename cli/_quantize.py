@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.cli import _output
-from wb.cli._data import STOCK, Choice, read, read_data, say
+from wb.cli._data import Choice, read, read_data
 from wb.cli._images import OPTIONS, of_graph, refuse_for_ours
 from wb.cli._kinds import need
 
@@ -74,12 +74,10 @@ def plan(
 
     import torch
 
-    from wb.cli._dry_run import model_of, tell
-    from wb.data import load as load_data
+    from wb.cli import _dry_run
     from wb.quantization.quantize_begin import Given, begin
     from wb.quantization.quantize_estimate import estimate
     from wb.training.estimate import data_stage
-    from wb.training.train import fitted
 
     place = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
@@ -90,19 +88,16 @@ def plan(
             progress.update(task, description=what, completed=done, total=of or 1)
 
         start = time.perf_counter()
+        data: Dataset | None
         if file is not None and file.suffix == ".onnx":
             given, data = _foreign(config, file, run_limit)
             stages = [] if data is None else [data_stage(data, time.perf_counter() - start)]
         else:
-            data = load_data(config.data or STOCK, image_size=config.image_size, limit=config.limit)
-            stages = [data_stage(data, time.perf_counter() - start)]
-            model, trained = model_of(file, data, config.seed)
-            data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=config.by_index)
-            for note in notes:
-                say(note)
-            stages, given = [*stages, *trained], Given(str(file or "stock model"), model)
+            choice = Choice(config.data, config.image_size, config.limit)
+            model, data, stages = _dry_run.read(file, choice, config.seed, by_index=config.by_index)
+            given = Given(str(file or "stock model"), model)
         stages += estimate(begin(config, given, data, place, report, force=force))
-    tell(stages, _files(config, file, place), as_json=as_json)
+    _dry_run.tell(stages, _files(config, file, place), as_json=as_json)
 
 
 def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Preparation | None:

@@ -16,20 +16,17 @@ from torch.nn import functional as F
 from wb.compress._depgraph_graph import measure_size
 from wb.compress.depgraph_latency import TRIES
 from wb.core.errors import BadOption
-from wb.core.files import scratch
 from wb.core.metrics import METRICS, Limit
 from wb.core.plan import Planned
 from wb.core.readings import Reading, scaled
 from wb.core.verdict import judge
 from wb.data import Dataset
 from wb.data.batches import batches
-from wb.export.measure import measure_latency
-from wb.export.score import logits
+from wb.export.estimate import times_of
 from wb.hardware.device import Device
 from wb.training.fit import Recipe, pick_device
 
 STEPS = 5  # that are timed, after one that is not
-IMAGES = 128  # that are scored
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,8 @@ def estimate(
     example = torch.from_numpy(data.validation.pixels(slice(0, 2))).to(next(module.parameters()).device)
     size = measure_size(module, example)._asdict()
     _check_unmet(limits, size)
-    exported, image, timing = _read(module, data, write, device)
+    times = times_of(lambda path: write(module, path), data, device)
+    exported, image, timing = times.export, times.image, times.timing
     timed = any(limit.metric.name == "latency" for limit in limits)
     tries = TRIES if timed else 1
     counts = ", ".join(f"{scaled(size[m], METRICS[m].unit)} {METRICS[m].title}" for m in ("params", "macs"))
@@ -86,22 +84,6 @@ def _check_unmet(limits: Sequence[Limit], size: dict[str, float]) -> None:
         dense = Reading(value=size[limit.metric.name], unit=limit.metric.unit, how="counted")
         if judge(limit, dense, dense).over <= 0:
             raise BadOption(f"the budget {limit.text()} is met already ({dense.text()}); give a smaller one")
-
-
-def _read(
-    module: nn.Module, data: Dataset, write: Callable[[nn.Module, Path], None], device: Device
-) -> tuple[float, float, float]:
-    """Seconds of an export, of scoring an image, and of timing a graph."""
-    with scratch() as folder:
-        path = folder / "dense.onnx"
-        start = time.perf_counter()
-        write(module, path)
-        exported = time.perf_counter()
-        some = data.validation.take(slice(0, IMAGES))
-        logits(path, some.pixels(), device)
-        scored = time.perf_counter()
-        measure_latency({"dense": path}, device)
-        return exported - start, (scored - exported) / len(some), time.perf_counter() - scored
 
 
 def _step(module: nn.Module, data: Dataset, batch: int, *, train: bool, distill: bool) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from wb.core.files import scratch
 from wb.data import Dataset
@@ -33,14 +35,21 @@ class ReadingTimes:
 
 def reading_times(model: Model, data: Dataset, device: Device) -> ReadingTimes:
     """Found by reading `model` once, on some validation images."""
+    return times_of(lambda path: export(model, path), data, device, QUICK_S)
+
+
+def times_of(
+    write: Callable[[Path], object], data: Dataset, device: Device, cap_s: float | None = None
+) -> ReadingTimes:
+    """The same of whatever `write` writes as a graph; it is timed for up to `cap_s` seconds, if that is not None."""
     with scratch() as folder:
         path = folder / "model.onnx"
         start = time.perf_counter()
-        export(model, path)
+        write(path)
         exported = time.perf_counter()
         some = data.validation.take(slice(0, IMAGES))
         logits(path, some.pixels(), device)
         scored = time.perf_counter()
-        measure_latency({"model": path}, device, cap_s=QUICK_S)
+        measure_latency({"model": path}, device, cap_s=cap_s)
         timed = time.perf_counter()
     return ReadingTimes(exported - start, (scored - exported) / len(some), timed - scored)
