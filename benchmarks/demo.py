@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wb.data import Split, load
-from wb.search.contents import read_trials
+from wb.search.page.contents import read_trials
 from wb.search.run import Run
 
 

@@ -11,11 +11,11 @@ from fusion_models import Bench, Key, ensemble, initial, judge, pixels
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.fusion.correct import Correction
-from wb.fusion.fits import Ridge
+from wb.fusion.align.trace import cut
+from wb.fusion.fit.correct import Correction
+from wb.fusion.fit.fits import Ridge
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings
-from wb.fusion.trace import cut
 from wb.models.model import Model
 
 CALIBRATION = 600

@@ -10,9 +10,9 @@ from fusion_models import PLAIN, Bench, Key, network
 from fusion_rows import PAPERS, Cells, Pair, Row, cells, fused, parents
 from fusion_tables import show, told
 
-from wb.compress.costs import costs_of
-from wb.compress.nvit import NViT
-from wb.compress.nvit import Settings as PruneSettings
+from wb.compress.nvit.costs import costs_of
+from wb.compress.nvit.nvit import NViT
+from wb.compress.nvit.nvit import Settings as PruneSettings
 from wb.fusion.settings import Settings
 from wb.models.counting import count_macs
 from wb.models.model import Model

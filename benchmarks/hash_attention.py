@@ -29,19 +29,19 @@ from pruning_models import FASHION_RECIPE, dense, fashion_architecture
 from rich.console import Console
 from rich.table import Table
 
+from wb.compress.binarize.hash import HashAttention
 from wb.core.architecture import Architecture
 from wb.core.records import Attention, Cosformer, Hash, Sla, Softmax
 from wb.data import Dataset, load
 from wb.export.assess import Assessor
-from wb.export.count import energy_by_part
+from wb.export.counting.count import energy_by_part
 from wb.export.graph import export_module
-from wb.export.measure import measure_latency
+from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model, save
 from wb.models.model import load as load_model
 from wb.models.network import build_operator
 from wb.models.operators._base import Grid
-from wb.quantization.hash import HashAttention
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
 

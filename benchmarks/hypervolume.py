@@ -41,8 +41,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVR
 
 from wb.core.space import Choices, Option
-from wb.search.guided import GuidedSampler
-from wb.search.hypervolume import hypervolume_curve
+from wb.search.sampler.guided import GuidedSampler
+from wb.search.sampler.hypervolume import hypervolume_curve
 
 PROBLEMS = {"macro": "Macro", "hat-xeon": "HatXeon"}
 QUOTED = {

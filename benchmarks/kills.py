@@ -62,7 +62,7 @@ def weights(folder: Path) -> dict[str, str]:
 
 def front(folder: Path) -> dict[str, str]:
     """A search's candidates in order, and the weights of its front."""
-    from wb.search.contents import read_trials
+    from wb.search.page.contents import read_trials
     from wb.search.run import Run
 
     run = Run(folder / "run")

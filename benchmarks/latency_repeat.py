@@ -56,7 +56,7 @@ class Row(TypedDict):
 
 def once(files: list[str], precision: float) -> list[Row]:
     """One process's work: each file measured by itself."""
-    from wb.export.measure import measure_latency
+    from wb.export.timing.measure import measure_latency
     from wb.hardware.device import parse_device
 
     rows: list[Row] = []
@@ -137,7 +137,7 @@ def main() -> int:
 
 def built_in(folder: Path) -> list[str]:
     """Writes the built-in graphs."""
-    from wb.export.reference import transformer_graph
+    from wb.export.timing.reference import transformer_graph
 
     for name, size in BUILT_IN.items():
         (folder / f"{name}.onnx").write_bytes(transformer_graph(*size))

@@ -39,8 +39,8 @@ Line = tuple[str, str, float]  # what was done to the file, how it ended, second
 
 
 def _onnx(path: Path) -> object:
-    from wb.export.foreign import open_graph
-    from wb.export.trial import try_out
+    from wb.export.foreign.opening import open_graph
+    from wb.export.foreign.trial import try_out
     from wb.hardware.device import Device
 
     open_graph(path)
@@ -72,7 +72,7 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _run(path: Path) -> object:
-    from wb.search.report import write_report
+    from wb.search.page.report import write_report
     from wb.search.run import Run
 
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:

@@ -15,9 +15,9 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from wb.cli.search import summary
-from wb.search.contents import read_trials
+from wb.search.page.contents import read_trials
 from wb.search.run import Run
-from wb.search.trials import readings_of
+from wb.search.study.trials import readings_of
 
 
 def main() -> None:

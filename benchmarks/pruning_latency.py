@@ -18,12 +18,12 @@ from torch_pruning_vit import PlainViT, count_macs, to_plain
 from torch_pruning_vit import export as export_plain
 from torch_pruning_vit import finetune as finetune_plain
 
-from wb.compress.begin import begin
-from wb.compress.nvit import Settings
-from wb.compress.record import Config
+from wb.compress.nvit.nvit import Settings
+from wb.compress.prune.begin import begin
+from wb.compress.prune.record import Config
 from wb.data import Dataset, load
 from wb.export.graph import export
-from wb.export.measure import measure_latency
+from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.counting import count_macs as count
 from wb.models.model import Model

@@ -19,12 +19,12 @@ from pruning_scale import random_data, random_model
 from rich.console import Console
 from rich.table import Table
 
-from wb.compress.costs import costs_of
-from wb.compress.nvit import NViT, Pruned, Settings
+from wb.compress.nvit.costs import costs_of
+from wb.compress.nvit.nvit import NViT, Pruned, Settings
 from wb.core.architecture import Architecture
 from wb.export.graph import export
-from wb.export.measure import measure_latency
-from wb.export.table import LatencyTable
+from wb.export.timing.measure import measure_latency
+from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model
 

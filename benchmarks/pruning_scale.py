@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from wb.compress.costs import costs_of
-from wb.compress.nvit import NViT, Pruned, Settings
+from wb.compress.nvit.costs import costs_of
+from wb.compress.nvit.nvit import NViT, Pruned, Settings
 from wb.core.architecture import Architecture
 from wb.data import Dataset, Split
 from wb.data.batches import batches

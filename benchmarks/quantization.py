@@ -5,7 +5,7 @@
     python benchmarks/quantization.py accuracy --data idx:PATH/fashion-mnist [--limit 20000 --epochs 4 --seeds 0,1,2]
 
 `speed`: ViT-Tiny (the largest network of preset `deit-tiny`) at 224x224, random weights, batch 1. All graphs are timed
-together, in shuffled rounds (`wb.export.measure`). Ours: policies of the architecture, written by `wb.export.graph.export`.
+together, in shuffled rounds (`wb.export.timing.measure`). Ours: policies of the architecture, by `wb.export.graph.export`.
 Peers: the quantizers of ONNX Runtime and NNCF by their own functions, as their documentation says, on the graph that
 `wb export` writes (`plain`), on that after ONNX Runtime's recommended pre-processing (`prepared`), and on the same network
 in torch modules with q, k and v in one product, written by the dynamo exporter (`stock`). SQNR (signal over error of the

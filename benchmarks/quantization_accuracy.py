@@ -21,8 +21,8 @@ from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
 from wb.data import Dataset, load
 from wb.export.graph import export
-from wb.export.measure import measure_latency
 from wb.export.score import accuracy
+from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
 

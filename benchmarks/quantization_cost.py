@@ -15,7 +15,7 @@ from rich.table import Table
 from wb.core.architecture import Architecture
 from wb.core.space import random_choices
 from wb.data import Dataset, load
-from wb.export.measure import reference_pace
+from wb.export.timing.measure import reference_pace
 from wb.hardware.device import Device
 from wb.search.evaluate import Evaluator
 from wb.search.supernet import Supernet

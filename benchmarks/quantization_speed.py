@@ -28,12 +28,12 @@ import wb.export
 import wb.models
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
-from wb.export.fold import folded
 from wb.export.graph import export, export_module
-from wb.export.lower import lower
-from wb.export.measure import measure_latency
-from wb.export.products import linear_nodes
+from wb.export.lowering.fold import folded
+from wb.export.lowering.lower import lower
+from wb.export.lowering.products import linear_nodes
 from wb.export.score import logits
+from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
 from wb.spaces.presets import vit_space
@@ -160,7 +160,7 @@ def graphs(bench: Bench) -> dict[str, Row]:
 
 
 def one_product(network: PlainViT, path: Path) -> None:
-    """What `wb.export.lower` makes of a network with q, k and v in one product, all but its convolution in int8."""
+    """What `wb.export.lowering.lower` makes of a network with q, k and v in one product, all but its convolution in int8."""
     export_plain(network, path)
     graph = folded(path)
     convolutions = {node.name for node in graph.graph.node if node.op_type == "Conv"}

@@ -43,19 +43,19 @@ from wb.core.precision import allowed, precisions, with_precisions
 from wb.core.readings import Reading
 from wb.data import load
 from wb.export.assess import Assessor
-from wb.export.measure import reference_pace
+from wb.export.timing.measure import reference_pace
 from wb.hardware.device import Device
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.front import front
-from wb.search.hypervolume import hypervolume
-from wb.search.optimize import Optimization
 from wb.search.pipeline import FINETUNE_RATE
-from wb.search.sampler import make_sampler
-from wb.search.storage import file_url
-from wb.search.study import create_study, load_study
+from wb.search.sampler.hypervolume import hypervolume
+from wb.search.sampler.sampler import make_sampler
+from wb.search.study.optimize import Optimization
+from wb.search.study.storage import file_url
+from wb.search.study.study import create_study, load_study
+from wb.search.study.trials import evaluated, readings_of
+from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
-from wb.search.trials import evaluated, readings_of
-from wb.search.workers import Crew
 from wb.spaces.presets import vit_space
 from wb.training.fit import Recipe
 from wb.training.train import Finetune

@@ -12,12 +12,12 @@ from wb.cli._data import Choice, read
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wb.compress.binarize.job import Report
+    from wb.compress.binarize.record import Config, Record
     from wb.core.plan import Planned
     from wb.core.readings import Reading
     from wb.data import Dataset
     from wb.models.model import Model
-    from wb.quantization.binarize_job import Report
-    from wb.quantization.binarize_record import Config, Record
 
 
 def config_of(hashing: Mapping[str, Any], **given: Any) -> Config:
@@ -28,9 +28,9 @@ def config_of(hashing: Mapping[str, Any], **given: Any) -> Config:
     """
     from pydantic import ValidationError
 
+    from wb.compress.binarize.record import Config
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
-    from wb.quantization.binarize_record import Config
 
     hashing = {name: value for name, value in hashing.items() if value is not None}
     if hashing and given["attention"] != "hash":
@@ -50,8 +50,8 @@ def plan(config: Config, file: Path | None, out: Path | None, *, force: bool, as
         WbError: what `run` would refuse before it begins.
     """
     from wb.cli._dry_run import show
-    from wb.quantization.binarize_begin import begin
-    from wb.quantization.binarize_estimate import estimate
+    from wb.compress.binarize.begin import begin
+    from wb.compress.binarize.estimate import estimate
 
     place = _place(file, out, force)
 
@@ -69,7 +69,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     """
     import torch
 
-    from wb.quantization.binarize_begin import begin
+    from wb.compress.binarize.begin import begin
 
     out = _place(file, out, force)
     torch.set_num_threads(config.threads)
@@ -98,7 +98,7 @@ def _place(file: Path | None, out: Path | None, force: bool) -> Path:
 
     from wb.core.errors import BadOption
     from wb.core.files import absolute
-    from wb.core.work import work_of
+    from wb.jobs.work import work_of
 
     if out is None:
         return Path("runs") / f"binarize-{datetime.now():%Y%m%d-%H%M%S}" / "binarized.safetensors"
@@ -122,7 +122,7 @@ def _files(out: Path) -> list[Path]:
 
 
 def _tell(record: Record) -> None:
-    from wb.quantization.binarize_report import remarks
+    from wb.compress.binarize.report import remarks
 
     _output.data.print(_readings(record))
     _output.data.print(f"energy: {record.original['energy'].note}", markup=False, highlight=False, soft_wrap=True)

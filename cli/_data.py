@@ -145,7 +145,7 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
         BadArtefact: neither, or damaged.
     """
     from wb.core.errors import BadArtefact
-    from wb.export.foreign import read_metadata
+    from wb.export.foreign.opening import read_metadata
     from wb.export.graph import read_architecture
     from wb.models.model import read_history
 

@@ -11,9 +11,9 @@ from wb.cli import _output
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from wb.compress.depgraph import Pruned
+    from wb.compress.depgraph.pruning import Pruned
     from wb.core.readings import Reading
-    from wb.core.verdict import Judgement, Remark
+    from wb.core.statistics.verdict import Judgement, Remark
 
     Stages = dict[str, dict[str, Reading]]
 
@@ -45,7 +45,7 @@ def tell(stages: Stages, judgement: Judgement | None, pruned: Pruned, factory: s
 
 def _remarks(stages: Stages, judgement: Judgement | None) -> list[Remark]:
     """What is to be said of the budget and of fine-tuning."""
-    from wb.core.verdict import Remark, loss
+    from wb.core.statistics.verdict import Remark, loss
 
     found = []
     if judgement is not None:

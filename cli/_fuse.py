@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from wb.core.plan import Planned
     from wb.data import Dataset
-    from wb.fusion.begin import Files
     from wb.fusion.fuse import Report
-    from wb.fusion.preview import Preview
-    from wb.fusion.record import Config, Record
+    from wb.fusion.job.begin import Files
+    from wb.fusion.job.preview import Preview
+    from wb.fusion.job.record import Config, Record
 
 EPOCHS = 5  # of fine-tuning where no models are given
 UNTUNED = "nothing was measured; the fused model is expected to need fine-tuning: give data, and --finetune"
@@ -77,7 +77,7 @@ def config_of(settings: Mapping[str, Any], *, to: Path | None, **given: Any) -> 
 
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
-    from wb.fusion.record import Config
+    from wb.fusion.job.record import Config
 
     if given["data"] is None:
         for name in ("finetune", "calib", "limit", "image_size", "by_index", "device"):
@@ -103,7 +103,7 @@ def run(
     Raises:
         WbError: whatever is wrong with the models, the data or the options.
     """
-    from wb.fusion.begin import begin
+    from wb.fusion.job.begin import begin
 
     out = _place(models, to, out, force)
     if config.data is None:
@@ -134,9 +134,9 @@ def plan(
     """
     from wb.cli._dry_run import tell
     from wb.core.files import scratch
-    from wb.fusion.begin import begin
-    from wb.fusion.estimate import estimate
-    from wb.fusion.preview import preview
+    from wb.fusion.job.begin import begin
+    from wb.fusion.job.estimate import estimate
+    from wb.fusion.job.preview import preview
 
     out = _place(models, to, out, force)
     with _output.progress() as progress, scratch() as folder:
@@ -161,7 +161,7 @@ def check(config: Config, models: Sequence[Path], *, as_json: bool) -> None:
         WbError: they cannot.
     """
     from wb.core.errors import BadOption
-    from wb.fusion.preview import preview
+    from wb.fusion.job.preview import preview
 
     if not models:
         raise BadOption("--check looks at files; give the models to be fused")
@@ -274,7 +274,7 @@ def _place(models: Sequence[Path], to: Path | None, out: Path | None, force: boo
 
     from wb.core.errors import BadOption
     from wb.core.files import absolute
-    from wb.core.work import work_of
+    from wb.jobs.work import work_of
 
     if out is None:
         return Path("runs") / f"fuse-{datetime.now():%Y%m%d-%H%M%S}" / "fused.safetensors"
@@ -296,8 +296,8 @@ def _warn(notes: Sequence[str]) -> None:
 
 
 def _tell(record: Record) -> None:
-    from wb.fusion.tables import rows
-    from wb.fusion.verdict import remarks
+    from wb.fusion.job.tables import rows
+    from wb.fusion.job.verdict import remarks
 
     columns, table = rows(record)
     _output.data.print(_table("readings", ["", *columns], table))

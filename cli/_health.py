@@ -94,7 +94,7 @@ def _round_trip() -> Check:
 
 
 def _clock() -> Check:
-    from wb.export.clock import noise
+    from wb.export.timing.clock import noise
 
     found = noise()
     return Check(True, "clock", found.verdict)

@@ -20,7 +20,7 @@ from wb.cli._text import printable
 
 if TYPE_CHECKING:
     from wb.core.readings import Reading
-    from wb.core.verdict import Remark
+    from wb.core.statistics.verdict import Remark
 
 
 class Unread(BrokenPipeError):

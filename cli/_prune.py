@@ -12,8 +12,8 @@ from wb.cli._data import Choice, read
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from wb.compress.job import Report
-    from wb.compress.record import Config, Record
+    from wb.compress.prune.job import Report
+    from wb.compress.prune.record import Config, Record
     from wb.core.plan import Planned
     from wb.core.readings import Reading
     from wb.data import Dataset
@@ -30,7 +30,7 @@ def config_of(
     """
     from pydantic import ValidationError
 
-    from wb.compress.record import Config, parse_shares
+    from wb.compress.prune.record import Config, parse_shares
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
 
@@ -51,8 +51,8 @@ def plan(config: Config, file: Path | None, out: Path | None, *, force: bool, as
         WbError: what `run` would refuse before it begins.
     """
     from wb.cli._dry_run import show
-    from wb.compress.begin import begin
-    from wb.compress.estimate import estimate
+    from wb.compress.prune.begin import begin
+    from wb.compress.prune.estimate import estimate
 
     place = _place(config, file, out, force)
 
@@ -71,7 +71,7 @@ def run(config: Config, file: Path | None, out: Path | None, *, force: bool, as_
     """
     import torch
 
-    from wb.compress.begin import begin
+    from wb.compress.prune.begin import begin
 
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
@@ -114,7 +114,7 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
 
     from wb.core.errors import BadOption
     from wb.core.files import absolute
-    from wb.core.work import work_of
+    from wb.jobs.work import work_of
 
     if out is None:
         return Path("runs") / f"prune-{datetime.now():%Y%m%d-%H%M%S}" / "pruned.safetensors"
@@ -132,7 +132,7 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
 
 def _files(config: Config, out: Path) -> list[Path]:
     """What is written."""
-    from wb.compress.stages import name_of
+    from wb.compress.prune.stages import name_of
 
     shares = config.snapshots if config.budget else config.snapshots[:-1]
     models = [*(out.with_stem(f"{out.stem}-{name_of(share)}") for share in shares), out]
@@ -144,7 +144,7 @@ def _tell(record: Record) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from wb.compress.report import redistribution
+    from wb.compress.prune.report import redistribution
 
     _output.data.print(_readings(record))
     for result in record.results:
@@ -165,7 +165,7 @@ def _readings(record: Record) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from wb.compress.report import shares
+    from wb.compress.prune.report import shares
 
     models: dict[str, Mapping[str, Reading]] = {"dense": record.dense_final}
     tests = {"dense": record.dense_test}

@@ -13,10 +13,10 @@ from wb.cli._kinds import need
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wb.compress.quantize.begin import Given
+    from wb.compress.quantize.record import Config, Record
     from wb.data import Dataset
     from wb.data.preparation import Preparation
-    from wb.quantization.quantize_begin import Given
-    from wb.quantization.quantize_record import Config, Record
 
 
 def config_of(file: Path | None, **given: Any) -> Config:
@@ -27,11 +27,11 @@ def config_of(file: Path | None, **given: Any) -> Config:
     """
     from pydantic import ValidationError
 
+    from wb.compress.quantize.record import Config
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
     from wb.core.files import absolute
     from wb.data.spec import WHITE, colour
-    from wb.quantization.quantize_record import Config
 
     foreign = file is not None and file.suffix == ".onnx"
     for name in ("image_size", "by_index"):
@@ -75,8 +75,8 @@ def plan(
     import torch
 
     from wb.cli import _dry_run
-    from wb.quantization.quantize_begin import Given, begin
-    from wb.quantization.quantize_estimate import estimate
+    from wb.compress.quantize.begin import Given, begin
+    from wb.compress.quantize.estimate import estimate
     from wb.training.estimate import data_stage
 
     place = _place(config, file, out, force)
@@ -132,7 +132,7 @@ def run(
     """
     import torch
 
-    from wb.quantization.quantize_begin import Given, begin
+    from wb.compress.quantize.begin import Given, begin
 
     out = _place(config, file, out, force)
     torch.set_num_threads(config.threads)
@@ -163,10 +163,10 @@ def run(
 
 def _foreign(config: Config, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
     """An ONNX file, with what is to be known of its images, and the data to score it on."""
+    from wb.compress.quantize.begin import Given
     from wb.data.preparation import described
+    from wb.export.foreign.trial import LIMIT_S
     from wb.export.graph import read_architecture
-    from wb.export.trial import LIMIT_S
-    from wb.quantization.quantize_begin import Given
 
     data, notes = None, list[str]()
     if config.data is not None:
@@ -184,7 +184,7 @@ def _place(config: Config, file: Path | None, out: Path | None, force: bool) -> 
 
     from wb.core.errors import BadOption
     from wb.core.files import absolute
-    from wb.core.work import work_of
+    from wb.jobs.work import work_of
 
     if out is None:
         return Path("runs") / f"quantize-{datetime.now():%Y%m%d-%H%M%S}" / "quantized.onnx"
@@ -212,8 +212,8 @@ def _files(config: Config, file: Path | None, out: Path) -> list[Path]:
 
 
 def _tell(record: Record) -> None:
-    from wb.quantization.quantize_report import error_text, in_float, kept, reasons
-    from wb.quantization.quantize_verdict import calibrated, verdict
+    from wb.compress.quantize.report import error_text, in_float, kept, reasons
+    from wb.compress.quantize.verdict import calibrated, verdict
 
     _output.data.print(_readings(record))
     lines = [
@@ -239,7 +239,7 @@ def _readings(record: Record) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from wb.quantization.quantize_report import COLUMNS, changes
+    from wb.compress.quantize.report import COLUMNS, changes
 
     table = Table(title=f"{record.config.policy} of {record.source}", title_justify="left", box=SIMPLE)
     for column in ("", "float", "quantized", "change"):

@@ -23,7 +23,7 @@ from wb.cli._read import given_data
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from wb.compress.depth import DepthAnalysis
+    from wb.compress.depth.analysis import DepthAnalysis
     from wb.data import Dataset
     from wb.models.model import Model
 
@@ -56,7 +56,7 @@ def depth(
     import torch
 
     from wb.cli._data import choose, read
-    from wb.compress.depth_report import About, write_depth_report
+    from wb.compress.depth.report import About, write_depth_report
     from wb.core.errors import BadOption
 
     data = given_data(data, background)
@@ -86,7 +86,7 @@ def depth(
 
 
 def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: Progress, task: TaskID) -> DepthAnalysis:
-    from wb.compress.depth import analyze_depth
+    from wb.compress.depth.analysis import analyze_depth
     from wb.training.fit import pick_device
     from wb.training.train import check_fits
 
@@ -104,7 +104,7 @@ def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from wb.compress.depth_report import result
+    from wb.compress.depth.report import result
 
     accuracy = f"accuracy {analysis.accuracy.text()}, measured on {analysis.images} images of {split}"
     note = f"; {analysis.accuracy.note}" if analysis.accuracy.note else ""

@@ -66,7 +66,7 @@ def measure(
     from wb.core.errors import BadOption
     from wb.core.files import scratch
     from wb.export.graph import export
-    from wb.export.measure import measure_latency
+    from wb.export.timing.measure import measure_latency
     from wb.hardware.device import parse_device
     from wb.models.model import load
 
@@ -128,7 +128,7 @@ def _chosen(file: Path, data: str | None, image_size: int | None, said: Preparat
 def _own(graph: Path) -> tuple[Architecture | None, list[str]]:
     """The architecture that one of our own graphs carries, and what to say where that is damaged."""
     from wb.core.errors import BadArtefact
-    from wb.export.foreign import open_graph
+    from wb.export.foreign.opening import open_graph
     from wb.export.graph import read_architecture
 
     open_graph(graph)  # what is wrong with the file itself is an error
@@ -152,9 +152,9 @@ def _counted(
 
     A graph that comes from a file is tried out first.
     """
-    from wb.export.count import count_model
-    from wb.export.foreign import file_size
-    from wb.export.trial import LIMIT_S, try_out
+    from wb.export.counting.count import count_model
+    from wb.export.foreign.opening import file_size
+    from wb.export.foreign.trial import LIMIT_S, try_out
 
     trial = try_out(graph, device, batch, seed, LIMIT_S if limit_s is None else limit_s) if foreign else None
     size = {"size": file_size(graph)}

@@ -33,14 +33,14 @@ from wb.cli._read import given_data
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from wb.compress.depgraph import Pruned
+    from wb.compress.depgraph.pruning import Pruned
     from wb.core.metrics import Limit
     from wb.core.plan import Planned
     from wb.core.readings import Reading
-    from wb.core.verdict import Judgement
+    from wb.core.statistics.verdict import Judgement
     from wb.data import Dataset, Split
     from wb.data.preparation import Preparation
-    from wb.export.measure import Latency
+    from wb.export.timing.measure import Latency
     from wb.hardware.device import Device
 
     Stages = dict[str, dict[str, Reading]]
@@ -91,9 +91,9 @@ def depgraph(
     """
     import torch
 
-    from wb.compress._depgraph_graph import require
-    from wb.compress.depgraph_latency import check_limits
-    from wb.compress.foreign import publish
+    from wb.compress.depgraph.foreign import publish
+    from wb.compress.depgraph.graph import require
+    from wb.compress.depgraph.latency import check_limits
     from wb.core.errors import BudgetMissed
     from wb.core.files import scratch
     from wb.core.metrics import Rules, parse_budget
@@ -178,7 +178,7 @@ class _Job:
 
     def read(self, module: nn.Module, stage: str) -> None:
         """Exports; adds to the stages validation accuracy and size of the file, MACs and parameters of the module."""
-        from wb.compress._depgraph_graph import measure_size
+        from wb.compress.depgraph.graph import measure_size
         from wb.core.readings import Reading
 
         self.tell(f"exporting and scoring, {stage}")
@@ -214,10 +214,10 @@ class _Job:
         **options: Any,
     ) -> Pruned:
         """To `timed`, a limit on latency, or else to `limits`; reads both ends. Options are those of `prune_module`."""
-        from wb.compress._depgraph_graph import Size
-        from wb.compress.depgraph import prune_module
-        from wb.compress.depgraph_latency import prune_to_latency
-        from wb.compress.foreign import label_loss
+        from wb.compress.depgraph.foreign import label_loss
+        from wb.compress.depgraph.graph import Size
+        from wb.compress.depgraph.latency import prune_to_latency
+        from wb.compress.depgraph.pruning import prune_module
 
         def run(limits: Sequence[Limit]) -> Pruned:
             self.tell("pruning", rounds)
@@ -250,7 +250,7 @@ class _Job:
 
     def finetune(self, module: nn.Module, epochs: int, learning_rate: float, distill: bool) -> None:
         """In place, and reads the result."""
-        from wb.compress.foreign import SMOOTHING, finetune
+        from wb.compress.depgraph.foreign import SMOOTHING, finetune
         from wb.training.fit import Recipe
 
         self.tell("fine-tuning", epochs)
@@ -266,7 +266,7 @@ class _Job:
     def finish(self) -> None:
         """Test accuracy and latency of the first and the last stage, both timed together."""
         from wb.core.readings import ratio
-        from wb.export.measure import measure_latency
+        from wb.export.timing.measure import measure_latency
 
         ends = ("dense", self.last)
         self.tell("timing")
@@ -279,7 +279,7 @@ class _Job:
 
     def judged(self, limit: Limit) -> Judgement:
         """The last readings against a limit on latency."""
-        from wb.compress.depgraph_latency import judged
+        from wb.compress.depgraph.latency import judged
 
         return judged(limit, self.timed["dense"], self.timed[self.last])
 
@@ -294,7 +294,7 @@ def _plan(
     """What would be done; `given` and `effort` are what `_read` and `Options` take. Raises as the command before it begins."""
     import time
 
-    from wb.compress.depgraph_estimate import Options, estimate
+    from wb.compress.depgraph.estimate import Options, estimate
     from wb.training.estimate import data_stage
 
     with _output.progress() as progress:
@@ -337,7 +337,7 @@ def _read(
     images: Preparation | None,
 ) -> tuple[nn.Module, Dataset]:
     """The dense module, on the device where it is trained, and data that fit it."""
-    from wb.compress.foreign import check_module, import_factory, load_weights
+    from wb.compress.depgraph.foreign import check_module, import_factory, load_weights
     from wb.data import load as load_data
     from wb.data.spec import resolved
     from wb.training.fit import pick_device

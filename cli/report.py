@@ -35,7 +35,7 @@ def report(
         page = out or run.with_suffix(".html")
         _output.written(_page(run, page, force=force or out is None))
         return
-    from wb.search.report import write_report
+    from wb.search.page.report import write_report
     from wb.search.run import Run
 
     _output.written(write_report(Run(run), out))
@@ -45,22 +45,22 @@ def _page(path: Path, page: Path, *, force: bool) -> Path:
     """Writes the page of the record at `path`, whichever command left it."""
     kind = _kind(path)
     if kind == "binarization":
-        from wb.quantization import binarize_record as binarization
-        from wb.quantization.binarize_report import write_report as write_binarization
+        from wb.compress.binarize import record as binarization
+        from wb.compress.binarize.report import write_report as write_binarization
 
         return write_binarization(binarization.read(path), path, page, force=force)
     if kind == "quantization":
-        from wb.quantization import quantize_record as quantization
-        from wb.quantization.quantize_report import write_report as write_quantization
+        from wb.compress.quantize import record as quantization
+        from wb.compress.quantize.report import write_report as write_quantization
 
         return write_quantization(quantization.read(path), path, page, force=force)
     if kind == "fusion":
-        from wb.fusion import record as fusion
-        from wb.fusion.report import write_report as write_fusion
+        from wb.fusion.job import record as fusion
+        from wb.fusion.job.report import write_report as write_fusion
 
         return write_fusion(fusion.read(path), path, page, force=force)
-    from wb.compress import record as pruning
-    from wb.compress.report import write_report as write_pruning
+    from wb.compress.prune import record as pruning
+    from wb.compress.prune.report import write_report as write_pruning
 
     return write_pruning(pruning.read(path), path, page, force=force)
 

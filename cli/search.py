@@ -226,8 +226,8 @@ def _config(given: dict[str, Any]) -> SearchConfig:
     from wb.core.architecture import explain
     from wb.core.errors import BadOption
     from wb.data.spec import resolved
-    from wb.search import storage
     from wb.search.config import SearchConfig
+    from wb.search.study import storage
 
     given = given | {"data": resolved(str(given.get("data", "digits")))}  # a run can be resumed from another folder
     if given.get("storage"):

@@ -49,7 +49,7 @@ def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
     if kind == "model":
         return read_header(path)
     if kind == "onnx":
-        from wb.export.foreign import read_metadata
+        from wb.export.foreign.opening import read_metadata
         from wb.export.graph import read_architecture
 
         architecture = read_architecture(path)
@@ -137,9 +137,9 @@ def _precision(name: str, kept: Mapping[str, str]) -> str:
 def _show_run(folder: Path, as_json: bool) -> None:
     from wb.cli.search import front_table
     from wb.core.durations import duration
-    from wb.search.contents import read_front, read_trials
+    from wb.search.page.contents import read_front, read_trials
     from wb.search.run import Run
-    from wb.search.standing import standing
+    from wb.search.study.standing import standing
 
     run = Run(folder)
     record = run.read()

@@ -1,1 +1,1 @@
-"""Passes that make a model smaller: pruning of every axis under a budget, depth analysis; what is outside our family."""
+"""Smaller models: pruning, depth, quantization, binarization, one room each."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.data import Split
-from wb.export.count import count_model
+from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.measure import measure_latency
 from wb.export.score import accuracy
+from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
 

@@ -24,9 +24,9 @@ from wb.core.files import replacing
 from wb.core.precision import TRAINED
 from wb.core.readings import Reading
 from wb.data.preparation import Preparation, read_stored
-from wb.export.foreign import open_graph, read_metadata
-from wb.export.lower import lower_file
-from wb.export.stored import inputs
+from wb.export.foreign.opening import open_graph, read_metadata
+from wb.export.foreign.stored import inputs
+from wb.export.lowering.lower import lower_file
 from wb.hardware.device import Device, session
 from wb.models.history import public
 from wb.models.model import Model

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.readings import Reading
-from wb.core.scores import near, score
+from wb.core.statistics.scores import near, score
 from wb.data.preparation import CHECK
 from wb.hardware.device import DTYPES, Device, said, session
 from wb.hardware.watch import Watch
@@ -34,7 +34,7 @@ ONE_SIDED = (
 def accuracy(
     path: Path, images: NDArray[Any], labels: NDArray[Any], device: Device, batch: int | None = None
 ) -> Reading:
-    """Top-1 accuracy of the graph at `path`, as `wb.core.scores.score` gives it; `n` is the number of images.
+    """Top-1 accuracy of the graph at `path`, as `wb.core.statistics.scores.score` gives it; `n` is the number of images.
 
     `images` and `labels` as for `answers`, which raises the same.
     """
@@ -80,7 +80,7 @@ def answers(
 
 
 def doubt(reading: Reading, answers: NDArray[Any], labels: NDArray[Any]) -> str | None:
-    """What is to be said of an accuracy that is near chance (`wb.core.scores.near`) or cannot be told from it, None of any other.
+    """What is to be said of an accuracy that is near chance (`scores.near`) or cannot be told from it, None of any other.
 
     `answers` and `labels` are (n,). It cannot be told from chance where only the lower end of its interval is near that.
     """
@@ -144,8 +144,8 @@ def _checked(scores: object, path: Path, out: str, size: int) -> NDArray[np.floa
 
 def _dynamic(path: Path) -> bool:
     """Whether the graph finds the range of activations when it runs."""
-    from wb.export.foreign import open_graph
-    from wb.export.stored import scopes
+    from wb.export.foreign.opening import open_graph
+    from wb.export.foreign.stored import scopes
 
     nodes = (node for scope in scopes(open_graph(path)) for node in scope.nodes)
     return any(node.op_type.startswith("DynamicQuantize") for node in nodes)

@@ -19,19 +19,19 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.core.precision import in_floating_point
-from wb.fusion.align import Aligner, Alignment
-from wb.fusion.canonical import canonical, rebalanced, restored
-from wb.fusion.compatible import adapted, check_images, check_scales, check_together
-from wb.fusion.correct import Correction
-from wb.fusion.depth import Match
-from wb.fusion.match import Reference, resized
-from wb.fusion.merge import Aligned, merge
-from wb.fusion.observe import observe
-from wb.fusion.paper import Paper
-from wb.fusion.placed import Placed, place
+from wb.fusion.align.align import Aligner, Alignment
+from wb.fusion.align.observe import observe
+from wb.fusion.align.solvers import REGULARISATION
+from wb.fusion.align.universe import settle
+from wb.fusion.fit.correct import Correction
+from wb.fusion.fit.merge import Aligned, merge
+from wb.fusion.forms.canonical import canonical, rebalanced, restored
+from wb.fusion.forms.compatible import adapted, check_images, check_scales, check_together
+from wb.fusion.match.depth import Match
+from wb.fusion.match.match import Reference, resized
+from wb.fusion.match.placed import Placed, place
+from wb.fusion.paper.paper import Paper
 from wb.fusion.settings import Settings, anchor_of, shares_of
-from wb.fusion.solvers import REGULARISATION
-from wb.fusion.universe import settle
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import Norm, build
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from wb.fusion.record import Plan
-from wb.fusion.solvers import Matrix, shown
+from wb.fusion.align.solvers import Matrix, shown
+from wb.fusion.job.record import Plan
 
 DIGITS = 3
 POSITIVE, NEGATIVE = (59, 130, 246), (247, 103, 7)  # BLUE and FRONT of wb.page.look

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
-from wb.core.records import Record
-from wb.fusion.fits import RIDGE
-from wb.fusion.solvers import Solver
+from wb.core.records import Frozen
+from wb.fusion.align.solvers import Solver
+from wb.fusion.fit.fits import RIDGE
 from wb.models.counting import count_parameters
 
 Method = Literal["vanilla", "ot", "perm", "orth", "regress"]
@@ -19,7 +19,7 @@ Stat = Literal["weights", "activations"]
 Size = Literal["anchor", "small", "large"]
 
 
-class Settings(Record):
+class Settings(Frozen):
     """Everything that determines a fusion, apart from the models and images.
 
     `vanilla` averages as it is; `ot` is the published transport, layer by layer; `perm` permutes heads and units, `orth` also

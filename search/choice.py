@@ -13,7 +13,7 @@ from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.search.front import front
-from wb.search.trials import readings_of
+from wb.search.study.trials import readings_of
 
 MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
 

@@ -12,12 +12,12 @@ from wb.core.architecture import Architecture
 from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.data import Dataset
-from wb.export.blocks import estimate
-from wb.export.count import count_model
+from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.measure import measure_latency
 from wb.export.score import accuracy
-from wb.export.table import LatencyTable
+from wb.export.timing.blocks import estimate
+from wb.export.timing.measure import measure_latency
+from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.search.supernet import Supernet
 

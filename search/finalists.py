@@ -19,22 +19,22 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
-from wb.core.scores import score
+from wb.core.statistics.scores import score
 from wb.data import Dataset
-from wb.export.blocks import estimate
-from wb.export.count import count_model
+from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.measure import measure_latency
 from wb.export.score import accuracy, answers
-from wb.export.table import LatencyTable
+from wb.export.timing.blocks import estimate
+from wb.export.timing.measure import measure_latency
+from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
 from wb.search.choice import choose, closest
 from wb.search.front import front
 from wb.search.run import FrontPoint, Run
+from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
-from wb.search.trials import choices_of, readings_of
 from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 

@@ -21,28 +21,28 @@ from wb.core.errors import BadOption
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
-from wb.export.measure import reference_pace
-from wb.export.table import LatencyTable
+from wb.export.timing.measure import reference_pace
+from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.models.model import Step, save
 from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
-from wb.search.half_made import STUDY, discard_study
 from wb.search.helpers import Helpers
-from wb.search.memory import check_memory
-from wb.search.optimize import Optimization
-from wb.search.quality import predictor_quality
-from wb.search.report import write_report
+from wb.search.page.report import write_report
 from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
-from wb.search.sampler import make_sampler
-from wb.search.seeds import enqueue, seed_choices
-from wb.search.storage import settle, without_password
-from wb.search.study import check_study, create_study, load_study
+from wb.search.sampler.quality import predictor_quality
+from wb.search.sampler.sampler import make_sampler
+from wb.search.study.half_made import STUDY, discard_study
+from wb.search.study.memory import check_memory
+from wb.search.study.optimize import Optimization
+from wb.search.study.seeds import enqueue, seed_choices
+from wb.search.study.storage import settle, without_password
+from wb.search.study.study import check_study, create_study, load_study
+from wb.search.study.trials import at_once, evaluated, readings_of
+from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
-from wb.search.trials import at_once, evaluated, readings_of
-from wb.search.workers import Crew
 from wb.spaces.presets import vit_space
 from wb.training.fit import Recipe
 

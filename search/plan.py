@@ -13,18 +13,18 @@ from wb.core.architecture import Architecture
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.data.batches import batches
-from wb.export.table import LatencyTable
+from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.search.budget import check_budget
 from wb.search.choice import MAX_FINALISTS, expected
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
-from wb.search.memory import check_memory
-from wb.search.reach import reach
 from wb.search.run import Run
-from wb.search.seeds import seed_choices
+from wb.search.study.memory import check_memory
+from wb.search.study.reach import reach
+from wb.search.study.seeds import seed_choices
+from wb.search.study.there import There, there
 from wb.search.supernet import WARM_UP, Supernet, sandwich
-from wb.search.there import There, there
 from wb.spaces.presets import vit_space
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distillation

@@ -29,17 +29,17 @@ from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
 from wb.core.readings import Reading
-from wb.core.records import Record
-from wb.core.verdict import Remark, loss
+from wb.core.records import Frozen
+from wb.core.statistics.verdict import Remark, loss
 from wb.search.config import SearchConfig
-from wb.search.half_made import is_half_made
-from wb.search.storage import file_url
+from wb.search.study.half_made import is_half_made
+from wb.search.study.storage import file_url
 
 FORMAT = 1
 MEASURED = ("acc", "latency", "size", "macs", "params")  # what is known of every network of a front
 
 
-class DataRecord(Record):
+class DataRecord(Frozen):
     """Which data a run worked on."""
 
     spec: str
@@ -93,7 +93,7 @@ class RunRecord(BaseModel):
             )
 
 
-class FrontPoint(Record):
+class FrontPoint(Frozen):
     """One network of the front, as in `front.json`; paths are relative to the run folder."""
 
     id: int
@@ -237,7 +237,7 @@ class Run:
 def create(folder: Path | None) -> Run:
     """A new, empty run folder: `folder`, or `runs/<date>-<time>`.
 
-    What a search left there that ended before it had begun a run (`wb.search.half_made`) does not count.
+    What a search left there that ended before it had begun a run (`wb.search.study.half_made`) does not count.
 
     Raises:
         BadOption: it exists and has something in it.

@@ -23,7 +23,7 @@ from wb.training.fit import Recipe
 from wb.training.train import train
 
 if TYPE_CHECKING:
-    from wb.quantization.quantize_record import Record
+    from wb.compress.quantize.record import Record
 
 torch.set_num_threads(1)
 
@@ -76,8 +76,8 @@ def untimed() -> Iterator[None]:
 
     What is exported or counted once in a session is not again, for the dense model is read after every round.
     """
-    from wb.export.count_graph import count_graph
-    from wb.export.measure import Latency
+    from wb.export.counting.graph import count_graph
+    from wb.export.timing.measure import Latency
 
     def export(model: Model, path: Path) -> None:
         key = f"{model.fingerprint()} {model.history}"
@@ -104,16 +104,16 @@ def untimed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wb.export.assess.measure_latency", latency)
         patch.setattr("wb.export.assess.export", export)
-        patch.setattr("wb.compress.costs.count_macs", _count_macs)
-        patch.setattr("wb.export.table.measure_latency", latency)
-        patch.setattr("wb.compress.begin.reference_pace", lambda *_: pace)
+        patch.setattr("wb.compress.nvit.costs.count_macs", _count_macs)
+        patch.setattr("wb.export.timing.table.measure_latency", latency)
+        patch.setattr("wb.compress.prune.begin.reference_pace", lambda *_: pace)
         yield
 
 
 @pytest.fixture
 def by_size() -> Iterator[None]:
     """Quantization without a clock: a graph's latency is 1 µs for each kilobyte of its file."""
-    from wb.export.measure import Latency
+    from wb.export.timing.measure import Latency
 
     def latency(graphs: Mapping[str, Path | bytes], *_: object, **__: object) -> dict[str, Latency]:
         def read(file: Path | bytes) -> Latency:
@@ -124,8 +124,8 @@ def by_size() -> Iterator[None]:
         return {name: read(file) for name, file in graphs.items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.quantization.quantize_read.measure_latency", latency)
-        patch.setattr("wb.quantization.sensitivity.measure_latency", latency)
+        patch.setattr("wb.compress.quantize.read.measure_latency", latency)
+        patch.setattr("wb.compress.ptq.sensitivity.measure_latency", latency)
         yield
 
 
@@ -154,7 +154,7 @@ def _record_of(times: tuple[float, float, float], size: float = 30, acc: float =
             "latency": Reading(value=ms, unit="ms", how="measured", interval=(0.5 * ms, 1.5 * ms)),
         }
 
-    from wb.quantization.quantize_record import Config, Group, OutputError, Record
+    from wb.compress.quantize.record import Config, Group, OutputError, Record
 
     error = OutputError(divergence=0.1, kind="KL divergence", sqnr=20, agreement=0.5, n=3, on="random inputs")
     middle, low, high = times

@@ -29,18 +29,12 @@ def test_every_top_level_folder_is_linked_into_wb() -> None:
 
 
 def test_templates_are_packaged() -> None:
-    folders = {
-        "wb.compress": "compress",
-        "wb.fusion": "fusion",
-        "wb.page": "wb/page",
-        "wb.quantization": "quantization",
-        "wb.search": "search",
-    }
-    for package, folder in folders.items():
-        patterns = SETUPTOOLS["package-data"][package]
-        templates = [path for path in (ROOT / folder).iterdir() if path.suffix not in (".py", "") and path.is_file()]
-        assert templates, folder
-        assert all(any(path.match(pattern) for pattern in patterns) for path in templates)
+    patterns = SETUPTOOLS["package-data"]
+    for package, folder in SETUPTOOLS["package-dir"].items():
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".jinja", ".js", ".LICENSE") and path.is_file():
+                inner = path.parent.relative_to(ROOT / folder).parts
+                assert any(path.match(pattern) for pattern in patterns.get(".".join([package, *inner]), ())), path
 
 
 def test_every_dependency_that_is_imported_is_declared() -> None:

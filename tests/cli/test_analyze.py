@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
-from wb.compress.depth import DepthAnalysis
+from wb.compress.depth.analysis import DepthAnalysis
 from wb.data import load as load_data
 from wb.models.model import Model, from_network, save
 from wb.models.network import build

@@ -16,13 +16,13 @@ import torch
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
+from wb.compress.binarize.record import read
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.models.model import from_network, load, save
 from wb.models.network import build
-from wb.quantization.binarize_record import read
 
 QUICK = ("--limit", 150, "--finetune", 1)
 ENDINGS = ("safetensors", "onnx", "json", "html")
@@ -32,7 +32,7 @@ ENDINGS = ("safetensors", "onnx", "json", "html")
 def _paced(untimed: None) -> Iterator[None]:
     pace = Reading(value=1.0, unit="ms", how="measured")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.quantization.binarize_begin.reference_pace", lambda *_: pace)
+        patch.setattr("wb.compress.binarize.begin.reference_pace", lambda *_: pace)
         yield
 
 
@@ -134,9 +134,9 @@ def test_binary_models_are_refused(dense: Path, tmp_path: Path) -> None:
 CLOCKLESS = """
 import sys
 from pathlib import Path
-import wb.export.assess, wb.quantization.binarize_begin
+import wb.export.assess, wb.compress.binarize.begin
 from wb.core.readings import Reading
-from wb.export.measure import Latency
+from wb.export.timing.measure import Latency
 
 def latency(graphs, *_, **__):
     def read(graph):
@@ -145,7 +145,7 @@ def latency(graphs, *_, **__):
     return {name: read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
-wb.quantization.binarize_begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
+wb.compress.binarize.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
 sys.argv[0] = "wb"
 from wb.cli.main import main
 main()
@@ -185,7 +185,7 @@ def test_an_interrupted_one_says_how_to_go_on(dense: Path, tmp_path: Path, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.quantization.binarize_job.Job._tuned", stop)
+        patch.setattr("wb.compress.binarize.job.Job._tuned", stop)
         stopped = wb("binarize", dense, "-o", out, *QUICK)
     assert stopped.exit_code == 130
     told = " ".join(stopped.stderr.split())

@@ -24,8 +24,8 @@ from wb.data import load
 from wb.export.graph import read_architecture
 from wb.models.model import load as load_model
 from wb.search.run import Run
-from wb.search.study import load_study
-from wb.search.trials import evaluated
+from wb.search.study.study import load_study
+from wb.search.study.trials import evaluated
 
 SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2", "--threads", "1"]
 

@@ -19,14 +19,14 @@ from typer.testing import CliRunner, Result
 
 from wb.cli._data import about
 from wb.cli.main import app
+from wb.compress.quantize.record import read
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
-from wb.export.foreign import read_metadata
-from wb.export.measure import Latency
+from wb.export.foreign.opening import read_metadata
+from wb.export.timing.measure import Latency
 from wb.models.model import Model, load, save
-from wb.quantization.quantize_record import read
 from wb.training.fit import Recipe
 from wb.training.train import train
 
@@ -47,13 +47,13 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text("page")
 
     pace = Reading(value=1.0, unit="ms", how="measured")
-    for place in ("export.measure", "export.assess", "export.table", "quantization.quantize_read"):
+    for place in ("export.timing.measure", "export.assess", "export.timing.table", "compress.quantize.read"):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)
-    for place in ("compress.begin", "quantization.binarize_begin"):
+    for place in ("compress.prune.begin", "compress.binarize.begin"):
         monkeypatch.setattr(f"wb.{place}.reference_pace", lambda *_: pace)
-    for place in ("compress.job", "fusion.job", "quantization.quantize_job", "quantization.binarize_job"):
+    for place in ("compress.prune.job", "fusion.job.job", "compress.quantize.job", "compress.binarize.job"):
         monkeypatch.setattr(f"wb.{place}.write_report", write)
-    monkeypatch.setattr("wb.compress.depth_report.write_depth_report", lambda *_, **__: None)
+    monkeypatch.setattr("wb.compress.depth.report.write_depth_report", lambda *_, **__: None)
 
 
 # ---------------------------------------------------------------------------------------------- networks that are not ours

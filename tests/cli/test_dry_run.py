@@ -14,7 +14,7 @@ from wb.cli.main import app
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
-from wb.export.measure import Latency
+from wb.export.timing.measure import Latency
 from wb.models.model import from_network, save
 from wb.models.network import build
 
@@ -51,9 +51,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ms = Reading(value=1.0, unit="ms", how="measured")
         return dict.fromkeys(graphs, Latency(ms, ms.model_copy(update={"unit": "x"}), 1, 0, 1.0))
 
-    for module in ("export.assess", "export.estimate", "quantization.quantize_read"):
+    for module in ("export.assess", "export.timing.estimate", "compress.quantize.read"):
         monkeypatch.setattr(f"wb.{module}.measure_latency", latency)
-    for module in ("compress.begin", "quantization.binarize_begin"):
+    for module in ("compress.prune.begin", "compress.binarize.begin"):
         pace = Reading(value=1.0, unit="ms", how="measured")
         monkeypatch.setattr(f"wb.{module}.reference_pace", lambda *_, pace=pace: pace)
     return tmp_path

@@ -24,7 +24,7 @@ from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.export.graph import export
 from wb.fusion.fuse import fuse as fuse_models
-from wb.fusion.record import read
+from wb.fusion.job.record import read
 from wb.fusion.settings import Settings
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network, load, save
@@ -72,10 +72,10 @@ def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         path.write_text("a page")
 
     if "page" not in request.fixturenames:
-        monkeypatch.setattr("wb.fusion.job.write_report", write)
-    for module in ("wb.export.assess", "wb.fusion.finish", "wb.fusion.job"):
+        monkeypatch.setattr("wb.fusion.job.job.write_report", write)
+    for module in ("wb.export.assess", "wb.fusion.job.finish", "wb.fusion.job.job"):
         monkeypatch.setattr(f"{module}.export", _export)
-    monkeypatch.setattr("wb.fusion.finish.count_macs", _count_macs)
+    monkeypatch.setattr("wb.fusion.job.finish.count_macs", _count_macs)
 
 
 _count_macs = cache(count_macs)
@@ -279,8 +279,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     a: Path, c: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wb.export.estimate.measure_latency", lambda *_, **__: None)
-    monkeypatch.setattr("wb.fusion.job.Job.__call__", lambda _: pytest.fail("it is done"))
+    monkeypatch.setattr("wb.export.timing.estimate.measure_latency", lambda *_, **__: None)
+    monkeypatch.setattr("wb.fusion.job.job.Job.__call__", lambda _: pytest.fail("it is done"))
     result = wb("fuse", a, c, *DATA, "--finetune", 3, "--dry-run", "-o", "x.pt")
     assert result.exit_code == 0, result.output
     for words in (
@@ -313,7 +313,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
 def test_a_dry_run_without_models_trains_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wb.export.estimate.measure_latency", lambda *_, **__: None)
+    monkeypatch.setattr("wb.export.timing.estimate.measure_latency", lambda *_, **__: None)
     monkeypatch.setattr("wb.training.train._fit", lambda *_: pytest.fail("it is trained"))
     result = wb("fuse", "--limit", 64, "--calib", 16, "--method", "perm", "--repair", "--dry-run", "--json")
     assert result.exit_code == 0, result.output
@@ -327,7 +327,7 @@ def test_check_says_how_and_writes_nothing(
     a: Path, b: Path, c: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wb.fusion.job.fuse", lambda *_, **__: pytest.fail("it is fused"))
+    monkeypatch.setattr("wb.fusion.job.job.fuse", lambda *_, **__: pytest.fail("it is fused"))
     result = wb("fuse", a, b, "--check")
     assert result.exit_code == 0, result.output
     for words in ("residual stream", "s0.b0 to b1", "classes: 10, matched by name", "blocks: matched in order"):
@@ -563,7 +563,7 @@ def test_an_interrupted_fusion_says_how_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.fusion.finish.Finish.finetuned", stop)
+        patch.setattr("wb.fusion.job.finish.Finish.finetuned", stop)
         stopped = wb("fuse", a, b, "-o", out, *DATA, "--method", "orth", "--finetune", 1)
     assert stopped.exit_code == 130
     assert f"what is done is in {tmp_path / 'x.partial'}; the same command with -o {out} continues" in stopped.stderr

@@ -9,11 +9,11 @@ import pytest
 from onnx import helper
 from typer.testing import CliRunner, Result
 
+from tests.compress.ptq.graphs import model as network
 from tests.export.foreign_graphs import floats, linear, loop, model, save, save_beside
-from tests.quantization.graphs import model as network
 from wb.cli.main import app
 from wb.core.readings import Reading
-from wb.export.measure import Latency
+from wb.export.timing.measure import Latency
 from wb.models.model import save as save_model
 
 node = helper.make_node
@@ -25,10 +25,10 @@ def wb(*arguments: object) -> Result:
 
 @pytest.fixture(autouse=True)
 def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latencies are `tests/export/test_measure.py`'s."""
+    """Latencies are `tests/export/timing/test_measure.py`'s."""
     reading = Reading(value=1, unit="ms", how="measured")
     monkeypatch.setattr(
-        "wb.export.measure.measure_latency",
+        "wb.export.timing.measure.measure_latency",
         lambda graphs, *_, **__: {name: Latency(reading, reading, 1, 0, 1) for name in graphs},
     )
 

@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
-from wb.compress.record import read
+from wb.compress.prune.record import read
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
@@ -292,7 +292,7 @@ def test_a_budget_that_is_missed_at_last(dense: Path, tmp_path: Path, monkeypatc
         (["missed", "met"], 0),  # a model on the way
     ):
         left = list(verdicts)
-        monkeypatch.setattr("wb.compress.finish.worst", lambda _, left=left: left.pop(0))
+        monkeypatch.setattr("wb.compress.prune.finish.worst", lambda _, left=left: left.pop(0))
         options = (*BUDGET, "--finetune", 0, "--rounds", 1, "--snapshots", "0.75x", "--force")
         result = prune(dense, "-o", tmp_path / "out.pt", *options)
         assert result.exit_code == code, result.output
@@ -312,9 +312,9 @@ def test_a_budget_that_is_missed_at_last(dense: Path, tmp_path: Path, monkeypatc
 CLOCKLESS = """
 import sys
 from pathlib import Path
-import wb.compress.begin, wb.export.assess, wb.export.table
+import wb.compress.prune.begin, wb.export.assess, wb.export.timing.table
 from wb.core.readings import Reading
-from wb.export.measure import Latency
+from wb.export.timing.measure import Latency
 
 def latency(graphs, *_, **__):
     def read(graph):
@@ -323,7 +323,7 @@ def latency(graphs, *_, **__):
     return {name: read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
-wb.compress.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
+wb.compress.prune.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
 sys.argv[0] = "wb"
 from wb.cli.main import main
 main()
@@ -363,7 +363,7 @@ def test_an_interrupted_pruning_says_how_to_go_on(dense: Path, tmp_path: Path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.compress.nvit.NViT.recovered", stop)
+        patch.setattr("wb.compress.nvit.nvit.NViT.recovered", stop)
         stopped = prune(dense, "-o", out, *BUDGET, "--finetune", 0)
     assert stopped.exit_code == 130
     assert f"what is done is in {tmp_path / 'out.partial'}; the same command with -o {out} continues" in stopped.stderr

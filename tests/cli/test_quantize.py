@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
+from wb.compress.quantize.record import read
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.precision import precisions
 from wb.core.readings import ratio
@@ -26,7 +27,6 @@ from wb.data import load as load_data
 from wb.export.graph import read_architecture
 from wb.models.model import Model, from_network, load, save
 from wb.models.network import build
-from wb.quantization.quantize_record import read
 
 pytestmark = pytest.mark.usefixtures("by_size")
 
@@ -69,7 +69,7 @@ def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         path.write_text("page")
 
     if "page" not in request.fixturenames:
-        monkeypatch.setattr("wb.quantization.quantize_job.write_report", write)
+        monkeypatch.setattr("wb.compress.quantize.job.write_report", write)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_json_and_force(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("page")
 def test_a_slower_graph_is_no_improvement(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wb.quantization.quantize_job.ratio", lambda quantized, floating: ratio(floating, quantized))
+    monkeypatch.setattr("wb.compress.quantize.job.ratio", lambda quantized, floating: ratio(floating, quantized))
     result = wb("quantize", model, "-o", tmp_path / "q.onnx")
     assert "Smaller, but slower: takes" in result.stdout
     assert "aster and" not in result.stdout
@@ -292,7 +292,7 @@ def test_a_killed_search_for_a_policy_continues(model: Path, tmp_path: Path) -> 
 
 
 def test_an_interruption_says_how_to_go_on(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wb.quantization import quantize_mixed
+    from wb.compress.quantize import budgeted as quantize_mixed
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

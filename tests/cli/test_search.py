@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
 from wb.search.run import Run
-from wb.search.storage import file_url
-from wb.search.study import load_study
-from wb.search.trials import evaluated
-from wb.search.workers import FOLDER
+from wb.search.study.storage import file_url
+from wb.search.study.study import load_study
+from wb.search.study.trials import evaluated
+from wb.search.study.workers import FOLDER
 
 SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "200", "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]

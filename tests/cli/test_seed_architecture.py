@@ -21,8 +21,8 @@ from wb.models.axes import Leading
 from wb.models.model import from_network, remap_model, save
 from wb.models.network import build
 from wb.search.run import Run
-from wb.search.study import load_study
-from wb.search.trials import evaluated
+from wb.search.study.study import load_study
+from wb.search.study.trials import evaluated
 from wb.spaces.presets import seed_architecture, vit_space
 from wb.spaces.vit import Vit
 

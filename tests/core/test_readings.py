@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.core.readings import Reading, ratio
-from wb.core.scores import score
+from wb.core.statistics.scores import score
 
 
 def reading(value: float, low: float, high: float) -> Reading:

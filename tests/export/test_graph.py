@@ -9,8 +9,8 @@ import torch
 
 from wb.core.architecture import Architecture, ImageInput
 from wb.core.errors import BadArtefact, BadOption
-from wb.export.count_graph import count_graph
-from wb.export.foreign import read_metadata
+from wb.export.counting.graph import count_graph
+from wb.export.foreign.opening import read_metadata
 from wb.export.graph import ExportDiffers, check_parity, export, export_module, read_architecture
 from wb.hardware.device import Device
 from wb.models.counting import count_macs

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from tests.export.foreign_graphs import model, save
 from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BadData
-from wb.core.scores import score, wilson
+from wb.core.statistics.scores import score, wilson
 from wb.export.graph import export
 from wb.export.score import accuracy, doubt, logits
 from wb.hardware.device import Device, parse_device

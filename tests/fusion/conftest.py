@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes
 from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
-from wb.fusion.canonical import canonical, foldable, restored, sublayers
+from wb.fusion.forms.canonical import canonical, foldable, restored, sublayers
 from wb.models.axes import Couple, Map, Select, SelectWithin, nested, remap
 from wb.models.model import Model, from_network
 from wb.models.network import Network, axes_of, build

@@ -15,7 +15,7 @@ from wb import __version__
 from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
-from wb.fusion import align
+from wb.fusion.align import align
 from wb.fusion.fuse import Fusion, fuse
 from wb.fusion.settings import Method, Settings, Stat, anchor_of, shares_of
 from wb.models.axes import Couple, Map

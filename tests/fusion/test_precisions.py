@@ -14,9 +14,9 @@ from wb.core.records import Mlp, PatchStem, Precision, Softmax
 from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import accuracy
-from wb.fusion.begin import begin
 from wb.fusion.fuse import fuse
-from wb.fusion.record import Config, read
+from wb.fusion.job.begin import begin
+from wb.fusion.job.record import Config, read
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device
 from wb.models.model import Model, load, save
@@ -72,7 +72,7 @@ def test_a_target_says_what_the_result_is_kept_in(kit: Kit) -> None:
 
 def test_a_fusion_is_read_in_its_precision(tmp_path: Path, stripes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ternary anchor and a parent in int8: the result is ternary, and every reading is that of the lowered file."""
-    monkeypatch.setattr("wb.fusion.job.write_report", lambda _, __, path, **___: path.write_text("a page"))
+    monkeypatch.setattr("wb.fusion.job.job.write_report", lambda _, __, path, **___: path.write_text("a page"))
     files = []
     for name, seed, precision in (("a", 0, "w2"), ("b", 1, "int8")):
         model = train(in_(SMALL, precision), stripes, Recipe(epochs=12, learning_rate=1e-2), seed=seed)  # type: ignore[arg-type]

@@ -17,9 +17,9 @@ from PIL import Image
 
 from tests.fuzz.mutate import PICKLES, bytes_of, json_of, packed, zip_of
 from wb.cli._read import read_architecture
-from wb.compress import record as pruning
-from wb.compress.foreign import load_weights
-from wb.compress.report import write_report
+from wb.compress.depgraph.foreign import load_weights
+from wb.compress.prune import record as pruning
+from wb.compress.prune.report import write_report
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax

@@ -11,9 +11,9 @@ import pytest
 
 from tests.fuzz.mutate_onnx import BREAKS, mutated, plain
 from wb.core.errors import WbError
-from wb.export.foreign import file_size, metadata_of, open_graph
+from wb.export.foreign.opening import file_size, metadata_of, open_graph
+from wb.export.foreign.trial import try_out
 from wb.export.graph import read_architecture
-from wb.export.trial import try_out
 from wb.hardware.device import Device
 from wb.models.model import read_history
 

@@ -17,13 +17,13 @@ from wb.core.readings import Reading
 from wb.models.counting import count_parameters
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation
-from wb.search.optimize import Optimization
-from wb.search.report import write_report
+from wb.search.page.report import write_report
 from wb.search.run import Run
-from wb.search.sampler import make_sampler
-from wb.search.study import check_study, load_study
-from wb.search.trials import evaluated
-from wb.search.workers import Crew
+from wb.search.sampler.sampler import make_sampler
+from wb.search.study.optimize import Optimization
+from wb.search.study.study import check_study, load_study
+from wb.search.study.trials import evaluated
+from wb.search.study.workers import Crew
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
 

@@ -172,7 +172,7 @@ def test_a_fixed_batch_is_run_as_it_is() -> None:
 
 def test_the_runtime_is_imported_only_when_it_is_used() -> None:
     code = (
-        "import sys, wb.hardware.device, wb.export.table, wb.export.score, wb.export.clock;"
+        "import sys, wb.hardware.device, wb.export.timing.table, wb.export.score, wb.export.timing.clock;"
         "print([name for name in ('onnxruntime', 'onnx', 'torch') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

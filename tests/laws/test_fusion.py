@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, axis_sizes
-from wb.fusion.canonical import canonical, foldable, restored, sublayers
+from wb.fusion.forms.canonical import canonical, foldable, restored, sublayers
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap

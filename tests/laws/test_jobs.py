@@ -13,20 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from wb.compress import begin as pruning
-from wb.compress.nvit import Settings
-from wb.compress.record import Config as Pruning
+from wb.compress.binarize import begin as binarize_begin
+from wb.compress.binarize.record import Config as Binarization
+from wb.compress.nvit.nvit import Settings
+from wb.compress.prune import begin as pruning
+from wb.compress.prune.record import Config as Pruning
+from wb.compress.quantize import begin as quantize_begin
+from wb.compress.quantize.begin import Given
+from wb.compress.quantize.record import Config as Quantization
 from wb.core.errors import BadArtefact
 from wb.core.readings import Reading
 from wb.data import Dataset
-from wb.fusion import begin as fusion
-from wb.fusion.record import Config as Fusion
+from wb.fusion.job import begin as fusion
+from wb.fusion.job.record import Config as Fusion
 from wb.fusion.settings import Settings as Alignment
 from wb.models.model import Model, load, save
-from wb.quantization import binarize_begin, quantize_begin
-from wb.quantization.binarize_record import Config as Binarization
-from wb.quantization.quantize_begin import Given
-from wb.quantization.quantize_record import Config as Quantization
 
 MOST = 150  # processes, before the chain counts as endless
 KEEP = ("stem", "head", "s0.b1", "s0.b0.mixer")  # few groups, as each is written down alone
@@ -50,8 +51,8 @@ def _paced(untimed: None, by_size: None) -> Iterator[None]:
         path.write_text("page")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.quantization.binarize_begin.reference_pace", lambda *_: pace)
-        for job in ("compress.job", "fusion.job", "quantization.quantize_job", "quantization.binarize_job"):
+        patch.setattr("wb.compress.binarize.begin.reference_pace", lambda *_: pace)
+        for job in ("compress.prune.job", "fusion.job.job", "compress.quantize.job", "compress.binarize.job"):
             patch.setattr(f"wb.{job}.write_report", page)
         yield
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from wb.compress.costs import counted
-from wb.compress.landing import Landing
-from wb.compress.nvit import NViT, Pruned, Settings
-from wb.compress.saliency import UNSCORED, Method, Scores, score
-from wb.compress.stages import Stage
+from wb.compress.nvit.costs import counted
+from wb.compress.nvit.nvit import NViT, Pruned, Settings
+from wb.compress.nvit.saliency import UNSCORED, Method, Scores, score
+from wb.compress.prune.landing import Landing
+from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import Reading

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from wb.core.errors import BadArtefact, BadOption, printable, reason
-from wb.core.records import ConvKept, Ffn, Kept, Lmu, Mixer, Operator, Record, Stem, Width
+from wb.core.records import ConvKept, Ffn, Frozen, Kept, Lmu, Mixer, Operator, Stem, Width
 
 T = TypeVar("T", bound=Operator)
 Form = Literal["pre", "post"]  # where a block has its norms
@@ -23,7 +23,7 @@ MAX_TOKENS = 1 << 16
 MAX_RESPONSE = 1 << 33  # multiplications, about, to prepare all LMU mixers: 2 s
 
 
-class ImageInput(Record):
+class ImageInput(Frozen):
     """Images in [0, 1] of a fixed size; `mean` and `std` per channel are applied inside the network."""
 
     channels: Annotated[int, Field(ge=1, le=64)]
@@ -41,7 +41,7 @@ class ImageInput(Record):
         return self
 
 
-class Block(Record):
+class Block(Frozen):
     """A mixer, then a feed-forward, each with a norm and added to the stream (`Architecture.norm` says in which order).
 
     Either may be missing, its norm with it; a block without both is switched off.
@@ -61,7 +61,7 @@ class Block(Record):
         return tuple(operator for operator in (self.mixer, self.ffn) if operator is not None)
 
 
-class Stage(Record):
+class Stage(Frozen):
     """Blocks on one residual stream of `embed` channels. Every stage but the first begins by merging 2x2 tokens.
 
     `merge` is the precision of that convolution.
@@ -72,7 +72,7 @@ class Stage(Record):
     merge: ConvKept = "fp32"
 
 
-class Architecture(Record):
+class Architecture(Frozen):
     """A whole network. Its axes are named after its fields: `s0.embed`, `s0.b3.heads`, `s0.b3.mlp` (`wb.models.axes`).
 
     `norm` "pre": `x + f(norm(x))` for every mixer and feed-forward f, and one more norm before pooling. "post":

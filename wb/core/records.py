@@ -30,13 +30,13 @@ Kept = Annotated[Precision, Field(exclude_if=_whole)]
 ConvKept = Annotated[ConvPrecision, Field(exclude_if=_whole)]
 
 
-class Record(BaseModel):
+class Frozen(BaseModel):
     """Frozen, compared by value, refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Operator(Record):
+class Operator(Frozen):
     """What every mixer and feed-forward record says of itself; its text names a precision only where it is not fp32."""
 
     module: ClassVar[str]  # "package.file:Class" of the torch module
@@ -130,7 +130,7 @@ Mixer = Annotated[Softmax | Sla | Cosformer | Pool | Lmu | Hash, Field(discrimin
 Ffn = Mlp  # becomes a union like Mixer with the second feed-forward
 
 
-class PatchStem(Record):
+class PatchStem(Frozen):
     """A linear map of each `patch` x `patch` square to a token."""
 
     module: ClassVar[str] = "wb.models.stem:PatchStem"
@@ -139,7 +139,7 @@ class PatchStem(Record):
     precision: ConvKept = "fp32"
 
 
-class ConvStem(Record):
+class ConvStem(Frozen):
     """3x3 convolutions of `width` channels with GroupNorm and GELU, then a 2x2 convolution with stride 2.
 
     `patch` is the total stride, a power of two from 2.

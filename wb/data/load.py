@@ -11,9 +11,9 @@ import numpy as np
 
 from wb.core.errors import BadData, BadOption
 from wb.core.files import absolute, irregular
-from wb.data import cifar10, digits, idx, imagefolder
 from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
-from wb.data.parts import Parts
+from wb.data.readers import cifar10, digits, idx, imagefolder
+from wb.data.readers.parts import Parts
 from wb.data.resize import resized
 from wb.data.spec import FOLDERS, Spec
 from wb.data.stratify import choose
@@ -48,7 +48,7 @@ def load(
     """The data set that `spec` names, in memory, with all images of one size.
 
     How a set is split depends on the set alone, never on the seed of a run, so that runs can be compared. `image_size`
-    is the side of square images in pixels; without it images keep their size (`wb.data.imagefolder` says what happens
+    is the side of square images in pixels; without it images keep their size (`wb.data.readers.imagefolder` says what happens
     to folders of mixed sizes). `limit` keeps a stratified subset of at most that many training images for quick runs,
     and the same share of validation; the test split stays whole. The fingerprint is of what is kept. `progress(done,
     total)` is called while an image folder is read. What was left out, resized or is missing in a split is in the data

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from wb.core.architecture import explain
 from wb.core.errors import BadArtefact, BadOption, reason
 from wb.core.files import regular
-from wb.core.records import Record
+from wb.core.records import Frozen
 
 ASSUMED = "say --mean, --std, --scale or --preprocessor if the graph's loader prepares them"
 CHECK = (
@@ -27,7 +27,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Preparation(Record):
+class Preparation(Frozen):
     """Images v in [0, 1] are shown as (`scale` v - `mean`) / `std`; of mean and std one number, or one for each channel.
 
     `mean` and `std` are in units of the scaled images. `order` "bgr" turns the channels round, before anything else.

@@ -13,14 +13,14 @@ from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, printable, reason
 from wb.core.files import regular
 from wb.core.readings import Reading
-from wb.core.records import Record
+from wb.core.records import Frozen
 
 FORMAT = 1
 MAX_STEPS = 2000  # lines of a history
 EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
 
 
-class Step(Record):
+class Step(Frozen):
     """One line of a model's history: which pass, with what arguments and seed, and what was read afterwards."""
 
     name: str

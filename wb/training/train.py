@@ -14,7 +14,7 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData
 from wb.core.readings import Reading
-from wb.core.scores import score
+from wb.core.statistics.scores import score
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network

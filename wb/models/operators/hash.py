@@ -9,7 +9,7 @@ tokens and anchors; the code is H = sign(A κ), p signs. With φ(q)·φ(k) = H_i
 computed as H_i (Hᵀ V), so that it is linear in the tokens; both products are additions and subtractions. `official` has the
 numerator of the published code, H_i (Hᵀ V) + (p + 1) v_i, which is not what the paper derives: its weights do not sum to one.
 Differs: distances are 1 + ||a||² - 2 u·a, by a matrix product instead of a broadcast difference. The gradient of the sign is
-that of the identity where |A κ| <= 1, as in the published code; anchors, μ and A get none: `wb.quantization.hash` learns them.
+that of the identity where |A κ| <= 1, as in the published code; anchors, μ and A get none: the pass `HashAttention` learns them.
 Limits: σ is taken over all tokens of the image, so that padding would change every code; there is none here. Not causal. A sum
 A κ next to zero has either sign: another runtime, which rounds otherwise, may give another, and then the logits of that image
 differ by far more than rounding does. Dropping a bit changes p, dropping an anchor σ, so that neither equals masking it;

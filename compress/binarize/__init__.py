@@ -1,0 +1,1 @@
+"""Binary and ternary weights, hash attention, and the job of `wb binarize`."""

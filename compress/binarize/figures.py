@@ -1,0 +1,66 @@
+"""The figures of a binarization's report, one function each."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+
+import plotly.graph_objects as go
+
+from wb.compress.binarize.record import Record
+from wb.core.readings import Reading, scaled
+from wb.page.look import BLUE, COLOURS, FRONT, GREY, bars
+
+JOULES = ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"))
+
+
+def energy_figure(record: Record) -> go.Figure:
+    """The modelled energy of every part of the network, of the original and after each stage."""
+    models: list[tuple[str, Mapping[str, float]]] = [("original", record.energy)]
+    models += [(stage.name, stage.energy) for stage in record.stages]
+    parts = _in_order(dict.fromkeys(part for _, energy in models for part in energy))
+    largest = max((value for _, energy in models for value in energy.values()), default=1.0)
+    factor, unit = next(((f, u) for f, u in JOULES if largest >= f), JOULES[-1])
+    figure = go.Figure(layout={"height": 400, "bargap": 0.25})
+    for (name, energy), colour in zip(models, (GREY, *COLOURS), strict=False):
+        values = [energy.get(part, 0.0) for part in parts]
+        bar = go.Bar(x=[html.escape(part) for part in parts], y=[value / factor for value in values])
+        bar.update(name=html.escape(name), marker_color=colour, customdata=[scaled(value, "pJ") for value in values])
+        figure.add_trace(bar.update(hovertemplate=f"%{{x}}: ~%{{customdata}}<extra>{html.escape(name)}</extra>"))
+    return figure.update_yaxes(title_text=f"energy of one image in {unit}, modelled", rangemode="tozero")
+
+
+def accuracy_figure(record: Record) -> go.Figure:
+    """Validation accuracy of the original, and of every stage as converted and after fine-tuning, with 95 % intervals."""
+    names = [html.escape(stage.name) for stage in record.stages]
+    figure = go.Figure(layout={"height": 320, "bargap": 0.4})
+    series: list[tuple[str, list[str], list[Reading], str]] = [
+        ("original", ["original"], [record.original["acc"]], GREY),
+        ("as converted", names, [stage.before["acc"] for stage in record.stages], BLUE),
+        ("fine-tuned", names, [stage.after["acc"] for stage in record.stages], FRONT),
+    ]
+    for name, x, found, colour in series if record.config.finetune else series[:2]:
+        bar = go.Bar(x=x, y=[reading.value for reading in found], name=name, marker_color=colour)
+        figure.add_trace(bar.update(error_y=bars(found), hovertemplate="%{x}: %{y:.2%}<extra>%{fullData.name}</extra>"))
+    return figure.update_yaxes(title_text="validation accuracy", tickformat=".0%", range=[0, 1.02])
+
+
+def loss_figure(record: Record) -> go.Figure:
+    """The mean loss of every epoch of fine-tuning, stage after stage."""
+    figure = go.Figure(layout={"height": 320})
+    start = 0
+    for stage, colour in zip(record.stages, COLOURS, strict=False):
+        x = [start + epoch.number for epoch in stage.epochs]
+        line = go.Scatter(x=x, y=[epoch.loss for epoch in stage.epochs], mode="lines+markers", line={"color": colour})
+        figure.add_trace(line.update(name=html.escape(stage.name), hovertemplate="epoch %{x}: %{y:.3f}"))
+        start = max(x, default=start)
+    figure.update_xaxes(title_text="epoch")
+    return figure.update_yaxes(title_text="loss")
+
+
+def _in_order(parts: Iterable[str]) -> list[str]:
+    """What belongs to one operator side by side."""
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        found.setdefault(part.rpartition(".")[0] or part, []).append(part)
+    return [part for group in found.values() for part in group]

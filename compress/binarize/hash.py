@@ -1,0 +1,234 @@
+"""From softmax to kernelized-hash attention: a pass that replaces the mixers of a trained model.
+
+Source: Liu et al., "EcoFormer: Energy-Saving Attention with Linear Complexity", 2022, section 4.2.
+Differs: there a network is trained anew with one projection for queries and keys; here that projection is made of the two that
+the softmax has. Three are tried in every block: the queries', the keys', and what both have of a product of one projection with
+itself (of W = W_qᵀ W_k the positive part of (W + Wᵀ) / 2). Taken is the one whose codes reproduce the softmax's attention
+best, by the mean KL divergence of rows. Blocks are converted in order of execution, each on the tokens that those converted
+before give it, towards the attention maps of the untouched model.
+Limits: values and output projection stay and nothing is trained by gradients. Hashed attention is flatter than most softmax
+attention, and an asymmetric one has no counterpart: fine-tune afterwards. All chosen images go through a block at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from pydantic import JsonValue, ValidationError
+from torch import Tensor
+from torch.nn import functional as F
+
+from wb import __version__
+from wb.compress.binarize.hashing import STEPS, learned, targets, unit
+from wb.core.architecture import Architecture, explain
+from wb.core.errors import BadOption
+from wb.core.records import Hash, Softmax
+from wb.data import Dataset
+from wb.models.model import Model, Step, from_network
+from wb.models.network import BlockModule, Network, build_operator
+from wb.models.operators import hash as operator
+from wb.models.operators._base import Grid, project
+from wb.models.operators.softmax import SoftmaxAttention
+from wb.training.train import check_fits
+
+Shared = Literal["queries", "keys", "both"]
+PAIRS = 2**23  # of tokens in one head of all images: with more tokens fewer images are looked at
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `HashAttention` says of one block: whose projection it has now, and the KL divergence of each that was tried."""
+
+    shared: Shared
+    divergence: Mapping[Shared, float]
+
+
+@dataclass(frozen=True)
+class HashAttention:
+    """A pass: hash mixers in the place of softmax ones, with the hash functions learned from at most `images` training images.
+
+    `blocks` names those to convert (`s0.b3`), none stands for all that have a softmax mixer. `bits`, `anchors` and `form` are
+    the record's. `report(block, converted)` is called after each. Labels are not looked at.
+    """
+
+    data: Dataset
+    blocks: tuple[str, ...] = ()
+    bits: int = 16
+    anchors: int = 25
+    form: Literal["kernel", "official"] = "kernel"
+    images: int = 256
+    seed: int = 0
+    report: Callable[[str, Converted], None] | None = None
+
+    def __call__(self, model: Model, /) -> Model:
+        """The model with hash mixers.
+
+        Raises:
+            BadData: the data have another shape or number of classes.
+            BadOption: no softmax mixer to convert, a block without one, sizes that no record takes, or fewer tokens than
+                anchors.
+        """
+        architecture = self.converted(model.architecture)
+        names = self._names(model.architecture)
+        records = {name: b.mixer for name, _, b in architecture.blocks() if name in names and isinstance(b.mixer, Hash)}
+        before, after = model.network(), model.network()
+        found: dict[str, Converted] = {}
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.no_grad():
+            pictures = self._pictures(model.architecture)
+            for name, block, twin, x, y, grid in _walk(before, after, pictures, model.architecture):
+                if name in records:
+                    twin.mixer, found[name] = _converted(block, x, y, records[name], grid, generator)
+                    if self.report is not None:
+                        self.report(name, found[name])
+        return from_network(architecture, after, (*model.history, self._step(found, len(pictures))))
+
+    def converted(self, architecture: Architecture) -> Architecture:
+        """`architecture` with hash mixers. Raises `BadOption` as the pass does."""
+        names = self._names(architecture)
+        records = {
+            name: self._record(block.mixer)
+            for name, _, block in architecture.blocks()
+            if name in names and isinstance(block.mixer, Softmax)
+        }
+        return architecture.with_blocks(
+            lambda name, block: block.model_copy(update={"mixer": records[name]}) if name in records else block
+        )
+
+    def _names(self, architecture: Architecture) -> tuple[str, ...]:
+        """The blocks to convert."""
+        check_fits(architecture, self.data)
+        if self.images < 1:
+            raise BadOption(f"{self.images} images leave nothing to learn hash functions from; give 1 or more")
+        known = [name for name, _, block in architecture.blocks() if isinstance(block.mixer, Softmax)]
+        if not known:
+            raise BadOption("this model has no softmax mixer that hash attention could replace; give one that has")
+        unknown = sorted(set(self.blocks) - set(known))
+        if unknown:
+            raise BadOption(
+                f"no block with a softmax mixer named {', '.join(unknown)}; this model has {', '.join(known)}"
+            )
+        return self.blocks or tuple(known)
+
+    def _record(self, mixer: Softmax) -> Hash:
+        """The record that takes the place of `mixer`."""
+        kept = mixer.model_dump(include={"heads", "qk", "v", "reads", "writes"})
+        try:
+            return Hash.model_validate({**kept, "bits": self.bits, "anchors": self.anchors, "form": self.form})
+        except ValidationError as error:
+            raise BadOption(f"hash attention cannot have these sizes: {explain(error)}") from error
+
+    def _pictures(self, architecture: Architecture) -> Tensor:
+        """Training images, evenly spaced, no more than the pairs of their tokens allow: (B, channels, height, width)."""
+        rows, columns = architecture.grid
+        count = min(self.images, len(self.data.train), max(1, PAIRS // (rows * columns) ** 2))
+        return torch.from_numpy(self.data.train.pixels(np.arange(count) * len(self.data.train) // count))
+
+    def _step(self, found: Mapping[str, Converted], images: int) -> Step:
+        chosen: dict[str, JsonValue] = {name: converted.shared for name, converted in found.items()}
+        arguments: dict[str, JsonValue] = {**self.data.origin, "images": images, "projections": chosen}
+        arguments |= {"bits": self.bits, "anchors": self.anchors, "form": self.form}
+        return Step(name="hash", arguments=arguments, seed=self.seed, version=__version__)
+
+
+def _walk(
+    before: Network, after: Network, pictures: Tensor, architecture: Architecture
+) -> Iterator[tuple[str, BlockModule, BlockModule, Tensor, Tensor, Grid]]:
+    """Every block that is on, its twin, the streams (B, N, D) that each reads, and how its tokens lie.
+
+    The twin may be changed before the next is asked for: what follows sees what it does by then.
+    """
+    x, y = before.tokens(pictures), after.tokens(pictures)
+    prefix = 1 if architecture.pool == "cls" else 0
+    for i, (rows, columns) in enumerate(architecture.grids()):
+        if i > 0:
+            x, y = before.merges[i - 1](x), after.merges[i - 1](y)
+        pair = (cast(Iterable[BlockModule], network.stages[i]) for network in (before, after))
+        for j, (block, twin) in enumerate(zip(*pair, strict=True)):
+            yield f"s{i}.b{j}", block, twin, x, y, Grid(rows, columns, prefix)
+            x, y = block(x), twin(y)
+
+
+def _converted(
+    block: BlockModule, x: Tensor, y: Tensor, record: Hash, grid: Grid, generator: torch.Generator
+) -> tuple[operator.HashAttention, Converted]:
+    """The mixer for `block`, whose maps are those on the stream x, learned on the stream y (B, N, D)."""
+    mixer = block.mixer
+    if not isinstance(mixer, SoftmaxAttention):
+        raise TypeError(f"a {type(mixer).__name__} has no attention maps")
+    if block.form == "pre":
+        x, y = block.norm1(x), block.norm1(y)
+    maps = _maps(mixer, x)
+    target = targets(maps)
+    seed = int(torch.randint(2**31, (), generator=generator))  # the same anchors for all that are tried
+    tried: dict[Shared, operator.HashAttention] = {}
+    for shared, (weight, bias) in projections(mixer).items():
+        tried[shared] = _module(mixer, record, grid, weight, bias)
+        _learn(tried[shared], y, target, seed, steps=0)
+    divergence = {shared: _divergence(maps, one, y) for shared, one in tried.items()}
+    best = min(divergence, key=divergence.__getitem__)
+    _learn(tried[best], y, target, seed)
+    return tried[best], Converted(best, divergence | {best: _divergence(maps, tried[best], y)})
+
+
+def projections(mixer: SoftmaxAttention) -> dict[Shared, tuple[Tensor, Tensor]]:
+    """What queries and keys could share, weights (H, K, D) and biases (H, K), of one softmax mixer."""
+    q = _scale(mixer) * torch.cat([mixer.wq, mixer.bq[..., None]], dim=2)  # (H, K, D + 1)
+    k = torch.cat([mixer.wk, torch.zeros_like(mixer.bk)[..., None]], dim=2)  # their bias does nothing in a softmax
+    basis, factors = torch.linalg.qr(torch.cat([q, k], dim=1).double().mT)  # (H, D + 1, r), (H, r, 2K)
+    one, other = factors.chunk(2, dim=2)
+    product = one @ other.mT
+    values, vectors = torch.linalg.eigh((product + product.mT) / 2)
+    channels = q.shape[1]
+    values, vectors = values[:, -channels:], vectors[..., -channels:]  # of 2K no more than K are positive
+    both = (values.clamp(min=0).sqrt()[..., None] * (basis @ vectors).mT).to(q)  # (H, K, D + 1)
+    both = F.pad(both, (0, 0, 0, channels - both.shape[1]))
+    return {
+        "queries": (mixer.wq, mixer.bq),
+        "keys": (mixer.wk, mixer.bk),
+        "both": (both[..., :-1], both[..., -1]),
+    }
+
+
+def _module(mixer: SoftmaxAttention, record: Hash, grid: Grid, weight: Tensor, bias: Tensor) -> operator.HashAttention:
+    """A hash mixer with that projection and the values and output of `mixer`; its hash functions are not there yet."""
+    module = build_operator(record, mixer.wq.shape[2], grid)
+    if not isinstance(module, operator.HashAttention):
+        raise TypeError(f"{record.module} is no hash attention")
+    for name in ("wv", "bv", "wo", "bo"):
+        getattr(module, name).copy_(getattr(mixer, name))
+    module.wq.copy_(weight)
+    module.bq.copy_(bias)
+    return module.eval()
+
+
+def _learn(module: operator.HashAttention, y: Tensor, target: Tensor, seed: int, steps: int = STEPS) -> None:
+    """Puts hash functions into `module`, learned on tokens y (B, N, D)."""
+    u = unit(project(y, module.kept("wq"), module.bq))
+    _, bits, anchors = module.hash.shape
+    found = learned(u, target, bits, anchors, torch.Generator().manual_seed(seed), steps)
+    for name, value in (("anchors", found.anchors), ("mean", found.mean), ("hash", found.planes)):
+        getattr(module, name).copy_(value)
+
+
+def _scale(mixer: SoftmaxAttention) -> float:
+    return float(mixer.wq.shape[1] ** -0.5 if mixer.scale is None else mixer.scale)
+
+
+def _maps(mixer: SoftmaxAttention, x: Tensor) -> Tensor:
+    """The softmax's weights: (B, N, D) -> (B, H, N, N)."""
+    q, k = (project(x, mixer.kept(f"w{name}"), getattr(mixer, f"b{name}")) for name in "qk")
+    return (_scale(mixer) * q @ k.mT).softmax(dim=-1)
+
+
+def _divergence(maps: Tensor, module: operator.HashAttention, y: Tensor) -> float:
+    """The mean KL divergence of the hashed attention's rows from those of `maps` (B, H, N, N)."""
+    codes = module.codes(project(y, module.kept("wq"), module.bq))
+    hashed = codes @ codes.mT + codes.shape[-1] + 1
+    hashed = hashed / hashed.sum(dim=-1, keepdim=True)
+    return float((maps * (maps.clamp(min=TINY) / hashed).log()).sum(dim=-1).mean())

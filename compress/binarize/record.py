@@ -1,0 +1,125 @@
+"""What `wb binarize` leaves beside its model, as JSON: how it went, and everything that its report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from wb.core import records
+from wb.core.architecture import Architecture
+from wb.core.files import write_text
+from wb.core.readings import Reading
+from wb.jobs.job import read_record
+
+KIND = "binarization"
+REQUIRED = ("acc", "latency", "size", "macs", "params", "energy")  # of every model in the end
+Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
+Name = Literal["hash", "w1", "w2"]  # what a stage brings
+
+
+class Config(records.Frozen):
+    """Everything that determines a binarization, apart from the model and the machine.
+
+    `finetune` are epochs after each stage. `keep` has names of groups, or what they begin with; `head` includes the head.
+    """
+
+    data: str = "digits"
+    image_size: int | None = None
+    limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
+    attention: Literal["hash", "keep"] = "keep"
+    form: Literal["kernel", "official"] = "kernel"
+    bits: records.Width = 16
+    anchors: records.Width = 25
+    weights: Literal["w1", "w2", "keep"] = "w1"
+    keep: tuple[str, ...] = ()
+    head: bool = False
+    finetune: Annotated[int, Field(ge=0)] = 20
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
+class Epoch(records.Frozen):
+    """The mean loss of one epoch of fine-tuning, from 1."""
+
+    number: Annotated[int, Field(ge=1)]
+    loss: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Stage(records.Frozen):
+    """One step: the network, its modelled energy by part, and what was read before and after fine-tuning.
+
+    `after` is of all models together, at the end.
+    """
+
+    name: Name
+    architecture: Architecture
+    energy: Picojoules
+    before: Mapping[str, Reading]
+    epochs: tuple[Epoch, ...] = ()
+    after: Mapping[str, Reading] = Field(default_factory=dict)
+
+
+class Record(records.Frozen):
+    """A whole binarization; `model` and `graph` are there when it is finished, relative to the record."""
+
+    kind: Literal["binarization"] = "binarization"
+    created: str
+    version: str
+    config: Config
+    source: str
+    model_key: str
+    data: Mapping[str, JsonValue]
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    pace: Reading
+    architecture: Architecture
+    energy: Picojoules
+    first: Mapping[str, Reading]  # of the original, at the beginning
+    original: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with the stages
+    original_test: Reading | None = None
+    final_test: Reading | None = None
+    stages: tuple[Stage, ...] = ()
+    model: str | None = None
+    graph: str | None = None
+    seconds: Mapping[str, float] = Field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result."""
+        return self.model is not None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Record:
+        """What the report divides by and shows has to be there."""
+        if not self.finished:
+            return self
+        if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:
+            raise ValueError("a finished one has stages, a graph and readings of the test split")
+        for readings in (self.original, *(stage.after for stage in self.stages)):
+            missing = [name for name in REQUIRED if name not in readings]
+            if missing:
+                raise ValueError(f"a model has no reading of {', '.join(missing)}")
+        costs = [reading.value for name, reading in self.original.items() if name != "acc"]
+        if not all(math.isfinite(value) and value > 0 for value in costs):
+            raise ValueError("the original costs nothing")
+        return self
+
+    def write(self, path: Path, *, force: bool = True) -> None:
+        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
+        write_text(path, self.model_dump_json(indent=1) + "\n", force=force)
+
+
+def read(path: Path) -> Record:
+    """The record at `path`.
+
+    Raises:
+        BadArtefact: there is none, or it is damaged.
+    """
+    return read_record(Record, path, "binarization", "binarize")

@@ -1,0 +1,159 @@
+"""The report of a binarization: what every stage is and can, where the modelled energy goes, and what did not get better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from wb.compress.binarize import figures
+from wb.compress.binarize.record import Record
+from wb.core.errors import BadArtefact
+from wb.core.files import write_text
+from wb.core.precision import precisions
+from wb.core.readings import ratio, scaled
+from wb.core.statistics.verdict import Remark, loss
+from wb.page.look import figure_html
+from wb.page.page import Column, link, render
+
+COLUMNS = {
+    "acc": "accuracy",
+    "size": "file size",
+    "latency": "latency",
+    "energy": "energy",
+    "macs": "MACs",
+    "params": "parameters",
+}
+STAGES = {"hash": "hash attention", "w2": "ternary weights", "w1": "binary weights"}
+
+
+def write_report(
+    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
+) -> Path:
+    """Writes the page of a finished binarization to `path`; its links are relative to `beside` (where `path` lies).
+
+    Raises:
+        BadArtefact: the binarization is not finished.
+        BadOption: `path` exists and `force` is false.
+        StorageFailed: it could not be written.
+    """
+    if not record.finished:
+        raise BadArtefact(f"{record_path} is of a binarization that is not finished; continue it with the same command")
+    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
+    return path
+
+
+def page(record: Record, folder: Path, beside: Path) -> str:
+    """The page, for files in `folder` and a page in `beside`."""
+    names, columns = readings(record)
+    return render(
+        Path(__file__).parent / "binarize.html.jinja",
+        record=record,
+        result=result(record),
+        remarks=remarks(record),
+        names=names,
+        columns=columns,
+        tests=[("original", record.original_test), (record.stages[-1].name, record.final_test)],
+        ratios=ratios(record),
+        figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
+        kept=_kept(record),
+        links={
+            name: link(folder / str(file), beside) for name, file in (("model", record.model), ("graph", record.graph))
+        },
+        settings=_settings(record),
+    )
+
+
+def result(record: Record) -> str:
+    """The binarization in one sentence."""
+    what = " and ".join(STAGES[stage.name] for stage in record.stages)
+    tests = (record.final_test, record.original_test)
+    test, before = (scaled(one.value, "fraction") for one in tests if one is not None)
+    costs = ", ".join(f"{share:.3f} of the {name}" for name, share in shares(record).items())
+    return f"{what[0].upper()}{what[1:]}: {test} test accuracy (original: {before}); {costs}."
+
+
+def shares(record: Record) -> dict[str, float]:
+    """What the final model costs as a share of the original: file, latency and modelled energy."""
+    final = record.stages[-1].after
+    named = {"size": "file", "latency": "latency", "energy": "modelled energy"}
+    return {name: final[metric].value / record.original[metric].value for metric, name in named.items()}
+
+
+def ratios(record: Record) -> dict[str, str]:
+    """Stage -> its accuracy as converted and after fine-tuning, and its costs as multiples of the original's."""
+    found: dict[str, str] = {}
+    for stage in record.stages:
+        tuned = f" as converted, {scaled(stage.after['acc'].value, 'fraction')} fine-tuned" if stage.epochs else ""
+        costs = [f"{stage.after[m].value / record.original[m].value:.3f}x {m}" for m in COLUMNS if m != "acc"]
+        found[stage.name] = f"accuracy {scaled(stage.before['acc'].value, 'fraction')}{tuned}; {', '.join(costs)}"
+    return found
+
+
+def remarks(record: Record) -> list[Remark]:
+    """What did not get better, in sentences: latency, accuracy, file or energy against the original's; and fine-tuning.
+
+    Low bits are for the file and the modelled energy, so that a latency that did not fall is said, but no warning.
+    """
+    final, original = record.stages[-1].after, record.original
+    found = []
+    latency, before = final["latency"], original["latency"]
+    if latency.overlaps(before):
+        spread = "which is within the measurement’s spread"
+        found.append(Remark(f"Not faster: {latency.text()} against {before.text()}, {spread}."))
+    elif latency.value > before.value:
+        times = f"{ratio(latency, before).value:.2f} times as long{_why(record)}"
+        found.append(Remark(f"Slower: {latency.text()} against {before.text()}, {times}."))
+    if record.final_test is not None and record.original_test is not None:
+        lost = 100 * (record.original_test.value - record.final_test.value)
+        if lost > 0:
+            unsure = record.final_test.overlaps(record.original_test)
+            noise = ", less than its 95 % interval" if unsure else ""
+            found.append(Remark(f"Less accurate: {lost:.2f} points of test accuracy are lost{noise}.", not unsure))
+    for metric, name in (("size", "The file is not smaller"), ("energy", "The modelled energy is not lower")):
+        if final[metric].value >= original[metric].value:
+            found.append(Remark(f"{name}: {final[metric].text()} against {original[metric].text()}.", True))
+    tuned = record.stages if record.config.finetune else ()
+    worse = [(stage.name, loss("fine-tuning", stage.before["acc"], stage.after["acc"])) for stage in tuned]
+    return found + [Remark(f"{name}: {one.text}", one.warn) for name, one in worse if one is not None]
+
+
+def readings(record: Record) -> tuple[list[str], list[Column]]:
+    """Rows for the original and each stage; a column for each metric."""
+    names = ["original", *(stage.name for stage in record.stages)]
+    rows = [record.original, *(stage.after for stage in record.stages)]
+    return names, [Column(title, [found[name] for found in rows]) for name, title in COLUMNS.items()]
+
+
+def _why(record: Record) -> str:
+    """What is slow in this runtime."""
+    reasons = []
+    if any(stage.name in ("w1", "w2") for stage in record.stages):
+        reasons.append("products with 2-bit weights expand them first")
+    if any(stage.name == "hash" for stage in record.stages):
+        reasons.append("additions of codes run as ordinary products")
+    return f"; in this runtime {' and '.join(reasons)}"
+
+
+def _figures(record: Record) -> dict[str, go.Figure]:
+    found = {"energy": figures.energy_figure(record), "accuracy": figures.accuracy_figure(record)}
+    if any(stage.epochs for stage in record.stages):
+        found["loss"] = figures.loss_figure(record)
+    return found
+
+
+def _kept(record: Record) -> list[tuple[str, list[str]]]:
+    """Every group, and what it is kept in before and after each stage."""
+    networks = (record.architecture, *(stage.architecture for stage in record.stages))
+    tables = [precisions(architecture) for architecture in networks]
+    return [(group, [table[group] for table in tables]) for group in tables[0]]
+
+
+def _settings(record: Record) -> dict[str, dict[str, object]]:
+    return {
+        "configuration": {"model": f"{record.source} ({record.model_key})", **record.config.model_dump(mode="json")},
+        "data": dict(record.data),
+        "machine": {**record.machine, "reference graph": record.pace.text()},
+        "versions": dict(record.versions),
+        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+    }

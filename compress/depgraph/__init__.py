@@ -1,0 +1,1 @@
+"""Pruning any `nn.Module` along torch-pruning's dependency graph."""

@@ -1,0 +1,108 @@
+"""`wb prune depgraph --dry-run`: what would be done with a module, and about how long that takes here."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from wb.compress.depgraph.graph import measure_size
+from wb.compress.depgraph.latency import TRIES
+from wb.core.errors import BadOption
+from wb.core.metrics import METRICS, Limit
+from wb.core.plan import Planned
+from wb.core.readings import Reading, scaled
+from wb.core.statistics.verdict import judge
+from wb.data import Dataset
+from wb.data.batches import batches
+from wb.export.timing.estimate import times_of
+from wb.hardware.device import Device
+from wb.training.fit import Recipe, pick_device
+
+STEPS = 5  # that are timed, after one that is not
+
+
+@dataclass(frozen=True)
+class Options:
+    """Those of the command that take time."""
+
+    rounds: int
+    calib: int
+    batch: int
+    finetune: int
+    distill: bool
+
+
+def estimate(
+    module: nn.Module,
+    name: str,
+    data: Dataset,
+    write: Callable[[nn.Module, Path], None],
+    limits: Sequence[Limit],
+    device: Device,
+    options: Options,
+) -> list[Planned]:
+    """The stages; `write` exports a module to a file, of which nothing stays.
+
+    Raises:
+        BadOption: a budget on what is counted that is met already.
+    """
+    example = torch.from_numpy(data.validation.pixels(slice(0, 2))).to(next(module.parameters()).device)
+    size = measure_size(module, example)._asdict()
+    _check_unmet(limits, size)
+    times = times_of(lambda path: write(module, path), data, device)
+    exported, image, timing = times.export, times.image, times.timing
+    timed = any(limit.metric.name == "latency" for limit in limits)
+    tries = TRIES if timed else 1
+    counts = ", ".join(f"{scaled(size[m], METRICS[m].unit)} {METRICS[m].title}" for m in ("params", "macs"))
+    images = min(options.calib, len(data.train))
+    scoring = images / options.batch * _step(module, data, options.batch, train=False, distill=False)
+    what = f"{options.rounds} rounds of scoring on {images} training images and cutting, until "
+    what += " and ".join(limit.text() for limit in limits) + (f"; at most {tries} times" if timed else "")
+    each = options.rounds * scoring + (exported + 2 * timing if timed else 0.0)
+    found = [Planned("network", f"{name}: {counts}", 0.0), Planned("pruning", what, tries * each)]
+    if options.finetune:
+        recipe = Recipe(epochs=options.finetune)
+        steps = recipe.steps(len(data.train))
+        what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}"
+        step = _step(module, data, recipe.batch, train=True, distill=options.distill)
+        found.append(Planned("fine-tuning", what + (", with a teacher" if options.distill else ""), steps * step))
+    stages = 3 if options.finetune else 2
+    seconds = stages * (exported + len(data.validation) * image) + 2 * (len(data.test) * image + timing)
+    return [*found, Planned("readings", f"{stages} graphs exported and scored, first and last timed together", seconds)]
+
+
+def _check_unmet(limits: Sequence[Limit], size: dict[str, float]) -> None:
+    for limit in (limit for limit in limits if limit.metric.name in size):
+        dense = Reading(value=size[limit.metric.name], unit=limit.metric.unit, how="counted")
+        if judge(limit, dense, dense).over <= 0:
+            raise BadOption(f"the budget {limit.text()} is met already ({dense.text()}); give a smaller one")
+
+
+def _step(module: nn.Module, data: Dataset, batch: int, *, train: bool, distill: bool) -> float:
+    """Seconds of a mini-batch forwards and backwards, in training with the optimizer's step, on a copy."""
+    work = copy.deepcopy(module).train(train).requires_grad_(True)
+    optimizer = torch.optim.AdamW(work.parameters(), lr=1e-4)
+    where = next(work.parameters()).device
+    images, labels = (tensor.to(where) for tensor in next(batches(data.train, batch, shuffle=False)))
+    seconds = []
+    for _ in range(1 + STEPS):
+        start = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        if distill:
+            with torch.no_grad():
+                module(images)
+        loss = F.cross_entropy(work(images), labels)
+        loss.backward()
+        if train:
+            optimizer.step()
+        loss.item()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])

@@ -1,0 +1,304 @@
+"""Pruning of any `nn.Module`, for what lies outside our family of architectures: torch-pruning's graph, our saliency.
+
+Each round: gradients of some mini-batches give every unit of coupled channels its gate-Fisher score
+(`wb.compress.depgraph.importance`); all units of the network are ranked together; the fewest lowest-ranked ones are
+removed with which the *counted* size is within the round's share of the budget, found by bisection, since removed units
+never add to the size. The shares of the rounds fall geometrically to the budget. Nothing is trained in between, but
+BatchNorms get the statistics of what is left, from the same mini-batches: without that a convnet gives nonsense.
+
+Source: the saliency's; the graph's (`wb.compress.depgraph.graph`).
+Differs: torch-pruning's ratio counts channels and, with several steps, is not cumulative; here the size itself is counted,
+and every family of channels keeps at least one unit. After each round the result is compared with a masked module.
+Limits: attention widths stay as they are (heads cannot be detected; a family whose removal is not masking is left out);
+for transformers of our own family `wb prune` does better. The module has to take one tensor (B, …) and give (B, classes).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wb.compress.depgraph.foreign import recalibrate
+from wb.compress.depgraph.graph import Family, Removals, Size, Traced, differs, fastpath, measure_size, pruned, trusted
+from wb.compress.depgraph.importance import Cost, GateFisher
+from wb.core.errors import BadData, BadOption, BudgetMissed, Unsupported
+from wb.core.metrics import Limit
+
+CLOSE = 0.99  # a size is on target when it is between this share of the target and the target
+STEPS = 4  # units that one family gives and another takes to get there, less one
+REFINEMENTS = 200  # such exchanges that are tried at most
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, classes), labels (B,) -> ()
+Batches = Sequence[tuple[Tensor, Tensor]]  # images (B, …), labels (B,)
+Chunk = tuple[int, tuple[int, ...]]  # index of a family, units of it
+Report = Callable[[int, int, Size], None]  # round that ended, rounds, size
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned copy of a module, in eval mode; its size and that of the original; what was left alone, with the reason."""
+
+    module: nn.Module
+    size: Size
+    dense: Size
+    kept: Mapping[str, str]  # layer that writes the channels -> why they stayed
+
+
+def prune_module(
+    module: nn.Module,
+    example: Tensor,
+    batches: Batches,
+    loss: Loss,
+    limits: Sequence[Limit],
+    *,
+    rounds: int = 5,
+    round_to: int = 1,
+    keep: Sequence[str] = (),
+    cost: Cost | None = None,
+    report: Report | None = None,
+) -> Pruned:
+    """A copy of `module` within `limits` (of macs and params, relative or absolute), the nearest below that is found.
+
+    `example` (B, …) is what the module takes, on its device, as are `batches`, each of which is one mini-batch of the
+    saliency. `loss` is a mean over the images. Layers named in `keep`, and those within them, keep their outputs, as the
+    layers that give the module's output always do. `cost` is what a score is divided by; default: the first limit's
+    metric. Numbers of channels that change become multiples of `round_to`, which the runtime's blocked kernels reward: a
+    convolution of 15 channels can be slower than one of 16. Without rounding, the result is within 1 % below the budget
+    where exchanging a few units gets there; `Pruned.size` says.
+
+    Raises:
+        BadArtefact: weights that are not finite.
+        BadData: the example or the batches do not fit the module, or give gradients that are not finite.
+        BadOption: no limit, one that is met already or of another metric, no batches, no rounds, an unknown layer.
+        BudgetMissed: the limits are below what is left when each family has one unit.
+        MissingExtra: torch-pruning is not installed.
+        Unsupported: torch-pruning cannot trace the module, or nothing in it can be pruned.
+    """
+    if min(rounds, len(batches), round_to) < 1:
+        given = f"{rounds} rounds over {len(batches)} batches, rounded to {round_to}"
+        raise BadOption(f"{given}, prune nothing; give one or more of each")
+    work = copy.deepcopy(module).eval().requires_grad_(True)
+    dense = measure_size(work, example)
+    budget = Budget.of(limits, dense)
+    families, kept = _reachable(work, example, dense, budget, keep, round_to)
+    size = dense
+    for number in range(1, rounds + 1):
+        cap = budget.fill(dense) ** (1 - number / rounds)  # 1 in the last round, exactly
+        if budget.fill(size) > cap:
+            ranking = Ranking.of(work, example, families, batches, loss, cost or budget.cost, round_to)
+            work, families = _remove(work, example, families, _select(work, example, ranking, budget, cap))
+            _recalibrate(work, batches)
+            size = measure_size(work, example)
+        if report is not None:
+            report(number, rounds, size)
+    return Pruned(work, size, dense, kept)
+
+
+def check_countable(limits: Sequence[Limit]) -> None:
+    """Raises `BadOption` unless there is a limit and all are on what can be counted in a module."""
+    for limit in limits:
+        if limit.metric.name not in Size._fields:
+            raise BadOption(f"a budget on {limit.metric.name} cannot be counted in a module; give macs=… or params=…")
+    if not limits:
+        raise BadOption("there is no budget; give for example macs=0.5x")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Sizes that must not be exceeded; None where there is no limit."""
+
+    macs: float | None
+    params: float | None
+    cost: Cost
+
+    @staticmethod
+    def of(limits: Sequence[Limit], dense: Size) -> Budget:
+        """`limits`, relative ones of `dense`. Raises as `check_countable`."""
+        check_countable(limits)
+        values: dict[str, float] = {}
+        for limit in limits:
+            name = limit.metric.name
+            values[name] = limit.value * (getattr(dense, name) if limit.relative else 1)
+        return Budget(values.get("macs"), values.get("params"), "macs" if next(iter(values)) == "macs" else "params")
+
+    def fill(self, size: Size) -> float:
+        """The largest share of a limit that `size` takes: at most 1 if all are kept."""
+        pairs = ((size.macs, self.macs), (size.params, self.params))
+        return max(value / limit for value, limit in pairs if limit is not None)
+
+    def text(self) -> str:
+        """For a message."""
+        pairs = (("macs", self.macs), ("params", self.params))
+        return ", ".join(f"{name} <= {limit:,.0f}" for name, limit in pairs if limit is not None)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All that may go, the least worth first: units of a family, by its index, that go together (one without rounding)."""
+
+    families: Sequence[Family]
+    order: Sequence[Chunk]
+
+    @staticmethod
+    def of(
+        module: nn.Module,
+        example: Tensor,
+        families: Sequence[Family],
+        batches: Batches,
+        loss: Loss,
+        cost: Cost,
+        round_to: int = 1,
+    ) -> Ranking:
+        """From the gradients of `batches`. The best chunk of each family is not in it. Raises as `prune_module` does."""
+        traced = Traced(module, example)
+        importance = GateFisher(traced, example, cost)
+        for images, labels in batches:
+            module.zero_grad(set_to_none=True)
+            with torch.enable_grad(), fastpath(False):
+                value = loss(module(images), labels)
+            if not value.isfinite():
+                raise BadData(f"the loss is {value.item()}; check the images and the module for odd values")
+            value.backward()
+            importance.observe(module)
+        module.zero_grad(set_to_none=True)
+        scored: list[tuple[float, int, tuple[int, ...]]] = []
+        for number, family in enumerate(families):
+            scores = importance.units(traced.group(family.root), family.parts)
+            chunks = family_chunks(scores.argsort(stable=True).tolist(), round_to)[:-1]
+            scored += [(float(scores[list(chunk)].mean()), number, chunk) for chunk in chunks]
+        # Stable: chunks of a family come in the order of its scores already, and equal ones have to stay in it.
+        return Ranking(families, [(number, chunk) for _, number, chunk in sorted(scored, key=lambda entry: entry[:2])])
+
+    def removals(self, chunks: Sequence[Chunk]) -> Removals:
+        """`chunks` by family."""
+        found: dict[int, list[int]] = {}
+        for number, units in chunks:
+            found.setdefault(number, []).extend(units)
+        return [(self.families[number], sorted(found[number])) for number in sorted(found)]
+
+
+def family_chunks(order: Sequence[int], round_to: int) -> list[tuple[int, ...]]:
+    """`order` cut into pieces of `round_to`, the first of what is over, so that after each a multiple is left."""
+    over = len(order) % round_to
+    cuts = [0, *([over] if over else []), *range(over + round_to, len(order) + 1, round_to)]
+    return [tuple(order[start:end]) for start, end in itertools.pairwise(cuts)]
+
+
+def _select(module: nn.Module, example: Tensor, ranking: Ranking, budget: Budget, cap: float) -> Removals:
+    """The shortest start of the ranking with which `budget.fill` is at most `cap`; refined in the last round."""
+
+    def fill(units: Sequence[Chunk]) -> float:
+        return budget.fill(measure_size(pruned(module, example, ranking.removals(units)), example))
+
+    low, high = 0, len(ranking.order)  # `low` units are too few, `high` are enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fill(ranking.order[:middle]) <= cap else (middle, high)
+    best = list(ranking.order[:high])
+    share = fill(best)
+    # Only the last round has to come near.
+    if cap == 1 and share < CLOSE:
+        best = _refine(ranking, best, share, fill)
+    return ranking.removals(best)
+
+
+def _refine(
+    ranking: Ranking,
+    best: list[Chunk],
+    share: float,
+    fill: Callable[[Sequence[Chunk]], float],
+) -> list[Chunk]:
+    """`best`, or what is nearer to the budget with a few more units of one family gone and a few of another back."""
+    queues = [[unit for unit in ranking.order if unit[0] == number] for number in range(len(ranking.families))]
+    counts = [sum(unit[0] == number for unit in best) for number in range(len(queues))]
+    moves = sorted(
+        itertools.product(range(STEPS), range(STEPS), range(len(queues)), range(len(queues))),
+        key=lambda move: (move[0] + move[1], move),
+    )
+    tried = 0
+    for more, fewer, gone, back in moves:
+        gone_count, back_count = counts[gone] + more, counts[back] - fewer
+        if gone == back or not fewer or gone_count > len(queues[gone]) or back_count < 0:
+            continue
+        changed = counts.copy()
+        changed[gone], changed[back] = gone_count, back_count
+        units = [unit for queue, count in zip(queues, changed, strict=True) for unit in queue[:count]]
+        other, tried = fill(units), tried + 1
+        if share < other <= 1:
+            best, share = units, other
+        if share >= CLOSE or tried == REFINEMENTS:
+            break
+    return best
+
+
+def _remove(
+    module: nn.Module, example: Tensor, families: Sequence[Family], removals: Removals
+) -> tuple[nn.Module, list[Family]]:
+    """`module` without those units, and the families that are left to prune."""
+    wrong = differs(module, example, removals)
+    if wrong:
+        raise Unsupported(f"torch-pruning broke {type(module).__name__}: {wrong}; keep some of its layers with --keep")
+    module = pruned(module, example, removals).eval()
+    gone = {family.root: len(units) for family, units in removals}
+    left = [Family(f.root, f.units - gone.get(f.root, 0), f.parts, f.exact) for f in families]
+    return module, [family for family in left if family.units > 1]
+
+
+def _choose(module: nn.Module, example: Tensor, keep: Sequence[str]) -> tuple[list[Family], dict[str, str]]:
+    """The families to prune, and by root why others are not."""
+    layers = dict(module.named_modules())
+    for name in keep:
+        if name not in layers:
+            raise BadOption(f"no layer {name!r} to keep; there are {', '.join(n for n in layers if n)}")
+    traced = Traced(module, example)
+    wanted, kept = [], {}
+    for family in traced.families():
+        written = {item.dep.target.module for item in traced.writers(traced.group(family.root))}
+        if written.intersection(layer for name in keep for layer in layers[name].modules()):
+            kept[family.root] = "asked for"
+        else:
+            wanted.append(family)
+    good, bad = trusted(module, example, wanted)
+    if not good:
+        why = "; ".join(f"{root}: {text}" for root, text in (kept | bad).items())
+        raise Unsupported(
+            f"nothing in {type(module).__name__} can be pruned ({why or 'no inner channels of a Conv or Linear'})"
+        )
+    return good, kept | bad
+
+
+def _reachable(
+    module: nn.Module, example: Tensor, dense: Size, budget: Budget, keep: Sequence[str], round_to: int
+) -> tuple[list[Family], dict[str, str]]:
+    """What `_choose` gives. Raises `BadOption` where `budget` is met already, `BudgetMissed` where it cannot be met."""
+    if budget.fill(dense) <= 1:
+        raise BadOption(f"the budget {budget.text()} is met already ({_text(dense)}); give a smaller one")
+    families, kept = _choose(module, example, keep)
+    least = _least(module, example, families, round_to)
+    if budget.fill(least) > 1:
+        raise BudgetMissed(
+            f"the budget {budget.text()} is below what is left with {round_to} of each kind of channel ({_text(least)}); "
+            "give a larger one"
+        )
+    return families, kept
+
+
+def _recalibrate(module: nn.Module, batches: Batches) -> None:
+    """`recalibrate`, if there is a batch of more than one image: from the others it learns nothing."""
+    if any(len(images) > 1 for images, _ in batches):
+        recalibrate(module, (images for images, _ in batches))
+
+
+def _least(module: nn.Module, example: Tensor, families: Sequence[Family], round_to: int) -> Size:
+    """The size with `round_to` units of each family, or all if it has no more."""
+    removals = [(family, range(round_to, family.units)) for family in families if family.units > round_to]
+    return measure_size(pruned(module, example, removals), example)
+
+
+def _text(size: Size) -> str:
+    return f"macs {size.macs:,}, params {size.params:,}"

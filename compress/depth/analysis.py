@@ -1,0 +1,249 @@
+"""What each sub-layer of a network does, and what becomes of the network without it.
+
+A sub-layer is a mixer or a feed-forward; its contribution c is what it adds to the residual stream h. Sub-layers are named
+`s0.b3.mixer`, `s0.b3.ffn` and counted in order of execution. In a post-norm network the stream is normalised after every
+contribution; a sub-layer is skipped together with its norm.
+
+Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: norms
+and cosines, effects of skipping, direct effects, logit lens, depth score. Men et al., "ShortGPT", 2024:
+block influence.
+Differs: images instead of prompts, one output per image. Sub-layers are skipped one by one instead of whole layers. A
+later sub-layer whose contribution is only rounding has no relative change. Between stages a merge changes width and
+number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that are still to come.
+The depth score counts sub-layers from 1.
+Limits: the effects on later tokens alone are left out, since no token comes before another in an image, and so are residual
+erasure and integrated gradients. With up to five classes the overlap of the likeliest five is always 1. Maxima are those of
+the images looked at and grow with their number. Skipping two sub-layers together may do more than the sum of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from wb.compress.depth.chain import Chain, Kind, Trace, chosen
+from wb.compress.depth.effect import Tally, cosine, output_effects, overlap, relative, relative_change
+from wb.core.readings import Reading
+from wb.core.records import Frozen
+from wb.core.statistics.scores import score
+from wb.data import Split
+from wb.data.batches import batches
+from wb.data.dataset import Progress
+from wb.models.model import Model
+
+LIKELIEST = 5  # classes that the logit lens compares
+LENS = ("kl", "overlap", "agreement", "accuracy")
+
+Matrix = tuple[tuple[float | None, ...], ...]  # [skipped][later]; None where later does not come after skipped
+
+
+class OutputEffect(Frozen):
+    """What skipping a sub-layer, all others kept, does to the class probabilities y.
+
+    `distance` is the mean of ‖y − ȳ‖₂ over the images and `most` its maximum; `kl` the mean of KL(y ‖ ȳ) in nats;
+    `agreement` the share of images whose first choice stays; `accuracy` what is left of it.
+    """
+
+    distance: float
+    most: float
+    kl: float
+    agreement: float
+    accuracy: float
+
+
+class SublayerRow(Frozen):
+    """One sub-layer. Means over images and tokens: `ratio` of ‖c‖/‖h‖, `cosine` of the angle between c and h.
+
+    `later` is the largest relative change ‖c − c̄‖/‖c‖ of any later contribution at any token when this one is skipped, and
+    `later_mean` its mean over tokens and later sub-layers; both are 0 for the last one. A cosine below zero erases from
+    the stream, about zero writes something new, above zero reinforces.
+    """
+
+    name: str
+    kind: Kind
+    operator: str  # softmax, mlp, …
+    ratio: float
+    cosine: float
+    later: float
+    later_mean: float
+    output: OutputEffect
+
+
+class BlockRow(Frozen):
+    """One block, mixer and feed-forward together, from the stream h before it and h′ after it.
+
+    `ratio` is the mean of ‖h′ − h‖/‖h‖, `cosine` that of cos(h′ − h, h), and `influence` 1 minus that of cos(h, h′),
+    between 0 and 2.
+    """
+
+    name: str
+    ratio: float
+    cosine: float
+    influence: float
+
+
+class LensRow(Frozen):
+    """The classifier on the stream after one sub-layer (`stem`: before the first), against the network's output y.
+
+    `kl` is the mean of KL(y ‖ lens) in nats, `overlap` the share of the likeliest `min(5, classes)` classes that both
+    have, `agreement` that of equal first choices, `accuracy` that of right ones.
+    """
+
+    after: str
+    kl: float
+    overlap: float
+    agreement: float
+    accuracy: float
+
+
+class DepthAnalysis(Frozen):
+    """All that `analyze_depth` finds; JSON by `model_dump_json`.
+
+    `change_most` and `change_mean` are relative changes of later contributions when a sub-layer is skipped, maximum and
+    mean over images and tokens; `direct_most` and `direct_mean` the same when only the later one's own input lacks the
+    contribution. `scores` are the depth scores Σ l·e_l / Σ e_l of `contribution` (ratio), `later` (mean) and `output`
+    (distance) over the sub-layers l = 1, 2, …; None where all e_l are zero.
+    """
+
+    images: int
+    classes: int
+    accuracy: Reading
+    sublayers: tuple[SublayerRow, ...]
+    blocks: tuple[BlockRow, ...]
+    lens: tuple[LensRow, ...]
+    change_most: Matrix
+    change_mean: Matrix
+    direct_most: Matrix
+    direct_mean: Matrix
+    scores: dict[str, float | None]
+
+
+def analyze_depth(
+    model: Model,
+    split: Split,
+    *,
+    batch: int = 64,
+    limit: int | None = 512,
+    device: torch.device | str = "cpu",
+    report: Progress | None = None,
+) -> DepthAnalysis:
+    """Runs `model` on at most `limit` images of `split`, evenly spaced, and without each sub-layer in turn.
+
+    One batch of contributions is in memory at a time. It costs about as much as a forward pass for each sub-layer;
+    `report(done, total)` is called after every batch.
+
+    Raises:
+        BadOption: `batch` or `limit` is below 1.
+        BadArtefact: the weights do not fit the architecture.
+    """
+    some = chosen(split, limit)
+    chain = Chain(model.network(device))
+    tally = Tally()
+    total = -(-len(some) // batch) if batch > 0 else 0
+    with torch.inference_mode():
+        for done, (images, labels) in enumerate(batches(some, batch, shuffle=False), start=1):
+            _look(chain, chain.trace(images.to(device)), labels.to(device), tally)
+            if report is not None:
+                report(done, total)
+    return _gather(chain, tally, some, str(device))
+
+
+def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally) -> None:
+    """Counts one batch in."""
+    tally.add((trace.logits.argmax(dim=1) == labels).float(), "right")
+    _look_at_contributions(chain, trace, tally)
+    _look_through_lens(chain, trace, labels, tally)
+    for s in range(len(chain.sublayers)):
+        skipped = chain.skip(trace, s)
+        for later, changed in skipped.writes.items():
+            change = relative_change(trace.writes[later], changed, trace.inputs[later])
+            tally.add(change, "change", s, later)
+            tally.add(change, "later", s)
+        for later, changed in chain.direct(trace, s):
+            tally.add(relative_change(trace.writes[later], changed, trace.inputs[later]), "direct", s, later)
+        for name, values in output_effects(trace.logits, skipped.logits, labels).items():
+            tally.add(values, name, s)
+
+
+def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
+    for i, (h, c) in enumerate(zip(trace.inputs, trace.writes, strict=True)):
+        tally.add(relative(c, h), "ratio", i)
+        tally.add(cosine(c, h), "cosine", i)
+    for name, inside in _blocks(chain):
+        h, last = trace.inputs[inside[0]], inside[-1]
+        after = chain.sublayers[last].leave(trace.inputs[last], trace.writes[last])
+        tally.add(relative(after - h, h), "ratio", name)
+        tally.add(cosine(after - h, h), "cosine", name)
+        tally.add(1 - cosine(h, after), "influence", name)
+
+
+def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally) -> None:
+    k = min(LIKELIEST, trace.logits.shape[1])
+    seen = [chain.lens(i + 1, h) for i, h in enumerate(trace.inputs)]
+    for depth, logits in enumerate([*seen, trace.logits]):  # after the last sub-layer it is the output
+        for name, values in output_effects(trace.logits, logits, labels).items():
+            tally.add(values, "lens", name, depth)
+        tally.add(overlap(trace.logits, logits, k), "lens", "overlap", depth)
+
+
+def _blocks(chain: Chain) -> Iterator[tuple[str, list[int]]]:
+    """The blocks that are not switched off, with the indices of their sub-layers."""
+    inside: dict[str, list[int]] = {}
+    for i, sublayer in enumerate(chain.sublayers):
+        inside.setdefault(sublayer.block, []).append(i)
+    yield from inside.items()
+
+
+def _gather(chain: Chain, tally: Tally, some: Split, device: str) -> DepthAnalysis:
+    rows = tuple(_row(chain, tally, s) for s in range(len(chain.sublayers)))
+    return DepthAnalysis(
+        images=len(some),
+        classes=int(chain.network.head.shape[0]),
+        accuracy=score(round(tally.mean("right") * len(some)), some.labels.tolist(), f"torch {device}"),
+        sublayers=rows,
+        blocks=tuple(
+            BlockRow(name=name, **{field: tally.mean(field, name) for field in ("ratio", "cosine", "influence")})
+            for name, _ in _blocks(chain)
+        ),
+        lens=tuple(
+            LensRow(after=after, **{name: tally.mean("lens", name, depth) for name in LENS})
+            for depth, after in enumerate(["stem", *chain.names])
+        ),
+        change_most=_matrix(len(rows), lambda s, later: tally.most("change", s, later)),
+        change_mean=_matrix(len(rows), lambda s, later: tally.mean("change", s, later)),
+        direct_most=_matrix(len(rows), lambda s, later: tally.most("direct", s, later)),
+        direct_mean=_matrix(len(rows), lambda s, later: tally.mean("direct", s, later)),
+        scores={
+            "contribution": depth_score([row.ratio for row in rows]),
+            "later": depth_score([row.later_mean for row in rows]),
+            "output": depth_score([row.output.distance for row in rows]),
+        },
+    )
+
+
+def _row(chain: Chain, tally: Tally, s: int) -> SublayerRow:
+    sublayer = chain.sublayers[s]
+    last = s == len(chain.sublayers) - 1
+    means = {name: tally.mean(name, s) for name in ("distance", "kl", "agreement", "accuracy")}
+    return SublayerRow(
+        name=sublayer.name,
+        kind=sublayer.kind,
+        operator=sublayer.module.describe().model_dump()["kind"],
+        ratio=tally.mean("ratio", s),
+        cosine=tally.mean("cosine", s),
+        later=0.0 if last else tally.most("later", s),
+        later_mean=0.0 if last else tally.mean("later", s),
+        output=OutputEffect(most=tally.most("distance", s), **means),
+    )
+
+
+def depth_score(effects: Sequence[float]) -> float | None:
+    """Σ l·e_l / Σ e_l over l = 1, 2, …: at which depth the effects are on average; None where all are zero."""
+    total = sum(effects)
+    return sum(place * effect for place, effect in enumerate(effects, start=1)) / total if total > 0 else None
+
+
+def _matrix(size: int, value: Callable[[int, int], float]) -> Matrix:
+    return tuple(tuple(value(s, later) if later > s else None for later in range(size)) for s in range(size))

@@ -1,0 +1,161 @@
+"""Dropping whole sub-layers, one after the other, each time the one that the output misses least.
+
+Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: late
+sub-layers add little to what follows and still matter for the output, so that the effect on the output decides.
+Differs: the effect is measured anew after every drop, and always against the outputs of the model that was given, not of
+the one already cut: what earlier drops did counts.
+Limits: greedy; two sub-layers that only together are dispensable are not found. Nothing is trained here: fine-tune
+afterwards. A drop is chosen for its effect alone, whatever the sub-layer costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor
+
+from wb import __version__
+from wb.compress.depth.chain import Chain, chosen
+from wb.compress.depth.effect import Tally, output_effects
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption, BudgetMissed
+from wb.data import Dataset, Split
+from wb.data.batches import batches
+from wb.models.counting import count_macs, count_parameters
+from wb.models.model import Model, Step
+from wb.training.train import check_fits
+
+NORMS = {"mixer": "norm1", "ffn": "norm2"}
+
+
+def sublayers(architecture: Architecture) -> list[str]:
+    """The names of the mixers and feed-forwards, `s0.b3.mixer` before `s0.b3.ffn`, in order of execution."""
+    return [
+        f"{name}.{kind}"
+        for name, _, block in architecture.blocks()
+        for kind, part in (("mixer", block.mixer), ("ffn", block.ffn))
+        if part is not None
+    ]
+
+
+def gone(before: Architecture, after: Architecture) -> list[str]:
+    """The sub-layers of `before` that `after`, which was made of it, does not have."""
+    left = sublayers(after)
+    return [name for name in sublayers(before) if name not in left]
+
+
+def without(model: Model, sublayer: str) -> Model:
+    """`model` without one sub-layer and its norm: the stream passes by, in a post-norm network without being normalised.
+
+    The others keep their names, and the history is as it was.
+
+    Raises:
+        BadOption: the model has no such sub-layer.
+    """
+    names = sublayers(model.architecture)
+    if sublayer not in names:
+        raise BadOption(f"no sub-layer {sublayer!r}; this model has {', '.join(names) or 'none'}")
+    place, kind = sublayer.rsplit(".", 1)
+    stages = list(model.architecture.stages)
+    i, j = (int(part[1:]) for part in place.split("."))
+    blocks = list(stages[i].blocks)
+    blocks[j] = blocks[j].model_copy(update={kind: None})
+    stages[i] = stages[i].model_copy(update={"blocks": tuple(blocks)})
+    architecture = model.architecture.model_copy(update={"stages": tuple(stages)})
+    gone = tuple(f"stages.{i}.{j}.{part}." for part in (kind, NORMS[kind]))
+    weights = {name: weight for name, weight in model.weights.items() if not name.startswith(gone)}
+    return replace(model, architecture=architecture, weights=weights)
+
+
+@dataclass(frozen=True)
+class DropLayers:
+    """A pass: drops sub-layers until `enough(architecture)`, on at most `limit` images of one split of `data`.
+
+    `effect` is what decides: the mean KL(y ‖ ȳ) of the class probabilities, or the mean distance ‖y − ȳ‖₂. Those named in
+    `keep` stay, and at least `keep_at_least` sub-layers in all. It looks at training images unless told otherwise, so that
+    the validation images can still judge the result. `report(name, effect)` is called after every drop.
+    """
+
+    data: Dataset
+    enough: Callable[[Architecture], bool]
+    effect: Literal["kl", "distance"] = "kl"
+    keep: Collection[str] = ()
+    keep_at_least: int = 1
+    split: Literal["train", "validation"] = "train"
+    limit: int | None = 512
+    batch: int = 128
+    device: torch.device | str = "cpu"
+    report: Callable[[str, float], None] | None = None
+
+    def __call__(self, model: Model, /) -> Model:
+        """The smaller model.
+
+        Raises:
+            BudgetMissed: what may be dropped is dropped and it is not enough.
+            BadData: the data have another shape or number of classes.
+            BadOption: `keep` names no sub-layer, or `batch` or `limit` is below 1.
+        """
+        self._check(model)
+        images = chosen(self.data.train if self.split == "train" else self.data.validation, self.limit)
+        before = self._outputs(model, images)
+        dropped: dict[str, float] = {}
+        while not self.enough(model.architecture):
+            effects = self._effects(model, images, before)
+            if not effects:
+                raise BudgetMissed(self._missed(model.architecture, dropped))
+            name = min(effects, key=effects.__getitem__)
+            model = without(model, name)
+            dropped[name] = effects[name]
+            if self.report is not None:
+                self.report(name, effects[name])
+        return model.then(self._step(dropped, len(images)))
+
+    def _check(self, model: Model) -> None:
+        check_fits(model.architecture, self.data)
+        names = sublayers(model.architecture)
+        unknown = sorted(set(self.keep) - set(names))
+        if unknown:
+            raise BadOption(f"no sub-layer {', '.join(unknown)} to keep; this model has {', '.join(names) or 'none'}")
+
+    def _outputs(self, model: Model, images: Split) -> list[Tensor]:
+        """Logits (b, classes), batch by batch."""
+        network = model.network(self.device)
+        with torch.inference_mode():
+            return [network(part) for part, _ in self._batches(images)]
+
+    def _effects(self, model: Model, images: Split, before: list[Tensor]) -> dict[str, float]:
+        """For every sub-layer that may go, how far the output is from `before` without it; empty where none may."""
+        chain = Chain(model.network(self.device))
+        spare = len(chain.names) > self.keep_at_least
+        may_go = [s for s, name in enumerate(chain.names) if spare and name not in self.keep]
+        if not may_go:
+            return {}
+        tally = Tally()
+        with torch.inference_mode():
+            for logits, (part, labels) in zip(before, self._batches(images), strict=True):
+                trace = chain.trace(part)
+                for s in may_go:
+                    effects = output_effects(logits, chain.skip(trace, s).logits, labels)
+                    tally.add(effects[self.effect], s)
+        return {chain.names[s]: tally.mean(s) for s in may_go}
+
+    def _batches(self, images: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        for part, labels in batches(images, self.batch, shuffle=False):
+            yield part.to(self.device), labels.to(self.device)
+
+    def _missed(self, architecture: Architecture, dropped: dict[str, float]) -> str:
+        left = sublayers(architecture)
+        return (
+            f"{len(dropped)} sub-layers are dropped, {', '.join(left) or 'none'} left, and the budget is not kept: reached "
+            f"{count_macs(architecture).text()} multiply-accumulates and {count_parameters(architecture).text()} parameters; "
+            "allow more, keep fewer sub-layers, or make the model narrower as well"
+        )
+
+    def _step(self, dropped: dict[str, float], images: int) -> Step:
+        arguments: dict[str, JsonValue] = {**self.data.origin, "split": self.split, "images": images}
+        arguments |= {"effect": self.effect, "dropped": {**dropped}}  # in order, each with the effect of all up to it
+        return Step(name="drop", arguments=arguments, version=__version__)

@@ -1,0 +1,90 @@
+"""What parts cost, metric by metric: counted, or timed on a device. `costs_of` makes what the budgets need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+
+from wb.compress.nvit.cost import Cost, Piece, bare
+from wb.core.architecture import Architecture, axis_sizes
+from wb.export.counting.count import model_energy
+from wb.export.timing.blocks import parts, time_parts
+from wb.export.timing.table import LatencyTable
+from wb.models.counting import count_bytes, count_macs, count_parameters
+
+Progress = Callable[[int, int], None]  # done, of how many
+
+
+def costs_of(
+    metrics: Iterable[str],
+    dense: Architecture,
+    table: LatencyTable | None,
+    *,
+    keep: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
+) -> dict[str, Cost]:
+    """The costs of `dense` and of what it can be pruned to, by metric; axes of a kind in `keep` keep their size.
+
+    Latency needs the `table` of a device.
+    """
+    fixed = _fixed(dense, keep)
+    return {
+        metric: timed(dense, table, fixed, progress) if metric == "latency" and table else counted(dense, metric, fixed)
+        for metric in metrics
+    }
+
+
+def counted(dense: Architecture, metric: str, fixed: frozenset[str] = frozenset()) -> Cost:
+    """MACs, parameters, the bytes of the parameters, or the modelled energy, counted part by part."""
+    kinds = {"macs": count_macs, "params": count_parameters, "size": count_bytes, "energy": model_energy}
+
+    @cache
+    def count(architecture: Architecture) -> float:
+        return kinds[metric](architecture).value
+
+    def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
+        return [count(a) - (0 if piece.name == "ends" else count(bare(a))) for a, piece in wanted]
+
+    cost = Cost(dense, sample, fixed=fixed, extra=False)
+    cost.prepare()
+    return cost
+
+
+def timed(
+    dense: Architecture, table: LatencyTable, fixed: frozenset[str] = frozenset(), progress: Progress | None = None
+) -> Cost:
+    """Milliseconds on the table's device; parts that it does not have are timed and kept there."""
+
+    def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
+        found = [list(parts(architecture))[-1] for architecture, _ in wanted]  # the ends, or the one block after them
+        time_parts(found, table, progress)
+        overhead = milliseconds(table, [])
+        return [max(0.0, milliseconds(table, [part.key]) - overhead) for part in found]
+
+    cost = Cost(dense, sample, fixed=fixed)
+    cost.prepare()
+    cost.constant = milliseconds(table, [])
+    return cost
+
+
+def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = frozenset()) -> int:
+    """How many parts `costs_of` would time for a latency: those that the table does not have; the table is not made."""
+    wanted: dict[str, None] = {}
+
+    def sample(asked: Sequence[tuple[Architecture, Piece]]) -> list[float]:
+        wanted.update(dict.fromkeys(list(parts(architecture))[-1].key for architecture, _ in asked))
+        return [1.0] * len(asked)
+
+    Cost(dense, sample, fixed=_fixed(dense, keep)).prepare()
+    known = table.lookup(wanted) if table.path.exists() else {}
+    return sum(known.get(key) is None for key in wanted)
+
+
+def _fixed(dense: Architecture, keep: frozenset[str]) -> frozenset[str]:
+    """The axes of `dense` of a kind in `keep`."""
+    return frozenset(name for name in axis_sizes(dense) if name.rsplit(".", 1)[-1] in keep)
+
+
+def milliseconds(table: LatencyTable, keys: Sequence[str]) -> float:
+    """The table's sum for parts that it has; for none, the overhead of a call."""
+    return table.estimate(keys).value

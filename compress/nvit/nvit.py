@@ -1,0 +1,225 @@
+"""Global structural pruning with Hessian-aware saliency: every axis of a transformer at once, towards targets of cost.
+
+Source: Yang et al., "Global Vision Transformer Pruning with Hessian-Aware Saliency" (NViT), CVPR 2023, arXiv 2110.04869:
+one ranking of residual channels, heads, query/key and value channels and hidden units of all blocks by saliency and the
+latency they cost; removal in rounds.
+Differs: written from the paper's formulas. Saliency over cost instead of a weighted difference (`wb.compress.nvit.select`), a
+cost function per part instead of a table of blocks (`wb.compress.nvit.cost`), whole sub-layers as units, channels chosen head
+by head, moving averages that follow the units through the rounds.
+Limits: dropping residual channels changes the statistics of the norms, so that it is never exact; all other cuts equal
+masking. The scale of attention stays that of the model the weights came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from wb import __version__
+from wb.compress.depth.drop import gone, without
+from wb.compress.nvit.cost import Cost
+from wb.compress.nvit.saliency import Method, Scores, score, sublayers
+from wb.compress.nvit.select import Rules, Selector
+from wb.core.architecture import Architecture, axis_sizes
+from wb.core.errors import BadOption, BudgetMissed
+from wb.core.metrics import METRICS, Limit
+from wb.core.readings import scaled
+from wb.data import Dataset, Split
+from wb.data.batches import batches
+from wb.models.axes import Map, Select, SelectWithin
+from wb.models.model import Model, Step, remap_model
+from wb.training.fit import Recipe, pick_device
+from wb.training.train import Finetune, check_fits
+
+
+class Settings(BaseModel):
+    """How to prune, whatever the budget.
+
+    `calibration` images of the training split are scored in mini-batches of `batch`; `momentum` is the weight of earlier
+    rounds in the saliency; between rounds come `recovery` steps of training at `learning_rate`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = "nvit"
+    keep: tuple[str, ...] = ()
+    align: Annotated[int, Field(ge=1)] = 1
+    eta: Annotated[float, Field(ge=0, le=10)] = 1.0
+    rounds: Annotated[int, Field(ge=1)] = 10
+    calibration: Annotated[int, Field(ge=1)] = 640
+    batch: Annotated[int, Field(ge=1)] = 16
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    recovery: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @property
+    def rules(self) -> Rules:
+        """What the selection needs of it."""
+        return Rules(frozenset(self.keep), self.align, self.eta)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Where pruning stands after some rounds: the model, its saliency (a moving average), how many rounds it took."""
+
+    model: Model
+    scores: Scores = field(default_factory=dict)
+    rounds: int = 0
+
+
+@dataclass(frozen=True)
+class NViT:
+    """A pass: prunes a model to `targets` (by metric, in the unit of its readings, as `costs` predict them).
+
+    `teacher` gives the logits that recovery steps are distilled from; `report` hears (round, what is being done).
+
+    Raises:
+        BadData: the data do not fit the model, or a loss or gradient is not finite.
+        BudgetMissed: nothing is left to remove before a target is met.
+    """
+
+    data: Dataset
+    targets: Mapping[str, float]
+    costs: Mapping[str, Cost]
+    settings: Settings = field(default_factory=Settings)
+    teacher: Callable[[Tensor], Tensor] | None = None
+    report: Callable[[int, str], None] | None = None
+
+    def __call__(self, model: Model, /) -> Model:
+        check_fits(model.architecture, self.data)
+        check_keep(self.settings.keep, model.architecture)
+        state = Pruned(model)
+        start = {metric: self.costs[metric](model.architecture) for metric in self.targets}
+        for round_ in range(1, self.settings.rounds + 1):
+            share = round_ / self.settings.rounds
+            state = self.scored(state)
+            aims = {m: between(start[m], target, share) for m, target in self.targets.items()}
+            state = self.cut(state, aims, self.targets)
+            if round_ < self.settings.rounds:
+                state = self.recovered(state)
+        return self.finished(state, model)
+
+    def scored(self, state: Pruned) -> Pruned:
+        """The same model with the saliency of one more round."""
+        settings = self.settings
+        if self.report is not None:
+            self.report(state.rounds + 1, "scoring")
+        device = pick_device()
+        images = ((x.to(device), y.to(device)) for x, y in batches(self._calibration(), settings.batch, shuffle=False))
+        network = state.model.network(device)
+        seed = settings.seed + state.rounds
+        new = score(network, images, settings.method, keep=settings.keep, seed=seed)
+        old, momentum = state.scores, settings.momentum
+        mixed = {n: momentum * old[n] + (1 - momentum) * value if n in old else value for n, value in new.items()}
+        return replace(state, scores=mixed, rounds=state.rounds + 1)
+
+    def cut(self, state: Pruned, targets: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
+        """The model with the least salient units removed until `costs` predict that `targets` are met.
+
+        `final` has the targets of the last round, where this is not it.
+        """
+        selector = Selector(state.model.architecture, state.scores, self.costs, self.settings.rules)
+        if not selector.until(targets, final=final):
+            least = {metric: (target, selector.cost(metric)) for metric, target in targets.items()}
+            over = {metric: pair for metric, pair in least.items() if pair[1] > pair[0]}
+            raise BudgetMissed(unreachable(over, self.settings.rules))
+        model, scores = state.model, dict(state.scores)
+        for layer in selector.dropped:
+            model = without(model, layer)
+        for maps in selector.maps():
+            model = remap_model(model, maps)
+            scores |= {name: _follow(scores[name], name, maps) for name in scores}
+        left = {*axis_sizes(model.architecture), *(set(selector.layers) - set(selector.dropped))}
+        return replace(state, model=model, scores={name: value for name, value in scores.items() if name in left})
+
+    def recovered(self, state: Pruned) -> Pruned:
+        """The model after `recovery` steps of training on images of their own each round."""
+        settings = self.settings
+        if not settings.recovery:
+            return state
+        if self.report is not None:
+            self.report(state.rounds, "recovering")
+        recipe = Recipe(learning_rate=settings.learning_rate)
+        wanted = settings.recovery * recipe.batch
+        split = self.data.train
+        order = _order(len(split), settings.seed * 1009 + state.rounds)[:wanted]
+        recipe = replace(recipe, epochs=-(-wanted // len(split)))
+        data = replace(self.data, train=split.take(order))
+        tuned = Finetune(data, recipe, self.teacher, settings.seed + state.rounds)(state.model)
+        return replace(state, model=replace(tuned, history=state.model.history))
+
+    def finished(self, state: Pruned, model: Model) -> Model:
+        """The pruned model with one line of history more than `model`."""
+        arguments: dict[str, Any] = {
+            "targets": dict(self.targets),
+            **self.data.origin,
+            "distilled": self.teacher is not None,
+            "dropped": gone(model.architecture, state.model.architecture),
+            **self.settings.model_dump(mode="json", exclude={"seed"}),
+        }
+        step = Step(name="prune nvit", arguments=arguments, seed=self.settings.seed, version=__version__)
+        return replace(state.model, history=(*model.history, step))
+
+    def _calibration(self) -> Split:
+        order = _order(len(self.data.train), self.settings.seed)
+        return self.data.train.take(order[: self.settings.calibration])
+
+
+def between(start: float, target: float, share: float) -> float:
+    """`share` of the way from `start` to `target`, by equal factors."""
+    return float(start * (target / start) ** share) if target < start else target
+
+
+def check_keep(keep: tuple[str, ...], architecture: Architecture) -> None:
+    """Raises `BadOption` for a kind of axis that the architecture does not have."""
+    kinds = dict.fromkeys(name.rsplit(".", 1)[-1] for name in axis_sizes(architecture))
+    known = [*kinds, "blocks"]
+    unknown = [name for name in keep if name not in known]
+    if unknown:
+        raise BadOption(f"no axis {', '.join(unknown)} to keep; this model has {', '.join(known)}")
+
+
+def check_reachable(limits: Sequence[Limit], costs: Mapping[str, Cost], model: Model, settings: Settings) -> None:
+    """Raises `BudgetMissed` where even the smallest network that the settings allow is predicted to be over a limit."""
+    network = model.network()
+    scores = score(network, (), "random")
+    if settings.method == "nvit":  # by gates, so that sub-layers without axes of their own can go as well
+        scores |= {name: torch.zeros(()) for name in sublayers(network)}
+    selector = Selector(model.architecture, scores, costs, settings.rules)
+    for limit in limits:
+        least = selector.floor(limit.metric.name)
+        if least > limit.value:
+            raise BudgetMissed(unreachable({limit.metric.name: (limit.value, least)}, settings.rules))
+
+
+def unreachable(found: Mapping[str, tuple[float, float]], rules: Rules) -> str:
+    """Why there is no going on: for each metric the target and the least there is."""
+    parts = []
+    for metric, (target, least) in found.items():
+        unit = METRICS[metric].unit
+        parts.append(f"{metric} <= {scaled(target, unit)} cannot be reached, the least is ~{scaled(least, unit)}")
+    kept = f" with --keep {','.join(sorted(rules.keep))}" if rules.keep else ""
+    return f"{'; '.join(parts)}{kept}; allow more, keep less, or take a smaller --align"
+
+
+def _order(size: int, seed: int):  # type: ignore[no-untyped-def]
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed)).numpy()
+
+
+def _follow(value: Tensor, name: str, maps: Mapping[str, Map]) -> Tensor:
+    """The scores of an axis after the maps: what is gone is gone, and heads that go take their channels along."""
+    heads = maps.get(f"{name.rsplit('.', 1)[0]}.heads")
+    if value.dim() == 2 and isinstance(heads, Select):
+        value = value[heads.index]
+    match maps.get(name):
+        case Select(index):
+            return value[..., index]
+        case SelectWithin(index):
+            return value.gather(1, index)
+    return value

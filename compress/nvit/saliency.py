@@ -1,0 +1,260 @@
+"""How much every unit of a network matters, on every axis at once and in one currency.
+
+A *gate* is a factor g = 1 on a unit: a head, a channel of queries and keys or of values, a hidden unit, a residual
+channel, a whole sub-layer. Its derivative needs no gate, as it is the sum of weight times gradient over what reads the unit:
+
+    dL/dg_s = sum over the readers' entries of s of  w * dL/dw
+
+An axis that nothing reads (queries and keys: they meet in a product) has two writers that carry the gate, each whole. A
+sub-layer's gate is on what it writes; in a post-norm network, where its norm goes with it, it leads from the stream that the
+sub-layer reads to what its norm gives.
+
+Source: Yang et al., "Global Vision Transformer Pruning with Hessian-Aware Saliency" (NViT), 2023, eq. 5-6, after Molchanov et
+al., "Importance Estimation for Neural Network Pruning", 2019: the saliency of S is (dL/dg_S)^2, per mini-batch, averaged.
+That is the Fisher form w'gg'w of the group at the granularity of a batch ("gate-Fisher"), not a true Hessian.
+Differs: sums are not divided by constants of an implementation; only readers are summed, so that a gate counts once; the
+channels of each head are ranked on their own, because a head's channels can be permuted freely.
+Limits: `embed` is gated where it is read; the norms, whose statistics change when a channel goes, do not count. A Legendre
+memory's `memory` axis is not scored: its coefficients cannot be chosen freely. Nor are the `bits` and `anchors` of hash
+functions, which no gradient reaches; the `qk` channels that such an attention has once count half of their gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.compress.depth.drop import NORMS
+from wb.core.architecture import widths
+from wb.core.errors import BadData, BadOption
+from wb.models.axes import Axes, nested
+from wb.models.network import Network, axes_of
+from wb.models.operators._base import OperatorModule
+
+Method = Literal["nvit", "taylor", "magnitude", "random"]
+METHODS: tuple[Method, ...] = ("nvit", "taylor", "magnitude", "random")
+UNSCORED = ("memory", "bits", "anchors", "classes")
+MICRO_TOKENS = 1024  # go through the network at once
+LABEL_SMOOTHING = 0.1  # as in training: a saturated loss has no gradient to tell units apart
+
+Scores = dict[str, Tensor]  # axis -> (size,), or (heads, size) where heads choose for themselves; sub-layer -> ()
+Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, channels, height, width), labels (B,)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Which parameters carry the gate of each axis, and on which of their dimensions the units lie.
+
+    `carriers[axis]` lists (parameter, dimensions, share): the entries' products with the gradient, summed over all other
+    dimensions, times `share`, add up to the gates' derivative.
+    """
+
+    carriers: Mapping[str, tuple[tuple[str, tuple[int, ...], float], ...]]
+
+    @staticmethod
+    def of(axes: Mapping[str, Axes], keep: Collection[str] = ()) -> Gates:
+        """Those of a network whose parameters lie on `axes`, without the kinds of axes in `keep`."""
+        inside = nested(axes)
+        writers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
+        readers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
+        for name, dimensions in axes.items():
+            names = [axis.name if axis else None for axis in dimensions]
+            for dim, axis in enumerate(dimensions):
+                if axis is None or axis.name.rsplit(".", 1)[-1] in (*UNSCORED, *keep):
+                    continue
+                outer = inside.get(axis.name)
+                place = (dim,) if outer is None else (names.index(outer), dim)
+                kind = readers if axis.role == "read" else writers
+                kind.setdefault(axis.name, []).append((name, place, 1.0))
+        halves = {axis: [(name, place, 0.5) for name, place, _ in found] for axis, found in writers.items()}
+        return Gates({axis: tuple(readers.get(axis, found)) for axis, found in halves.items()})
+
+    def sums(self, values: Mapping[str, Tensor]) -> Scores:
+        """`values` by parameter name, summed to one number per unit of every axis."""
+        result: Scores = {}
+        for axis, carriers in self.carriers.items():
+            parts = [share * _sum_to(values[name], place) for name, place, share in carriers if name in values]
+            if parts:
+                result[axis] = torch.stack(parts).sum(dim=0)
+        return result
+
+
+def score(
+    network: Network,
+    data: Batches,
+    method: Method,
+    *,
+    keep: Collection[str] = (),
+    seed: int = 0,
+    report: Callable[[], None] | None = None,
+) -> Scores:
+    """The saliency of every unit and sub-layer of `network`, which is left in eval mode; kinds of axes in `keep` are skipped.
+
+    `nvit` is the gate-Fisher above; `taylor` the absolute first-order term, entry by entry, of the mean gradient;
+    `magnitude` the squared weights of what reads the unit; `random` uniform numbers. With these three a sub-layer has the
+    score of all its units, and one without axes of its own has none and stays. `report` is called after each batch.
+
+    Raises:
+        BadData: no batch, or a loss or gradient that is NaN or infinite.
+        BadOption: no such method.
+    """
+    if method not in METHODS:
+        raise BadOption(f"no method {method!r}; there are {', '.join(METHODS)}")
+    gates = Gates.of(axes_of(network), keep)
+    if method in ("random", "magnitude"):
+        squares = {name: weight.detach().square() for name, weight in network.named_parameters()}
+        found = {name: value.cpu() for name, value in gates.sums(squares).items()}
+        return _with_layers(_random(found, seed) if method == "random" else found, network)
+    network.eval()
+    layers, handles = _gate_layers(network)
+    gathered = Gathered(gates, network, layers, entrywise=method == "taylor")
+    try:
+        for images, labels in data:
+            gathered.batch(images, labels)
+            if report is not None:
+                report()
+    finally:
+        for handle in (*handles, *gathered.handles):
+            handle.remove()
+        network.zero_grad(set_to_none=True)
+        network.requires_grad_(True)
+    return gathered.result()
+
+
+class Gathered:
+    """Sums over the gates, taken from each parameter's gradient as soon as that is there, so that no two are held at once.
+
+    A mini-batch goes through the network in parts that bound the memory of activations; its gradient is their sum.
+    """
+
+    def __init__(self, gates: Gates, network: Network, layers: Mapping[str, nn.Parameter], *, entrywise: bool) -> None:
+        self.gates, self.network, self.layers, self.entrywise = gates, network, layers, entrywise
+        self.total: Scores = {}
+        self.mean: dict[str, Tensor] = {}
+        self.count = 0
+        self._now: Scores = {}
+        self.handles = []
+        carriers = {name for found in gates.carriers.values() for name, _, _ in found}
+        for name, weight in network.named_parameters():
+            wanted = entrywise or name in carriers
+            weight.requires_grad_(wanted)
+            if wanted:
+                self.handles.append(weight.register_post_accumulate_grad_hook(self._hook(name)))
+        for name, gate in () if entrywise else layers.items():
+            self.handles.append(gate.register_post_accumulate_grad_hook(self._hook(name)))
+
+    def batch(self, images: Tensor, labels: Tensor) -> None:
+        """One mini-batch: images (B, channels, height, width), labels (B,)."""
+        self._now = {}
+        size = max(1, MICRO_TOKENS // self.network.position.shape[0])
+        for start in range(0, len(labels), size):
+            part, target = images[start : start + size], labels[start : start + size]
+            loss = F.cross_entropy(self.network(part), target, label_smoothing=LABEL_SMOOTHING)
+            if not torch.isfinite(loss):
+                raise BadData(f"the loss on the calibration images is {loss.item()}; check the weights and the data")
+            (loss * (len(target) / len(labels))).backward()
+        self.count += 1
+        for name, value in self._now.items():
+            self.total[name] = self.total[name] + value.square() if name in self.total else value.square()
+
+    def result(self) -> Scores:
+        """The mean over the mini-batches, on the CPU."""
+        if not self.count:
+            raise BadData("there are no images to score the units on; give at least one batch")
+        found = {name: value / self.count for name, value in self.total.items()}
+        if self.entrywise:
+            weights = dict(self.network.named_parameters())
+            products = {n: (weights[n].detach() * mean / self.count).abs() for n, mean in self.mean.items()}
+            found = _with_layers(self.gates.sums(products), self.network)
+        return {name: value.cpu() for name, value in found.items()}
+
+    def _hook(self, name: str) -> Callable[[Tensor], None]:
+        def taken(weight: Tensor) -> None:
+            gradient = weight.grad
+            if gradient is None:
+                return
+            weight.grad = None
+            if not torch.isfinite(gradient).all():
+                raise BadData(
+                    f"the gradient of {name} on the calibration images is NaN or infinite; check the weights and the data"
+                )
+            if name in self.layers:
+                self._add({name: gradient})
+            elif self.entrywise:
+                self.mean[name] = gradient if name not in self.mean else self.mean[name].add_(gradient)
+            else:
+                self._add(self.gates.sums({name: weight.detach() * gradient}))
+
+        return taken
+
+    def _add(self, found: Scores) -> None:
+        for name, value in found.items():
+            self._now[name] = self._now[name] + value if name in self._now else value
+
+
+def _gate_layers(network: Network) -> tuple[dict[str, nn.Parameter], list[torch.utils.hooks.RemovableHandle]]:
+    """A factor of one on what each sub-layer does, for sub-layers without parameters as well."""
+    gates, handles = {}, []
+    for name, operator in sublayers(network).items():
+        gate = nn.Parameter(torch.ones((), device=network.head.device))
+        gates[name] = gate
+        if network.form == "pre":
+            handles.append(operator.register_forward_hook(lambda _m, _i, out, gate=gate: out * gate))
+        else:
+            stage, block, part = name.split(".")
+            norm = network.get_submodule(f"stages.{stage[1:]}.{block[1:]}.{NORMS[part]}")
+            handles += _gate_with_norm(operator, norm, gate)
+    return gates, handles
+
+
+def _gate_with_norm(
+    operator: OperatorModule, norm: nn.Module, gate: nn.Parameter
+) -> list[torch.utils.hooks.RemovableHandle]:
+    """A post-norm sub-layer that is there as far as `gate` says: at zero the stream passes both it and its norm."""
+    read: list[Tensor] = []
+
+    def before(_module: nn.Module, inputs: tuple[Tensor]) -> None:
+        read[:] = inputs
+
+    def after(_module: nn.Module, _inputs: tuple[Tensor], out: Tensor) -> Tensor:
+        return out + (gate - 1) * (out - read.pop())  # at one `out` to the bit
+
+    return [operator.register_forward_pre_hook(before), norm.register_forward_hook(after)]
+
+
+def sublayers(network: Network) -> dict[str, OperatorModule]:
+    """Mixers and feed-forwards by name, `s0.b3.mixer`, in order of execution."""
+    found: dict[str, OperatorModule] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, OperatorModule):
+            _, stage, block, part = name.split(".")
+            found[f"s{stage}.b{block}.{part}"] = module
+    return found
+
+
+def _with_layers(scores: Scores, network: Network) -> Scores:
+    """`scores` with those of whole sub-layers: of all units of the axis on which they add up to most."""
+    found = dict(scores)
+    for layer, operator in sublayers(network).items():
+        axes = [f"{layer.rsplit('.', 1)[0]}.{kind}" for kind in widths(operator.describe())]
+        sums = [scores[axis].sum() for axis in axes if axis in scores]
+        if sums:
+            found[layer] = torch.stack(sums).max()
+    return found
+
+
+def _random(like: Scores, seed: int) -> Scores:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.rand(value.shape, generator=generator) for name, value in sorted(like.items())}
+
+
+def _sum_to(value: Tensor, place: tuple[int, ...]) -> Tensor:
+    """`value` summed over all dimensions but `place`, which come in that order."""
+    others = [dim for dim in range(value.dim()) if dim not in place]
+    summed = value.sum(dim=others) if others else value
+    return summed.T if len(place) == 2 and place[0] > place[1] else summed

@@ -1,0 +1,143 @@
+"""The figures of a pruning's report, one function each. Names of axes are the workbench's own."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from wb.compress.prune.record import Record, Result
+from wb.core.architecture import axis_sizes
+from wb.core.metrics import METRICS, Metric
+from wb.core.readings import Reading
+from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST, axes, bars, underscored
+
+TITLES = {
+    "width": "width of the stem",
+    "embed": "width of the residual stream",
+    "heads": "heads",
+    "qk": "query/key channels per head",
+    "v": "value channels per head",
+    "mlp": "feed-forward width",
+    "hidden": "hidden width",
+    "anchors": "anchors of the hash functions",
+    "bits": "bits of a code",
+    "memory": "memory",
+}
+PER_ROW = 2
+
+
+def redistribution_figure(record: Record) -> go.Figure:
+    """Every axis of every block before and after, one plot a kind of axis: where the parameters went."""
+    before = axis_sizes(record.architecture)
+    kinds = [kind for kind in TITLES if any(name.endswith(f".{kind}") for name in before)]
+    rows = -(-len(kinds) // PER_ROW)
+    titles = [TITLES[kind] for kind in kinds]
+    figure = make_subplots(rows, PER_ROW, subplot_titles=titles, vertical_spacing=0.22 / max(rows, 1) + 0.06)
+    models = {"before": (before, GREY)}
+    for result, colour in zip(record.results, (FRONT, *COLOURS), strict=False):
+        models[f"after, {html.escape(result.name)}"] = (axis_sizes(result.architecture), colour)
+    for i, kind in enumerate(kinds):
+        places = [axis.rsplit(".", 1)[0] for axis in before if axis.endswith(f".{kind}")]
+        for name, (sizes, colour) in models.items():
+            heights = [sizes.get(f"{place}.{kind}", 0) for place in places]
+            bar = go.Bar(x=places, y=heights, name=name, marker_color=colour, legendgroup=name, showlegend=i == 0)
+            bar.update(hovertemplate=f"%{{x}}: %{{y}} {kind}<extra>{name}</extra>")
+            figure.add_trace(bar, i // PER_ROW + 1, i % PER_ROW + 1)
+    figure.update_yaxes(rangemode="tozero")
+    return figure.update_layout(height=60 + 260 * rows, bargap=0.2, legend={"y": 1.08 if rows > 1 else 1.16})
+
+
+def shares_figure(record: Record) -> go.Figure:
+    """How the parameters are spread over the sub-layers before and after, as shares of each model's."""
+    figure = go.Figure()
+    models: list[tuple[str, Mapping[str, int], str]] = [("before", record.parts, GREY)]
+    models += [
+        (f"after, {html.escape(result.name)}", result.parts, colour)
+        for result, colour in zip(record.results, (FRONT, *COLOURS), strict=False)
+    ]
+    names = [html.escape(name) for name in record.parts]
+    for name, parts, colour in models:
+        counts = [parts.get(part, 0) for part in record.parts]
+        total = sum(counts) or 1
+        bar = go.Bar(x=names, y=[count / total for count in counts], name=name, marker_color=colour)
+        bar.update(customdata=counts, hovertemplate="%{x}: %{y:.1%}, %{customdata} parameters<extra></extra>")
+        figure.add_trace(bar)
+    figure.update_yaxes(title_text="share of the parameters", tickformat=".0%")
+    return figure.update_layout(height=360, bargap=0.2)
+
+
+def spectrum_figure(spectrum: Mapping[str, Sequence[float]]) -> go.Figure:
+    """The saliency of the units of every axis in the first round, from high to low; units of no saliency are left out."""
+    figure = go.Figure()
+    kinds = list(dict.fromkeys(_kind(name) for name in spectrum))
+    for name, values in spectrum.items():
+        kind = _kind(name)
+        shown = [value for value in values if value > 0]
+        if len(shown) < 2:
+            continue
+        colour = COLOURS[kinds.index(kind) % len(COLOURS)]
+        x = [i / (len(values) - 1) for i in range(len(shown))]
+        first = not any(trace.legendgroup == kind for trace in figure.data)
+        line = go.Scatter(x=x, y=shown, mode="lines", line={"color": colour, "width": 1.5}, opacity=0.8)
+        line.update(name=TITLES.get(kind, kind), legendgroup=kind, showlegend=first)
+        figure.add_trace(line.update(hovertemplate=f"{html.escape(name)}: %{{y:.2e}} at %{{x:.0%}}<extra></extra>"))
+    figure.update_yaxes(type="log", title_text="saliency of a unit", exponentformat="power", dtick=1)
+    figure.update_xaxes(title_text="share of the axis, the most salient first", tickformat=".0%")
+    return figure.update_layout(height=440)
+
+
+def progress_figure(record: Record, metric: Metric) -> go.Figure:
+    """Accuracy against one cost: the dense model, every round, and the results after fine-tuning."""
+    acc = METRICS["acc"]
+    along: list[Mapping[str, Reading]] = [record.dense]
+    rounds = {f"round {i + 1}": round_.readings for i, round_ in enumerate(record.rounds)}
+    rounds = {name: readings for name, readings in rounds.items() if {metric.name, "acc"} <= readings.keys()}
+    along += rounds.values()
+    x, y = ([readings[m.name].value for readings in along] for m in (metric, acc))
+    names = ["dense", *rounds]
+    hover = [_describe(name, readings) for name, readings in zip(names, along, strict=True)]
+    path = go.Scatter(x=x, y=y, mode="lines+markers", name="rounds, before fine-tuning", text=hover, hoverinfo="text")
+    path.update(line={"color": BLUE}, marker={"size": 7}, **_spread(metric, along))
+    figure = go.Figure(path, {"height": 460, "hovermode": "closest"})
+    for name, colour, symbol, found in _ends(record):
+        points = go.Scatter(
+            x=[r[metric.name].value for r in found], y=[r["acc"].value for r in found], mode="markers", name=name
+        )
+        points.update(text=[_describe(name, r) for r in found], hoverinfo="text", **_spread(metric, found))
+        figure.add_trace(points.update(marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}}))
+    shown = {"x": (metric, x), "y": (acc, y)}
+    return figure.update_layout(underscored(axes(shown)))
+
+
+def _spread(metric: Metric, found: Sequence[Mapping[str, Reading]]) -> dict[str, object]:
+    """Both intervals of every point, where they are known."""
+    across, up = ([readings[name] for readings in found] for name in (metric.name, "acc"))
+    return {"error_x": bars(across, faint=True), "error_y": bars(up, faint=True)}
+
+
+def _ends(record: Record) -> list[tuple[str, str, str, list[Mapping[str, Reading]]]]:
+    """What the end of the run adds: fine-tuned models on validation, and dense and fine-tuned ones on the test split."""
+    if not record.results:
+        return []
+    after: list[Mapping[str, Reading]] = [result.after for result in record.results]
+    tested: list[Mapping[str, Reading]] = [_tested(result) for result in record.results]
+    if record.dense_test is not None:
+        tested = [{**record.dense_final, "acc": record.dense_test}, *tested]
+    return [("final", FRONT, "circle", after), ("on the test split", TEST, "diamond-open", tested)]
+
+
+def _tested(result: Result) -> dict[str, Reading]:
+    return {**result.after, "acc": result.test}
+
+
+def _describe(name: str, readings: Mapping[str, Reading]) -> str:
+    lines = [f"{html.escape(metric)} {html.escape(r.text())}, {r.how}" for metric, r in readings.items()]
+    return "<br>".join([f"<b>{html.escape(name)}</b>", *lines])
+
+
+def _kind(name: str) -> str:
+    """`s0.b3.qk` -> `qk`; whole sub-layers have one unit each and no spectrum."""
+    return html.escape(name.rsplit(".", 1)[-1])

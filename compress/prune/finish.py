@@ -1,0 +1,118 @@
+"""The end of a pruning: fine-tuning, and one more reading of all models together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wb.compress.nvit.cost import parameters_by_part
+from wb.compress.prune.record import Config, Record, Result
+from wb.compress.prune.stages import Stage
+from wb.core.statistics.verdict import worst
+from wb.data import Dataset
+from wb.export.assess import Assessor
+from wb.export.graph import export
+from wb.models.model import Model, load, save
+from wb.models.passes import apply
+from wb.training.fit import Recipe
+from wb.training.train import Finetune
+
+QUANTILES = 200  # points of a spectrum
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What the end works with; `work` is the folder of what is done, `out` where the last stage's model goes."""
+
+    dense: Model
+    data: Dataset
+    stages: Sequence[Stage]
+    work: Path
+    out: Path
+    teacher: Callable[[Tensor], Tensor] | None
+    assess: Assessor
+    report: Callable[[str, int, int], None]
+
+    def finetuned(self, number: int, model: Model, config: Config) -> Model:
+        """The model of a stage, fine-tuned if that was asked for; what is there already is read back."""
+        if not config.finetune:
+            return model
+        path = self.work / f"tuned-{number}.safetensors"
+        if path.exists():
+            return load(path)
+        what = f"fine-tuning {self.stages[number].name}".rstrip()
+        self.report(what, 0, config.finetune)
+        tune = replace(
+            self._finetune(config),
+            report=lambda epoch, of, loss: self.report(f"{what}, loss {loss:.3f}", epoch, of),
+            checkpoint=self.work / f"tuned-{number}.checkpoint",
+        )
+        model = apply(tune, model)
+        save(model, path, force=True)
+        return model
+
+    def signed(self, model: Model, config: Config) -> Model:
+        """`model` with the history it will have once it is fine-tuned."""
+        return model.then(self._finetune(config).step) if config.finetune else model
+
+    def _finetune(self, config: Config) -> Finetune:
+        recipe = Recipe(epochs=config.finetune, learning_rate=config.learning_rate)
+        return Finetune(self.data, recipe, self.teacher, config.settings.seed)
+
+    def conclude(self, tuned: Sequence[Model], record: Record) -> dict[str, Any]:
+        """Reads all models together, the test split for the first time; keeps them in `work` and gives what the record gets.
+
+        Raises:
+            ExportDiffers: a graph does not compute what its model does.
+        """
+        self.report("final readings", 0, 0)
+        splits = {"acc": self.data.validation, "test": self.data.test}
+        names = [stage.name for stage in self.stages]
+        found = self.assess({"dense": self.dense} | dict(zip(names, tuned, strict=True)), splits)
+        dense = found["dense"]
+        results = []
+        for number, (stage, model) in enumerate(zip(self.stages, tuned, strict=True)):
+            readings = found[stage.name]
+            judged = stage.judged(dense, readings)
+            step = model.history[-1].model_copy(update={"readings": readings})
+            save(replace(model, history=(*model.history[:-1], step)), self.staged(number), force=True)
+            export(
+                model, self.staged(number, ".onnx"), force=True
+            )  # as it was read, so that its size is that of the table
+            path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
+            results.append(
+                Result(
+                    name=stage.name or path.stem,
+                    limits=tuple(one.limit for one in judged),
+                    verdict=worst(judged),
+                    judged=judged,
+                    architecture=model.architecture,
+                    parts=parameters_by_part(model.architecture),
+                    before=[round_ for round_ in record.rounds if round_.stage == number][-1].readings,
+                    after={name: reading for name, reading in readings.items() if name != "test"},
+                    test=readings["test"],
+                    model=path.name,
+                    graph=path.with_suffix(".onnx").name,
+                )
+            )
+        final = {name: reading for name, reading in dense.items() if name != "test"}
+        return {"results": tuple(results), "dense_final": final, "dense_test": dense["test"]}
+
+    def staged(self, number: int, suffix: str | None = None) -> Path:
+        """Where a result waits to be published: its model, or with ".onnx" its graph."""
+        return self.work / f"result-{number}{suffix or self.out.suffix}"
+
+
+def spectrum(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
+    """The saliency of every axis from high to low, thinned to at most `QUANTILES` points."""
+    found = {}
+    for name, value in scores.items():
+        ordered = value.flatten().sort(descending=True).values
+        index = torch.linspace(0, len(ordered) - 1, min(QUANTILES, len(ordered))).round().long()
+        found[name] = tuple(ordered[index].tolist())
+    return found

@@ -1,0 +1,158 @@
+"""The last round of a pruning, repeated until what is read of the whole model, not what is predicted, meets the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wb.compress.nvit.cost import Cost
+from wb.compress.nvit.nvit import Pruned
+from wb.compress.prune.stages import Stage
+from wb.core.architecture import Architecture
+from wb.core.errors import BudgetMissed
+from wb.core.readings import Readings
+from wb.export.assess import QUICK_S, Assessor
+from wb.models.model import Model
+
+ATTEMPTS = 8
+SLACK = 0.02  # how far below a budget is close enough: about what two readings of one network differ by
+EXACT_SLACK = 0.005
+EXACT = ("macs", "params", "energy")  # what is counted is as predicted, so that the aim is the limit itself
+
+Aims = dict[str, float]
+
+
+class _Attempt(NamedTuple):
+    """How far its model is over the limits, what was aimed at, the model, and what it is over in words."""
+
+    over: float
+    aims: Aims
+    landed: Pruned
+    text: str
+
+    def rank(self) -> tuple[bool, float]:
+        """Within the limits before beyond them, near them before far from them; of equals the first stays."""
+        return self.over <= 0, -abs(self.over)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """`cut(state, aims)` gives a smaller model; what is read of it moves the aims, until it is just within the limits.
+
+    `finished` makes of a cut model what it will be in the end (its history is part of its file's size).
+    """
+
+    cut: Callable[[Pruned, Mapping[str, float]], Pruned]
+    finished: Callable[[Model], Model]
+    assess: Assessor
+    stage: Stage
+    dense: Model
+    report: Callable[[str, int, int], None]
+
+    def __call__(self, state: Pruned) -> tuple[Aims, Pruned]:
+        """What was aimed at in the best attempt, and its model: the one closest to the limits of those within.
+
+        A snapshot on the way need not be within: it is what came closest then.
+
+        Raises:
+            BudgetMissed: none is within, or nothing is left to remove.
+        """
+        best: _Attempt | None = None
+        seen: set[str] = set()
+        tried: dict[str, list[tuple[float, float]]] = {limit.metric.name: [] for limit in self.stage.limits}
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.report("correcting the budget", attempt, ATTEMPTS)
+            shares = {name: _share(name, pairs) for name, pairs in tried.items()}
+            aims = {limit.metric.name: shares[limit.metric.name] * limit.value for limit in self.stage.limits}
+            landed = self.cut(state, aims)
+            key = landed.model.architecture.key
+            if key in seen and best is not None and best.over <= 0:
+                break  # there is nothing between this one and the limit
+            seen.add(key)
+            found, text = self._read(landed.model)
+            over = max(found.values())
+            best = max(
+                (one for one in (best, _Attempt(over, aims, landed, text)) if one is not None), key=_Attempt.rank
+            )
+            if over <= 0 and any(-_slack(name) <= value for name, value in found.items()):
+                break
+            for name, pairs in tried.items():
+                if found[name] > 0 or found[name] == over:  # a limit that does not bind stays as it is
+                    pairs.append((shares[name], found[name]))
+        if best is None or (best.over > 0 and not self.stage.name):
+            raise BudgetMissed(
+                f"the budget could not be met in {ATTEMPTS} attempts; in the closest {best.text if best else 'none'}. Allow a "
+                "little more, or measure on a quieter machine"
+            )
+        return best.aims, best.landed
+
+    def _read(self, model: Model) -> tuple[dict[str, float], str]:
+        """By metric, how far the model is over its limit, as a share, not above 0 where it keeps it; and that in words."""
+        timed = any(limit.metric.name == "latency" for limit in self.stage.limits)
+        models = {"dense": self.dense, "pruned": self.finished(model)}
+        found: list[dict[str, float]] = []
+        text = ""
+        # A latency within the limits is read twice: the luck of one set of sessions is not the network's merit.
+        while len(found) < (2 if timed else 1) and all(max(over.values()) <= 0 for over in found):
+            readings = self.assess(models, cap_s=QUICK_S, timed=timed)
+            judged = self.stage.judged(readings["dense"], readings["pruned"])
+            found.append({one.metric: one.over for one in judged})
+            text = " and ".join(one.text("the dense model") for one in judged if one.over > 0) or text
+        return {name: max(found[0][name], sum(over[name] for over in found) / len(found)) for name in found[0]}, text
+
+
+def next_share(tried: Sequence[tuple[float, float]], slack: float = SLACK) -> float:
+    """What share of a limit to aim at, after `tried`: pairs of a share and how far its model was over the limit.
+
+    The middle of what is close enough is aimed at: in proportion after the first, then along the line through the last two
+    (what is not pruned costs the same whatever the share), and halfway between what was within the limit and what was over
+    where that leads out of there.
+    """
+    if not tried:
+        return 1 - slack / 2
+    share, over = tried[-1]
+    guess = share / (1 + over + slack / 2)
+    if len(tried) > 1 and tried[-2][1] != over:
+        before, over_before = tried[-2]
+        line = share + (-slack / 2 - over) * (share - before) / (over - over_before)
+        guess = line if line > 0 else guess
+    within = max((s for s, over in tried if over <= 0), default=None)
+    beyond = min((s for s, over in tried if over > 0), default=None)
+    if within is not None and beyond is not None and not within < guess < beyond:
+        return math.sqrt(within * beyond)
+    return guess
+
+
+def read_costs(costs: Mapping[str, Cost], first: Readings, dense: Readings, found: Readings) -> dict[str, float]:
+    """What was read of a network, for every cost; a metric that was not read is left out.
+
+    `first` is what the dense model had when the limits were set, `dense` what it has now: the machine's drift between them
+    is taken out of a latency.
+    """
+    values = {metric: found[metric].value for metric in costs if metric in found}
+    if "latency" in values:
+        values["latency"] *= first["latency"].value / dense["latency"].value
+    return values
+
+
+def correct(costs: Mapping[str, Cost], architecture: Architecture, values: Mapping[str, float]) -> None:
+    """Sets the costs so that they predict for `architecture` what was read of it."""
+    for metric, value in values.items():
+        cost = costs[metric]
+        if metric == "size":
+            cost.constant += (value - cost(architecture)) / cost.factor
+        else:
+            cost.factor *= value / cost(architecture)
+
+
+def _slack(metric: str) -> float:
+    return EXACT_SLACK if metric in EXACT else SLACK
+
+
+def _share(metric: str, tried: Sequence[tuple[float, float]]) -> float:
+    if metric in EXACT and not tried:
+        return 1.0
+    return next_share(tried, _slack(metric))

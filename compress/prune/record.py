@@ -1,0 +1,181 @@
+"""What a pruning leaves beside its models, as JSON: how it went, and everything that its report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from wb.compress.nvit.nvit import Settings
+from wb.compress.prune.stages import name_of
+from wb.core import records
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption
+from wb.core.files import write_text
+from wb.core.metrics import METRICS, Limit, Rules, parse_budget
+from wb.core.readings import Reading
+from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
+from wb.jobs.job import read_record
+
+# what a pruning can aim at: accuracy is what comes of it
+LIMITED = Rules(tuple(name for name in METRICS if name != "acc"))
+
+
+class Config(records.Frozen):
+    """Everything that determines a pruning, apart from the model and the machine."""
+
+    method: Literal["nvit", "depth"] = "nvit"
+    data: str = "digits"
+    image_size: int | None = None
+    limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
+    budget: tuple[str, ...] = ()
+    snapshots: tuple[float, ...] = ()
+    settings: Settings = Field(default_factory=Settings)
+    finetune: Annotated[int, Field(ge=0)] = 20
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    distill: bool = True
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The budgets, parsed: half the latency where neither they nor snapshots are given.
+
+        Raises:
+            BadOption: they are no budgets, or one is on the accuracy.
+        """
+        limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)), LIMITED)
+        if not limits and not self.snapshots:
+            raise BadOption(f"{list(self.budget)} is no budget; say for example --budget latency=0.5x")
+        return limits
+
+
+class Round(records.Frozen):
+    """One round: which stage it belongs to, what was aimed at, and the network it left."""
+
+    stage: int
+    aims: Mapping[str, float]
+    architecture: Architecture
+    readings: Mapping[str, Reading]
+    predicted: Mapping[str, float]  # the sum over parts, before
+    costs: Mapping[str, float]  # and after it was corrected by this round's readings
+
+
+class Result(records.Frozen):
+    """One pruned model: its limits, the readings before and after fine-tuning, and where it is.
+
+    `judged` says which reading decided on each limit; records of before have none.
+    """
+
+    name: str
+    limits: tuple[str, ...]
+    verdict: Verdict
+    judged: tuple[Judgement, ...] = ()
+    architecture: Architecture
+    parts: Mapping[str, Annotated[int, Field(ge=0)]]  # parameters by sub-layer
+    before: Mapping[str, Reading]
+    after: Mapping[str, Reading]
+    test: Reading
+    model: str  # relative to the record
+    graph: str | None = None  # its ONNX file, likewise; records of before have none
+
+    @property
+    def reason(self) -> str:
+        """The verdict in words: the readings that are over their limits, with their intervals."""
+        over = [one.text("the dense model") for one in self.judged if one.verdict != "met"]
+        return " and ".join(over) or f"the last readings are over {', '.join(self.limits)}"
+
+
+class Record(records.Frozen):
+    """A whole pruning; `results` are there when it is finished."""
+
+    created: str
+    version: str
+    config: Config
+    model: str
+    model_key: str
+    data: Mapping[str, JsonValue]
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    pace: Reading
+    architecture: Architecture
+    parts: Mapping[str, Annotated[int, Field(ge=0)]]  # parameters by sub-layer of the dense model
+    dense: Mapping[str, Reading]  # when the limits were set
+    dense_final: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with the results
+    dense_test: Reading | None = None
+    spectrum: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
+    rounds: tuple[Round, ...] = ()
+    results: tuple[Result, ...] = ()
+    seconds: Mapping[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Record:
+        """What the report divides by and shows has to be there."""
+        for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
+            # Records of before there was a model of energy have none.
+            missing = [name for name in METRICS if name not in readings and name != "energy"]
+            if missing:
+                raise ValueError(f"a model has no reading of {', '.join(missing)}")
+        dense = [*self.dense.items(), *self.dense_final.items()]
+        if not all(math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != "acc"):
+            raise ValueError("the dense model costs nothing")
+        if self.results and self.dense_test is None:
+            raise ValueError("there are results without a reading of the test split")
+        blocks = [name for name, _, _ in self.architecture.blocks()]
+        for architecture in (*(r.architecture for r in self.results), *(r.architecture for r in self.rounds)):
+            if [name for name, _, _ in architecture.blocks()] != blocks:
+                raise ValueError("a pruned network has other blocks than the dense one")
+        return self
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What is not as it was asked for, or got worse; only the last model has to keep the budget, not those on the way."""
+        found = []
+        for result in self.results:
+            if result.verdict == "missed":
+                end = result is self.results[-1]
+                what, way = ("the budget", "") if end else ("its share", "; only the last model has to keep the budget")
+                found.append(Remark(f"{result.name} is over {what}: {result.reason}{way}.", end))
+            elif result.verdict == "within noise":
+                found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
+            tuned = self.config.finetune and "acc" in result.before
+            worse = loss("fine-tuning", result.before["acc"], result.after["acc"]) if tuned else None
+            if worse is not None:
+                found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
+        return tuple(found)
+
+    def write(self, path: Path, *, force: bool = True) -> None:
+        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
+        write_text(path, self.model_dump_json(indent=1) + "\n", force=force)
+
+
+def read(path: Path) -> Record:
+    """The record at `path`.
+
+    Raises:
+        BadArtefact: there is none, or it is damaged.
+    """
+    return read_record(Record, path, "pruning", "prune")
+
+
+def parse_shares(text: str) -> tuple[float, ...]:
+    """`0.75x,0.5x` -> (0.75, 0.5).
+
+    Raises:
+        BadOption: not of this form, or not falling shares between 0 and 1.
+    """
+    shares = []
+    for part in text.split(","):
+        number = part.strip().removesuffix("x")
+        try:
+            shares.append(float(number))
+        except ValueError:
+            raise BadOption(f"{part!r} in --snapshots is no share; write for example --snapshots 0.75x,0.5x") from None
+    names = {name_of(share) for share in shares}  # of their files
+    if not all(0 < share < 1 for share in shares) or shares != sorted(shares, reverse=True) or len(names) < len(shares):
+        raise BadOption(f"--snapshots {text} has to fall, between 1x and 0x; write for example --snapshots 0.75x,0.5x")
+    return tuple(shares)

@@ -1,0 +1,167 @@
+"""The report of a pruning: one page that shows where the parameters went, what that cost, and how it was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from wb.compress.prune import figures
+from wb.compress.prune.record import Record, Result
+from wb.core.architecture import Architecture, Block, axis_sizes
+from wb.core.errors import BadArtefact
+from wb.core.files import write_text
+from wb.core.metrics import METRICS
+from wb.core.readings import Reading, Readings, ratio, scaled
+from wb.page.look import figure_html
+from wb.page.page import Column, link, render
+
+COLUMNS = {
+    "acc": "accuracy",
+    "latency": "latency",
+    "macs": "MACs",
+    "params": "parameters",
+    "size": "size",
+    "energy": "energy",
+}
+KINDS = {
+    "width": "stem",
+    "embed": "stream",
+    "heads": "heads",
+    "qk": "qk",
+    "v": "v",
+    "anchors": "anchors",
+    "bits": "bits",
+    "memory": "memory",
+    "hidden": "hidden",
+    "mlp": "mlp",
+}
+
+
+def write_report(
+    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
+) -> Path:
+    """Writes the page of a finished pruning to `path`; its links to models are relative to `beside` (where `path` lies).
+
+    Raises:
+        BadArtefact: the pruning is not finished.
+        BadOption: `path` exists and `force` is false.
+        StorageFailed: it could not be written.
+    """
+    if not record.results:
+        raise BadArtefact(f"{record_path} is of a pruning that is not finished; continue it with the same command")
+    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
+    return path
+
+
+def page(record: Record, folder: Path, beside: Path) -> str:
+    """The page, for models in `folder` and a page in `beside`."""
+    names, columns = _table(record)
+    return render(
+        Path(__file__).parent / "prune.html.jinja",
+        record=record,
+        result=result(record),
+        figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
+        names=names,
+        columns=columns,
+        links={r.name: _links(r, folder, beside) for r in record.results},
+        tables=[(r.name, *redistribution(record.architecture, r.architecture)) for r in record.results],
+        ratios={r.name: _shares(record, r.after) for r in record.results},
+        settings=_settings(record),
+    )
+
+
+def result(record: Record) -> str:
+    """The pruning in one sentence for each model."""
+    dense = scaled(record.dense_test.value, "fraction") if record.dense_test else "not read"
+    sentences = []
+    for r in record.results:
+        found = shares(record, r.after)
+        costs = ", ".join(
+            f"{found[name].value:.3f} of the {METRICS[name].title}" for name in ("latency", "macs", "params")
+        )
+        tests = f"{scaled(r.test.value, 'fraction')} test accuracy (dense: {dense})"
+        sentences.append(f"{r.name}: {costs}; {tests}; budget {', '.join(r.limits)}: {r.verdict}.")
+    return " ".join(sentences)
+
+
+def _links(one: Result, folder: Path, beside: Path) -> dict[str, str]:
+    """The files of a model, by what they are."""
+    files = {"model": one.model, "ONNX graph": one.graph}
+    return {what: link(folder / file, beside) for what, file in files.items() if file is not None}
+
+
+def _shares(record: Record, readings: Readings) -> str:
+    return ", ".join(f"{share.plain()} {name}" for name, share in shares(record, readings).items())
+
+
+def redistribution(before: Architecture, after: Architecture) -> tuple[list[str], list[list[str]]]:
+    """Every axis before and after, as a table: names of columns, and rows for the stem, the stages and their blocks."""
+    was, now = axis_sizes(before), axis_sizes(after)
+    kinds = [kind for kind in KINDS if any(name.endswith(f".{kind}") for name in was)]
+    blocks = {
+        name: (block, left) for (name, _, block), (_, _, left) in zip(before.blocks(), after.blocks(), strict=True)
+    }
+    places = [*dict.fromkeys(name.rsplit(".", 1)[0] for name in was if name.count(".") == 1), *blocks]
+    rows = []
+    for place in sorted(places, key=lambda place: (place != "stem", _numbers(place))):
+        row = [place, _mixer(*blocks[place]) if place in blocks else ""]
+        for kind in kinds:
+            size = was.get(f"{place}.{kind}")
+            row.append("" if size is None else f"{size} → {now.get(f'{place}.{kind}', 'gone')}")
+        rows.append(row)
+    return ["", "mixer", *(KINDS[kind] for kind in kinds)], rows
+
+
+def _mixer(before: Block, after: Block) -> str:
+    if before.mixer is None:
+        return "–"
+    return before.mixer.kind if after.mixer is not None else f"{before.mixer.kind} → gone"
+
+
+def _numbers(place: str) -> tuple[int, ...]:
+    """`s0.b10` -> (0, 10), so that blocks come in their order."""
+    return tuple(int(part[1:]) for part in place.split(".") if part[1:].isdigit())
+
+
+def _figures(record: Record) -> dict[str, go.Figure]:
+    limited = [
+        name for name in ("latency", "macs", "params", "size", "energy") if any(name in r.aims for r in record.rounds)
+    ]
+    found = {
+        "shares": figures.shares_figure(record),
+        "progress": figures.progress_figure(record, METRICS[(limited or ["latency"])[0]]),
+    }
+    if axis_sizes(record.architecture):
+        found["redistribution"] = figures.redistribution_figure(record)
+    if record.spectrum:
+        found["spectrum"] = figures.spectrum_figure(record.spectrum)
+    return found
+
+
+def _table(record: Record) -> tuple[list[str], list[Column]]:
+    """Rows dense, cut, final; a column for each metric. What was not read of a cut model is as in the final one."""
+    rows = [("dense", record.dense_final)]
+    for r in record.results:
+        rows += [(f"{r.name}, cut", {**r.after, **r.before}), (f"{r.name}, final", r.after)]
+    shown = {name: title for name, title in COLUMNS.items() if all(name in readings for _, readings in rows)}
+    columns = [Column(title, [readings[name] for _, readings in rows]) for name, title in shown.items()]
+    return [name for name, _ in rows], columns
+
+
+def shares(record: Record, readings: Readings) -> dict[str, Reading]:
+    """What a model costs as shares of the dense one, by metric: of its last readings, as budgets are judged."""
+    dense = record.dense_final
+    return {name: ratio(readings[name], dense[name]) for name in COLUMNS if name != "acc" and name in dense}
+
+
+def _settings(record: Record) -> dict[str, dict[str, object]]:
+    config = record.config.model_dump(mode="json", exclude={"settings"})
+    return {
+        "configuration": {"model": f"{record.model} ({record.model_key})", **config},
+        "method": record.config.settings.model_dump(mode="json"),
+        "data": dict(record.data),
+        "machine": {**record.machine, "reference graph": record.pace.text()},
+        "versions": dict(record.versions),
+        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+    }

@@ -1,0 +1,155 @@
+"""How much each group matters: its precisions one at a time, what they do to the outputs, and what they save.
+
+Source: "one at a time" sensitivity with the divergence of the outputs, as in Cai et al., "ZeroQ", CVPR 2020
+(Kullback-Leibler divergence of the quantized model from the original).
+Differs: everything is read of exported graphs, in the runtime that will run them.
+Limits: what groups do together is not their sum; latencies of one group are differences of nearly equal numbers, hence
+taken of all groups of one kind at once and shared equally.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import onnx
+
+from wb.compress.ptq.calibration import Inputs, batch_of
+from wb.compress.ptq.outputs import compare, outputs
+from wb.compress.ptq.subject import Subject
+from wb.core.errors import BadArtefact, Unsupported
+from wb.core.records import Frozen, Precision
+from wb.export.lowering import scopes
+from wb.export.lowering.products import linear_nodes
+from wb.export.timing.measure import Latency, measure_latency
+from wb.hardware.device import Device
+
+TIMED_S = 1.5  # for each kind of groups, at most
+
+Key = tuple[str, Precision]  # a group in a precision
+Kind = tuple[object, ...]  # of operators and shapes of weights, and the precision
+
+
+class Sensitivity(Frozen):
+    """One group in one precision, the others in floating point.
+
+    `error` is the divergence of the outputs (`wb.compress.ptq.outputs.Error`), measured; `saved` the bytes of the file, counted;
+    `faster` the ms of a run, measured, negative where it is slower, with its 95 % interval; None where nothing was timed.
+    """
+
+    group: str
+    precision: Precision
+    error: float
+    saved: int
+    faster: float | None = None
+    faster_low: float | None = None
+    faster_high: float | None = None
+
+
+def sensitivities(
+    subject: Subject,
+    inputs: Inputs,
+    device: Device,
+    *,
+    known: Sequence[Sensitivity] = (),
+    timed: bool,
+    keep: Collection[str] = (),
+    found: Callable[[Sensitivity], None],
+    report: Callable[[str, int, int], None],
+) -> list[Sensitivity]:
+    """Every group but those of `keep` in each of its precisions; one that the quantizers or the runtime refuse is left out.
+
+    What is `known` is not measured again, unless it was not timed and has to be; `found` hears of each that is new.
+
+    Raises:
+        BadArtefact: the float graph does not run on the inputs.
+        Unsupported: inputs that cannot be made up for timing.
+    """
+    keys = [(g, p) for g in subject.groups if g not in keep for p in subject.options[g] if p != "fp32"]
+    done = {(one.group, one.precision): one for one in known if one.faster is not None or not timed}
+    todo = [key for key in keys if key not in done]
+    if not todo:
+        return [done[key] for key in keys]
+    report("timing groups" if timed else "outputs in floating point", 0, len(todo))
+    faster = speeds(subject, keys, device) if timed else {}
+    floating = outputs(subject.graph, inputs, device)
+    whole = subject.graph.ByteSize()
+    for i, (group, precision) in enumerate(todo):
+        report(f"sensitivity of {group} in {precision}", i, len(todo))
+        try:
+            graph = subject.lowered({group: precision})
+            error = compare(floating, outputs(graph, inputs, device)).divergence
+        except (BadArtefact, Unsupported):
+            continue
+        if timed and (group, precision) not in faster:
+            continue
+        value, low, high = faster.get((group, precision), (None, None, None))
+        one = Sensitivity(
+            group=group,
+            precision=precision,
+            error=error,
+            saved=whole - graph.ByteSize(),
+            faster=value,
+            faster_low=low,
+            faster_high=high,
+        )
+        done[group, precision] = one
+        found(one)
+    report("sensitivities", len(todo), len(todo))
+    return [done[key] for key in keys if key in done]
+
+
+def speeds(subject: Subject, keys: Iterable[Key], device: Device) -> dict[Key, tuple[float, float, float]]:
+    """The ms that each group saves in its precision, with the 95 % interval; a kind that does not run is left out.
+
+    Groups with the same operators, shapes and precision are one kind: all of them are lowered at once, and timed together
+    with the float graph and the other kinds.
+
+    Raises:
+        Unsupported: inputs that cannot be made up (`wb.hardware.device.example_inputs`).
+    """
+    kinds: dict[Kind, list[Key]] = {}
+    weights = _shapes(subject.graph)
+    for group, precision in keys:
+        kind = (*(weights[node] for node in subject.groups[group]), precision)
+        kinds.setdefault(kind, []).append((group, precision))
+    graphs = {"float": subject.graph.SerializeToString()}
+    members: dict[str, list[Key]] = {}
+    for same in kinds.values():
+        group, precision = same[0]
+        try:
+            graph = subject.lowered(dict(same)).SerializeToString()
+        except Unsupported:
+            continue
+        name = f"{group} {precision}"
+        graphs[name], members[name] = graph, same
+    measured = measure_latency(graphs, device, batch=batch_of(subject.graph), cap_s=TIMED_S * len(graphs))
+    return {
+        key: _difference(measured["float"], measured[name], len(same)) for name, same in members.items() for key in same
+    }
+
+
+def _difference(floating: Latency, lowered: Latency, number: int) -> tuple[float, float, float]:
+    """The ms that each of `number` groups saves. Ratios to the reference are compared, for both share its pace."""
+    a, b = floating.ratio, lowered.ratio
+    pace = floating.reading.value / a.value
+    a_low, a_high = a.interval or (a.value, a.value)
+    b_low, b_high = b.interval or (b.value, b.value)
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a_low, b_high - b.value)
+    high = value + math.hypot(a_high - a.value, b.value - b_low)
+    return value * pace / number, low * pace / number, high * pace / number
+
+
+def _shapes(graph: onnx.ModelProto) -> Mapping[str, tuple[object, ...]]:
+    """Operator, its attributes and the shape of its weights, of each node that has some."""
+    dims = {tensor.name: tuple(tensor.dims) for tensor in graph.graph.initializer}
+    nodes = {node.name: node for _, node in scopes.nodes(graph.graph)}
+    return {
+        name: (
+            nodes[name].op_type,
+            dims[weight],
+            *sorted(attribute.SerializeToString(deterministic=True) for attribute in nodes[name].attribute),
+        )
+        for name, weight in linear_nodes(graph).items()
+    }

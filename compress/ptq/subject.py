@@ -1,0 +1,152 @@
+"""What is quantized: a graph in floating point whose groups of linear maps are known by name; a model's or a foreign one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from wb.core.errors import BadOption
+from wb.core.files import scratch
+from wb.core.precision import TRAINED, allowed, in_floating_point, precisions
+from wb.core.records import Precision
+from wb.export.foreign.opening import metadata_of, open_graph
+from wb.export.foreign.stored import scopes, tensors, values
+from wb.export.graph import export
+from wb.export.lowering.fold import folded
+from wb.export.lowering.lower import lower, nodes_of
+from wb.export.lowering.products import QUANTIZED, Product, products
+from wb.models.model import Model, read_history
+from wb.models.network import groups_of, settle
+
+Choice = Mapping[str, Precision]  # group -> what it is kept in; groups that are not named stay in fp32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A float `graph` (as `wb.export.lowering.fold.folded` gives it), and the nodes of each group in order of execution.
+
+    `options` are the precisions that ONNX Runtime's quantizers can put each group into after training, from small to large, fp32
+    last; where that is all, `refusals` says why. `model` is None for a foreign graph, whose groups are its nodes.
+    """
+
+    graph: onnx.ModelProto = field(repr=False)
+    groups: Mapping[str, tuple[str, ...]]
+    options: Mapping[str, tuple[Precision, ...]]
+    model: Model | None = None
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def products(self) -> Mapping[str, Product]:
+        """The graph's, by their nodes."""
+        return products(self.graph)
+
+    def convolution(self, group: str) -> bool:
+        """Whether the group is one, which 8 bits make slower and other bits have no kernel for."""
+        return any(self.products[node].convolution for node in self.groups[group])
+
+    def check(self, choice: Choice) -> None:
+        """Raises `BadOption` for a group that there is not, or that cannot be kept in that precision."""
+        unknown = sorted(set(choice) - set(self.groups))
+        if unknown:
+            raise BadOption(f"no group named {', '.join(unknown)}; there are {', '.join(self.groups)}")
+        for group, precision in choice.items():
+            if precision not in self.options[group]:
+                why = f" ({self.refusals[group]})" if group in self.refusals else ""
+                options = ", ".join(self.options[group])
+                raise BadOption(f"{group} cannot be kept in {precision}{why}; it takes {options}")
+
+    def lowered(self, choice: Choice) -> onnx.ModelProto:
+        """The graph with its groups in the precisions of `choice`. Raises as `check` and `wb.export.lowering.lower.lower` do."""
+        self.check(choice)
+        policy = {node: p for group, p in choice.items() if p != "fp32" for node in self.groups[group]}
+        graph = onnx.ModelProto()
+        graph.CopyFrom(self.graph)
+        return lower(graph, policy) if policy else graph
+
+
+def of_model(model: Model) -> Subject:
+    """The model in floating point, with the groups of its architecture.
+
+    Raises:
+        BadOption: its weights are binary or ternary already.
+        ExportDiffers, Unsupported: as `wb.export.graph.export` and `wb.export.lowering.lower` do.
+    """
+    plain = Model(in_floating_point(model.architecture), model.weights, model.history)
+    if set(TRAINED) & set(precisions(model.architecture).values()):
+        raise BadOption(
+            "this model has binary or ternary weights, which are few enough bits already; give the one before"
+        )
+    network = plain.network()
+    settle(network)
+    with scratch() as folder:
+        path = folder / "float.onnx"
+        export(plain, path)
+        graph = folded(path)
+    groups = groups_of(network)
+    nodes = nodes_of(graph, network, [name for names in groups.values() for name in names])
+    return Subject(
+        graph,
+        {group: tuple(nodes[name] for name in names) for group, names in groups.items()},
+        {group: _trainless(allowed(group)) for group in groups},
+        plain,
+    )
+
+
+def of_graph(path: Path) -> Subject:
+    """Any ONNX file with its weights inside; each product with constant weights, at any depth, is a group of its own.
+
+    Raises:
+        BadArtefact: no ONNX file.
+        BadOption: its weights lie in another file, are not in float32, quantized already or not finite; or there is nothing to
+            quantize.
+        Unsupported: the runtime cannot load it.
+    """
+    given = open_graph(path)
+    read_history(metadata_of(given).get("wb.history", "[]"), path)  # it goes on in the file that is written
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(given)):
+        raise BadOption(
+            f"the weights of {path} lie in another file; save it as one file (onnx.save does) and give that"
+        )
+    _check_floating(given, path)
+    graph = folded(path)
+    found = products(graph)
+    _check_weights(graph, found, path)
+    if not found:
+        raise BadOption(f"{path} has no product or convolution with constant weights; there is nothing to quantize")
+    options = {name: _trainless(product.options) for name, product in found.items()}
+    refusals = {name: product.why for name, product in found.items() if product.why is not None}
+    return Subject(graph, {name: (name,) for name in found}, options, refusals=refusals)
+
+
+def _check_floating(graph: onnx.ModelProto, path: Path) -> None:
+    """Raises `BadOption` where the graph is quantized, or has constants in 16 bits or NaN ones, also inside functions."""
+    every = list(scopes(graph))
+    present = sorted({node.op_type for scope in every for node in scope.nodes} & QUANTIZED)
+    if present:
+        raise BadOption(f"{path} is quantized already ({', '.join(present)}); give the graph in floating point")
+    for name, tensor in (found for scope in every for found in values(scope)):
+        if tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
+            raise BadOption(f"{path} has weights in 16 bits ({name}); give it in float32")
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.isnan(numpy_helper.to_array(tensor)).any():
+            raise BadOption(f"{path} has NaN or infinite weights, in {name}; export it again")
+
+
+def _check_weights(graph: onnx.ModelProto, found: Mapping[str, Product], path: Path) -> None:
+    """Raises `BadOption` where a product's weights are no float32, or not finite; infinities elsewhere may be masks."""
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    for product in found.values():
+        if product.kind != onnx.TensorProto.FLOAT:
+            bits = 64 if product.kind == onnx.TensorProto.DOUBLE else 16
+            raise BadOption(f"{path} has weights in {bits} bits ({product.weight}); give it in float32")
+        if not np.isfinite(numpy_helper.to_array(tensors[product.weight])).all():
+            raise BadOption(f"{path} has NaN or infinite weights, in {product.weight}; export it again")
+
+
+def _trainless(every: tuple[Precision, ...]) -> tuple[Precision, ...]:
+    return tuple(precision for precision in every if precision not in TRAINED)

@@ -1,0 +1,237 @@
+"""The beginning of a quantization: everything that can be checked is checked before any time is spent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import JsonValue
+
+from wb import __version__
+from wb.compress.ptq.calibration import Inputs, batch_of, number_of, of_images, read_inputs
+from wb.compress.ptq.holdout import drawn, parted
+from wb.compress.ptq.subject import Subject, of_graph, of_model
+from wb.compress.quantize.job import Job, Report
+from wb.compress.quantize.read import Reader
+from wb.compress.quantize.record import FITTED, Config, Record, read
+from wb.compress.quantize.source import Source
+from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.core.provenance import machine, now, versions
+from wb.data import Dataset
+from wb.export.foreign.trial import LIMIT_S, try_out
+from wb.hardware.device import parse_device
+from wb.jobs.work import LOCK, work_of
+from wb.models.model import Model, check_weights
+from wb.training.train import check_fits
+
+SHOWN = 30  # names of groups in an error
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is to be quantized: a model of ours, or the path of any ONNX file.
+
+    `name` is how the user called it, `notes` are what is to be known of its data, `limit_s` are the seconds that a file may
+    take when it is tried out (`wb.export.foreign.trial`).
+    """
+
+    name: str
+    model: Model | None = None
+    path: Path | None = None
+    notes: tuple[str, ...] = ()
+    limit_s: float = LIMIT_S
+
+    def key(self) -> str:
+        """16 hexadecimal digits of what it is."""
+        if self.model is not None:
+            return self.model.fingerprint()
+        return hashlib.sha256(self.path.read_bytes() if self.path else b"").hexdigest()[:16]
+
+
+def begin(config: Config, given: Given, data: Dataset | None, out: Path, report: Report, *, force: bool) -> Job:
+    """The job, with the float graph's first readings, or as an interruption left it; nothing is written.
+
+    Raises:
+        BadArtefact: no such file, weights that are not finite; or what lies beside `out` is of another quantization.
+        BadData: data or calibration inputs that do not fit.
+        BadOption: a group to keep that there is not, a policy without what it needs, an option that does nothing.
+        Unsupported: a graph that the runtime or a quantizer cannot take.
+    """
+    limits = config.limits
+    if given.model is not None:
+        check_weights(given.model.weights, given.name)
+        if data is not None:
+            check_fits(given.model.architecture, data)
+    _check_needs(config, given, data)
+    report("reading the float graph", 0, 0)
+    subject = of_model(given.model) if given.model is not None else _foreign(given, config)
+    kept = kept_groups(subject, config.keep)
+    if len(kept) == len(subject.groups):
+        raise BadOption("--keep names every group; there is nothing left to quantize")
+    inputs, fresh = _inputs(config, subject, data)
+    source = Source(subject, given.path, data, inputs, kept, config.images, fresh)
+    record = interrupted(out, config, given.key(), _fingerprint(data), _described(config, source))
+    if record is None:
+        timed = any(limit.metric.name == "latency" for limit in limits.values())
+        record = _measured(config, given, source, report, timed=timed and config.policy == "mixed")
+    return Job(record, source, out, report, force)
+
+
+def _foreign(given: Given, config: Config) -> Subject:
+    """The graph in the file. Raises as `of_graph` and `wb.export.foreign.trial.try_out` do."""
+    path = given.path or Path()
+    try_out(path, parse_device(config.device, threads=config.threads), limit_s=given.limit_s)
+    return of_graph(path)
+
+
+def kept_groups(subject: Subject, keep: Collection[str]) -> frozenset[str]:
+    """The groups that `keep` names: by their names, or by what those begin with up to a dot (`s0.b3`, `s0.b3.mixer`).
+
+    Raises:
+        BadOption: a name that fits no group.
+    """
+    found: set[str] = set()
+    for name in keep:
+        fits = {group for group in subject.groups if group == name or group.startswith(f"{name}.")}
+        if not fits:
+            names = list(subject.groups)
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            raise BadOption(f"no group named {name} to keep; there are {', '.join(names[:SHOWN])}{more}")
+        found |= fits
+    return frozenset(found)
+
+
+def interrupted(
+    out: Path, config: Config, key: str, fingerprint: str | None, calibration: dict[str, JsonValue] | None
+) -> Record | None:
+    """The record of the interrupted quantization beside `out`; None where there is none, or nothing of use in it.
+
+    Raises:
+        BadArtefact: it is of other settings, another model or other data, or the folder is something else.
+    """
+    work = work_of(out)
+    path = work / "record.json"
+    if not path.exists():
+        if work.exists() and (not work.is_dir() or any(entry.name != LOCK for entry in work.iterdir())):
+            raise BadArtefact(
+                f"{work} is no folder of an interrupted quantization; move it away, or choose another --out"
+            )
+        return None
+    record = read(path)
+    before = None if record.data is None else record.data.get("fingerprint")
+    if (record.config, record.model_key, before, record.calibration) == (config, key, fingerprint, calibration):
+        return record
+    if not record.sensitivities and not record.finished:
+        return None
+    raise BadArtefact(
+        f"{work} belongs to a quantization with other settings, another model or other data; delete it to start over, or "
+        "choose another --out"
+    )
+
+
+def _check_needs(config: Config, given: Given, data: Dataset | None) -> None:
+    """Raises `BadOption` where a policy lacks what it needs, or an option would do nothing."""
+    calibrated = config.policy in ("int8", "mixed")
+    if calibrated and data is None and config.calibration is None:
+        raise BadOption(
+            f"--policy {config.policy} has to see inputs: give --calibration (a folder of images, .npy or .npz), or --data "
+            "that fits the graph"
+        )
+    if config.calibration is not None and not calibrated and data is not None:
+        raise BadOption(
+            f"--calibration is of no use here: --policy {config.policy} needs none, and outputs are compared on validation "
+            "images; leave it out"
+        )
+    for text, limit in config.limits.items():
+        if limit.metric.name == "acc" and data is None:
+            aim = f"budget {text!r}" if config.budget else "--policy mixed without a --budget"
+            raise BadOption(f"{aim} is about accuracy; give --data that fits {given.name}, or say --budget size=0.3x")
+
+
+def _inputs(config: Config, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
+    """What the user gives as typical inputs, else training images where the policy looks at some; and what is kept out.
+
+    Of given inputs that something is fitted to a part is kept out to read the error on, unless validation images serve for it.
+    """
+    fitted = config.policy in FITTED
+    if config.calibration is not None:
+        every = read_inputs(Path(config.calibration), subject.graph, config.images, config.background)
+        _check_range(every, subject, config.calibration)
+        batch = batch_of(subject.graph)
+        if config.calib < batch:
+            raise BadOption(f"--samples {config.calib} is fewer than the graph takes at once; give {batch} or more")
+        if fitted and data is None:
+            return parted(every, config.calib, batch, config.seed)
+        return drawn(every, config.calib - config.calib % batch, config.seed), None
+    if fitted and data is not None:
+        return of_images(subject.graph, data.train, config.calib, config.seed), None
+    return None, None
+
+
+def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
+    """Raises `BadData` for images beyond [0, 1] where the graph is one of ours, which normalises from there."""
+    ours = subject.model is not None or any(entry.key == "wb.architecture" for entry in subject.graph.metadata_props)
+    for name, values in inputs.items():
+        low, high = float(values.min()), float(values.max())
+        if ours and (low < 0 or high > 1):
+            raise BadData(
+                f"{what}: {name} has values from {low:.4g} to {high:.4g}, but this network takes images in [0, 1]; divide by 255"
+            )
+
+
+def _described(config: Config, source: Source) -> dict[str, JsonValue] | None:
+    if source.inputs is None:
+        return None
+    digest = hashlib.sha256()
+    for part in (source.inputs, source.fresh or {}):
+        for name, array in sorted(part.items()):
+            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    kept_out = {} if source.fresh is None else {"kept_out": number_of(source.fresh)}
+    return {
+        "from": config.calibration or f"training images of {config.data}",
+        "inputs": number_of(source.inputs),
+        **kept_out,
+        "fingerprint": digest.hexdigest()[:16],
+    }
+
+
+def _fingerprint(data: Dataset | None) -> str | None:
+    return None if data is None else data.fingerprint
+
+
+def _measured(config: Config, given: Given, source: Source, report: Report, *, timed: bool) -> Record:
+    """A new record, with the readings that budgets refer to."""
+    report("measuring the float graph", 0, 0)
+    device = parse_device(config.device, threads=config.threads)
+    reader = Reader(device, config.seed)
+    data = source.data
+    doubt: str | None = None
+    described: dict[str, JsonValue] | None = None
+    if data is not None:
+        described = {"spec": data.spec, "fingerprint": data.fingerprint, "validation": len(data.validation)}
+        described |= {name: value for name, value in data.origin.items() if name in ("image_size", "limit")}
+        described["test"] = len(data.test)
+    with source.float_file() as path:
+        readings = reader(path, source.architecture, {})
+        if data is not None:
+            readings["acc"], doubt = reader.doubted(path, data.validation)
+        if timed:
+            readings["latency"] = reader.timed({"float": path})["float"].reading
+    return Record(
+        created=now(),
+        version=__version__,
+        config=config,
+        source=given.name,
+        model_key=given.key(),
+        data=described,
+        calibration=_described(config, source),
+        machine=machine(device.text),
+        versions=versions(),
+        first=readings,
+        notes=(*given.notes, *([f"{given.name}: {doubt}"] if doubt else [])),
+        near_chance=doubt is not None,
+    )

@@ -1,0 +1,96 @@
+"""`mixed` for the job: sensitivities, which are told as they are found, and the policy that they and the budget lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from wb.compress.ptq.calibration import Inputs
+from wb.compress.ptq.mixed import Found, find
+from wb.compress.ptq.sensitivity import Sensitivity, sensitivities
+from wb.compress.ptq.subject import Choice
+from wb.compress.quantize.read import Reader
+from wb.compress.quantize.record import Candidate, Record
+from wb.compress.quantize.source import Source, sign
+from wb.core.errors import BadOption, BudgetMissed
+from wb.core.files import scratch
+from wb.core.readings import Reading, ratio
+from wb.models.model import Step
+
+Report = Callable[[str, int, int], None]
+QUICK_S = 3.0  # of timing for each graph along the way
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """One search for a policy; `step` gives the line of history of a choice, `found` hears of every sensitivity."""
+
+    source: Source
+    record: Record
+    inputs: Inputs
+    reader: Reader
+    step: Callable[[Choice], Step]
+    found: Callable[[Sensitivity], None]
+    report: Report
+
+    def __call__(self) -> Found:
+        """What keeps the budget.
+
+        Raises:
+            BadOption: the float graph keeps it already, or nothing can be quantized.
+            BudgetMissed: nothing was found that keeps it.
+        """
+        limits = [limit.against(self.record.first[limit.metric.name]) for limit in self.record.config.limits.values()]
+        measured = sensitivities(
+            self.source.subject,
+            self.inputs,
+            self.reader.device,
+            known=self.record.sensitivities,
+            timed=self._timed,
+            keep=self.source.kept,
+            found=self.found,
+            report=self.report,
+        )
+        subject, first = self.source.subject, self.record.first
+        try:
+            return find(subject, measured, limits, first, self._assess, self.report, keep=self.source.kept)
+        except (BadOption, BudgetMissed) as error:
+            raise type(error)(f"budget {', '.join(self.record.config.limits)}: {error}") from error
+
+    @property
+    def _timed(self) -> bool:
+        return any(limit.metric.name == "latency" for limit in self.record.config.limits.values())
+
+    def _assess(self, graph: onnx.ModelProto) -> Mapping[str, Reading]:
+        """Readings of a candidate as it would be written; a latency is the ratio to the float graph's times its first."""
+        worst: Choice = self.source.uniform("int8")  # the longest metadata, for groups in fp32 are not mentioned
+        model = None if self.source.subject.model is None else self.source.quantized(worst, self.step(worst))
+        sign(graph, model, self.step(worst), self.source.images)
+        data = self.source.data
+        with scratch() as folder, self.source.float_file() as floating:
+            path = folder / "candidate.onnx"
+            onnx.save(graph, path)
+            found = self.reader(path, None, {} if data is None else {"acc": data.validation})
+            if self._timed:
+                timed = self.reader.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
+                found["latency"] = scaled_by(
+                    ratio(timed["candidate"].ratio, timed["float"].ratio), self.record.first["latency"]
+                )
+        return found
+
+
+def scaled_by(ratio: Reading, given: Reading) -> Reading:
+    """`given` times a ratio, with the ratio's interval: comparable with what else is a ratio to the same graph."""
+    low, high = ratio.interval or (ratio.value, ratio.value)
+    interval = (given.value * low, given.value * high)
+    return given.model_copy(update={"value": given.value * ratio.value, "interval": interval, "n": ratio.n})
+
+
+def candidates(found: Found) -> tuple[Candidate, ...]:
+    """The trials, for the record."""
+    return tuple(
+        Candidate(choice=dict(trial.choice), readings=dict(trial.readings), chosen=trial is found.chosen)
+        for trial in found.trials
+    )

@@ -1,0 +1,172 @@
+"""What `wb quantize` leaves beside its graph, as JSON: how it went, and everything that its report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from wb.compress.ptq.sensitivity import Sensitivity
+from wb.core import records
+from wb.core.architecture import Architecture
+from wb.core.files import write_text
+from wb.core.metrics import Limit, Rules, parse_budget
+from wb.core.readings import Reading
+from wb.core.records import Precision
+from wb.data.preparation import Preparation
+from wb.jobs.job import read_record
+
+KIND = "quantization"
+REQUIRED = ("size", "latency")  # of both graphs in the end
+LIMITED = Rules(("size", "acc", "latency"), changes=True)  # what a budget may be on
+
+PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
+Inputs = Literal[
+    "training images", "validation images", "calibration inputs", "inputs kept out", "given inputs", "random inputs"
+]
+FITTED: tuple[PolicyName, ...] = ("int8", "mixed")  # what they do depends on the calibration inputs
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Config(records.Frozen):
+    """Everything that determines a quantization, apart from the model and the machine.
+
+    `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored. `background` is
+    what transparent images of `calibration` are laid on; that of the data stands in their name.
+    """
+
+    policy: PolicyName = "int8-dynamic"
+    budget: tuple[str, ...] = ()
+    data: str | None = "digits"
+    image_size: int | None = None
+    limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
+    images: Preparation | None = None  # as the options or the file of a foreign graph say
+    calibration: str | None = None
+    background: str = "white"
+    calib: Annotated[int, Field(ge=1)] = 128
+    keep: tuple[str, ...] = ()
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("budget")
+    @classmethod
+    def _parts(cls, budget: tuple[str, ...]) -> tuple[str, ...]:
+        """One budget each, as `latency=2ms,size=1MB` may come in one."""
+        return tuple(part.strip() for text in budget for part in text.split(",") if part.strip())
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The budgets by what was given; half a point of accuracy where `mixed` has none.
+
+        Raises:
+            BadOption: they are no budgets, or one is on what quantization does not change or cannot aim at.
+        """
+        texts = self.budget or (("acc=-0.5",) if self.policy == "mixed" else ())
+        return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))
+
+
+class OutputError(records.Frozen):
+    """How far the quantized graph's outputs are from the float one's, over `n` inputs.
+
+    `sqnr` in decibels, None where the outputs are equal; `agreement` is the share of inputs with the same highest class.
+    """
+
+    divergence: Finite
+    kind: str
+    sqnr: Finite | None
+    agreement: Finite | None
+    n: Count
+    on: Inputs
+
+
+class Group(records.Frozen):
+    """What one group is kept in, how many weights it has, and why it stays in floating point where it does."""
+
+    name: str
+    precision: Precision
+    weights: Count
+    reason: str | None = None
+
+
+class Candidate(records.Frozen):
+    """A policy that `mixed` assessed: groups by precision, and what was read of its graph."""
+
+    choice: Mapping[str, Precision]
+    readings: Mapping[str, Reading]
+    chosen: bool = False
+
+
+class Record(records.Frozen):
+    """A whole quantization; `graph` is there when it is finished, relative to the record, `model` where one is written.
+
+    `ratio` is the quantized graph's latency over the float one's, from the same measurement.
+    """
+
+    kind: Literal["quantization"] = "quantization"
+    created: str
+    version: str
+    config: Config
+    source: str
+    model_key: str
+    data: Mapping[str, JsonValue] | None
+    calibration: Mapping[str, JsonValue] | None
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    first: Mapping[str, Reading]  # of the float graph, at the beginning
+    sensitivities: tuple[Sensitivity, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    groups: tuple[Group, ...] = ()
+    loose: Count | None = None  # numbers in floating point that belong to no group: biases, norms, embeddings
+    architecture: Architecture | None = None  # of the quantized graph, where it is one of ours
+    floating: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with
+    quantized: Mapping[str, Reading] = Field(default_factory=dict)
+    ratio: Reading | None = None
+    error: OutputError | None = None
+    notes: tuple[str, ...] = ()
+    near_chance: bool = False  # or not told from it, the float graph's accuracy, so that a change of it says nothing
+    graph: str | None = None
+    model: str | None = None
+    seconds: Mapping[str, float] = Field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result."""
+        return self.graph is not None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Record:
+        """What the report divides by and shows has to be there."""
+        if not self.finished:
+            return self
+        if not self.groups or self.ratio is None or self.ratio.interval is None or self.error is None:
+            raise ValueError("a finished one has groups, a ratio of latencies with its interval, and an output error")
+        for readings in (self.floating, self.quantized):
+            missing = [name for name in REQUIRED if name not in readings]
+            if missing:
+                raise ValueError(f"a graph has no reading of {', '.join(missing)}")
+            if not all(math.isfinite(readings[name].value) and readings[name].value > 0 for name in REQUIRED):
+                raise ValueError("a graph costs nothing")
+        if self.floating.keys() != self.quantized.keys():
+            raise ValueError("the two graphs have different readings")
+        if not (math.isfinite(self.ratio.value) and min(self.ratio.interval) > 0):
+            raise ValueError("the ratio of latencies is not positive")
+        return self
+
+    def write(self, path: Path, *, force: bool = True) -> None:
+        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
+        write_text(path, self.model_dump_json(indent=1) + "\n", force=force)
+
+
+def read(path: Path) -> Record:
+    """The record at `path`.
+
+    Raises:
+        BadArtefact: there is none, or it is damaged.
+    """
+    return read_record(Record, path, "quantization", "quantize")

@@ -1,0 +1,162 @@
+"""The report of a quantization: float and quantized side by side, every group with its bits, and how they were chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from wb.compress.quantize import figures
+from wb.compress.quantize.record import Group, Record
+from wb.compress.quantize.verdict import calibrated, compared, decibels, verdict, warned
+from wb.core.errors import BadArtefact
+from wb.core.files import write_text
+from wb.core.metrics import METRICS
+from wb.core.precision import BITS
+from wb.core.readings import scaled
+from wb.core.statistics.verdict import Remark
+from wb.page.look import figure_html
+from wb.page.page import Column, link, render
+
+COLUMNS = {
+    "acc": "validation accuracy",
+    "test": "test accuracy",
+    "size": "file size",
+    "latency": "latency",
+    "energy": "energy",
+}
+POLICIES = {
+    "int8": "static 8 bits: ranges of activations found beforehand, on calibration inputs (NNCF)",
+    "int8-dynamic": "8 bits, activations quantized as they come (ONNX Runtime)",
+    "int4-weights": "4-bit weights in blocks, products in floating point (ONNX Runtime)",
+    "mixed": "a precision for every group, by measured sensitivity under the budget",
+}
+
+
+def write_report(
+    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
+) -> Path:
+    """Writes the page of a finished quantization to `path`; its links are relative to `beside` (where `path` lies).
+
+    Raises:
+        BadArtefact: the quantization is not finished.
+        BadOption: `path` exists and `force` is false.
+        StorageFailed: it could not be written.
+    """
+    if not record.finished:
+        raise BadArtefact(f"{record_path} is of a quantization that is not finished; continue it with the same command")
+    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
+    return path
+
+
+def page(record: Record, folder: Path, beside: Path) -> str:
+    """The page, for files in `folder` and a page in `beside`."""
+    names = ["float", "quantized"]
+    return render(
+        Path(__file__).parent / "quantize.html.jinja",
+        record=record,
+        policy=POLICIES[record.config.policy],
+        remarks=[Remark(verdict(record), warned(record)), *map(Remark, record.notes)],
+        names=names,
+        columns=columns(record),
+        changes=changes(record),
+        error=error_text(record),
+        calibrated=calibrated(record),
+        in_float=in_float(record),
+        groups=[(group, bits(group)) for group in record.groups],
+        figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
+        links={
+            name: link(folder / file, beside)
+            for name, file in (("ONNX graph", record.graph), ("model", record.model))
+            if file is not None
+        },
+        settings=_settings(record),
+    )
+
+
+def columns(record: Record) -> list[Column]:
+    """What was read of both graphs."""
+    return [
+        Column(title, [record.floating[name], record.quantized[name]])
+        for name, title in COLUMNS.items()
+        if name in record.quantized
+    ]
+
+
+def changes(record: Record) -> dict[str, str]:
+    """Metric -> how the quantized graph differs: points of accuracy, shares of the rest; latency as the ratio measured."""
+    found = {}
+    for name in (name for name in COLUMNS if name in record.quantized):
+        before, after = record.floating[name].value, record.quantized[name].value
+        if METRICS["acc"].unit == record.quantized[name].unit:
+            found[name] = f"{100 * (after - before):+.2f} points"
+        elif name == "latency" and record.ratio is not None:
+            low, high = record.ratio.interval or (record.ratio.value,) * 2
+            found[name] = f"{record.ratio.value:.3f}x ({low:.3f} to {high:.3f})"
+        else:
+            found[name] = f"{after / before:.3f}x"
+    return found
+
+
+def error_text(record: Record) -> str:
+    """The output error in words: `33.1 dB SQNR, top-1 agreement 99.22 %, on 256 validation images`."""
+    error = record.error
+    if error is None:
+        return "not measured"
+    agreement = "" if error.agreement is None else f", top-1 agreement {scaled(error.agreement, 'fraction')}"
+    return f"{decibels(error.sqnr)}{agreement}, {error.kind} {error.divergence:.3g}, on {compared(record)}"
+
+
+def bits(group: Group) -> str:
+    """Bits of a weight in the file."""
+    return f"{BITS[group.precision]:g}"
+
+
+def kept(record: Record) -> str:
+    """How many groups are in what: `24 int8, 2 fp32`."""
+    counts = Counter(group.precision for group in record.groups)
+    return ", ".join(f"{counts[p]} {p}" for p in BITS if counts[p])
+
+
+def in_float(record: Record) -> str:
+    """How much of the weights stays in floating point, in products and elsewhere: `8.1 % of the weights stay in …`."""
+    floating = sum(group.weights for group in record.groups if group.precision == "fp32")
+    whole = sum(group.weights for group in record.groups) + (record.loose or 0)
+    if record.loose is None:  # of before it was counted
+        return f"{_percent(floating, whole)} of the products' weights stay in floating point"
+    shares = f"{_percent(floating, whole)} in products, {_percent(record.loose, whole)} in biases, norms and the like"
+    return f"{_percent(floating + record.loose, whole)} of the weights stay in floating point ({shares})"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / max(whole, 1):.1f} %"
+
+
+def reasons(record: Record) -> dict[str, list[str]]:
+    """Why groups stay in floating point -> their names."""
+    found: dict[str, list[str]] = {}
+    for group in record.groups:
+        if group.reason is not None:
+            found.setdefault(group.reason, []).append(group.name)
+    return found
+
+
+def _figures(record: Record) -> dict[str, go.Figure]:
+    found = {}
+    if record.sensitivities:
+        found["sensitivity"] = figures.sensitivity_figure(record)
+    if any("acc" in one.readings for one in record.candidates) and "acc" in record.quantized:
+        found["candidates"] = figures.candidates_figure(record)
+    return found
+
+
+def _settings(record: Record) -> dict[str, dict[str, object]]:
+    return {
+        "configuration": {"model": f"{record.source} ({record.model_key})", **record.config.model_dump(mode="json")},
+        **({"data": dict(record.data)} if record.data else {}),
+        **({"calibration": dict(record.calibration)} if record.calibration else {}),
+        "machine": dict(record.machine),
+        "versions": dict(record.versions),
+        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+    }

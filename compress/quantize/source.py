@@ -1,0 +1,156 @@
+"""What a quantization works on, and what a policy makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+from pydantic import JsonValue
+
+from wb.compress.ptq.calibration import Inputs
+from wb.compress.ptq.subject import Choice, Subject
+from wb.compress.quantize.record import Group
+from wb.core.architecture import Architecture
+from wb.core.files import scratch
+from wb.core.precision import with_precisions
+from wb.core.records import Precision
+from wb.data import Dataset
+from wb.data.preparation import Preparation
+from wb.export.graph import IMAGES, export, tidy
+from wb.models.history import nameless, public
+from wb.models.model import Model, Step, save
+
+KEPT = "kept by --keep"
+# With ranges of activations found as it runs, ONNX Runtime 1.32 (ConvInteger) takes 1.4 ms longer for the stem of a ViT-Tiny, and
+# of all groups the stem then adds the largest error.
+SLOW_CONVOLUTION = "convolutions are slower in 8 bits whose ranges are found as they run"
+NO_KERNEL = "convolutions have no kernel for 4 bits"
+REFUSED = "the runtime refuses it in fewer bits"
+BATCHED = "weights of more than two dimensions have no kernel for 4 bits"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are.
+
+    `images` is how those of a foreign one are prepared, where that was said. `fresh` are typical inputs that nothing is
+    fitted to.
+    """
+
+    subject: Subject
+    path: Path | None
+    data: Dataset | None
+    inputs: Inputs | None
+    kept: frozenset[str]
+    images: Preparation | None = None
+    fresh: Inputs | None = None
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """In floating point; None for a foreign graph."""
+        return None if self.subject.model is None else self.subject.model.architecture
+
+    @contextmanager
+    def float_file(self) -> Iterator[Path]:
+        """The file in floating point: what `wb export` writes of a model, else the one that was given."""
+        if self.subject.model is None:
+            yield self.path or Path()
+            return
+        with scratch() as folder:
+            path = folder / "float.onnx"
+            path.write_bytes(self._exported)
+            yield path
+
+    @cached_property
+    def _exported(self) -> bytes:
+        """The model's file in floating point, which is read several times."""
+        with scratch() as folder:
+            export(self._model(), folder / "float.onnx")
+            return (folder / "float.onnx").read_bytes()
+
+    def uniform(self, precision: Precision, *, convolutions: bool = True) -> dict[str, Precision]:
+        """Every group in `precision`, but for those that are kept or cannot be, and without `convolutions` for those."""
+        options = self.subject.options
+        able = [group for group in self.subject.groups if group not in self.kept and precision in options[group]]
+        return {group: precision for group in able if convolutions or not self.subject.convolution(group)}
+
+    def uniform_reasons(self, precision: Precision) -> dict[str, str]:
+        """Why a group stays in floating point where all others go into `precision`."""
+        convolution = SLOW_CONVOLUTION if precision == "int8" else NO_KERNEL
+        return {
+            group: self.subject.refusals.get(group) or (convolution if self.subject.convolution(group) else BATCHED)
+            for group in self.subject.groups
+        }
+
+    def quantized(self, choice: Choice, step: Step) -> Model:
+        """The model of ours with the chosen precisions, and `step` in its history."""
+        model = self._model()
+        return replace(model, architecture=with_precisions(model.architecture, choice)).then(step)
+
+    def write(self, choice: Choice, step: Step, path: Path) -> Architecture | None:
+        """The graph with its groups in the precisions of `choice`; of a model of ours also the model file beside it.
+
+        Raises:
+            ExportDiffers, Unsupported: as `wb.export.graph.export` and `wb.export.lowering.lower.lower`.
+        """
+        if self.subject.model is None:
+            graph = self.subject.lowered(choice)
+            sign(graph, None, step, self.images)
+            onnx.save(graph, path)
+            return None
+        model = self.quantized(choice, step)
+        export(model, path, force=True)
+        save(model, path.with_suffix(".safetensors"), force=True)
+        return model.architecture
+
+    def write_graph(self, graph: onnx.ModelProto, choice: Choice, step: Step, path: Path) -> Architecture | None:
+        """A graph that no model file describes: `choice` is what its metadata say of it."""
+        model = None if self.subject.model is None else self.quantized(choice, step)
+        sign(graph, model, step, self.images)
+        onnx.save(graph, path)
+        return None if model is None else model.architecture
+
+    def groups(self, choice: Choice, reasons: Mapping[str, str]) -> tuple[Group, ...]:
+        """Every group with what it is kept in, its weights, and the reason where it stays in floating point."""
+        found = []
+        for name, nodes in self.subject.groups.items():
+            precision = choice.get(name, "fp32")
+            why = KEPT if name in self.kept else reasons.get(name) if precision == "fp32" else None
+            weights = sum(self.subject.products[node].numbers for node in nodes)
+            found.append(Group(name=name, precision=precision, weights=weights, reason=why))
+        return tuple(found)
+
+    def _model(self) -> Model:
+        if self.subject.model is None:
+            raise TypeError("a foreign graph is no model")
+        return self.subject.model
+
+
+def sign(graph: onnx.ModelProto, model: Model | None, step: Step, images: Preparation | None = None) -> None:
+    """Writes the metadata: what `wb.export.graph.export` writes of a model; of a foreign graph its own and the step.
+
+    An architecture that a foreign graph carries is taken out: it would say that all is in floating point. How its `images`
+    are prepared is put in, where that is known, so that the graph is shown the same from now on.
+    """
+    tidy(graph)
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    before: list[JsonValue] = []
+    if model is None:
+        metadata.pop("wb.architecture", None)
+        before = json.loads(metadata.get("wb.history", "[]"))
+        history = [*nameless(before), *public([step])]
+        if images is not None:
+            metadata[IMAGES] = images.model_dump_json()
+    else:
+        history = public(model.history)
+        metadata["wb.labels"] = json.dumps(model.architecture.labels)
+        metadata["wb.architecture"] = model.architecture.to_json()
+    metadata["wb.history"] = json.dumps(history)
+    del graph.metadata_props[:]
+    for key, value in metadata.items():
+        graph.metadata_props.add(key=key, value=value)

@@ -1,0 +1,1 @@
+"""ONNX files of others: opened within limits, tried out in a process of their own."""

@@ -1,0 +1,147 @@
+"""What an ONNX file stores: its graphs, those inside nodes and functions, and the constants in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import AttributeProto, NodeProto, TensorProto
+
+OTHERS = ("DOUBLE", "COMPLEX64", "COMPLEX128")
+FLOATING = frozenset(kind for name, kind in TensorProto.DataType.items() if "FLOAT" in name or name in OTHERS)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One list of nodes with the tensors that it names itself: the main graph, a branch or body, a function."""
+
+    nodes: Sequence[NodeProto]
+    tensors: Sequence[TensorProto] = ()
+    sparse: Sequence[onnx.SparseTensorProto] = ()
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Numbers that a node reads: how many are stored, their type (an `onnx.TensorProto.DataType`), how many axes they have."""
+
+    name: str
+    numbers: int
+    type: int
+    axes: int
+
+
+def named(name: str) -> str:
+    """A name from a file as it stands in a sentence, of any length."""
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:60]}…{text[-15:]}"
+
+
+def bodies(node: NodeProto) -> list[onnx.GraphProto]:
+    """The graphs inside a node: branches of an `If`, the body of a `Loop` or a `Scan`."""
+    found: list[onnx.GraphProto] = []
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found.append(attribute.g)
+        found.extend(attribute.graphs)
+    return found
+
+
+def graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """`graph`, then all that are inside its nodes, at any depth."""
+    found = [graph]
+    for one in found:  # grows
+        found.extend(body for node in one.node for body in bodies(node))
+    return found
+
+
+def family(root: Scope) -> list[Scope]:
+    """A scope, then those of all graphs inside its nodes, at any depth."""
+    return [root, *(_scope(g) for node in root.nodes for body in bodies(node) for g in graphs(body))]
+
+
+def families(model: onnx.ModelProto) -> Iterator[list[Scope]]:
+    """The main graph and each function, with the graphs in their nodes. See `wb.export.lowering.scopes.apart` for names."""
+    for root in (_scope(model.graph), *(Scope(function.node) for function in model.functions)):
+        yield family(root)
+
+
+def scopes(model: onnx.ModelProto) -> Iterator[Scope]:
+    """Every graph of the file, once each."""
+    for found in families(model):
+        yield from found
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Every tensor that is stored, in initializers and in attributes."""
+    for scope in scopes(model):
+        for _, tensor in values(scope):
+            yield tensor
+
+
+def values(scope: Scope) -> Iterator[tuple[str, TensorProto]]:
+    """The scope's tensors, under the names of the values that they are; numbers in an attribute of `Constant` are one, too."""
+    for tensor in scope.tensors:
+        yield tensor.name, tensor
+    for sparse in scope.sparse:
+        yield from ((sparse.values.name, part) for part in (sparse.values, sparse.indices))
+    for node in scope.nodes:
+        for attribute in node.attribute:
+            yield from ((node.output[0] if node.output else node.name, tensor) for tensor in _of(attribute))
+
+
+def constants(scope: Scope) -> Iterator[Constant]:
+    """The scope's initializers, sparse ones and `Constant` nodes."""
+    for tensor in scope.tensors:
+        yield _constant(tensor.name, tensor)
+    for sparse in scope.sparse:
+        yield _sparse(sparse.values.name, sparse)
+    for node in scope.nodes:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.output:
+            for attribute in node.attribute:
+                yield from _written(node.output[0], attribute)
+
+
+def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """What the graph is given when it runs: older files list their initializers among the inputs as well."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    stored |= {sparse.values.name for sparse in model.graph.sparse_initializer}
+    return [value for value in model.graph.input if value.name not in stored]
+
+
+def _scope(graph: onnx.GraphProto) -> Scope:
+    return Scope(graph.node, graph.initializer, graph.sparse_initializer)
+
+
+def _of(attribute: AttributeProto) -> Iterable[TensorProto]:
+    if attribute.HasField("t"):
+        yield attribute.t
+    yield from attribute.tensors
+    if attribute.name == "value_floats":
+        yield TensorProto(data_type=TensorProto.FLOAT, dims=[len(attribute.floats)], float_data=attribute.floats)
+    for sparse in (
+        *((attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()),
+        *attribute.sparse_tensors,
+    ):
+        yield from (sparse.values, sparse.indices)
+
+
+def _written(name: str, attribute: AttributeProto) -> Iterator[Constant]:
+    """The constant in an attribute of a `Constant` node."""
+    match attribute.name:
+        case "value":
+            yield _constant(name, attribute.t)
+        case "sparse_value":
+            yield _sparse(name, attribute.sparse_tensor)
+        case "value_floats":
+            yield Constant(name, len(attribute.floats), TensorProto.FLOAT, 1)
+
+
+def _constant(name: str, tensor: TensorProto) -> Constant:
+    return Constant(name, math.prod(tensor.dims), tensor.data_type, len(tensor.dims))
+
+
+def _sparse(name: str, sparse: onnx.SparseTensorProto) -> Constant:
+    """Of a sparse tensor the numbers that are stored, and the axes of the whole."""
+    return Constant(name, math.prod(sparse.values.dims), sparse.values.data_type, len(sparse.dims))

@@ -1,0 +1,209 @@
+"""Precision in an exported graph: which nodes are whose weights, and putting them into 8, 4 or 2 bits.
+
+Quantization is ONNX Runtime's: `quantize_dynamic` for int8, `MatMulNBitsQuantizer` for int4. Binary and ternary weights are
+what they are already, and only packed into the operands of the runtime's 2-bit product (`MatMulNBits`), exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from wb.core.errors import BadOption, Unsupported, reason
+from wb.core.files import scratch
+from wb.core.precision import BITS, TRAINED
+from wb.core.records import Precision
+from wb.export.lowering import scopes
+from wb.export.lowering.fold import folded
+from wb.export.lowering.pack import pack
+from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, part_weights, products
+from wb.models.operators._base import OperatorModule, output_dims
+
+BLOCK = 32  # weights that share a scale in int4
+
+Policy = Mapping[str, Precision]  # node name -> what its weights are kept in
+
+
+def nodes_of(graph: onnx.ModelProto, module: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """The node of each of the module's parameters `names`, given in order of execution, in its graph (as `folded` gives it).
+
+    They are found by the values of the weights, so that it does not matter how an exporter names its nodes.
+
+    Raises:
+        Unsupported: weights that no node has: the exporter did something that is not known here.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    nodes: dict[str, list[str]] = {}
+    for node, weight in linear_nodes(graph).items():
+        nodes.setdefault(_digest(numpy_helper.to_array(tensors[weight])), []).append(node)
+    found: dict[str, str] = {}
+    for name in names:
+        same = nodes.get(_digest(_as_operand(module, name)), [])
+        if not same:
+            raise Unsupported(f"{name} is nowhere in the exported graph; try another --exporter, and report this")
+        # Equal weights come in order of execution; of two that read the same, an exporter may keep one.
+        found[name] = same.pop(0) if len(same) > 1 else same[0]
+    return found
+
+
+def lower_file(path: Path, module: nn.Module, kept: Mapping[str, Precision]) -> None:
+    """Rewrites the graph of `module` at `path` with its weights in the precisions that `kept` says, in order of execution.
+
+    Raises: as `folded`, `nodes_of` and `lower` do.
+    """
+    graph = folded(path)
+    nodes = nodes_of(graph, module, kept)
+    onnx.save(lower(graph, {nodes[name]: precision for name, precision in kept.items() if precision != "fp32"}), path)
+
+
+def lower(graph: onnx.ModelProto, policy: Policy) -> onnx.ModelProto:
+    """A copy of `graph` (as `folded` gives it) with the named nodes' weights in other precisions, its metadata kept.
+
+    What comes out is checked: every node of `policy` is in its precision, and all others are in floating point.
+
+    Raises:
+        BadOption: a node that is not there or has no constant weights, or one that cannot be kept in that precision.
+        Unsupported: a quantizer cannot take the graph, or left a node as it was.
+    """
+    wanted = {name: precision for name, precision in policy.items() if precision != "fp32"}
+    _check(products(graph), policy)
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(graph)
+    by_precision = {precision: [name for name, p in wanted.items() if p == precision] for precision in wanted.values()}
+    if "int8" in by_precision:  # first: behind a product with few bits it could not infer the types
+        lowered = _int8(lowered, by_precision["int8"])
+    if "int4" in by_precision:
+        lowered = _int4(lowered, by_precision["int4"])
+    low = [name for name, precision in wanted.items() if precision in TRAINED]
+    if low:
+        pack(lowered, low)
+    del lowered.metadata_props[:]
+    lowered.metadata_props.extend(graph.metadata_props)
+    _verify(lowered, wanted)
+    return lowered
+
+
+def _check(known: Mapping[str, Product], policy: Policy) -> None:
+    unknown = sorted(set(policy) - set(known))
+    if unknown:
+        raise BadOption(f"no layer with weights is named {', '.join(unknown)}; this graph has {', '.join(known)}")
+    wrong = [name for name, precision in policy.items() if precision not in known[name].options]
+    convolutions = [name for name in wrong if known[name].node.op_type == "Conv" and known[name].why is None]
+    if convolutions:
+        raise BadOption(f"{', '.join(convolutions)}: convolutions can be kept in int8 or fp32 only")
+    for name in wrong:
+        options = ", ".join(known[name].options)
+        why = f" ({known[name].why})" if known[name].why else ""
+        raise BadOption(f"{name} cannot be kept in {policy[name]}{why}; it takes {options}")
+
+
+def _verify(lowered: onnx.ModelProto, wanted: Policy) -> None:
+    """Raises `Unsupported` where the graph's nodes are not what is `wanted` of them."""
+    found = lowered_nodes(lowered)
+    for name, precision in wanted.items():
+        if BITS[found.get(name, "fp32")] != BITS[precision]:
+            missed = [n for n, p in wanted.items() if BITS[found.get(n, "fp32")] != BITS[p]]
+            raise Unsupported(
+                f"ONNX Runtime's quantizers left {', '.join(missed)} in {found.get(name, 'fp32')} instead of {precision}, and "
+                "say nothing of it; --keep these, or try another policy"
+            )
+    more = sorted(set(found) - set(wanted))
+    if more:
+        raise Unsupported(f"ONNX Runtime's quantizers took {', '.join(more)}, which were to stay; try another policy")
+
+
+def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    apart = onnx.ModelProto()
+    apart.CopyFrom(graph)
+    part_weights(apart.graph, names)
+    with scratch() as folder, _silent():
+        path = folder / "int8.onnx"
+        try:
+            quantize_dynamic(
+                apart,
+                path,
+                op_types_to_quantize=["MatMul", "Conv"],
+                nodes_to_quantize=list(names),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                extra_options={"MatMulConstBOnly": True, "EnableSubgraph": True},
+            )
+        except Exception as error:  # it raises whatever it meets
+            raise Unsupported(f"ONNX Runtime's quantizer cannot take this graph: {reason(error)}") from error
+        lowered = onnx.load(path)
+    _one_zero_point(lowered, apart, names)
+    del lowered.graph.value_info[:]  # the types that it inferred, which only make the file larger
+    lowered.graph.value_info.extend(graph.graph.value_info)
+    return lowered
+
+
+def _one_zero_point(lowered: onnx.ModelProto, graph: onnx.ModelProto, names: Sequence[str]) -> None:
+    """One zero for all columns of weights with more than two dimensions: the runtime refuses a zero for each."""
+    tensors = {tensor.name: tensor for tensor in lowered.graph.initializer}
+    known = products(graph)
+    shapes = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
+    for name in names:
+        weight = known[name].weight
+        if known[name].node.op_type == "MatMul" and len(shapes[weight]) > 2:
+            zeros = tensors[f"{weight}_zero_point"]
+            if np.any(numpy_helper.to_array(zeros)):
+                raise Unsupported(f"ONNX Runtime's quantizer gave {name} a zero point; --keep it")
+            zeros.CopyFrom(numpy_helper.from_array(np.zeros((), np.int8), zeros.name))
+
+
+def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    others = [
+        node.name for _, node in scopes.nodes(graph.graph) if node.name not in names
+    ]  # `nodes_to_include` excludes nothing
+    with _silent():
+        try:
+            quantizer = MatMulNBitsQuantizer(
+                graph, bits=4, block_size=BLOCK, is_symmetric=True, nodes_to_exclude=others
+            )
+            quantizer.process()
+        except Exception as error:
+            raise Unsupported(f"ONNX Runtime's 4-bit quantizer cannot take this graph: {reason(error)}") from error
+    result: onnx.ModelProto = quantizer.model.model
+    return result
+
+
+def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
+    """A parameter as the graph has it: convolutions as they are, the rest as a matrix (inputs, outputs)."""
+    weight = module.get_parameter(name).detach()
+    if weight.dim() == 4:
+        return weight.numpy()
+    owner, _, local = name.rpartition(".")
+    operator = module.get_submodule(owner)
+    rows = output_dims(operator, local) if isinstance(operator, OperatorModule) else 1
+    matrix = weight.flatten(0, rows - 1).flatten(1) if weight.dim() > 2 else weight
+    return np.ascontiguousarray(matrix.numpy().T)
+
+
+def _digest(array: NDArray[Any]) -> str:
+    positive = np.ascontiguousarray(array) + 0.0  # exporters merge constants that differ in the sign of a zero
+    return hashlib.sha256(str(array.shape).encode() + positive.tobytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """The quantizers advise what was done already, on the root logger."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)

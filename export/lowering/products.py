@@ -1,0 +1,235 @@
+"""Every product with constant weights in a graph, at any depth: what its weights can be kept in, or why in nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import onnx
+from onnx import GraphProto, NodeProto, TensorProto
+
+from wb.core.precision import CONVOLUTIONS, PRECISIONS
+from wb.core.records import Precision
+from wb.export.foreign.stored import graphs
+from wb.export.lowering import scopes
+
+# Operators that multiply by weights, and which inputs those may be; all of them where the operator takes any number.
+OPERANDS: Mapping[str, tuple[int, ...] | None] = {
+    **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm"), (0, 1)),
+    **dict.fromkeys(("Conv", "ConvTranspose", "FusedConv", "DeformConv", "Attention"), (1,)),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, 2)),
+    "Einsum": None,
+}
+# The same in few bits; a graph that has one is quantized already.
+QUANTIZED = frozenset(
+    {
+        *("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"),
+        *("ConvInteger", "MatMulIntegerToFloat", "MatMulNBits", "QLinearMatMul", "QLinearConv", "QAttention", "QGemm"),
+    }
+)
+SHARED = "its weights are read by {}, too, which needs them in floating point"
+GIVEN = "its weights are an output of the graph, too, in floating point"
+COMPUTED = "its weights are computed as it runs"
+LEFT = "its weights are the left operand"
+VECTOR = "its weights are a vector"
+INNER_CONVOLUTION = "no quantizer takes convolutions inside branches"
+_THROUGH = ("Transpose", "Reshape", "Identity", "QuantizeLinear", "DequantizeLinear")
+_EIGHT = (TensorProto.INT8, TensorProto.UINT8)
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A node that multiplies by constants: how many numbers they are, and the name of the largest of them.
+
+    `kind` is their type, of `onnx.TensorProto`. `options` are what ONNX Runtime's quantizers can put them in, fp32 last; where
+    that is all, `why` says for what reason.
+    """
+
+    node: NodeProto = field(repr=False)
+    weight: str
+    numbers: int
+    kind: int
+    options: tuple[Precision, ...]
+    why: str | None = None
+
+    @property
+    def convolution(self) -> bool:
+        """Whether it is one."""
+        return self.node.op_type in ("Conv", "FusedConv", "ConvTranspose", "DeformConv")
+
+
+def products(graph: onnx.ModelProto) -> dict[str, Product]:
+    """Every product with constant weights in floating point: name of the node -> what it is, outer graphs first, in order.
+
+    Constants of inner graphs and nodes without a name are not seen; `wb.export.lowering.fold.folded` leaves none.
+    """
+    constants = _Constants.of(graph.graph)
+    found = {}
+    for one, node in scopes.nodes(graph.graph):
+        product = _product(node, constants, outer=one is graph.graph)
+        if product is not None:
+            found[node.name] = product
+    return _without_shared(found, constants)
+
+
+def linear_nodes(graph: onnx.ModelProto) -> dict[str, str]:
+    """The products whose weights can be put into fewer bits: name of the node -> name of its weights, in order."""
+    return {name: product.weight for name, product in products(graph).items() if product.why is None}
+
+
+def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
+    """The products whose weights are constants of fewer bits, under the names that they had in floating point.
+
+    It knows the nodes of ONNX Runtime's quantizers and of `pack.pack`, and weights behind a DequantizeLinear, as NNCF
+    makes them.
+    """
+    kinds = {tensor.name: tensor.data_type for one in graphs(graph.graph) for tensor in one.initializer}
+    found: dict[str, Precision] = {}
+    for node, origins in _origins(graph.graph):
+        if node.op_type in ("MatMulInteger", "ConvInteger") and kinds.get(node.input[1]) in _EIGHT:
+            found[node.name.removesuffix("_quant")] = "int8"
+        elif node.op_type == "MatMulNBits":
+            bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
+            found[node.name.removesuffix("_Q4")] = "int4" if bits == 4 else "w2"
+        elif any(passed and kinds.get(name) in _EIGHT for name, passed in origins):
+            found[node.name] = "int8"
+    return found
+
+
+def rounded_nodes(graph: onnx.ModelProto) -> set[str]:
+    """The products whose weights are constants in floating point, and are put into 8 bits as the graph runs."""
+    kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
+    every = _origins(graph.graph)
+    return {
+        node.name for node, origins in every if any(passed and kinds.get(name) in _FLOATS for name, passed in origins)
+    }
+
+
+def _origins(graph: GraphProto) -> Iterator[tuple[NodeProto, list[tuple[str, bool]]]]:
+    """Every node with what each operand that may be weights is made of, and whether a DequantizeLinear is between."""
+    makers = {name: node for _, node in scopes.nodes(graph) for name in node.output}
+    for _, node in scopes.nodes(graph):
+        origins = []
+        for place in _places(node):
+            name, passed = node.input[place], False
+            maker = makers.get(name)
+            while maker is not None and maker.op_type in _THROUGH:
+                passed |= maker.op_type == "DequantizeLinear"
+                name = maker.input[0]
+                maker = makers.get(name)
+            origins.append((name, passed))
+        yield node, origins
+
+
+def part_weights(graph: GraphProto, names: Collection[str]) -> None:
+    """Gives the named products, where they share their weights with others or the graph gives them, a copy for themselves.
+
+    A quantizer that rounds the weights of one node rounds them for all that read them.
+    """
+    tensors, taken, given = scopes.constants(graph), scopes.names(graph), scopes.given(graph)
+    for weight, readers in scopes.readers(graph).items():
+        chosen = [reader for reader in readers if reader.node.name in names and reader.place in _places(reader.node)]
+        if weight in tensors and chosen and (len(chosen) < len(readers) or weight in given):
+            copy = graph.initializer.add()
+            copy.CopyFrom(tensors[weight])
+            copy.name = scopes.unused(weight, taken)
+            for reader in chosen:
+                reader.node.input[reader.place] = copy.name
+
+
+def loose(graph: onnx.ModelProto) -> int:
+    """How many numbers in floating point the constants have that belong to no product: biases, norms, embeddings."""
+    every: int = sum(math.prod(one.dims) for one in graph.graph.initializer if one.data_type in _FLOATS)
+    return every - sum({product.weight: product.numbers for product in products(graph).values()}.values())
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """The constants of a graph, what nodes make of nothing else with the largest constant behind each, readers, outputs."""
+
+    bare: Mapping[str, TensorProto]
+    made: Mapping[str, TensorProto]
+    readers: Mapping[str, Sequence[scopes.Reader]]
+    given: Collection[str]
+
+    @classmethod
+    def of(cls, graph: GraphProto) -> _Constants:
+        bare = scopes.constants(graph)
+        made: dict[str, TensorProto] = {}
+        for node in graph.node:  # in topological order
+            behind = [bare.get(name) or made.get(name) for name in node.input]
+            tensors = [tensor for tensor in behind if tensor is not None]
+            if tensors and len(tensors) == len(behind) and node.op_type not in QUANTIZED:
+                made.update(dict.fromkeys(node.output, max(tensors, key=lambda tensor: math.prod(tensor.dims))))
+        return cls(bare, made, scopes.readers(graph), scopes.given(graph))
+
+    def __getitem__(self, name: str) -> TensorProto | None:
+        return self.bare.get(name) or self.made.get(name)
+
+    def others(self, tensor: str, but: Collection[str]) -> str | None:
+        """Who else needs `tensor` in floating point, as a reason: the first node not called as in `but`, or the graph's user."""
+        waiting = [tensor]
+        while waiting:
+            name = waiting.pop(0)
+            if name in self.given:
+                return GIVEN
+            for reader in self.readers.get(name, ()):
+                if reader.node.output and set(reader.node.output) <= self.made.keys():
+                    waiting.extend(reader.node.output)
+                elif reader.node.name not in but:
+                    return SHARED.format(reader.node.op_type)
+        return None
+
+
+def _places(node: NodeProto) -> list[int]:
+    """Which inputs may be weights; none of what is no product."""
+    places = OPERANDS.get(node.op_type, ())
+    return [i for i, name in enumerate(node.input) if name and (places is None or i in places)]
+
+
+def _product(node: NodeProto, constants: _Constants, *, outer: bool) -> Product | None:
+    given = {i: constants[node.input[i]] for i in _places(node)}
+    weights = {i: tensor for i, tensor in given.items() if tensor is not None and tensor.data_type in _FLOATS}
+    if not weights:
+        return None
+    place, tensor = max(weights.items(), key=lambda item: math.prod(item[1].dims))
+    numbers = sum(math.prod(one.dims) for one in weights.values())
+    why = _why(node, place, tensor, constants, outer=outer)
+    options: tuple[Precision, ...] = ("fp32",) if why else _options(node, tuple(tensor.dims), outer=outer)
+    return Product(node, tensor.name, numbers, tensor.data_type, options, why)
+
+
+def _why(node: NodeProto, place: int, tensor: TensorProto, constants: _Constants, *, outer: bool) -> str | None:
+    """Why no quantizer of ONNX Runtime takes the weights of `node`; None where one does."""
+    if node.op_type in ("MatMul", "Gemm", "FusedMatMul") and place == 0:
+        return LEFT
+    if node.input[place] not in constants.bare:  # folding left it so
+        return constants.others(tensor.name, [node.name]) or COMPUTED
+    if node.op_type not in ("MatMul", "Conv") or node.domain:
+        return f"{node.op_type} has no kernel in fewer bits"
+    if len(tensor.dims) < 2:
+        return VECTOR
+    return INNER_CONVOLUTION if node.op_type == "Conv" and not outer else None
+
+
+def _options(node: NodeProto, dims: tuple[int, ...], *, outer: bool) -> tuple[Precision, ...]:
+    if node.op_type == "Conv":
+        return CONVOLUTIONS
+    if len(dims) == 2 and outer:
+        return PRECISIONS
+    return ("int8", "fp32") if len(dims) > 2 else ("int4", "int8", "fp32")
+
+
+def _without_shared(found: Mapping[str, Product], constants: _Constants) -> dict[str, Product]:
+    """Takes the options of products whose weights something else needs in floating point: a copy would come on top."""
+    able = {name for name, product in found.items() if product.why is None}
+    shared: dict[str, str] = {}
+    while True:
+        others = {name: constants.others(found[name].weight, able) for name in able}
+        more = {name: why for name, why in others.items() if why is not None}
+        if not more:
+            return {n: replace(p, options=("fp32",), why=shared[n]) if n in shared else p for n, p in found.items()}
+        able -= more.keys()
+        shared |= more

@@ -1,0 +1,122 @@
+"""The fast estimate of an architecture's latency: the sum of its blocks, each distinct one timed once per device.
+
+A graph per block needs no weights in particular, so that one timing serves every network that has such a block.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wb.core.architecture import Architecture, Block
+from wb.core.files import scratch
+from wb.core.readings import Reading
+from wb.core.records import Precision
+from wb.export.graph import export_module
+from wb.export.lowering.lower import lower_file
+from wb.export.timing.table import LatencyTable
+from wb.models.network import BlockModule, build, kept, kept_in_block, settle
+from wb.models.operators._base import Grid
+
+TOGETHER = 8  # parts that are timed in one call
+PART_CAP_S = 2.0  # for each; on a quiet machine it takes a quarter of that
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a network that is timed on its own: its key, and how to make it.
+
+    `make` gives the module, an example input, and what its weights are kept in (`wb.models.network.kept`).
+    """
+
+    key: str
+    make: Callable[[], tuple[nn.Module, torch.Tensor, Mapping[str, Precision]]]
+
+
+def parts(architecture: Architecture) -> Iterator[Part]:
+    """The network without its blocks (stem, merging, head), then every block that is not switched off."""
+    bare = tuple(stage.model_copy(update={"blocks": ()}) for stage in architecture.stages)
+    # Labels do not influence the graph, and the mean and deviation of the data only its constants.
+    ends = architecture.model_copy(update={"stages": bare, "labels": ()})
+    zeros, ones = (0.0,) * ends.input.channels, (1.0,) * ends.input.channels
+    ends = ends.model_copy(update={"input": ends.input.model_copy(update={"mean": zeros, "std": ones})})
+    yield Part(f"ends/{ends.key}", lambda: _ends(ends))
+    grids = list(architecture.grids())
+    prefix = 1 if architecture.pool == "cls" else 0
+    for name, stage, block in architecture.blocks():
+        if block.off:
+            continue
+        grid = Grid(*grids[int(name[1 : name.index(".")])], prefix)
+        form = [] if architecture.norm == "pre" else [architecture.norm]
+        key = json.dumps([_timed(block).model_dump(mode="json"), stage.embed, *grid, *form], sort_keys=True)
+
+        def make(block=block, embed=stage.embed, grid=grid):  # type: ignore[no-untyped-def]
+            module = BlockModule(block, embed, grid, architecture.norm, architecture.norm_eps)
+            _fill(module)
+            return module, torch.rand(2, grid.tokens, embed), kept_in_block(module)
+
+        yield Part(f"block/{key}", make)
+
+
+def estimate(architecture: Architecture, table: LatencyTable) -> Reading:
+    """The latency of `architecture` as the sum of its parts, marked as predicted; times the parts not yet in the table.
+
+    Limits: what the runtime fuses across the border of two parts is not seen; `wb search` reports the error against whole
+    graphs.
+    """
+    pieces = list(parts(architecture))
+    time_parts(pieces, table)
+    return table.estimate([part.key for part in pieces])
+
+
+def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[int, int], None] | None = None) -> None:
+    """Times those of `wanted` that are not in the table yet; a few together, so that an interruption loses little.
+
+    `progress` gets how many of those are timed, and of how many.
+    """
+    known = table.lookup([part.key for part in wanted])
+    missing = list({part.key: part for part in wanted if known.get(part.key) is None}.values())
+    for start in range(0, len(missing), TOGETHER):
+        if progress is not None:
+            progress(start, len(missing))
+        with scratch() as folder:
+            graphs = {}
+            for i, part in enumerate(missing[start : start + TOGETHER]):
+                graphs[part.key] = folder / f"{i}.onnx"
+                _export_part(part, graphs[part.key])
+            table.time(graphs, cap_s=PART_CAP_S * len(graphs))
+
+
+def _export_part(part: Part, path: Path) -> None:
+    module, example, precisions = part.make()
+    settle(module)
+    export_module(module, example, path, "x", "y")
+    if set(precisions.values()) - {"fp32"}:
+        lower_file(path, module, precisions)
+
+
+def _timed(block: Block) -> Block:
+    """`block` without what its time does not depend on: the value of a softmax's scale."""
+    if block.mixer is not None and block.mixer.kind == "softmax":
+        return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})
+    return block
+
+
+def _ends(architecture: Architecture) -> tuple[nn.Module, torch.Tensor, Mapping[str, Precision]]:
+    network = build(architecture)
+    _fill(network)
+    image = architecture.input
+    return network, torch.rand(2, image.channels, image.height, image.width), kept(network)
+
+
+def _fill(module: nn.Module) -> None:
+    """Small numbers everywhere: denormal or infinite activations would take another time."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for weight in module.parameters():
+            weight.uniform_(-0.1, 0.1)

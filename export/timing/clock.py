@@ -1,0 +1,190 @@
+"""The clock: sampling a graph so that a disturbed sample is known, and how noisy this machine's clock is.
+
+Limits: the CPU time of a virtual machine includes what its host takes away, so such disturbances pass for clean; what
+they add is alike for neighbouring samples, and `wb.export.timing.measure` relates those to each other. Only the calling thread is
+watched: with more threads, one of the others can be held up unseen.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from wb.core.errors import BadArtefact, BadOption
+from wb.export.timing.reference import reference_graph
+from wb.hardware.device import Device, example_inputs, parse_device, pinned, said, session, usable_cores
+
+SAMPLE_S = 0.0015
+CLEAN = 0.97
+RENEWAL = 0.3  # the most of a graph's time that goes into new sessions: a large file costs longer to load than to run
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds per run, averaged over some runs back to back, and whether the processor was ours meanwhile.
+
+    `cpu` is the CPU time of the calling thread, which computes or spins as long as the graph runs.
+    """
+
+    wall: float
+    cpu: float
+    clean: bool
+
+
+class Probe:
+    """One graph on one device, ready to be sampled.
+
+    Raises:
+        BadArtefact, Unsupported: as `session` and `example_inputs` do, or when the graph fails while it runs.
+    """
+
+    def __init__(self, graph: Path | bytes, device: Device, batch: int = 1, seed: int = 0) -> None:
+        self.graph, self.device, self.batch, self.seed = graph, device, batch, seed
+        self.judged = device.name == "cpu" and cpu_clock_s() < SAMPLE_S / 50
+        self.renewing_s = 0.0
+        self.sampling_s = 0.0
+        self.renew()
+        once = min(self._time(1)[0] for _ in range(3))
+        self.runs = max(1, math.ceil(SAMPLE_S / once))
+        self.cost_s = (self.runs + 1) * once + SAMPLE_S  # with its reference sample
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of its first input, () without any."""
+        return next((value.shape for value in self._inputs.values()), ())
+
+    def renew(self) -> None:
+        """A new session and new inputs, at new addresses, warmed up."""
+        start = time.perf_counter()
+        self._session = session(self.graph, self.device)
+        self._inputs = example_inputs(self._session, self.batch, self.seed)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        try:
+            for _ in range(3):
+                self._session.run(self._outputs, self._inputs)
+        except Exception as error:  # the runtime's exceptions have no common base class
+            what = "the graph in memory" if isinstance(self.graph, bytes) else self.graph
+            shapes = {name: value.shape for name, value in self._inputs.items()}
+            raise BadArtefact(f"{what} loads but fails on inputs {shapes}; export it again ({said(error)})") from error
+        self.last_renewal_s = time.perf_counter() - start
+        self.renewing_s += self.last_renewal_s
+
+    def renew_if_cheap(self) -> None:
+        """Renews unless new sessions then took more than `RENEWAL` of all the time spent on this graph."""
+        if self.renewing_s + self.last_renewal_s <= RENEWAL * (self.sampling_s + self.renewing_s + self.last_renewal_s):
+            self.renew()
+
+    def sample(self) -> Sample:
+        """One untimed run, then `runs` timed ones."""
+        self._session.run(self._outputs, self._inputs)
+        wall, cpu = self._time(self.runs)
+        self.sampling_s += wall * (self.runs + 1)
+        return Sample(wall, cpu, not self.judged or cpu > CLEAN * wall)
+
+    def _time(self, runs: int) -> tuple[float, float]:
+        """Seconds per run: wall, CPU of this thread."""
+        run, outputs, inputs = self._session.run, self._outputs, self._inputs
+        cpu, wall = time.thread_time(), time.perf_counter()
+        for _ in range(runs):
+            run(outputs, inputs)
+        wall_end, cpu_end = time.perf_counter(), time.thread_time()
+        return (wall_end - wall) / runs, (cpu_end - cpu) / runs
+
+
+def cpu_clock_s() -> float:
+    """Resolution in seconds of the clock that tells disturbed samples (10-16 ms on Windows: nothing is rejected)."""
+    return time.get_clock_info("thread_time").resolution
+
+
+@contextmanager
+def quiet(device: Device) -> Iterator[None]:
+    """Without garbage collection, and on the device's cores if it names any."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        with pinned(device.cores):
+            yield
+    finally:
+        if was:
+            gc.enable()
+
+
+class Noise(BaseModel):
+    """How noisy the clock is, told by the reference graph alone.
+
+    `cv_raw` and `cv_clean` are standard deviation over mean of all samples and of the undisturbed ones; `disturbed` is the
+    share of the others. `load` is the mean number of runnable processes in the last minute (None where unknown).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int
+    reference_ms: float
+    cv_raw: float
+    cv_clean: float | None
+    disturbed: float
+    load: float | None
+    wall_resolution_s: float
+    cpu_resolution_s: float
+    cores: int
+    verdict: str
+
+
+def noise(seconds: float = 2.0, device: Device | None = None) -> Noise:
+    """Samples the reference graph for `seconds` on `device` (the CPU, one thread).
+
+    Raises:
+        BadOption: `seconds` is not positive.
+    """
+    if not seconds > 0:
+        raise BadOption(f"seconds={seconds} is no time to sample; give a positive number, such as 2")
+    device = device or parse_device()
+    probe = Probe(reference_graph(), device)
+    samples: list[Sample] = []
+    end = time.perf_counter() + seconds
+    with quiet(device):
+        while time.perf_counter() < end or len(samples) < 10:
+            samples.append(probe.sample())
+    return describe(samples, device, probe.judged)
+
+
+def describe(samples: list[Sample], device: Device, judged: bool = True) -> Noise:
+    """The record of `samples`; `judged` says whether the CPU clock could tell disturbed ones."""
+    wall = np.array([sample.wall for sample in samples])
+    clean = np.array([sample.wall for sample in samples if sample.clean])
+    cv_clean = float(clean.std() / clean.mean()) if len(clean) else None
+    disturbed = 1 - len(clean) / len(samples)
+    return Noise(
+        samples=len(samples),
+        reference_ms=1000 * float(np.median(clean if len(clean) else wall)),
+        cv_raw=float(wall.std() / wall.mean()),
+        cv_clean=cv_clean,
+        disturbed=disturbed,
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # not on Windows
+        wall_resolution_s=time.get_clock_info("perf_counter").resolution,
+        cpu_resolution_s=cpu_clock_s(),
+        cores=len(usable_cores()),
+        verdict=_verdict(cv_clean, disturbed, judged),
+    )
+
+
+def _verdict(cv_clean: float | None, disturbed: float, judged: bool) -> str:
+    """What a user may expect of latencies measured now."""
+    if not judged:
+        return "disturbances cannot be told apart here: keep the machine idle while latency is measured"
+    if cv_clean is None or disturbed > 0.8:
+        return (
+            "busy: too few undisturbed samples, latency will be told from CPU time; stop other work for better figures"
+        )
+    if disturbed > 0.2 or cv_clean > 0.1:
+        return "noisy: latency can be measured, but takes longer and its intervals may stay wide"
+    return "quiet: latency intervals under 3 % are within reach"

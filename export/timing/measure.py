@@ -1,0 +1,318 @@
+"""Timing of exported graphs that survives a noisy machine.
+
+All graphs are timed together with a fixed reference graph (`wb.export.timing.reference`), and each sample of a graph lies
+between two samples of the reference:
+
+    batch 1:  ref a ref c ref b ref   ref b ref a ref c ref   …      new sessions, then
+    batch 2:  ref c ref b ref a ref   …
+
+1. A sample is k runs back to back, k such that it lasts 1.5 ms, after one untimed run that refills the caches.
+2. A sample is *clean* when the thread had the processor all the time: CPU time / wall time > 0.97. Others are
+   rejected and counted (`wb.export.timing.clock`).
+3. A *ratio* is a clean sample over the mean of the clean reference samples before and after it. The speed of the
+   machine, which moves by 10 to 30 % within seconds, is in both and cancels; a linear drift cancels exactly.
+4. A *batch* is a few rounds on freshly made sessions, and counts as one observation: its median ratio. Neighbouring
+   rounds share the state of the machine, and all runs of one session share the luck of their memory addresses (1 to 5 %
+   here), so an interval that took rounds as independent would be too narrow. Medians of batches nearly are (the
+   method of batch means), and where they still correlate the interval is stretched.
+5. The value is the Hodges-Lehmann estimate over the batches, with the exact signed-rank interval: as good as the mean
+   where noise is normal, and unmoved by a quarter of bad batches.
+6. Milliseconds are the ratio times the same estimate for the reference, whose own interval is added in quadrature, so
+   that milliseconds tell how unsteady the machine was. All graphs of one call share that factor, so their order in
+   milliseconds is that of their ratios.
+7. Batches follow until the interval (its full width) is narrower than `precision` of the value, or `cap_s` is spent.
+
+Source: Law, Simulation Modeling and Analysis, chapter 9 (batch means); Hodges and Lehmann 1963,
+https://doi.org/10.1214/aoms/1177704172.
+Limits: with more than one thread only the calling one is watched, so a disturbed sample can pass for a clean one; on a
+device other than the CPU nothing is rejected. Stopping when narrow costs some coverage: 92-98 % in simulation. Graphs
+whose weights exceed the level-2 cache depend on what else the machine does, and no ratio to a small reference cures it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wb.core.errors import BadOption
+from wb.core.readings import Reading
+from wb.export.timing.clock import Probe, Sample, quiet
+from wb.export.timing.reference import reference_graph
+from wb.hardware.device import Device, of_run
+
+BATCH_S = 0.035  # of one graph's time per batch, if that makes 1 to ROUNDS rounds
+ROUNDS = 9
+BATCHES = 8  # the fewest; six, the fewest that allow a 95 % interval, once the cap is reached
+FEWEST = 6
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sample of a graph between two of the reference."""
+
+    sample: Sample
+    before: Sample
+    after: Sample
+
+    def ratio(self) -> float | None:
+        """Wall time over the reference's; None if disturbed, or if both reference samples are."""
+        beside = [reference.wall for reference in (self.before, self.after) if reference.clean]
+        return self.sample.wall / fmean(beside) if self.sample.clean and beside else None
+
+    def fallback(self, single: bool) -> float:
+        """For samples that were all disturbed: the ratio of CPU times, or of wall times where one thread's is not all."""
+        if single:
+            return 2 * self.sample.cpu / (self.before.cpu + self.after.cpu)
+        return 2 * self.sample.wall / (self.before.wall + self.after.wall)
+
+
+class Centre(NamedTuple):
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def width(self) -> float:
+        """The interval's full width over the value."""
+        return (self.high - self.low) / self.value
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one graph costs.
+
+    `reading` is in ms; `ratio` in x, multiples of the reference graph: compare this one over processes and days.
+    `clean` and `rejected` count samples; `cpu_time_ms` is the median CPU time per run of all of them, of the calling thread.
+    """
+
+    reading: Reading
+    ratio: Reading
+    clean: int
+    rejected: int
+    cpu_time_ms: float
+
+
+# ---------------------------------------------------------------------------------------------------- the estimator
+
+
+def centre(values: Sequence[float]) -> Centre:
+    """The Hodges-Lehmann estimate (median of all pairwise means) of `values`, in the order of time, and its 95 % interval:
+    the exact signed-rank one, stretched by √((1+r)/(1-r)) where neighbours correlate by r > 0.
+
+    Limits: below six values no such interval has 95 %; then it is infinite. Eight show a correlation only roughly.
+    """
+    x = np.sort(np.asarray(values, dtype=float))
+    n = len(x)
+    first, second = np.triu_indices(n)
+    means = np.sort((x[first] + x[second]) / 2)
+    ways = np.ones(1)  # ways[w]: the probability of the rank sum w under the null hypothesis
+    for rank_ in range(1, n + 1):
+        ways = (np.pad(ways, (0, rank_)) + np.pad(ways, (rank_, 0))) / 2
+    cut = int(np.searchsorted(np.cumsum(ways), 0.025, side="right"))  # P(W < cut) <= 0.025
+    if cut == 0:
+        return Centre(float(np.median(means)), -math.inf, math.inf)
+    value, stretch = float(np.median(means)), _stretch(np.asarray(values, dtype=float))
+    return Centre(
+        value, value - stretch * (value - float(means[cut - 1])), value + stretch * (float(means[-cut]) - value)
+    )
+
+
+def _stretch(series: NDArray[np.float64]) -> float:
+    """How much wider an interval has to be since neighbours in `series` are alike (first-order autoregression)."""
+    apart = series - np.median(series)
+    scale = float(apart @ apart)
+    r = min(0.8, max(0.0, float(apart[1:] @ apart[:-1]) / scale)) if scale else 0.0
+    return math.sqrt((1 + r) / (1 - r))
+
+
+def relate(batches: Sequence[Sequence[Pair]], single: bool = True) -> tuple[Centre, str | None]:
+    """The ratio to the reference over `batches`, and a note where clean samples were too few to use only those.
+
+    Then, and with one thread, the ratio of CPU times of all samples stands in: it needs no undisturbed stretch, but
+    includes what a disturbance leaves behind (cold caches).
+    """
+    clean = [[ratio for pair in batch if (ratio := pair.ratio()) is not None] for batch in batches]
+    kept = [median(batch) for batch in clean if batch]
+    if len(kept) >= FEWEST and sum(map(len, clean)) >= 0.2 * sum(map(len, batches)):
+        return centre(kept), None
+    all_ = centre([median(pair.fallback(single) for pair in batch) for batch in batches])
+    used = "CPU time of all samples" if single else "wall time of all samples, disturbed ones too"
+    return all_, f"the machine was too busy for enough undisturbed samples; {used} is used"
+
+
+def product(ratio: Centre, reference: Centre) -> Centre:
+    """`ratio` times `reference`, their relative errors added in quadrature."""
+    value = ratio.value * reference.value
+    down = math.hypot(1 - ratio.low / ratio.value, 1 - reference.low / reference.value)
+    up = math.hypot(ratio.high / ratio.value - 1, reference.high / reference.value - 1)
+    return Centre(value, max(0.0, value * (1 - down)), value * (1 + up))
+
+
+def same(a: Latency, b: Latency) -> bool:
+    """Whether the two cannot be told apart: their intervals in ms overlap."""
+    return a.reading.overlaps(b.reading)
+
+
+def rank(readings: Mapping[str, Reading]) -> list[list[str]]:
+    """Names from low to high in groups of ties: two whose intervals overlap are never in different groups.
+
+    Limits: overlap is not transitive, so the ends of a long chain share a group although they do differ.
+    """
+    spans = {name: r.interval or (r.value, r.value) for name, r in readings.items()}
+    groups: list[list[str]] = []
+    reach = -math.inf
+    for name in sorted(readings, key=lambda name: spans[name]):
+        low, high = spans[name]
+        if groups and low <= reach:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+        reach = max(reach, high)
+    return [sorted(group, key=lambda name: readings[name].value) for group in groups]
+
+
+# ----------------------------------------------------------------------------------------------------- the protocol
+
+
+@dataclass
+class _Timing:
+    """All graphs with their probes and what was sampled so far, in batches."""
+
+    probes: dict[str, Probe]
+    reference: Probe
+    single: bool
+    shuffle: random.Random
+    fixed: Reading | None = None  # a pace found earlier
+    pairs: dict[str, list[list[Pair]]] = field(default_factory=dict)
+    beside: list[list[Sample]] = field(default_factory=list)  # the reference's samples
+
+    def batch(self, names: Sequence[str]) -> None:
+        """One batch of the graphs called `names`; slow graphs take part in fewer rounds."""
+        for probe in (self.reference, *(self.probes[name] for name in names)):
+            probe.renew_if_cheap()
+        rounds = {name: min(ROUNDS, max(1, round(BATCH_S / self.probes[name].cost_s))) for name in names}
+        for name in names:
+            self.pairs.setdefault(name, []).append([])
+        self.beside.append([self.reference.sample()])
+        for number in range(max(rounds.values())):
+            order = [name for name in names if rounds[name] > number]
+            self.shuffle.shuffle(order)
+            for name in order:
+                sample = self.probes[name].sample()
+                self.beside[-1].append(self.reference.sample())
+                self.pairs[name][-1].append(Pair(sample, self.beside[-1][-2], self.beside[-1][-1]))
+
+    def pace(self) -> Centre:
+        """The reference in seconds: the fixed one, or now, from clean samples where there are any."""
+        if self.fixed is not None:
+            return Centre(*(3 * (self.fixed.value / 1000,)))
+        clean = [[sample.wall for sample in batch if sample.clean] for batch in self.beside]
+        kept = [median(batch) for batch in clean if batch]
+        if len(kept) >= FEWEST:
+            return centre(kept)
+        return centre([median(s.cpu if self.single else s.wall for s in batch) for batch in self.beside])
+
+    def wide(self, precision: float) -> list[str]:
+        """The graphs whose interval in ms is not yet narrower than `precision`, or that have too few batches."""
+        pace = self.pace()
+        return [
+            name
+            for name in self.probes
+            if len(self.pairs.get(name, ())) < BATCHES
+            or not product(relate(self.pairs[name], self.single)[0], pace).width() < precision
+        ]
+
+
+def measure_latency(
+    graphs: Mapping[str, Path | bytes],
+    device: Device,
+    *,
+    batch: int = 1,
+    precision: float = 0.03,
+    cap_s: float | None = None,
+    seed: int = 0,
+    pace: Reading | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Latency]:
+    """Times `graphs` (ONNX files or their bytes) together, as the module describes.
+
+    Each graph gets batches until its 95 % interval is narrower than `precision` of its value, or all together have cost
+    `cap_s` seconds (default: 5 a graph); its reading then says so in its note. Six batches are always made. On a quiet
+    machine a graph of 20-500 µs costs 0.3-0.6 s. `seed` decides the order of the rounds and the inputs; `progress` is called
+    with a line after each batch. Latencies are of one run; where a graph takes several examples in it, the note says how many.
+
+    With `pace`, what `reference_pace` gave earlier, milliseconds are the ratio times that pace, with the ratio's interval:
+    so are measurements at different times made comparable, such as those of one search.
+
+    Raises:
+        BadArtefact: a file that is no ONNX graph or that fails when it runs.
+        BadOption: nothing to time, or a precision, cap or batch that is not positive.
+        Unsupported: inputs that cannot be made up (`wb.hardware.device.example_inputs`).
+    """
+    cap_s = 5.0 * len(graphs) if cap_s is None else cap_s
+    if not graphs or min(precision, cap_s, batch) <= 0:
+        given = f"{len(graphs)} graphs, precision={precision}, cap_s={cap_s}, batch={batch}"
+        raise BadOption(f"cannot time {given}; give at least one graph and positive numbers")
+    start = time.perf_counter()
+    with quiet(device):
+        probes = {name: Probe(graph, device, batch, seed) for name, graph in graphs.items()}
+        reference = Probe(reference_graph(), device)
+        timing = _Timing(probes, reference, device.threads == 1, random.Random(seed), pace)
+        todo = list(graphs)
+        while todo:
+            timing.batch(todo)
+            done = len(timing.beside)
+            if time.perf_counter() - start > cap_s and done >= FEWEST:
+                break
+            todo = timing.wide(precision)
+            if progress is not None:
+                progress(f"batch {done}: {len(graphs) - len(todo)} of {len(graphs)} graphs are narrow enough")
+    now = timing.pace()
+    return {
+        name: _latency(timing.pairs[name], now, device, precision, of_run(probe.shape))
+        for name, probe in probes.items()
+    }
+
+
+def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.0) -> Reading:
+    """The milliseconds of the reference graph, for `measure_latency(pace=...)`. Raises as that does."""
+    return measure_latency({"reference": reference_graph()}, device, precision=precision, cap_s=cap_s)[
+        "reference"
+    ].reading
+
+
+def _latency(
+    batches: Sequence[Sequence[Pair]], pace: Centre, device: Device, precision: float, run: str | None = None
+) -> Latency:
+    """What was sampled of one graph, summed up."""
+    ratio, note = relate(batches, device.threads == 1)
+    ms = product(ratio, Centre(*(1000 * value for value in pace)))
+    pairs = [pair for batch in batches for pair in batch]
+    clean = sum(pair.sample.clean for pair in pairs)
+    notes = [text for text in (run, note) if text]
+    if not ms.width() < precision:
+        notes.append(f"the interval is {100 * ms.width():.1f} % wide, not under {100 * precision:g} %: time ran out")
+
+    def reading(value: Centre, unit: str) -> Reading:
+        return Reading(
+            value=value.value,
+            unit=unit,
+            how="measured",
+            interval=(value.low, value.high),
+            n=len(pairs) if note else clean,
+            device=device.text,
+            note="; ".join(notes) or None,
+        )
+
+    cpu_ms = 1000 * median(pair.sample.cpu for pair in pairs)
+    return Latency(reading(ms, "ms"), reading(ratio, "x"), clean, len(pairs) - clean, cpu_ms)

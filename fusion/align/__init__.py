@@ -1,0 +1,1 @@
+"""Maps between the axes of matched models: rotations and permutations."""

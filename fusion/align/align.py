@@ -1,0 +1,240 @@
+"""Bringing a parent onto the axes of a reference by what its weights, or what its activations, have in common with it.
+
+One map for each residual stream, for all that reads and writes it; heads by assignment, each with maps of its own for its
+channels; hidden units by assignment or transport. Everything follows from the axes of the parameters and from what the
+operators say they bear.
+
+Source: Ainsworth et al., "Git Re-Basin", 2023 (coordinate ascent on weights); Theus et al., "Generalized Linear Mode
+Connectivity for Transformers", 2025, https://arxiv.org/abs/2506.22712 (one rotation of the stream, heads on circuits).
+Differs: unequal widths, depths and numbers of heads; any operator; heads are compared at their best rotation, which is
+the same for all forms of a head; activations need one pass.
+Limits: coordinate ascent finds a local optimum and depends on which parent is the reference. Widths of a stem and of
+norms in front of operators without parameters are aligned by weights in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wb.core.architecture import axis_sizes
+from wb.fusion.align.similarity import Heads, Statistics, contract, norms, shared, usable
+from wb.fusion.align.solvers import (
+    REGULARISATION,
+    Matrix,
+    Solver,
+    couple,
+    couplings,
+    matched,
+    memory_fit,
+    rotations,
+    shown,
+    stream_rotation,
+)
+from wb.fusion.forms.canonical import foldable
+from wb.fusion.match.depth import Match
+from wb.fusion.match.match import By
+from wb.fusion.match.placed import Placed
+from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
+from wb.models.model import Model
+from wb.models.network import axes_of, build
+from wb.models.operators.lmu import LegendreMemory
+
+Kind = Literal["rotation", "permutation", "paired"]
+ITERATIONS = 20
+TOLERANCE = 1e-2  # of the distance that is left, below which another round is not worth it
+ROUNDING = 1e-13
+SETTLED = 1  # times a plan of heads did not change, after which it stays
+
+
+@dataclass
+class Alignment:
+    """Maps by the reference's axes, plans (source, reference) to look at, and how far apart the two are on each axis.
+
+    Plans have at most `SHOWN` entries on a side, means over neighbours: of large axes the whole would be larger than the model.
+    A distance is |a - b|² / (|a|² + |b|²) over everything on the axis: 0 for twins, about 1 for strangers.
+    """
+
+    maps: dict[str, Map] = field(default_factory=dict)
+    plans: dict[str, Matrix] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)  # the distances of what is not mapped, between equal sizes
+    costs: dict[str, float] = field(default_factory=dict)
+    match: Match = ()  # which block stands for which; () where they go in order
+    by: By = "order"  # what that was found by
+    rounds: int = 0
+
+
+@dataclass
+class Aligner:
+    """Aligns one placed parent to a reference; both in canonical form. `statistics` replaces weights where it is given."""
+
+    source: Placed
+    reference: Model
+    rotate: bool = True
+    solver: Solver = "lap"
+    reg: float = REGULARISATION
+    statistics: Statistics | None = None
+
+    def __post_init__(self) -> None:
+        self.network = build(self.reference.architecture, "meta")
+        self.kinds = _kinds(self.reference, self.source, rotate=self.rotate)
+        self.nested = {axis: outer for axis, outer in nested(axes_of(self.network)).items() if axis in self.kinds}
+        self.found = Alignment()
+        self.settled: dict[str, tuple[Matrix, int]] = {}  # plans of heads, and how often they did not change
+        sizes = axis_sizes(self.reference.architecture)
+        for name, sublayer in self.source.sublayers.items():
+            module, axis = sublayer.module, f"{name.rsplit('.', 1)[0]}.memory"
+            if isinstance(module, LegendreMemory) and (mine := module.describe().memory) != sizes[axis]:
+                self.found.maps[axis] = memory_fit(mine, sizes[axis], module.tokens)
+
+    def __call__(self) -> Alignment:
+        """The alignment: rounds over all axes until what the two have in common no longer grows; one with `statistics`."""
+        self.found.match, self.found.by = self.source.match, self.source.by
+        if all(self.source.weight(name).shape == self.reference.weights[name].shape for name in self.source.axes):
+            self.found.before = self._distances()
+        before = -np.inf
+        for _ in range(ITERATIONS):
+            self.found.rounds += 1
+            steps = [self._step(axis) for axis in self.kinds if axis not in self.nested]
+            common, most = (sum(part) for part in zip(*steps, strict=True))
+            if self.statistics is not None or common - before <= max(TOLERANCE * (most - common), ROUNDING * most):
+                break
+            before = common
+        self.found.costs = self._distances()
+        return self.found
+
+    def _step(self, axis: str) -> tuple[float, float]:
+        """Maps one axis, given the others; how similar the two are on a stream then, and how similar twins would be."""
+        if axis in self.nested.values():
+            self._heads(axis)
+            return 0.0, 0.0
+        kind = self.kinds[axis]
+        map_: Map
+        similarity, own, other = self._similarity(axis)
+        if kind == "rotation":
+            turn = map_ = stream_rotation(similarity)
+            self.found.plans[axis] = shown(turn.read.T.numpy())
+        else:
+            map_, self.found.plans[axis] = matched(
+                similarity, own, other, self.solver, self.reg, paired=kind == "paired"
+            )
+        self.found.maps[axis] = map_
+        if not axis.endswith(".embed"):
+            return 0.0, 0.0
+        read = _matrices(map_, similarity.shape)[1]
+        return float((similarity.double() * read.double().T).sum()), float(own.sum() + other.sum()) / 2
+
+    def _similarity(self, axis: str) -> tuple[Tensor, Matrix, Matrix]:
+        """(source, reference) products over all that lies on the axis, and the squared norms of both sides' entries."""
+        if self.statistics is not None and axis in self.statistics.products:
+            return self.statistics.similarity(axis, standard=self.kinds[axis] != "rotation")
+        total: Tensor | None = None
+        own: Tensor | float = 0.0
+        other: Tensor | float = 0.0
+        others = {name: map_ for name, map_ in self.found.maps.items() if name != axis}
+        for name in usable(self.source.axes, axis, self.found.maps):
+            dimensions = self.source.axes[name]
+            a, b = self.source.mapped(name, others), self.reference.weights[name]
+            if self.kinds[axis] != "rotation":
+                a = shared(a, b, dimensions, {axis: self.kinds[axis] == "paired"})
+            product = contract(a, b, dimensions, axis)
+            total = product if total is None else total.add_(product)
+            del product  # as large as the axis squared
+            own, other = own + norms(a, dimensions, axis), other + norms(b, dimensions, axis)
+        if total is None:
+            raise ValueError(f"nothing on {axis} can be compared")
+        return total, torch.as_tensor(own).numpy(), torch.as_tensor(other).numpy()
+
+    def _heads(self, axis: str) -> None:
+        """Which head goes with which, and the maps within."""
+        within = {name: self.kinds[name] for name, outer in self.nested.items() if outer == axis}
+        heads = Heads(self.source, self.reference, axis, within, self.found.maps, self.statistics)
+        plan, times = self.settled.get(axis, (np.zeros(0), 0))
+        if times < SETTLED:  # comparing all heads at their best is what takes longest
+            cost = heads.cost()
+            new = couplings(cost, "lap")
+            self.settled[axis] = new, times + 1 if np.array_equal(plan, new) else 0
+            plan = new
+            if plan.shape[0] > plan.shape[1]:
+                heads = heads.turned(plan, cost)
+        self.found.plans[axis] = shown(plan)
+        self.found.maps[axis] = couple(plan)
+        for name, kind in within.items():
+            compared = heads.within(name, plan) if kind == "rotation" else heads.apart(name, plan)
+            gauge = _gauge(plan) if name.endswith(".v") else None
+            self.found.maps[name], plan_within = within_heads(compared, kind, axis, gauge)
+            self.found.plans[name] = shown(plan_within)
+
+    def _distances(self) -> dict[str, float]:
+        """By axis, how far apart the parameters on it are now."""
+        difference, size = dict.fromkeys(self.kinds, 0.0), dict.fromkeys(self.kinds, 0.0)
+        for name, dimensions in self.source.axes.items():
+            a, b = self.source.mapped(name, self.found.maps), self.reference.weights[name]
+            apart, both = float((a - b).double().square().sum()), float(a.square().sum() + b.square().sum())
+            for axis in {on.name for on in dimensions if on is not None} & self.kinds.keys():
+                difference[axis] += apart
+                size[axis] += both
+        return {axis: difference[axis] / size[axis] if size[axis] else 0.0 for axis in self.kinds}
+
+
+def within_heads(compared: Tensor, kind: Kind, axis: str, gauge: Tensor | None = None) -> tuple[Map, Matrix]:
+    """The map of channels for each head, and what is to be looked at of it.
+
+    `compared` (heads, source, reference) are products for rotations, else distances. `gauge` says for each head how much is
+    to be written more and read less, where that is free.
+    """
+    if kind == "rotation":
+        q = rotations(compared)
+        factor = torch.ones(()) if gauge is None else gauge[:, None, None]
+        return CoupleWithin(q.mT * factor, q.mT / factor, axis), q.flatten(0, 1).numpy()
+    plans = [couplings(head, "lap") for head in compared.double().numpy()]
+    maps = [_matrices(couple(plan, paired=kind == "paired"), plan.shape) for plan in plans]
+    write, read = (torch.stack([pair[i] for pair in maps]) for i in range(2))
+    return CoupleWithin(write, read, axis), np.concatenate(plans)
+
+
+def _gauge(plan: Matrix) -> Tensor:
+    """By heads of the reference, what keeps values and outputs balanced where a head is shared out or several become one."""
+    shares = plan.sum(axis=1, keepdims=True)
+    return torch.from_numpy((plan / shares).sum(axis=0)).sqrt()
+
+
+def _matrices(map_: Map, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    if isinstance(map_, Select):
+        eye = torch.eye(shape[0], dtype=torch.float64)[map_.index]
+        return eye, eye
+    if not isinstance(map_, Couple):
+        raise TypeError(f"{type(map_).__name__} has no matrices")
+    return map_.write, map_.read
+
+
+def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]:
+    """What may be done to each axis that both have, in order of execution."""
+    one, other = build(reference.architecture, "meta"), build(source.model.architecture, "meta")
+    kinds: dict[str, Kind] = {}
+    present = {axis.name for dimensions in source.axes.values() for axis in dimensions if axis is not None}
+    written = {(a.name, a.role) for dimensions in source.axes.values() for a in dimensions if a is not None}
+    bears: Mapping[str, str] = {
+        f"{name.rsplit('.', 1)[0]}.{axis}": symmetry
+        for name, sublayer in source.sublayers.items()
+        for axis, symmetry in sublayer.module.symmetries.items()
+    }
+    for axis in axis_sizes(reference.architecture):
+        if axis not in present:
+            continue
+        if axis.endswith(".embed"):
+            stage = int(axis[1 : axis.index(".")])
+            turns = rotate and foldable(one, stage) and foldable(other, stage)
+            kinds[axis] = "rotation" if turns else "permutation"
+        elif axis == "stem.width":
+            kinds[axis] = "permutation"
+        elif axis in bears:
+            read = (axis, "read") in written
+            turns = rotate and bears[axis] == "rotation"
+            kinds[axis] = "rotation" if turns else "permutation" if read else "paired"
+    return kinds

@@ -1,0 +1,75 @@
+"""What two networks do on the same images, gathered by the reference's axes in one pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wb.fusion.align.similarity import Statistics
+from wb.fusion.align.trace import added, contribution, cut, network_of, projected, read_by
+from wb.fusion.forms.canonical import Sublayer, sublayers
+from wb.fusion.match.placed import Placed, runs
+from wb.models.axes import nested
+from wb.models.model import Model
+
+ROWS = 16_384  # tokens that are compared at most at a place
+
+
+def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> Statistics:
+    """Activations of both on `images` (n, channels, height, width), compared on at most `ROWS` tokens.
+
+    Streams are compared where a sub-layer reads them and at the end of each stage, scaled to the same size for every token;
+    other axes behind the weights that read the stream.
+    """
+    found = Statistics()
+    a, b = network_of(source.model), network_of(reference)
+    starts, groups = runs(source, reference)
+    within = nested(source.axes)
+    dtype = next(b.parameters()).dtype
+    generator = torch.Generator().manual_seed(seed)
+    for part in cut(images.to(dtype)):
+        x, y = a.tokens(part), b.tokens(part)
+        for stage in range(len(b.stages)):
+            if stage:
+                x, y = a.merges[stage - 1](x), b.merges[stage - 1](y)
+            rows = _drawn(y, len(part) / len(images), generator)
+            for mine in starts[stage]:
+                x = added(a, mine, x, contribution(a, mine, x))
+            for theirs in (s for s in sublayers(b) if s.stage == stage):
+                twin = source.sublayers.get(theirs.name)
+                if twin is not None:
+                    found.add(f"s{stage}.embed", _scaled(x, rows), _scaled(y, rows))
+                    outputs = (projected(a, twin, read_by(a, twin, x)), projected(b, theirs, read_by(b, theirs, y)))
+                    drawn = [{name: y.flatten(0, 1)[rows] for name, y in values.items()} for values in outputs]
+                    _compare(found, source, theirs, within, drawn)
+                for mine in groups[theirs.name]:
+                    x = added(a, mine, x, contribution(a, mine, x))
+                y = added(b, theirs, y, contribution(b, theirs, y))
+            found.add(f"s{stage}.embed", _scaled(x, rows), _scaled(y, rows))
+    return found
+
+
+def _compare(
+    found: Statistics, source: Placed, theirs: Sublayer, within: dict[str, str], outputs: list[dict[str, Tensor]]
+) -> None:
+    """Adds what the readers of one sub-layer give (rows, features) in both networks."""
+    for name in theirs.module.readers:
+        a, b = (part[name] for part in outputs)
+        axes = [axis.name for axis in source.axes[f"{theirs.prefix}.{name}"][:-1] if axis is not None]
+        if len(axes) == 1:
+            found.add(axes[0], a, b)
+        elif len(axes) == 2 and within.get(axes[1]) == axes[0]:
+            heads = source.weight(f"{theirs.prefix}.{name}").shape[0], getattr(theirs.module, name).shape[0]
+            found.add_heads(axes[1], a.unflatten(1, (heads[0], -1)), b.unflatten(1, (heads[1], -1)))
+
+
+def _drawn(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Which tokens of a batch (B, N, D) are compared: this batch's share of `ROWS`."""
+    total = tokens.shape[0] * tokens.shape[1]
+    return torch.randperm(total, generator=generator)[: max(1, round(ROWS * share))]
+
+
+def _scaled(x: Tensor, rows: Tensor) -> Tensor:
+    """Tokens of a stream (B, N, D) with root mean square one: (rows, D)."""
+    chosen = x.flatten(0, 1)[rows]
+    return chosen / chosen.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)

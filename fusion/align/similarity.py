@@ -1,0 +1,253 @@
+"""What two networks have in common along an axis: products of weights, or of activations, over everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wb.fusion.align.solvers import Matrix, assignment, rotations
+from wb.fusion.match.placed import Placed
+from wb.models.axes import Axes, CoupleWithin, Map
+from wb.models.model import Model
+
+FIXED = "classes"  # matched by name before, so that it never needs a map
+_FLAT = 1e-12  # a variance below is none
+
+
+def usable(axes: Mapping[str, Axes], axis: str, known: Collection[str]) -> Iterator[str]:
+    """The parameters on `axis` whose other axes are all `known`, so that the two networks' can be compared."""
+    for name, dimensions in axes.items():
+        names = [on.name for on in dimensions if on is not None]
+        if axis in names and all(other in (axis, FIXED) or other in known or _fixed(other) for other in names):
+            yield name
+
+
+def contract(a: Tensor, b: Tensor, dimensions: Axes, axis: str) -> Tensor:
+    """Products of the entries of two parameters on `axis` over all other dimensions: (source, reference)."""
+    dim = _dim(dimensions, axis)
+    return a.movedim(dim, 0).flatten(1) @ b.movedim(dim, 0).flatten(1).T if a.dim() > 1 else torch.outer(a, b)
+
+
+def shared(a: Tensor, b: Tensor, dimensions: Axes, halves: Mapping[str, bool]) -> Tensor:
+    """`a` as large as it will be next to `b` once the axes in `halves` are mapped evenly from its sizes to those of `b`.
+
+    An entry that goes to k entries is read with one k-th, or with √(1/k) on both sides where `halves` says so.
+    """
+    factor = 1.0
+    for dim, on in enumerate(dimensions):
+        if on is not None and on.name in halves:
+            exponent = 0.5 if halves[on.name] else float(on.role == "read")
+            factor *= (a.shape[dim] / b.shape[dim]) ** exponent
+    return a if factor == 1 else a * factor
+
+
+def norms(weight: Tensor, dimensions: Axes, axis: str) -> Tensor:
+    """The squared norm of each entry on `axis`."""
+    dim = _dim(dimensions, axis)
+    return weight.double().movedim(dim, 0).reshape(weight.shape[dim], -1).square().sum(dim=1)
+
+
+@dataclass
+class Statistics:
+    """Sums over calibration tokens of activations of two networks, by the reference's axes; one pass fills it.
+
+    For an axis: `products` (source, reference) of its activations, of heads' channels (heads, heads, source, reference);
+    `means` and `squares` of both sides, and the number of tokens.
+    """
+
+    products: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    squares: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def add(self, axis: str, a: Tensor, b: Tensor) -> None:
+        """Activations (rows, source) and (rows, reference) of one site."""
+        self._count(axis, a, b)
+        self._sum(axis, (a.T @ b).double())
+
+    def add_heads(self, axis: str, a: Tensor, b: Tensor) -> None:
+        """Activations (rows, heads, channels) of one site."""
+        self._count(axis, a.flatten(1), b.flatten(1))
+        products = (a.flatten(1).T @ b.flatten(1)).double()
+        self._sum(axis, products.reshape(*a.shape[1:], *b.shape[1:]).permute(0, 2, 1, 3))
+
+    def similarity(self, axis: str, *, standard: bool) -> tuple[Tensor, Matrix, Matrix]:
+        """Products and squared norms; `standard` activations have mean zero and variance one (correlations)."""
+        products, n = self.products[axis], self.rows[axis]
+        if not standard:
+            own, other = (part.numpy() for part in self.squares[axis])
+            return products, own, other
+        (a, b), (aa, bb) = self.sums[axis], self.squares[axis]
+        spread = [(square / n - (total / n) ** 2).clamp(min=0) for total, square in ((a, aa), (b, bb))]
+        scale = [torch.where(s > _FLAT, s, torch.inf).rsqrt() for s in spread]
+        correlation = (products / n - torch.outer(a / n, b / n)) * torch.outer(*scale)
+        own, other = (np.asarray((s > 0).double()) for s in scale)
+        return correlation, own, other
+
+    def _count(self, axis: str, a: Tensor, b: Tensor) -> None:
+        a, b = a.double(), b.double()
+        sums, squares = (a.sum(0), b.sum(0)), (a.square().sum(0), b.square().sum(0))
+        for table, new in ((self.sums, sums), (self.squares, squares)):
+            old = table.get(axis)
+            table[axis] = new if old is None else (old[0] + new[0], old[1] + new[1])
+        self.rows[axis] = self.rows.get(axis, 0) + len(a)
+
+    def _sum(self, axis: str, products: Tensor) -> None:
+        self.products[axis] = self.products[axis] + products if axis in self.products else products
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Comparison of the heads on `axis`; `within` has the axes of their channels and what these bear."""
+
+    source: Placed
+    reference: Model
+    axis: str
+    within_kinds: Mapping[str, str]
+    maps: Mapping[str, Map]
+    statistics: Statistics | None = None
+    known: dict[str, tuple[Tensor, Matrix, Matrix]] = field(default_factory=dict, repr=False)
+
+    def cost(self) -> Matrix:
+        """(source, reference): the squared distance of every two heads at their best."""
+        total: Matrix | float = 0.0
+        for name, kind in self.within_kinds.items():
+            products, own, other = self._channels(name)
+            part = _least(products, own, other, kind)
+            sizes = own.sum(1).mean() + other.sum(1).mean()
+            total = total + part / ((sizes or 1.0) if self.statistics is not None else 1.0)
+        for name in self._whole():
+            a, b, dimensions = self._pair(name)
+            common = contract(a, b, dimensions, self.axis).double().numpy()
+            own, other = (norms(w, dimensions, self.axis).numpy() for w in (a, b))
+            total = total + own[:, None] + other[None, :] - 2 * common
+        return np.asarray(total, dtype=np.float64).clip(min=0)
+
+    def within(self, name: str, plan: Matrix) -> Tensor:
+        """Products of channels (reference's heads, source, reference), those of the heads that go there by the plan."""
+        products = self._channels(name)[0].double()
+        share = torch.from_numpy(plan / plan.sum(axis=0))
+        return torch.einsum("ij,ijkl->jkl", share, products)
+
+    def apart(self, name: str, plan: Matrix) -> Tensor:
+        """As `within`, squared distances."""
+        _, own, other = self._channels(name)
+        mean = (plan / plan.sum(axis=0)).T @ own
+        return torch.from_numpy(mean[:, :, None] + other[:, None, :]) - 2 * self.within(name, plan)
+
+    def turned(self, plan: Matrix, cost: Matrix) -> Heads:
+        """Where several heads go to one, all of them turned to the nearest of them, so that they can be averaged.
+
+        That changes nothing in the source's function.
+        """
+        nearest = np.where(plan > 0, cost, np.inf).argmin(axis=0)[plan.argmax(axis=1)]
+        for name, kind in self.within_kinds.items():
+            if kind == "rotation":
+                q = rotations(self._own_channels(name, nearest)).transpose(1, 2)
+                self.source.turn({name: CoupleWithin(q, q, self.axis)})
+                if self.statistics is not None and name in self.statistics.products:
+                    products = self.statistics.products[name]
+                    self.statistics.products[name] = torch.einsum("ikm,ijml->ijkl", q, products)
+        return replace(self, known={})
+
+    def _own_channels(self, name: str, nearest: Matrix) -> Tensor:
+        """Products of each source head's channels with those of the head `nearest` to it: (heads, channels, channels)."""
+        total: Tensor | float = 0.0
+        for parameter in self._parameters(name):
+            flat = _flat(self.source.weight(parameter).double(), self.source.axes[parameter], self.axis, name)
+            total = total + torch.einsum("hkr,hlr->hkl", flat, flat[torch.from_numpy(nearest)])
+        return torch.as_tensor(total)
+
+    def _channels(self, name: str) -> tuple[Tensor, Matrix, Matrix]:
+        """Products (source heads, reference heads, channels, channels), and squared norms (heads, channels)."""
+        if name not in self.known:
+            self.known[name] = self._compared(name)
+        return self.known[name]
+
+    def _compared(self, name: str) -> tuple[Tensor, Matrix, Matrix]:
+        if self.statistics is not None and name in self.statistics.products:
+            products = self.statistics.products[name]
+            heads, others, own_channels, channels = products.shape
+            one, two = self.statistics.squares[name]
+            ratio = heads / others if self._balanced(name) else 1.0
+            ratio *= own_channels / channels if self.within_kinds[name] == "paired" else 1.0
+            return (
+                products * ratio**0.5,
+                np.asarray(ratio * one.reshape(heads, -1)),
+                np.asarray(two.reshape(others, -1)),
+            )
+        total: Tensor | float = 0.0
+        own: Matrix | float = 0.0
+        other: Matrix | float = 0.0
+        for parameter in self._parameters(name):
+            a, b, dimensions = self._pair(parameter)
+            x, y = _flat(a, dimensions, self.axis, name), _flat(b, dimensions, self.axis, name)
+            total = total + (x.flatten(0, 1) @ y.flatten(0, 1).T).reshape(*x.shape[:2], *y.shape[:2]).permute(
+                0, 2, 1, 3
+            )
+            own, other = own + x.double().square().sum(2).numpy(), other + y.double().square().sum(2).numpy()
+        return torch.as_tensor(total), np.asarray(own), np.asarray(other)
+
+    def _parameters(self, name: str) -> list[str]:
+        return [
+            p for p in usable(self.source.axes, name, {*self.maps, self.axis}) if name in _names(self.source.axes[p])
+        ]
+
+    def _whole(self) -> list[str]:
+        """Parameters on the heads that have no channels of their own within them."""
+        found = usable(self.source.axes, self.axis, set(self.maps) - set(self.within_kinds))
+        if self.statistics is not None:
+            return []
+        return [p for p in found if not set(_names(self.source.axes[p])) & set(self.within_kinds)]
+
+    def _pair(self, parameter: str) -> tuple[Tensor, Tensor, Axes]:
+        dimensions = self.source.axes[parameter]
+        known = {name: map_ for name, map_ in self.maps.items() if name not in (self.axis, *self.within_kinds)}
+        a, b = self.source.mapped(parameter, known), self.reference.weights[parameter]
+        names = [name for name in _names(dimensions) if name in self.within_kinds]
+        halves = {n: self.within_kinds[n] == "paired" for n in names if self.within_kinds[n] != "rotation"}
+        return shared(a, b, dimensions, {**halves, self.axis: any(map(self._balanced, names))}), b, dimensions
+
+    def _balanced(self, name: str) -> bool:
+        """Whether heads that become more, or fewer, share that out between what writes and what reads these channels."""
+        return name.endswith(".v") and self.within_kinds[name] == "rotation"
+
+
+def _least(products: Tensor, own: Matrix, other: Matrix, kind: str) -> Matrix:
+    """The least squared distance that mapping the channels can reach, for every two heads."""
+    if kind == "rotation":
+        best = np.asarray(torch.linalg.svdvals(products.double()).sum(dim=-1))
+        return np.asarray(own.sum(1)[:, None] + other.sum(1)[None, :] - 2 * best)
+    values = products.double().numpy()
+    least = np.zeros(values.shape[:2])
+    for i, j in np.ndindex(least.shape):
+        apart = own[i][:, None] + other[j][None, :] - 2 * values[i, j]
+        least[i, j] = (apart * assignment(apart)).sum()
+    return least
+
+
+def _flat(weight: Tensor, dimensions: Axes, outer: str, inner: str) -> Tensor:
+    """(outer, inner, the rest)."""
+    moved = weight.movedim((_dim(dimensions, outer), _dim(dimensions, inner)), (0, 1))
+    return moved.reshape(*moved.shape[:2], -1)
+
+
+def _names(dimensions: Axes) -> list[str]:
+    return [on.name for on in dimensions if on is not None]
+
+
+def _dim(dimensions: Axes, axis: str) -> int:
+    return _places(dimensions).index(axis)
+
+
+def _places(dimensions: Axes) -> list[str | None]:
+    return [None if on is None else on.name for on in dimensions]
+
+
+def _fixed(name: str) -> bool:
+    """An LMU's memory has an order of its own."""
+    return name.endswith(".memory")

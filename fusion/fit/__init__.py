@@ -1,0 +1,1 @@
+"""The fused weights: averages, fitted layer by layer to what the parents compute."""

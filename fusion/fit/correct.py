@@ -1,0 +1,265 @@
+"""Correcting an average of networks with unlabelled images, sub-layer by sub-layer in order of execution.
+
+`regress` fits every linear map of the fused network to what the aligned parents' give on average, on the fused network's
+own inputs; what writes to the stream is fitted to the average of the parents' streams minus the fused one, so that what
+went wrong before is made good. The targets are those of the true parents, whatever their size. `repair` only restores
+means and deviations, of hidden units and of what is written to the stream.
+
+Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403; Jin et al., "Dataless Knowledge Fusion by Merging
+Weights of Language Models" (RegMean), 2023, https://arxiv.org/abs/2212.09849.
+Differs: RegMean solves each layer on the parents' own inputs; here they are the fused network's, with error feedback.
+Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Convolutions
+of a stem but its last are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.fusion.align.trace import added, contribution, cut, network_of, operator, projected, read_by
+from wb.fusion.fit.fits import RIDGE, Fit, Moments, Outputs, Ridge
+from wb.fusion.fit.merge import Aligned
+from wb.fusion.forms.canonical import Sublayer, sublayers
+from wb.fusion.match.placed import runs
+from wb.models.axes import Axes, Axis, remap, write
+from wb.models.model import Model
+from wb.models.network import Network, axes_of
+from wb.models.operators._base import OperatorModule
+from wb.models.stem import ConvStem, Merge
+
+ROWS = 24_576  # tokens that a map is fitted on at most
+Report = Callable[[int, int], None]
+
+
+@dataclass
+class Lane:
+    """A parent on its way through the images: its network, its sub-layers by the fused one's, and its streams by batch."""
+
+    aligned: Aligned
+    share: float
+    network: Network
+    starts: dict[int, list[Sublayer]]
+    groups: dict[str, list[Sublayer]]
+    streams: list[Tensor] = field(default_factory=list)
+
+    def mapped(self, values: Tensor, axes: Axes) -> Tensor:
+        """Activations (rows, the sizes of `axes`) on the fused network's axes, flattened: (rows, features)."""
+        return remap({"": values}, {"": (None, *axes)}, self.aligned.maps)[""].flatten(1)
+
+    def run(self, group: Sequence[Sublayer]) -> list[Tensor]:
+        """Lets every stream through some sub-layers; gives what each was before the last norm of a post-norm network."""
+        sums = []
+        for i, x in enumerate(self.streams):
+            total = x
+            for mine in group:
+                given = contribution(self.network, mine, x)
+                total, x = x + given, added(self.network, mine, x, given)
+            self.streams[i] = x
+            sums.append(total)
+        return sums
+
+
+class Correction:
+    """Walks an average of parents and the parents through `images` (n, channels, height, width) together."""
+
+    def __init__(
+        self,
+        merged: Model,
+        parents: Sequence[Aligned],
+        shares: Sequence[float],
+        images: Tensor,
+        method: Literal["regress", "repair"] = "regress",
+        *,
+        ridge: float = RIDGE,
+        seed: int = 0,
+        report: Report | None = None,
+    ) -> None:
+        self.merged, self.method, self.ridge, self.report = merged, method, ridge, report
+        self.network = network_of(replace(merged, weights={name: w.clone() for name, w in merged.weights.items()}))
+        self.axes = axes_of(self.network)
+        self.lanes = [
+            Lane(parent, share, network_of(parent.parent.model), *runs(parent.parent, merged))
+            for parent, share in zip(parents, shares, strict=True)
+            if share > 0
+        ]
+        dtype = next(self.network.parameters()).dtype
+        self.batches = [part.to(dtype) for part in cut(images)]
+        self.streams: list[Tensor] = []
+        self.rows: list[Tensor] = []  # the tokens of each batch that count
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def __call__(self) -> Model:
+        """The corrected model, in canonical form as the average was."""
+        self._start()
+        steps = list(sublayers(self.network))
+        for stage in range(len(self.network.stages)):
+            if stage:
+                self._merge(stage)
+            for lane in self.lanes:
+                lane.run(lane.starts[stage])
+            for sublayer in (s for s in steps if s.stage == stage):
+                self._sublayer(sublayer)
+                if self.report is not None:
+                    self.report(steps.index(sublayer) + 1, len(steps))
+        if self.method == "regress":
+            self._head()
+        return replace(self.merged, weights={name: p.detach() for name, p in self.network.named_parameters()})
+
+    def _start(self) -> None:
+        """Tokens of all; a convolutional stem is fitted, and what is missing at each place is added to the positions."""
+        for lane in self.lanes:
+            lane.streams = [lane.network.tokens(part) for part in self.batches]
+        self._draw()
+        if self.method == "regress":
+            if isinstance(self.network.stem, ConvStem):
+                self._fit_stem(self.network.stem)
+            missing = [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
+            self.network.position.add_(torch.stack(missing).sum(0) / sum(map(len, self.batches)))
+        self.streams = [self.network.tokens(part) for part in self.batches]
+
+    def _fit_stem(self, stem: ConvStem) -> None:
+        fit = self._fit(stem.last.flatten(1), stem.last_bias)
+        prefix = 0 if self.network.cls is None else 1
+        for i, part in enumerate(self.batches):
+            wanted = (self._wanted(i, 0) - self.network.position)[:, prefix:]
+            inputs = _patches(stem.features(self.network.normalised(part)))
+            fit.add(inputs.flatten(0, 1), [(1.0, wanted.flatten(0, 1))])
+        _set(stem, ["last"], ["last_bias"], fit)
+
+    def _merge(self, stage: int) -> None:
+        """Parents' streams into their next stage, and the fused one's behind a fitted merge."""
+        for lane in self.lanes:
+            lane.streams = [lane.network.merges[stage - 1](x) for x in lane.streams]
+        self._draw()
+        merge = self.network.merges[stage - 1]
+        if not isinstance(merge, Merge):
+            raise TypeError(type(merge).__name__)
+        if self.method == "regress":
+            fit = self._fit(merge.merge.flatten(1), merge.merge_bias)
+            for i, x in enumerate(self.streams):
+                inputs = _patches(x.transpose(1, 2).unflatten(2, merge.grid))
+                fit.add(self._picked(inputs, i), [(1.0, self._picked(self._wanted(i, stage), i))])
+            _set(merge, ["merge"], ["merge_bias"], fit)
+        self.streams = [merge(x) for x in self.streams]
+
+    def _sublayer(self, sublayer: Sublayer) -> None:
+        """Fits what reads the stream, then what writes to it, and lets all streams through."""
+        module, stage = operator(self.network, sublayer), sublayer.stage
+        before = self._mapped([lane.streams for lane in self.lanes], stage)
+        self._readers(sublayer, module)
+        after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
+        whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
+        for weight, bias in sublayer.module.writers.items():
+            fit = self._fit(getattr(module, weight).flatten(1), getattr(module, bias))
+            for i, x in enumerate(self.streams):
+                given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
+                if sublayer.kind == "ffn":  # it need not see the tokens that do not count
+                    hidden = module.hidden(read_by(self.network, sublayer, self._picked(x, i)))
+                else:
+                    whole.append(module.hidden(read_by(self.network, sublayer, x)))
+                    hidden = self._picked(whole[i], i)
+                fit.add(hidden, given, _total(before[i]) - self._picked(x, i))
+            _set(module, [weight], [bias], fit)
+        for i, x in enumerate(self.streams):
+            given_now = module.written(whole[i]) if whole else contribution(self.network, sublayer, x)
+            self.streams[i] = added(self.network, sublayer, x, given_now)
+
+    def _readers(self, sublayer: Sublayer, module: OperatorModule) -> None:
+        """Fits what reads the stream in this sub-layer, all at once, for none depends on another."""
+        there = [(lane, mine) for lane in self.lanes if (mine := lane.aligned.parent.sublayers.get(sublayer.name))]
+        total = sum(lane.share for lane, _ in there)
+        readers = sublayer.module.readers
+        names = [name for name in readers if self.method == "regress" or self._counted(sublayer, name)]
+        if not there or not names:
+            return
+        biases = [readers[name] for name in names]
+        fit = self._fit(
+            torch.cat([getattr(module, name).flatten(0, -2) for name in names]),
+            torch.cat([getattr(module, name).flatten() for name in biases]),
+        )
+        for i, x in enumerate(self.streams):
+            outputs: list[tuple[float, Tensor]] = []
+            for lane, mine in there:
+                seen = read_by(lane.network, mine, self._picked(lane.streams[i], i))
+                values = projected(lane.network, mine, seen)
+                parts = [self._on_axes(lane, f"{sublayer.prefix}.{name}", values[name]) for name in names]
+                outputs.append((lane.share / total, torch.cat(parts, dim=1)))
+            fit.add(read_by(self.network, sublayer, self._picked(x, i)), outputs)
+        _set(module, names, biases, fit)
+
+    def _head(self) -> None:
+        fit = self._fit(self.network.head, self.network.head_bias)
+        for i, x in enumerate(self.streams):
+            given: Outputs = [(lane.share, lane.network.classify(lane.streams[i])) for lane in self.lanes]
+            fit.add(self.network.pooled(x), given)
+        _set(self.network, ["head"], ["head_bias"], fit)
+
+    # --------------------------------------------------------------------------------------------------------- pieces
+
+    def _wanted(self, batch: int, stage: int) -> Tensor:
+        """The average of the parents' streams: (B, N, D)."""
+        axes = (write(f"s{stage}.embed"),)
+        return _total(
+            [
+                (lane.share, lane.mapped(x.flatten(0, 1), axes).unflatten(0, x.shape[:2]))
+                for lane in self.lanes
+                for x in [lane.streams[batch]]
+            ]
+        )
+
+    def _mapped(self, streams: Sequence[Sequence[Tensor]], stage: int) -> list[Outputs]:
+        """By batch, the parents' `streams` at the tokens that count, with their shares: (rows, D)."""
+        axes = (write(f"s{stage}.embed"),)
+        pairs = list(zip(self.lanes, streams, strict=True))
+        return [
+            [(lane.share, lane.mapped(self._picked(own[i], i), axes)) for lane, own in pairs]
+            for i in range(len(self.batches))
+        ]
+
+    def _on_axes(self, lane: Lane, reader: str, values: Tensor) -> Tensor:
+        """What a parent's reader gives (rows, features), on the fused network's axes."""
+        return lane.mapped(values.unflatten(1, lane.aligned.parent.weight(reader).shape[:-1]), self.axes[reader][:-1])
+
+    def _counted(self, sublayer: Sublayer, reader: str) -> bool:
+        """Whether `repair` looks behind this reader: at hidden units, not inside heads."""
+        axes = [axis for axis in self.axes[f"{sublayer.prefix}.{reader}"][:-1] if isinstance(axis, Axis)]
+        return len(axes) == 1
+
+    def _fit(self, weight: Tensor, bias: Tensor) -> Fit:
+        return Ridge(weight, bias, self.ridge) if self.method == "regress" else Moments(weight, bias)
+
+    def _draw(self) -> None:
+        """Chooses the tokens of this stage that count."""
+        totals = [x.shape[0] * x.shape[1] for x in self.lanes[0].streams]
+        share = min(1.0, ROWS / sum(totals))
+        self.rows = [torch.randperm(n, generator=self.generator)[: max(1, round(share * n))] for n in totals]
+
+    def _picked(self, x: Tensor, batch: int) -> Tensor:
+        """The tokens of (B, N, ·) that count: (rows, ·)."""
+        return x.flatten(0, 1)[self.rows[batch]]
+
+
+def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str], fit: Fit) -> None:
+    """Puts what was fitted jointly into its parameters."""
+    weight, bias = fit.solve()
+    sizes = [getattr(module, name).numel() for name in biases]
+    for name, other, w, b in zip(weights, biases, weight.split(sizes), bias.split(sizes), strict=True):
+        for parameter, value in ((getattr(module, name), w), (getattr(module, other), b)):
+            parameter.copy_(value.reshape(parameter.shape))
+
+
+def _total(parts: Outputs) -> Tensor:
+    """The weighted sum."""
+    return torch.stack([share * part for share, part in parts]).sum(0)
+
+
+def _patches(image: Tensor) -> Tensor:
+    """(B, C, rows, columns) -> (B, tokens, C*2*2), what a 2x2 convolution with stride 2 reads."""
+    return F.unfold(image, 2, stride=2).transpose(1, 2)

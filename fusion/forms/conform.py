@@ -1,0 +1,246 @@
+"""Bringing a model to the sizes of another architecture: where fusing into a size of one's own begins.
+
+Depth first, then heads and hidden units, then the channels of heads, the stream at last. What grows keeps the function:
+blocks are added that write nothing, entries are repeated and read by their share, a stream is laid into a wider one by an
+isometry that its norms do not notice. What shrinks keeps what does most.
+
+Source: growth as in Chen et al., "Net2Net", 2016, https://arxiv.org/abs/1511.05641. Shrinking a stream to its principal
+directions as in Ashkboos et al., "SliceGPT", 2024, https://arxiv.org/abs/2401.15024; blocks by their influence as in Men et
+al., "ShortGPT", 2024, https://arxiv.org/abs/2403.03853.
+Differs: principal directions are those of one Gram matrix for a whole stream, from weights where there are no images, and
+the vector of ones is always kept, so that the norms stay LayerNorms. An LMU's larger or smaller memory is fitted to the
+responses of the old one by least squares: its coefficients are other ones.
+Limits: growth is exact but for what sees the statistics of repeated entries or has no counterpart: a stream that may not be
+rotated and a stem's width have to grow by a whole factor, an LMU's memory to the number of tokens; a block that writes
+nothing is still a norm in a post-norm network. After a stream was resized, values and outputs of a head are no longer
+balanced against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wb.core.architecture import Architecture, axis_sizes
+from wb.core.errors import BadOption
+from wb.fusion.align.solvers import couple, memory_fit, stream_rotation
+from wb.fusion.forms.canonical import foldable, sublayers, with_unit_scales
+from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
+from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested
+from wb.models.model import Model, remap_model
+from wb.models.network import Norm, axes_of, build
+from wb.models.operators.lmu import LegendreMemory
+
+Role = Literal["write", "read"]
+ROUNDS = (("heads", "mlp", "hidden", "anchors", "bits", "memory", "width"), ("qk", "v"), ("embed",))
+
+
+def conform(model: Model, target: Architecture, images: Tensor | None = None, origins: Match | None = None) -> Model:
+    """`model`, in canonical form, with the architecture of `target` but for its softmax scales, which are one.
+
+    `images` (n, channels, height, width), float32 in [0, 1], say which blocks and directions of the stream matter; without
+    them, the weights do, and noise. `origins` are those of `origins_of`, where they are known already. Weights keep their
+    type; where nothing differs, they are those of the model.
+
+    Raises:
+        BadOption: stem, stages, pool, input, classes, labels or norm differ, or `images` are not what the model reads.
+        Unsupported: a block of the model would have to become one of another kind.
+    """
+    if images is not None:
+        check_images(model.architecture.input, images)
+    goal = with_unit_scales(target)
+    _check(model.architecture, goal)
+    model = arranged(model, goal, origins_of(model, goal, images) if origins is None else origins)
+    for names in ROUNDS:
+        maps = _maps(model, goal, names, images)
+        model = remap_model(model, maps) if maps else model
+    result = replace(model, architecture=goal)
+    result.check()
+    return result
+
+
+def origins_of(model: Model, goal: Architecture, images: Tensor | None) -> Match:
+    """For each block of each stage of `goal`, the model's block that goes there, or None.
+
+    Raises:
+        BadOption: the numbers of stages differ, or `images` are not what the model reads.
+    """
+    _check(model.architecture, goal)
+    lost: list[list[float]] | None = None
+    result = []
+    for i, (own, wanted) in enumerate(zip(model.architecture.stages, goal.stages, strict=True)):
+        blocks, places = switched_on(own), switched_on(wanted)
+        if len(own.blocks) == len(wanted.blocks) and set(blocks) <= set(places):  # every block has its place there
+            result.append(tuple(j if j in blocks else None for j in range(len(wanted.blocks))))
+            continue
+        if len(blocks) > len(places):
+            if lost is None:
+                lost = _influence(model, probes(model.architecture) if images is None else images)
+            ranked = sorted(blocks, key=lost[i].__getitem__, reverse=True)
+            blocks = sorted(ranked[: len(places)])
+        found = {places[k * len(places) // len(blocks)]: block for k, block in enumerate(blocks)}
+        result.append(tuple(found.get(j) for j in range(len(wanted.blocks))))
+    return tuple(result)
+
+
+def _check(own: Architecture, goal: Architecture) -> None:
+    facts: dict[str, Callable[[Architecture], object]] = {
+        "stem": lambda a: f"{a.stem.kind} of patch {a.stem.patch}",
+        "number of stages": lambda a: len(a.stages),
+        "pool": lambda a: a.pool,
+        "input": lambda a: a.input.model_dump_json(),
+        "number of classes": lambda a: a.classes,
+        "norm": lambda a: a.norm,
+        "labels": lambda a: a.labels or own.labels or goal.labels,
+    }
+    for name, fact in facts.items():
+        given, wanted = fact(own), fact(goal)
+        if given != wanted:
+            raise BadOption(
+                f"the {name} of the target is {wanted} and that of the model {given}; they have to be the same, for only "
+                "depths and widths can be changed; give a target that has them from the model"
+            )
+
+
+def _influence(model: Model, images: Tensor) -> list[list[float]]:
+    """For each block of each stage, 1 - the mean cosine of a token before and after it."""
+    total = [[0.0] * len(stage.blocks) for stage in model.architecture.stages]
+    for batch in streams(model, images):
+        for i, stage in enumerate(batch):
+            share = len(stage[0]) / len(images)
+            for j in range(len(stage) - 1):
+                cosine = torch.cosine_similarity(stage[j].double(), stage[j + 1].double(), dim=-1)
+                total[i][j] += share * (1 - float(cosine.mean()))
+    return total
+
+
+def _maps(model: Model, goal: Architecture, names: Sequence[str], images: Tensor | None) -> dict[str, Map]:
+    """For every axis of such a name whose size differs, what brings it to the size it has in `goal`."""
+    own, wanted = axis_sizes(model.architecture), axis_sizes(goal)
+    changed = [a for a in own if own[a] != wanted[a] and a.rsplit(".", 1)[1] in names]
+    if not changed:
+        return {}
+    resizer = _Resizer(model, images)
+    return {axis: resizer(axis, own[axis], wanted[axis]) for axis in changed}
+
+
+class _Resizer:
+    """Chooses the map of one axis of a model from its old size to its new one."""
+
+    def __init__(self, model: Model, images: Tensor | None) -> None:
+        self.model, self.images = model, images
+        self.network = build(model.architecture, "meta")
+        self.sublayers = list(sublayers(self.network))
+        self.axes = axes_of(self.network)
+        self.bears = {f"{s.place}.{axis}": kind for s in self.sublayers for axis, kind in s.module.symmetries.items()}
+
+    def __call__(self, axis: str, old: int, new: int) -> Map:
+        name = axis.rsplit(".", 1)[1]
+        if name == "memory":
+            return self._memory(axis, old, new)
+        if name == "embed":
+            gram = self._gram(axis).cpu() if new < old else None
+            if foldable(self.network, _stage(axis)):
+                return _isometry(old, new, gram)
+            return _repeated(old, new) if gram is None else _largest(gram.diagonal(), new)
+        if self.bears.get(axis) == "rotation" and (new > old or self._sorted(axis)):
+            eye = torch.eye(new, old, dtype=torch.float64)
+            return Leading(new) if new < old else Couple(eye, eye)
+        if name == "bits" and new < old:
+            return Leading(new)  # each was learned to correct those before it
+        if new > old:
+            return _repeated(old, new, paired=not self._on(axis, "read"))
+        outer = nested(self.axes).get(axis)
+        index = _largest(self._energy(axis, outer), new)
+        return index if outer is None else SelectWithin(index.index, outer)
+
+    def _on(self, axis: str, role: Role) -> list[str]:
+        """The parameters that have that role on the axis."""
+        return [name for name, dimensions in self.axes.items() if Axis(axis, role) in dimensions]
+
+    def _sorted(self, axis: str) -> bool:
+        """Whether the strongest channels come first, as in balanced heads; queries that are the keys are not balanced."""
+        return axis.endswith(".v") or any(name.endswith(".wk") for name in self._on(axis, "write"))
+
+    def _gram(self, axis: str) -> Tensor:
+        """(D, D): products of the channels of a stream, over tokens or over the weights that write it."""
+        total = torch.zeros(())
+        if self.images is not None:
+            for batch in streams(self.model, self.images):
+                for x in batch[_stage(axis)]:
+                    rows = F.layer_norm(x, x.shape[-1:]).flatten(0, 1).double()
+                    total = total + rows.T @ rows
+            return total
+        norms = {name for name, module in self.network.named_modules() if isinstance(module, Norm)}
+        for name in self._on(axis, "write"):
+            if self.model.architecture.norm == "post" or name.rsplit(".", 1)[0] not in norms:
+                rows = self._entries(name, "write", axis)
+                total = total + rows @ rows.T
+        return total
+
+    def _energy(self, axis: str, outer: str | None) -> Tensor:
+        """How strong the entries are: the product of the norms of what writes and what reads them; (entries of `outer`, n)."""
+        on = (axis,) if outer is None else (outer, axis)
+        written, reading = self._on(axis, "write"), self._on(axis, "read")
+        queries = [name for name in written if name.endswith(("wq", "bq"))]
+        keys = [name for name in written if not name.endswith(("wq", "bq", "wv", "bv"))]
+        if queries:
+            meeting = self._norm(queries, "write", on) * self._norm(keys, "write", on)
+            return meeting * self._circuit(axis) if reading else meeting
+        return self._norm(written, "write", on) * self._norm(reading, "read", on)
+
+    def _circuit(self, heads: str) -> Tensor:
+        """How much each head can write: the norm of its output times its values."""
+        prefix = next(s.prefix for s in self.sublayers if f"{s.place}.heads" == heads and s.kind == "mixer")
+        channels = heads.replace("heads", "v")
+        v = self._entries(f"{prefix}.wv", "write", heads, channels)
+        o = self._entries(f"{prefix}.wo", "read", heads, channels)
+        return ((v @ v.transpose(1, 2)) * (o @ o.transpose(1, 2))).sum(dim=(1, 2)).clamp(min=0).sqrt()
+
+    def _norm(self, names: Sequence[str], role: Role, on: tuple[str, ...]) -> Tensor:
+        squares = [self._entries(name, role, *on).square().sum(dim=-1) for name in names]
+        return torch.stack(squares).sum(dim=0).sqrt()
+
+    def _entries(self, name: str, role: Role, *on: str) -> Tensor:
+        """A parameter with the dimensions of that role on those axes in front and all others in one."""
+        places = [self.axes[name].index(Axis(axis, role)) for axis in on]
+        moved = self.model.weights[name].double().movedim(places, list(range(len(on))))
+        return moved.reshape(*moved.shape[: len(on)], -1)
+
+    def _memory(self, axis: str, old: int, new: int) -> Couple:
+        """The responses of the old coefficients as sums of those of the new ones, as far as they go."""
+        parts = [s.module for s in self.sublayers if f"{s.place}.memory" == axis]
+        return memory_fit(old, new, next(part.tokens for part in parts if isinstance(part, LegendreMemory)))
+
+
+def _stage(axis: str) -> int:
+    return int(axis[1 : axis.index(".")])
+
+
+def _repeated(old: int, new: int, *, paired: bool = False) -> Map:
+    """Every entry as often as any other, or once more."""
+    plan = torch.zeros(old, new, dtype=torch.float64)
+    plan[torch.arange(new) % old, torch.arange(new)] = 1
+    return couple(plan.numpy(), paired=paired)
+
+
+def _largest(energy: Tensor, new: int) -> Select:
+    """The entries of most energy (the last dimension), in their order."""
+    return Select(energy.argsort(dim=-1, descending=True, stable=True)[..., :new].sort(dim=-1).values)
+
+
+def _isometry(old: int, new: int, gram: Tensor | None) -> Couple:
+    """A stream in a wider one, or its principal directions by `gram` and always the vector of ones."""
+    if gram is None:
+        return stream_rotation(torch.eye(old, new, dtype=torch.float64))
+    centred = gram - gram.mean(dim=0, keepdim=True)
+    centred = centred - centred.mean(dim=1, keepdim=True)
+    ones = (centred.trace() + 1) / old
+    directions = torch.linalg.eigh(centred - ones).eigenvectors[:, old - new + 1 :]  # but for that of the ones
+    basis = torch.linalg.qr(torch.cat([torch.ones(new, 1), torch.eye(new)[:, 1:]], dim=1).double()).Q[:, 1:]
+    return stream_rotation(directions @ basis.T)

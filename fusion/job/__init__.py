@@ -1,0 +1,1 @@
+"""The fusion job of `wb fuse`: preview, fine-tuning, readings, record, report."""

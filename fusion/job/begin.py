@@ -1,0 +1,136 @@
+"""The beginning of a fusion: everything that can be checked is checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wb import __version__
+from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.provenance import machine, now, versions
+from wb.data import Dataset
+from wb.fusion.forms.compatible import check_together
+from wb.fusion.fuse import Report
+from wb.fusion.job.job import Job
+from wb.fusion.job.record import Config, ParentRow, Record, read
+from wb.fusion.settings import anchor_of, shares_of
+from wb.hardware.device import parse_device
+from wb.jobs.work import LOCK, work_of
+from wb.models.model import load
+from wb.training.train import fitted
+
+Files = Sequence[tuple[str, Path]]  # what a parent is called, and where it is
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What can be known without fusing: which parent gives the axes, the data in the order of its classes, notes."""
+
+    parents: tuple[ParentRow, ...]
+    anchor: int
+    data: Dataset | None
+    notes: tuple[str, ...]
+
+    @property
+    def architecture(self) -> Architecture:
+        """That of the anchor."""
+        return self.parents[self.anchor].architecture
+
+
+def begin(config: Config, files: Files, data: Dataset | None, out: Path, report: Report, *, force: bool) -> Job:
+    """The job, new or as an interruption left it; nothing is written.
+
+    Raises:
+        BadArtefact: a file is no model; or what lies beside `out` is of another fusion.
+        BadData: the data do not fit the models.
+        BadOption: options that do not fit the models, or classes that differ.
+        Unsupported: models that cannot be aligned.
+    """
+    found = checked(config, files, data, report)
+    record = _interrupted(out, config, found.parents, data) or Record(
+        created=now(),
+        version=__version__,
+        machine=machine(config.device),
+        versions=versions(),
+        config=config,
+        data={"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)} if data else {},
+        parents=found.parents,
+        anchor=found.anchor,
+        notes=found.notes,
+    )
+    return Job(record, [path for _, path in files], found.data, out, report, force)
+
+
+def checked(config: Config, files: Files, data: Dataset | None, report: Report) -> Checked:
+    """Reads the models one by one. Raises as `begin` does."""
+    _check_options(config, len(files))
+    shares = shares_of(config.settings, len(files))
+    parents = []
+    for i, ((name, path), share) in enumerate(zip(files, shares, strict=True)):
+        report(f"reading {name}", i, len(files))
+        model = load(path)
+        parents.append(ParentRow(name=name, key=model.fingerprint(), architecture=model.architecture, share=share))
+        del model  # before the next one is read
+    architectures = [parent.architecture for parent in parents]
+    anchor = anchor_of(config.settings, architectures)
+    check_together(architectures, [parent.name for parent in parents], anchor)
+    notes: list[str] = []
+    if data is not None:
+        data, notes = fitted(data, architectures[anchor], parents[anchor].name, by_index=config.by_index)
+        if config.calib is not None and config.calib > len(data.train):
+            notes.append(
+                f"there are {len(data.train)} training images for --samples {config.calib}: all of them are looked at"
+            )
+        parse_device(config.device, threads=config.threads)
+    if config.calib is not None and not config.looks(architectures):
+        raise BadOption(
+            f"{config.settings.method} of these models looks at no images; leave out --samples, or take --method regress"
+        )
+    return Checked(tuple(parents), anchor, data, tuple(notes))
+
+
+def _check_options(config: Config, parents: int) -> None:
+    """Raises `BadOption` for what cannot be done with so many models, or without data."""
+    if parents < (1 if config.to else 2):
+        raise BadOption(
+            "one model cannot be fused; give two or more, or one with --to and the architecture to bring it to"
+        )
+    settings = config.settings
+    if config.data is None and settings.needs_images:
+        what = (
+            "--method regress"
+            if settings.method == "regress"
+            else "--repair"
+            if settings.repair
+            else "comparing activations"
+        )
+        raise BadOption(f"{what} looks at images; name data with --data, or take --method orth, which needs none")
+    if config.to is not None and settings.method in ("vanilla", "ot"):
+        raise BadOption(f"--method {settings.method} cannot fuse into another architecture; take perm, orth or regress")
+
+
+def _interrupted(out: Path, config: Config, parents: Sequence[ParentRow], data: Dataset | None) -> Record | None:
+    """The record of the interrupted fusion beside `out`, None where there is none.
+
+    Raises:
+        BadArtefact: it is of other settings, models or data, or the folder is something else.
+    """
+    work = work_of(out)
+    path = work / "record.json"
+    if not path.exists():
+        if work.exists() and (not work.is_dir() or any(entry.name != LOCK for entry in work.iterdir())):
+            raise BadArtefact(f"{work} is no folder of an interrupted fusion; move it away, or choose another --out")
+        return None
+    try:
+        record = read(path)
+    except BadArtefact as error:
+        raise BadArtefact(f"{error}. To start over, delete {work}, or choose another --out") from error
+    keys = [parent.key for parent in parents]
+    known = (record.config, [parent.key for parent in record.parents], record.data.get("fingerprint"))
+    if known != (config, keys, data.fingerprint if data else None):
+        raise BadArtefact(
+            f"{work} belongs to a fusion with other settings, models or data; delete it to start over, or choose another --out"
+        )
+    return record

@@ -1,0 +1,66 @@
+"""Loss and accuracy on the way from the anchor to the other parents, and how high the barrier between them is.
+
+Source: Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", 2020, for the barrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from wb.core.records import Frozen
+from wb.data import Split
+from wb.data.batches import batches
+from wb.fusion.align.trace import network_of
+from wb.models.model import Model
+
+SHARES = tuple(i / 10 for i in range(11))
+BATCH = 128
+
+
+class Point(Frozen):
+    """One mixture: the share of the other parents, mean cross entropy in nats, accuracy as a fraction."""
+
+    share: float
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points by rising share, from 0 to 1."""
+
+    points: Sequence[Point]
+
+    @property
+    def barrier(self) -> float:
+        """The largest excess of the loss over the line between both ends, in nats; 0 where there is none."""
+        first, last = self.points[0], self.points[-1]
+        return max(p.loss - (1 - p.share) * first.loss - p.share * last.loss for p in self.points)
+
+
+def interpolate(
+    between: Callable[[float], Model], split: Split, report: Callable[[int, int], None] | None = None
+) -> Curve:
+    """The curve of what `between` gives for each share, on `split`, in torch."""
+    points = []
+    for i, share in enumerate(SHARES):
+        if report is not None:
+            report(i, len(SHARES))
+        points.append(point(between(share), split, share))
+    return Curve(points)
+
+
+def point(model: Model, split: Split, share: float) -> Point:
+    """Loss and accuracy of one model."""
+    network = network_of(model)
+    loss, right = 0.0, 0
+    with torch.inference_mode():
+        for images, labels in batches(split, BATCH, shuffle=False):
+            logits = network(images)
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            right += int((logits.argmax(dim=1) == labels).sum())
+    return Point(share=share, loss=loss / len(split), accuracy=right / len(split))

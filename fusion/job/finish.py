@@ -1,0 +1,216 @@
+"""The end of a fusion: fine-tuning with all parents as teachers, and what every model is and can, from exported files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact
+from wb.core.files import scratch
+from wb.core.readings import Reading
+from wb.core.statistics.paired import Paired
+from wb.core.statistics.scores import score
+from wb.data import Dataset, Split
+from wb.export.assess import Assessor
+from wb.export.counting.count import count_model
+from wb.export.graph import export
+from wb.export.score import logits
+from wb.fusion.forms.compatible import adapted
+from wb.fusion.job.curve import point
+from wb.fusion.job.record import COUNTED, Kept, ParentRow, Record
+from wb.hardware.device import Device
+from wb.models.counting import count_macs, count_parameters
+from wb.models.model import Model, load, save
+from wb.models.passes import apply
+from wb.training.fit import Recipe, pick_device
+from wb.training.train import Finetune
+
+Probabilities = dict[str, NDArray[np.float64]]  # of each split: (n, classes)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was read of a model, and by split which images it names rightly."""
+
+    readings: Kept
+    right: Mapping[str, Sequence[bool]]
+
+    def against(self, other: Scored) -> Paired:
+        """This model and another on the same test images."""
+        return Paired.of(self.right["test"], other.right["test"])
+
+
+class Parents:
+    """The parents' files, read one at a time, with classes in the order of `like` and for images as those of `like` are."""
+
+    def __init__(self, paths: Sequence[Path], like: Architecture) -> None:
+        self.paths, self.like = paths, like
+
+    def __iter__(self) -> Iterator[Model]:
+        for path in self.paths:
+            yield adapted(load(path), self.like)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class Ensemble:
+    """The parents together: logits (B, classes) whose softmax is the mean of theirs, for images (B, C, height, width)."""
+
+    def __init__(self, parents: Parents, device: torch.device) -> None:
+        self.networks = [model.network(device) for model in parents]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        each = torch.stack([network(images).log_softmax(dim=-1) for network in self.networks])
+        return each.logsumexp(dim=0) - math.log(len(self.networks))
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What the end works with; `work` is the folder of what is done.
+
+    In `staged` and `graph` the result waits to be published, as a model and as an ONNX graph.
+    """
+
+    parents: Parents
+    data: Dataset
+    work: Path
+    staged: Path
+    graph: Path
+    device: Device
+    report: Callable[[str, int, int], None]
+
+    def finetuned(self, record: Record) -> None:
+        """Fine-tunes the fused model in `work`, unless that is done or was not asked for."""
+        config, path = record.config, self.work / "tuned.safetensors"
+        if not config.finetune or path.exists():
+            return
+        self.report("fine-tuning", 0, config.finetune)
+        tune = Finetune(
+            self.data,
+            Recipe(epochs=config.finetune, learning_rate=config.learning_rate),
+            Ensemble(self.parents, pick_device()),
+            config.settings.seed,
+            lambda epoch, of, loss: self.report(f"fine-tuning, loss {loss:.3f}", epoch, of),
+            self.work / "tuned.checkpoint",
+        )
+        save(apply(tune, load(self.work / "fused.safetensors")), path, force=True)
+
+    def conclude(self, record: Record) -> dict[str, Any]:
+        """Reads all models, the test split for the first time; keeps the result in `work`, and gives what the record gets.
+
+        Raises:
+            BadArtefact: scores that are not finite.
+            ExportDiffers: a graph does not compute what its model does.
+        """
+        rows, ensemble = self._parents()
+        found: dict[str, Any] = {"ensemble": ensemble.readings}
+        if (self.work / "average.safetensors").exists():
+            self.report("final readings, average", 0, 0)
+            average = {"average": load(self.work / "average.safetensors")}
+            found["average"] = Assessor(self.device)(average, {"acc": self.data.validation}, timed=False)["average"]
+        model = load(self.work / "fused.safetensors")
+        final = one_shot = self._read("fused", model)
+        found["one_shot"] = one_shot.readings
+        if record.config.finetune:
+            tuned = load(self.work / "tuned.safetensors")
+            final = self._read("fine-tuned", tuned)
+            found |= {"tuned": final.readings, "against_untuned": final.against(one_shot)}
+            if record.points:
+                share = 1 - record.parents[record.anchor].share
+                found["points"] = {**record.points, "fine-tuned": point(tuned, self.data.validation, share)}
+            model = signed(tuned, found["one_shot"], step=-2)
+        save(signed(model, final.readings), self.staged, force=True)
+        parents = with_readings(record.parents, [row.readings for row in rows])
+        found["parents"] = tuple(
+            parent.model_copy(update={"paired": final.against(row)}) for parent, row in zip(parents, rows, strict=True)
+        )
+        found["against_ensemble"] = final.against(ensemble) if ensemble.right else None
+        return found
+
+    @property
+    def _splits(self) -> dict[str, Split]:
+        return {"acc": self.data.validation, "test": self.data.test}
+
+    def _read(self, name: str, model: Model) -> Scored:
+        """The readings of a model from its graph, which stays as that of the result until another one is read."""
+        self.report(f"final readings, {name}", 0, 0)
+        export(model, self.graph, force=True)
+        return self._of_graph(model, self.graph)[0]
+
+    def _parents(self) -> tuple[list[Scored], Scored]:
+        """What is read of each parent, and of the mean of their probabilities."""
+        rows: list[Scored] = []
+        total: Probabilities = {}
+        for i, model in enumerate(self.parents):
+            self.report("final readings, parents", i, len(self.parents))
+            with scratch() as folder:
+                path = folder / "parent.onnx"
+                export(model, path)
+                scored, probabilities = self._of_graph(model, path)
+            rows.append(scored)
+            total = {name: total.get(name, 0) + part for name, part in probabilities.items()}
+        if len(rows) < 2:
+            return rows, Scored({}, {})
+        readings = _sums([row.readings for row in rows])
+        return rows, Scored(
+            {**readings, **{name: self._scored(total[name], name) for name in total}}, self._right(total)
+        )
+
+    def _of_graph(self, model: Model, path: Path) -> tuple[Scored, Probabilities]:
+        """What is read of the graph of `model` at `path`, and the probabilities that it gives."""
+        scores = {name: logits(path, split.pixels(), self.device) for name, split in self._splits.items()}
+        readings = count_model(model.architecture, path)
+        readings |= {name: self._scored(values, name) for name, values in scores.items()}
+        return Scored(readings, self._right(scores)), {name: _softmax(values) for name, values in scores.items()}
+
+    def _right(self, scores: Mapping[str, NDArray[Any]]) -> dict[str, list[bool]]:
+        """Of each split, which images the scores (n, classes) name rightly."""
+        return {name: (values.argmax(axis=1) == self._splits[name].labels).tolist() for name, values in scores.items()}
+
+    def _scored(self, scores: NDArray[Any], split: str) -> Reading:
+        """The accuracy of scores (n, classes) as `wb.export.score.accuracy` gives it."""
+        labels = self._splits[split].labels
+        if not np.isfinite(scores).all():
+            raise BadArtefact("a model gives scores that are not finite; check its weights, or train it again")
+        right = int((scores.argmax(axis=1) == labels).sum())
+        return score(right, labels.tolist(), self.device.text)
+
+
+def counted(architecture: Architecture) -> Kept:
+    """What is known of a model without data."""
+    return {"params": count_parameters(architecture), "macs": count_macs(architecture)}
+
+
+def with_readings(parents: Sequence[ParentRow], rows: Sequence[Kept]) -> tuple[ParentRow, ...]:
+    """`parents` with what was read of them."""
+    return tuple(one.model_copy(update={"readings": row}) for one, row in zip(parents, rows, strict=True))
+
+
+def signed(model: Model, readings: Kept, step: int = -1) -> Model:
+    """`model` with what was read after one step of its history."""
+    steps = list(model.history)
+    steps[step] = steps[step].model_copy(update={"readings": readings})
+    return replace(model, history=tuple(steps))
+
+
+def _sums(rows: Sequence[Kept]) -> dict[str, Reading]:
+    """What all parents cost together."""
+    return {
+        name: rows[0][name].model_copy(update={"value": sum(row[name].value for row in rows)})
+        for name in (*COUNTED, "size")
+    }
+
+
+def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    raised = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))

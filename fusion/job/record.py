@@ -1,0 +1,241 @@
+"""What a fusion leaves beside its model, as JSON: how it went, and everything that its report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from wb.core import records
+from wb.core.architecture import Architecture
+from wb.core.files import write_text
+from wb.core.readings import Reading
+from wb.core.statistics.paired import Paired
+from wb.fusion.align.solvers import SHOWN
+from wb.fusion.job.curve import Curve, Point
+from wb.fusion.match.match import By
+from wb.fusion.settings import Settings
+from wb.jobs.job import read_record
+
+CALIBRATION = 1024  # images that are looked at by default
+COUNTED = ("params", "macs")
+MEASURED = ("acc", "test", "size")  # with data only
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Kept = Mapping[str, Reading]
+Match = tuple[tuple[int | None, ...], ...]
+
+
+class Config(records.Frozen):
+    """Everything that determines a fusion, apart from the models and the machine.
+
+    `data` is None where there are none. `calib` is None for the default, of which nothing is drawn where no image is
+    looked at. `to` is the architecture to fuse into, None for the anchor's.
+    """
+
+    data: str | None = None
+    image_size: int | None = None
+    limit: int | None = None
+    by_index: bool = False  # classes of data and model that have other names
+    settings: Settings = Field(default_factory=Settings)
+    calib: Annotated[int, Field(ge=1)] | None = None
+    finetune: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
+        3e-4  # more undoes what was fitted before it helps
+    )
+    to: Architecture | None = None
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    def looks(self, parents: Sequence[Architecture]) -> bool:
+        """Whether images are of any use: to fit, to compare, to match blocks, or for another architecture."""
+        depths = {tuple(sum(not block.off for block in stage.blocks) for stage in a.stages) for a in parents}
+        matched = len(depths) > 1 and self.settings.method not in ("vanilla", "ot")
+        return self.settings.needs_images or matched or self.to is not None
+
+
+class Plan(records.Frozen):
+    """Which entry of a parent's axis (rows) went to which of the fused one's (columns), large ones pooled.
+
+    `signed` ones are rotations; of others each column sums to one.
+    """
+
+    axis: str
+    signed: bool
+    values: Annotated[tuple[tuple[Finite, ...], ...], Field(min_length=1, max_length=SHOWN)]
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Plan:
+        if {len(row) for row in self.values} - {*range(1, SHOWN + 1)} or len({len(row) for row in self.values}) > 1:
+            raise ValueError(f"the plan of {self.axis} is no matrix of at most {SHOWN} columns")
+        return self
+
+
+class ParentRow(records.Frozen):
+    """One parent: where it came from, what it can, and how it was brought onto the fused model's axes.
+
+    `before` and `costs` are distances by axis (`wb.fusion.align.align.Alignment`), none for a parent that gives the axes itself.
+    `match` says for each block of the fused model which of its own stands for it; () where they go in order. `matched_by` says
+    what that was found by, None where nothing was looked for. `paired` is the fused model against it on the test images.
+    """
+
+    name: str
+    key: str
+    architecture: Architecture
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    readings: Kept = Field(default_factory=dict)
+    before: Mapping[str, Finite] = Field(default_factory=dict)
+    costs: Mapping[str, Finite] = Field(default_factory=dict)
+    plans: tuple[Plan, ...] = ()
+    match: Match = ()
+    matched_by: By | None = None
+    paired: Paired | None = None
+
+
+class Line(records.Frozen):
+    """Loss and accuracy between the parents on the validation split, as they are (`vanilla`) or aligned."""
+
+    name: Literal["vanilla", "aligned"]
+    points: Annotated[tuple[Point, ...], Field(min_length=2)]
+
+    @property
+    def barrier(self) -> float:
+        """In nats; 0 where there is none."""
+        return Curve(self.points).barrier
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Line:
+        shares = [point.share for point in self.points]
+        if shares != sorted(shares) or not all(map(_finite, self.points)):
+            raise ValueError(f"the points of {self.name} are out of order or no numbers")
+        return self
+
+
+class Record(records.Frozen):
+    """A whole fusion; `architecture` is there when the models are fused, `model` (a file's name) when it is finished.
+
+    `graph` is the file of the model as an ONNX graph, None where none was left. `average` is there only where it was
+    corrected, to `one_shot`; `tuned` only after fine-tuning. `against_ensemble` and `against_untuned` are the fused model against
+    the parents' ensemble and against itself before its fine-tuning, on the test images; `verdicts` say what came of it.
+    `ends` are loss and accuracy of each parent as it is on the validation split, `points` those of the fused models.
+    """
+
+    kind: Literal["fusion"] = "fusion"
+    created: str
+    version: str
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    config: Config
+    data: Mapping[str, JsonValue] = Field(default_factory=dict)
+    parents: Annotated[tuple[ParentRow, ...], Field(min_length=1)]
+    anchor: Annotated[int, Field(ge=0)]
+    architecture: Architecture | None = None
+    images: int = 0  # that were looked at
+    notes: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
+    ends: tuple[Point, ...] = ()
+    points: Mapping[str, Point] = Field(default_factory=dict)
+    ensemble: Kept = Field(default_factory=dict)
+    average: Kept = Field(default_factory=dict)
+    one_shot: Kept = Field(default_factory=dict)
+    tuned: Kept = Field(default_factory=dict)
+    against_ensemble: Paired | None = None
+    against_untuned: Paired | None = None
+    verdicts: tuple[str, ...] = ()
+    seconds: Mapping[str, Finite] = Field(default_factory=dict)
+    model: str | None = None  # relative to the record
+    graph: str | None = None
+
+    @property
+    def final(self) -> Kept:
+        """The readings of the model that is written."""
+        return self.tuned or self.one_shot
+
+    def variants(self) -> Iterator[tuple[str, Kept]]:
+        """What was made, in order: the average where it was corrected, the model one shot, and fine-tuned."""
+        for name, readings in (("average", self.average), ("one shot", self.one_shot), ("fine-tuned", self.tuned)):
+            if readings:
+                yield name, readings
+
+    def line(self, name: str) -> Line | None:
+        """The curve of that name."""
+        return next((line for line in self.lines if line.name == name), None)
+
+    def barrier(self, line: Line) -> float:
+        """How far the loss of a curve rises over the line between two parents as they are, in nats; 0 where it does not.
+
+        Of more than two parents, over the line between the curve's own ends.
+        """
+        if len(self.parents) != 2 or not self.ends:
+            return line.barrier
+        first, last = self.ends[self.anchor].loss, self.ends[1 - self.anchor].loss
+        return max(0.0, *(p.loss - (1 - p.share) * first - p.share * last for p in line.points))
+
+    @model_validator(mode="after")
+    def _complete(self) -> Record:
+        """What the report shows has to be there."""
+        if self.anchor >= len(self.parents):
+            raise ValueError(f"anchor {self.anchor} of {len(self.parents)} parents")
+        if not all(map(_finite, (*self.points.values(), *self.ends))):
+            raise ValueError("a point is no number")
+        if self.lines and len(self.ends) != len(self.parents):
+            raise ValueError(f"{len(self.ends)} ends of curves between {len(self.parents)} parents")
+        if self.architecture is not None:
+            for parent in self.parents:
+                _check_match(parent, self.architecture)
+        if self.model is not None:
+            self._check_finished()
+        return self
+
+    def _check_finished(self) -> None:
+        if self.architecture is None:
+            raise ValueError("it is finished without an architecture")
+        needed = (*COUNTED, *(MEASURED if self.config.data is not None else ()))
+        whole = [("a parent", parent.readings) for parent in self.parents]
+        whole += [("the fused model", self.one_shot)]
+        whole += [("the fine-tuned model", self.tuned)] if self.config.finetune else []
+        whole += [("the ensemble", self.ensemble)] if len(self.parents) > 1 and self.config.data is not None else []
+        for what, readings in whole:
+            _check_readings(what, readings, needed)
+        if self.average:
+            _check_readings("the average", self.average, [name for name in needed if name != "test"])
+
+    def write(self, path: Path, *, force: bool = True) -> None:
+        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
+        write_text(path, self.model_dump_json() + "\n", force=force)  # plans are long
+
+
+def read(path: Path) -> Record:
+    """The record at `path`.
+
+    Raises:
+        BadArtefact: there is none, or it is damaged.
+    """
+    return read_record(Record, path, "fusion", "fuse")
+
+
+def _finite(point: Point) -> bool:
+    return all(map(math.isfinite, (point.share, point.loss, point.accuracy)))
+
+
+def _check_readings(what: str, readings: Kept, needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in readings]
+    if missing:
+        raise ValueError(f"{what} has no reading of {', '.join(missing)}")
+    if not all(math.isfinite(readings[name].value) for name in needed):
+        raise ValueError(f"a reading of {what} is no number")
+
+
+def _check_match(parent: ParentRow, architecture: Architecture) -> None:
+    if not parent.match:
+        return
+    blocks, own = ([len(stage.blocks) for stage in a.stages] for a in (architecture, parent.architecture))
+    fits = [len(stage) for stage in parent.match] == blocks and len(own) == len(blocks)
+    if not fits or any(
+        block is not None and not 0 <= block < count
+        for stage, count in zip(parent.match, own, strict=True)
+        for block in stage
+    ):
+        raise ValueError("blocks are matched that are not there")

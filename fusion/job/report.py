@@ -1,0 +1,206 @@
+"""The report of a fusion: one page that shows what came of it, what lies between the parents, and what went with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wb.core.errors import BadArtefact
+from wb.core.files import write_text
+from wb.core.readings import Readings, scaled
+from wb.fusion.job import figures
+from wb.fusion.job.record import ParentRow, Record
+from wb.fusion.job.tables import METRICS, Table, matches, short, sizes, ways
+from wb.fusion.job.verdict import remarks
+from wb.fusion.plans import picture
+from wb.page.look import figure_html
+from wb.page.page import link, render
+
+GROUPS = {
+    "embed": "residual stream",
+    "width": "stem",
+    "heads": "heads",
+    "qk": "query/key channels within heads, one band for each head",
+    "v": "value channels within heads, one band for each head",
+    "mlp": "hidden units",
+    "hidden": "hidden units",
+    "position": "embeddings",
+    "cls": "embeddings",
+    "patch": "embeddings",
+    "q": "queries",
+    "k": "keys",
+    "o": "outputs of attention",
+    "down": "outputs of feed-forwards",
+}
+FLAT = 0.005  # nats, below which nobody would speak of a barrier
+Pictures = Mapping[str, Sequence[tuple[str, str, bool]]]  # kind -> (axis, address of the picture, whether it is signed)
+
+
+def write_report(
+    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
+) -> Path:
+    """Writes the page of a finished fusion to `path`; its link to the model is relative to `beside` (where `path` lies).
+
+    Raises:
+        BadArtefact: the fusion is not finished.
+        BadOption: `path` exists and `force` is false.
+        StorageFailed: it could not be written.
+    """
+    if record.model is None:
+        raise BadArtefact(f"{record_path} is of a fusion that is not finished; continue it with the same command")
+    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
+    return path
+
+
+def page(record: Record, folder: Path, beside: Path) -> str:
+    """The page, for a model in `folder` and a page in `beside`."""
+    names = short([parent.name for parent in record.parents])
+    table, metrics = readings(record, names)
+    return render(
+        Path(__file__).parent / "fuse.html.jinja",
+        record=record,
+        names=names,
+        result=result(record),
+        numbers=_numbers(record),
+        barriers=barriers(record),
+        table=table,
+        remarks=remarks(record),
+        graph=link(folder / record.graph, beside) if record.graph else None,
+        metrics=metrics,
+        notes=[
+            (who, METRICS[metric], found[metric].note)
+            for who, found in table
+            for metric in metrics
+            if _noted(found, metric)
+        ],
+        lines=figure_html("lines", figures.lines_figure(record)) if record.lines else None,
+        distances=[
+            (title, figure_html(f"distance-{i}", figure))
+            for i, (title, figure) in enumerate(figures.distance_figures(record))
+        ],
+        series=figures.distance_series(record),
+        plans=[(name, pictures(parent)) for name, parent in zip(names, record.parents, strict=True) if parent.plans],
+        blocks=_blocks(record, names),
+        ways=ways(names, [parent.matched_by for parent in record.parents]),
+        sizes=_sizes(record, names),
+        model=link(folder / str(record.model), beside),
+        settings=_settings(record),
+    )
+
+
+def result(record: Record) -> str:
+    """The fusion in one sentence or two."""
+    count, method = len(record.parents), record.config.settings.method
+    parameters = scaled(record.final["params"].value, "parameters")
+    models = f"{count} models were fused" if count > 1 else "One model was brought"
+    start = f"{models} by {method} into one of {parameters} parameters"
+    if record.config.data is None:
+        return f"{start}. Nothing was measured; it is expected to need fine-tuning."
+    tests = [scaled(parent.readings["test"].value, "fraction") for parent in record.parents]
+    fused = f"{scaled(record.one_shot['test'].value, 'fraction')} test accuracy one shot"
+    if record.tuned:
+        epochs = f"{record.config.finetune} epoch{'s' if record.config.finetune > 1 else ''}"
+        fused += f", {scaled(record.tuned['test'].value, 'fraction')} after {epochs} of fine-tuning"
+    parents = f"the parents have {', '.join(tests[:-1])} and {tests[-1]}" if count > 1 else f"the model has {tests[0]}"
+    ensemble = f", their ensemble {scaled(record.ensemble['test'].value, 'fraction')}" if record.ensemble else ""
+    return f"{start}: {fused}; {parents}{ensemble}."
+
+
+def barriers(record: Record) -> str:
+    """What lies between the parents, in words."""
+    vanilla, aligned = record.line("vanilla"), record.line("aligned")
+    said = []
+    if vanilla is not None:
+        said.append(f"Averaged as they are, {_barrier(record.barrier(vanilla))}.")
+    if aligned is not None:
+        less, rises = "", [record.barrier(line) for line in record.lines]
+        if vanilla is not None and FLAT < rises[1] < rises[0]:
+            less = f", {100 * (1 - rises[1] / rises[0]):.0f} % less"
+        said.append(f"Aligned, {_barrier(record.barrier(aligned))}{less}.")
+        if len(record.parents) == 2:
+            other, loss = record.ends[1 - record.anchor].loss, aligned.points[-1].loss
+            if loss > 1.05 * other + FLAT:
+                name = short([parent.name for parent in record.parents])[1 - record.anchor]
+                said.append(
+                    f"On the axes of the fused model {name} alone has a loss of {loss:.3g} nats, not {other:.3g} as it is: "
+                    "it does not fit on them as a whole."
+                )
+    return " ".join(said)
+
+
+def readings(record: Record, names: Sequence[str]) -> tuple[list[tuple[str, Readings]], list[str]]:
+    """All models with their readings, and the metrics of which there are any."""
+    table: list[tuple[str, Readings]] = [(name, row.readings) for name, row in zip(names, record.parents, strict=True)]
+    table += [("ensemble of the parents", record.ensemble)] if record.ensemble else []
+    table += [(f"fused, {name}", found) for name, found in record.variants()]
+    return table, [metric for metric in METRICS if any(metric in found for _, found in table)]
+
+
+def pictures(parent: ParentRow) -> Pictures:
+    """Every plan of a parent as a picture, by the kind of axis, in the order of the axes."""
+    found: dict[str, list[tuple[str, str, bool]]] = {}
+    banded = any(plan.axis.endswith(".heads") for plan in parent.plans)  # else `ot`, which knows no heads
+    for plan in parent.plans:
+        kind = plan.axis.rsplit(".", 1)[-1]
+        group = "values" if kind == "v" and not banded else GROUPS.get(kind, kind)
+        found.setdefault(group, []).append((plan.axis, picture(plan), plan.signed))
+    return found
+
+
+def _noted(found: Readings, metric: str) -> bool:
+    return metric in found and bool(found[metric].note)
+
+
+def _barrier(nats: float) -> str:
+    return f"there is a barrier of {nats:.2g} nats between them" if nats > FLAT else "there is no barrier between them"
+
+
+def _numbers(record: Record) -> list[tuple[str, str]]:
+    """What is written large on top: value, and what it is."""
+    if record.config.data is None:
+        return []
+    best = max(parent.readings["test"].value for parent in record.parents)
+    found = [(scaled(record.final["test"].value, "fraction"), "fused, test accuracy")]
+    found.append((scaled(best, "fraction"), "best parent, test accuracy"))
+    if record.ensemble:
+        found.append((scaled(record.ensemble["test"].value, "fraction"), "ensemble, test accuracy"))
+    rises = [record.barrier(line) for line in record.lines]
+    shown = [f"{rise:.2g}" if rise > FLAT else "none" for rise in rises]
+    if shown:
+        how = " → ".join("as they are" if line.name == "vanilla" else "aligned" for line in record.lines)
+        found.append((" → ".join(shown), f"barrier in nats, {how}"))
+    return found
+
+
+def _blocks(record: Record, names: Sequence[str]) -> Table:
+    """Which blocks stand for which, where they do not all go in order."""
+    if record.architecture is None:
+        return [], []
+    return matches(names, [parent.match for parent in record.parents], record.architecture)
+
+
+def _sizes(record: Record, names: Sequence[str]) -> Table:
+    """The axes of all models, where they are not all the same."""
+    models = dict(zip(names, (parent.architecture for parent in record.parents), strict=True))
+    if record.architecture is None:
+        return [], []
+    columns, rows = sizes({**models, "fused": record.architecture})
+    return (columns, rows) if any(len(set(row[2:])) > 1 for row in rows) else ([], [])
+
+
+def _settings(record: Record) -> dict[str, dict[str, object]]:
+    config = record.config.model_dump(mode="json", exclude={"settings", "to"})
+    to = "the anchor's" if record.config.to is None else record.config.to.key
+    return {
+        "parents": {
+            f"{i}": f"{parent.name} ({parent.key}), architecture {parent.architecture.key}, weight {parent.share:.3g}"
+            + (", the anchor" if i - 1 == record.anchor else "")
+            for i, parent in enumerate(record.parents, start=1)
+        },
+        "configuration": {**config, "architecture": to, "images looked at": record.images},
+        "method": record.config.settings.model_dump(mode="json"),
+        "data": dict(record.data),
+        "machine": dict(record.machine),
+        "versions": dict(record.versions),
+        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+    }

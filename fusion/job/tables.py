@@ -1,0 +1,115 @@
+"""What the command line and the report tell alike, as tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import PurePath
+
+from wb.core.architecture import Architecture, axis_sizes
+from wb.fusion.job.record import Match, Record
+from wb.fusion.match.match import By
+
+KINDS = {
+    "width": "width of the stem",
+    "embed": "residual stream",
+    "mixer": "mixer",
+    "heads": "heads",
+    "qk": "query/key channels",
+    "v": "value channels",
+    "anchors": "anchors",
+    "bits": "bits",
+    "memory": "memory",
+    "hidden": "hidden units",
+    "mlp": "hidden units",
+}
+BY: Mapping[By | None, str] = {
+    "history": "by common history, each where it stood in the model that both come from",
+    "weights": "by their weights, which are copies of one another",
+    "additions": "by what they add to the stream, since the models have no blocks in common",
+}
+Table = tuple[list[str], list[list[str]]]  # names of columns, rows
+METRICS = {"acc": "validation", "test": "test", "params": "parameters", "macs": "MACs", "size": "size"}
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """Names of files without their folders, where they can be told apart so; else as they are, the same ones numbered."""
+    found = [PurePath(name).name for name in names]
+    found = found if len(set(found)) == len(found) else list(names)
+    return [
+        name if found.count(name) == 1 else f"{name} ({found[: i + 1].count(name)})" for i, name in enumerate(found)
+    ]
+
+
+def rows(record: Record) -> Table:
+    """All models with what was read of them; cells of what was not are empty."""
+    models = dict(zip(short([parent.name for parent in record.parents]), record.parents, strict=True))
+    table = [(name, parent.readings) for name, parent in models.items()]
+    table += [("ensemble", record.ensemble)] if record.ensemble else []
+    table += record.variants()
+    shown = [metric for metric in METRICS if any(metric in readings for _, readings in table)]
+    cells = [[name, *(readings[m].text() if m in readings else "" for m in shown)] for name, readings in table]
+    return [METRICS[metric] for metric in shown], cells
+
+
+def sizes(models: Mapping[str, Architecture]) -> Table:
+    """The size of every axis in every model; blocks one after the other that are alike share their rows."""
+    places = {place: _place(place, models) for place in _places(models)}
+    found = []
+    for (stage, _), group in groupby(places.items(), key=lambda item: (_stage(item[0]), list(item[1].items()))):
+        same = [place for place, _ in group]
+        name = same[0] if len(same) == 1 else f"{same[0]} to {same[-1].removeprefix(f's{stage}.')}"
+        found += [[name if i == 0 else "", KINDS[kind], *row] for i, (kind, row) in enumerate(places[same[0]].items())]
+    return ["", "axis", *models], found
+
+
+def matches(names: Sequence[str], found: Sequence[Match], architecture: Architecture) -> Table:
+    """Which block of each parent stands for which of the fused model; no rows where all go in order."""
+    if all(in_order(match) for match in found):
+        return [], []
+    table = []
+    for place, _, _ in architecture.blocks():
+        stage, block = map(int, place.removeprefix("s").split(".b"))
+        own = [match[stage][block] if match else block for match in found]
+        table.append([place, *("–" if number is None else f"s{stage}.b{number}" for number in own)])
+    return ["fused", *names], table
+
+
+def in_order(match: Match) -> bool:
+    """Whether each block stands for the one of its own number."""
+    return all(stage == tuple(range(len(stage))) for stage in match)
+
+
+def ways(names: Sequence[str], found: Sequence[By | None]) -> list[str]:
+    """What the blocks of each parent were matched by, in words; nothing of those that go in order."""
+    return [f"those of {name} matched {BY[by]}" for name, by in zip(names, found, strict=True) if by in BY]
+
+
+def _places(models: Mapping[str, Architecture]) -> list[str]:
+    """The stem, then every stage and its blocks, of whichever model has them."""
+    found = {"stem": None} if any(a.stem.kind == "conv" for a in models.values()) else {}
+    for i in range(max(len(a.stages) for a in models.values())):
+        found[f"s{i}"] = None
+        depth = max(len(a.stages[i].blocks) for a in models.values() if i < len(a.stages))
+        found |= dict.fromkeys(f"s{i}.b{j}" for j in range(depth))
+    return list(found)
+
+
+def _place(place: str, models: Mapping[str, Architecture]) -> dict[str, list[str]]:
+    """The rows of one place: kind of axis -> cells."""
+    tables = [axis_sizes(a) for a in models.values()]
+    mixers = [
+        {name: block.mixer.kind for name, _, block in a.blocks() if block.mixer is not None} for a in models.values()
+    ]
+    found = {}
+    for kind in KINDS:
+        cells = mixers if kind == "mixer" else [{place: table.get(f"{place}.{kind}")} for table in tables]
+        row = ["–" if (value := cell.get(place)) is None else str(value) for cell in cells]
+        if set(row) != {"–"}:
+            found[kind] = row
+    return found
+
+
+def _stage(place: str) -> str:
+    """`s0.b3` -> `0`; stems and stages are never alike with a block."""
+    return place.removeprefix("s").split(".b")[0] if ".b" in place else place

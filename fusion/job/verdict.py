@@ -1,0 +1,45 @@
+"""What a fusion comes to, in sentences: the fused model against each parent, their ensemble, and itself before fine-tuning."""
+
+from __future__ import annotations
+
+from wb.core.statistics.paired import Paired
+from wb.core.statistics.verdict import Remark
+from wb.fusion.job.record import Record
+from wb.fusion.job.tables import short
+
+
+def remarks(record: Record) -> list[Remark]:
+    """The differences on the test images, image by image; none where nothing was measured so.
+
+    A model that is surely worse than a parent, or than it was before its fine-tuning, is a warning; that it does not reach
+    the ensemble, which costs as much as all parents together, is none.
+    """
+    names = short([parent.name for parent in record.parents])
+    model = "fused model" if len(names) > 1 else "new model"
+    found = [
+        _against(model, name, parent.paired)
+        for name, parent in zip(names, record.parents, strict=True)
+        if parent.paired is not None
+    ]
+    if record.against_ensemble is not None:
+        against = _against(model, "the ensemble of the parents", record.against_ensemble)
+        found.append(against._replace(warn=False))
+    if record.against_untuned is not None:
+        found.append(_tuned(record.against_untuned))
+    return found
+
+
+def _against(model: str, name: str, paired: Paired) -> Remark:
+    if paired.sure and paired.points < 0:
+        return Remark(f"The {model} is worse than {name}: {paired.text()}.", warn=True)
+    if paired.sure:
+        return Remark(f"The {model} is better than {name}: {paired.text()}.")
+    return Remark(f"The {model} is no better than {name}, as far as one can tell: {paired.text()}.")
+
+
+def _tuned(paired: Paired) -> Remark:
+    if paired.sure and paired.points < 0:
+        return Remark(f"It is worse after fine-tuning than before: {paired.text()}.", warn=True)
+    if paired.sure:
+        return Remark(f"It is better after fine-tuning than before: {paired.text()}.")
+    return Remark(f"It is no better after fine-tuning than before, as far as one can tell: {paired.text()}.")

@@ -1,0 +1,1 @@
+"""Which block of one model corresponds to which block of another."""

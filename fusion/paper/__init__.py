@@ -1,0 +1,1 @@
+"""Transformer Fusion with Optimal Transport as published, to compare with."""

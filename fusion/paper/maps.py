@@ -1,0 +1,224 @@
+"""What the published transport compares, and how it mixes the maps of a residual and of what is added to it.
+
+Source, Differs and Limits: `wb.fusion.paper.paper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption
+from wb.fusion.align.similarity import Statistics
+from wb.fusion.align.solvers import Matrix, couple
+from wb.fusion.align.trace import added, contribution, cut, network_of, projected, read_by
+from wb.fusion.forms.canonical import Sublayer, sublayers
+from wb.models.axes import Couple, Select
+from wb.models.model import Model
+from wb.models.network import Network
+
+Residual = Literal["mean", "none", "only", "identity", "scalar", "matrix"]
+Tokens = Literal["all", "cls", "window_2", "window_4", "window_6", "window_8"]
+Sizes = Mapping[str, tuple[Tensor, Tensor]]  # by sub-layer: of a residual and of what is added to it, by channel
+EMBEDDING = "embedding"  # where positions (the residual) and patches (what is added to them) meet
+_EPS = 1e-9  # added to the norms of rows
+_FLAT = 1e-12  # a variance below is none
+
+
+def kept(architecture: Architecture, tokens: Tokens, *, last: bool = False) -> Tensor:
+    """The places of the tokens that are compared, int64. A window keeps the class token too, where there is one.
+
+    With a filter the `last` block's output is compared on the class token alone: nothing else is read.
+
+    Raises:
+        BadOption: no class token, or a window larger than the grid.
+    """
+    rows, columns = architecture.grid
+    prefix = 1 if architecture.pool == "cls" else 0
+    every = torch.arange(prefix + rows * columns)
+    if tokens == "all":
+        return every
+    if tokens == "cls" and not prefix:
+        raise BadOption("tokens 'cls': these networks pool by the mean and have no class token; take 'all' or a window")
+    if tokens == "cls" or (last and prefix):
+        return every[:1]
+    size = int(tokens.removeprefix("window_"))
+    if size > min(rows, columns):
+        raise BadOption(f"tokens {tokens!r} does not fit into {rows}x{columns} tokens; take 'all' or a smaller window")
+    top, left = (rows - size) // 2, (columns - size) // 2
+    window = every[prefix:].reshape(rows, columns)[top : top + size, left : left + size]
+    return torch.cat([every[:prefix], window.flatten()])
+
+
+def trace(model: Model, images: Tensor, tokens: Tokens) -> Iterator[dict[str, Tensor]]:
+    """What `model` makes of `images`, in batches and in these by sub-layers: (tokens, units) by the names of plans.
+
+    Besides, `s0.b0.in` is the stream before a block, and `s0.b0.attention` what its mixer adds on the tokens that are
+    kept elsewhere. Patches are there before there is a class token, and all of them are kept.
+    """
+    network = network_of(model)
+    dtype = next(network.parameters()).dtype
+    parts = list(sublayers(network))
+    every = kept(model.architecture, tokens)
+    last = kept(model.architecture, tokens, last=True)
+    for batch in cut(images.to(dtype)):
+        with torch.inference_mode():
+            patches = network.stem(network.normalised(batch)).flatten(2).transpose(1, 2)
+            x = network.tokens(batch)
+        yield {"patch": patches.flatten(0, 1)}
+        block = ""
+        for sublayer in parts:
+            place = sublayer.place
+            found = {} if place == block else {f"{place}.in": x[:, every]}
+            with torch.inference_mode():
+                x, new = _seen(network, sublayer, x, every, last if place == parts[-1].place else every)
+            yield {name: values.flatten(0, 1) for name, values in {**found, **new}.items()}
+            block = place
+
+
+def compared(source: Model, reference: Model, images: Tensor, tokens: Tokens, *, joint: bool = False) -> Statistics:
+    """What all units of both do on `images`, by the names of plans; `joint` queries and keys as well, as `s0.b0.qk`."""
+    statistics = Statistics()
+    for own, other in zip(trace(source, images, tokens), trace(reference, images, tokens), strict=True):
+        for name in own:
+            if name.endswith((".in", ".attention")):
+                continue
+            statistics.add(name, own[name].double(), other[name].double())
+            if joint and name.endswith(".q"):
+                both = (name, f"{name[:-1]}k")
+                a, b = (torch.cat([side[one] for one in both], dim=1).double() for side in (own, other))
+                statistics.add(f"{name}k", a, b)
+    return statistics
+
+
+def sizes(reference: Model, images: Tensor, tokens: Tokens) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean sizes, by sub-layer, of a residual and of what is added to it, standardised: (D,) each.
+
+    The residual of a feed-forward counts as the sum of the stream before its block and what the mixer adds.
+    """
+    means, scales = _moments(reference, images, tokens)
+    totals: dict[str, list[Tensor]] = {}
+    rows: dict[str, list[int]] = {}
+    z: dict[str, Tensor] = {}
+    for found in trace(reference, images, tokens):
+        new = {name: (values - means[name]) * scales[name] for name, values in found.items() if name in means}
+        z = new if any(name.endswith(".in") for name in new) else z | new  # of one block
+        for name, pair in _pairs(new, z):
+            part = [values.abs().sum(dim=0) for values in pair]
+            totals[name] = [a + b for a, b in zip(totals[name], part, strict=True)] if name in totals else part
+            rows[name] = [a + len(b) for a, b in zip(rows.get(name, (0, 0)), pair, strict=True)]
+    by_name = {name: (r / rows[name][0], b / rows[name][1]) for name, (r, b) in totals.items()}
+    position = reference.weights["position"].double().abs().mean(dim=0)  # as it is, not standardised
+    return {**by_name, EMBEDDING: (position, by_name[EMBEDDING][1])}
+
+
+def correlated(statistics: Statistics, name: str) -> Matrix:
+    """Distances (source, reference) of standardised activations, but for a common factor."""
+    correlation, own, other = statistics.similarity(name, standard=True)
+    squares = own[:, None] + other[None, :] - 2 * correlation.numpy()
+    return np.asarray(np.sqrt(squares.clip(min=0)))
+
+
+def distances(own: Tensor, other: Tensor, *, unit: bool = False) -> Matrix:
+    """Distances (source, reference) of rows (source, n) and (reference, n), float64; of `unit` length first."""
+    if unit:
+        own, other = (rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + _EPS) for rows in (own, other))
+    exact = own.shape[1] == 1  # by way of products what is equal would not quite be
+    mode = "donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist_if_necessary"
+    return np.asarray(torch.cdist(own, other, compute_mode=mode))
+
+
+def coupled(plan: Matrix) -> Couple:
+    """The matrices of a plan (source, reference): those of `write` sum to one for each entry of the reference, those of
+    `read` for each of the source.
+    """
+    map_ = couple(plan)
+    if isinstance(map_, Select):
+        matrix = torch.eye(len(plan), dtype=torch.float64)[map_.index]
+        return Couple(matrix, matrix)
+    if not isinstance(map_, Couple):
+        raise TypeError(f"a plan gave a {type(map_).__name__}")
+    return map_
+
+
+def mixed(policy: Residual, residual: Couple, branch: Couple, found: tuple[Tensor, Tensor] | None) -> Couple:
+    """The map of a sum, from those of the residual and of what is added; `scalar` and `matrix` go by their sizes, `found`.
+
+    `none` and `only` speak of the residual's map; `identity` is neither, but all units in their order.
+    """
+    match policy:
+        case "none":
+            return branch
+        case "only":
+            return residual
+        case "identity":
+            return _in_order(*reversed(residual.write.shape))
+    share: Tensor = torch.tensor(0.5, dtype=torch.float64)
+    if policy != "mean" and found is not None:
+        own, other = (size[:, None] if policy == "matrix" else size.mean() for size in found)
+        share = torch.where(own + other > 0, own / (own + other), share)
+    write, read = (
+        share * r + (1 - share) * b for r, b in ((residual.write, branch.write), (residual.read, branch.read))
+    )
+    return Couple(write, read)
+
+
+def _seen(
+    network: Network, sublayer: Sublayer, x: Tensor, every: Tensor, rows: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The stream (B, N, D) after a sub-layer, and what there is to see in it, (B, tokens, units) by name."""
+    place = sublayer.place
+    values = projected(network, sublayer, read_by(network, sublayer, x))
+    given = contribution(network, sublayer, x)
+    if sublayer.kind == "mixer":
+        found = {f"{place}.{letter}": values[f"w{letter}"][:, every] for letter in "qkv"}
+        found |= {f"{place}.o": given[:, rows], f"{place}.attention": given[:, every]}
+    else:
+        found = {f"{place}.mlp": values["up"][:, rows], f"{place}.down": given[:, rows]}
+    return added(network, sublayer, x, given), found
+
+
+def _moments(model: Model, images: Tensor, tokens: Tokens) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Means and reciprocal deviations of all that writes to the stream, by unit; zero where there is no deviation."""
+    names = ("patch", ".in", ".attention", ".down")
+    sums: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
+    rows: dict[str, int] = {}
+    for found in trace(model, images, tokens):
+        for name in found:
+            if name.endswith(names):
+                values = found[name].double()
+                sums[name] = sums.get(name, torch.zeros(1)) + values.sum(dim=0)
+                squares[name] = squares.get(name, torch.zeros(1)) + values.square().sum(dim=0)
+                rows[name] = rows.get(name, 0) + len(values)
+    means = {name: total / rows[name] for name, total in sums.items()}
+    scales = {}
+    for name, mean in means.items():
+        variance = (squares[name] - rows[name] * mean.square()) / max(rows[name] - 1, 1)
+        scales[name] = torch.where(variance > _FLAT, variance, torch.inf).rsqrt()
+    return means, scales
+
+
+def _pairs(new: Iterable[str], z: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """By sub-layer, a residual and what is added to it, for what is `new` among all that is known of a block."""
+    for name in new:
+        place, _, kind = name.rpartition(".")
+        if kind == "patch":
+            yield EMBEDDING, (z[name], z[name])
+        elif kind == "attention":
+            yield f"{place}.mixer", (z[f"{place}.in"], z[name])
+        elif kind == "down":
+            mixed_in = z.get(f"{place}.attention", torch.zeros(1))
+            yield f"{place}.ffn", (z[f"{place}.in"] + mixed_in, z[name])
+
+
+def _in_order(source: int, reference: int) -> Couple:
+    """The transport that keeps the order: the identity, and between unequal sizes what takes its place."""
+    own, other = np.arange(source) * reference, np.arange(reference) * source  # where the units begin
+    overlap = np.minimum.outer(own + reference, other + source) - np.maximum.outer(own, other)
+    return coupled(overlap.clip(min=0) / (source * reference))

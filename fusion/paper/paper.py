@@ -1,0 +1,269 @@
+"""Fusion as published for transformers: each layer's units are transported on their own, along the flow of the network.
+
+A layer first takes over the map of what it reads; its units are then compared with those of the reference, by weights
+or by activations, and transported. Embeddings of patches and positions have maps of their own, which are mixed for the
+first block; so are, at every sum, the map of the residual and that of what is added to it.
+
+Source: Imfeld et al., "Transformer Fusion with Optimal Transport", 2024, https://arxiv.org/abs/2310.05719; details as
+in the code of the authors, https://github.com/graldij/transformer-fusion.
+Differs: what is written is scaled by the reference's number of units and what is read by the source's, so that unequal
+sizes keep the function where the plans are right. Queries and keys are rescaled for another softmax scale and another
+number of channels per head. `identity` between unequal sizes keeps the order. `joint` compares queries with queries
+(the authors' code has queries and keys exchanged on one side, with activations). Activations that do not vary are zero.
+Windows fit any grid, and the rule that the last block's output is compared on the class token alone holds for any
+depth. With weights a class token's channels are compared by their signs, between which their values now decide.
+Limits: queries and keys, and the writers of one stream, have maps of their own, so that a source comes out with another
+function unless all maps agree, as they do for copies with units exchanged. Sinkhorn blurs even those. With `matrix`
+what is read does not quite sum to the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption, Unsupported
+from wb.core.records import Softmax
+from wb.fusion.align.similarity import Statistics
+from wb.fusion.align.solvers import Matrix, Solver, couplings
+from wb.fusion.forms.canonical import Sublayer, sublayers
+from wb.fusion.forms.compatible import check_images, check_together
+from wb.fusion.paper.maps import (
+    EMBEDDING,
+    Residual,
+    Sizes,
+    Tokens,
+    compared,
+    correlated,
+    coupled,
+    distances,
+    mixed,
+    sizes,
+)
+from wb.models.axes import Couple
+from wb.models.model import Model
+from wb.models.network import build
+
+REGULARISATION = {"activations": 0.08, "weights": 0.06}  # the authors' best, on CIFAR-10
+_TIES = 1e-6  # how much values count where their signs decide
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Moves a model into the architecture of another, which is the anchor; the average of the two is then their fusion.
+
+    `reg` is Sinkhorn's, by default 0.08 for activations and 0.06 for weights. `residual` says how the maps of a
+    residual and of what is added to it are mixed; `queries` whether they have a map of their own (`separate`), one with
+    the keys (`equal`), or one over the units of both (`joint`); `tokens` which are looked at.
+    """
+
+    stat: Literal["weights", "activations"] = "activations"
+    solver: Solver = "sinkhorn"
+    reg: float | None = None
+    residual: Residual = "mean"
+    queries: Literal["separate", "equal", "joint"] = "separate"
+    tokens: Tokens = "all"
+
+    def __call__(self, source: Model, reference: Model, images: Tensor | None) -> tuple[Model, dict[str, Matrix]]:
+        """The source in the reference's architecture, weights in float32; and the plans (source, reference) by name.
+
+        `images` (n, channels, height, width) are float32 in [0, 1]; weights alone need none but for the residuals
+        `scalar` and `matrix`. Classes are in the same order in both.
+
+        Raises:
+            BadData: images that the models do not read.
+            BadOption: no images where they are needed, other classes, or a filter that the tokens do not allow.
+            Unsupported: models with other blocks, or with what the method does not know; the first one is named.
+        """
+        check_together([source.architecture, reference.architecture], ["the source", "the reference"], 1)
+        _check(source.architecture, reference.architecture)
+        activations, weighed = self.stat == "activations", self.residual in ("scalar", "matrix")
+        found, magnitudes = None, {}
+        if activations or weighed:
+            if images is None:
+                what = "stat 'activations'" if activations else f"residual {self.residual!r}"
+                raise BadOption(
+                    f"{what} looks at activations and there are no images; give some, or take 'weights' and 'mean'"
+                )
+            check_images(images, reference.architecture)
+            if activations:
+                found = compared(source, reference, images, self.tokens, joint=self.queries == "joint")
+            if weighed:
+                magnitudes = sizes(reference, images, self.tokens)
+        return _Transport(self, source, reference, found, magnitudes)()
+
+
+@dataclass
+class _Transport:
+    """One source on its way; `seen` replaces weights where it is given, `sizes` are those of residuals."""
+
+    settings: Paper
+    source: Model
+    reference: Model
+    seen: Statistics | None
+    sizes: Sizes
+    plans: dict[str, Matrix] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self) -> tuple[Model, dict[str, Matrix]]:
+        """Layer by layer, each with the map of what it reads."""
+        pre = self.reference.architecture.norm == "pre"
+        own = {sublayer.name: sublayer for sublayer in sublayers(build(self.source.architecture, "meta"))}
+        stream = self._embeddings()
+        for sublayer in sublayers(build(self.reference.architecture, "meta")):
+            if pre:
+                self._norm(sublayer.norm, stream)
+            if sublayer.kind == "mixer":
+                added = self._attention(sublayer, own[sublayer.name], stream)
+            else:
+                added = self._mlp(sublayer, stream)
+            stream = mixed(self.settings.residual, stream, added, self.sizes.get(sublayer.name))
+            if not pre:
+                self._norm(sublayer.norm, stream)
+        if pre:
+            self._norm("norm", stream)
+        self._put("head", stream(self._own("head"), 1, "read"))
+        self._put("head_bias", self._own("head_bias"))
+        weights = {name: self.weights[name] for name in self.reference.weights}
+        return Model(self.reference.architecture, weights, self.source.history), self.plans
+
+    def _embeddings(self) -> Couple:
+        """Class token, positions and patches; the map that the first block gets."""
+        position = self._token("position")
+        if "cls" in self.reference.weights:
+            self._token("cls")  # nothing follows from its map
+        patch = self._layer("patch", "stem.patches", "stem.patches_bias", None)
+        return mixed(self.settings.residual, position, patch, self.sizes.get(EMBEDDING))
+
+    def _attention(self, sublayer: Sublayer, own: Sublayer, stream: Couple) -> Couple:
+        place, prefix = sublayer.place, sublayer.prefix
+        if self.settings.queries == "separate":
+            for letter in "qk":
+                self._layer(f"{place}.{letter}", f"{prefix}.w{letter}", f"{prefix}.b{letter}", stream)
+        else:
+            self._queries(place, prefix, stream)
+        factor = _score_factor(own, sublayer)
+        for name in ("wq", "bq", "wk", "bk"):
+            self._put(f"{prefix}.{name}", self.weights[f"{prefix}.{name}"] * factor)
+        values = self._layer(f"{place}.v", f"{prefix}.wv", f"{prefix}.bv", stream)
+        return self._layer(f"{place}.o", f"{prefix}.wo", f"{prefix}.bo", values)
+
+    def _mlp(self, sublayer: Sublayer, stream: Couple) -> Couple:
+        place, prefix = sublayer.place, sublayer.prefix
+        hidden = self._layer(f"{place}.mlp", f"{prefix}.up", f"{prefix}.up_bias", stream)
+        return self._layer(f"{place}.down", f"{prefix}.down", f"{prefix}.down_bias", hidden)
+
+    def _layer(self, name: str, weight: str, bias: str, inputs: Couple | None) -> Couple:
+        """One weight with its bias, on the map `inputs` of what it reads; the map of what it writes."""
+        own, other = self._rows(self.source, weight, bias, inputs), self._rows(self.reference, weight, bias)
+        seen = self.seen
+        cost = distances(own, other, unit=True) if seen is None else correlated(seen, name)
+        map_ = self._map(name, cost)
+        self._put(weight, map_(own, 0, "write"))
+        self._put(bias, map_(self._own(bias).flatten(), 0, "write"))
+        return map_
+
+    def _queries(self, place: str, prefix: str, stream: Couple) -> None:
+        """Queries and keys with one map: for both (`equal`), or over the units of both (`joint`)."""
+        equal = self.settings.queries == "equal"
+        pairs = [(f"{prefix}.w{letter}", f"{prefix}.b{letter}") for letter in "qk"]
+        side = 1 if equal else 0  # of one another, or one above the other
+        own = torch.cat([self._rows(self.source, *pair, stream) for pair in pairs], dim=side)
+        other = torch.cat([self._rows(self.reference, *pair) for pair in pairs], dim=side)
+        name = f"{place}.qk"
+        if self.seen is None:
+            cost = distances(own, other, unit=True)
+        elif equal:
+            cost = np.hypot(*(correlated(self.seen, f"{place}.{letter}") for letter in "qk"))
+        else:
+            cost = correlated(self.seen, name)
+        map_ = self._map(name, cost)
+        biases = torch.cat([self._own(bias).reshape(-1, 1) for _, bias in pairs], dim=side)
+        moved = [map_(part, 0, "write").chunk(2, dim=side) for part in (own, biases)]
+        for i, (weight, bias) in enumerate(pairs):
+            self._put(weight, moved[0][i])
+            self._put(bias, moved[1][i])
+
+    def _token(self, name: str) -> Couple:
+        """A learned token, or one for each place (N, D): compared by its values, whatever is compared elsewhere."""
+        own, other = (
+            model.weights[name].double().reshape(-1, _width(model)) for model in (self.source, self.reference)
+        )
+        cost = distances(own.T, other.T)
+        if self.seen is None:  # a single number of unit length is its sign
+            cost = distances(own.T, other.T, unit=True) + _TIES * cost / (cost.max() or 1.0)
+        map_ = self._map(name, cost)
+        self._put(name, map_(own, 1, "write"))
+        return map_
+
+    def _norm(self, prefix: str, stream: Couple) -> None:
+        for name in (f"{prefix}.gain", f"{prefix}.shift"):
+            self._put(name, stream(self._own(name), 0, "write"))
+
+    def _map(self, name: str, cost: Matrix) -> Couple:
+        settings = self.settings
+        reg = REGULARISATION[settings.stat] if settings.reg is None else settings.reg
+        self.plans[name] = couplings(cost, settings.solver, reg)
+        return coupled(self.plans[name])
+
+    def _rows(self, model: Model, weight: str, bias: str, inputs: Couple | None = None) -> Tensor:
+        """(units, what each reads), on the map `inputs`."""
+        rows = model.weights[weight].double().reshape(model.weights[bias].numel(), -1)
+        return rows if inputs is None else inputs(rows, 1, "read")
+
+    def _own(self, name: str) -> Tensor:
+        return self.source.weights[name].double()
+
+    def _put(self, name: str, value: Tensor) -> None:
+        self.weights[name] = value.reshape(self.reference.weights[name].shape).float()
+
+
+def _width(model: Model) -> int:
+    return model.architecture.stages[0].embed
+
+
+def _score_factor(own: Sublayer, other: Sublayer) -> float:
+    """What queries and keys are both multiplied by, so that scores over other channels, scaled anew, stay the same."""
+    scales = []
+    for sublayer in (own, other):
+        record = sublayer.module.describe()
+        if not isinstance(record, Softmax):
+            raise TypeError(f"{sublayer.name} is a {type(record).__name__}")
+        scales.append(record.qk * (record.qk**-0.5 if record.scale is None else record.scale))
+    if scales[0] == scales[1]:
+        return 1.0
+    if scales[0] * scales[1] <= 0:
+        raise Unsupported(
+            f"the softmax scales of block {other.place} are of different signs or zero in the source and the reference; "
+            "ot multiplies queries and keys by one number: train both with scales of one sign"
+        )
+    return float((scales[0] / scales[1]) ** 0.5)
+
+
+def _check(source: Architecture, reference: Architecture) -> None:
+    """Raises `Unsupported` for what the flow of the method does not know."""
+    if len(reference.stages) > 1:
+        raise Unsupported(
+            f"given {len(reference.stages)} stages; ot transports networks of one stage: take orth or regress"
+        )
+    if reference.stem.kind != "patch":
+        raise Unsupported(f"given a {reference.stem.kind} stem; ot transports patch stems: take orth or regress")
+    one, two = source.stages[0].blocks, reference.stages[0].blocks
+    if len(one) != len(two):
+        raise Unsupported(
+            f"the source has {len(one)} blocks and the reference {len(two)}; ot transports equal depths: take orth or "
+            "regress, which match blocks"
+        )
+    for i, (own, other) in enumerate(zip(one, two, strict=True)):
+        for kind, expected, a, b in (("mixer", "softmax", own.mixer, other.mixer), ("ffn", "mlp", own.ffn, other.ffn)):
+            given = ["none" if record is None else record.kind for record in (a, b)]
+            if any(name not in ("none", expected) for name in given) or (a is None) != (b is None):
+                raise Unsupported(
+                    f"the {kind} of block s0.b{i} is {given[0]} in the source and {given[1]} in the reference; ot "
+                    f"transports {expected} into {expected}: take orth or regress"
+                )

@@ -1,1 +1,0 @@
-"""Fewer bits: quantization of trained models, hash attention, binary and ternary weights."""

@@ -1,0 +1,224 @@
+"""`report.html`: one page that shows a run, finished or not. It needs no network and no other file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import get_args
+
+import plotly.graph_objects as go
+
+from wb.core.architecture import Architecture, widths
+from wb.core.files import write_text
+from wb.core.metrics import METRICS, Metric
+from wb.core.precision import precisions
+from wb.core.readings import Reading, scaled
+from wb.core.records import Attention, Mixer, Operator, Pool
+from wb.page import look, page
+from wb.search.page import figures
+from wb.search.page.contents import Contents, dominated, read
+from wb.search.run import Run
+from wb.search.study.storage import public
+
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
+
+
+def write_report(run: Run, output: Path | None = None) -> Path:
+    """Writes the report of `run` to `output`, or into its folder, and says where.
+
+    Raises:
+        BadArtefact: `run.json`, `front.json` or the study is damaged.
+        BadOption: the driver of the study's database is not installed.
+        StorageFailed: the study cannot be reached, or the page cannot be written.
+    """
+    path = output or run.report_path
+    write_text(path, render(read(run), path.parent))
+    return path
+
+
+def render(contents: Contents, beside: Path) -> str:
+    """The page; its links to models are relative to the folder `beside`."""
+    curve, reference = dominated(contents.metrics, contents.candidates)
+    return page.render(
+        TEMPLATE,
+        run=contents,
+        record=contents.record,
+        config=contents.record.config,
+        metrics=contents.metrics,
+        result=result(contents),
+        resume=f"wb search --resume {shlex.quote(str(contents.run.folder))}",
+        figures={name: look.figure_html(name, figure) for name, figure in _figures(contents, curve).items()},
+        hypervolume=curve[-1] if curve else None,
+        reference=list(zip(contents.metrics, reference, strict=bool(reference))),
+        columns=_columns(contents),
+        names=[f"network {point.id}" for point in contents.points or ()],
+        links={point.id: _links(contents.run, point.model, point.onnx, beside) for point in contents.points or ()},
+        colours=_colours(),
+        sizes=_sizes,
+        slots=_slots(contents),
+        widest=_widest(contents.architectures.values()),
+        low=any(set(precisions(a).values()) != {"fp32"} for a in contents.architectures.values()),
+        bits={"w1": "1", "w2": "2", "int4": "4", "int8": "8", "fp32": "32"},
+        predictors=_predictors(contents),
+        settings=_settings(contents),
+    )
+
+
+def result(contents: Contents) -> str:
+    """The run in one sentence."""
+    front, metrics = contents.front, contents.metrics
+    if not front:
+        return "No network within the budget yet." if contents.candidates else "Nothing has been evaluated yet."
+    metric = next((m for m in reversed(metrics) if m.name != "acc"), METRICS["latency"])
+    known = sorted((c.readings[metric.name] for c in front if metric.name in c.readings), key=lambda r: r.value)
+    across = ""
+    if known:
+        ends = known[0].text() if len(known) == 1 else f"{_plain(known[0])} to {_plain(known[-1])}"
+        across = f" {'of' if len(known) == 1 else 'from'} {ends} {metric.title} ({known[0].how})"
+    networks = "one best network" if len(front) == 1 else f"a front of {len(front)} networks"
+    tests = [c.test for c in front if c.test is not None]
+    if not tests:
+        return f"So far {networks}{across}."
+    best = max(tests, key=lambda reading: reading.value)
+    sentence = f"{networks}{across}; best test accuracy {_plain(best)} ({best.how} on {best.n} examples)."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _plain(reading: Reading) -> str:
+    return ("~" if reading.how == "predicted" else "") + scaled(reading.value, reading.unit)
+
+
+def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]:
+    """Those for which there is something to show."""
+    metrics, front, candidates = contents.metrics, contents.front, contents.candidates
+    limits = contents.record.config.limits
+    numbers = {candidate.number for candidate in front}
+    others = [candidate for candidate in candidates if candidate.number not in numbers]
+    found: dict[str, go.Figure] = {}
+    if front or others:
+        found["front"] = (
+            figures.progress_figure(metrics[0], front, others, limits)
+            if len(metrics) == 1
+            else figures.front_figure(metrics, front, others, limits)
+        )
+    if len(metrics) > 1 and len(candidates) > 1 and curve[-1] > 0:
+        first = next((i for i, c in enumerate(candidates) if c.predicted is not None), 0)
+        found["hypervolume"] = figures.hypervolume_figure(curve, first)
+    if any(candidate.predicted is not None for candidate in candidates):
+        for i, metric in enumerate(metrics):
+            found[f"predicted-{metric.name}"] = figures.predictions_figure(metric, i, candidates)
+    rows = _table_rows(contents)
+    if rows:
+        found["table"] = figures.table_figure(*zip(*rows, strict=True))
+    if contents.record.seconds:
+        found["stages"] = figures.seconds_figure(contents.record.seconds, "seconds")
+    if contents.seconds:
+        found["phases"] = figures.seconds_figure(contents.seconds, "seconds per evaluation, mean")
+    return found
+
+
+def _columns(contents: Contents) -> list[page.Column]:
+    """Accuracy first, then what it costs."""
+    if contents.points is None:
+        return []
+    names = [name for name in METRICS if all(name in point.values for point in contents.points)]
+    columns = [page.Column(METRICS[name].title, [point.values[name] for point in contents.points]) for name in names]
+    if "acc" in names:
+        columns[0] = page.Column("accuracy, validation", columns[0].readings)
+    return [*columns[:1], page.Column("accuracy, test", [point.test for point in contents.points]), *columns[1:]]
+
+
+def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
+    """Of one network, by what they lead to."""
+    return {name: page.link(run.folder / path, beside) for name, path in (("model", model), ("onnx", onnx))}
+
+
+def _colours() -> dict[str, str]:
+    """Mixer kind -> colour, in the order of the records."""
+    kinds = [record.model_fields["kind"].default for record in get_args(get_args(Mixer)[0])]
+    return {kind: look.COLOURS[i % len(look.COLOURS)] for i, kind in enumerate(kinds)}
+
+
+def _sizes(operator: Operator) -> list[str]:
+    """The widths of a mixer, line by line: `4 × 16/8` for heads, query and key, value; else with their names."""
+    if isinstance(operator, Attention):
+        return [f"{operator.heads} × {operator.qk}/{operator.v}"]
+    if isinstance(operator, Pool):
+        return [f"{operator.kernel} × {operator.kernel}"]
+    return [f"{name} {getattr(operator, name)}" for name in widths(operator)]
+
+
+def _slots(contents: Contents) -> list[int]:
+    """Stage by stage, how many blocks the drawing has room for."""
+    counts = [[len(stage.blocks) for stage in a.stages] for a in contents.architectures.values()]
+    stages = [max(column) for column in zip_longest(*counts, fillvalue=0)]
+    return [max(stages[0], contents.slots)] if len(stages) == 1 else stages
+
+
+def _widest(architectures: Iterable[Architecture]) -> dict[str, float]:
+    """What the bars of the drawing are relative to."""
+    stages = [stage for architecture in architectures for stage in architecture.stages]
+    ratios = [block.ffn.mlp / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
+    return {"embed": max((stage.embed for stage in stages), default=1), "ratio": max(ratios, default=1.0)}
+
+
+def _table_rows(contents: Contents) -> list[tuple[int, float, float]]:
+    """(id, measured, estimated) of the networks on which the latency table was checked."""
+    networks = (contents.record.table or {}).get("networks")
+    rows = [row for row in networks if isinstance(row, dict)] if isinstance(networks, list) else []
+    triples = [(row.get("id"), _number(row.get("measured_ms")), _number(row.get("estimated_ms"))) for row in rows]
+    return [(i, m, e) for i, m, e in triples if isinstance(i, int) and m is not None and e is not None]
+
+
+def _predictors(contents: Contents) -> list[dict[str, str]]:
+    """One row per objective, with a dash for whatever the run did not record."""
+    rows = []
+    for name, quality in contents.record.predictors.items():
+        if not isinstance(quality, Mapping):
+            continue
+        macs = quality.get("macs_only")
+        macs = macs if isinstance(macs, Mapping) else {}
+        metric = METRICS.get(name)
+        rows.append(
+            {
+                "objective": metric.title if metric else name,
+                "model": str(quality.get("model", "–")),
+                "samples": _text(quality.get("samples"), "{:.0f}"),
+                "kendall": _text(quality.get("kendall"), "{:.2f}"),
+                "rmse": _amount(quality.get("rmse"), metric),
+                "relative": _text(quality.get("relative_error"), "{:.1f} %", 100),
+                "macs_kendall": _text(macs.get("kendall"), "{:.2f}"),
+                "macs_relative": _text(macs.get("relative_error"), "{:.1f} %", 100),
+            }
+        )
+    return rows
+
+
+def _settings(contents: Contents) -> dict[str, Mapping[str, object]]:
+    """Title -> name -> value, as the page shows them at its end."""
+    record = contents.record
+    config = record.config.model_dump(mode="json")
+    config["seeds"] = list(record.config.seed_texts)
+    if record.config.storage:
+        config["storage"] = public(record.config.storage)
+    data = record.data.model_dump(mode="json")
+    machine = {**record.machine, "reference graph": record.pace.text()}
+    return {"configuration": config, "data": data, "machine": machine, "versions": record.versions}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _text(value: object, form: str, factor: float = 1) -> str:
+    number = _number(value)
+    return "–" if number is None else form.format(factor * number)
+
+
+def _amount(value: object, metric: Metric | None) -> str:
+    number = _number(value)
+    if number is None:
+        return "–"
+    return scaled(number, metric.unit) if metric else f"{number:.3g}"

@@ -1,0 +1,1 @@
+"""The samplers: guided by predictors, with NSGA-II inside."""

@@ -1,0 +1,37 @@
+"""How well the predictors do on what the study has evaluated, beside a predictor that sees the MACs only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from pydantic import JsonValue
+
+from wb.core.metrics import Metric
+from wb.core.space import Genes
+from wb.predictors.ensemble import Ensemble, baseline_quality
+from wb.predictors.features import Encoder
+from wb.search.study.trials import choices_of, readings_of
+
+FEWEST = 8  # evaluations; below it cross-validation says nothing
+
+
+def predictor_quality(space: Genes, trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> dict[str, JsonValue]:
+    """Per objective: cross-validated Kendall tau and error of the predictor, and of one that is given the counted MACs.
+
+    Empty where there are too few evaluations to say.
+    """
+    if len(trials) < FEWEST:
+        return {}
+    encoder = Encoder(space)
+    features = encoder.features(encoder.indices([choices_of(space, trial) for trial in trials]))
+    readings = [readings_of(trial) for trial in trials]
+    macs = np.array([reading["macs"].value for reading in readings])
+    found: dict[str, JsonValue] = {}
+    for metric in metrics:
+        values = np.array([reading[metric.name].value for reading in readings])
+        quality = Ensemble(encoder.layout).fit(features, values).quality
+        found[metric.name] = {**asdict(quality), "macs_only": asdict(baseline_quality(macs, values))}
+    return found

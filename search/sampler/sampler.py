@@ -1,0 +1,82 @@
+"""Who proposes: a sampler whose draws depend on the seed and the trial's number only, and which signs what it proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from wb.core.metrics import Limit
+from wb.core.space import Genes, Space
+from wb.search.config import SamplerName
+from wb.search.sampler.guided import GuidedSampler
+from wb.search.study.trials import WORKER, violations
+
+POPULATION = 25
+
+
+def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed: int, worker: str = "") -> BaseSampler:
+    """The sampler of that name; all but `random` rank candidates over a budget behind all others.
+
+    It keeps nothing that the study does not have: whoever continues a study proposes what an uninterrupted search would.
+    The trials that it proposes carry the name of the `worker`.
+    """
+    constraints = violations if limits else None
+    if name == "guided":
+        guided = GuidedSampler(space, seed=seed, constraints_func=constraints)
+        return _Signing(space, lambda _: guided, worker)
+
+    def of(number: int) -> BaseSampler:
+        own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        if name == "nsga2":
+            return NSGAIISampler(seed=own, population_size=POPULATION, constraints_func=constraints)
+        if name == "tpe":
+            return TPESampler(seed=own, multivariate=True, constraints_func=constraints)
+        return RandomSampler(seed=own)
+
+    return _Signing(space, of, worker)
+
+
+class _Signing(BaseSampler):
+    """Hands each trial to the sampler that `of` gives for its number, after writing down whose trial it is.
+
+    All genes of a trial are proposed together, before any is stored: a trial that was interrupted in between and is taken up
+    again gets the same ones.
+    """
+
+    def __init__(self, space: Genes, of: Callable[[int], BaseSampler], worker: str) -> None:
+        self._of, self._worker = of, worker
+        self._genes: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution(options) for name, options in space.genes.items()
+        }
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        study._storage.set_trial_user_attr(trial._trial_id, WORKER, self._worker)
+        self._of(trial.number).before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._genes
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        sampler = self._of(trial.number)
+        space = sampler.infer_relative_search_space(study, trial)
+        found = sampler.sample_relative(study, trial, space)
+        for name, distribution in search_space.items():
+            if name not in found:
+                found[name] = sampler.sample_independent(study, trial, name, distribution)
+        return found
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._of(trial.number).sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._of(trial.number).after_trial(study, trial, state, values)

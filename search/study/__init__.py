@@ -1,0 +1,1 @@
+"""The Optuna study: storage, trials, seed architectures, workers."""

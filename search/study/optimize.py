@@ -1,0 +1,195 @@
+"""One worker's part of a study: candidate after candidate, until all workers together have evaluated as many as asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from wb.core.architecture import Architecture
+from wb.core.errors import StorageFailed, reason
+from wb.core.metrics import Limit, Metric
+from wb.core.space import Choices, Space, canonical
+from wb.export.graph import ExportDiffers
+from wb.search.evaluate import Evaluation
+from wb.search.sampler.guided import SpaceExhausted
+from wb.search.study.storage import beat, stale_trials
+from wb.search.study.trials import REPEAT, WORKER, choices_of, network_key, own
+from wb.search.study.workers import Crew
+
+ATTEMPTS = 20  # proposals per unique evaluation; Optuna's own samplers repeat themselves
+POLL_S = 0.2
+OPEN = (TrialState.RUNNING, TrialState.WAITING)
+
+
+class _Ended(BaseException):
+    """Carries what ended an evaluation past Optuna, which would write the trial off: it is to be taken up again."""
+
+
+class _Surplus(Exception):
+    """Others evaluate all the candidates that are still wanted."""
+
+
+@dataclass
+class Optimization:
+    """Continues `study` until it has `trials` evaluated candidates, the space is exhausted, or proposals only repeat.
+
+    A proposal whose network was evaluated before (other samplers than ours make such, and a last block that is switched
+    off is none) gets the values of that evaluation. A trial whose worker ended is taken up again first, under its own
+    number. Several workers may share a study: no network is evaluated twice, and never more than `trials` count. `report` gets
+    the number of evaluated candidates and the last of them, whoever evaluated it.
+    """
+
+    study: optuna.Study
+    space: Space
+    metrics: Sequence[Metric]
+    limits: Sequence[Limit]
+    evaluate: Callable[[Architecture], Evaluation]
+    trials: int
+    report: Callable[[int, FrozenTrial], None]
+    crew: Crew
+    _done: int = field(default=0, init=False)
+    _exhausted: bool = field(default=False, init=False)
+    _keys: dict[int, str] = field(default_factory=dict, init=False)  # of networks, by the numbers of trials
+
+    def __call__(self) -> int:
+        """The number of evaluated candidates.
+
+        Raises:
+            StorageFailed: the database cannot be written; what is evaluated stays.
+        """
+        try:
+            with self.crew.join():
+                return self._run()
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise StorageFailed(
+                f"the study could not be written ({reason(error.__cause__ or error)}); free some space or check the storage, "
+                "then continue with --resume: finished evaluations are kept"
+            ) from error
+
+    def _run(self) -> int:
+        attempts = ATTEMPTS * self.trials
+        while self._turn(attempts > 0 and not self._exhausted):
+            attempts -= 1
+            try:
+                self.study.optimize(self._objective, n_trials=1, catch=(ExportDiffers,))
+            except _Ended as ended:
+                if not isinstance(ended.__cause__, _Surplus | optuna.exceptions.UpdateFinishedTrialError):
+                    raise cast(BaseException, ended.__cause__) from None
+            except ValueError as error:  # Optuna's word for a trial that another worker took for dead
+                if "Cannot tell" not in str(error):
+                    raise
+            finally:
+                self._give_back()
+        return self._done
+
+    def _turn(self, more: bool) -> bool:
+        """Waits until a candidate is left for this worker; false where all are evaluated, or `more` is and none is under way."""
+        while True:
+            self._reclaim()
+            trials = self.study.get_trials(deepcopy=False)
+            done = own(trials)
+            if len(done) > self._done:
+                self._done = len(done)
+                self.report(len(done), max(done, key=lambda trial: trial.datetime_complete or datetime.min))
+            running = sum(trial.state == TrialState.RUNNING for trial in trials)
+            if len(done) >= self.trials or (not more and not running):
+                return False
+            if more and len(done) + running < self.trials:
+                return True
+            time.sleep(POLL_S)
+
+    def _objective(self, trial: optuna.Trial) -> list[float]:
+        try:
+            return self._values(trial)
+        except SpaceExhausted:
+            self._exhausted = True
+            raise
+        except ExportDiffers:
+            raise
+        except BaseException as error:
+            raise _Ended from error
+
+    def _values(self, trial: optuna.Trial) -> list[float]:
+        self._claim(trial.number)
+        proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in self.space.genes.items()}
+        choices = canonical(self.space, cast(Choices, proposed))
+        key = self._keys[trial.number] = network_key(self.space, choices)
+        known = self._twin(trial.number, key)
+        if known is None:
+            result = self.evaluate(self.space.decode(choices))
+            known = self._twin(trial.number, key)
+        if known is not None:
+            trial.set_user_attr(REPEAT, known.number)
+            for name in ("readings", "violations"):
+                trial.set_user_attr(name, known.user_attrs[name])
+            return list(known.values)
+        trial.set_user_attr("readings", {name: r.model_dump(mode="json") for name, r in result.readings.items()})
+        trial.set_user_attr("violations", [limit.excess(result.readings[limit.metric.name]) for limit in self.limits])
+        trial.set_user_attr("seconds", result.seconds)
+        return [result.readings[metric.name].value for metric in self.metrics]
+
+    def _claim(self, number: int) -> None:
+        """Raises `_Surplus` where trials with lower numbers, evaluated or under way, are as many as are wanted.
+
+        Lower numbers exist already and can only cease to count; so whatever workers do at the same time, at most as many as
+        wanted are evaluated.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        before = [trial for trial in trials if trial.number < number]
+        if len(own(before)) + sum(trial.state in OPEN for trial in before) >= self.trials:
+            raise _Surplus
+
+    def _twin(self, number: int, key: str) -> FrozenTrial | None:
+        """The trial that evaluated the same network, after waiting for a worker that is at it."""
+        while True:
+            same = [t for t in self.study.get_trials(deepcopy=False) if t.number != number and self._key(t) == key]
+            done = own(same)
+            if done or not any(t.state == TrialState.RUNNING and t.number < number for t in same):
+                return done[0] if done else None
+            time.sleep(POLL_S)
+            self._reclaim()
+
+    def _key(self, trial: FrozenTrial) -> str | None:
+        """The network of a trial; None while that is not known."""
+        if trial.number not in self._keys and trial.params.keys() >= self.space.genes.keys():
+            self._keys[trial.number] = network_key(self.space, choices_of(self.space, trial))
+        return self._keys.get(trial.number)
+
+    def _reclaim(self) -> None:
+        """Puts back into the queue, under its number, what workers that live no more had begun."""
+        if self._lost():
+            with (
+                self.crew.reclaiming()
+            ):  # of two that see the same, the second must not put back what the first has taken up
+                for trial in self._lost():
+                    self._put_back(trial)
+
+    def _lost(self) -> list[FrozenTrial]:
+        """The trials that nobody evaluates any more. Of workers elsewhere only the heartbeats of their trials are known."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        far = {trial._trial_id for trial in running if self.crew.elsewhere(trial.user_attrs.get(WORKER))}
+        lost = far & stale_trials(self.study) if far else far
+        return [
+            trial
+            for trial in running
+            if trial._trial_id in lost or self.crew.gone(trial.user_attrs.get(WORKER), trial.datetime_start)
+        ]
+
+    def _give_back(self) -> None:
+        """Puts back what this worker has begun and does not finish."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get(WORKER) == self.crew.name:
+                self._put_back(trial)
+
+    def _put_back(self, trial: FrozenTrial) -> None:
+        storage = self.study._storage
+        beat(self.study, trial)  # an old one would have whoever takes it up taken for dead
+        storage.set_trial_user_attr(trial._trial_id, WORKER, "")  # first: whoever takes it up signs it
+        storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)

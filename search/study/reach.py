@@ -1,0 +1,48 @@
+"""What a budget leaves of a space, predicted before anything is trained."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from wb.core.architecture import Architecture
+from wb.core.metrics import Limit
+from wb.core.readings import Reading
+from wb.core.space import random_choices
+from wb.export.counting.count import model_energy
+from wb.models.counting import count_bytes, count_macs, count_parameters
+from wb.spaces.vit import Vit
+
+DRAWN = 100  # a count of multiply-accumulates takes some 50 ms
+PREDICTED = ("size", "latency")
+
+
+def reach(space: Vit, limits: Sequence[Limit], ends: Mapping[Architecture, Mapping[str, Reading]], seed: int) -> str:
+    """The share of the space within the limits, and how it was found; empty where there is none to find.
+
+    `ends` are networks that were read, the smallest and the largest: files grow with the bytes of weights and latencies with
+    the multiply-accumulates, on a line through these two. Parameters, multiply-accumulates and energy are counted.
+    Limits: an accuracy is not known before the supernet is trained; in several precisions, latencies are rough.
+    """
+    known = [limit for limit in limits if limit.metric.name != "acc"]
+    if not known:
+        return ""
+    rng = random.Random(seed)
+    drawn = [space.decode(random_choices(space, rng)) for _ in range(DRAWN)]
+    kept = sum(all(limit.excess(_reading(limit, a, ends)) <= 0 for limit in known) for a in drawn)
+    names = [limit.metric.name for limit in known]
+    lines = [name for name in names if name in PREDICTED]
+    how = f", {' and '.join(lines)} predicted from the smallest and the largest network" if lines else ""
+    texts = ", ".join(limit.text() for limit in known)
+    return f"about {100 * kept / DRAWN:.0f} % of the space is within {texts} ({kept} of {DRAWN} drawn at random{how})"
+
+
+def _reading(limit: Limit, a: Architecture, ends: Mapping[Architecture, Mapping[str, Reading]]) -> Reading:
+    count = {"params": count_parameters, "macs": count_macs, "energy": model_energy}
+    name = limit.metric.name
+    if name in count:
+        return count[name](a)
+    measure = count_bytes if name == "size" else count_macs
+    (x0, y0), (x1, y1) = sorted((measure(end).value, readings[name].value) for end, readings in ends.items())
+    slope = (y1 - y0) / (x1 - x0) if x1 > x0 else 0.0
+    return Reading(value=y0 + slope * (measure(a).value - x0), unit=limit.metric.unit, how="predicted")

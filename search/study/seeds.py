@@ -1,0 +1,138 @@
+"""Seed architectures: the candidates that a study evaluates first, whatever its sampler proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import cast
+
+import optuna
+from optuna.trial import TrialState
+
+from wb.core.architecture import Architecture, Block
+from wb.core.errors import NotInSpace, WbError
+from wb.core.records import Softmax
+from wb.core.space import Choices, Option
+from wb.search.config import SeedName
+from wb.search.study.trials import choices_of, evaluated, network_key
+from wb.spaces.precision import is_precision
+from wb.spaces.presets import seed_architecture
+from wb.spaces.vit import Vit, options_with
+
+
+def seed_choices(space: Vit, seeds: Sequence[SeedName | Architecture]) -> list[dict[str, Option]]:
+    """What each seed chooses in the space.
+
+    Only the structure of a given architecture counts: labels, normalisation of the input and softmax scales are the
+    space's, and blocks that are switched off may be added or left out.
+
+    Raises:
+        BadOption: `revit`, and the space's preset has no seed of its own.
+        NotInSpace: one is not in the space; names the first gene that does not fit and how to widen the space.
+    """
+    named: dict[SeedName, Callable[[Vit], Architecture]] = {
+        "revit": seed_architecture,
+        "largest": Vit.largest,
+        "smallest": Vit.smallest,
+    }
+    return [_encode(space, named[seed](space) if isinstance(seed, str) else seed) for seed in seeds]
+
+
+def enqueue(study: optuna.Study, space: Vit, seeds: Mapping[str, Choices]) -> None:
+    """Queues the seeds, in their order, that were not evaluated, are not under way and are not in the queue."""
+    if not seeds:
+        return
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+    queued = [cast(Choices, trial.system_attrs.get("fixed_params", {})) for trial in waiting]
+    there = {network_key(space, choices_of(space, trial)) for trial in evaluated(study)}
+    there |= {network_key(space, choices) for choices in queued if choices.keys() == space.genes.keys()}
+    for name, choices in seeds.items():
+        key = network_key(space, choices)
+        if key not in there:
+            study.enqueue_trial(dict(choices), user_attrs={"seed_architecture": name})
+        there.add(key)
+
+
+def _encode(space: Vit, architecture: Architecture) -> dict[str, Option]:
+    _check_task(space, architecture)
+    adapted = _adapted(space, architecture)
+    for form in _forms(space, adapted):
+        with suppress(NotInSpace):
+            return space.encode(form)
+    try:
+        return space.encode(adapted)
+    except NotInSpace as error:
+        step = _widening(space, adapted)
+        raise NotInSpace(
+            f"the seed architecture {architecture.key} does not fit: {error}; "
+            + (f"widen the space with {step}" if step else "choose another")
+        ) from error
+
+
+def _check_task(space: Vit, architecture: Architecture) -> None:
+    """Images and classes have to be those of the data."""
+    given, wanted = (
+        f"images of {image.channels}x{image.height}x{image.width} and {classes} classes"
+        for image, classes in ((architecture.input, architecture.classes), (space.image, space.classes))
+    )
+    if given != wanted:
+        raise NotInSpace(
+            f"the seed architecture {architecture.key} is for {given}, but the data have {wanted}; give one for such data, "
+            "or other --data"
+        )
+
+
+def _adapted(space: Vit, architecture: Architecture) -> Architecture:
+    """With what the space fixes: the input, the labels, and softmax scales, which pruning froze for the sake of weights."""
+    fixed = {"input": space.image, "labels": space.labels}
+    return architecture.with_blocks(_unscaled).model_copy(update=fixed)
+
+
+def _unscaled(_: str, block: Block) -> Block:
+    if not isinstance(block.mixer, Softmax):
+        return block
+    return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})
+
+
+def _forms(space: Vit, architecture: Architecture) -> Iterator[Architecture]:
+    """The same function with other switched-off blocks: as given, with none, and filled up to every depth of the space."""
+    yield architecture
+    compact = architecture.compact()
+    yield compact
+    blocks = compact.stages[0].blocks
+    for depth in space.options.depth:
+        if depth > len(blocks):
+            filled = compact.stages[0].model_copy(update={"blocks": blocks + (Block(),) * (depth - len(blocks))})
+            yield compact.model_copy(update={"stages": (filled, *compact.stages[1:])})
+
+
+def _widening(space: Vit, architecture: Architecture) -> str:
+    """The `--set` options with which the space contains the architecture; empty if none do."""
+    changes = _missing(space, architecture)
+    parsed = {name: value.split(",") if name not in ("patch", "pool") else value for name, value in changes.items()}
+    try:
+        options = options_with(space.options, parsed)
+        Vit(options, space.image, space.classes, space.labels).encode(architecture)
+    except WbError:
+        return ""
+    return " ".join(f"--set {name}={value}" for name, value in changes.items())
+
+
+def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
+    """The fields of the options that lack something, with what they have and what they lack."""
+    found: dict[str, set[Option]] = {}
+    for gene, value in space.read(architecture).items():
+        name = "precision" if is_precision(gene) else gene.partition(".")[2] or gene
+        found.setdefault(name, set()).add(value)
+    changes = {}
+    for name, values in found.items():
+        options: tuple[Option, ...] = getattr(space.options, name)
+        together = [*options, *(values - set(options))]
+        if len(together) > len(options):
+            ordered = together if name in ("mixer", "stem", "precision") else sorted(map(float, together))
+            changes[name] = ",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in ordered)
+    if architecture.stem.patch != space.patch:
+        changes["patch"] = str(architecture.stem.patch)
+    if architecture.pool != space.options.pool:
+        changes["pool"] = architecture.pool
+    return changes

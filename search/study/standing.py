@@ -1,0 +1,51 @@
+"""How far a run is, and what is next, in a sentence: read from its folder, which may be another process's at this moment."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial
+
+from wb.core.errors import BudgetMissed
+from wb.search.choice import choose
+from wb.search.run import Run, RunRecord
+from wb.search.study.workers import Crew
+
+
+def standing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
+    """What is missing and who is at it, or how to continue; empty where the run is finished."""
+    config = record.config
+    wanted = {"trials": config.trials, "finetune": config.finetune}
+    if run.front_path.exists() and record.finished == wanted:
+        return ""
+    crew = Crew(run.folder)
+    others = len(crew.others())
+    if others:
+        who = f"{others} process{'es evaluate' if others > 1 else ' evaluates'} candidates"
+    else:
+        way = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"  # last, to be pasted as it is
+        who = "a process is at it" if crew.busy() else way
+    stale = ""
+    if run.front_path.exists() and record.finished:
+        stale = f" (the front is that of {record.finished.get('trials')} candidates)"
+    return f"{_missing(run, record, trials)}{stale}; {who}"
+
+
+def _missing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
+    config = record.config
+    lacks = f"No front of {config.trials} candidates yet" if run.front_path.exists() else "No front yet"
+    if not run.supernet_path.exists():
+        begun = "is not trained to its end" if run.checkpoint_path.exists() else "is not trained"
+        return f"{lacks}: the supernet {begun}; next are {config.trials} candidates"
+    if len(trials) < config.trials and not run.staging.exists():
+        return f"{lacks}: {len(trials)} of {config.trials} candidates are evaluated; next are the others, then the finalists"
+    try:
+        chosen = choose(trials, config.metrics, config.limits)
+    except BudgetMissed as error:
+        return str(error)
+    ready = sum((run.staging / f"{number}.onnx").exists() for number in chosen)
+    made = "fine-tuned and exported" if config.finetune else "exported"
+    told = f"All {len(trials)} candidates are evaluated, and {ready} of {len(chosen)} finalists are {made}"
+    others = "" if ready == len(chosen) else "the others; "
+    return f"{told}; next: {others}all are timed together and read on the test split, which gives the front"

@@ -1,0 +1,47 @@
+"""What of a run is there already, so that a plan of its continuation leaves it out. Writes nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from wb.core.errors import BadArtefact
+from wb.models.torchfile import read_torch
+from wb.search.config import SearchConfig
+from wb.search.run import Run
+from wb.search.study.study import read_evaluated
+
+
+class There(NamedTuple):
+    """What need not be done again: epochs of the supernet's training, evaluations, made finalists; or all of it."""
+
+    epochs: int = 0
+    evaluations: int = 0
+    finalists: int = 0
+    front: bool = False
+
+
+def there(run: Run, config: SearchConfig) -> There:
+    """What a search with `config` that continues `run` finds there.
+
+    Raises:
+        BadArtefact: the run or its study is damaged.
+        StorageFailed: the study's database cannot be reached.
+    """
+    record = run.read()
+    trials = read_evaluated(run.storage(config), record.study, config.metrics, config.limits)
+    same = config.finetune == record.config.finetune
+    staged = len(list(run.staging.glob("*.onnx"))) if same else 0
+    wanted = {"trials": config.trials, "finetune": config.finetune}
+    front = run.front_path.exists() and record.finished == wanted
+    return There(_epochs(run, config), min(len(trials), config.trials), staged, front)
+
+
+def _epochs(run: Run, config: SearchConfig) -> int:
+    if run.supernet_path.exists():
+        return config.epochs
+    with suppress(BadArtefact):  # there is none; a damaged one is told when it is continued from
+        state: Any = read_torch(run.checkpoint_path, "the state of a training that `wb` left")
+        epoch = state.get("epoch") if isinstance(state, dict) else None
+        return min(epoch, config.epochs) if isinstance(epoch, int) else 0
+    return 0

@@ -1,0 +1,243 @@
+"""The page: what is on it, what it refuses, and that nothing from a file becomes part of its code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wb.core.errors import BadArtefact
+from wb.search.page.contents import read
+from wb.search.page.report import render, write_report
+from wb.search.run import Run
+
+Fabricate = Callable[..., Run]
+HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text without scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.pieces: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] not in ("script", "style"):
+            self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.pieces).split())
+
+    def ids(self) -> set[str]:
+        return {str(attributes["id"]) for _, attributes in self.tags if "id" in attributes}
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+    def links(self) -> list[str]:
+        return [str(attributes["href"]) for _, attributes in self.tags if "href" in attributes]
+
+
+def shown(run: Run) -> Page:
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_finished_run_is_shown_whole(fabricate: Fabricate) -> None:
+    run = fabricate(trials=24, budget=("latency=0.1ms",))
+    page = shown(run)
+    points = run.read_front()
+    assert {f"network-{point.id}" for point in points} <= page.ids()
+    figures = {"front", "hypervolume", "predicted-acc", "predicted-latency", "table", "stages", "phases"}
+    assert {f"figure-{name}" for name in figures} <= page.ids()
+    assert f"A front of {len(points)} networks from " in page.text
+    assert f"best test accuracy {100 * max(point.test.value for point in points):.2f} % (measured on 360" in page.text
+    for point in points:
+        assert {f"models/{point.id}.safetensors", f"models/{point.id}.onnx"} <= set(page.links())
+        assert point.values["latency"].text() in page.text
+    assert "not finished" not in page.text
+
+
+def test_the_files_of_a_network_are_linked_where_every_width_shows_them(fabricate: Fabricate) -> None:
+    html = render(read(fabricate()), Path())
+    rows = re.findall(r'<tr id="network-\d+">\s*<td>(.*?)</td>', html, re.DOTALL)
+    assert rows
+    assert all(row.count("href=") == 2 for row in rows)  # in the first cell, which stays in place
+
+
+def test_the_page_loads_nothing_from_anywhere(fabricate: Fabricate) -> None:
+    page = shown(fabricate(trials=20))
+    assert not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object", "embed", "base"}
+    assert not [attributes for _, attributes in page.tags if {"src", "srcset", "action", "data"} & attributes.keys()]
+    assert not [link for link in page.links() if "//" in link or ":" in link]
+    policies = [str(attributes["content"]) for tag, attributes in page.tags if "http-equiv" in attributes]
+    assert len(policies) == 1
+    assert policies[0].startswith("default-src 'none';")
+
+
+def test_nothing_from_a_file_becomes_code(fabricate: Fabricate, tmp_path: Path) -> None:
+    run = fabricate(trials=20)
+    plain = shown(run)
+
+    def spoil_run(record: Any) -> None:
+        record["data"] |= {"classes": [HOSTILE], "spec": HOSTILE, "fingerprint": HOSTILE}
+        record["machine"]["device"] = record["created"] = record["version"] = HOSTILE
+        record["predictors"]["acc"]["model"] = HOSTILE
+        record["seconds"][HOSTILE] = 1.0
+
+    def spoil_front(points: Any) -> None:
+        points[0]["choices"][HOSTILE] = HOSTILE
+        points[0]["values"]["latency"] |= {"note": HOSTILE, "device": HOSTILE}
+        points[0]["test"]["unit"] = HOSTILE
+        points[0] |= {"model": "javascript:alert(3)", "onnx": f"models/{HOSTILE}"}
+
+    edit(run.record_path, spoil_run)
+    edit(run.front_path, spoil_front)
+    page = shown(run)
+    assert page.count("img") == 0
+    assert page.count("script") == plain.count("script")
+    assert HOSTILE in page.text
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert not [link for link in page.links() if link.startswith("javascript:")]
+    figures = write_report(run).read_text().split("</style>")[1].split("</head>")[1]
+    assert "<img" not in figures
+
+
+def test_an_unfinished_run_says_so(fabricate: Fabricate) -> None:
+    page = shown(fabricate(trials=20, finished=False))
+    assert "This run is not finished. 20 of 60 candidates are evaluated" in page.text
+    assert "wb search --resume" in page.text
+    assert "So far a front of " in page.text
+    assert "figure-front" in page.ids()
+    assert not {"networks", "architectures", "figure-table"} & page.ids()
+
+
+def test_a_run_with_nothing_within_the_budget(fabricate: Fabricate) -> None:
+    page = shown(fabricate(trials=20, finished=False, budget=("latency=0.001ms",)))
+    assert "All 20 candidates are over latency <= 0.001 ms" in page.text
+    assert "figure-front" in page.ids()
+    assert "figure-hypervolume" not in page.ids()
+
+
+@pytest.mark.parametrize(
+    ("objectives", "heading", "hypervolume"),
+    [
+        ("acc", "Search for accuracy digits", False),
+        ("latency", "Search for latency digits", False),
+        ("acc,size", "Search for accuracy and file size digits", True),
+        ("acc,size,latency", "Search for accuracy, file size and latency digits", True),
+        ("size,latency,macs,params", "Search for file size, latency, multiply-accumulates and parameters digits", True),
+    ],
+)
+def test_any_number_of_objectives(fabricate: Fabricate, objectives: str, heading: str, hypervolume: bool) -> None:
+    run = fabricate(trials=20, objectives=objectives)
+    page = shown(run)
+    assert heading in page.text
+    assert {f"network-{point.id}" for point in run.read_front()} <= page.ids()
+    assert {f"figure-predicted-{name}" for name in objectives.split(",")} <= page.ids()
+    assert ("figure-hypervolume" in page.ids()) == hypervolume
+
+
+def test_a_sampler_without_predictions(fabricate: Fabricate) -> None:
+    run = fabricate(trials=20, guided=False, sampler="nsga2")
+    page = shown(run)
+    assert "What the predictors said before" not in page.text
+    assert "cross-validated" in page.text  # the run's own evaluations tell how good a predictor would have been
+    edit(run.record_path, lambda record: record.update(predictors={}))
+    page = shown(run)
+    assert "predictors" not in page.ids()
+    assert "predictions guide from here" not in write_report(run).read_text()
+    assert "figure-hypervolume" in page.ids()
+
+
+def test_quality_of_predictors_may_lack_anything(fabricate: Fabricate) -> None:
+    run = fabricate(trials=20)
+    partial = {"acc": {"kendall": 0.5}, "latency": {"macs_only": None, "rmse": "x"}, "size": 3}
+    edit(run.record_path, lambda record: record.update(predictors=partial))
+    text = shown(run).text
+    assert "accuracy – – 0.50 – – – –" in text
+    assert "latency – – – – – – –" in text
+
+
+def test_a_predicted_number_is_never_shown_as_measured(fabricate: Fabricate) -> None:
+    run = fabricate(trials=20)
+    edit(run.front_path, lambda points: points[0]["values"]["latency"].update(how="predicted", note="by the table"))
+    page = shown(run)
+    first, second = run.read_front()[:2]
+    assert f"{first.values['latency'].text()} * predicted" in page.text
+    assert f"{second.values['latency'].text()} measured" in page.text
+    assert f"* network {first.id}, latency: by the table" in page.text
+
+
+def test_links_lead_from_wherever_the_page_is_to_the_models(fabricate: Fabricate, tmp_path: Path) -> None:
+    run = fabricate(trials=20)
+    page = Page(write_report(run, tmp_path / "pages" / "a.html").read_text())
+    assert f"../run/models/{run.read_front()[0].id}.onnx" in page.links()
+    assert not run.report_path.exists()
+
+
+def test_passwords_are_not_shown(fabricate: Fabricate) -> None:
+    contents = read(fabricate(trials=5))
+    config = contents.record.config.model_copy(update={"storage": "postgresql+psycopg2://ann:secret@db/x"})
+    html = render(replace(contents, record=contents.record.model_copy(update={"config": config})), Path())
+    assert "secret" not in html
+    assert "postgresql+psycopg2://ann:***@db/x" in html
+
+
+def test_stages_and_switched_off_blocks_are_drawn(fabricate: Fabricate) -> None:
+    run = fabricate(trials=20)
+
+    def change(points: Any) -> None:
+        architecture = points[0]["architecture"]
+        blocks = [{"mixer": None, "ffn": None}, {"mixer": {"kind": "pool"}, "ffn": None}]
+        architecture["stages"] = [{"embed": 24, "blocks": blocks}, {"embed": 48, "blocks": blocks[:1]}]
+
+    edit(run.front_path, change)
+    page = shown(run)
+    titles = [attributes.get("title") for _, attributes in page.tags]
+    assert {"s0.b0: switched off", "s0.b1: pool 3 × 3, no feed-forward", "s1.b0: switched off"} <= set(titles)
+    assert {"embedding of 24 channels", "embedding of 48 channels"} <= set(titles)
+
+
+def test_damaged_files_are_refused(fabricate: Fabricate) -> None:
+    run = fabricate(trials=20)
+    whole = run.front_path.read_text()
+    run.front_path.write_text(whole[: len(whole) // 2])
+    with pytest.raises(BadArtefact, match=r"front\.json is damaged"):
+        write_report(run)
+    run.front_path.write_text(whole)
+    edit(run.front_path, lambda points: points[0]["architecture"].pop("stem"))
+    with pytest.raises(BadArtefact, match=r"no architecture: stem"):
+        write_report(run)
+    run.front_path.write_text(whole)
+    edit(run.front_path, lambda points: points[0]["values"].pop("latency"))
+    with pytest.raises(BadArtefact, match="no reading of latency"):
+        write_report(run)
+    run.front_path.write_text(whole)
+    (run.folder / "study.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(BadArtefact, match=r"study at .*study\.db is damaged"):
+        write_report(run)
+    assert not run.report_path.exists()
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadArtefact, match="is no run folder"):
+        write_report(Run(tmp_path))

@@ -1,0 +1,51 @@
+"""What a plan of a continuation leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from wb.search.plan import _finalists, _search
+from wb.search.run import Run
+from wb.search.study.there import There, there
+
+Fabricate = Callable[..., Run]
+
+
+def test_what_is_there_is_counted_and_what_is_not_is_not(fabricate: Fabricate) -> None:
+    run = fabricate(trials=20, finished=False)
+    config = run.read().config
+    assert there(run, config) == There(0, 20, 0, False)
+    torch.save({"epoch": 7}, run.checkpoint_path)
+    assert there(run, config).epochs == 7
+    run.checkpoint_path.write_bytes(b"damaged")
+    assert there(run, config).epochs == 0
+    run.supernet_path.touch()
+    assert there(run, config).epochs == config.epochs
+    run.staging.mkdir()
+    for name in ("3.onnx", "3.safetensors", "5.onnx"):
+        (run.staging / name).touch()
+    assert there(run, config).finalists == 2
+    assert there(run, config.model_copy(update={"finetune": 1})).finalists == 0, "they were fine-tuned otherwise"
+
+
+def test_only_the_front_that_is_asked_for_is_there(fabricate: Fabricate) -> None:
+    run = fabricate(trials=60)
+    record = run.read()
+    config = record.config
+    run.write(record.model_copy(update={"finished": {"trials": 60, "finetune": config.finetune}}))
+    assert there(run, config) == There(0, 60, 0, True)
+    assert there(run, config.model_copy(update={"trials": 80})) == There(0, 60, 0, False)
+
+
+def test_the_stages_say_and_take_what_is_left(fabricate: Fabricate) -> None:
+    config = fabricate(trials=60).read().config
+    assert "all 60 evaluations are there" in _search(config, There(evaluations=60), 9, 2, "")
+    half = _search(config, There(evaluations=59), 9, 2, "")
+    assert half.startswith("1 evaluation by 'guided' over 9 choices; 59 of 60 are there")
+    assert _finalists(config, There(front=True), 10.0, 1.0) == ("finalists", "the front is there", 0.0)
+    whole, some = (_finalists(config, There(finalists=n), 10.0, 1.0) for n in (0, 2))
+    assert whole.seconds - some.seconds == pytest.approx(20)
+    assert "2 made already" in some.what

@@ -1,0 +1,154 @@
+"""Workers that are killed, or that work together, on a study whose evaluations are made up: run as a script, it prints JSON.
+
+    python workers_script.py kills FOLDER SAMPLER     the sequence of candidates, uninterrupted and with kills
+    python workers_script.py together FOLDER SAMPLER  what three workers evaluated, one of which is killed
+
+Processes are forked here, where nothing has started a thread yet; that is a hundred times cheaper than starting them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from wb.core.architecture import Architecture, ImageInput
+from wb.core.metrics import METRICS
+from wb.core.readings import Reading
+from wb.models.counting import count_parameters
+from wb.search.evaluate import Evaluation
+from wb.search.front import front
+from wb.search.sampler.sampler import make_sampler
+from wb.search.study.optimize import Optimization
+from wb.search.study.storage import file_url
+from wb.search.study.study import create_study, load_study
+from wb.search.study.trials import evaluated, readings_of
+from wb.search.study.workers import Crew
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit, options_with
+
+OBJECTIVES = (METRICS["acc"], METRICS["params"])
+IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
+SPACE = Vit(options_with(TINY, {"embed": [8, 16], "depth": [1, 2], "mixer": ["none", "pool", "softmax"]}), IMAGE, 3)
+TRIALS = 17
+KILLED = (0, 6, 15)  # within the evaluations of these trials, one after the other; guided predicts from 15 on
+HALF_STORED = 16  # in this trial after four parameters
+
+
+def evaluate(architecture: Architecture) -> Evaluation:
+    params = count_parameters(architecture).value
+    readings = {
+        "acc": Reading(value=1 - 100 / params - 1e-3 * (int(params) % 7), unit="fraction", how="measured"),
+        "params": Reading(value=params, unit="parameters", how="counted"),
+    }
+    return Evaluation(readings, {"score": 0.0})
+
+
+def work(folder: Path, sampler: str, trials: int, evaluate: Callable[[Architecture], Evaluation]) -> None:
+    """One worker, as a search has it."""
+    crew, study = Crew(folder), load_study(file_url(folder / "study.db"), "s")
+    study.sampler = make_sampler(sampler, SPACE, (), 0, crew.name)  # type: ignore[arg-type]
+    Optimization(study, SPACE, OBJECTIVES, (), evaluate, trials, lambda *_: None, crew)()
+
+
+def forked(work: Callable[[], None]) -> int:
+    """The process that does it."""
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        except BaseException as error:
+            sys.stderr.write(f"{error!r}\n")
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+
+def found(folder: Path) -> dict[str, object]:
+    study = load_study(file_url(folder / "study.db"), "s")
+    trials = evaluated(study)
+    return {
+        "candidates": [[trial.number, trial.params, trial.user_attrs.get("predicted")] for trial in trials],
+        "front": front({trial.number: readings_of(trial) for trial in trials}, OBJECTIVES),
+        "left": sorted(t.state.name for t in study.trials if t.state != TrialState.COMPLETE),
+    }
+
+
+def new(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    create_study(file_url(folder / "study.db"), "s", OBJECTIVES)
+    return folder
+
+
+def kills(folder: Path, sampler: str) -> object:
+    whole, part = new(folder / "whole"), new(folder / "part")
+    os.waitpid(forked(lambda: work(whole, sampler, TRIALS, evaluate)), 0)
+    for number in KILLED:
+
+        def die(architecture: Architecture, number: int = number) -> Evaluation:
+            if complete(part) >= number:
+                os._exit(9)
+            return evaluate(architecture)
+
+        _, status = os.waitpid(forked(lambda: work(part, sampler, TRIALS, die)), 0)
+        assert os.waitstatus_to_exitcode(status) == 9
+    os.waitpid(forked(lambda: half_stored(part, sampler)), 0)
+    os.waitpid(forked(lambda: work(part, sampler, TRIALS, evaluate)), 0)
+    return {"whole": found(whole), "part": found(part)}
+
+
+def complete(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "study.db")) as db:
+        return int(db.execute("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").fetchone()[0])
+
+
+def half_stored(folder: Path, sampler: str) -> None:
+    store = RDBStorage._set_trial_param
+
+    def dying(self: RDBStorage, trial_id: int, *arguments: object) -> None:
+        store(self, trial_id, *arguments)  # type: ignore[arg-type]
+        trial = self.get_trial(trial_id)
+        if trial.number == HALF_STORED and len(trial.params) == 4:
+            os._exit(9)
+
+    RDBStorage._set_trial_param = dying  # type: ignore[method-assign,assignment]
+    work(folder, sampler, TRIALS, evaluate)
+
+
+def together(folder: Path, sampler: str) -> object:
+    run, log = new(folder / "run"), folder / "log"
+
+    def slowly(architecture: Architecture, left: list[int]) -> Evaluation:
+        left[0] -= 1
+        if not left[0]:
+            os._exit(9)
+        time.sleep(0.02)
+        with log.open("a") as file:
+            file.write(architecture.trimmed().key + "\n")
+        return evaluate(architecture)
+
+    def worker(dies: int) -> int:
+        left = [dies]
+        return forked(lambda: work(run, sampler, TRIALS, lambda a: slowly(a, left)))
+
+    pids = [worker(2)]  # it has begun before the others, which a busy machine may start late
+    while not log.exists():
+        time.sleep(0.01)
+    pids += [worker(-1), worker(-1)]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    return {"log": log.read_text().split(), "codes": codes, **found(run)}
+
+
+if __name__ == "__main__":
+    work(new(Path(sys.argv[2]) / "first"), "random", 1, evaluate)  # what is made on first use is there before the forks
+    what = {"kills": kills, "together": together}[sys.argv[1]]
+    result = {sampler: what(Path(sys.argv[2]) / sampler, sampler) for sampler in sys.argv[3:]}
+    sys.stdout.write(json.dumps(result))

@@ -1,0 +1,130 @@
+"""Folders of images, one folder for each class, divided into splits or not (`wb.data.readers.layout`).
+
+Files are whatever Pillow reads by itself; hidden files, other files and deeper folders are left out, which a note says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wb.core.errors import BadData
+from wb.data.dataset import Progress, Split
+from wb.data.formats import Listing, joined, listing, usual
+from wb.data.readers.layout import EXPECTED, Layout, folders, layout
+from wb.data.readers.parts import Parts, with_validation
+from wb.data.readers.pictures import decode
+from wb.data.spec import WHITE
+from wb.data.stratify import carve
+
+_FEWEST = 3  # images of a class: one for each split
+_SHOWN = 3  # names of folders in a note
+
+
+def read(
+    folder: Path, *, image_size: int | None = None, background: str = WHITE, progress: Progress | None = None
+) -> Parts:
+    """Classes are the names of the folders, sorted. Sizes, channels and `background` are as `pictures.decode` says.
+
+    Without folders for validation and test the images are split 70 % training, 15 % validation, 15 % test; where one of
+    the two is missing, 10 % of training (at most 5,000) takes its place; always stratified. Test and validation may lack
+    classes that training has.
+
+    Raises:
+        BadData: a folder is missing or empty, a class is too small or unknown to training, or images are broken.
+        BadOption: `background` is no colour.
+    """
+    division = layout(folder)
+    places = [place for place in (division.train, division.validation, division.test) if place is not None]
+    names = _classes(places[0])
+    labels = {name: label for label, name in enumerate(names)}
+    found = [_listings(place, labels) for place in places]
+    files = [[(path, label) for label, part in classes for path in part.images] for classes in found]
+    _check_enough(places[0], names, [label for _, label in files[0]])
+    listed = [pair for part in files for pair in part]
+    decoded = decode(
+        [path for path, _ in listed], folder, image_size=image_size, background=background, progress=progress
+    )
+    whole = Split(decoded.images, np.array([label for _, label in listed], np.int64))
+    ends = np.cumsum([len(part) for part in files]).tolist()
+    parts = [whole.take(slice(end - len(part), end)) for part, end in zip(files, ends, strict=True)]
+    left = (_beside(folder, division), _inside(folder, joined(part for classes in found for _, part in classes)))
+    divided, note = _divided(names, division, parts)
+    return divided._replace(notes=tuple(text for text in (*left, *decoded.notes, note) if text is not None))
+
+
+def _divided(names: tuple[str, ...], division: Layout, parts: list[Split]) -> tuple[Parts, str | None]:
+    """The three splits, and a word on where they come from if that is not plain from the folders."""
+    if len(parts) == 3:
+        return Parts(names, parts[0], parts[1], parts[2]), None
+    if division.test is not None:
+        return with_validation(names, parts[0], parts[1]), None
+    if division.validation is not None:
+        train, test = carve(parts[0], 0.1, most=5000)
+        kept = f"there is no test/ in {division.train.parent}: {len(test):,} images of {division.train.name}/ are kept for it"
+        return Parts(names, train, parts[1], test), f"{kept} and not trained on"
+    rest, test = carve(parts[0], 0.15)
+    train, validation = carve(rest, 0.15 / 0.85)
+    sizes = f"{len(train):,} for training, {len(validation):,} for validation, {len(test):,} for the test"
+    note = f"{division.train.parent} has {division.train.name}/ alone, which is split: {sizes}"
+    return Parts(names, train, validation, test), note if division.named else None
+
+
+def _beside(top: Path, division: Layout) -> str | None:
+    """What lies in the folders above those of classes, and is read by nobody."""
+    read = {place.name for place in division[:3] if place is not None}
+    tops = [place for place in division[:3] if place is not None and place != top]
+    above = listing([top, *tops])
+    strays = [path for path in above.folders if path.parent == top and path.name not in read] if tops else []
+    text = above._replace(images=[], others=above.images + above.others, folders=strays).left_out(top)
+    return None if text is None else f"{text}, beside the folders of {'splits or ' if tops else ''}classes"
+
+
+def _inside(top: Path, inside: Listing) -> str | None:
+    """What lies in the folders of classes beside images, and in which of them."""
+    text = inside.left_out(top)
+    strays = (*inside.others, *inside.hidden, *inside.folders)
+    names = [f"{home}/" for home in sorted({path.parent.relative_to(top) for path in strays})]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return text and f"{text}, in the class folder{'s' if len(names) > 1 else ''} {', '.join(names[:_SHOWN])}{more}"
+
+
+def _classes(place: Path) -> tuple[str, ...]:
+    names = tuple(path.name for path in folders(place))
+    if len(names) < 2:
+        found = f"only the class folder {names[0]!r}" if names else "no class folders"
+        raise BadData(f"{place} has {found}, and at least two classes are needed; {EXPECTED}")
+    for name in names:
+        if not name.isprintable():  # undecodable bytes too; names end in files that have to be valid Unicode
+            raise BadData(f"{place} has a class folder with an unprintable name, {name!r}; rename it")
+    return names
+
+
+def _listings(place: Path, labels: dict[str, int]) -> list[tuple[int, Listing]]:
+    """What is in the folder of each class, with its label."""
+    found: list[tuple[int, Listing]] = []
+    for home in folders(place):
+        if home.name not in labels:
+            raise BadData(f"{place} has the class {home.name!r}, which training lacks; add it there or remove it here")
+        part = listing([home])
+        if not part.images:
+            left = part.left_out(home)
+            raise BadData(
+                f"{home} has no images ({usual()}){f'; {left}' if left else ''}; add some or remove the folder"
+            )
+        found.append((labels[home.name], part))
+    if not found:
+        raise BadData(f"{place} has no class folders; {EXPECTED}")
+    return found
+
+
+def _check_enough(place: Path, names: tuple[str, ...], labels: list[int]) -> None:
+    counts = np.bincount(labels, minlength=len(names))
+    short = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < _FEWEST]
+    if short:
+        more = f" and {len(short) - 5} more" if len(short) > 5 else ""
+        raise BadData(
+            f"{place} has classes with fewer than {_FEWEST} images: {', '.join(short[:5])}{more}; "
+            "add images or remove the classes"
+        )

@@ -1,0 +1,192 @@
+"""Decoding image files into one array, and saying which of them are broken."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from wb.core.errors import BadData, printable
+from wb.core.files import irregular
+from wb.data.dataset import Progress, check_memory
+from wb.data.formats import formats
+from wb.data.readers.flat import Colour, flattened, is_grey
+from wb.data.resize import fit, planes
+from wb.data.spec import WHITE, levels
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of damaged files comes with no name of a file
+
+MIXED_SIDE = 64  # pixels; for images of mixed sizes when no size is asked for
+_SHOWN = 3
+_ORIENTATION = 0x0112  # EXIF tag: how the camera was held
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Decoded(NamedTuple):
+    """Pixels (n, channels, height, width), uint8, and what a user should know about how they came to be."""
+
+    images: npt.NDArray[np.uint8]
+    notes: tuple[str, ...]
+
+
+class _Header(NamedTuple):
+    height: int
+    width: int
+    grey: bool
+    clear: bool  # may have transparent parts
+
+
+def decode(
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    image_size: int | None = None,
+    background: str = WHITE,
+    progress: Progress | None = None,
+) -> Decoded:
+    """The pixels of `paths`, all under `folder`.
+
+    One channel if every file is grey, else three. All images have the size `image_size` x `image_size`; without it,
+    their own size if that is the same for all, else 64 x 64, which a note says. An image of another size is scaled by its
+    shorter side and cut to the centre. The orientation that a camera noted is applied. What is transparent is laid on
+    `background`, a colour. `progress(done, total)` is called after each.
+
+    Raises:
+        BadData: files are broken or no regular ones (one error for all of them), or the images would not fit into memory.
+        BadOption: `background` is no colour.
+
+    Limits: a palette counts as colour; of 16-bit grey the upper 8 bits count; an image of more than Pillow's
+    `MAX_IMAGE_PIXELS` is refused as a decompression bomb; of an animation, the first frame is read.
+    """
+    ground = levels(background)
+    headers: dict[Path, _Header] = {}
+    broken: dict[Path, str] = {}
+    for path in paths:
+        try:
+            headers[path] = _header(path)
+        except Exception as error:  # decoders of damaged files raise anything, down to SyntaxError
+            broken[path] = _reason(path, error)
+    if not headers:
+        raise _refusal(broken, len(paths), folder)
+    sizes = Counter((header.height, header.width) for header in headers.values())
+    height, width = _common_size(sizes, image_size)
+    coloured = len(set(ground)) > 1
+    grey = all(header.grey and not (header.clear and coloured) for header in headers.values())
+    check_memory(len(paths), 1 if grey else 3, height, width, str(folder))
+    images = np.empty((len(paths), 1 if grey else 3, height, width), np.uint8)
+    clear = 0
+    for i, path in enumerate(paths):
+        if path in headers:
+            try:
+                images[i], transparent = _pixels(path, grey, height, width, ground)
+                clear += transparent
+            except Exception as error:  # as above
+                broken[path] = _reason(path, error)
+        if progress is not None:
+            progress(i + 1, len(paths))
+    if broken:
+        raise _refusal(broken, len(paths), folder)
+    return Decoded(images, _notes(sizes, image_size, clear, background, folder))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    why = irregular(path)
+    if why is not None:
+        raise ValueError(why.removeprefix("is "))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as slips in metadata that do not touch the pixels
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=formats()) as image:
+            yield image
+
+
+def _header(path: Path) -> _Header:
+    with _opened(path) as image:
+        width, height = image.size
+        if _orientation(image) >= 5:
+            width, height = height, width
+        return _Header(height, width, is_grey(image), image.has_transparency_data)
+
+
+def _pixels(
+    path: Path, grey: bool, height: int, width: int, ground: Colour
+) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], bool]:
+    with _opened(path) as image:
+        turn = _TURNS.get(_orientation(image))
+        picture, clear = flattened(image, ground)
+        picture = picture.convert("L" if grey else "RGB")
+        return planes(fit(picture if turn is None else picture.transpose(turn), height, width)), clear
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # asking Pillow would decode the whole file in search of it
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged metadata is no reason to refuse the pixels
+        return 1
+
+
+def _common_size(sizes: Counter[tuple[int, int]], image_size: int | None) -> tuple[int, int]:
+    if image_size is not None:
+        return image_size, image_size
+    return next(iter(sizes)) if len(sizes) == 1 else (MIXED_SIDE, MIXED_SIDE)
+
+
+def _notes(
+    sizes: Counter[tuple[int, int]], image_size: int | None, clear: int, background: str, folder: Path
+) -> tuple[str, ...]:
+    notes = []
+    if image_size is None and len(sizes) > 1:
+        small, large = (f"{width}x{height}" for height, width in (f(sizes, key=_area) for f in (min, max)))
+        notes.append(
+            f"the images of {folder} have {len(sizes)} sizes, {small} to {large} pixels: all are brought to "
+            f"{MIXED_SIDE}x{MIXED_SIDE}, scaled by the shorter side and cut to the centre; choose another side with --image-size"
+        )
+    if clear:
+        notes.append(
+            f"{clear:,} of {sizes.total():,} images of {folder} are transparent in parts: they are laid on {background} "
+            "(--background)"
+        )
+    return tuple(notes)
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        try:
+            return "not an image" if path.stat().st_size else "an empty file"
+        except OSError:
+            return "not an image"
+    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+        return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return printable(str(error)) or type(error).__name__
+
+
+def _refusal(broken: Mapping[Path, str], total: int, folder: Path) -> BadData:
+    names = sorted(broken)
+    shown = ", ".join(f"{printable(str(name.relative_to(folder)))} ({broken[name]})" for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return BadData(f"{len(names)} of {total} images in {folder} cannot be read: {shown}{more}; remove or replace them")
