@@ -69,6 +69,11 @@ def note(text: str) -> None:
     messages.print(Text.assemble(("note:", "bold yellow"), " ", text), soft_wrap=True)
 
 
+def say(text: str) -> None:
+    """A line on stderr."""
+    messages.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def written(path: Path) -> None:
     """The last line of a command: what was written."""
     data.print(f"wrote {path}", soft_wrap=True)

@@ -12,10 +12,7 @@ from wb.cli import _output
 from wb.cli._depgraph import print_json, tell
 from wb.cli._dry_run import DryRunOption
 from wb.cli._dry_run import tell as show_plan
-from wb.cli._images import read_preparation
-from wb.cli._kinds import need
 from wb.cli._options import (
-    SAMPLES,
     BackgroundOption,
     DataOption,
     DeviceOption,
@@ -28,7 +25,8 @@ from wb.cli._options import (
     StdOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
+from wb.jobs.kinds import need
+from wb.jobs.names import SAMPLES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,6 +96,8 @@ def depgraph(
     from wb.core.files import scratch
     from wb.core.metrics import Rules, parse_budget
     from wb.hardware.device import parse_device
+    from wb.jobs.inputs import given_data
+    from wb.jobs.preparation import read_preparation
 
     data = given_data(data, background)
     if weights is not None:
