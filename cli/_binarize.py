@@ -10,6 +10,7 @@ from wb.compress.binarize.begin import OUTPUT, begin, configured, files_of
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.record import Binarization
 from wb.core.progress import Progress
+from wb.jobs.shown import noted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +62,7 @@ def _tell(record: Binarization) -> None:
         f"{record.stages[-1].name}, test": record.final_test,
     }
     read = {name: reading for name, reading in {**accuracies, **tests}.items() if reading is not None}
-    for line in _output.notes(read.items()):
+    for line in noted(read.items()):
         _output.data.print(line, markup=False, highlight=False, soft_wrap=True)
     _output.remarks(remarks(record))
 

@@ -63,6 +63,8 @@ def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    from wb.jobs.shown import noted
+
     table = Table(title=title, title_justify="left")
     for column in ("metric", *stages, "how"):
         table.add_column(column, overflow="fold")
@@ -72,5 +74,5 @@ def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
         table.add_row(name, *cells, next(iter(found.values())).how)
     readings = [(f"{stage}, {name}", r) for stage, rs in stages.items() for name, r in rs.items()]
     devices = sorted({reading.device for _, reading in readings if reading.device})
-    lines = (*(f"on {device}" for device in devices), *_output.notes(readings))
+    lines = (*(f"on {device}" for device in devices), *noted(readings))
     return Group(table, *(Text(line) for line in lines))

@@ -11,6 +11,7 @@ from wb.compress.prune.job import PruneJob
 from wb.compress.prune.record import PruneConfig, Pruning, parse_shares
 from wb.core.progress import Progress
 from wb.jobs.output import config_of
+from wb.jobs.shown import noted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -106,5 +107,5 @@ def _readings(record: Pruning) -> Group:
         table.add_row(f"{metric}\n{record.dense_final[metric].how}", *cells)
     accuracies = [(f"{name}, validation", readings["acc"]) for name, readings in models.items()]
     accuracies += [(f"{name}, test", reading) for name, reading in tests.items() if reading is not None]
-    said = _output.notes((name.replace("\n", " "), reading) for name, reading in accuracies)
+    said = noted((name.replace("\n", " "), reading) for name, reading in accuracies)
     return Group(table, *(Text(line) for line in said))

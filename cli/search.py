@@ -157,6 +157,8 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    from wb.jobs.shown import noted
+
     table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
     costs = ("kB", "kMACs", "params", *(["~nJ"] if energy else []))
     for column in ("id", "val %\n± pts", "test %\n± pts", "ms\n± %", *costs):
@@ -176,7 +178,7 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     validation = [(f"{point.id}, val", point.values["acc"]) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
-    return Group(table, *(Text(line) for line in (*_output.notes([*validation, *tests]), *worse)))
+    return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
 
 
 def _two_lines(reading: Reading) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from wb.core.readings import Reading
@@ -45,8 +45,16 @@ class Table(NamedTuple):
 def readings_table(title: str, readings: Mapping[str, Reading], lines: Sequence[str] = ()) -> Table:
     """One row per reading: value, how it was obtained, how often."""
     rows = [(name, reading.text(), reading.how, str(reading.n)) for name, reading in readings.items()]
-    notes = {reading.note: None for reading in readings.values() if reading.note}
-    return Table(title, ("metric", "value", "how", "n"), rows, (*notes, *lines))
+    return Table(title, ("metric", "value", "how", "n"), rows, (*noted(readings.items()), *lines))
+
+
+def noted(readings: Iterable[tuple[str, Reading]]) -> list[str]:
+    """What is to be known about named readings, a line each; what is said of several is said once, of all of them."""
+    said: dict[str, list[str]] = {}
+    for name, reading in readings:
+        if reading.note:
+            said.setdefault(reading.note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in said.items()]
 
 
 def columns_table(title: str, names: Sequence[str], columns: Sequence[Column], lines: Sequence[str] = ()) -> Table:
