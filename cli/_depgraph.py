@@ -11,11 +11,10 @@ from wb.cli import _output
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from wb.compress.depgraph.job import Stages
     from wb.compress.depgraph.pruning import Pruned
     from wb.core.readings import Reading
     from wb.core.statistics.verdict import Judgement, Remark
-
-    Stages = dict[str, dict[str, Reading]]
 
 
 def print_json(stages: Stages, judgement: Judgement | None, pruned: Pruned, out: Path, beside: Path) -> None:

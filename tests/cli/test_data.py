@@ -44,7 +44,13 @@ def _untimed(monkeypatch: pytest.MonkeyPatch, unpaged: None) -> None:
         return dict.fromkeys(graphs, Latency(reading, reading.model_copy(update={"unit": "x"}), 1, 0, 1.0))
 
     pace = Reading(value=1.0, unit="ms", how="measured")
-    for place in ("export.timing.measure", "export.assess", "export.timing.table", "compress.quantize.read"):
+    for place in (
+        "jobs.measuring",
+        "compress.depgraph.job",
+        "export.assess",
+        "export.timing.table",
+        "compress.quantize.read",
+    ):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)
     for place in ("compress.prune.begin", "compress.binarize.begin"):
         monkeypatch.setattr(f"wb.{place}.reference_pace", lambda *_: pace)

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.jobs.suite import Begin, JobSuite
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
-from wb.core.progress import Progress
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset, Split
@@ -440,23 +438,3 @@ def test_bad_models_and_data(folder: Path, stripes: Dataset, tmp_path: Path) -> 
     with pytest.raises(BadData, match="name other data with --data"):
         job_of(files_of(folder), other, tmp_path / "x.pt")
     assert files(tmp_path) == before
-
-
-class TestRegress(JobSuite):
-    """Two models by `regress`, and fine-tuned."""
-
-    ending = ".safetensors"
-    results = (".onnx", ".safetensors")
-
-    @pytest.fixture
-    def begin(self, striped: Model, stripes: Dataset, tmp_path: Path) -> Begin:
-        parents = [(name, tmp_path / f"{name}.safetensors") for name in "ab"]
-        for _, path in parents:
-            save(striped, path)
-        config = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=32, finetune=1)
-
-        def begun(out: Path, progress: Progress, *, other: bool = False, force: bool = False) -> FuseJob:
-            chosen = config.model_copy(update={"finetune": 3}) if other else config
-            return begin(chosen, parents, stripes, out, progress, force=force)
-
-        return begun
