@@ -139,10 +139,10 @@ from wb.core.readings import Reading
 from wb.export.timing.measure import Latency
 
 def latency(graphs, *_, **__):
-    def Binarization.read(graph):
+    def read(graph):
         ms = Reading(value=Path(graph).stat().st_size / 1e5, unit="ms", how="measured")
         return Latency(ms, ms, 1, 0, ms.value)
-    return {name: Binarization.read(graph) for name, graph in graphs.items()}
+    return {name: read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
 wb.compress.binarize.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")

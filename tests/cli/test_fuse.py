@@ -128,10 +128,8 @@ def test_without_data(a: Path, b: Path, tmp_path: Path) -> None:
     assert "note:" not in result.stderr, "nothing that was asked for is missing"
     assert "302" not in result.stdout
     assert load(out).fingerprint() == fused([a, b], Settings())
-    assert (Fusion.read(tmp_path / "x.json").config.data, Fusion.read(tmp_path / "x.json").config.settings.method) == (
-        None,
-        "orth",
-    )
+    config = Fusion.read(tmp_path / "x.json").config
+    assert (config.data, config.settings.method) == (None, "orth")
     for words in ("a.safetensors", "one shot", "parameters", "MACs"):
         assert words in result.stdout
     assert "validation" not in result.stdout
