@@ -122,7 +122,7 @@ class Seed:
         known: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         found = []
         for architecture in architectures:
-            policy = {g: p for g in precisions(architecture) for p in allowed(g) if p == precision}
+            policy = {g: precision for g, options in allowed(architecture).items() if precision in options}
             changed = with_precisions(architecture, policy)
             if changed.key not in known:
                 readings = self.evaluate(changed).readings

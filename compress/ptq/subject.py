@@ -88,12 +88,12 @@ def of_model(model: Model) -> Subject:
         path = folder / "float.onnx"
         export(plain, path)
         graph = folded(path)
-    groups = groups_of(network)
+    groups, able = groups_of(network), allowed(plain.architecture)
     nodes = nodes_of(graph, network, [name for names in groups.values() for name in names])
     return Subject(
         graph,
         {group: tuple(nodes[name] for name in names) for group, names in groups.items()},
-        {group: _trainless(allowed(group)) for group in groups},
+        {group: _trainless(able[group]) for group in groups},
         plain,
     )
 

@@ -101,10 +101,8 @@ def _export_part(part: Part, path: Path) -> None:
 
 
 def _timed(block: Block) -> Block:
-    """`block` without what its time does not depend on: the value of a softmax's scale."""
-    if block.mixer is not None and block.mixer.kind == "softmax":
-        return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})
-    return block
+    """`block` without what its time does not depend on: numbers that weights could take over, a softmax's scale for example."""
+    return block.model_copy(update={role: part.structure() for role, part in block.parts()})
 
 
 def _ends(architecture: Architecture) -> tuple[nn.Module, torch.Tensor, Mapping[str, Precision]]:

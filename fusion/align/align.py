@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import axis_sizes
+from wb.core.records import dims
 from wb.fusion.align.similarity import Heads, Statistics, contract, norms, shared, usable
 from wb.fusion.align.solvers import (
     REGULARISATION,
@@ -83,14 +84,16 @@ class Aligner:
     def __post_init__(self) -> None:
         self.network = build(self.reference.architecture, "meta")
         self.kinds = _kinds(self.reference, self.source, rotate=self.rotate)
-        self.nested = {axis: outer for axis, outer in nested(axes_of(self.network)).items() if axis in self.kinds}
+        inside = nested(axes_of(self.network), self.source.dims)
+        self.nested = {axis: outer for axis, outer in inside.items() if axis in self.kinds}
         self.found = Alignment()
         self.settled: dict[str, tuple[Matrix, int]] = {}  # plans of heads, and how often they did not change
-        sizes = axis_sizes(self.reference.architecture)
+        own, wanted = axis_sizes(self.source.model.architecture), axis_sizes(self.reference.architecture)
         for name, sublayer in self.source.sublayers.items():
-            module, axis = sublayer.module, f"{name.rsplit('.', 1)[0]}.memory"
-            if isinstance(module, LegendreMemory) and (mine := module.describe().memory) != sizes[axis]:
-                self.found.maps[axis] = memory_fit(mine, sizes[axis], module.tokens)
+            for width, dim in dims(type(sublayer.module.describe())).items():
+                old, axis = own[f"{sublayer.place}.{width}"], f"{name.rsplit('.', 1)[0]}.{width}"
+                if dim.fitted and old != wanted[axis] and isinstance(sublayer.module, LegendreMemory):
+                    self.found.maps[axis] = memory_fit(old, wanted[axis], sublayer.module.tokens)
 
     def __call__(self) -> Alignment:
         """The alignment: rounds over all axes until what the two have in common no longer grows; one with `statistics`."""
@@ -137,7 +140,7 @@ class Aligner:
         own: Tensor | float = 0.0
         other: Tensor | float = 0.0
         others = {name: map_ for name, map_ in self.found.maps.items() if name != axis}
-        for name in usable(self.source.axes, axis, self.found.maps):
+        for name in usable(self.source.axes, axis, {*self.found.maps, *self.source.fixed}):
             dimensions = self.source.axes[name]
             a, b = self.source.mapped(name, others), self.reference.weights[name]
             if self.kinds[axis] != "rotation":
@@ -166,7 +169,7 @@ class Aligner:
         self.found.maps[axis] = couple(plan)
         for name, kind in within.items():
             compared = heads.within(name, plan) if kind == "rotation" else heads.apart(name, plan)
-            gauge = _gauge(plan) if name.endswith(".v") else None
+            gauge = _gauge(plan) if self.source.is_read(name) else None
             self.found.maps[name], plan_within = within_heads(compared, kind, axis, gauge)
             self.found.plans[name] = shown(plan_within)
 

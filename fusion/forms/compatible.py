@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, ImageInput, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import Softmax
+from wb.core.records import kind_of
 from wb.models.axes import Select, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
@@ -49,11 +49,11 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
 
 def check_scales(architecture: Architecture, name: str) -> None:
     """Raises `Unsupported` where a softmax scale is zero or not finite: nothing of its queries and keys could be said."""
-    for place, _, block in architecture.blocks():
-        scale = block.mixer.scale if isinstance(block.mixer, Softmax) else None
-        if scale is not None and not (math.isfinite(scale) and scale):
+    for part_name, part in architecture.parts():
+        if not (math.isfinite(part.factor) and part.factor):
+            place, kind = part_name.rpartition(".")[0], kind_of(type(part))
             raise Unsupported(
-                f"the softmax scale of {place} in {name} is {scale:g}; give it a finite one other than zero"
+                f"the {kind} scale of {place} in {name} is {part.factor:g}; give it a finite one other than zero"
             )
 
 

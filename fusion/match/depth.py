@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, widths
+from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import Operator
+from wb.core.records import Operator, dims
 from wb.fusion.align.trace import cut, network_of
 from wb.fusion.forms.canonical import Sublayer, sublayers
 from wb.models.model import Model
@@ -122,9 +122,9 @@ def _block(own: Block, wanted: Block, name: str) -> Block:
     return wanted.model_copy(update=parts)
 
 
-def alike(one: Operator, other: Operator, *free: str) -> bool:
-    """Of one kind, with widths and the fields named in `free` that may differ."""
-    rest = {*widths(one), *free}
+def alike(one: Operator, other: Operator) -> bool:
+    """Of one kind, with widths that may differ."""
+    rest = {*dims(type(one))}
     return type(one) is type(other) and one.model_dump(exclude=rest) == other.model_dump(exclude=rest)
 
 

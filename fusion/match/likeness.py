@@ -111,7 +111,8 @@ def _tables(
     own, other = (list(sublayers(build(model.architecture, "meta"))) for model in (source, reference))
     for mine in own:
         for theirs in other:
-            if mine.stage != theirs.stage or not alike(mine.module.describe(), theirs.module.describe(), "scale"):
+            one, two = (sublayer.module.describe().structure() for sublayer in (mine, theirs))
+            if mine.stage != theirs.stage or not alike(one, two):
                 continue
             value = compared(mine, theirs)
             if value is not None:

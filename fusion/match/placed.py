@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from wb.core.architecture import axis_dims
+from wb.core.records import Dim
 from wb.fusion.forms.canonical import Sublayer, sublayers
 from wb.fusion.match.depth import Match, alike
 from wb.fusion.match.match import By
@@ -19,8 +21,9 @@ from wb.models.network import axes_of, build
 class Placed:
     """A parent in canonical form. `names` (reference's -> own) and `axes` have what the reference has too, by its names.
 
-    `sublayers` gives for each sub-layer of the reference, by name, that of the parent which stands for it. `turn` is the
-    one thing that changes: the form of the parent, never its function. `by` says what the match was found by.
+    `sublayers` gives for each sub-layer of the reference, by name, that of the parent which stands for it; `dims` say what is
+    known of the axes. `turn` is the one thing that changes: the form of the parent, never its function. `by` says what the
+    match was found by.
     """
 
     model: Model
@@ -28,7 +31,17 @@ class Placed:
     sublayers: Mapping[str, Sublayer]
     names: Mapping[str, str]
     axes: Mapping[str, Axes]
+    dims: Mapping[str, Dim]
     by: By = "order"
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The axes whose entries stay where they are: coefficients of a basis."""
+        return frozenset(axis for axis, dim in self.dims.items() if dim.fitted)
+
+    def is_read(self, axis: str) -> bool:
+        """Whether a weight reads the axis; queries and keys are only written, and meet in a product."""
+        return any(Axis(axis, "read") in dimensions for dimensions in self.axes.values())
 
     def weight(self, name: str) -> Tensor:
         """The parent's parameter for that of the reference."""
@@ -70,7 +83,7 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
     for sublayer in sublayers(other):
         block = match[sublayer.stage][sublayer.block]
         mine = there.get(f"s{sublayer.stage}.b{block}.{sublayer.kind}")
-        if mine is None or not alike(mine.module.describe(), sublayer.module.describe(), "scale"):
+        if mine is None or not alike(mine.module.describe().structure(), sublayer.module.describe().structure()):
             continue
         found[sublayer.name] = mine
         for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm, sublayer.norm)):
@@ -78,7 +91,7 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
                 renamed = f"{new}{name.removeprefix(prefix)}"
                 names[renamed] = name
                 placed[renamed] = tuple(_moved(axis, mine.place, sublayer.place) for axis in axes[name])
-    return Placed(parent, match, found, names, placed, by)
+    return Placed(parent, match, found, names, placed, axis_dims(reference.architecture), by)
 
 
 def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:

@@ -234,7 +234,7 @@ def _score_factor(own: Sublayer, other: Sublayer) -> float:
         record = sublayer.module.describe()
         if not isinstance(record, Softmax):
             raise TypeError(f"{sublayer.name} is a {type(record).__name__}")
-        scales.append(record.qk * (record.qk**-0.5 if record.scale is None else record.scale))
+        scales.append(record.qk * record.factor)
     if scales[0] == scales[1]:
         return 1.0
     if scales[0] * scales[1] <= 0:

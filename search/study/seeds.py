@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import TypeVar, cast
 
 import optuna
 from optuna.trial import TrialState
 
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import NotInSpace, WbError
-from wb.core.records import Softmax
+from wb.core.records import Part
 from wb.core.space import Choices, Option
 from wb.search.config import SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
 from wb.spaces.precision import is_precision
 from wb.spaces.presets import seed_architecture
 from wb.spaces.vit import Vit, options_with
+
+P = TypeVar("P", bound=Part)
 
 
 def seed_choices(space: Vit, seeds: Sequence[SeedName | Architecture]) -> list[dict[str, Option]]:
@@ -85,13 +87,11 @@ def _check_task(space: Vit, architecture: Architecture) -> None:
 def _adapted(space: Vit, architecture: Architecture) -> Architecture:
     """With what the space fixes: the input, the labels, and softmax scales, which pruning froze for the sake of weights."""
     fixed = {"input": space.image, "labels": space.labels}
-    return architecture.with_blocks(_unscaled).model_copy(update=fixed)
+    return architecture.with_parts(_structure).model_copy(update=fixed)
 
 
-def _unscaled(_: str, block: Block) -> Block:
-    if not isinstance(block.mixer, Softmax):
-        return block
-    return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})
+def _structure(_: str, part: P) -> P:
+    return part.structure()
 
 
 def _forms(space: Vit, architecture: Architecture) -> Iterator[Architecture]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.precision import allowed, in_floating_point, precisions, with_precisions
+from wb.core.precision import allowed, in_floating_point, with_precisions
 from wb.core.records import Mlp, PatchStem, Precision, Softmax
 from wb.data import Dataset
 from wb.export.graph import export
@@ -37,7 +37,7 @@ SMALL = Architecture(
 
 def in_(a: Architecture, precision: Precision) -> Architecture:
     """As many groups of `a` as may be in that precision."""
-    return with_precisions(a, {group: precision for group in precisions(a) if precision in allowed(group)})
+    return with_precisions(a, {group: precision for group, options in allowed(a).items() if precision in options})
 
 
 def kept(model: Model, precision: Precision) -> Model:

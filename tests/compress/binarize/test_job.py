@@ -221,7 +221,7 @@ def test_an_error_at_the_first_step_leaves_nothing(trained: Model, stripes: Data
 
 def test_a_model_in_eight_bits_is_taken_in_floating_point(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
     groups: dict[str, Precision] = {
-        group: "int8" for group in precisions(trained.architecture) if "int8" in allowed(group)
+        group: "int8" for group, options in allowed(trained.architecture).items() if "int8" in options
     }
     quantized = replace(trained, architecture=with_precisions(trained.architecture, groups))
     job = job_of(quantized, stripes, tmp_path / "b.safetensors")

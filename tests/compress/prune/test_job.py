@@ -344,7 +344,7 @@ def test_depth_drops_whole_sublayers(trained: Model, stripes: Dataset, tmp_path:
     assert record.results[0].after[metric].value <= 0.7 * record.dense[metric].value
     assert len(record.rounds) == 1
     before, after = (
-        [operator for _, _, block in a.blocks() for operator in block.operators]
+        [operator for _, _, block in a.blocks() for _, operator in block.parts()]
         for a in (trained.architecture, model.architecture)
     )
     assert len(after) < len(before)
