@@ -19,6 +19,7 @@ from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.hypervolume import hypervolume_curve
 from wb.search.study.study import read_evaluated
 from wb.search.study.trials import readings_of, violations
+from wb.spaces.operators import has_weights
 from wb.spaces.precision import FFN, is_precision
 
 
@@ -169,7 +170,8 @@ def _kept(gene: str, choices: Mapping[str, object]) -> bool:
         return False
     if name in FFN:
         return bool(choices.get(f"{block}.mlp", True))
-    return choices.get(f"{block}.mixer") not in ("none", "pool")
+    mixer = choices.get(f"{block}.mixer")  # None where all blocks have the same
+    return mixer is None or has_weights(str(mixer))
 
 
 def _mixers(choices: Mapping[str, object]) -> dict[int, str]:
