@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
 from wb.core.precision import BITS
-from wb.core.records import Operator, Precision, Weighted, kind_of
+from wb.core.records import Operator, Precision, Weighted, dims, kind_of
 from wb.models.network import build_operator
 from wb.models.operators._base import Grid
 
@@ -73,11 +73,18 @@ def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, .
             found.stream += stage.embed
         for _, operator in block.parts():
             kinds[kind_of(type(operator))] += 1
-            found.heads += getattr(operator, "heads", 0)
+            found.heads += sum(getattr(operator, name) for name in _outer(type(operator)))
             _add(found, operator, stage.embed, grid)
     found.add(architecture.stages[-1].embed * architecture.classes, architecture.head, 1)
     work = found.floating + found.quantized + found.products
     return (*vars(found).values(), *kinds.values(), math.log1p(found.size), math.log1p(work))
+
+
+@lru_cache
+def _outer(operator: type[Operator]) -> tuple[str, ...]:
+    """The widths that others lie within: heads."""
+    known = dims(operator)
+    return tuple(name for name in known if any(dim.within == name for dim in known.values()))
 
 
 def _add(found: Traits, operator: Operator, embed: int, grid: Grid) -> None:

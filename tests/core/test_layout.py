@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from wb.core.layout import Layout, Supports
@@ -20,7 +23,7 @@ EVERYTHING = Supports(padded=True, causal="yes", dynamic=True)
         (LINE._replace(dynamic=True), {"dynamic": False}, "one number of tokens"),
     ],
 )
-def test_what_is_lacking_is_said_and_nothing_else_is(layout: Layout, lacking: dict[str, object], words: str) -> None:
+def test_what_is_lacking_is_said_and_nothing_else_is(layout: Layout, lacking: Mapping[str, Any], words: str) -> None:
     assert layout.refused(EVERYTHING) is None
     found = layout.refused(EVERYTHING._replace(**lacking))
     assert found is not None
