@@ -153,12 +153,17 @@ def compare(known: dict[str, str], found: dict[str, str], wanted: Callable[[str]
     return wrong
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the digests; with --only, beside those there")
     parser.add_argument("--check", type=Path, metavar="FILE", help="compare with those that were written")
     parser.add_argument("--only", metavar="PATTERN", default="*", help="'graphs/w*', 'jobs/prune*'")
     parser.add_argument("--quick", action="store_true", help="graphs only")
+    return parser
+
+
+def main() -> None:
+    parser = arguments()
     given = parser.parse_args()
     if (given.write is None) == (given.check is None):
         parser.error("give --write FILE or --check FILE")
