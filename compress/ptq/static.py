@@ -26,7 +26,7 @@ from wb.compress.ptq.refused import refused
 from wb.compress.ptq.subject import Subject
 from wb.core.errors import BadOption, Unsupported, WbError, reason
 from wb.export.lowering import scopes
-from wb.export.lowering.products import lowered_nodes, part_weights, rounded_nodes
+from wb.export.lowering.products import lowered_nodes, rounded_nodes, unshare_weights
 from wb.hardware.device import Device
 
 LEFT = "left in floating point by NNCF"
@@ -110,9 +110,9 @@ def _attempt(subject: Subject, inputs: Inputs, groups: Collection[str]) -> onnx.
     given.CopyFrom(subject.graph)
     kept = [node for group, nodes in subject.groups.items() if group not in groups for node in nodes]
     ignored = [*kept, *_sharing(subject, kept)]
-    part_weights(given.graph, ignored)
-    outside = scopes.given(given.graph)  # smoothing would change them, and with them what the graph gives
-    part_weights(given.graph, [node for node, product in subject.products.items() if product.weight in outside])
+    unshare_weights(given.graph, ignored)
+    outside = scopes.output_names(given.graph)  # smoothing would change them, and with them what the graph gives
+    unshare_weights(given.graph, [node for node, product in subject.products.items() if product.weight in outside])
     # Its smoothing fails where something is between a product and its weights.
     smooth = all(product.weight in product.node.input for product in subject.products.values())
     try:

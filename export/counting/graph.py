@@ -16,7 +16,7 @@ from wb.export.foreign.opening import open_graph
 from wb.export.foreign.parameters import count_parameters
 from wb.export.foreign.shapes import shapes_of
 from wb.export.foreign.stored import inputs
-from wb.export.lowering.scopes import apart
+from wb.export.lowering.scopes import unique_names
 from wb.hardware.device import of_run
 
 
@@ -49,7 +49,7 @@ def count_graph(path: Path, batch: int = 1) -> Counts:
 
 def _macs(model: onnx.ModelProto, batch: int) -> int:
     try:
-        plain = apart(inliner.inline_local_functions(model) if model.functions else model)
+        plain = unique_names(inliner.inline_local_functions(model) if model.functions else model)
         check_operators(plain.graph.node)
         shapes = shapes_of(plain, batch)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:  # the last two are the inliner's

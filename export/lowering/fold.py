@@ -170,7 +170,7 @@ def _hide_shared(graph: GraphProto) -> set[str]:
             behind = set() if _small(node) else {root for name in node.input for root in roots[name]}
             roots.update(dict.fromkeys(node.output, behind))
     left: dict[str, set[str]] = {}  # weight -> the constants that folding would leave of it
-    every, given = scopes.readers(graph), scopes.given(graph)
+    every, given = scopes.readers(graph), scopes.output_names(graph)
     for name in every.keys() | given:
         readers = every.get(name, [])
         used = name in given or any(one.graph is not graph or one.node.output[0] not in roots for one in readers)
@@ -214,7 +214,7 @@ def _drop_unread(graph: GraphProto) -> None:
 
 def _flatten_weights(model: ModelProto) -> None:
     """Drops leading dimensions of size one from the weights of MatMul, if the other operand has at least as many dimensions."""
-    every, given = scopes.readers(model.graph), scopes.given(model.graph)
+    every, given = scopes.readers(model.graph), scopes.output_names(model.graph)
     found = {}
     for name, tensor in scopes.constants(model.graph).items():
         readers = every.get(name, [])

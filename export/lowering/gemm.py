@@ -24,7 +24,7 @@ def split_gemms(graph: GraphProto, taken: set[str]) -> None:
         for name, readers in scopes.readers(graph).items()
         if name in constants
     }
-    alone = forms.keys() - scopes.given(graph)
+    alone = forms.keys() - scopes.output_names(graph)
     changed = {name for name in alone if len(forms[name]) == 1 and None not in forms[name]}
     for name in changed:
         _transform(constants[name], *next(form for form in forms[name] if form is not None))

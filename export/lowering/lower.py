@@ -26,7 +26,7 @@ from wb.core.records import Precision
 from wb.export.lowering import scopes
 from wb.export.lowering.fold import folded
 from wb.export.lowering.pack import pack
-from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, part_weights, products
+from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, products, unshare_weights
 from wb.models.operators._base import OperatorModule, output_dims
 
 BLOCK = 32  # weights that share a scale in int4
@@ -127,7 +127,7 @@ def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 
     apart = onnx.ModelProto()
     apart.CopyFrom(graph)
-    part_weights(apart.graph, names)
+    unshare_weights(apart.graph, names)
     with scratch() as folder, _silent():
         path = folder / "int8.onnx"
         try:

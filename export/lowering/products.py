@@ -127,12 +127,12 @@ def _origins(graph: GraphProto) -> Iterator[tuple[NodeProto, list[tuple[str, boo
         yield node, origins
 
 
-def part_weights(graph: GraphProto, names: Collection[str]) -> None:
+def unshare_weights(graph: GraphProto, names: Collection[str]) -> None:
     """Gives the named products their own copy of weights that other nodes read too, or that are an output of the graph.
 
     Otherwise a quantizer that rounds the weights of one node would round them for all readers.
     """
-    tensors, taken, given = scopes.constants(graph), scopes.names(graph), scopes.given(graph)
+    tensors, taken, given = scopes.constants(graph), scopes.names(graph), scopes.output_names(graph)
     for weight, readers in scopes.readers(graph).items():
         chosen = [reader for reader in readers if reader.node.name in names and reader.place in _places(reader.node)]
         if weight in tensors and chosen and (len(chosen) < len(readers) or weight in given):
@@ -170,7 +170,7 @@ class _Constants:
             tensors = [tensor for tensor in behind if tensor is not None]
             if tensors and len(tensors) == len(behind) and node.op_type not in QUANTIZED:
                 made.update(dict.fromkeys(node.output, max(tensors, key=lambda tensor: math.prod(tensor.dims))))
-        return cls(bare, made, scopes.readers(graph), scopes.given(graph))
+        return cls(bare, made, scopes.readers(graph), scopes.output_names(graph))
 
     def __getitem__(self, name: str) -> TensorProto | None:
         return self.bare.get(name) or self.made.get(name)

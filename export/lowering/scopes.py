@@ -48,7 +48,7 @@ def own(graph: GraphProto) -> set[str]:
 
 
 def readers(graph: GraphProto) -> dict[str, list[Reader]]:
-    """Value of the outermost `graph` -> the nodes that read it, at any depth. The graph's outputs are in `given`."""
+    """Value of the outermost `graph` -> the nodes that read it, at any depth. The graph's outputs are in `output_names`."""
     found: dict[str, list[Reader]] = {}
     waiting: list[tuple[GraphProto, frozenset[str]]] = [(graph, frozenset())]
     while waiting:
@@ -61,7 +61,7 @@ def readers(graph: GraphProto) -> dict[str, list[Reader]]:
     return found
 
 
-def given(graph: GraphProto) -> set[str]:
+def output_names(graph: GraphProto) -> set[str]:
     """The names of the outputs of `graph`. They may be constants, which then must not change."""
     return {value.name for value in graph.output}
 
@@ -73,7 +73,7 @@ def rename(graph: GraphProto, after: Mapping[str, str]) -> None:
             reader.node.input[reader.place] = after[name]
 
 
-def apart(model: ModelProto) -> ModelProto:
+def unique_names(model: ModelProto) -> ModelProto:
     """The model with unique names: a value of an inner graph that shares its name with another value is renamed.
 
     Functions are treated the same way. A model without inner graphs is returned as it is.
