@@ -261,6 +261,6 @@ def with_unit_scales(architecture: Architecture) -> Architecture:
     """`architecture` with a factor of one everywhere: softmax scales, which the weights have taken over."""
 
     def unit(_: str, part: P) -> P:
-        return part.normal()
+        return part.unit()
 
     return architecture.with_parts(unit)

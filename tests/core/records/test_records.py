@@ -84,7 +84,7 @@ def test_what_is_settled_is_settled(kind: type[Part]) -> None:
     assert settled.settled(list(dims(kind))) == settled
     assert settled.factor == record.factor
     assert settled.structure() == record.structure() == record.structure().structure()
-    assert record.normal().factor == 1
+    assert record.unit().factor == 1
     wider = settled.model_copy(update={name: 2 * getattr(record, name) for name in dims(kind)})
     assert wider.factor == record.factor, "nothing changes with a width any more"
 

@@ -39,7 +39,7 @@ class Softmax(Attention):
     def structure(self) -> Self:
         return self.model_copy(update={"scale": None})
 
-    def normal(self) -> Self:
+    def unit(self) -> Self:
         return self.model_copy(update={"scale": 1.0})
 
 

@@ -88,7 +88,7 @@ class Part(Frozen):
         """The record without numbers that weights could take over: what timings, matches and seeds compare."""
         return self
 
-    def normal(self) -> Self:
+    def unit(self) -> Self:
         """The record once its weights have taken over `factor`."""
         return self
 
