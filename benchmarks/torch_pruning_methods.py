@@ -31,8 +31,9 @@ from torch_pruning_vit import PlainViT, count_macs, finetune, to_plain
 
 from wb.data import Dataset, load
 from wb.spaces.stock import Stock
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import accuracy
+from wb.training.train import score
 
 TOLERANCE = 0.01  # of the target
 LOOSE = 0.04  # of the targets on the way there
@@ -213,8 +214,8 @@ def run(plain: PlainViT, data: Dataset, method: Method, target: float, seed: int
     """Prunes `plain` to the share `target` of its MACs and fine-tunes what remains, with `plain` as teacher."""
     cpu, dense = torch.device("cpu"), count_macs(plain)
     pruned = prune(plain, method, target * dense, calibration(data, seed), seed)
-    before = accuracy(pruned.network, data.test, cpu).value
-    after = accuracy(finetune(pruned.network, data, recipe, plain, seed), data.test, cpu).value
+    before = score(pruned.network, data.test, CLASSES, cpu).value
+    after = score(finetune(pruned.network, data, recipe, plain, seed), data.test, CLASSES, cpu).value
     return Result(before, after, pruned.macs / dense, pruned.hit, pruned.seconds)
 
 
@@ -231,7 +232,7 @@ def main() -> None:
     data = load("digits")
     networks = {seed: to_plain(Stock(data, seed)()) for seed in map(int, options.seeds.split(","))}
     for seed, network in networks.items():
-        print(f"dense, seed {seed}: {100 * accuracy(network, data.test, torch.device('cpu')).value:.1f} %")
+        print(f"dense, seed {seed}: {100 * score(network, data.test, CLASSES, torch.device('cpu')).value:.1f} %")
     table = Table(title=f"test accuracy, % (mean ± sd of {len(networks)} seeds), of torch-pruning's networks")
     for column in ("method", "target", "before", "after", "MACs, % of dense", "missed", "s to prune"):
         table.add_column(column, justify="left" if column == "method" else "right")

@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from wb.core.errors import BadArtefact, BadOption, printable, reason
 from wb.core.records import ConvKept, Ffn, Frozen, Kept, Lmu, Mixer, Operator, Stem, Width
+from wb.core.specs import Spec, image_spec
 
 T = TypeVar("T", bound=Operator)
 Form = Literal["pre", "post"]  # where a block has its norms
@@ -31,6 +32,10 @@ class ImageInput(Frozen):
     width: Annotated[int, Field(ge=1, le=4096)]
     mean: tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...]
     std: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...]
+
+    def specs(self) -> tuple[Spec, ...]:
+        """The arrays that a network with this input takes."""
+        return (image_spec(self.channels, self.height, self.width),)
 
     @model_validator(mode="after")
     def _lengths(self) -> ImageInput:
@@ -78,6 +83,8 @@ class Architecture(Frozen):
     `norm` "pre": `x + f(norm(x))` for every mixer and feed-forward f, and one more norm before pooling. "post":
     `norm(x + f(x))`, as in BERT, and no further norm. `head` is the precision of the last linear map.
     """
+
+    task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
 
     input: ImageInput
     stem: Stem

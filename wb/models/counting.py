@@ -12,6 +12,7 @@ from wb.core.architecture import Architecture
 from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
 from wb.core.records import Precision
+from wb.models.feeds import shapes_only
 from wb.models.network import Network, build, groups_of
 from wb.models.operators._base import OperatorModule
 
@@ -79,10 +80,9 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
 
 
 def _counter(network: Network, architecture: Architecture) -> FlopCounterMode:
-    image = architecture.input
     counter: FlopCounterMode = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(torch.empty(1, image.channels, image.height, image.width, device="meta"))
+        network(*shapes_only(architecture.input.specs(), 1).values())
     return counter
 
 
