@@ -20,6 +20,7 @@ from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import Reading
 
+LIMITED = " or ".join(("size", "latency", *(name for name, metric in METRICS.items() if metric.quality)))
 ROUNDS = 5  # of tightening, for each size
 HALVINGS = 8  # of the range of sizes
 ENOUGH = 12  # trials after which one that keeps the limits is taken
@@ -72,26 +73,26 @@ def find(
     *,
     keep: Collection[str] = (),
 ) -> Found:
-    """A choice whose assessed graph keeps all `limits` (size, latency and acc, absolute).
+    """A choice whose assessed graph keeps all `limits` (size, latency and quality, absolute).
 
     `floating` are readings of the float graph. `assess` gives those of a graph, at least of `size` and what is limited. Without a
-    limit on acc, it is a choice of least summed error; with one, the smallest file that was found.
+    limit on quality, it is a choice of least summed error; with one, the smallest file that was found.
 
     Raises:
         BadOption: no limit, a relative one or one on something else; or the float graph keeps them all already.
         BudgetMissed: nothing was found that keeps them; it names the best that was reached.
     """
     for limit in limits:
-        if limit.relative or limit.metric.name not in ("acc", "size", "latency"):
-            raise BadOption(f"{limit.text()} is no limit for a policy; limit size, latency or acc, absolutely")
+        if limit.relative or not (limit.metric.quality or limit.metric.name in ("size", "latency")):
+            raise BadOption(f"{limit.text()} is no limit for a policy; limit {LIMITED}, absolutely")
     if not limits:
-        raise BadOption("no limit to find a policy under; give one on size, latency or acc")
+        raise BadOption(f"no limit to find a policy under; give one on {LIMITED}")
     if not measured:
         raise BadOption("no group can be put into fewer bits; keep fewer, or give another graph")
     search = _Search(
         subject, _options(measured), {limit.metric.name: limit for limit in limits}, floating, assess, report
     )
-    chosen = search.smallest() if "acc" in search.limits else search.accurate()
+    chosen = search.smallest() if search.quality else search.accurate()
     return Found(chosen, tuple(search.trials), _reasons(subject, measured, chosen, keep, search.limits))
 
 
@@ -106,6 +107,11 @@ class _Search:
     assess: Assess
     report: Report
     trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def quality(self) -> list[str]:
+        """The limited metrics of quality."""
+        return [name for name, limit in self.limits.items() if limit.metric.quality]
 
     @property
     def whole(self) -> int:
@@ -123,7 +129,7 @@ class _Search:
         return trial
 
     def smallest(self) -> Trial:
-        """The smallest choice found that keeps all limits, acc among them; bisection over the bytes that are saved."""
+        """The smallest choice found that keeps all limits, one on quality among them; bisection over the bytes that are saved."""
         least, latency = self._saving("size"), self._saving("latency")
         most = sum(max(option.saved for option in of_group) for of_group in self.options.values()) - 0.5  # of a byte
         low, aim = max(least or 0.0, 0.0), most
@@ -131,7 +137,7 @@ class _Search:
         best: Trial | None = None
         for _ in range(HALVINGS):
             trial = self.within(aim, latency)
-            if trial is not None and self._keeps(trial, "acc"):
+            if trial is not None and all(self._keeps(trial, name) for name in self.quality):
                 best = trial if best is None or trial.bytes < best.bytes else best
                 low = max(aim, self._predicted(trial))
             else:
@@ -149,7 +155,11 @@ class _Search:
         if least is None and latency is None:
             return None
         trial = self.within(least, latency) or self._extreme()
-        return trial if trial is not None and trial.choice and self._keeps(trial, "acc") else None
+        return (
+            trial
+            if trial is not None and trial.choice and all(self._keeps(trial, name) for name in self.quality)
+            else None
+        )
 
     def within(self, saved: float | None, faster: float | None) -> Trial | None:
         """The choice of least error that is predicted to save this, and assessed to keep the limits on size and latency.
@@ -264,5 +274,5 @@ def _reasons(
         elif "latency" not in limited and all(one.saved <= 0 for one in of_group):
             found[group] = NO_SMALLER
         else:
-            found[group] = TOO_SENSITIVE if "acc" in limited else NOT_NEEDED
+            found[group] = TOO_SENSITIVE if any(METRICS[name].quality for name in limited) else NOT_NEEDED
     return found

@@ -22,9 +22,9 @@ def reach(space: Vit, limits: Sequence[Limit], ends: Mapping[Architecture, Mappi
 
     `ends` are networks that were read, the smallest and the largest: files grow with the bytes of weights and latencies with
     the multiply-accumulates, on a line through these two. Parameters, multiply-accumulates and energy are counted.
-    Limits: an accuracy is not known before the supernet is trained; in several precisions, latencies are rough.
+    Limits: the quality is not known before the supernet is trained; in several precisions, latencies are rough.
     """
-    known = [limit for limit in limits if limit.metric.name != "acc"]
+    known = [limit for limit in limits if not limit.metric.quality]
     if not known:
         return ""
     rng = random.Random(seed)
