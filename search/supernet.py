@@ -27,7 +27,7 @@ from wb.core.space import Space, random_choices
 from wb.data import Dataset
 from wb.models.axes import Leading, remap
 from wb.models.model import Model, Step
-from wb.models.network import Network, axes_of, build
+from wb.models.network import axes_of, build, skeleton
 from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 
@@ -85,16 +85,12 @@ class Supernet:
 
     def views(self, architecture: Architecture) -> dict[str, Tensor]:
         """The weights of one sub-network, as views of the shared ones."""
-        return self._views(build(architecture, "meta"), architecture)
-
-    def _views(self, skeleton: Network, architecture: Architecture) -> dict[str, Tensor]:
         maps = {name: Leading(size) for name, size in axis_sizes(architecture).items()}
-        return remap(self.weights, axes_of(skeleton), maps)
+        return remap(self.weights, axes_of(skeleton(architecture)), maps)
 
     def run(self, architecture: Architecture, images: Tensor) -> Tensor:
         """Logits (B, classes) of one sub-network; gradients flow to the shared weights."""
-        skeleton = build(architecture, "meta")
-        logits: Tensor = functional_call(skeleton, self._views(skeleton, architecture), images)
+        logits: Tensor = functional_call(skeleton(architecture), self.views(architecture), images)
         return logits
 
     def extract(self, architecture: Architecture) -> Model:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from wb.core.errors import BadOption
 from wb.core.readings import scaled
-from wb.models.network import build
+from wb.models.network import skeleton
 from wb.spaces.vit import Vit
 
 TRAINING = 16  # bytes a weight takes in training: itself, its gradient, two moments
@@ -34,7 +34,7 @@ def count_weights(space: Vit) -> int:
     """Of the supernet: those of all kinds of largest networks, shared ones once."""
     sizes: dict[str, int] = {}
     for architecture in space.tops():
-        for name, weight in build(architecture, "meta").named_parameters():
+        for name, weight in skeleton(architecture).named_parameters():
             sizes.setdefault(name, weight.numel())
     return sum(sizes.values())
 
