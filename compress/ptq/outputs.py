@@ -1,4 +1,4 @@
-"""What a graph gives for some inputs, and how far a quantized one is from the one in floating point."""
+"""Outputs of graphs, and the error of a quantized graph: how far its outputs are from those in floating point."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Kind = Literal["KL divergence", "relative squared error"]
 
 @dataclass(frozen=True)
 class Error:
-    """How far outputs are from those in floating point.
+    """The error of quantized outputs against those in floating point.
 
-    `divergence` is the mean over examples of the Kullback-Leibler divergence (nats) of the class probabilities from those in
-    floating point; where outputs are no class scores, the squared error over the squared norm. `sqnr` is the signal to
-    quantization noise ratio of the outputs in dB, infinite where they are equal; `agreement` the share of examples with
-    the same first class, None where there are none.
+    `divergence` is the Kullback-Leibler divergence (nats) of the class probabilities from those in floating point, a mean over
+    examples; if the outputs are not class scores, the squared error over the squared norm. `sqnr` is the signal to
+    quantization noise ratio of the outputs in dB, infinite if they are equal. `agreement` is the share of examples with the
+    same top class, None without classes.
     """
 
     divergence: float
@@ -38,14 +38,14 @@ class Error:
 
 
 def outputs(graph: onnx.ModelProto | Path, inputs: Inputs, device: Device) -> NDArray[np.float32]:
-    """The output `logits`, or the first, for every example: (n, ...).
+    """Runs the graph on `inputs` and returns its output `logits`, or else its first output, (n, ...).
 
-    They are run one by one, so that the outputs of two graphs compare, one of which may quantize its activations as they come;
-    by the graph's batch where that is fixed, without what remains.
+    Examples are run one by one, because dynamic quantization of activations uses one range for a whole batch. A graph with a
+    fixed batch is run on whole batches, and the remaining examples are left out.
 
     Raises:
-        BadArtefact: as `wb.export.run.Runner`, or outputs that are not finite.
-        BadData: too few inputs.
+        BadArtefact: the graph does not load or fails, or its outputs are not finite.
+        BadData: there are too few inputs.
     """
     run = Runner(graph, device)
     batch = batch_of(open_graph(graph) if isinstance(graph, Path) else graph)
@@ -59,7 +59,7 @@ def outputs(graph: onnx.ModelProto | Path, inputs: Inputs, device: Device) -> ND
 
 
 def compare(floating: NDArray[np.float32], quantized: NDArray[np.float32]) -> Error:
-    """How far `quantized` is from `floating`, both (n, ...) of the same shape. Class scores are (n, classes), classes >= 2.
+    """The error of `quantized` against `floating`, both (n, ...). Outputs (n, classes) with two or more are class scores.
 
     Raises:
         BadData: the shapes differ.

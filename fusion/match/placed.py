@@ -1,4 +1,4 @@
-"""A parent under the reference's names: which of its sub-layers stand for which, and which parameters lie on which axes."""
+"""Placing a parent on a reference: its matching sub-layers, parameters and axes under the names of the reference."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from wb.models.network import axes_of, build
 
 @dataclass
 class Placed:
-    """A parent in canonical form. `names` (reference's -> own) and `axes` have what the reference has too, by its names.
+    """A parent in canonical form, with its parts named as in the reference.
 
-    `sublayers` gives for each sub-layer of the reference, by name, that of the parent which stands for it. `turn` is the
-    one thing that changes: the form of the parent, never its function. `by` says what the match was found by.
+    `sublayers` maps a sub-layer of the reference, by name, to the matching one of the parent. `names` maps a parameter of the
+    reference to that of the parent, and `axes` to the axes of the parent's parameter, under the reference's names. Parameters
+    without a counterpart are missing. `by` names the rule that found the match. `turn` changes the form of the parent, never
+    its function.
     """
 
     model: Model
@@ -31,20 +33,20 @@ class Placed:
     by: By = "order"
 
     def weight(self, name: str) -> Tensor:
-        """The parent's parameter for that of the reference."""
+        """The parent's parameter that matches the reference's parameter `name`."""
         return self.model.weights[self.names[name]]
 
     def mapped(self, name: str, maps: Mapping[str, Map]) -> Tensor:
-        """The parent's parameter for that of the reference, on the reference's axes as far as `maps` go."""
+        """The parent's parameter that matches the reference's `name`, brought to the reference's axes by `maps`."""
         return remap({name: self.weight(name)}, {name: self.axes[name]}, maps)[name]
 
     def release(self, name: str) -> None:
-        """Takes the parameter out of the parent, whose weights have to be a dictionary of one's own: nobody can use it then."""
+        """Deletes the matching parameter from the parent, to free memory; the weights must be a dictionary that is not shared."""
         if name in self.names and isinstance(self.model.weights, dict):
             self.model.weights.pop(self.names[name], None)
 
     def turn(self, maps: Mapping[str, Map]) -> None:
-        """Applies maps that keep the function, by the reference's names of axes."""
+        """Applies function-preserving `maps`, by the reference's names of axes, to the parent."""
         changed = {
             self.names[name]: self.mapped(name, maps)
             for name, axes in self.axes.items()
@@ -54,9 +56,9 @@ class Placed:
 
 
 def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Placed:
-    """`parent` under the names of `reference`, both in canonical form.
+    """Places `parent` on `reference`, both in canonical form.
 
-    A sub-layer of another kind, or with other fixed settings (a kernel size, a direction), stands for nothing.
+    Sub-layers that differ in kind or in fixed settings (kernel size, direction) do not match, even in matching blocks.
     """
     own, other = build(parent.architecture, "meta"), build(reference.architecture, "meta")
     there = {sublayer.name: sublayer for sublayer in sublayers(own)}
@@ -89,10 +91,10 @@ def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:
 
 
 def runs(placed: Placed, reference: Model) -> tuple[dict[int, list[Sublayer]], dict[str, list[Sublayer]]]:
-    """The parent's sub-layers in order of execution, grouped by what they stand for.
+    """Groups the parent's sub-layers, in order of execution, by the sub-layers of the reference.
 
-    First those at the start of a stage that stand for nothing, by the stage; then for each sub-layer of the reference its
-    counterpart and what follows that and stands for nothing: what they do together is what the reference's has to do.
+    The first result maps a stage to the unmatched sub-layers at its start. The second maps a sub-layer of the reference to its
+    counterpart and the unmatched sub-layers after that: the reference's sub-layer has to do what they do together.
     """
     theirs = {mine.name: name for name, mine in placed.sublayers.items()}
     starts: dict[int, list[Sublayer]] = {i: [] for i in range(len(reference.architecture.stages))}

@@ -1,4 +1,4 @@
-"""`report.html`: one page that shows a run, finished or not. It needs no network and no other file."""
+"""`report.html`: one self-contained page that shows a run, finished or not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
 
 def write_report(run: Run, output: Path | None = None) -> Path:
-    """Writes the report of `run` to `output`, or into its folder, and says where.
+    """Writes the report of `run` to `output`, by default into the run folder; returns its path.
 
     Raises:
         BadArtefact: `run.json`, `front.json` or the study is damaged.
@@ -39,7 +39,7 @@ def write_report(run: Run, output: Path | None = None) -> Path:
 
 
 def render(contents: Contents, beside: Path) -> str:
-    """The page; its links to models are relative to the folder `beside`."""
+    """The page as HTML; its links to models are relative to the folder `beside`."""
     curve, reference = dominated(contents.metrics, contents.candidates)
     return page.render(
         TEMPLATE,
@@ -91,7 +91,7 @@ def _plain(reading: Reading) -> str:
 
 
 def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]:
-    """Those for which there is something to show."""
+    """Name -> figure, for all figures with something to show."""
     metrics, front, candidates = contents.metrics, contents.front, contents.candidates
     limits = contents.record.config.limits
     numbers = {candidate.number for candidate in front}
@@ -120,7 +120,7 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
 
 
 def _columns(contents: Contents) -> list[page.Column]:
-    """Accuracy first, then what it costs."""
+    """The columns of the table of networks: accuracies first, then the other metrics."""
     if contents.points is None:
         return []
     names = [name for name in METRICS if all(name in point.values for point in contents.points)]
@@ -131,7 +131,7 @@ def _columns(contents: Contents) -> list[page.Column]:
 
 
 def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
-    """Of one network, by what they lead to."""
+    """The links to the files of one network: `model` and `onnx`."""
     return {name: page.link(run.folder / path, beside) for name, path in (("model", model), ("onnx", onnx))}
 
 
@@ -158,7 +158,7 @@ def _slots(contents: Contents) -> list[int]:
 
 
 def _widest(architectures: Iterable[Architecture]) -> dict[str, float]:
-    """What the bars of the drawing are relative to."""
+    """The largest embedding and the largest feed-forward ratio, which the bars of the drawing are relative to."""
     stages = [stage for architecture in architectures for stage in architecture.stages]
     ratios = [block.ffn.mlp / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
     return {"embed": max((stage.embed for stage in stages), default=1), "ratio": max(ratios, default=1.0)}

@@ -70,7 +70,7 @@ def test_they_are_the_last_features(image: ImageInput) -> None:
     encoder = Encoder(vit)
     features = encoder.features(encoder.indices(candidates))
     assert features.shape[1] == len(encoder.layout.emphasis)
-    told = encoder.layout.told
+    told = encoder.layout.traits
     assert np.array_equal(features[:, -told:], [vit.traits(choices) for choices in candidates])
 
 
