@@ -176,7 +176,7 @@ def test_killed_while_it_publishes(
     assert before.results
     last = Tale()
     with monkeypatch.context() as patch:
-        for name in ("export", "accuracy", "measure_latency"):
+        for name in ("export", "score", "measure_latency"):
             patch.setattr(f"wb.export.assess.{name}", lambda *_, **__: pytest.fail("something is read again"))
         record = job_of(trained, stripes, out, ONE_ROUND, last)()
     assert last.heard == []
