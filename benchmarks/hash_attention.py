@@ -66,7 +66,7 @@ def latencies(seconds: float) -> dict[int, dict[str, float]]:
                 module = build_operator(record, 64, grid)
                 module.reset()
                 graphs[name] = Path(folder) / f"{name}.onnx"
-                export_module(module, torch.randn(2, grid.tokens, 64), graphs[name], "x", "y")
+                export_module(module, {"x": torch.randn(2, grid.tokens, 64)}, graphs[name], "y")
             timed = measure_latency(dict(graphs), Device(), cap_s=seconds * len(graphs))
         found[grid.tokens] = {name: latency.reading.value for name, latency in timed.items()}
         told(grid.tokens, {name: round(ms, 4) for name, ms in found[grid.tokens].items()})

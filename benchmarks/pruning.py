@@ -37,8 +37,9 @@ from wb.models.counting import count_macs
 from wb.models.model import Model
 from wb.models.model import load as load_model
 from wb.spaces.stock import Stock
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import Finetune, accuracy
+from wb.training.train import Finetune, score
 
 RECIPE = Recipe(epochs=6, learning_rate=1e-3)
 TOLERANCE = 0.01
@@ -85,7 +86,7 @@ def ours(model: Model, data: Dataset, target: float, seed: int, options: dict[st
         return Row(0.0, 0.0, 1.0, hit=False)
     share = count_macs(pruned.architecture).value / dense
     tuned = Finetune(data, RECIPE, model.network(), seed)(pruned)
-    before, after = (accuracy(m.network(), data.test, CPU).value for m in (pruned, tuned))
+    before, after = (score(m.network(), data.test, CLASSES, CPU).value for m in (pruned, tuned))
     return Row(before, after, share, abs(share - target) <= TOLERANCE * target)
 
 
@@ -115,7 +116,7 @@ def digits(options: argparse.Namespace, out: Output) -> None:
     data = load(options.data, limit=options.limit)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     models = {seed: load_model(options.model) if options.model else Stock(data, seed)() for seed in seeds}
-    dense = [accuracy(model.network(), data.test, CPU).value for model in models.values()]
+    dense = [score(model.network(), data.test, CLASSES, CPU).value for model in models.values()]
     title = f"{data.spec}: test accuracy, mean ± sd of seeds {options.seeds}; dense {spread(dense)} %"
     table = Table(title, ("method", "MACs", "before", "after", "reached", "missed"))
     for target in map(float, options.targets.split(",")):

@@ -27,8 +27,9 @@ from wb.hardware.device import Device
 from wb.models.counting import count_macs as count
 from wb.models.model import Model
 from wb.models.model import load as load_model
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import Finetune, accuracy
+from wb.training.train import Finetune, score
 
 TARGET = 0.5
 THEIRS = "taylor tuned, 5 steps, heads"
@@ -80,7 +81,7 @@ def one_seed(model: Model, data: Dataset, recipe: Recipe, seed: int, cache: Path
     ratios = _timed({"dense": model, "wb nvit": tuned, "torch-pruning": after_plain})
     macs = count(model.architecture).value
     score = {
-        name: accuracy(network, data.test, CPU).value
+        name: score(network, data.test, CLASSES, CPU).value
         for name, network in (
             ("dense", model.network()),
             ("further", further.network()),

@@ -20,10 +20,11 @@ from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
 from wb.data import Dataset, load
 from wb.export.graph import export
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
+from wb.tasks.classes import CLASSES
 
 CALIBRATION = 300  # training images without their labels
 TARGET = 0.003
@@ -73,8 +74,8 @@ def one_seed(model: Model, data: Dataset, cache: Cache, folder: Path, seconds: f
         key: Key = {"accuracy": name, "model": model.fingerprint(), "data": data.fingerprint, "code": code()}
 
         def find(path: Path = path) -> Row:
-            score = accuracy(path, data.test.pixels(), data.test.labels, Device())
-            return {"accuracy": score.value, "size": path.stat().st_size}
+            found = score(path, data.test, CLASSES, Device())
+            return {"accuracy": found.value, "size": path.stat().st_size}
 
         rows[name] = dict(cache.numbers(key, find))
     key = {"ratios": list(paths), "model": model.fingerprint(), "code": code(), "seconds": seconds}

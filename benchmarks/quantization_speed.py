@@ -27,11 +27,12 @@ import wb.export
 import wb.models
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
+from wb.core.specs import PIXELS
 from wb.export.graph import export, export_module
 from wb.export.lowering.fold import folded
 from wb.export.lowering.lower import lower
 from wb.export.lowering.products import linear_nodes
-from wb.export.score import logits
+from wb.export.run import Runner
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
@@ -183,7 +184,9 @@ def timed(paths: dict[str, Path], device: Device, seconds: float) -> Row:
 
 def judged(path: Path, reference: Path, images: NDArray[np.float32]) -> Row:
     """How far the logits are from those of the float graph."""
-    expected, given = (logits(graph, images, Device(), batch=1).astype(np.float64) for graph in (reference, path))
+    expected, given = (
+        Runner(graph, Device())({PIXELS: images}, batch=1).astype(np.float64) for graph in (reference, path)
+    )
     error = float(((given - expected) ** 2).sum())
     signal = float((expected**2).sum())
     same = float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
@@ -232,4 +235,4 @@ def _export(model: Model, path: Path) -> None:
 def _export_stock(network: PlainViT, path: Path) -> None:
     import torch
 
-    export_module(network, torch.rand(2, *network.image), path, "pixel_values", "logits", exporter="dynamo")
+    export_module(network, {PIXELS: torch.rand(2, *network.image)}, path, exporter="dynamo")

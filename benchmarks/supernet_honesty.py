@@ -22,8 +22,9 @@ from wb.data import load
 from wb.models.counting import count_macs
 from wb.search.supernet import train_supernet
 from wb.spaces.presets import vit_space
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import accuracy, train
+from wb.training.train import score, train
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -53,9 +54,9 @@ def main() -> None:
     table = Table(title, ("network", "MACs", "inherited", "alone (mean)", "alone (sd)"))
     inherited, alone = [], []
     for a in chosen:
-        inherited.append(accuracy(lambda x, a=a: supernet.run(a, x), data.validation, cpu).value)
+        inherited.append(score(lambda x, a=a: supernet.run(a, x), data.validation, CLASSES, cpu).value)
         scores = [
-            accuracy(train(a, data, recipe, seed=seed).network(), data.validation, cpu).value
+            score(train(a, data, recipe, seed=seed).network(), data.validation, CLASSES, cpu).value
             for seed in range(options.seeds)
         ]
         alone.append(float(np.mean(scores)))

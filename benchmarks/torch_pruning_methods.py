@@ -30,8 +30,9 @@ from torch_pruning_vit import PlainViT, count_macs, finetune, to_plain
 
 from wb.data import Dataset, load
 from wb.spaces.stock import Stock
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import accuracy
+from wb.training.train import score
 
 TOLERANCE = 0.01  # of the target
 LOOSE = 0.04  # of the targets on the way there
@@ -212,8 +213,8 @@ def run(plain: PlainViT, data: Dataset, method: Method, target: float, seed: int
     """Prunes `plain` to the share `target` of its MACs and fine-tunes what remains, with `plain` as teacher."""
     cpu, dense = torch.device("cpu"), count_macs(plain)
     pruned = prune(plain, method, target * dense, calibration(data, seed), seed)
-    before = accuracy(pruned.network, data.test, cpu).value
-    after = accuracy(finetune(pruned.network, data, recipe, plain, seed), data.test, cpu).value
+    before = score(pruned.network, data.test, CLASSES, cpu).value
+    after = score(finetune(pruned.network, data, recipe, plain, seed), data.test, CLASSES, cpu).value
     return Result(before, after, pruned.macs / dense, pruned.hit, pruned.seconds)
 
 
@@ -234,7 +235,7 @@ def main() -> None:
     data = load("digits")
     networks = {seed: to_plain(Stock(data, seed)()) for seed in map(int, options.seeds.split(","))}
     for seed, network in networks.items():
-        out.say(f"dense, seed {seed}: {100 * accuracy(network, data.test, torch.device('cpu')).value:.1f} %")
+        out.say(f"dense, seed {seed}: {100 * score(network, data.test, CLASSES, torch.device('cpu')).value:.1f} %")
     title = f"test accuracy, % (mean ± sd of {len(networks)} seeds), of torch-pruning's networks"
     columns = ("method", "target", "before", "after", "MACs, % of dense", "missed", "s to prune")
     table = Table(title, columns)

@@ -19,7 +19,7 @@ from wb.spaces.vit import Vit
 
 def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
     """Raises `BudgetMissed` where the smallest network of the space is over the budget already, whatever it is kept in."""
-    limits = [limit for limit in config.limits if limit.metric.name != "acc"]
+    limits = [limit for limit in config.limits if not limit.metric.quality]
     if not limits:
         return
     evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)

@@ -11,7 +11,6 @@ from statistics import median
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from wb.compress.depgraph.graph import measure_size
 from wb.compress.depgraph.latency import TRIES
@@ -24,6 +23,7 @@ from wb.data import Dataset
 from wb.data.batches import batches
 from wb.export.timing.estimate import times_of
 from wb.hardware.device import Device
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe, pick_device
 
 STEPS = 5  # timed training steps, after one that is not timed
@@ -99,7 +99,7 @@ def _step(module: nn.Module, data: Dataset, batch: int, *, train: bool, distill:
         if distill:
             with torch.no_grad():
                 module(images)
-        loss = F.cross_entropy(work(images), labels)
+        loss = CLASSES.loss(work(images), labels)
         loss.backward()
         if train:
             optimizer.step()

@@ -19,13 +19,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
 from wb.core.files import regular, replacing
 from wb.data import Dataset
 from wb.models.torchfile import read_torch
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Batch, Recipe, Report, fit
 from wb.training.train import distilled
 
@@ -233,7 +233,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy with smoothed labels, the mean over (B, classes) logits."""
-    return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+    return CLASSES.loss(logits, labels, SMOOTHING)
 
 
 def finetune(
@@ -256,7 +256,7 @@ def finetune(
         TrainingDiverged: the loss is NaN or infinite.
     """
 
-    step = distilled(module, teacher, recipe)
+    step = distilled(module, teacher, recipe, CLASSES)
 
     def backward(batch: Batch) -> float:
         module.train(len(batch.labels) > 1)

@@ -27,7 +27,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wb.compress.depth.drop import NORMS
 from wb.core.architecture import axis_dims, kind_of_axis
@@ -36,6 +35,7 @@ from wb.core.records import Dim, dims
 from wb.models.axes import Axes, nested
 from wb.models.network import Network, axes_of, describe
 from wb.models.operators._base import OperatorModule
+from wb.tasks.known import task_of
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
 METHODS: tuple[Method, ...] = ("nvit", "taylor", "magnitude", "random")
@@ -135,6 +135,7 @@ class Gathered:
 
     def __init__(self, gates: Gates, network: Network, layers: Mapping[str, nn.Parameter], *, entrywise: bool) -> None:
         self.gates, self.network, self.layers, self.entrywise = gates, network, layers, entrywise
+        self.task = task_of(describe(network))
         self.total: Scores = {}
         self.mean: dict[str, Tensor] = {}
         self.count = 0
@@ -155,7 +156,7 @@ class Gathered:
         size = max(1, MICRO_TOKENS // self.network.position.shape[0])
         for start in range(0, len(labels), size):
             part, target = images[start : start + size], labels[start : start + size]
-            loss = F.cross_entropy(self.network(part), target, label_smoothing=LABEL_SMOOTHING)
+            loss = self.task.loss(self.network(part), target, LABEL_SMOOTHING)
             if not torch.isfinite(loss):
                 raise BadData(f"the loss on the calibration images is {loss.item()}; check the weights and the data")
             (loss * (len(target) / len(labels))).backward()

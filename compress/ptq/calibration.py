@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from wb.core.errors import BadArtefact, BadData, Unsupported, reason
-from wb.data import Split
+from wb.data import Feed, Split
 from wb.data.formats import listing, usual
 from wb.data.preparation import Preparation
 from wb.data.readers.pictures import decode
@@ -29,7 +28,7 @@ from wb.hardware.device import Device, example_inputs, session
 
 _log = logging.getLogger(__name__)
 
-Inputs = Mapping[str, NDArray[Any]]  # input of the graph -> (n, ...)
+Inputs = Feed
 
 
 @dataclass(frozen=True)

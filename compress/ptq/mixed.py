@@ -20,6 +20,7 @@ from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import Reading
 
+LIMITED = " or ".join(("size", "latency", *(name for name, metric in METRICS.items() if metric.quality)))
 ROUNDS = 5  # of tightening constraints, for each size
 HALVINGS = 8  # of the range of sizes
 ENOUGH = 12  # trials after which bisection stops, if one of them keeps the limits
@@ -71,26 +72,26 @@ def find(
     *,
     keep: Collection[str] = (),
 ) -> Found:
-    """Finds a choice whose measured graph keeps all `limits` (on size, latency and acc, absolute).
+    """Finds a choice whose measured graph keeps all `limits` (on size, latency and quality, absolute).
 
     `floating` are readings of the float graph. `assess` returns readings of a graph, at least of `size` and the limited
-    metrics. Without a limit on acc, the choice has the least summed error; with one, it gives the smallest file found.
+    metrics. Without a limit on quality, the choice has the least summed error; with one, it gives the smallest file found.
 
     Raises:
         BadOption: there is no limit, a relative one, or one on another metric; or the float graph already keeps all of them.
         BudgetMissed: no choice was found that keeps the limits; the message names the closest one.
     """
     for limit in limits:
-        if limit.relative or limit.metric.name not in ("acc", "size", "latency"):
-            raise BadOption(f"{limit.text()} is no limit for a policy; limit size, latency or acc, absolutely")
+        if limit.relative or not (limit.metric.quality or limit.metric.name in ("size", "latency")):
+            raise BadOption(f"{limit.text()} is no limit for a policy; limit {LIMITED}, absolutely")
     if not limits:
-        raise BadOption("no limit to find a policy under; give one on size, latency or acc")
+        raise BadOption(f"no limit to find a policy under; give one on {LIMITED}")
     if not measured:
         raise BadOption("no group can be put into fewer bits; keep fewer, or give another graph")
     search = _Search(
         subject, _options(measured), {limit.metric.name: limit for limit in limits}, floating, assess, report
     )
-    chosen = search.smallest() if "acc" in search.limits else search.accurate()
+    chosen = search.smallest() if search.quality else search.accurate()
     return Found(chosen, tuple(search.trials), _reasons(subject, measured, chosen, keep, search.limits))
 
 
@@ -105,6 +106,11 @@ class _Search:
     assess: Assess
     report: Report
     trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def quality(self) -> list[str]:
+        """The limited metrics of quality."""
+        return [name for name, limit in self.limits.items() if limit.metric.quality]
 
     @property
     def whole(self) -> int:
@@ -122,7 +128,7 @@ class _Search:
         return trial
 
     def smallest(self) -> Trial:
-        """The smallest trial found that keeps all limits, including acc, by bisection over the saved bytes."""
+        """The smallest trial found that keeps all limits, including those on quality, by bisection over the saved bytes."""
         least, latency = self._saving("size"), self._saving("latency")
         most = sum(max(option.saved for option in of_group) for of_group in self.options.values()) - 0.5  # of a byte
         low, aim = max(least or 0.0, 0.0), most
@@ -130,7 +136,7 @@ class _Search:
         best: Trial | None = None
         for _ in range(HALVINGS):
             trial = self.within(aim, latency)
-            if trial is not None and self._keeps(trial, "acc"):
+            if trial is not None and all(self._keeps(trial, name) for name in self.quality):
                 best = trial if best is None or trial.bytes < best.bytes else best
                 low = max(aim, self._predicted(trial))
             else:
@@ -148,7 +154,11 @@ class _Search:
         if least is None and latency is None:
             return None
         trial = self.within(least, latency) or self._extreme()
-        return trial if trial is not None and trial.choice and self._keeps(trial, "acc") else None
+        return (
+            trial
+            if trial is not None and trial.choice and all(self._keeps(trial, name) for name in self.quality)
+            else None
+        )
 
     def within(self, saved: float | None, faster: float | None) -> Trial | None:
         """The trial of least error that is predicted to save so much and keeps the limits on size and latency.
@@ -264,5 +274,5 @@ def _reasons(
         elif "latency" not in limited and all(one.saved <= 0 for one in of_group):
             found[group] = NO_SMALLER
         else:
-            found[group] = TOO_SENSITIVE if "acc" in limited else NOT_NEEDED
+            found[group] = TOO_SENSITIVE if any(METRICS[name].quality for name in limited) else NOT_NEEDED
     return found

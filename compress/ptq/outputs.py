@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from wb.compress.ptq.calibration import Inputs, batch_of, number_of
+from wb.compress.ptq.calibration import Inputs, batch_of, first, number_of
 from wb.core.errors import BadArtefact, BadData
 from wb.export.foreign.opening import open_graph
-from wb.hardware.device import Device, said, session
-from wb.hardware.watch import Watch
+from wb.export.run import Runner
+from wb.hardware.device import Device
+from wb.tasks.classes import CLASSES
 
 Kind = Literal["KL divergence", "relative squared error"]
 
@@ -46,29 +47,14 @@ def outputs(graph: onnx.ModelProto | Path, inputs: Inputs, device: Device) -> ND
         BadArtefact: the graph does not load or fails, or its outputs are not finite.
         BadData: there are too few inputs.
     """
-    proto = open_graph(graph) if isinstance(graph, Path) else graph
-    loaded = session(graph if isinstance(graph, Path) else graph.SerializeToString(), device)
-    names = [output.name for output in loaded.get_outputs()]
-    out = "logits" if "logits" in names else names[0]
-    batch = batch_of(proto)
-    parts: list[NDArray[Any]] = []
-    what = str(graph) if isinstance(graph, Path) else "the graph"
-    with Watch(loaded, what) as watch:
-        for start in range(0, number_of(inputs) - batch + 1, batch):
-            try:
-                (part,) = watch.run([out], {name: values[start : start + batch] for name, values in inputs.items()})
-            except BadArtefact:
-                raise
-            except Exception as error:  # the runtime's exceptions have no common base class
-                raise BadArtefact(f"{what} fails on its inputs: {said(error)}; export it again") from error
-            if not isinstance(part, np.ndarray) or part.dtype.kind not in "fiub":
-                raise BadArtefact(f"{what} gives {out!r}, which are no numbers; expected a tensor as its first output")
-            parts.append(np.asarray(part, dtype=np.float32))
-    if not parts:
+    run = Runner(graph, device)
+    batch = batch_of(open_graph(graph) if isinstance(graph, Path) else graph)
+    whole = number_of(inputs) - number_of(inputs) % batch
+    if not whole:
         raise BadData(f"{number_of(inputs)} examples for a graph that takes {batch} at once; give more")
-    found: NDArray[np.float32] = np.concatenate(parts) if parts[0].ndim else np.stack(parts)
+    found = run(first(inputs, whole), batch)
     if not np.isfinite(found).all():
-        raise BadArtefact(f"the graph's output {out!r} is not finite; check its export")
+        raise BadArtefact(f"the output {run.output!r} of {run.what} is not finite; check its export")
     return found
 
 
@@ -87,13 +73,5 @@ def compare(floating: NDArray[np.float32], quantized: NDArray[np.float32]) -> Er
     sqnr = math.inf if noise == 0 else 10 * math.log10(power / noise) if power else -math.inf
     if signal.ndim != 2 or signal.shape[1] < 2:
         return Error(noise / power if power else noise, "relative squared error", sqnr, None)
-    log_p, log_q = _log_softmax(signal), _log_softmax(other)
-    divergence = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
-    agreement = float((signal.argmax(axis=1) == other.argmax(axis=1)).mean())
-    return Error(max(0.0, divergence), "KL divergence", sqnr, agreement)
-
-
-def _log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    exact: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return exact
+    divergence = float(CLASSES.divergence(signal, other).mean())
+    return Error(max(0.0, divergence), "KL divergence", sqnr, CLASSES.agreement(signal, other))

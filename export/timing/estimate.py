@@ -11,7 +11,7 @@ from wb.core.files import scratch
 from wb.data import Dataset
 from wb.export.assess import QUICK_S
 from wb.export.graph import export
-from wb.export.score import logits
+from wb.export.score import outputs
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
@@ -48,7 +48,7 @@ def times_of(
         write(path)
         exported = time.perf_counter()
         some = data.validation.take(slice(0, IMAGES))
-        logits(path, some.pixels(), device)
+        outputs(path, some, device)
         scored = time.perf_counter()
         measure_latency({"model": path}, device, cap_s=cap_s)
         timed = time.perf_counter()

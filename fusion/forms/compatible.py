@@ -63,11 +63,11 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
     Raises:
         BadData: they are not what the networks read, or none.
     """
-    a = architecture.input
-    if images.dim() != 4 or tuple(images.shape[1:]) != (a.channels, a.height, a.width) or not len(images):
+    (spec,) = architecture.input.specs()
+    if images.shape[1:] != spec.example or not len(images):
         raise BadData(
             f"the calibration set is {'x'.join(map(str, images.shape))}; the models read images of "
-            f"{a.channels}x{a.height}x{a.width}: name other data with --data"
+            f"{spec.text}: name other data with --data"
         )
     widest, size = max(axis_sizes(architecture).items(), key=lambda item: item[1])
     rows, columns = architecture.grid
@@ -112,7 +112,7 @@ def adapted(model: Model, to: Architecture) -> Model:
 
 def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:
     def image(a: Architecture) -> str:
-        return f"{a.input.channels}x{a.input.height}x{a.input.width}"
+        return ", ".join(spec.text for spec in a.input.specs())
 
     return [
         ("images of", image(one), image(other)),

@@ -86,11 +86,11 @@ def check_images(expected: ImageInput, images: Tensor) -> None:
     Raises:
         BadOption: the images do not have the `expected` shape, or there are none.
     """
-    shape = (expected.channels, expected.height, expected.width)
-    if images.dim() != 4 or tuple(images.shape[1:]) != shape or not len(images):
+    (spec,) = expected.specs()
+    if images.shape[1:] != spec.example or not len(images):
         raise BadOption(
             f"images of shape {tuple(images.shape)} are not what the model reads; give some of shape (n, "
-            f"{', '.join(map(str, shape))})"
+            f"{', '.join(map(str, spec.example))})"
         )
 
 
@@ -102,7 +102,8 @@ def probes(architecture: Architecture, n: int = 64) -> Tensor:
     Limits: a heuristic. The images show no objects, so activations on natural images may differ.
     """
     image = architecture.input
-    noise = torch.randn(n, image.channels, image.height, image.width, generator=torch.Generator().manual_seed(_SEED))
+    (spec,) = image.specs()
+    noise = torch.randn(spec.sized(n), generator=torch.Generator().manual_seed(_SEED))
     summed, count = (F.avg_pool2d(z, 3, stride=1, padding=1) * 9 for z in (noise, torch.ones_like(noise)))
     mean, std = (torch.tensor(values)[:, None, None] for values in (image.mean, image.std))
     return (summed / count.sqrt() * std + mean).clamp(0, 1)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from wb.core.errors import BadOption
 from wb.core.readings import scaled
-from wb.models.network import build
+from wb.models.network import skeleton
 from wb.spaces.vit import Vit
 
 TRAINING = 16  # bytes per weight in training: weight, gradient and Adam's two moments in float32
@@ -34,7 +34,7 @@ def count_weights(space: Vit) -> int:
     """The number of weights of the supernet: those of all its largest networks (`tops`), shared ones counted once."""
     sizes: dict[str, int] = {}
     for architecture in space.tops():
-        for name, weight in build(architecture, "meta").named_parameters():
+        for name, weight in skeleton(architecture).named_parameters():
             sizes.setdefault(name, weight.numel())
     return sum(sizes.values())
 

@@ -25,7 +25,7 @@ def reach(space: Vit, limits: Sequence[Limit], ends: Mapping[Architecture, Mappi
     counted. Empty if the only limits are on accuracy.
     Limits: accuracy is unknown before the supernet is trained. In a space of several precisions, latencies are rough.
     """
-    known = [limit for limit in limits if limit.metric.name != "acc"]
+    known = [limit for limit in limits if not limit.metric.quality]
     if not known:
         return ""
     rng = random.Random(seed)

@@ -74,7 +74,7 @@ def _encode(space: Vit, architecture: Architecture) -> dict[str, Option]:
 def _check_task(space: Vit, architecture: Architecture) -> None:
     """Raises `NotInSpace` unless the architecture takes the space's images and has its number of classes."""
     given, wanted = (
-        f"images of {image.channels}x{image.height}x{image.width} and {classes} classes"
+        f"images of {', '.join(spec.text for spec in image.specs())} and {classes} classes"
         for image, classes in ((architecture.input, architecture.classes), (space.image, space.classes))
     )
     if given != wanted:

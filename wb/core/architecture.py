@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -81,6 +81,8 @@ class Architecture(Frozen):
     `norm` "pre": `x + f(norm(x))` for every mixer and feed-forward f, and one more norm before pooling. "post":
     `norm(x + f(x))`, as in BERT, and no further norm. `head` is the precision of the last linear map.
     """
+
+    task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
 
     input: ImageInput
     stem: Stem

@@ -24,7 +24,7 @@ from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWit
 from wb.models.header import EXPECTED, FORMAT, described
 from wb.models.header import Step as Step
 from wb.models.header import read_history as read_history
-from wb.models.network import Network, axes_of, build
+from wb.models.network import Network, axes_of, build, skeleton
 from wb.models.torchfile import read_torch
 
 P = TypeVar("P", bound=Part)
@@ -57,7 +57,7 @@ class Model:
         Raises:
             BadArtefact: they do not fit it.
         """
-        expected = {name: tuple(p.shape) for name, p in build(self.architecture, "meta").named_parameters()}
+        expected = {name: tuple(p.shape) for name, p in skeleton(self.architecture).named_parameters()}
         given = {name: tuple(w.shape) for name, w in self.weights.items()}
         if expected != given:
             wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
@@ -100,7 +100,7 @@ def remap_model(model: Model, maps: Mapping[str, Map]) -> Model:
     if unknown:
         raise BadOption(f"no axis named {', '.join(unknown)}; this model has {', '.join(before)}")
     architecture = resize(_settled(model.architecture, maps), {name: _size(m) for name, m in maps.items()})
-    axes = axes_of(build(model.architecture, "meta"))
+    axes = axes_of(skeleton(model.architecture))
     weights = {name: w.detach().clone() for name, w in remap(model.weights, axes, maps).items()}
     return Model(architecture, weights, model.history)
 

@@ -366,7 +366,7 @@ def test_shared_ternary_weights_are_packed_once(tmp_path: Path) -> None:
             layer.weight.copy_(weight)
     module = torch.nn.Sequential(*layers)
     x = torch.rand(5, 19)
-    export_module(module, x, tmp_path / "a.onnx", "x", "y")
+    export_module(module, {"x": x}, tmp_path / "a.onnx", "y")
     graph = folded(tmp_path / "a.onnx")
     lowered = lower(graph, dict.fromkeys(linear_nodes(graph), "w2"))
     onnx.checker.check_model(lowered)

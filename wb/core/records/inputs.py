@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from wb.core.records.base import Frozen
+from wb.core.specs import Spec, image_spec
 
 
 class ImageInput(Frozen):
@@ -17,6 +18,10 @@ class ImageInput(Frozen):
     width: Annotated[int, Field(ge=1, le=4096)]
     mean: tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...]
     std: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...]
+
+    def specs(self) -> tuple[Spec, ...]:
+        """The arrays that a network with this input takes."""
+        return (image_spec(self.channels, self.height, self.width),)
 
     @model_validator(mode="after")
     def _lengths(self) -> ImageInput:
