@@ -53,7 +53,7 @@ def fuse_models(folder: Path, method: str, images: int, threads: int) -> None:
     looked = torch.rand(images, 3, 224, 224, generator=torch.Generator().manual_seed(0)) if images else None
     start, cpu = time.perf_counter(), time.process_time()
     names = ["0.safetensors", "1.safetensors"]
-    found = fuse((load(folder / name) for name in names), names, settings, looked, report=told)
+    found = fuse((load(folder / name) for name in names), names, settings, looked, progress=told)
     fused = time.perf_counter() - start
     save(found.model, folder / "fused.safetensors", force=True)
     total, cpu = time.perf_counter() - start, time.process_time() - cpu

@@ -19,7 +19,7 @@ from torch_pruning_vit import finetune as finetune_plain
 
 from wb.compress.nvit.nvit import Settings
 from wb.compress.prune.begin import begin
-from wb.compress.prune.record import Config
+from wb.compress.prune.record import PruneConfig
 from wb.data import Dataset, load
 from wb.export.graph import export
 from wb.export.timing.measure import measure_latency
@@ -105,7 +105,7 @@ def one_seed(model: Model, data: Dataset, recipe: Recipe, seed: int, cache: Path
 
 def _ours(model: Model, data: Dataset, recipe: Recipe, seed: int, cache: Path) -> tuple[Model, Model]:
     """`wb prune nvit --budget latency=0.5x --recovery 0 --finetune 0`, and that fine-tuned."""
-    config = Config(data=data.spec, budget=(f"latency={TARGET}x",), settings=Settings(seed=seed), finetune=0)
+    config = PruneConfig(data=data.spec, budget=(f"latency={TARGET}x",), settings=Settings(seed=seed), finetune=0)
     out = cache / f"nvit-{seed}.safetensors"
     begin(config, model, "dense", data, out, lambda what, done, of: None, force=True)()
     pruned = load_model(out)

@@ -11,11 +11,10 @@ from wb.cli import _output
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from wb.compress.depgraph.job import Stages
     from wb.compress.depgraph.pruning import Pruned
     from wb.core.readings import Reading
     from wb.core.statistics.verdict import Judgement, Remark
-
-    Stages = dict[str, dict[str, Reading]]
 
 
 def print_json(stages: Stages, judgement: Judgement | None, pruned: Pruned, out: Path, beside: Path) -> None:
@@ -63,6 +62,8 @@ def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    from wb.jobs.shown import noted
+
     table = Table(title=title, title_justify="left")
     for column in ("metric", *stages, "how"):
         table.add_column(column, overflow="fold")
@@ -72,5 +73,5 @@ def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
         table.add_row(name, *cells, next(iter(found.values())).how)
     readings = [(f"{stage}, {name}", r) for stage, rs in stages.items() for name, r in rs.items()]
     devices = sorted({reading.device for _, reading in readings if reading.device})
-    lines = (*(f"on {device}" for device in devices), *_output.notes(readings))
+    lines = (*(f"on {device}" for device in devices), *noted(readings))
     return Group(table, *(Text(line) for line in lines))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wb.cli import _output
-from wb.cli._data import STOCK, Choice, say
 
 if TYPE_CHECKING:
     from wb.core.plan import Planned
     from wb.data import Dataset
+    from wb.jobs.inputs import Choice
     from wb.models.model import Model
 
 DryRunOption = Annotated[
@@ -48,7 +48,7 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
 
 
 def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tuple[Model, Dataset, list[Planned]]:
-    """What `wb.cli._data.read` reads, without training a stock model, and what that takes.
+    """What `wb.jobs.inputs.read` reads, without training a stock model, and what that takes.
 
     Raises:
         WbError: what the command would refuse of model and data.
@@ -56,6 +56,7 @@ def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tup
     import time
 
     from wb.data import load as load_data
+    from wb.jobs.inputs import STOCK
     from wb.training.estimate import data_stage
     from wb.training.train import fitted
 
@@ -65,53 +66,8 @@ def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tup
     model, trained = model_of(file, data, seed)
     data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=by_index)
     for note in notes:
-        say(note)
+        _output.say(note)
     return model, data, [first, *trained]
-
-
-class Given(Protocol):
-    """What a configuration says of its data, and of threads."""
-
-    @property
-    def data(self) -> str: ...
-    @property
-    def image_size(self) -> int | None: ...
-    @property
-    def limit(self) -> int | None: ...
-    @property
-    def by_index(self) -> bool: ...
-    @property
-    def threads(self) -> int: ...
-
-
-def show(
-    config: Given,
-    seed: int,
-    file: Path | None,
-    stages: Callable[[Model, Dataset, Callable[[str, int, int], None]], list[Planned]],
-    files: Sequence[Path],
-    *,
-    as_json: bool,
-) -> None:
-    """Reads data and model, and tells what `stages` makes of them: what a job that is ready to begin would do.
-
-    Raises:
-        WbError: what the command would refuse before it begins.
-    """
-    import torch
-
-    torch.set_num_threads(config.threads)
-    with _output.progress() as progress:
-        task = progress.add_task("reading the data", total=None)
-
-        def report(what: str, done: int, of: int) -> None:
-            progress.update(task, description=what, completed=done, total=of or 1)
-
-        choice = Choice(config.data, config.image_size, config.limit)
-        model, data, first = read(file, choice, seed, by_index=config.by_index)
-        report("timing a few steps", 0, 0)
-        found = [*first, *stages(model, data, report)]
-    tell(found, files, as_json=as_json)
 
 
 def tell(stages: Sequence[Planned], files: Sequence[Path], *, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
+from wb.jobs.names import SAMPLES
+
 DataOption = Annotated[
     str | None,
     typer.Option(
@@ -68,10 +70,7 @@ RunLimitOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
-SAMPLES = "--samples"  # how many images; `--calibration` says which, where they can be chosen
-
 FORMER = {"--rate": "--learning-rate", "--calib": SAMPLES}  # earlier names, which still work and are not shown
-FIELDS = {"calib": SAMPLES, "changes": "--set", "seeds": "--seed-architecture"}  # of records, called otherwise
 
 
 class Command(TyperCommand):
@@ -97,8 +96,3 @@ def _renamed(argument: str, own: set[str]) -> str:
     name, sign, value = argument.partition("=")
     new = FORMER.get(name)
     return argument if new is None or name in own or new not in own else f"{new}{sign}{value}"
-
-
-def option_of(field: str) -> str:
-    """What a field of a command's configuration is called on the command line."""
-    return FIELDS.get(field, "--" + field.replace("_", "-"))

@@ -69,6 +69,11 @@ def note(text: str) -> None:
     messages.print(Text.assemble(("note:", "bold yellow"), " ", text), soft_wrap=True)
 
 
+def say(text: str) -> None:
+    """A line on stderr."""
+    messages.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def written(path: Path) -> None:
     """The last line of a command: what was written."""
     data.print(f"wrote {path}", soft_wrap=True)
@@ -92,6 +97,8 @@ def continues(work: Path, out: Path) -> str:
 
 def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Group:
     """One row per reading: value, how it was obtained, how often; below, where, and what is to be known about it."""
+    from wb.jobs.shown import noted
+
     table = Table(title=title, title_justify="left")
     for column in ("metric", "value", "how", "n"):
         table.add_column(column, overflow="fold")
@@ -99,7 +106,7 @@ def readings_table(readings: Mapping[str, Reading], title: str | None = None) ->
         table.add_row(name, reading.text(), reading.how, str(reading.n))
     devices = {reading.device for reading in readings.values() if reading.device}
     return Group(
-        table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *notes(readings.items())))
+        table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *noted(readings.items())))
     )
 
 
@@ -112,12 +119,3 @@ def remarks(found: Iterable[Remark]) -> None:
     """Sentences on a result, on stdout below its tables; what warns is bold."""
     for remark in found:
         data.print(remark.text, style="bold" if remark.warn else None, markup=False, highlight=False, soft_wrap=True)
-
-
-def notes(readings: Iterable[tuple[str, Reading]]) -> list[str]:
-    """What is to be known about named readings, a line each; what is said of several is said once, of all of them."""
-    said: dict[str, list[str]] = {}
-    for name, reading in readings:
-        if reading.note:
-            said.setdefault(reading.note, []).append(name)
-    return [f"{', '.join(names)}: {note}" for note, names in said.items()]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._kinds import need_model
 from wb.cli._options import (
     BackgroundOption,
     ByIndexOption,
@@ -18,12 +17,10 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from wb.compress.depth.analysis import DepthAnalysis
+    from wb.core.progress import Progress
     from wb.data import Dataset
     from wb.models.model import Model
 
@@ -55,22 +52,21 @@ def depth(
     """Show what each mixer and feed-forward adds, and what becomes of the output without it."""
     import torch
 
-    from wb.cli._data import choose, read
+    from wb.cli import _job
     from wb.compress.depth.report import About, write_depth_report
     from wb.core.errors import BadOption
+    from wb.jobs.inputs import read
 
-    data = given_data(data, background)
     if split not in ("validation", "train"):
         raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name with --out or say --force to replace it")
-    need_model(model)
+    choice = _job.chosen([model] if model else [], data, background, image_size)
     torch.set_num_threads(1 if threads is None else threads)
     with _output.progress() as progress:
-        task = progress.add_task("reading the data", total=None)
-        choice = choose([model] if model else [], data, image_size)
-        chosen, dataset = read(model, choice, seed or 0, progress, task, by_index=by_index)
-        analysis = _analyze(chosen, dataset, split, limit, progress, task)
+        told = _job.telling(progress, "reading the data")
+        chosen, dataset = read(model, choice, seed or 0, told, say=_output.say, by_index=by_index)
+        analysis = _analyze(chosen, dataset, split, limit, told)
     about = About(
         model=model.name if model else f"the stock model, seed {seed or 0}",
         data=dataset.spec,
@@ -85,18 +81,18 @@ def depth(
     _output.written(out)
 
 
-def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: Progress, task: TaskID) -> DepthAnalysis:
+def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: Progress) -> DepthAnalysis:
     from wb.compress.depth.analysis import analyze_depth
     from wb.training.fit import pick_device
     from wb.training.train import check_fits
 
-    def report(done: int, total: int) -> None:
-        progress.update(task, completed=done, total=total)
-
     check_fits(model.architecture, dataset)
-    progress.update(task, description="leaving out sub-layers", total=None, completed=0)
+    what = "leaving out sub-layers"
+    progress(what, 0, 0)
     images = dataset.validation if split == "validation" else dataset.train
-    return analyze_depth(model, images, limit=limit, device=pick_device(), report=report)
+    return analyze_depth(
+        model, images, limit=limit, device=pick_device(), report=lambda done, of: progress(what, done, of)
+    )
 
 
 def _print(analysis: DepthAnalysis, name: str, split: str) -> None:

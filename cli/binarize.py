@@ -18,7 +18,6 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
 from wb.cli.prune_nvit import ModelArgument
 
 
@@ -71,24 +70,21 @@ def binarize(
     What shrinks is the file and the modelled energy; this runtime has no fast kernels for so few bits, and it is said where
     the result is slower. Interrupted, the same command with the same --out continues.
     """
-    from wb.cli._binarize import config_of, plan, run
-    from wb.cli._data import choose
+    from wb.cli import _binarize
+    from wb.cli._job import Asked, chosen
 
-    chosen = choose([model] if model else [], given_data(data, background), image_size, limit)
-    config = config_of(
-        {"form": form, "bits": bits, "anchors": anchors},
-        data=chosen.spec,
-        image_size=chosen.image_size,
-        limit=chosen.limit,
-        by_index=by_index,
-        attention=attention,
-        weights=weights,
-        keep=tuple(keep or ()),
-        head=head,
-        finetune=finetune,
-        learning_rate=learning_rate,
-        seed=seed or 0,
-        device=device or "cpu",
-        threads=1 if threads is None else threads,
-    )
-    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)
+    given = {
+        **chosen([model] if model else [], data, background, image_size, limit).fields,
+        "by_index": by_index,
+        "attention": attention,
+        "weights": weights,
+        "keep": tuple(keep or ()),
+        "head": head,
+        "finetune": finetune,
+        "learning_rate": learning_rate,
+        "seed": seed or 0,
+        "device": device or "cpu",
+        "threads": 1 if threads is None else threads,
+    }
+    hashing = {"form": form, "bits": bits, "anchors": anchors}
+    _binarize.binarize(given, hashing, Asked(model, out, force, dry_run, as_json))

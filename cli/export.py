@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._kinds import need_model
 from wb.cli._options import ForceOption, JsonOption
 
 
@@ -21,18 +20,9 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a model as an ONNX graph that takes images in [0, 1], checked against the model."""
-    from wb.core.errors import BadOption
-    from wb.export import graph
-    from wb.models.model import load
+    from wb.jobs.exporting import export_file
 
-    need_model(model)
-    if exporter not in ("torchscript", "dynamo"):
-        raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
-    if out.suffix != ".onnx":
-        raise BadOption(f"{out.name} is no name for an ONNX file; end it in .onnx")
-    if exporter == "torchscript" and opset > 20:
-        raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
-    parity = graph.export(load(model), out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above
+    parity = export_file(model, out, opset=opset, exporter=exporter, force=force)
     if as_json:
         _output.print_json({"onnx": str(out), "largest_difference": parity.value, "bytes": out.stat().st_size})
         return

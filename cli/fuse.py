@@ -9,7 +9,6 @@ import typer
 
 from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
-    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     ForceOption,
@@ -17,7 +16,7 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
+from wb.jobs.names import SAMPLES
 
 METHODS = "vanilla, ot (as published), perm, orth, or regress (needs data)."
 
@@ -93,10 +92,11 @@ def fuse(
 
     Without data nothing is corrected or measured. Interrupted, the same command with the same --out continues.
     """
-    from wb.cli import _fuse
+    from wb.cli import _fuse, _output
     from wb.core.errors import BadOption
+    from wb.fusion.job import given
 
-    chosen = _fuse.choose_data(models or [], given_data(data, background), image_size, limit)
+    chosen = given.choose_data(models or [], data, background, image_size, limit, _output.say)
     settings = {
         "method": method or ("regress" if chosen.spec and not repair else "orth"),
         "stat": stat,
@@ -108,14 +108,12 @@ def fuse(
         "repair": repair,
         "seed": seed or 0,
     }
-    config = _fuse.config_of(
+    config = given.configured(
         settings,
-        data=chosen.spec,
-        image_size=chosen.image_size,
-        limit=chosen.limit,
+        **chosen.fields,
         by_index=by_index,
         calib=calib,
-        finetune=finetune if finetune is not None or models else _fuse.EPOCHS,
+        finetune=finetune if finetune is not None or models else given.EPOCHS,
         learning_rate=learning_rate,
         to=to,
         device=device,

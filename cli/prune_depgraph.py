@@ -12,10 +12,7 @@ from wb.cli import _output
 from wb.cli._depgraph import print_json, tell
 from wb.cli._dry_run import DryRunOption
 from wb.cli._dry_run import tell as show_plan
-from wb.cli._images import read_preparation
-from wb.cli._kinds import need
 from wb.cli._options import (
-    SAMPLES,
     BackgroundOption,
     DataOption,
     DeviceOption,
@@ -28,19 +25,14 @@ from wb.cli._options import (
     StdOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
+from wb.jobs.kinds import need
+from wb.jobs.names import SAMPLES
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from wb.compress.depgraph.pruning import Pruned
     from wb.core.metrics import Limit
     from wb.core.plan import Planned
     from wb.core.readings import Reading
-    from wb.core.statistics.verdict import Judgement
-    from wb.data import Dataset, Split
     from wb.data.preparation import Preparation
-    from wb.export.timing.measure import Latency
     from wb.hardware.device import Device
 
     Stages = dict[str, dict[str, Reading]]
@@ -91,13 +83,17 @@ def depgraph(
     """
     import torch
 
+    from wb.cli._job import telling
     from wb.compress.depgraph.foreign import publish
     from wb.compress.depgraph.graph import require
+    from wb.compress.depgraph.job import ModuleJob, read
     from wb.compress.depgraph.latency import check_limits
     from wb.core.errors import BudgetMissed
     from wb.core.files import scratch
     from wb.core.metrics import Rules, parse_budget
     from wb.hardware.device import parse_device
+    from wb.jobs.inputs import given_data
+    from wb.jobs.preparation import read_preparation
 
     data = given_data(data, background)
     if weights is not None:
@@ -116,9 +112,9 @@ def depgraph(
         show_plan(stages, [beside, out], as_json=as_json)
         return
     with _output.progress() as progress, scratch() as folder:
-        task = progress.add_task("reading", total=None)
-        dense, dataset = _read(factory, weights, data, image_size, limit, images)
-        job = _Job(dense, dataset, where, seed or 0, Path(folder), progress, task)
+        told = telling(progress, "reading")
+        dense, dataset = read(factory, weights, data, image_size, limit, images)
+        job = ModuleJob(dense, dataset, where, seed or 0, Path(folder), told)
         pruned = job.prune(limits, timed, job.batches(calib, batch), **options)
         if finetune:
             job.finetune(pruned.module, finetune, learning_rate, distill)
@@ -136,157 +132,6 @@ def depgraph(
         )
 
 
-class _Job:
-    """The steps of the command on one module, with a line of progress each; its graphs lie in `folder`."""
-
-    def __init__(
-        self, dense: nn.Module, dataset: Dataset, device: Device, seed: int, folder: Path, progress: Any, task: Any
-    ) -> None:
-        self.dense, self.dataset, self.device, self.seed = dense, dataset, device, seed
-        self.folder, self.progress, self.task = folder, progress, task
-        self.example = _first(dataset).to(next(dense.parameters()).device)
-        self.prepared = dataset.test.preparation
-        self.stages: Stages = {}
-        self.timed: dict[str, Latency] = {}  # the first and the last stage, together
-
-    @property
-    def last(self) -> str:
-        """The stage that was read last."""
-        return list(self.stages)[-1]
-
-    def graph(self, stage: str) -> Path:
-        """Where a stage's graph is."""
-        return self.folder / f"{stage}.onnx"
-
-    def tell(self, what: str, total: int | None = None) -> None:
-        """A new line of progress."""
-        self.progress.update(self.task, description=what, total=total, completed=0)
-
-    def write(self, module: nn.Module, path: Path) -> None:
-        """`module` as a graph, checked against it. Raises `ExportDiffers`."""
-        import copy
-        import json
-
-        from wb.core.specs import PIXELS
-        from wb.export.graph import IMAGES, check_parity, export_module
-
-        network, images = copy.deepcopy(module).cpu().eval(), _first(self.dataset)
-        metadata = {"wb.labels": json.dumps(self.dataset.classes)}
-        if self.prepared is not None:
-            metadata[IMAGES] = self.prepared.model_dump_json()
-        feed = {PIXELS: images}
-        export_module(network, feed, path, metadata=metadata)
-        check_parity(network, path, feed, self.device)
-
-    def read(self, module: nn.Module, stage: str) -> None:
-        """Exports; adds to the stages validation accuracy and size of the file, MACs and parameters of the module."""
-        from wb.compress.depgraph.graph import measure_size
-        from wb.core.readings import Reading
-
-        self.tell(f"exporting and scoring, {stage}")
-        self.write(module, self.graph(stage))
-        size = measure_size(module, self.example)
-        self.stages[stage] = {
-            "accuracy (validation)": self.score(stage, self.dataset.validation),
-            "macs": Reading(value=size.macs, unit="MAC", how="counted"),
-            "params": Reading(value=size.params, unit="parameters", how="counted"),
-            "size": Reading(value=self.graph(stage).stat().st_size, unit="B", how="counted"),
-        }
-
-    def score(self, stage: str, split: Split) -> Reading:
-        """Accuracy of a stage's file; of the dense one also what the images were shown as, and whether it is near chance."""
-        from wb.data.preparation import described
-        from wb.export.score import examined
-        from wb.tasks.classes import CLASSES
-        from wb.tasks.names import matched
-
-        reading, doubt = examined(self.graph(stage), split, CLASSES, self.device)
-        if stage != "dense":
-            return reading
-        order = matched(self.dataset, (), None, "the module")[1]
-        return reading.model_copy(
-            update={"note": "; ".join((described(self.prepared), *order, *filter(None, [doubt])))}
-        )
-
-    def prune(
-        self,
-        limits: Sequence[Limit],
-        timed: Limit | None,
-        images: Sequence[tuple[Tensor, Tensor]],
-        rounds: int,
-        **options: Any,
-    ) -> Pruned:
-        """To `timed`, a limit on latency, or else to `limits`; reads both ends. Options are those of `prune_module`."""
-        from wb.compress.depgraph.foreign import label_loss
-        from wb.compress.depgraph.graph import Size
-        from wb.compress.depgraph.latency import prune_to_latency
-        from wb.compress.depgraph.pruning import prune_module
-
-        def run(limits: Sequence[Limit]) -> Pruned:
-            self.tell("pruning", rounds)
-            return prune_module(
-                self.dense, self.example, images, label_loss, limits, rounds=rounds, report=report, **options
-            )
-
-        def report(done: int, _: int, size: Size) -> None:
-            text = f"pruning, {size.macs:,} MACs"
-            self.progress.update(self.task, completed=done, description=text)
-
-        self.read(self.dense, "dense")
-        if timed is None:
-            pruned = run(limits)
-        else:
-            dense = self.graph("dense")
-            pruned = prune_to_latency(lambda one: run([one]), self.write, dense, timed, self.device, seed=self.seed)
-        self.read(pruned.module, "pruned")
-        return pruned
-
-    def batches(self, count: int, size: int) -> list[tuple[Tensor, Tensor]]:
-        """`count` training images drawn with the seed, in mini-batches."""
-        import numpy as np
-
-        from wb.data.batches import batches
-
-        order = np.random.default_rng(self.seed).permutation(len(self.dataset.train))[:count]
-        chosen, where = self.dataset.train.take(order), self.example.device
-        return [(images.to(where), labels.to(where)) for images, labels in batches(chosen, size, shuffle=False)]
-
-    def finetune(self, module: nn.Module, epochs: int, learning_rate: float, distill: bool) -> None:
-        """In place, and reads the result."""
-        from wb.compress.depgraph.foreign import SMOOTHING, finetune
-        from wb.training.fit import Recipe
-
-        self.tell("fine-tuning", epochs)
-
-        def report(epoch: int, _: int, loss: float) -> None:
-            self.progress.update(self.task, completed=epoch, description=f"fine-tuning, loss {loss:.3f}")
-
-        recipe = Recipe(epochs=epochs, learning_rate=learning_rate, label_smoothing=SMOOTHING)
-        teacher = self.dense.eval() if distill else None
-        finetune(module, teacher, self.dataset, recipe, seed=self.seed, report=report)
-        self.read(module, "fine-tuned")
-
-    def finish(self) -> None:
-        """Test accuracy and latency of the first and the last stage, both timed together."""
-        from wb.core.readings import ratio
-        from wb.export.timing.measure import measure_latency
-
-        ends = ("dense", self.last)
-        self.tell("timing")
-        self.timed = measure_latency({stage: self.graph(stage) for stage in ends}, self.device, seed=self.seed)
-        dense = self.timed["dense"].ratio
-        for stage in ends:
-            self.stages[stage]["accuracy (test)"] = self.score(stage, self.dataset.test)
-            self.stages[stage]["latency"] = self.timed[stage].reading
-            self.stages[stage]["latency / dense"] = ratio(self.timed[stage].ratio, dense)
-
-    def judged(self, limit: Limit) -> Judgement:
-        """The last readings against a limit on latency."""
-        from wb.compress.depgraph.latency import judged
-
-        return judged(limit, self.timed["dense"], self.timed[self.last])
-
-
 def _plan(
     factory: str,
     given: tuple[Path | None, str | None, int | None, int | None, Preparation | None],
@@ -297,17 +142,19 @@ def _plan(
     """What would be done; `given` and `effort` are what `_read` and `Options` take. Raises as the command before it begins."""
     import time
 
+    from wb.cli._job import telling
     from wb.compress.depgraph.estimate import Options, estimate
+    from wb.compress.depgraph.job import ModuleJob, read
     from wb.training.estimate import data_stage
 
     with _output.progress() as progress:
-        task = progress.add_task("reading", total=None)
+        told = telling(progress, "reading")
         start = time.perf_counter()
-        dense, dataset = _read(factory, *given)
-        read = data_stage(dataset, time.perf_counter() - start)
-        job = _Job(dense, dataset, device, 0, Path(), progress, task)
-        job.tell("timing a few steps")
-        return [read, *estimate(dense, factory, dataset, job.write, limits, device, Options(*effort))]
+        dense, dataset = read(factory, *given)
+        reading = data_stage(dataset, time.perf_counter() - start)
+        job = ModuleJob(dense, dataset, device, 0, Path(), told)
+        told("timing a few steps", 0, 0)
+        return [reading, *estimate(dense, factory, dataset, job.write, limits, device, Options(*effort))]
 
 
 def _check_names(out: Path, force: bool) -> Path:
@@ -329,32 +176,3 @@ def _checked_cost(cost: str | None) -> Any:
     if cost not in (None, "macs", "params", "none"):
         raise BadOption(f"no cost {cost!r}; there are macs, params and none")
     return cost
-
-
-def _read(
-    factory: str,
-    weights: Path | None,
-    data: str | None,
-    image_size: int | None,
-    limit: int | None,
-    images: Preparation | None,
-) -> tuple[nn.Module, Dataset]:
-    """The dense module, on the device where it is trained, and data that fit it."""
-    from wb.compress.depgraph.foreign import check_module, import_factory, load_weights
-    from wb.data import load as load_data
-    from wb.data.spec import resolved
-    from wb.training.fit import pick_device
-
-    dense = import_factory(factory)()
-    if weights is not None:
-        load_weights(dense, weights)
-    dataset = load_data(resolved(data or "digits"), image_size=image_size, limit=limit).prepared(images)
-    check_module(dense, _first(dataset), len(dataset.classes))
-    return dense.to(pick_device()), dataset
-
-
-def _first(dataset: Dataset) -> Tensor:
-    """Two validation images (or one, if there is no more), float32 in [0, 1]."""
-    import torch
-
-    return torch.from_numpy(dataset.validation.pixels(slice(0, 2)))

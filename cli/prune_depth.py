@@ -8,7 +8,6 @@ import typer
 
 from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
-    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     DeviceOption,
@@ -18,8 +17,8 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
 from wb.cli.prune_nvit import BudgetOption, ModelArgument, OutOption
+from wb.jobs.names import SAMPLES
 
 
 def depth(
@@ -49,23 +48,19 @@ def depth(
 
     `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
     """
-    from wb.cli._data import choose
-    from wb.cli._prune import config_of, plan, run
+    from wb.cli._job import Asked, chosen
+    from wb.cli._prune import prune
 
-    chosen = choose([model] if model else [], given_data(data, background), image_size, limit)
-    config = config_of(
-        "depth",
-        {"calibration": calib, "rounds": 1, "seed": seed or 0},
-        data=chosen.spec,
-        image_size=chosen.image_size,
-        limit=chosen.limit,
-        by_index=by_index,
-        budget=budget,
-        snapshots=snapshots,
-        finetune=finetune,
-        learning_rate=learning_rate,
-        distill=distill,
-        device=device or "cpu",
-        threads=1 if threads is None else threads,
-    )
-    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)
+    given = {
+        **chosen([model] if model else [], data, background, image_size, limit).fields,
+        "by_index": by_index,
+        "budget": budget,
+        "snapshots": snapshots,
+        "finetune": finetune,
+        "learning_rate": learning_rate,
+        "distill": distill,
+        "device": device or "cpu",
+        "threads": 1 if threads is None else threads,
+    }
+    settings = {"calibration": calib, "rounds": 1, "seed": seed or 0}
+    prune("depth", given, settings, Asked(model, out, force, dry_run, as_json))

@@ -9,7 +9,6 @@ import typer
 
 from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
-    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     DeviceOption,
@@ -19,7 +18,7 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
+from wb.jobs.names import SAMPLES
 
 ModelArgument = Annotated[
     Path | None, typer.Argument(help="A model file.", show_default="the stock model, trained on first use")
@@ -79,10 +78,9 @@ def nvit(
 
     Interrupted, the same command with the same --out continues.
     """
-    from wb.cli._data import choose
-    from wb.cli._prune import config_of, plan, run
+    from wb.cli._job import Asked, chosen
+    from wb.cli._prune import prune
 
-    data = given_data(data, background)
     settings = {
         "method": method,
         "keep": [name.strip() for name in keep.split(",") if name.strip()] if keep else [],
@@ -96,20 +94,15 @@ def nvit(
         "learning_rate": learning_rate,
         "seed": seed or 0,
     }
-    chosen = choose([model] if model else [], data, image_size, limit)
-    config = config_of(
-        "nvit",
-        settings,
-        data=chosen.spec,
-        image_size=chosen.image_size,
-        limit=chosen.limit,
-        by_index=by_index,
-        budget=budget,
-        snapshots=snapshots,
-        finetune=finetune,
-        learning_rate=learning_rate,
-        distill=distill,
-        device=device or "cpu",
-        threads=1 if threads is None else threads,
-    )
-    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json)
+    given = {
+        **chosen([model] if model else [], data, background, image_size, limit).fields,
+        "by_index": by_index,
+        "budget": budget,
+        "snapshots": snapshots,
+        "finetune": finetune,
+        "learning_rate": learning_rate,
+        "distill": distill,
+        "device": device or "cpu",
+        "threads": 1 if threads is None else threads,
+    }
+    prune("nvit", given, settings, Asked(model, out, force, dry_run, as_json))

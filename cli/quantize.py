@@ -9,7 +9,6 @@ import typer
 
 from wb.cli._dry_run import DryRunOption
 from wb.cli._options import (
-    SAMPLES,
     BackgroundOption,
     ByIndexOption,
     DeviceOption,
@@ -24,7 +23,7 @@ from wb.cli._options import (
     StdOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data
+from wb.jobs.names import SAMPLES
 
 
 def quantize(
@@ -91,30 +90,26 @@ def quantize(
     A slower graph is never called an improvement, and a budget that is missed leaves nothing (exit code 3). Interrupted,
     `mixed` continues with the same command and the same --out.
     """
-    from wb.cli._data import choose
-    from wb.cli._images import read_preparation
-    from wb.cli._quantize import config_of, plan, run
+    from wb.cli import _quantize
+    from wb.cli._job import Asked, chosen
+    from wb.jobs.preparation import read_preparation
 
     said = read_preparation(mean, std, scale, preprocessor)
     foreign = model is not None and model.suffix == ".onnx"
-    if calibration is None or data is not None:
-        data = given_data(data, background)
-    chosen = choose([model] if model else [], data, image_size, needed=not foreign, guess=not foreign, graphs=True)
-    config = config_of(
-        model,
-        policy=policy or ("mixed" if budget else "int8-dynamic"),
-        budget=tuple(budget or ()),
-        data=chosen.spec,
-        image_size=chosen.image_size,
-        limit=chosen.limit,
-        by_index=by_index,
-        images=said,
-        calibration=calibration,
-        background=background,
-        calib=calib,
-        keep=tuple(keep or ()),
-        seed=seed or 0,
-        device=device or "cpu",
-        threads=1 if threads is None else threads,
-    )
-    (plan if dry_run else run)(config, model, out, force=force, as_json=as_json, run_limit=run_limit)
+    of_data = background if calibration is None or data is not None else None  # else it is that of the calibration
+    files = [model] if model else []
+    given = {
+        **chosen(files, data, of_data, image_size, needed=not foreign, guess=not foreign, graphs=True).fields,
+        "policy": policy or ("mixed" if budget else "int8-dynamic"),
+        "budget": tuple(budget or ()),
+        "by_index": by_index,
+        "images": said,
+        "calibration": calibration,
+        "background": background,
+        "calib": calib,
+        "keep": tuple(keep or ()),
+        "seed": seed or 0,
+        "device": device or "cpu",
+        "threads": 1 if threads is None else threads,
+    }
+    _quantize.quantize(given, run_limit, Asked(model, out, force, dry_run, as_json))

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._kinds import RUN, need
 from wb.cli._options import ForceOption
+from wb.jobs.kinds import RUN, job_of, need
 
 
 def report(
@@ -43,26 +43,10 @@ def report(
 
 def _page(path: Path, page: Path, *, force: bool) -> Path:
     """Writes the page of the record at `path`, whichever command left it."""
-    kind = _kind(path)
-    if kind == "binarization":
-        from wb.compress.binarize import record as binarization
-        from wb.compress.binarize.report import write_report as write_binarization
+    from wb.jobs.page import write_page
 
-        return write_binarization(binarization.read(path), path, page, force=force)
-    if kind == "quantization":
-        from wb.compress.quantize import record as quantization
-        from wb.compress.quantize.report import write_report as write_quantization
-
-        return write_quantization(quantization.read(path), path, page, force=force)
-    if kind == "fusion":
-        from wb.fusion.job import record as fusion
-        from wb.fusion.job.report import write_report as write_fusion
-
-        return write_fusion(fusion.read(path), path, page, force=force)
-    from wb.compress.prune import record as pruning
-    from wb.compress.prune.report import write_report as write_pruning
-
-    return write_pruning(pruning.read(path), path, page, force=force)
+    job = job_of(_kind(path))
+    return write_page(job, job.record_type.read(path), path, page, force=force)
 
 
 def _kind(path: Path) -> str | None:

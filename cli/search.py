@@ -6,12 +6,11 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wb.cli import _output
-from wb.cli._kinds import need
 from wb.cli._options import (
     BackgroundOption,
     DataOption,
@@ -19,9 +18,8 @@ from wb.cli._options import (
     JsonOption,
     SeedOption,
     ThreadsOption,
-    option_of,
 )
-from wb.cli._read import given_data, read_seeds
+from wb.jobs.kinds import need
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -101,8 +99,11 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
+    from wb.jobs.inputs import given_data
     from wb.search import run as runs
+    from wb.search.options import configured, resumed
     from wb.search.pipeline import Search
+    from wb.search.study.seeds import read_seeds
 
     data = given_data(data, background)
     given = {
@@ -128,7 +129,7 @@ def search(
     given = {name: value for name, value in given.items() if value is not None}
     if resume is not None and resume.exists():
         need(resume, "run", expected="a run folder of `wb search`")
-    config = _resumed(resume, given, out) if resume else _config(given)
+    config = resumed(resume, given, out) if resume else configured(given)
     if dry_run:
         _plan(config, workers, runs.Run(resume) if resume else None, as_json)
         return
@@ -156,6 +157,8 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    from wb.jobs.shown import noted
+
     table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
     costs = ("kB", "kMACs", "params", *(["~nJ"] if energy else []))
     for column in ("id", "val %\n± pts", "test %\n± pts", "ms\n± %", *costs):
@@ -175,7 +178,7 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     validation = [(f"{point.id}, val", point.values["acc"]) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
-    return Group(table, *(Text(line) for line in (*_output.notes([*validation, *tests]), *worse)))
+    return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
 
 
 def _two_lines(reading: Reading) -> str:
@@ -218,46 +221,6 @@ def _changes(texts: Sequence[str], precision: str | None) -> dict[str, str] | No
             raise BadOption("--precision and --set precision=… say the same thing twice; give one")
         pairs[name.strip()] = value.strip()
     return pairs or None
-
-
-def _config(given: dict[str, Any]) -> SearchConfig:
-    from pydantic import ValidationError
-
-    from wb.core.architecture import explain
-    from wb.core.errors import BadOption
-    from wb.data.spec import resolved
-    from wb.search.config import SearchConfig
-    from wb.search.study import storage
-
-    given = given | {"data": resolved(str(given.get("data", "digits")))}  # a run can be resumed from another folder
-    if given.get("storage"):
-        given = given | {"storage": storage.absolute(given["storage"])}
-    try:
-        config = SearchConfig.model_validate(given)
-    except ValidationError as error:
-        raise BadOption(f"wrong option: {explain(error)}; see `wb search --help`") from error
-    _ = config.metrics
-    if len(config.seeds) > config.trials:
-        raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
-    _ = config.limits
-    return config
-
-
-def _resumed(folder: Path, given: dict[str, Any], out: Path | None) -> SearchConfig:
-    """The run's own settings; only what may change in mid-run can be given anew."""
-    from wb.core.errors import BadOption
-    from wb.search.run import Run
-
-    config = Run(folder).read().config
-    allowed = {"trials", "finetune", "storage"}  # the storage because its password is not written down
-    wanted = _config(config.model_dump() | given)
-    changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
-    if changed or out is not None:
-        names = ", ".join(map(option_of, changed)) or "--out"
-        raise BadOption(
-            f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can. Start a new run instead"
-        )
-    return wanted
 
 
 def _plan(config: SearchConfig, workers: int, run: Run | None, as_json: bool) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._kinds import Kind, need
 from wb.cli._options import JsonOption
+from wb.jobs.kinds import Kind, need
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture, Block

@@ -17,13 +17,10 @@ from wb.cli._options import (
     SeedOption,
     ThreadsOption,
 )
-from wb.cli._read import given_data, read_architecture
 
 if TYPE_CHECKING:
-    from wb.core.architecture import Architecture
     from wb.core.plan import Planned
-    from wb.data import Dataset
-    from wb.training.fit import Recipe
+    from wb.jobs.training import Training
 
 
 def train(
@@ -47,50 +44,29 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train one architecture of a space from scratch. Interrupted, the same command continues."""
-    import torch
-
-    from wb.core.errors import BadOption
-    from wb.data import load as load_data
+    from wb.cli._job import telling
     from wb.data.spec import resolved
-    from wb.models.counting import count_macs, count_parameters
-    from wb.models.model import Step, save
-    from wb.tasks.known import task_of
-    from wb.training.fit import Recipe, pick_device
-    from wb.training.train import score
-    from wb.training.train import train as train_model
+    from wb.jobs.inputs import Choice, given_data
+    from wb.jobs.training import Training
+    from wb.training.fit import Recipe
 
-    spec = resolved(given_data(data, background) or "digits")
-    if out.suffix not in (".safetensors", ".pt"):
-        raise BadOption(f"{out.name} is no name for a model file; end it in .safetensors or .pt")
-    if out.exists() and not force:
-        raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
-    torch.set_num_threads(1 if threads is None else threads)
-    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch)
+    training = Training(
+        out,
+        Choice(resolved(given_data(data, background) or "digits"), image_size, limit),
+        Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch),
+        preset,
+        architecture,
+        seed or 0,
+        1 if threads is None else threads,
+        force,
+    )
     if dry_run:
-        stages = _plan(spec, image_size, limit, preset, architecture, recipe)
-        tell(stages, [out], as_json=as_json)
+        tell(_plan(training), [out], as_json=as_json)
         return
-    with _output.progress() as progress:
-        task = progress.add_task("reading the data", total=None)
-        dataset = load_data(spec, image_size=image_size, limit=limit)
-        chosen = _chosen(dataset, preset, architecture)
-        checkpoint = out.with_name(out.name + ".checkpoint")
-        progress.update(task, description="training", total=epochs)
-
-        def report(epoch: int, _: int, loss: float) -> None:
-            progress.update(task, completed=epoch, description=f"training, loss {loss:.3f}")
-
-        with _output.resumable(checkpoint, _output.continues(checkpoint, out)):
-            model = train_model(chosen, dataset, recipe, seed=seed or 0, checkpoint=checkpoint, report=report)
-        network = model.network(pick_device())
-        readings = {
-            name: score(network, split, task_of(chosen), pick_device())
-            for name, split in (("validation", dataset.validation), ("test", dataset.test))
-        }
-    counted = {"params": count_parameters(chosen), "macs": count_macs(chosen)}
-    model = model.then(Step(name="score", readings={**readings, **counted}))
-    save(model, out, force=force)
-    checkpoint.unlink(missing_ok=True)
+    with _output.progress() as work:
+        progress = telling(work, "reading the data")
+        with _output.resumable(training.checkpoint, _output.continues(training.checkpoint, out)):
+            _, readings = training(progress)
     if as_json:
         _output.print_json({"model": str(out)} | {name: r.model_dump(mode="json") for name, r in readings.items()})
         return
@@ -98,19 +74,7 @@ def train(
     _output.written(out)
 
 
-def _chosen(data: Dataset, preset: str, architecture: Path | None) -> Architecture:
-    """What is to be trained; of a given architecture no weights are taken, so that its classes are those of the data."""
-    from wb.spaces.presets import vit_space
-
-    chosen = read_architecture(architecture) if architecture else vit_space(data, preset).largest("softmax")
-    if chosen.classes == len(data.classes):
-        chosen = chosen.model_copy(update={"labels": data.classes})
-    return chosen
-
-
-def _plan(
-    spec: str, image_size: int | None, limit: int | None, preset: str, architecture: Path | None, recipe: Recipe
-) -> list[Planned]:
+def _plan(training: Training) -> list[Planned]:
     """The stages, with times extrapolated from a few steps; nothing is written.
 
     Raises:
@@ -118,21 +82,25 @@ def _plan(
     """
     import time
 
+    import torch
+
     from wb.core.plan import Planned
-    from wb.data import load as load_data
     from wb.training.estimate import data_stage, image_seconds, network_stage, training_stage
     from wb.training.train import check_fits
 
+    training.check()
+    torch.set_num_threads(training.threads)
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
         start = time.perf_counter()
-        data = load_data(spec, image_size=image_size, limit=limit)
+        data = training.data()
         read = data_stage(data, time.perf_counter() - start)
-        chosen = _chosen(data, preset, architecture)
+        chosen = training.network(data)
         check_fits(chosen, data)
         progress.update(task, description="timing a few steps")
-        training = training_stage("training", chosen, data, recipe, teacher=False)
+        steps = training_stage("training", chosen, data, training.recipe, teacher=False)
         images = len(data.validation) + len(data.test)
         scoring = Planned("scoring", f"{images:,} images of validation and test", images * image_seconds(chosen, data))
-    name = str(architecture) if architecture else f"largest softmax network of preset {preset}"
-    return [read, network_stage(chosen, name), training, scoring]
+    given = training.architecture
+    name = str(given) if given else f"largest softmax network of preset {training.preset}"
+    return [read, network_stage(chosen, name), steps, scoring]

@@ -1,6 +1,6 @@
 """Fusing models: canonical forms, blocks matched, axes mapped, averaged, corrected.
 
-Source: Imfeld et al., "Transformer Fusion with Optimal Transport", 2024, https://arxiv.org/abs/2310.05719, for the aim;
+Source: Imfeld et al., "Transformer Fused with Optimal Transport", 2024, https://arxiv.org/abs/2310.05719, for the aim;
 the parts have theirs in their own files.
 """
 
@@ -19,6 +19,7 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.core.precision import in_floating_point
+from wb.core.progress import Progress
 from wb.fusion.align.align import Aligner, Alignment
 from wb.fusion.align.observe import observe
 from wb.fusion.align.solvers import REGULARISATION
@@ -35,11 +36,9 @@ from wb.fusion.settings import Settings, anchor_of, shares_of
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import Norm, build
 
-Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
-
 
 @dataclass
-class Fusion:
+class Fused:
     """What came of it. `model` is the fused one, `average` what it was before it was corrected; both are ordinary models.
 
     `alignments` are those of the parents, None for one that gives the axes itself; `looked` is how many images
@@ -82,8 +81,8 @@ def fuse(
     *,
     target: Architecture | None = None,
     keep: bool = False,
-    report: Report | None = None,
-) -> Fusion:
+    progress: Progress | None = None,
+) -> Fused:
     """The fusion of `models`, which are taken one by one, so that they need not be held besides.
 
     `images` (n, channels, height, width), float32 in [0, 1], are what `regress`, `repair` and activations look at. The
@@ -96,7 +95,7 @@ def fuse(
         BadOption: classes that differ, no images where they are needed, or settings that do not fit the models.
         Unsupported: models that cannot be aligned.
     """
-    return _Fusing(list(names), settings, images, target, keep, report or (lambda *_: None))(models)
+    return _Fusing(list(names), settings, images, target, keep, progress or (lambda *_: None))(models)
 
 
 @dataclass
@@ -106,10 +105,10 @@ class _Fusing:
     images: Tensor | None
     target: Architecture | None
     keep: bool
-    report: Report
+    progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def __call__(self, models: Iterable[Model]) -> Fusion:
+    def __call__(self, models: Iterable[Model]) -> Fused:
         self._check_options()
         parents, skeletons, prints = self._read(models)
         architectures = [skeleton.architecture for skeleton in skeletons]
@@ -122,7 +121,7 @@ class _Fusing:
         parents = [adapted(parent, like.architecture) for parent in parents]
         reference = parents[anchor]
         if self.target is not None:
-            self.report("bringing the anchor to its new size", 0, 0)
+            self.progress("bringing the anchor to its new size", 0, 0)
             check_scales(self.target, "the target")
             if self.target.norm_eps != like.architecture.norm_eps:
                 new, old = self.target.norm_eps, like.architecture.norm_eps
@@ -161,7 +160,7 @@ class _Fusing:
             version=__version__,
         )
         model = replace(model, history=(*like.history, step))
-        return Fusion(model, before, anchor, shares, alignments, notes, self.seconds, looked, finish, *kept)
+        return Fused(model, before, anchor, shares, alignments, notes, self.seconds, looked, finish, *kept)
 
     @property
     def _canonical(self) -> bool:
@@ -194,7 +193,7 @@ class _Fusing:
         parents, skeletons, prints = [], [], []
         taken = iter(models)
         for i, name in enumerate(self.names):
-            self.report(f"reading {name}", i, len(self.names))
+            self.progress(f"reading {name}", i, len(self.names))
             model = next(taken)
             check_weights(model.weights, name)
             norms = {
@@ -220,7 +219,7 @@ class _Fusing:
         found: list[Aligned] = []
         alignments: list[Alignment | None] = []
         for i, parent in enumerate(parents):
-            self.report(f"aligning {self.names[i]}", i, len(parents))
+            self.progress(f"aligning {self.names[i]}", i, len(parents))
             with self._timed("aligning"):
                 one, alignment = self._one(parent, goal, itself=i == anchor)
             found.append(one)
@@ -263,7 +262,7 @@ class _Fusing:
         method: Literal["regress", "repair"] = "repair" if settings.repair else "regress"
         what = "fitting to the parents" if method == "regress" else "restoring moments"
         correct = Correction(average, aligned, shares, self.images, method, ridge=settings.ridge, seed=settings.seed)
-        correct.report = lambda done, of: self.report(what, done, of)
+        correct.report = lambda done, of: self.progress(what, done, of)
         with self._timed(what):
             return correct()
 

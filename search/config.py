@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from wb.core.architecture import Architecture
 from wb.core.metrics import Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.jobs.config import DataConfig
 from wb.training.fit import Recipe
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
@@ -16,17 +17,13 @@ SeedName = Literal["revit", "largest", "smallest"]
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
-class SearchConfig(BaseModel):
+class SearchConfig(DataConfig):
     """Everything that determines a run, apart from the machine it runs on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     space: Literal["vit"] = "vit"
     preset: str = "tiny"
     changes: Mapping[str, str] = Field(default_factory=dict)  # --set: fields of the space that replace the preset's
     data: str = "digits"
-    image_size: int | None = None
-    limit: int | None = None
     objectives: str = "acc,latency"
     budget: tuple[str, ...] = ()
     sampler: SamplerName = "guided"

@@ -18,6 +18,7 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
 from wb.core.metrics import Limit, Metric
+from wb.core.progress import Progress
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.export.counting.count import count_model
@@ -44,7 +45,7 @@ PRECISION = 0.03
 
 @dataclass(frozen=True)
 class Finish:
-    """What the last stage works with. `report` gets (what is done, how much of it, of how much), `say` what a user should know.
+    """What the last stage works with. `progress` hears what is being done, `say` what a user should know.
 
     `alone` is held while something is timed.
     """
@@ -58,7 +59,7 @@ class Finish:
     limits: Sequence[Limit]
     recipe: Recipe | None
     seed: int
-    report: Callable[[str, int, int], None]
+    progress: Progress
     say: Callable[[str], None]
     alone: Callable[[], AbstractContextManager[None]]
 
@@ -80,7 +81,7 @@ class Finish:
             )
         points = []
         for done, number in enumerate(within):
-            self.report("reading the test split", done, len(within))
+            self.progress("reading the test split", done, len(within))
             points.append(self._point(chosen[number], models[number], paths[number], readings[number]))
         points.sort(key=lambda point: point.values["latency"].value)
         error = self._table_error({number: models[number] for number in within}, readings)
@@ -94,7 +95,7 @@ class Finish:
         space = self.supernet.space
         models, paths = {}, {}
         for done, (number, trial) in enumerate(chosen.items()):
-            self.report("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
+            self.progress("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
             models[number] = self._model(number, space.decode(choices_of(space, trial)))
             paths[number] = self.run.staging / f"{number}.onnx"
             export(models[number], paths[number], force=True)
@@ -131,7 +132,7 @@ class Finish:
         self, models: Mapping[int, Model], paths: Mapping[int, Path]
     ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[np.bool_]]]:
         """The readings of each, and which validation images it names rightly."""
-        self.report("timing the finalists together", 0, 1)
+        self.progress("timing the finalists together", 0, 1)
         with self.alone():
             timed = measure_latency(
                 {str(number): path for number, path in paths.items()},
@@ -184,7 +185,7 @@ class Finish:
         rows: list[JsonValue] = []
         errors = []
         for done, (number, model) in enumerate(models.items()):
-            self.report("checking the per-block latency table", done, len(models))
+            self.progress("checking the per-block latency table", done, len(models))
             try:
                 with self.alone():
                     estimated = estimate(model.architecture, table).value

@@ -11,12 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    FiniteFloat,
     JsonValue,
     TypeAdapter,
     ValidationError,
@@ -31,6 +29,7 @@ from wb.core.files import write_text
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Remark, loss
+from wb.jobs.record import JobRecord
 from wb.search.config import SearchConfig
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
@@ -51,22 +50,19 @@ class DataRecord(Frozen):
     classes: tuple[str, ...]
 
 
-class RunRecord(BaseModel):
+class RunRecord(JobRecord[SearchConfig]):
     """The content of `run.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    verb = "search"
+    indent = 2
 
+    kind: Literal["search"] = Field(default="search", exclude=True)  # what its contents say
     format: int = FORMAT
     version: str = __version__
-    created: str
-    config: SearchConfig
     pace: Reading  # of the reference graph when the run began: what milliseconds of the run refer to
     study: str  # the study's name, unlike any other in a shared storage
     data: DataRecord
-    machine: Mapping[str, str]  # device, processor, operating system, python
-    versions: Mapping[str, str]
     finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
-    seconds: Mapping[str, FiniteFloat] = Field(default_factory=dict)  # stage -> wall time
     workers: int = 1  # candidates evaluated at the same time, at most; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
@@ -83,6 +79,21 @@ class RunRecord(BaseModel):
         if not 0 < self.pace.value < math.inf:
             raise ValueError(f"the reference graph cannot take {self.pace.value} ms")
         return self
+
+    @property
+    def worked_on(self) -> Mapping[str, JsonValue]:
+        """The data; the networks are the search's own."""
+        return {"data": self.data.fingerprint}
+
+    @property
+    def begun(self) -> bool:
+        """Always: a run has its record when it has begun."""
+        return True
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been finished once; it may be extended."""
+        return self.finished is not None
 
     def check_data(self, spec: str, fingerprint: str) -> None:
         """Raises `BadArtefact` unless the data at `spec` are still those of the run."""
@@ -204,7 +215,7 @@ class Run:
 
     def write(self, record: RunRecord) -> None:
         """Writes `run.json`, atomically."""
-        write_text(self.record_path, record.model_dump_json(indent=2) + "\n")
+        record.write(self.record_path)
 
     def read_front(self) -> list[FrontPoint]:
         """The front, sorted by latency.

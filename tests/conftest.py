@@ -23,8 +23,9 @@ from wb.training.fit import Recipe
 from wb.training.train import train
 
 if TYPE_CHECKING:
-    from wb.compress.quantize.record import Record
+    from wb.compress.quantize.record import Quantization
 
+pytest.register_assert_rewrite("tests.jobs.suite")
 torch.set_num_threads(1)
 
 _GRAPHS: dict[str, bytes] = {}
@@ -71,8 +72,16 @@ def stripes() -> Dataset:
 
 
 @pytest.fixture
+def unpaged() -> Iterator[None]:
+    """Jobs leave empty pages: those take as long as all the rest, and are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wb.jobs.job.write_page", lambda _, __, ___, path, **____: path.write_text("page"))
+        yield
+
+
+@pytest.fixture
 def untimed() -> Iterator[None]:
-    """Pruning without a clock: a graph's latency is 10 µs and 1 ns for each multiply-accumulate.
+    """Pruning and binarizing without a clock: a graph's latency is 10 µs and 1 ns for each multiply-accumulate.
 
     What is exported or counted once in a session is not again, for the dense model is read after every round.
     """
@@ -106,7 +115,8 @@ def untimed() -> Iterator[None]:
         patch.setattr("wb.export.assess.export", export)
         patch.setattr("wb.compress.nvit.costs.count_macs", _count_macs)
         patch.setattr("wb.export.timing.table.measure_latency", latency)
-        patch.setattr("wb.compress.prune.begin.reference_pace", lambda *_: pace)
+        for job in ("prune", "binarize"):
+            patch.setattr(f"wb.compress.{job}.begin.reference_pace", lambda *_: pace)
         yield
 
 
@@ -139,12 +149,12 @@ def striped(image: ImageInput, stripes: Dataset) -> Model:
 
 
 @pytest.fixture(scope="session")
-def record_of() -> Callable[..., Record]:
+def record_of() -> Callable[..., Quantization]:
     """Makes finished records."""
     return _record_of
 
 
-def _record_of(times: tuple[float, float, float], size: float = 30, acc: float = 0.9, **config: object) -> Record:
+def _record_of(times: tuple[float, float, float], size: float = 30, acc: float = 0.9, **config: object) -> Quantization:
     """One that took `times` (ratio, and its interval) as long as float, whose file has 100 B and which is right in 90 %."""
 
     def readings(size: float, ms: float, acc: float) -> dict[str, Reading]:
@@ -154,14 +164,14 @@ def _record_of(times: tuple[float, float, float], size: float = 30, acc: float =
             "latency": Reading(value=ms, unit="ms", how="measured", interval=(0.5 * ms, 1.5 * ms)),
         }
 
-    from wb.compress.quantize.record import Config, Group, OutputError, Record
+    from wb.compress.quantize.record import Group, OutputError, Quantization, QuantizeConfig
 
     error = OutputError(divergence=0.1, kind="KL divergence", sqnr=20, agreement=0.5, n=3, on="random inputs")
     middle, low, high = times
-    return Record(
+    return Quantization(
         created="2026-11-25T00:00:00+00:00",
         version="0",
-        config=Config.model_validate(config),
+        config=QuantizeConfig.model_validate(config),
         source="m",
         model_key="0",
         data=None,

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from wb import __version__
-from wb.compress.binarize.job import Job, Report
+from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import check_work
-from wb.compress.binarize.record import Config, Record, read
-from wb.core.errors import BadArtefact
+from wb.compress.binarize.record import Binarization, BinarizeConfig
+from wb.core.errors import BadOption
 from wb.core.precision import TRAINED, precisions, with_precisions
-from wb.core.provenance import machine, now, versions
+from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.counting.count import energy_by_part
 from wb.export.timing.measure import reference_pace
 from wb.hardware.device import parse_device
-from wb.jobs.work import LOCK, work_of
+from wb.jobs.begin import begin as taken_up
+from wb.jobs.begin import described
+from wb.jobs.output import MODELS, Output, config_of
+from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 
+OUTPUT = Output("binarize", "binarized.safetensors", MODELS, "{path} is the model that is binarized")
 
-def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, report: Report, *, force: bool) -> Job:
+
+def files_of(out: Path) -> list[Path]:
+    """What is written."""
+    return [out.with_suffix(ending) for ending in (".html", ".json", ".onnx", out.suffix)]
+
+
+def configured(given: Mapping[str, Any], hashing: Mapping[str, Any]) -> BinarizeConfig:
+    """The options as a configuration; `hashing` has those of hash attention, None where not given.
+
+    Raises:
+        BadOption: a value that does not fit, or an option that would do nothing.
+    """
+    hashing = {name: value for name, value in hashing.items() if value is not None}
+    if hashing and given["attention"] != "hash":
+        raise BadOption(f"--{next(iter(hashing))} is of hash attention; add --attention hash")
+    if given["weights"] == "keep" and (given["keep"] or given["head"]):
+        raise BadOption("--keep and --all choose which weights are rounded, but with --weights keep none are")
+    return config_of(BinarizeConfig, "binarize", {**given, **hashing})
+
+
+def begin(
+    config: BinarizeConfig, model: Model, name: str, data: Dataset, out: Path, progress: Progress, *, force: bool
+) -> BinarizeJob:
     """The job, with the original's readings, or as an interruption left it; nothing is written.
 
     The original is in floating point: a model that is kept in int8 or int4 has its weights whole, and is taken so.
@@ -38,48 +65,24 @@ def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, rep
     quantized = {group for group, precision in precisions(model.architecture).items() if precision not in TRAINED}
     model = replace(model, architecture=with_precisions(model.architecture, dict.fromkeys(quantized, "fp32")))
     key = model.fingerprint()
-    record = interrupted(out, config, key, data.fingerprint) or _measured(config, model, key, name, data, report)
-    return Job(record, model, data, out, report, force)
+    record = taken_up(Binarization, config, {"model": key, "data": data.fingerprint}, out)
+    if record is None:
+        progress("measuring the original", 0, 0)
+        record = _measured(config, model, key, name, data)
+    return BinarizeJob(record, out, progress, model, data, force=force)
 
 
-def interrupted(out: Path, config: Config, model_key: str, fingerprint: str) -> Record | None:
-    """The record of the interrupted binarization beside `out`, None where there is none.
-
-    Raises:
-        BadArtefact: it is of other settings, another model or other data, or the folder is something else.
-    """
-    work = work_of(out)
-    path = work / "record.json"
-    if not path.exists():
-        if work.exists() and (not work.is_dir() or any(entry.name != LOCK for entry in work.iterdir())):
-            raise BadArtefact(
-                f"{work} is no folder of an interrupted binarization; move it away, or choose another --out"
-            )
-        return None
-    record = read(path)
-    if (record.config, record.model_key, record.data.get("fingerprint")) != (config, model_key, fingerprint):
-        raise BadArtefact(
-            f"{work} belongs to a binarization with other settings, another model or other data; delete it to start over, "
-            "or choose another --out"
-        )
-    return record
-
-
-def _measured(config: Config, model: Model, key: str, name: str, data: Dataset, report: Report) -> Record:
+def _measured(config: BinarizeConfig, model: Model, key: str, name: str, data: Dataset) -> Binarization:
     """A new record, with readings of the original."""
-    report("measuring the original", 0, 0)
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.seed)
-    return Record(
-        created=now(),
-        version=__version__,
+    return Binarization(
+        **origin(device.text),
         config=config,
         source=name,
         model_key=key,
-        data={"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)},
-        machine=machine(device.text),
-        versions=versions(),
+        data=described(data),
         pace=pace,
         architecture=model.architecture,
         energy=energy_by_part(model.architecture),

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from wb.compress.binarize.hash import HashAttention
-from wb.compress.binarize.job import Job
+from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import stages_of, step_of
 from wb.compress.binarize.record import Name
 from wb.core.architecture import Architecture
@@ -27,7 +27,7 @@ WHAT = {
 }
 
 
-def estimate(job: Job) -> list[Planned]:
+def estimate(job: BinarizeJob) -> list[Planned]:
     """The stages; nothing is written. One block is converted to hash attention to see how long that takes.
 
     Raises:
@@ -50,7 +50,7 @@ def estimate(job: Job) -> list[Planned]:
     return [*found, Planned("final readings", what, times(graphs, images, FINAL_S))]
 
 
-def _converted(job: Job, name: Name, before: Architecture) -> tuple[Architecture, float]:
+def _converted(job: BinarizeJob, name: Name, before: Architecture) -> tuple[Architecture, float]:
     """The network of a stage that starts from `before`, and about how many seconds its conversion takes."""
     step = step_of(name, job.config, job.model.architecture, job.data, lambda *_: None)
     if not isinstance(step, HashAttention):

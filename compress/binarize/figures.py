@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 
 import plotly.graph_objects as go
 
-from wb.compress.binarize.record import Record
+from wb.compress.binarize.record import Binarization
 from wb.core.readings import Reading, scaled
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, bars
 
 JOULES = ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"))
 
 
-def energy_figure(record: Record) -> go.Figure:
+def energy_figure(record: Binarization) -> go.Figure:
     """The modelled energy of every part of the network, of the original and after each stage."""
     models: list[tuple[str, Mapping[str, float]]] = [("original", record.energy)]
     models += [(stage.name, stage.energy) for stage in record.stages]
@@ -30,7 +30,7 @@ def energy_figure(record: Record) -> go.Figure:
     return figure.update_yaxes(title_text=f"energy of one image in {unit}, modelled", rangemode="tozero")
 
 
-def accuracy_figure(record: Record) -> go.Figure:
+def accuracy_figure(record: Binarization) -> go.Figure:
     """Validation accuracy of the original, and of every stage as converted and after fine-tuning, with 95 % intervals."""
     names = [html.escape(stage.name) for stage in record.stages]
     figure = go.Figure(layout={"height": 320, "bargap": 0.4})
@@ -45,7 +45,7 @@ def accuracy_figure(record: Record) -> go.Figure:
     return figure.update_yaxes(title_text="validation accuracy", tickformat=".0%", range=[0, 1.02])
 
 
-def loss_figure(record: Record) -> go.Figure:
+def loss_figure(record: Binarization) -> go.Figure:
     """The mean loss of every epoch of fine-tuning, stage after stage."""
     figure = go.Figure(layout={"height": 320})
     start = 0

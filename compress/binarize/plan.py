@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from wb.compress.binarize.hash import HashAttention
 from wb.compress.binarize.lowbits import LowBits, chosen
-from wb.compress.binarize.record import Config, Name
+from wb.compress.binarize.record import BinarizeConfig, Name
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.records import Softmax
@@ -14,7 +14,7 @@ from wb.data import Dataset
 from wb.models.passes import Pass
 
 
-def stages_of(config: Config) -> tuple[Name, ...]:
+def stages_of(config: BinarizeConfig) -> tuple[Name, ...]:
     """The stages in order: attention first, so that its hash functions are learned from weights in floating point.
 
     Weights become binary at once: ternary ones on the way (Bai et al., "BinaryBERT", 2021) took half of the epochs and gained
@@ -25,7 +25,7 @@ def stages_of(config: Config) -> tuple[Name, ...]:
 
 
 def step_of(
-    name: Name, config: Config, original: Architecture, data: Dataset, heard: Callable[[str, object], None]
+    name: Name, config: BinarizeConfig, original: Architecture, data: Dataset, heard: Callable[[str, object], None]
 ) -> Pass:
     """The pass of a stage; `heard` is told of every block whose attention is converted."""
     if name == "hash":
@@ -34,7 +34,7 @@ def step_of(
     return LowBits(name, _groups(config, original))
 
 
-def check_work(config: Config, architecture: Architecture) -> None:
+def check_work(config: BinarizeConfig, architecture: Architecture) -> None:
     """Raises `BadOption` where the options ask for nothing, or for what this network cannot have."""
     if config.attention == config.weights == "keep":
         raise BadOption("with --attention keep and --weights keep there is nothing to do; change one of them")
@@ -46,6 +46,6 @@ def check_work(config: Config, architecture: Architecture) -> None:
             raise BadOption(f"this model has no softmax attention to hash, {has}; say --attention keep")
 
 
-def _groups(config: Config, original: Architecture) -> tuple[str, ...]:
+def _groups(config: BinarizeConfig, original: Architecture) -> tuple[str, ...]:
     """The groups that get fewer bits."""
     return () if config.weights == "keep" else chosen(original, config.weights, config.keep, head=config.head)

@@ -4,55 +4,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from wb.core import records
 from wb.core.architecture import Architecture
-from wb.core.files import write_text
 from wb.core.readings import Reading
-from wb.jobs.job import read_record
+from wb.core.records import Frozen, Width
+from wb.jobs.config import JobConfig
+from wb.jobs.record import JobRecord
 
-KIND = "binarization"
 REQUIRED = ("acc", "latency", "size", "macs", "params", "energy")  # of every model in the end
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
 Name = Literal["hash", "w1", "w2"]  # what a stage brings
 
 
-class Config(records.Frozen):
+class BinarizeConfig(JobConfig):
     """Everything that determines a binarization, apart from the model and the machine.
 
     `finetune` are epochs after each stage. `keep` has names of groups, or what they begin with; `head` includes the head.
     """
 
     data: str = "digits"
-    image_size: int | None = None
-    limit: int | None = None
-    by_index: bool = False  # classes of data and model that have other names
     attention: Literal["hash", "keep"] = "keep"
     form: Literal["kernel", "official"] = "kernel"
-    bits: records.Width = 16
-    anchors: records.Width = 25
+    bits: Width = 16
+    anchors: Width = 25
     weights: Literal["w1", "w2", "keep"] = "w1"
     keep: tuple[str, ...] = ()
     head: bool = False
     finetune: Annotated[int, Field(ge=0)] = 20
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
-    device: str = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
 
 
-class Epoch(records.Frozen):
+class Epoch(Frozen):
     """The mean loss of one epoch of fine-tuning, from 1."""
 
     number: Annotated[int, Field(ge=1)]
     loss: Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Stage(records.Frozen):
+class Stage(Frozen):
     """One step: the network, its modelled energy by part, and what was read before and after fine-tuning.
 
     `after` is of all models together, at the end.
@@ -66,18 +59,15 @@ class Stage(records.Frozen):
     after: Mapping[str, Reading] = Field(default_factory=dict)
 
 
-class Record(records.Frozen):
+class Binarization(JobRecord[BinarizeConfig]):
     """A whole binarization; `model` and `graph` are there when it is finished, relative to the record."""
 
+    verb = "binarize"
+
     kind: Literal["binarization"] = "binarization"
-    created: str
-    version: str
-    config: Config
     source: str
     model_key: str
     data: Mapping[str, JsonValue]
-    machine: Mapping[str, str]
-    versions: Mapping[str, str]
     pace: Reading
     architecture: Architecture
     energy: Picojoules
@@ -88,17 +78,26 @@ class Record(records.Frozen):
     stages: tuple[Stage, ...] = ()
     model: str | None = None
     graph: str | None = None
-    seconds: Mapping[str, float] = Field(default_factory=dict)
 
     @property
-    def finished(self) -> bool:
+    def worked_on(self) -> Mapping[str, JsonValue]:
+        """The original and the data."""
+        return {"model": self.model_key, "data": self.data.get("fingerprint")}
+
+    @property
+    def begun(self) -> bool:
+        """Whether a stage was read."""
+        return bool(self.stages)
+
+    @property
+    def done(self) -> bool:
         """Whether there is a result."""
         return self.model is not None
 
     @model_validator(mode="after")
-    def _complete(self) -> Record:
+    def _complete(self) -> Binarization:
         """What the report divides by and shows has to be there."""
-        if not self.finished:
+        if not self.done:
             return self
         if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:
             raise ValueError("a finished one has stages, a graph and readings of the test split")
@@ -110,16 +109,3 @@ class Record(records.Frozen):
         if not all(math.isfinite(value) and value > 0 for value in costs):
             raise ValueError("the original costs nothing")
         return self
-
-    def write(self, path: Path, *, force: bool = True) -> None:
-        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
-        write_text(path, self.model_dump_json(indent=1) + "\n", force=force)
-
-
-def read(path: Path) -> Record:
-    """The record at `path`.
-
-    Raises:
-        BadArtefact: there is none, or it is damaged.
-    """
-    return read_record(Record, path, "binarization", "binarize")

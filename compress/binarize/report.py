@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from wb.compress.binarize import figures
-from wb.compress.binarize.record import Record
-from wb.core.errors import BadArtefact
-from wb.core.files import write_text
+from wb.compress.binarize.record import Binarization
 from wb.core.precision import precisions
 from wb.core.readings import ratio, scaled
 from wb.core.statistics.verdict import Remark, loss
+from wb.jobs.page import links, settings
+from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
-from wb.page.page import Column, link, render
+from wb.page.page import Column, render
 
 COLUMNS = {
     "acc": "accuracy",
@@ -27,23 +28,7 @@ COLUMNS = {
 STAGES = {"hash": "hash attention", "w2": "ternary weights", "w1": "binary weights"}
 
 
-def write_report(
-    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
-) -> Path:
-    """Writes the page of a finished binarization to `path`; its links are relative to `beside` (where `path` lies).
-
-    Raises:
-        BadArtefact: the binarization is not finished.
-        BadOption: `path` exists and `force` is false.
-        StorageFailed: it could not be written.
-    """
-    if not record.finished:
-        raise BadArtefact(f"{record_path} is of a binarization that is not finished; continue it with the same command")
-    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
-    return path
-
-
-def page(record: Record, folder: Path, beside: Path) -> str:
+def page(record: Binarization, folder: Path, beside: Path) -> str:
     """The page, for files in `folder` and a page in `beside`."""
     names, columns = readings(record)
     return render(
@@ -57,14 +42,12 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         ratios=ratios(record),
         figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
         kept=_kept(record),
-        links={
-            name: link(folder / str(file), beside) for name, file in (("model", record.model), ("graph", record.graph))
-        },
-        settings=_settings(record),
+        links=links({"model": record.model, "graph": record.graph}, folder, beside),
+        settings=settings(record, _sections(record), reference_graph=record.pace.text()),
     )
 
 
-def result(record: Record) -> str:
+def result(record: Binarization) -> str:
     """The binarization in one sentence."""
     what = " and ".join(STAGES[stage.name] for stage in record.stages)
     tests = (record.final_test, record.original_test)
@@ -73,14 +56,14 @@ def result(record: Record) -> str:
     return f"{what[0].upper()}{what[1:]}: {test} test accuracy (original: {before}); {costs}."
 
 
-def shares(record: Record) -> dict[str, float]:
+def shares(record: Binarization) -> dict[str, float]:
     """What the final model costs as a share of the original: file, latency and modelled energy."""
     final = record.stages[-1].after
     named = {"size": "file", "latency": "latency", "energy": "modelled energy"}
     return {name: final[metric].value / record.original[metric].value for metric, name in named.items()}
 
 
-def ratios(record: Record) -> dict[str, str]:
+def ratios(record: Binarization) -> dict[str, str]:
     """Stage -> its accuracy as converted and after fine-tuning, and its costs as multiples of the original's."""
     found: dict[str, str] = {}
     for stage in record.stages:
@@ -90,7 +73,7 @@ def ratios(record: Record) -> dict[str, str]:
     return found
 
 
-def remarks(record: Record) -> list[Remark]:
+def remarks(record: Binarization) -> list[Remark]:
     """What did not get better, in sentences: latency, accuracy, file or energy against the original's; and fine-tuning.
 
     Low bits are for the file and the modelled energy, so that a latency that did not fall is said, but no warning.
@@ -118,14 +101,19 @@ def remarks(record: Record) -> list[Remark]:
     return found + [Remark(f"{name}: {one.text}", one.warn) for name, one in worse if one is not None]
 
 
-def readings(record: Record) -> tuple[list[str], list[Column]]:
+def table(record: Binarization) -> Table:
+    """The readings of all stages, and what is to be said of them."""
+    return columns_table("binarization", *readings(record), [remark.text for remark in remarks(record)])
+
+
+def readings(record: Binarization) -> tuple[list[str], list[Column]]:
     """Rows for the original and each stage; a column for each metric."""
     names = ["original", *(stage.name for stage in record.stages)]
     rows = [record.original, *(stage.after for stage in record.stages)]
     return names, [Column(title, [found[name] for found in rows]) for name, title in COLUMNS.items()]
 
 
-def _why(record: Record) -> str:
+def _why(record: Binarization) -> str:
     """What is slow in this runtime."""
     reasons = []
     if any(stage.name in ("w1", "w2") for stage in record.stages):
@@ -135,25 +123,22 @@ def _why(record: Record) -> str:
     return f"; in this runtime {' and '.join(reasons)}"
 
 
-def _figures(record: Record) -> dict[str, go.Figure]:
+def _figures(record: Binarization) -> dict[str, go.Figure]:
     found = {"energy": figures.energy_figure(record), "accuracy": figures.accuracy_figure(record)}
     if any(stage.epochs for stage in record.stages):
         found["loss"] = figures.loss_figure(record)
     return found
 
 
-def _kept(record: Record) -> list[tuple[str, list[str]]]:
+def _kept(record: Binarization) -> list[tuple[str, list[str]]]:
     """Every group, and what it is kept in before and after each stage."""
     networks = (record.architecture, *(stage.architecture for stage in record.stages))
     tables = [precisions(architecture) for architecture in networks]
     return [(group, [table[group] for table in tables]) for group in tables[0]]
 
 
-def _settings(record: Record) -> dict[str, dict[str, object]]:
+def _sections(record: Binarization) -> dict[str, Mapping[str, object]]:
     return {
         "configuration": {"model": f"{record.source} ({record.model_key})", **record.config.model_dump(mode="json")},
-        "data": dict(record.data),
-        "machine": {**record.machine, "reference graph": record.pace.text()},
-        "versions": dict(record.versions),
-        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+        "data": record.data,
     }

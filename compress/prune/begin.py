@@ -4,23 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wb import __version__
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.nvit.nvit import check_keep
-from wb.compress.prune.folder import interrupted
-from wb.compress.prune.job import Job, Report
-from wb.compress.prune.record import Config, Record
-from wb.compress.prune.stages import stages_of
-from wb.core.provenance import machine, now, versions
+from wb.compress.prune.job import PruneJob
+from wb.compress.prune.record import PruneConfig, Pruning
+from wb.compress.prune.stages import name_of, stages_of
+from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.timing.measure import reference_pace
 from wb.hardware.device import parse_device
+from wb.jobs.begin import begin as taken_up
+from wb.jobs.begin import described
+from wb.jobs.output import MODELS, Output
+from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 
+OUTPUT = Output("prune", "pruned.safetensors", MODELS, "{path} is the model that is pruned")
 
-def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, report: Report, *, force: bool) -> Job:
+
+def files_of(config: PruneConfig, out: Path) -> list[Path]:
+    """What is written: models on the way, and the last one."""
+    shares = config.snapshots if config.budget else config.snapshots[:-1]
+    models = [*(out.with_stem(f"{out.stem}-{name_of(share)}") for share in shares), out]
+    ends = [out.with_suffix(".html"), out.with_suffix(".json")]
+    return [*ends, *(path for model in models for path in (model.with_suffix(".onnx"), model))]
+
+
+def begin(
+    config: PruneConfig, model: Model, name: str, data: Dataset, out: Path, progress: Progress, *, force: bool
+) -> PruneJob:
     """The job, with the dense model's readings, or as an interruption left it; nothing is written.
 
     Raises:
@@ -32,26 +46,25 @@ def begin(config: Config, model: Model, name: str, data: Dataset, out: Path, rep
     check_keep(config.settings.keep, model.architecture)
     check_weights(model.weights, name)
     key = model.fingerprint()
-    record = interrupted(out, config, key, data.fingerprint) or _measured(config, model, key, name, data, report)
+    record = taken_up(Pruning, config, {"model": key, "data": data.fingerprint}, out)
+    if record is None:
+        progress("measuring the dense model", 0, 0)
+        record = _measured(config, model, key, name, data)
     stages_of(config.limits, config.snapshots, config.settings.rounds, record.dense)  # raises
-    return Job(record, model, data, out, report, force)
+    return PruneJob(record, out, progress, model, data, force=force)
 
 
-def _measured(config: Config, model: Model, key: str, name: str, data: Dataset, report: Report) -> Record:
+def _measured(config: PruneConfig, model: Model, key: str, name: str, data: Dataset) -> Pruning:
     """A new record, with the readings that the limits refer to."""
-    report("measuring the dense model", 0, 0)
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.settings.seed)
-    return Record(
-        created=now(),
-        version=__version__,
+    return Pruning(
+        **origin(device.text),
         config=config,
         model=name,
         model_key=key,
-        data={"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)},
-        machine=machine(device.text),
-        versions=versions(),
+        data=described(data),
         pace=pace,
         architecture=model.architecture,
         parts=parameters_by_part(model.architecture),

@@ -6,7 +6,7 @@ from wb.compress.depth.drop import sublayers
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import costs_of, untimed
 from wb.compress.nvit.nvit import check_reachable
-from wb.compress.prune.job import Job
+from wb.compress.prune.job import PruneJob
 from wb.core.plan import Planned
 from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.blocks import PART_CAP_S
@@ -19,7 +19,7 @@ LANDINGS = 3  # attempts at a latency, about; at what is counted one is enough
 PART_S = PART_CAP_S / 4  # of timing a part on a quiet machine
 
 
-def estimate(job: Job) -> list[Planned]:
+def estimate(job: PruneJob) -> list[Planned]:
     """The stages; nothing is pruned, and nothing written.
 
     Raises:
@@ -51,7 +51,7 @@ def estimate(job: Job) -> list[Planned]:
     return [*found, Planned("final readings", what, times(graphs, images, FINAL_S))]
 
 
-def _pruning(job: Job, times: ReadingTimes, *, latency: bool) -> Planned:
+def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
     """Rounds, and the landing of each stage on its limits."""
     config, data = job.config, job.data
     aims = "; ".join(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from wb.compress.prune.record import Record, Result
+from wb.compress.prune.record import Pruning, Result
 from wb.core.architecture import axis_sizes, kind_of_axis, kinds_of_axes
 from wb.core.metrics import METRICS, Metric
 from wb.core.readings import Reading
@@ -17,7 +17,7 @@ from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST, axes, bars, underscor
 PER_ROW = 2
 
 
-def redistribution_figure(record: Record) -> go.Figure:
+def redistribution_figure(record: Pruning) -> go.Figure:
     """Every axis of every block before and after, one plot a kind of axis: where the parameters went."""
     before = axis_sizes(record.architecture)
     kinds = kinds_of_axes([record.architecture])
@@ -38,7 +38,7 @@ def redistribution_figure(record: Record) -> go.Figure:
     return figure.update_layout(height=60 + 260 * rows, bargap=0.2, legend={"y": 1.08 if rows > 1 else 1.16})
 
 
-def shares_figure(record: Record) -> go.Figure:
+def shares_figure(record: Pruning) -> go.Figure:
     """How the parameters are spread over the sub-layers before and after, as shares of each model's."""
     figure = go.Figure()
     models: list[tuple[str, Mapping[str, int], str]] = [("before", record.parts, GREY)]
@@ -57,7 +57,7 @@ def shares_figure(record: Record) -> go.Figure:
     return figure.update_layout(height=360, bargap=0.2)
 
 
-def spectrum_figure(record: Record) -> go.Figure:
+def spectrum_figure(record: Pruning) -> go.Figure:
     """The saliency of the units of every axis in the first round, from high to low; units of no saliency are left out."""
     figure = go.Figure()
     titles = {kind: dim.title for kind, dim in kinds_of_axes([record.architecture]).items()}
@@ -78,7 +78,7 @@ def spectrum_figure(record: Record) -> go.Figure:
     return figure.update_layout(height=440)
 
 
-def progress_figure(record: Record, metric: Metric) -> go.Figure:
+def progress_figure(record: Pruning, metric: Metric) -> go.Figure:
     """Accuracy against one cost: the dense model, every round, and the results after fine-tuning."""
     acc = METRICS["acc"]
     along: list[Mapping[str, Reading]] = [record.dense]
@@ -107,7 +107,7 @@ def _spread(metric: Metric, found: Sequence[Mapping[str, Reading]]) -> dict[str,
     return {"error_x": bars(across, faint=True), "error_y": bars(up, faint=True)}
 
 
-def _ends(record: Record) -> list[tuple[str, str, str, list[Mapping[str, Reading]]]]:
+def _ends(record: Pruning) -> list[tuple[str, str, str, list[Mapping[str, Reading]]]]:
     """What the end of the run adds: fine-tuned models on validation, and dense and fine-tuned ones on the test split."""
     if not record.results:
         return []

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from wb.compress.nvit.cost import parameters_by_part
-from wb.compress.prune.record import Config, Record, Result
+from wb.compress.prune.record import PruneConfig, Pruning, Result
 from wb.compress.prune.stages import Stage
+from wb.core.progress import Progress
 from wb.core.statistics.verdict import worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
-from wb.models.model import Model, load, save
-from wb.models.passes import apply
+from wb.jobs.tune import signed, tuned
+from wb.models.model import Model, save
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
 
@@ -36,54 +37,45 @@ class Finish:
     out: Path
     teacher: Callable[[Tensor], Tensor] | None
     assess: Assessor
-    report: Callable[[str, int, int], None]
+    progress: Progress
 
-    def finetuned(self, number: int, model: Model, config: Config) -> Model:
+    def finetuned(self, number: int, model: Model, config: PruneConfig) -> Model:
         """The model of a stage, fine-tuned if that was asked for; what is there already is read back."""
         if not config.finetune:
             return model
-        path = self.work / f"tuned-{number}.safetensors"
-        if path.exists():
-            return load(path)
         what = f"fine-tuning {self.stages[number].name}".rstrip()
-        self.report(what, 0, config.finetune)
         tune = replace(
             self._finetune(config),
-            report=lambda epoch, of, loss: self.report(f"{what}, loss {loss:.3f}", epoch, of),
-            checkpoint=self.work / f"tuned-{number}.checkpoint",
+            report=lambda epoch, of, loss: self.progress(f"{what}, loss {loss:.3f}", epoch, of),
         )
-        model = apply(tune, model)
-        save(model, path, force=True)
-        return model
+        return tuned(tune, model, self.work, f"tuned-{number}", lambda: self.progress(what, 0, config.finetune))
 
-    def signed(self, model: Model, config: Config) -> Model:
+    def signed(self, model: Model, config: PruneConfig) -> Model:
         """`model` with the history it will have once it is fine-tuned."""
         return model.then(self._finetune(config).step) if config.finetune else model
 
-    def _finetune(self, config: Config) -> Finetune:
+    def _finetune(self, config: PruneConfig) -> Finetune:
         recipe = Recipe(epochs=config.finetune, learning_rate=config.learning_rate)
         return Finetune(self.data, recipe, self.teacher, config.settings.seed)
 
-    def conclude(self, tuned: Sequence[Model], record: Record) -> dict[str, Any]:
+    def conclude(self, models: Sequence[Model], record: Pruning) -> dict[str, Any]:
         """Reads all models together, the test split for the first time; keeps them in `work` and gives what the record gets.
 
         Raises:
             ExportDiffers: a graph does not compute what its model does.
         """
-        self.report("final readings", 0, 0)
+        self.progress("final readings", 0, 0)
         splits = {"acc": self.data.validation, "test": self.data.test}
         names = [stage.name for stage in self.stages]
-        found = self.assess({"dense": self.dense} | dict(zip(names, tuned, strict=True)), splits)
+        found = self.assess({"dense": self.dense} | dict(zip(names, models, strict=True)), splits)
         dense = found["dense"]
         results = []
-        for number, (stage, model) in enumerate(zip(self.stages, tuned, strict=True)):
+        for number, (stage, model) in enumerate(zip(self.stages, models, strict=True)):
             readings = found[stage.name]
             judged = stage.judged(dense, readings)
-            step = model.history[-1].model_copy(update={"readings": readings})
-            save(replace(model, history=(*model.history[:-1], step)), self.staged(number), force=True)
-            export(
-                model, self.staged(number, ".onnx"), force=True
-            )  # as it was read, so that its size is that of the table
+            save(signed(model, readings), self.staged(number), force=True)
+            # as it was read, so that its size is that of the table
+            export(model, self.staged(number, ".onnx"), force=True)
             path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
             results.append(
                 Result(

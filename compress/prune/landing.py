@@ -12,6 +12,7 @@ from wb.compress.nvit.nvit import Pruned
 from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
+from wb.core.progress import Progress
 from wb.core.readings import Readings
 from wb.export.assess import QUICK_S, Assessor
 from wb.models.model import Model
@@ -49,7 +50,7 @@ class Landing:
     assess: Assessor
     stage: Stage
     dense: Model
-    report: Callable[[str, int, int], None]
+    progress: Progress
 
     def __call__(self, state: Pruned) -> tuple[Aims, Pruned]:
         """What was aimed at in the best attempt, and its model: the one closest to the limits of those within.
@@ -64,7 +65,7 @@ class Landing:
         tried: dict[str, list[tuple[float, float]]] = {limit.metric.name: [] for limit in self.stage.limits}
         for attempt in range(ATTEMPTS):
             if attempt:
-                self.report("correcting the budget", attempt, ATTEMPTS)
+                self.progress("correcting the budget", attempt, ATTEMPTS)
             shares = {name: _share(name, pairs) for name, pairs in tried.items()}
             aims = {limit.metric.name: shares[limit.metric.name] * limit.value for limit in self.stage.limits}
             landed = self.cut(state, aims)

@@ -4,42 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from wb.compress.nvit.nvit import Settings
 from wb.compress.prune.stages import name_of
-from wb.core import records
 from wb.core.architecture import Architecture
-from wb.core.errors import BadOption
-from wb.core.files import write_text
+from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit, Rules, parse_budget
 from wb.core.readings import Reading
+from wb.core.records import Frozen
 from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
-from wb.jobs.job import read_record
+from wb.jobs.config import JobConfig
+from wb.jobs.record import JobRecord
 
 # what a pruning can aim at: accuracy is what comes of it
 LIMITED = Rules(tuple(name for name in METRICS if name != "acc"))
 
 
-class Config(records.Frozen):
+class PruneConfig(JobConfig):
     """Everything that determines a pruning, apart from the model and the machine."""
 
     method: Literal["nvit", "depth"] = "nvit"
     data: str = "digits"
-    image_size: int | None = None
-    limit: int | None = None
-    by_index: bool = False  # classes of data and model that have other names
     budget: tuple[str, ...] = ()
     snapshots: tuple[float, ...] = ()
     settings: Settings = Field(default_factory=Settings)
     finetune: Annotated[int, Field(ge=0)] = 20
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     distill: bool = True
-    device: str = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -54,7 +48,7 @@ class Config(records.Frozen):
         return limits
 
 
-class Round(records.Frozen):
+class Round(Frozen):
     """One round: which stage it belongs to, what was aimed at, and the network it left."""
 
     stage: int
@@ -65,7 +59,7 @@ class Round(records.Frozen):
     costs: Mapping[str, float]  # and after it was corrected by this round's readings
 
 
-class Result(records.Frozen):
+class Result(Frozen):
     """One pruned model: its limits, the readings before and after fine-tuning, and where it is.
 
     `judged` says which reading decided on each limit; records of before have none.
@@ -90,17 +84,15 @@ class Result(records.Frozen):
         return " and ".join(over) or f"the last readings are over {', '.join(self.limits)}"
 
 
-class Record(records.Frozen):
+class Pruning(JobRecord[PruneConfig]):
     """A whole pruning; `results` are there when it is finished."""
 
-    created: str
-    version: str
-    config: Config
+    verb = "prune"
+
+    kind: Literal["pruning"] = Field(default="pruning", exclude=True)  # what its contents say
     model: str
     model_key: str
     data: Mapping[str, JsonValue]
-    machine: Mapping[str, str]
-    versions: Mapping[str, str]
     pace: Reading
     architecture: Architecture
     parts: Mapping[str, Annotated[int, Field(ge=0)]]  # parameters by sub-layer of the dense model
@@ -110,10 +102,24 @@ class Record(records.Frozen):
     spectrum: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
     rounds: tuple[Round, ...] = ()
     results: tuple[Result, ...] = ()
-    seconds: Mapping[str, float] = Field(default_factory=dict)
+
+    @property
+    def worked_on(self) -> Mapping[str, JsonValue]:
+        """The dense model and the data."""
+        return {"model": self.model_key, "data": self.data.get("fingerprint")}
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a round."""
+        return bool(self.rounds)
+
+    @property
+    def done(self) -> bool:
+        """Whether there are results."""
+        return bool(self.results)
 
     @model_validator(mode="after")
-    def _complete(self) -> Record:
+    def _complete(self) -> Pruning:
         """What the report divides by and shows has to be there."""
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
             # Records of before there was a model of energy have none.
@@ -131,6 +137,15 @@ class Record(records.Frozen):
                 raise ValueError("a pruned network has other blocks than the dense one")
         return self
 
+    def check_budget(self) -> None:
+        """Raises `BudgetMissed` where the last model is over a budget for sure; models on the way are no failure."""
+        last = self.results[-1]
+        if last.verdict == "missed":
+            raise BudgetMissed(
+                f"the budget of {last.name} is missed: {last.reason}. The models are written, but a quieter machine or a lower "
+                "budget is needed to be sure"
+            )
+
     @property
     def remarks(self) -> tuple[Remark, ...]:
         """What is not as it was asked for, or got worse; only the last model has to keep the budget, not those on the way."""
@@ -147,19 +162,6 @@ class Record(records.Frozen):
             if worse is not None:
                 found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
         return tuple(found)
-
-    def write(self, path: Path, *, force: bool = True) -> None:
-        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
-        write_text(path, self.model_dump_json(indent=1) + "\n", force=force)
-
-
-def read(path: Path) -> Record:
-    """The record at `path`.
-
-    Raises:
-        BadArtefact: there is none, or it is damaged.
-    """
-    return read_record(Record, path, "pruning", "prune")
 
 
 def parse_shares(text: str) -> tuple[float, ...]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from wb.compress.prune import figures
-from wb.compress.prune.record import Record, Result
+from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
-from wb.core.errors import BadArtefact
-from wb.core.files import write_text
 from wb.core.metrics import METRICS
 from wb.core.readings import Reading, Readings, ratio, scaled
+from wb.jobs.page import links, settings
+from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
-from wb.page.page import Column, link, render
+from wb.page.page import Column, render
 
 COLUMNS = {
     "acc": "accuracy",
@@ -26,23 +27,7 @@ COLUMNS = {
 }
 
 
-def write_report(
-    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
-) -> Path:
-    """Writes the page of a finished pruning to `path`; its links to models are relative to `beside` (where `path` lies).
-
-    Raises:
-        BadArtefact: the pruning is not finished.
-        BadOption: `path` exists and `force` is false.
-        StorageFailed: it could not be written.
-    """
-    if not record.results:
-        raise BadArtefact(f"{record_path} is of a pruning that is not finished; continue it with the same command")
-    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
-    return path
-
-
-def page(record: Record, folder: Path, beside: Path) -> str:
+def page(record: Pruning, folder: Path, beside: Path) -> str:
     """The page, for models in `folder` and a page in `beside`."""
     names, columns = _table(record)
     return render(
@@ -52,14 +37,14 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
         names=names,
         columns=columns,
-        links={r.name: _links(r, folder, beside) for r in record.results},
+        links={r.name: links({"model": r.model, "ONNX graph": r.graph}, folder, beside) for r in record.results},
         tables=[(r.name, *redistribution(record.architecture, r.architecture)) for r in record.results],
         ratios={r.name: _shares(record, r.after) for r in record.results},
-        settings=_settings(record),
+        settings=settings(record, _sections(record), reference_graph=record.pace.text()),
     )
 
 
-def result(record: Record) -> str:
+def result(record: Pruning) -> str:
     """The pruning in one sentence for each model."""
     dense = scaled(record.dense_test.value, "fraction") if record.dense_test else "not read"
     sentences = []
@@ -73,13 +58,7 @@ def result(record: Record) -> str:
     return " ".join(sentences)
 
 
-def _links(one: Result, folder: Path, beside: Path) -> dict[str, str]:
-    """The files of a model, by what they are."""
-    files = {"model": one.model, "ONNX graph": one.graph}
-    return {what: link(folder / file, beside) for what, file in files.items() if file is not None}
-
-
-def _shares(record: Record, readings: Readings) -> str:
+def _shares(record: Pruning, readings: Readings) -> str:
     return ", ".join(f"{share.plain()} {name}" for name, share in shares(record, readings).items())
 
 
@@ -112,7 +91,7 @@ def _numbers(place: str) -> tuple[int, ...]:
     return tuple(int(part[1:]) for part in place.split(".") if part[1:].isdigit())
 
 
-def _figures(record: Record) -> dict[str, go.Figure]:
+def _figures(record: Pruning) -> dict[str, go.Figure]:
     limited = [
         name for name in ("latency", "macs", "params", "size", "energy") if any(name in r.aims for r in record.rounds)
     ]
@@ -127,7 +106,7 @@ def _figures(record: Record) -> dict[str, go.Figure]:
     return found
 
 
-def _table(record: Record) -> tuple[list[str], list[Column]]:
+def _table(record: Pruning) -> tuple[list[str], list[Column]]:
     """Rows dense, cut, final; a column for each metric. What was not read of a cut model is as in the final one."""
     rows = [("dense", record.dense_final)]
     for r in record.results:
@@ -137,19 +116,21 @@ def _table(record: Record) -> tuple[list[str], list[Column]]:
     return [name for name, _ in rows], columns
 
 
-def shares(record: Record, readings: Readings) -> dict[str, Reading]:
+def table(record: Pruning) -> Table:
+    """The readings of all models, and what is to be said of them."""
+    return columns_table("pruning", *_table(record), [remark.text for remark in record.remarks])
+
+
+def shares(record: Pruning, readings: Readings) -> dict[str, Reading]:
     """What a model costs as shares of the dense one, by metric: of its last readings, as budgets are judged."""
     dense = record.dense_final
     return {name: ratio(readings[name], dense[name]) for name in COLUMNS if name != "acc" and name in dense}
 
 
-def _settings(record: Record) -> dict[str, dict[str, object]]:
+def _sections(record: Pruning) -> dict[str, Mapping[str, object]]:
     config = record.config.model_dump(mode="json", exclude={"settings"})
     return {
         "configuration": {"model": f"{record.model} ({record.model_key})", **config},
         "method": record.config.settings.model_dump(mode="json"),
-        "data": dict(record.data),
-        "machine": {**record.machine, "reference graph": record.pace.text()},
-        "versions": dict(record.versions),
-        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+        "data": record.data,
     }

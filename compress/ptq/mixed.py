@@ -18,6 +18,7 @@ from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.ptq.subject import Choice, Subject
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
+from wb.core.progress import Progress
 from wb.core.readings import Reading
 
 LIMITED = " or ".join(("size", "latency", *(name for name, metric in METRICS.items() if metric.quality)))
@@ -31,7 +32,6 @@ TOO_SENSITIVE, SLOWER, NO_FASTER, NO_KERNEL = "too sensitive", "slower", "no fas
 KEPT, NO_SMALLER, NOT_NEEDED = "kept by --keep", "no smaller", "the budget is met without it"
 
 Assess = Callable[[onnx.ModelProto], Mapping[str, Reading]]
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def find(
     limits: Sequence[Limit],
     floating: Mapping[str, Reading],
     assess: Assess,
-    report: Report,
+    progress: Progress,
     *,
     keep: Collection[str] = (),
 ) -> Found:
@@ -89,7 +89,7 @@ def find(
     if not measured:
         raise BadOption("no group can be put into fewer bits; keep fewer, or give another graph")
     search = _Search(
-        subject, _options(measured), {limit.metric.name: limit for limit in limits}, floating, assess, report
+        subject, _options(measured), {limit.metric.name: limit for limit in limits}, floating, assess, progress
     )
     chosen = search.smallest() if search.quality else search.accurate()
     return Found(chosen, tuple(search.trials), _reasons(subject, measured, chosen, keep, search.limits))
@@ -104,7 +104,7 @@ class _Search:
     limits: Mapping[str, Limit]
     floating: Mapping[str, Reading]
     assess: Assess
-    report: Report
+    progress: Progress
     trials: list[Trial] = field(default_factory=list)
 
     @property
@@ -198,7 +198,7 @@ class _Search:
         for trial in self.trials:
             if trial.choice == choice:
                 return trial
-        self.report(f"policy {len(self.trials) + 1}", 0, 0)
+        self.progress(f"policy {len(self.trials) + 1}", 0, 0)
         readings = self.assess(self.subject.lowered(choice)) if choice else self.floating
         trial = Trial(choice, readings, sum(option.error for option in found.values()))
         self.trials.append(trial)

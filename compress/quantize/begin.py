@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
 
-from wb import __version__
 from wb.compress.ptq.calibration import Inputs, batch_of, number_of, of_images, read_inputs
 from wb.compress.ptq.holdout import drawn, parted
 from wb.compress.ptq.subject import Subject, of_graph, of_model
-from wb.compress.quantize.job import Job, Report
-from wb.compress.quantize.record import FITTED, Config, Record, read
+from wb.compress.quantize.job import QuantizeJob
+from wb.compress.quantize.record import FITTED, Quantization, QuantizeConfig, worked_on
 from wb.compress.quantize.source import Source
-from wb.core.errors import BadArtefact, BadData, BadOption
-from wb.core.provenance import machine, now, versions
+from wb.core.errors import BadData, BadOption
+from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.hardware.device import parse_device
-from wb.jobs.work import LOCK, work_of
+from wb.jobs.begin import left, refusal
+from wb.jobs.output import GRAPHS, Output
+from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 
 SHOWN = 30  # names of groups in an error
+
+OUTPUT = Output("quantize", "quantized.onnx", GRAPHS, "{path} is the model that is quantized, and would be written")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,16 @@ class Given:
         return hashlib.sha256(self.path.read_bytes() if self.path else b"").hexdigest()[:16]
 
 
-def begin(config: Config, given: Given, data: Dataset | None, out: Path, report: Report, *, force: bool) -> Job:
+def files_of(config: QuantizeConfig, file: Path | None, out: Path) -> list[Path]:
+    """What is written; of a foreign graph, or with ranges of activations, there is no model file."""
+    foreign = file is not None and file.suffix == ".onnx"
+    model = () if foreign or config.policy == "int8" else (".safetensors",)
+    return [out.with_suffix(ending) for ending in (".html", ".json", *model, ".onnx")]
+
+
+def begin(
+    config: QuantizeConfig, given: Given, data: Dataset | None, out: Path, progress: Progress, *, force: bool
+) -> QuantizeJob:
     """The job, with the float graph's first readings, or as an interruption left it; nothing is written.
 
     Raises:
@@ -66,21 +78,24 @@ def begin(config: Config, given: Given, data: Dataset | None, out: Path, report:
         if data is not None:
             check_fits(given.model.architecture, data)
     _check_needs(config, given, data)
-    report("reading the float graph", 0, 0)
+    progress("reading the float graph", 0, 0)
     subject = of_model(given.model) if given.model is not None else _foreign(given, config)
     kept = kept_groups(subject, config.keep)
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
     inputs, fresh = _inputs(config, subject, data)
     source = Source(subject, given.path, data, inputs, kept, config.images, fresh)
-    record = interrupted(out, config, given.key(), _fingerprint(data), _described(config, source))
+    record = _left(
+        config, worked_on(given.key(), None if data is None else data.fingerprint, _described(config, source)), out
+    )
     if record is None:
+        progress("measuring the float graph", 0, 0)
         timed = any(limit.metric.name == "latency" for limit in limits.values())
-        record = _measured(config, given, source, report, timed=timed and config.policy == "mixed")
-    return Job(record, source, out, report, force)
+        record = _measured(config, given, source, timed=timed and config.policy == "mixed")
+    return QuantizeJob(record, out, progress, source, force=force)
 
 
-def _foreign(given: Given, config: Config) -> Subject:
+def _foreign(given: Given, config: QuantizeConfig) -> Subject:
     """The graph in the file. Raises as `of_graph` and `wb.export.foreign.trial.try_out` do."""
     path = given.path or Path()
     try_out(path, parse_device(config.device, threads=config.threads), limit_s=given.limit_s)
@@ -104,35 +119,21 @@ def kept_groups(subject: Subject, keep: Collection[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def interrupted(
-    out: Path, config: Config, key: str, fingerprint: str | None, calibration: dict[str, JsonValue] | None
-) -> Record | None:
+def _left(config: QuantizeConfig, worked_on: Mapping[str, JsonValue], out: Path) -> Quantization | None:
     """The record of the interrupted quantization beside `out`; None where there is none, or nothing of use in it.
 
     Raises:
         BadArtefact: it is of other settings, another model or other data, or the folder is something else.
     """
-    work = work_of(out)
-    path = work / "record.json"
-    if not path.exists():
-        if work.exists() and (not work.is_dir() or any(entry.name != LOCK for entry in work.iterdir())):
-            raise BadArtefact(
-                f"{work} is no folder of an interrupted quantization; move it away, or choose another --out"
-            )
-        return None
-    record = read(path)
-    before = None if record.data is None else record.data.get("fingerprint")
-    if (record.config, record.model_key, before, record.calibration) == (config, key, fingerprint, calibration):
+    record = left(Quantization, out)
+    if record is None or (record.config, record.worked_on) == (config, worked_on):
         return record
-    if not record.sensitivities and not record.finished:
-        return None
-    raise BadArtefact(
-        f"{work} belongs to a quantization with other settings, another model or other data; delete it to start over, or "
-        "choose another --out"
-    )
+    if record.begun or record.done:
+        raise refusal(Quantization, out)
+    return None
 
 
-def _check_needs(config: Config, given: Given, data: Dataset | None) -> None:
+def _check_needs(config: QuantizeConfig, given: Given, data: Dataset | None) -> None:
     """Raises `BadOption` where a policy lacks what it needs, or an option would do nothing."""
     calibrated = config.policy in ("int8", "mixed")
     if calibrated and data is None and config.calibration is None:
@@ -151,7 +152,7 @@ def _check_needs(config: Config, given: Given, data: Dataset | None) -> None:
             raise BadOption(f"{aim} is about accuracy; give --data that fits {given.name}, or say --budget size=0.3x")
 
 
-def _inputs(config: Config, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
+def _inputs(config: QuantizeConfig, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
     """What the user gives as typical inputs, else training images where the policy looks at some; and what is kept out.
 
     Of given inputs that something is fitted to a part is kept out to read the error on, unless validation images serve for it.
@@ -182,7 +183,7 @@ def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
             )
 
 
-def _described(config: Config, source: Source) -> dict[str, JsonValue] | None:
+def _described(config: QuantizeConfig, source: Source) -> dict[str, JsonValue] | None:
     if source.inputs is None:
         return None
     digest = hashlib.sha256()
@@ -199,13 +200,8 @@ def _described(config: Config, source: Source) -> dict[str, JsonValue] | None:
     }
 
 
-def _fingerprint(data: Dataset | None) -> str | None:
-    return None if data is None else data.fingerprint
-
-
-def _measured(config: Config, given: Given, source: Source, report: Report, *, timed: bool) -> Record:
+def _measured(config: QuantizeConfig, given: Given, source: Source, *, timed: bool) -> Quantization:
     """A new record, with the readings that budgets refer to."""
-    report("measuring the float graph", 0, 0)
     device = parse_device(config.device, threads=config.threads)
     assess = Assessor(device, seed=config.seed)
     data = source.data
@@ -221,16 +217,13 @@ def _measured(config: Config, given: Given, source: Source, report: Report, *, t
             readings["acc"], doubt = assess.doubted(path, data.validation, source.architecture)
         if timed:
             readings["latency"] = assess.timed({"float": path})["float"].reading
-    return Record(
-        created=now(),
-        version=__version__,
+    return Quantization(
+        **origin(device.text),
         config=config,
         source=given.name,
         model_key=given.key(),
         data=described,
         calibration=_described(config, source),
-        machine=machine(device.text),
-        versions=versions(),
         first=readings,
         notes=(*given.notes, *([f"{given.name}: {doubt}"] if doubt else [])),
         near_chance=doubt is not None,

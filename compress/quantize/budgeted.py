@@ -11,15 +11,15 @@ from wb.compress.ptq.calibration import Inputs
 from wb.compress.ptq.mixed import Found, find
 from wb.compress.ptq.sensitivity import Sensitivity, sensitivities
 from wb.compress.ptq.subject import Choice
-from wb.compress.quantize.record import Candidate, Record
+from wb.compress.quantize.record import Candidate, Quantization
 from wb.compress.quantize.source import Source, sign
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.files import scratch
+from wb.core.progress import Progress
 from wb.core.readings import Reading, ratio
 from wb.export.assess import Assessor
 from wb.models.model import Step
 
-Report = Callable[[str, int, int], None]
 QUICK_S = 3.0  # of timing for each graph along the way
 
 
@@ -28,12 +28,12 @@ class Mixed:
     """One search for a policy; `step` gives the line of history of a choice, `found` hears of every sensitivity."""
 
     source: Source
-    record: Record
+    record: Quantization
     inputs: Inputs
     assess: Assessor
     step: Callable[[Choice], Step]
     found: Callable[[Sensitivity], None]
-    report: Report
+    progress: Progress
 
     def __call__(self) -> Found:
         """What keeps the budget.
@@ -51,11 +51,11 @@ class Mixed:
             timed=self._timed,
             keep=self.source.kept,
             found=self.found,
-            report=self.report,
+            report=self.progress,
         )
         subject, first = self.source.subject, self.record.first
         try:
-            return find(subject, measured, limits, first, self._assess, self.report, keep=self.source.kept)
+            return find(subject, measured, limits, first, self._assess, self.progress, keep=self.source.kept)
         except (BadOption, BudgetMissed) as error:
             raise type(error)(f"budget {', '.join(self.record.config.limits)}: {error}") from error
 

@@ -13,7 +13,7 @@ from wb.compress.ptq.outputs import outputs
 from wb.compress.ptq.sensitivity import TIMED_S
 from wb.compress.ptq.static import static_int8
 from wb.compress.quantize.budgeted import QUICK_S
-from wb.compress.quantize.job import Job
+from wb.compress.quantize.job import QuantizeJob
 from wb.core.files import scratch
 from wb.core.plan import Planned
 from wb.core.readings import scaled
@@ -24,7 +24,7 @@ from wb.training.estimate import network_stage
 PROBED = 16  # inputs that are run through a graph
 
 
-def estimate(job: Job) -> list[Planned]:
+def estimate(job: QuantizeJob) -> list[Planned]:
     """The stages; nothing is written. The graph is quantized once, with few inputs, to see how long that takes.
 
     Raises:
@@ -55,7 +55,7 @@ def estimate(job: Job) -> list[Planned]:
     return [*steps, Planned("readings", f"float and quantized graph, {scored}compared and timed together", seconds)]
 
 
-def _network(job: Job) -> Planned:
+def _network(job: QuantizeJob) -> Planned:
     """What is quantized."""
     source = job.source
     size = scaled(job.record.first["size"].value, "B")
@@ -66,7 +66,7 @@ def _network(job: Job) -> Planned:
     return one._replace(what=f"{one.what}; a graph of {size}; {groups}")
 
 
-def _mixed(job: Job, lowering: float, run: float, *, images: int) -> list[Planned]:
+def _mixed(job: QuantizeJob, lowering: float, run: float, *, images: int) -> list[Planned]:
     """Sensitivities of every group in every precision, then whole policies."""
     source, limits = job.source, job.config.limits
     options = source.subject.options
@@ -82,12 +82,12 @@ def _mixed(job: Job, lowering: float, run: float, *, images: int) -> list[Planne
     ]
 
 
-def _calibrated(job: Job) -> int:
+def _calibrated(job: QuantizeJob) -> int:
     """How many inputs the policy is fitted to."""
     return number_of(_inputs(job, job.config.calib))
 
 
-def _inputs(job: Job, count: int = PROBED) -> Inputs:
+def _inputs(job: QuantizeJob, count: int = PROBED) -> Inputs:
     """A few of what the job looks at."""
     source = job.source
     if source.inputs is not None:
@@ -97,7 +97,7 @@ def _inputs(job: Job, count: int = PROBED) -> Inputs:
     return made_up(source.subject.graph, count, job.config.seed)
 
 
-def _quantized(job: Job, inputs: Inputs) -> onnx.ModelProto:
+def _quantized(job: QuantizeJob, inputs: Inputs) -> onnx.ModelProto:
     subject, kept = job.source.subject, job.source.kept
     if job.config.policy == "int8":
         return static_int8(subject, inputs, kept).graph
@@ -106,7 +106,7 @@ def _quantized(job: Job, inputs: Inputs) -> onnx.ModelProto:
     return subject.lowered(choice)
 
 
-def _run_seconds(job: Job, graph: onnx.ModelProto, inputs: Inputs) -> float:
+def _run_seconds(job: QuantizeJob, graph: onnx.ModelProto, inputs: Inputs) -> float:
     """Of one input, alone as graphs are scored that find ranges as they run."""
     with scratch() as folder:
         path = folder / "graph.onnx"

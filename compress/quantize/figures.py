@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from wb.compress.quantize.record import Candidate, Record
+from wb.compress.quantize.record import Candidate, Quantization
 from wb.core.metrics import METRICS
 from wb.core.precision import PRECISIONS
 from wb.core.readings import Reading
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, axes, bars, underscored
 
 
-def sensitivity_figure(record: Record) -> go.Figure:
+def sensitivity_figure(record: Quantization) -> go.Figure:
     """The output error of every group quantized alone, in each precision; on a logarithmic scale, zeros left out."""
     figure = go.Figure(layout={"height": 440})
     names = list(dict.fromkeys(one.group for one in record.sensitivities))
@@ -43,7 +43,7 @@ def sensitivity_figure(record: Record) -> go.Figure:
     return figure.update_yaxes(type="log", title_text=kind, exponentformat="power", dtick=1)
 
 
-def candidates_figure(record: Record) -> go.Figure:
+def candidates_figure(record: Quantization) -> go.Figure:
     """The candidates that were assessed: size against accuracy, with the float graph and the one that was chosen."""
     size, acc = METRICS["size"], METRICS["acc"]
     shown = [one for one in record.candidates if {"size", "acc"} <= one.readings.keys()]

@@ -1,20 +1,13 @@
-"""`wb quantize` from start to end: a policy, the graph, its readings beside the float one's, the verdict on the budget.
-
-Sensitivities, which take long, are kept in a folder beside the output as they are measured, so that the same command
-continues what was interrupted; the last thing is to write the results to their places.
-"""
+"""`wb quantize` from start to end: a policy, the graph, its readings beside the float one's, the verdict on the budget."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast
-
-import torch
 
 from wb import __version__
 from wb.compress.ptq import calibration
@@ -25,65 +18,68 @@ from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.ptq.static import static_int8
 from wb.compress.ptq.subject import Choice
 from wb.compress.quantize.budgeted import Mixed, candidates
-from wb.compress.quantize.record import FITTED, Config, OutputError, Record
-from wb.compress.quantize.report import write_report
+from wb.compress.quantize.record import FITTED, OutputError, Quantization, QuantizeConfig
 from wb.compress.quantize.source import KEPT, REFUSED, Source
 from wb.compress.quantize.verdict import check_budget, few_inputs
 from wb.core.errors import BadArtefact, BadOption, Unsupported
-from wb.core.files import place
+from wb.core.progress import Progress
 from wb.core.readings import Reading, ratio
 from wb.core.records import Precision
 from wb.export.assess import Assessor
 from wb.export.lowering.products import loose
 from wb.hardware.device import Device, parse_device
-from wb.jobs.job import Recorded
-from wb.jobs.work import locked
+from wb.jobs.job import Job
 from wb.models.model import Step, load
 
-Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
+class QuantizeJob(Job[Quantization]):
+    """One quantization with everything it needs; `out` is the graph to write, a model file comes beside it.
 
-@dataclass
-class Job(Recorded[Record]):
-    """One quantization with everything it needs; calling it does what is not done yet and gives the finished record.
-
-    `out` is the graph to write; beside it come the model file, record and report and, while it lasts, the folder of what is
-    done. `report` hears what is being done.
+    Sensitivities, which take long, are kept as they are measured. A budget that nothing meets, or that the last readings are
+    over, leaves nothing.
     """
 
-    record: Record
-    source: Source
-    out: Path
-    report: Report
-    force: bool = False
+    record_type = Quantization
+    page = "wb.compress.quantize.report:page"
 
-    def __call__(self) -> Record:
-        """Quantizes.
+    def __init__(
+        self, record: Quantization, out: Path, progress: Progress, source: Source, *, force: bool = False
+    ) -> None:
+        super().__init__(record, out, progress, force=force)
+        self.source = source
 
-        Raises:
-            BadArtefact: something else lies in the folder beside the output; a graph that does not run.
-            BadOption: another process is at it, or a file is in the way.
-            BudgetMissed: a budget that nothing meets, or that the last readings are over; nothing is left then.
-            StorageFailed: something could not be written; what is done stays.
-            Unsupported: a quantizer cannot take the graph.
-        """
-        torch.set_num_threads(self.config.threads)
-        abandon = self._open()
-        with locked(self.work):
-            self._note()
-            try:
-                if not self.record.finished:
-                    self._make()
-            except BaseException as error:
-                interrupted = isinstance(error, KeyboardInterrupt | SystemExit | OSError)
-                if not (interrupted and self.record.sensitivities):  # there is nothing to continue
-                    abandon()
-                raise
-            self._publish()
-        return self.record
+    def make(self) -> None:
+        """Quantizes, reads both graphs, and judges the budget."""
+        with self.timed("quantizing"):
+            choice, reasons = self._quantize()
+        with self.timed("readings"):
+            changes = self._conclude()
+            notes = check_budget(self.config.limits, self.record.model_copy(update=changes))
+            changes |= self._tested(changes)
+        changes |= {"groups": self.source.groups(choice, reasons), "loose": loose(self.source.subject.graph)}
+        changes["graph"] = self.out.name
+        if self._staged.with_suffix(".safetensors").exists():
+            changes["model"] = self.out.with_suffix(".safetensors").name
+        self.note(**changes, notes=(*self.record.notes, *few_inputs(self.record), *notes))
+
+    def files(self) -> Mapping[str, Path]:
+        """The graph, and the model file where one describes it."""
+        graph = {self._staged.name: self.out}
+        if self.record.model is None:
+            return graph
+        return {self._staged.with_suffix(".safetensors").name: self.out.parent / self.record.model, **graph}
+
+    def obsolete(self) -> Sequence[Path]:
+        """The model file of an earlier policy: it would not describe the new graph."""
+        model = self.out.with_suffix(".safetensors")
+        return [model] if self.record.model is None and _left_by_us(model) else []
+
+    def continues(self, error: BaseException) -> bool:
+        """Only where something from outside ended it: nothing is kept of a quantization that cannot be had."""
+        return self.record.begun and isinstance(error, KeyboardInterrupt | SystemExit | OSError)
 
     @property
-    def config(self) -> Config:
+    def config(self) -> QuantizeConfig:
         """The settings."""
         return self.record.config
 
@@ -109,25 +105,9 @@ class Job(Recorded[Record]):
         """Where the result waits to be published."""
         return self.work / "result.onnx"
 
-    # ------------------------------------------------------------------------------------------------------ policies
-
-    def _make(self) -> None:
-        """Everything up to the result, which lies in the folder then; the record last."""
-        with self._timed("quantizing"):
-            choice, reasons = self._quantize()
-        with self._timed("readings"):
-            changes = self._conclude()
-            notes = check_budget(self.config.limits, self.record.model_copy(update=changes))
-            changes |= self._tested(changes)
-        changes |= {"groups": self.source.groups(choice, reasons), "loose": loose(self.source.subject.graph)}
-        changes["graph"] = self.out.name
-        if self._staged.with_suffix(".safetensors").exists():
-            changes["model"] = self.out.with_suffix(".safetensors").name
-        self._note(**changes, notes=(*self.record.notes, *few_inputs(self.record), *notes))
-
     def _quantize(self) -> tuple[Choice, Mapping[str, str]]:
         """Writes the quantized graph; gives what each group is kept in, and reasons for those in floating point."""
-        self.report(f"quantizing, {self.config.policy}", 0, 0)
+        self.progress(f"quantizing, {self.config.policy}", 0, 0)
         match self.config.policy:
             case "int8":
                 return self._static()
@@ -143,7 +123,7 @@ class Job(Recorded[Record]):
                 f"--policy {self.config.policy} leaves every group in floating point ({why}); try --policy int8"
             )
         architecture = self.source.write(choice, self._step(choice), self._staged)
-        self._note(architecture=architecture)
+        self.note(architecture=architecture)
         return choice, reasons
 
     def _runs(self, choice: Choice) -> bool:
@@ -164,16 +144,16 @@ class Job(Recorded[Record]):
         static = static_int8(self.source.subject, self._typical(), self.source.kept)
         choice: Choice = dict.fromkeys(static.groups, "int8")
         architecture = self.source.write_graph(static.graph, choice, self._step(choice), self._staged)
-        self._note(architecture=architecture)
+        self.note(architecture=architecture)
         return choice, static.reasons
 
     def _mixed(self) -> tuple[Choice, Mapping[str, str]]:
         def heard(one: Sensitivity) -> None:
-            self._note(sensitivities=(*self.record.sensitivities, one))
+            self.note(sensitivities=(*self.record.sensitivities, one))
 
-        search = Mixed(self.source, self.record, self._typical(), self.assess, self._step, heard, self.report)
+        search = Mixed(self.source, self.record, self._typical(), self.assess, self._step, heard, self.progress)
         found = search()
-        self._note(candidates=candidates(found))
+        self.note(candidates=candidates(found))
         return found.choice, found.reasons
 
     def _typical(self) -> calibration.Inputs:
@@ -196,11 +176,9 @@ class Job(Recorded[Record]):
             {"name": "quantize", "arguments": arguments, "seed": self.config.seed, "version": __version__}
         )
 
-    # ---------------------------------------------------------------------------------------------------------- end
-
     def _conclude(self) -> dict[str, object]:
         """Reads both graphs together, but for the test split."""
-        self.report("final readings", 0, 0)
+        self.progress("final readings", 0, 0)
         data = self.source.data
         splits = {} if data is None else {"acc": data.validation}
         found: dict[str, dict[str, Reading]] = {}
@@ -208,7 +186,7 @@ class Job(Recorded[Record]):
             paths = {"float": path, "quantized": self._staged}
             latencies = self.assess.timed(paths)
             for name, architecture in (("float", self.source.architecture), ("quantized", self.record.architecture)):
-                self.report(f"final readings, {name}", 0, 0)
+                self.progress(f"final readings, {name}", 0, 0)
                 found[name] = self.assess.file(paths[name], architecture, splits)
                 found[name]["latency"] = latencies[name].reading
             error = self._error(paths)
@@ -223,7 +201,7 @@ class Job(Recorded[Record]):
         """The readings of both graphs with the test split's, which is read once the budget is decided."""
         if self.source.data is None:
             return {}
-        self.report("final readings, test split", 0, 0)
+        self.progress("final readings, test split", 0, 0)
         splits = {"test": self.source.data.test}
         with self.source.float_file() as path:
             found = {
@@ -259,16 +237,6 @@ class Job(Recorded[Record]):
                 "on": on,
             }
         )
-
-    def _publish(self) -> None:
-        """Puts graph, model, record and report in their places; the folder goes last, in one step."""
-        place(self._staged, self.out, force=self.force)
-        model = self.out.with_suffix(".safetensors")
-        if self.record.model is None and self.force and _left_by_us(model):
-            model.unlink()  # of an earlier policy: it would not describe the new graph
-        if self.record.model is not None:
-            place(self._staged.with_suffix(".safetensors"), self.out.parent / self.record.model, force=self.force)
-        self._close(write_report)
 
 
 def _left_by_us(path: Path) -> bool:

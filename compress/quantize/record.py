@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from wb.compress.ptq.sensitivity import Sensitivity
-from wb.core import records
 from wb.core.architecture import Architecture
-from wb.core.files import write_text
 from wb.core.metrics import Limit, Rules, parse_budget
 from wb.core.readings import Reading
-from wb.core.records import Precision
+from wb.core.records import Frozen, Precision
 from wb.data.preparation import Preparation
-from wb.jobs.job import read_record
+from wb.jobs.config import JobConfig
+from wb.jobs.record import JobRecord
 
-KIND = "quantization"
 REQUIRED = ("size", "latency")  # of both graphs in the end
 LIMITED = Rules(("size", "acc", "latency"), changes=True)  # what a budget may be on
 
@@ -32,7 +29,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Config(records.Frozen):
+class QuantizeConfig(JobConfig):
     """Everything that determines a quantization, apart from the model and the machine.
 
     `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored. `background` is
@@ -41,18 +38,12 @@ class Config(records.Frozen):
 
     policy: PolicyName = "int8-dynamic"
     budget: tuple[str, ...] = ()
-    data: str | None = "digits"
-    image_size: int | None = None
-    limit: int | None = None
-    by_index: bool = False  # classes of data and model that have other names
     images: Preparation | None = None  # as the options or the file of a foreign graph say
     calibration: str | None = None
     background: str = "white"
     calib: Annotated[int, Field(ge=1)] = 128
     keep: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0)] = 0
-    device: str = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
 
     @field_validator("budget")
     @classmethod
@@ -71,7 +62,7 @@ class Config(records.Frozen):
         return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))
 
 
-class OutputError(records.Frozen):
+class OutputError(Frozen):
     """How far the quantized graph's outputs are from the float one's, over `n` inputs.
 
     `sqnr` in decibels, None where the outputs are equal; `agreement` is the share of inputs with the same highest class.
@@ -85,7 +76,7 @@ class OutputError(records.Frozen):
     on: Inputs
 
 
-class Group(records.Frozen):
+class Group(Frozen):
     """What one group is kept in, how many weights it has, and why it stays in floating point where it does."""
 
     name: str
@@ -94,7 +85,7 @@ class Group(records.Frozen):
     reason: str | None = None
 
 
-class Candidate(records.Frozen):
+class Candidate(Frozen):
     """A policy that `mixed` assessed: groups by precision, and what was read of its graph."""
 
     choice: Mapping[str, Precision]
@@ -102,22 +93,19 @@ class Candidate(records.Frozen):
     chosen: bool = False
 
 
-class Record(records.Frozen):
+class Quantization(JobRecord[QuantizeConfig]):
     """A whole quantization; `graph` is there when it is finished, relative to the record, `model` where one is written.
 
     `ratio` is the quantized graph's latency over the float one's, from the same measurement.
     """
 
+    verb = "quantize"
+
     kind: Literal["quantization"] = "quantization"
-    created: str
-    version: str
-    config: Config
     source: str
     model_key: str
     data: Mapping[str, JsonValue] | None
     calibration: Mapping[str, JsonValue] | None
-    machine: Mapping[str, str]
-    versions: Mapping[str, str]
     first: Mapping[str, Reading]  # of the float graph, at the beginning
     sensitivities: tuple[Sensitivity, ...] = ()
     candidates: tuple[Candidate, ...] = ()
@@ -132,17 +120,26 @@ class Record(records.Frozen):
     near_chance: bool = False  # or not told from it, the float graph's accuracy, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
-    seconds: Mapping[str, float] = Field(default_factory=dict)
 
     @property
-    def finished(self) -> bool:
+    def worked_on(self) -> Mapping[str, JsonValue]:
+        """What is quantized, the data, and the calibration inputs."""
+        return worked_on(self.model_key, None if self.data is None else self.data.get("fingerprint"), self.calibration)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a sensitivity is measured."""
+        return bool(self.sensitivities)
+
+    @property
+    def done(self) -> bool:
         """Whether there is a result."""
         return self.graph is not None
 
     @model_validator(mode="after")
-    def _complete(self) -> Record:
+    def _complete(self) -> Quantization:
         """What the report divides by and shows has to be there."""
-        if not self.finished:
+        if not self.done:
             return self
         if not self.groups or self.ratio is None or self.ratio.interval is None or self.error is None:
             raise ValueError("a finished one has groups, a ratio of latencies with its interval, and an output error")
@@ -158,15 +155,7 @@ class Record(records.Frozen):
             raise ValueError("the ratio of latencies is not positive")
         return self
 
-    def write(self, path: Path, *, force: bool = True) -> None:
-        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
-        write_text(path, self.model_dump_json(indent=1) + "\n", force=force)
 
-
-def read(path: Path) -> Record:
-    """The record at `path`.
-
-    Raises:
-        BadArtefact: there is none, or it is damaged.
-    """
-    return read_record(Record, path, "quantization", "quantize")
+def worked_on(model: str, data: JsonValue, calibration: Mapping[str, JsonValue] | None) -> dict[str, JsonValue]:
+    """What a quantization is of, by fingerprints: its model, its data, and what is known of the calibration inputs."""
+    return {"model": model, "data": data, "calibration": None if calibration is None else dict(calibration)}

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from wb.compress.quantize import figures
-from wb.compress.quantize.record import Group, Record
+from wb.compress.quantize.record import Group, Quantization
 from wb.compress.quantize.verdict import calibrated, compared, decibels, verdict, warned
-from wb.core.errors import BadArtefact
-from wb.core.files import write_text
 from wb.core.metrics import METRICS
 from wb.core.precision import BITS
 from wb.core.readings import scaled
 from wb.core.statistics.verdict import Remark
+from wb.jobs.page import links, settings
+from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
-from wb.page.page import Column, link, render
+from wb.page.page import Column, render
 
 COLUMNS = {
     "acc": "validation accuracy",
@@ -34,23 +35,7 @@ POLICIES = {
 }
 
 
-def write_report(
-    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
-) -> Path:
-    """Writes the page of a finished quantization to `path`; its links are relative to `beside` (where `path` lies).
-
-    Raises:
-        BadArtefact: the quantization is not finished.
-        BadOption: `path` exists and `force` is false.
-        StorageFailed: it could not be written.
-    """
-    if not record.finished:
-        raise BadArtefact(f"{record_path} is of a quantization that is not finished; continue it with the same command")
-    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
-    return path
-
-
-def page(record: Record, folder: Path, beside: Path) -> str:
+def page(record: Quantization, folder: Path, beside: Path) -> str:
     """The page, for files in `folder` and a page in `beside`."""
     names = ["float", "quantized"]
     return render(
@@ -66,16 +51,17 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         in_float=in_float(record),
         groups=[(group, bits(group)) for group in record.groups],
         figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
-        links={
-            name: link(folder / file, beside)
-            for name, file in (("ONNX graph", record.graph), ("model", record.model))
-            if file is not None
-        },
-        settings=_settings(record),
+        links=links({"ONNX graph": record.graph, "model": record.model}, folder, beside),
+        settings=settings(record, _sections(record)),
     )
 
 
-def columns(record: Record) -> list[Column]:
+def table(record: Quantization) -> Table:
+    """The readings of both graphs, and the verdict."""
+    return columns_table("quantization", ["float", "quantized"], columns(record), [verdict(record), *record.notes])
+
+
+def columns(record: Quantization) -> list[Column]:
     """What was read of both graphs."""
     return [
         Column(title, [record.floating[name], record.quantized[name]])
@@ -84,7 +70,7 @@ def columns(record: Record) -> list[Column]:
     ]
 
 
-def changes(record: Record) -> dict[str, str]:
+def changes(record: Quantization) -> dict[str, str]:
     """Metric -> how the quantized graph differs: points of accuracy, shares of the rest; latency as the ratio measured."""
     found = {}
     for name in (name for name in COLUMNS if name in record.quantized):
@@ -99,7 +85,7 @@ def changes(record: Record) -> dict[str, str]:
     return found
 
 
-def error_text(record: Record) -> str:
+def error_text(record: Quantization) -> str:
     """The output error in words: `33.1 dB SQNR, top-1 agreement 99.22 %, on 256 validation images`."""
     error = record.error
     if error is None:
@@ -113,13 +99,13 @@ def bits(group: Group) -> str:
     return f"{BITS[group.precision]:g}"
 
 
-def kept(record: Record) -> str:
+def kept(record: Quantization) -> str:
     """How many groups are in what: `24 int8, 2 fp32`."""
     counts = Counter(group.precision for group in record.groups)
     return ", ".join(f"{counts[p]} {p}" for p in BITS if counts[p])
 
 
-def in_float(record: Record) -> str:
+def in_float(record: Quantization) -> str:
     """How much of the weights stays in floating point, in products and elsewhere: `8.1 % of the weights stay in …`."""
     floating = sum(group.weights for group in record.groups if group.precision == "fp32")
     whole = sum(group.weights for group in record.groups) + (record.loose or 0)
@@ -133,7 +119,7 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / max(whole, 1):.1f} %"
 
 
-def reasons(record: Record) -> dict[str, list[str]]:
+def reasons(record: Quantization) -> dict[str, list[str]]:
     """Why groups stay in floating point -> their names."""
     found: dict[str, list[str]] = {}
     for group in record.groups:
@@ -142,7 +128,7 @@ def reasons(record: Record) -> dict[str, list[str]]:
     return found
 
 
-def _figures(record: Record) -> dict[str, go.Figure]:
+def _figures(record: Quantization) -> dict[str, go.Figure]:
     found = {}
     if record.sensitivities:
         found["sensitivity"] = figures.sensitivity_figure(record)
@@ -151,12 +137,9 @@ def _figures(record: Record) -> dict[str, go.Figure]:
     return found
 
 
-def _settings(record: Record) -> dict[str, dict[str, object]]:
+def _sections(record: Quantization) -> dict[str, Mapping[str, object]]:
     return {
         "configuration": {"model": f"{record.source} ({record.model_key})", **record.config.model_dump(mode="json")},
-        **({"data": dict(record.data)} if record.data else {}),
-        **({"calibration": dict(record.calibration)} if record.calibration else {}),
-        "machine": dict(record.machine),
-        "versions": dict(record.versions),
-        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+        **({"data": record.data} if record.data else {}),
+        **({"calibration": record.calibration} if record.calibration else {}),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from wb.compress.ptq.holdout import FEW
-from wb.compress.quantize.record import FITTED, Record
+from wb.compress.quantize.record import FITTED, Quantization
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit
 from wb.core.readings import Reading
@@ -23,7 +23,7 @@ def speed(ratio: Reading) -> Speed:
     return "faster" if high < 1 else "slower" if low > 1 else "same"
 
 
-def judged(limits: Mapping[str, Limit], record: Record) -> tuple[Judgement, ...]:
+def judged(limits: Mapping[str, Limit], record: Quantization) -> tuple[Judgement, ...]:
     """The last readings against the budgets.
 
     All shares are of the float graph read beside the quantized one, that of the latency is the ratio of the two timed together.
@@ -39,7 +39,7 @@ def judged(limits: Mapping[str, Limit], record: Record) -> tuple[Judgement, ...]
     )
 
 
-def check_budget(limits: Mapping[str, Limit], record: Record) -> tuple[str, ...]:
+def check_budget(limits: Mapping[str, Limit], record: Quantization) -> tuple[str, ...]:
     """What is to be said of budgets that are over by less than their interval.
 
     Raises:
@@ -56,26 +56,26 @@ def check_budget(limits: Mapping[str, Limit], record: Record) -> tuple[str, ...]
     return tuple(f"{text[0].upper()}{text[1:]}; whether it is over cannot be told." for text in near)
 
 
-def warned(record: Record) -> bool:
+def warned(record: Quantization) -> bool:
     """Whether something that was wanted is not there: where no budget said what, a graph that is not slower, nor as large."""
     if record.config.budget or record.ratio is None:
         return False  # a budget that is missed leaves nothing
     return speed(record.ratio) == "slower" or share(record) >= 1
 
 
-def points(record: Record, metric: str) -> float | None:
+def points(record: Quantization, metric: str) -> float | None:
     """How much accuracy is gained (`acc` or `test`), in percentage points; None where it was not read."""
     if metric not in record.quantized or metric not in record.floating:
         return None
     return 100 * (record.quantized[metric].value - record.floating[metric].value)
 
 
-def share(record: Record) -> float:
+def share(record: Quantization) -> float:
     """The quantized file's size over the float one's."""
     return record.quantized["size"].value / record.floating["size"].value
 
 
-def verdict(record: Record) -> str:
+def verdict(record: Quantization) -> str:
     """The quantization in one sentence; a slower graph is never called an improvement."""
     if record.ratio is None:
         return "not finished"
@@ -99,7 +99,7 @@ def verdict(record: Record) -> str:
     return f"{title}: {time}; {share(record):.3f} of the file; {accuracy(record)}."
 
 
-def accuracy(record: Record) -> str:
+def accuracy(record: Quantization) -> str:
     """The change of accuracy in words, or the output error where there is none."""
     found = []
     for metric, name in (("acc", "validation"), ("test", "test")):
@@ -118,7 +118,7 @@ def accuracy(record: Record) -> str:
     return f"accuracy was not read; output error {decibels(record.error.sqnr)} on {compared(record)}"
 
 
-def compared(record: Record) -> str:
+def compared(record: Quantization) -> str:
     """The inputs that the output error was read on, and whether the result was fitted to them: `32 inputs kept out of …`."""
     if record.error is None:
         return "nothing"
@@ -131,7 +131,7 @@ def compared(record: Record) -> str:
     return f"{n} {what}"
 
 
-def calibrated(record: Record) -> str | None:
+def calibrated(record: Quantization) -> str | None:
     """What the result was fitted to, and how much of it was not: None where it was fitted to nothing."""
     if record.calibration is None or record.config.policy not in FITTED:
         return None
@@ -142,7 +142,7 @@ def calibrated(record: Record) -> str | None:
     return f"{used} of {source}{kept_out}"
 
 
-def few_inputs(record: Record) -> tuple[str, ...]:
+def few_inputs(record: Quantization) -> tuple[str, ...]:
     """A word where the result was fitted to so few inputs that others may look otherwise."""
     used = (record.calibration or {}).get("inputs")
     if record.config.policy not in FITTED or not isinstance(used, int) or used >= FEW:

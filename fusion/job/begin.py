@@ -6,22 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wb import __version__
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, BadOption
-from wb.core.provenance import machine, now, versions
+from wb.core.errors import BadOption
+from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.fusion.forms.compatible import check_together
-from wb.fusion.fuse import Report
-from wb.fusion.job.job import Job
-from wb.fusion.job.record import Config, ParentRow, Record, read
+from wb.fusion.job.job import FuseJob
+from wb.fusion.job.record import FuseConfig, Fusion, ParentRow, worked_on
 from wb.fusion.settings import anchor_of, shares_of
 from wb.hardware.device import parse_device
-from wb.jobs.work import LOCK, work_of
+from wb.jobs.begin import begin as taken_up
+from wb.jobs.begin import described
+from wb.jobs.output import MODELS, Output
+from wb.jobs.record import origin
 from wb.models.model import load
 from wb.training.train import fitted
 
 Files = Sequence[tuple[str, Path]]  # what a parent is called, and where it is
+
+OUTPUT = Output("fuse", "fused.safetensors", MODELS, "{path} is one of the files that are fused")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,14 @@ class Checked:
         return self.parents[self.anchor].architecture
 
 
-def begin(config: Config, files: Files, data: Dataset | None, out: Path, report: Report, *, force: bool) -> Job:
+def files_of(out: Path) -> list[Path]:
+    """What is left at the end, the model last."""
+    return [*(out.with_suffix(ending) for ending in (".html", ".json", ".onnx")), out]
+
+
+def begin(
+    config: FuseConfig, files: Files, data: Dataset | None, out: Path, progress: Progress, *, force: bool
+) -> FuseJob:
     """The job, new or as an interruption left it; nothing is written.
 
     Raises:
@@ -48,28 +58,26 @@ def begin(config: Config, files: Files, data: Dataset | None, out: Path, report:
         BadOption: options that do not fit the models, or classes that differ.
         Unsupported: models that cannot be aligned.
     """
-    found = checked(config, files, data, report)
-    record = _interrupted(out, config, found.parents, data) or Record(
-        created=now(),
-        version=__version__,
-        machine=machine(config.device),
-        versions=versions(),
+    found = checked(config, files, data, progress)
+    same = worked_on([parent.key for parent in found.parents], data.fingerprint if data else None)
+    record = taken_up(Fusion, config, same, out) or Fusion(
+        **origin(config.device),
         config=config,
-        data={"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)} if data else {},
+        data=described(data) if data else {},
         parents=found.parents,
         anchor=found.anchor,
         notes=found.notes,
     )
-    return Job(record, [path for _, path in files], found.data, out, report, force)
+    return FuseJob(record, out, progress, [path for _, path in files], found.data, force=force)
 
 
-def checked(config: Config, files: Files, data: Dataset | None, report: Report) -> Checked:
+def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Progress) -> Checked:
     """Reads the models one by one. Raises as `begin` does."""
     _check_options(config, len(files))
     shares = shares_of(config.settings, len(files))
     parents = []
     for i, ((name, path), share) in enumerate(zip(files, shares, strict=True)):
-        report(f"reading {name}", i, len(files))
+        progress(f"reading {name}", i, len(files))
         model = load(path)
         parents.append(ParentRow(name=name, key=model.fingerprint(), architecture=model.architecture, share=share))
         del model  # before the next one is read
@@ -91,7 +99,7 @@ def checked(config: Config, files: Files, data: Dataset | None, report: Report) 
     return Checked(tuple(parents), anchor, data, tuple(notes))
 
 
-def _check_options(config: Config, parents: int) -> None:
+def _check_options(config: FuseConfig, parents: int) -> None:
     """Raises `BadOption` for what cannot be done with so many models, or without data."""
     if parents < (1 if config.to else 2):
         raise BadOption(
@@ -109,28 +117,3 @@ def _check_options(config: Config, parents: int) -> None:
         raise BadOption(f"{what} looks at images; name data with --data, or take --method orth, which needs none")
     if config.to is not None and settings.method in ("vanilla", "ot"):
         raise BadOption(f"--method {settings.method} cannot fuse into another architecture; take perm, orth or regress")
-
-
-def _interrupted(out: Path, config: Config, parents: Sequence[ParentRow], data: Dataset | None) -> Record | None:
-    """The record of the interrupted fusion beside `out`, None where there is none.
-
-    Raises:
-        BadArtefact: it is of other settings, models or data, or the folder is something else.
-    """
-    work = work_of(out)
-    path = work / "record.json"
-    if not path.exists():
-        if work.exists() and (not work.is_dir() or any(entry.name != LOCK for entry in work.iterdir())):
-            raise BadArtefact(f"{work} is no folder of an interrupted fusion; move it away, or choose another --out")
-        return None
-    try:
-        record = read(path)
-    except BadArtefact as error:
-        raise BadArtefact(f"{error}. To start over, delete {work}, or choose another --out") from error
-    keys = [parent.key for parent in parents]
-    known = (record.config, [parent.key for parent in record.parents], record.data.get("fingerprint"))
-    if known != (config, keys, data.fingerprint if data else None):
-        raise BadArtefact(
-            f"{work} belongs to a fusion with other settings, models or data; delete it to start over, or choose another --out"
-        )
-    return record

@@ -11,9 +11,9 @@ from torch import Tensor
 from wb.core.plan import Planned
 from wb.data import Dataset
 from wb.export.timing.estimate import reading_times
-from wb.fusion.fuse import Fusion
+from wb.fusion.fuse import Fused
 from wb.fusion.job.curve import SHARES, point
-from wb.fusion.job.job import Job, calibration
+from wb.fusion.job.job import FuseJob, calibration
 from wb.models.model import load
 from wb.training.estimate import image_seconds, network_stage, step_seconds
 from wb.training.fit import Recipe, pick_device
@@ -22,10 +22,10 @@ FEW = 32  # images that are looked at; twice as many tell what one more takes
 T = TypeVar("T")
 
 
-def estimate(job: Job) -> list[Planned]:
+def estimate(job: FuseJob) -> list[Planned]:
     """The stages, from a fusion with few images and some timed steps; nothing is kept, and nothing written.
 
-    Raises as `Job` does where the models cannot be fused.
+    Raises as `FuseJob` does where the models cannot be fused.
     """
     parents = job.record.parents
     found = [network_stage(parent.architecture, parent.name) for parent in parents]
@@ -40,12 +40,12 @@ def estimate(job: Job) -> list[Planned]:
     return [*found, _readings(job, job.data)]
 
 
-def _fusing(job: Job) -> tuple[Planned, Fusion]:
+def _fusing(job: FuseJob) -> tuple[Planned, Fused]:
     """Fusing itself, and what came of it with few images."""
     config = job.config
     images = calibration(config, job.data, [parent.architecture for parent in job.record.parents])
     fusion, seconds = _timed(lambda: job.fusion(config.settings, _first(images, FEW), config.to))
-    what = f"{config.settings.method}, {len(job.files)} models aligned and averaged"
+    what = f"{config.settings.method}, {len(job.parents)} models aligned and averaged"
     if images is not None and fusion.looked:
         if len(images) > FEW:
             more = _timed(lambda: job.fusion(config.settings, _first(images, 2 * FEW), config.to))[1]
@@ -54,19 +54,19 @@ def _fusing(job: Job) -> tuple[Planned, Fusion]:
     return Planned("fusing", what, seconds), fusion
 
 
-def _curves(job: Job, fusion: Fusion, data: Dataset) -> Planned:
+def _curves(job: FuseJob, fusion: Fused, data: Dataset) -> Planned:
     """What lies between the parents."""
     split = data.validation.take(slice(0, FEW))
     average, merging = _timed(lambda: fusion.between(0.5))
     image = _timed(lambda: point(average, split, 0.5))[1] / len(split)
     plain = job.comparable and job.config.settings.method != "vanilla"
     points = len(SHARES) * (1 + plain)
-    alone = 1 + len(job.files) + bool(job.config.finetune)
+    alone = 1 + len(job.parents) + bool(job.config.finetune)
     what = f"{points} averages with rising share, of models aligned{' and as they are' if plain else ''}, on validation"
     return Planned("curves", what, points * merging + (points + alone) * len(data.validation) * image)
 
 
-def _finetuning(job: Job, data: Dataset) -> Planned:
+def _finetuning(job: FuseJob, data: Dataset) -> Planned:
     """Epochs with all parents as teachers."""
     recipe = Recipe(epochs=job.config.finetune)
     steps = recipe.steps(len(data.train))
@@ -77,12 +77,12 @@ def _finetuning(job: Job, data: Dataset) -> Planned:
     return Planned("fine-tuning", what, steps * (step_seconds(target, data, recipe.batch) + teaching))
 
 
-def _readings(job: Job, data: Dataset) -> Planned:
+def _readings(job: FuseJob, data: Dataset) -> Planned:
     """Every model that is exported and scored."""
     settings = job.config.settings
     corrected = settings.repair or settings.method == "regress"
-    graphs = len(job.files) + 1 + bool(job.config.finetune)
-    times = reading_times(load(job.files[job.record.anchor]), data, job.device)
+    graphs = len(job.parents) + 1 + bool(job.config.finetune)
+    times = reading_times(load(job.parents[job.record.anchor]), data, job.device)
     seconds = times(graphs, len(data.validation) + len(data.test), None)
     seconds += times(1, len(data.validation), None) if corrected else 0.0
     what = f"{graphs + corrected} models exported and scored on validation and, all but an average on the way, on test"

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from wb.core.architecture import kind_of_axis, kinds_of_axes
 from wb.fusion.job.curve import Point
-from wb.fusion.job.record import Record
+from wb.fusion.job.record import Fusion
 from wb.fusion.job.tables import short
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST
 
@@ -21,7 +21,7 @@ FAINT = 0.45  # opacity of what was before
 NAME = 24  # letters of a name in a figure
 
 
-def lines_figure(record: Record) -> go.Figure:
+def lines_figure(record: Fusion) -> go.Figure:
     """Loss, and below it accuracy, between the anchor and the other parents, with the fused models at their share."""
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
     for line in record.lines:
@@ -43,7 +43,7 @@ def lines_figure(record: Record) -> go.Figure:
     return figure.update_layout(height=560, hovermode="closest")
 
 
-def distance_figures(record: Record) -> list[tuple[str, go.Figure]]:
+def distance_figures(record: Fusion) -> list[tuple[str, go.Figure]]:
     """How far each parent is from what it was aligned to, before and after: a figure for each kind of axis, with its name."""
     series = distance_series(record)
     axes = list(dict.fromkeys(axis for row in record.parents for axis in row.costs))
@@ -64,7 +64,7 @@ def distance_figures(record: Record) -> list[tuple[str, go.Figure]]:
     return drawn
 
 
-def distance_series(record: Record) -> list[tuple[str, str, float, Mapping[str, float]]]:
+def distance_series(record: Fusion) -> list[tuple[str, str, float, Mapping[str, float]]]:
     """What the figures of distances show: name, colour, opacity and values by axis."""
     parents = [(name, row) for name, row in zip(_names(record), record.parents, strict=True) if row.costs]
     found: list[tuple[str, str, float, Mapping[str, float]]] = []
@@ -84,7 +84,7 @@ def _add(figure: go.Figure, name: str, points: Sequence[Point], style: Mapping[s
         figure.add_trace(trace.update(style, text=text, hoverinfo="text"), row, 1)
 
 
-def _names(record: Record) -> list[str]:
+def _names(record: Fusion) -> list[str]:
     """What the parents are called, short enough for a legend."""
     names = short([parent.name for parent in record.parents])
     return [name if len(name) <= NAME else f"…{name[1 - NAME :]}" for name in names]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.files import scratch
+from wb.core.progress import Progress
 from wb.core.readings import Reading
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset, Split
@@ -22,11 +23,11 @@ from wb.export.graph import export
 from wb.export.score import checked
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.job.curve import point
-from wb.fusion.job.record import COUNTED, Kept, ParentRow, Record
+from wb.fusion.job.record import COUNTED, Fusion, Kept, ParentRow
 from wb.hardware.device import Device
+from wb.jobs.tune import signed, tuned
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, load, save
-from wb.models.passes import apply
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe, pick_device
@@ -85,25 +86,24 @@ class Finish:
     staged: Path
     graph: Path
     device: Device
-    report: Callable[[str, int, int], None]
+    progress: Progress
 
-    def finetuned(self, record: Record) -> None:
+    def finetuned(self, record: Fusion) -> None:
         """Fine-tunes the fused model in `work`, unless that is done or was not asked for."""
-        config, path = record.config, self.work / "tuned.safetensors"
-        if not config.finetune or path.exists():
+        config = record.config
+        if not config.finetune:
             return
-        self.report("fine-tuning", 0, config.finetune)
         tune = Finetune(
             self.data,
             Recipe(epochs=config.finetune, learning_rate=config.learning_rate),
             Ensemble(self.parents, pick_device()),
             config.settings.seed,
-            lambda epoch, of, loss: self.report(f"fine-tuning, loss {loss:.3f}", epoch, of),
-            self.work / "tuned.checkpoint",
+            lambda epoch, of, loss: self.progress(f"fine-tuning, loss {loss:.3f}", epoch, of),
         )
-        save(apply(tune, load(self.work / "fused.safetensors")), path, force=True)
+        fused = load(self.work / "fused.safetensors")
+        tuned(tune, fused, self.work, "tuned", lambda: self.progress("fine-tuning", 0, config.finetune))
 
-    def conclude(self, record: Record) -> dict[str, Any]:
+    def conclude(self, record: Fusion) -> dict[str, Any]:
         """Reads all models, the test split for the first time; keeps the result in `work`, and gives what the record gets.
 
         Raises:
@@ -113,7 +113,7 @@ class Finish:
         rows, ensemble = self._parents()
         found: dict[str, Any] = {"ensemble": ensemble.readings}
         if (self.work / "average.safetensors").exists():
-            self.report("final readings, average", 0, 0)
+            self.progress("final readings, average", 0, 0)
             average = {"average": load(self.work / "average.safetensors")}
             found["average"] = Assessor(self.device)(average, {self._task.metric: self.data.validation}, timed=False)[
                 "average"
@@ -122,13 +122,13 @@ class Finish:
         final = one_shot = self._read("fused", model)
         found["one_shot"] = one_shot.readings
         if record.config.finetune:
-            tuned = load(self.work / "tuned.safetensors")
-            final = self._read("fine-tuned", tuned)
+            model = load(self.work / "tuned.safetensors")
+            final = self._read("fine-tuned", model)
             found |= {"tuned": final.readings, "against_untuned": final.against(one_shot)}
             if record.points:
                 share = 1 - record.parents[record.anchor].share
-                found["points"] = {**record.points, "fine-tuned": point(tuned, self.data.validation, share)}
-            model = signed(tuned, found["one_shot"], step=-2)
+                found["points"] = {**record.points, "fine-tuned": point(model, self.data.validation, share)}
+            model = signed(model, found["one_shot"], step=-2)
         save(signed(model, final.readings), self.staged, force=True)
         parents = with_readings(record.parents, [row.readings for row in rows])
         found["parents"] = tuple(
@@ -147,7 +147,7 @@ class Finish:
 
     def _read(self, name: str, model: Model) -> Scored:
         """The readings of a model from its graph, which stays as that of the result until another one is read."""
-        self.report(f"final readings, {name}", 0, 0)
+        self.progress(f"final readings, {name}", 0, 0)
         export(model, self.graph, force=True)
         return self._of_graph(model, self.graph)[0]
 
@@ -156,7 +156,7 @@ class Finish:
         rows: list[Scored] = []
         total: Votes = {}
         for i, model in enumerate(self.parents):
-            self.report("final readings, parents", i, len(self.parents))
+            self.progress("final readings, parents", i, len(self.parents))
             with scratch() as folder:
                 path = folder / "parent.onnx"
                 export(model, path)
@@ -188,13 +188,6 @@ def counted(architecture: Architecture) -> Kept:
 def with_readings(parents: Sequence[ParentRow], rows: Sequence[Kept]) -> tuple[ParentRow, ...]:
     """`parents` with what was read of them."""
     return tuple(one.model_copy(update={"readings": row}) for one, row in zip(parents, rows, strict=True))
-
-
-def signed(model: Model, readings: Kept, step: int = -1) -> Model:
-    """`model` with what was read after one step of its history."""
-    steps = list(model.history)
-    steps[step] = steps[step].model_copy(update={"readings": readings})
-    return replace(model, history=tuple(steps))
 
 
 def _sums(rows: Sequence[Kept]) -> dict[str, Reading]:

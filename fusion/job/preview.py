@@ -10,13 +10,13 @@ from torch import Tensor
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import Unsupported
 from wb.core.precision import in_floating_point
+from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.fusion.forms.canonical import canonical, sublayers
 from wb.fusion.forms.compatible import adapted, check_images, check_together
-from wb.fusion.fuse import Report
 from wb.fusion.job.begin import Checked, Files, checked
 from wb.fusion.job.job import calibration, overflow_named
-from wb.fusion.job.record import Config
+from wb.fusion.job.record import FuseConfig
 from wb.fusion.job.tables import Table, in_order, matches, short, sizes, ways
 from wb.fusion.match.depth import Match
 from wb.fusion.match.match import By, Reference, resized
@@ -43,7 +43,7 @@ class Fit:
 class Preview:
     """What is known; one of `fits` for each model."""
 
-    config: Config
+    config: FuseConfig
     found: Checked
     fits: tuple[Fit, ...]
     notes: tuple[str, ...]
@@ -106,13 +106,13 @@ class Preview:
         }
 
 
-def preview(config: Config, files: Files, data: Dataset | None, report: Report) -> Preview:
+def preview(config: FuseConfig, files: Files, data: Dataset | None, progress: Progress) -> Preview:
     """What would go with what.
 
     Raises:
         WbError: the models cannot be fused so, as `wb.fusion.job.begin.begin` and `wb.fusion.fuse.fuse` say.
     """
-    found = checked(config, files, data, report)
+    found = checked(config, files, data, progress)
     architectures = [parent.architecture for parent in found.parents]
     notes = check_together(architectures, [parent.name for parent in found.parents], found.anchor)
     images = calibration(config, found.data, architectures)
@@ -123,14 +123,14 @@ def preview(config: Config, files: Files, data: Dataset | None, report: Report) 
     with overflow_named():
         reference = look.reference(load(files[found.anchor][1]))
         for i, (name, path) in enumerate(files):
-            report(f"matching {name}", i, len(files))
+            progress(f"matching {name}", i, len(files))
             fits.append(look.one(load(path), reference, itself=i == found.anchor))
     return Preview(config, found, tuple(fits), (*found.notes, *notes))
 
 
 @dataclass(frozen=True)
 class _Look:
-    config: Config
+    config: FuseConfig
     like: Architecture
     images: Tensor | None
 

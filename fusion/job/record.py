@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from wb.core import records
 from wb.core.architecture import Architecture
-from wb.core.files import write_text
 from wb.core.readings import Reading
+from wb.core.records import Frozen
 from wb.core.statistics.paired import Paired
 from wb.fusion.align.solvers import SHOWN
 from wb.fusion.job.curve import Curve, Point
 from wb.fusion.match.match import By
 from wb.fusion.settings import Settings
-from wb.jobs.job import read_record
+from wb.jobs.config import JobConfig
+from wb.jobs.record import JobRecord
 
 CALIBRATION = 1024  # images that are looked at by default
 COUNTED = ("params", "macs")
@@ -28,7 +27,7 @@ Kept = Mapping[str, Reading]
 Match = tuple[tuple[int | None, ...], ...]
 
 
-class Config(records.Frozen):
+class FuseConfig(JobConfig):
     """Everything that determines a fusion, apart from the models and the machine.
 
     `data` is None where there are none. `calib` is None for the default, of which nothing is drawn where no image is
@@ -36,9 +35,6 @@ class Config(records.Frozen):
     """
 
     data: str | None = None
-    image_size: int | None = None
-    limit: int | None = None
-    by_index: bool = False  # classes of data and model that have other names
     settings: Settings = Field(default_factory=Settings)
     calib: Annotated[int, Field(ge=1)] | None = None
     finetune: Annotated[int, Field(ge=0)] = 0
@@ -46,8 +42,6 @@ class Config(records.Frozen):
         3e-4  # more undoes what was fitted before it helps
     )
     to: Architecture | None = None
-    device: str = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
 
     def looks(self, parents: Sequence[Architecture]) -> bool:
         """Whether images are of any use: to fit, to compare, to match blocks, or for another architecture."""
@@ -56,7 +50,7 @@ class Config(records.Frozen):
         return self.settings.needs_images or matched or self.to is not None
 
 
-class Plan(records.Frozen):
+class Plan(Frozen):
     """Which entry of a parent's axis (rows) went to which of the fused one's (columns), large ones pooled.
 
     `signed` ones are rotations; of others each column sums to one.
@@ -73,7 +67,7 @@ class Plan(records.Frozen):
         return self
 
 
-class ParentRow(records.Frozen):
+class ParentRow(Frozen):
     """One parent: where it came from, what it can, and how it was brought onto the fused model's axes.
 
     `before` and `costs` are distances by axis (`wb.fusion.align.align.Alignment`), none for a parent that gives the axes itself.
@@ -94,7 +88,7 @@ class ParentRow(records.Frozen):
     paired: Paired | None = None
 
 
-class Line(records.Frozen):
+class Line(Frozen):
     """Loss and accuracy between the parents on the validation split, as they are (`vanilla`) or aligned."""
 
     name: Literal["vanilla", "aligned"]
@@ -113,7 +107,7 @@ class Line(records.Frozen):
         return self
 
 
-class Record(records.Frozen):
+class Fusion(JobRecord[FuseConfig]):
     """A whole fusion; `architecture` is there when the models are fused, `model` (a file's name) when it is finished.
 
     `graph` is the file of the model as an ONNX graph, None where none was left. `average` is there only where it was
@@ -122,12 +116,11 @@ class Record(records.Frozen):
     `ends` are loss and accuracy of each parent as it is on the validation split, `points` those of the fused models.
     """
 
+    verb = "fuse"
+    indent = None  # plans are long
+    difference = "other settings, models or data"
+
     kind: Literal["fusion"] = "fusion"
-    created: str
-    version: str
-    machine: Mapping[str, str]
-    versions: Mapping[str, str]
-    config: Config
     data: Mapping[str, JsonValue] = Field(default_factory=dict)
     parents: Annotated[tuple[ParentRow, ...], Field(min_length=1)]
     anchor: Annotated[int, Field(ge=0)]
@@ -144,9 +137,23 @@ class Record(records.Frozen):
     against_ensemble: Paired | None = None
     against_untuned: Paired | None = None
     verdicts: tuple[str, ...] = ()
-    seconds: Mapping[str, Finite] = Field(default_factory=dict)
     model: str | None = None  # relative to the record
     graph: str | None = None
+
+    @property
+    def worked_on(self) -> Mapping[str, JsonValue]:
+        """The parents and the data."""
+        return worked_on([parent.key for parent in self.parents], self.data.get("fingerprint"))
+
+    @property
+    def begun(self) -> bool:
+        """Whether the models are fused."""
+        return self.architecture is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result."""
+        return self.model is not None
 
     @property
     def final(self) -> Kept:
@@ -174,7 +181,7 @@ class Record(records.Frozen):
         return max(0.0, *(p.loss - (1 - p.share) * first - p.share * last for p in line.points))
 
     @model_validator(mode="after")
-    def _complete(self) -> Record:
+    def _complete(self) -> Fusion:
         """What the report shows has to be there."""
         if self.anchor >= len(self.parents):
             raise ValueError(f"anchor {self.anchor} of {len(self.parents)} parents")
@@ -202,18 +209,10 @@ class Record(records.Frozen):
         if self.average:
             _check_readings("the average", self.average, [name for name in needed if name != "test"])
 
-    def write(self, path: Path, *, force: bool = True) -> None:
-        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
-        write_text(path, self.model_dump_json() + "\n", force=force)  # plans are long
 
-
-def read(path: Path) -> Record:
-    """The record at `path`.
-
-    Raises:
-        BadArtefact: there is none, or it is damaged.
-    """
-    return read_record(Record, path, "fusion", "fuse")
+def worked_on(parents: Sequence[str], data: JsonValue) -> dict[str, JsonValue]:
+    """What a fusion is of, by fingerprints."""
+    return {"models": list(parents), "data": data}
 
 
 def _finite(point: Point) -> bool:

@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wb.core.architecture import kind_of_axis, kinds_of_axes
-from wb.core.errors import BadArtefact
-from wb.core.files import write_text
 from wb.core.readings import Readings, scaled
 from wb.core.records import Dim
 from wb.fusion.job import figures
-from wb.fusion.job.record import ParentRow, Record
-from wb.fusion.job.tables import METRICS, Table, matches, short, sizes, ways
+from wb.fusion.job.record import Fusion, ParentRow
+from wb.fusion.job.tables import METRICS, Table, matches, rows, short, sizes, ways
 from wb.fusion.job.verdict import remarks
 from wb.fusion.plans import picture
+from wb.jobs.page import settings
+from wb.jobs.shown import Table as Shown
 from wb.page.look import figure_html
 from wb.page.page import link, render
 
@@ -32,23 +32,7 @@ FLAT = 0.005  # nats, below which nobody would speak of a barrier
 Pictures = Mapping[str, Sequence[tuple[str, str, bool]]]  # kind -> (axis, address of the picture, whether it is signed)
 
 
-def write_report(
-    record: Record, record_path: Path, path: Path, *, beside: Path | None = None, force: bool = False
-) -> Path:
-    """Writes the page of a finished fusion to `path`; its link to the model is relative to `beside` (where `path` lies).
-
-    Raises:
-        BadArtefact: the fusion is not finished.
-        BadOption: `path` exists and `force` is false.
-        StorageFailed: it could not be written.
-    """
-    if record.model is None:
-        raise BadArtefact(f"{record_path} is of a fusion that is not finished; continue it with the same command")
-    write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
-    return path
-
-
-def page(record: Record, folder: Path, beside: Path) -> str:
+def page(record: Fusion, folder: Path, beside: Path) -> str:
     """The page, for a model in `folder` and a page in `beside`."""
     names = short([parent.name for parent in record.parents])
     table, metrics = readings(record, names)
@@ -80,11 +64,11 @@ def page(record: Record, folder: Path, beside: Path) -> str:
         ways=ways(names, [parent.matched_by for parent in record.parents]),
         sizes=_sizes(record, names),
         model=link(folder / str(record.model), beside),
-        settings=_settings(record),
+        settings=settings(record, _sections(record)),
     )
 
 
-def result(record: Record) -> str:
+def result(record: Fusion) -> str:
     """The fusion in one sentence or two."""
     count, method = len(record.parents), record.config.settings.method
     parameters = scaled(record.final["params"].value, "parameters")
@@ -102,7 +86,13 @@ def result(record: Record) -> str:
     return f"{start}: {fused}; {parents}{ensemble}."
 
 
-def barriers(record: Record) -> str:
+def table(record: Fusion) -> Shown:
+    """The readings of all models, and what came of it."""
+    columns, cells = rows(record)
+    return Shown("fusion", ("", *columns), cells, [*(remark.text for remark in remarks(record)), *record.notes])
+
+
+def barriers(record: Fusion) -> str:
     """What lies between the parents, in words."""
     vanilla, aligned = record.line("vanilla"), record.line("aligned")
     said = []
@@ -124,7 +114,7 @@ def barriers(record: Record) -> str:
     return " ".join(said)
 
 
-def readings(record: Record, names: Sequence[str]) -> tuple[list[tuple[str, Readings]], list[str]]:
+def readings(record: Fusion, names: Sequence[str]) -> tuple[list[tuple[str, Readings]], list[str]]:
     """All models with their readings, and the metrics of which there are any."""
     table: list[tuple[str, Readings]] = [(name, row.readings) for name, row in zip(names, record.parents, strict=True)]
     table += [("ensemble of the parents", record.ensemble)] if record.ensemble else []
@@ -159,7 +149,7 @@ def _barrier(nats: float) -> str:
     return f"there is a barrier of {nats:.2g} nats between them" if nats > FLAT else "there is no barrier between them"
 
 
-def _numbers(record: Record) -> list[tuple[str, str]]:
+def _numbers(record: Fusion) -> list[tuple[str, str]]:
     """What is written large on top: value, and what it is."""
     if record.config.data is None:
         return []
@@ -176,14 +166,14 @@ def _numbers(record: Record) -> list[tuple[str, str]]:
     return found
 
 
-def _blocks(record: Record, names: Sequence[str]) -> Table:
+def _blocks(record: Fusion, names: Sequence[str]) -> Table:
     """Which blocks stand for which, where they do not all go in order."""
     if record.architecture is None:
         return [], []
     return matches(names, [parent.match for parent in record.parents], record.architecture)
 
 
-def _sizes(record: Record, names: Sequence[str]) -> Table:
+def _sizes(record: Fusion, names: Sequence[str]) -> Table:
     """The axes of all models, where they are not all the same."""
     models = dict(zip(names, (parent.architecture for parent in record.parents), strict=True))
     if record.architecture is None:
@@ -192,7 +182,7 @@ def _sizes(record: Record, names: Sequence[str]) -> Table:
     return (columns, rows) if any(len(set(row[2:])) > 1 for row in rows) else ([], [])
 
 
-def _settings(record: Record) -> dict[str, dict[str, object]]:
+def _sections(record: Fusion) -> dict[str, Mapping[str, object]]:
     config = record.config.model_dump(mode="json", exclude={"settings", "to"})
     to = "the anchor's" if record.config.to is None else record.config.to.key
     return {
@@ -203,8 +193,5 @@ def _settings(record: Record) -> dict[str, dict[str, object]]:
         },
         "configuration": {**config, "architecture": to, "images looked at": record.images},
         "method": record.config.settings.model_dump(mode="json"),
-        "data": dict(record.data),
-        "machine": dict(record.machine),
-        "versions": dict(record.versions),
-        "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},
+        "data": record.data,
     }

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import PurePath
 
 from wb.core.architecture import Architecture, axis_sizes, kinds_of_axes
-from wb.fusion.job.record import Match, Record
+from wb.fusion.job.record import Fusion, Match
 from wb.fusion.match.match import By
 
 BY: Mapping[By | None, str] = {
@@ -28,7 +28,7 @@ def short(names: Sequence[str]) -> list[str]:
     ]
 
 
-def rows(record: Record) -> Table:
+def rows(record: Fusion) -> Table:
     """All models with what was read of them; cells of what was not are empty."""
     models = dict(zip(short([parent.name for parent in record.parents]), record.parents, strict=True))
     table = [(name, parent.readings) for name, parent in models.items()]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from wb.core.statistics.paired import Paired
 from wb.core.statistics.verdict import Remark
-from wb.fusion.job.record import Record
+from wb.fusion.job.record import Fusion
 from wb.fusion.job.tables import short
 
 
-def remarks(record: Record) -> list[Remark]:
+def remarks(record: Fusion) -> list[Remark]:
     """The differences on the test images, image by image; none where nothing was measured so.
 
     A model that is surely worse than a parent, or than it was before its fine-tuning, is a warning; that it does not reach

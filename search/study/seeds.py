@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar, cast
 
 import optuna
 from optuna.trial import TrialState
 
 from wb.core.architecture import Architecture, Block
-from wb.core.errors import NotInSpace, WbError
+from wb.core.errors import BadOption, NotInSpace, WbError
 from wb.core.records import Part
 from wb.core.space import Choices, Option
-from wb.search.config import SeedName
+from wb.jobs.inputs import read_architecture
+from wb.search.config import SEED_NAMES, SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
 from wb.spaces.precision import is_precision
 from wb.spaces.presets import seed_architecture
@@ -139,3 +141,19 @@ def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
     if architecture.pool != space.options.pool:
         changes["pool"] = architecture.pool
     return changes
+
+
+def read_seeds(texts: Sequence[str]) -> tuple[Architecture | str, ...]:
+    """What `--seed-architecture` was given: names stay names, files become their architectures.
+
+    Raises:
+        BadArtefact: a file is neither an architecture nor a model.
+        BadOption: neither a name nor a file that exists.
+    """
+    for text in texts:
+        if text not in SEED_NAMES and not Path(text).is_file():
+            raise BadOption(
+                f"--seed-architecture {text!r} is no file; give {', '.join(SEED_NAMES)}, an architecture as JSON, or a "
+                "model file (.safetensors or .pt)"
+            )
+    return tuple(text if text in SEED_NAMES else read_architecture(Path(text)) for text in texts)

@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
-from wb.compress.binarize.record import read
+from wb.compress.binarize.record import Binarization
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
@@ -70,7 +70,7 @@ def test_by_default_weights_are_binary_and_all_is_told(dense: Path, tmp_path: Pa
     result = wb("binarize", dense, "-o", out, *QUICK)
     assert result.exit_code == 0, result.output
     assert files(tmp_path) == {f"b.{ending}" for ending in ENDINGS}
-    record = read(tmp_path / "b.json")
+    record = Binarization.read(tmp_path / "b.json")
     assert [stage.name for stage in record.stages] == ["w1"]
     told = " ".join(result.stdout.split())
     for reading in (record.stages[0].after["energy"], record.stages[0].after["size"]):
@@ -139,10 +139,10 @@ from wb.core.readings import Reading
 from wb.export.timing.measure import Latency
 
 def latency(graphs, *_, **__):
-    def read(graph):
+    def Binarization.read(graph):
         ms = Reading(value=Path(graph).stat().st_size / 1e5, unit="ms", how="measured")
         return Latency(ms, ms, 1, 0, ms.value)
-    return {name: read(graph) for name, graph in graphs.items()}
+    return {name: Binarization.read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
 wb.compress.binarize.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
@@ -160,17 +160,19 @@ def test_what_was_killed_continues(dense: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     record = tmp_path / "b.partial" / "record.json"
     deadline = time.monotonic() + 120
-    while not (record.exists() and (stages := read(record).stages) and stages[0].epochs):  # replaced in one step
+    while not (
+        record.exists() and (stages := Binarization.read(record).stages) and stages[0].epochs
+    ):  # replaced in one step
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert files(tmp_path).isdisjoint(f"b.{ending}" for ending in ENDINGS)
-    done = read(record).stages[0]
+    done = Binarization.read(record).stages[0]
     result = wb(*arguments)
     assert result.exit_code == 0, result.output
-    (finished,) = read(tmp_path / "b.json").stages
+    (finished,) = Binarization.read(tmp_path / "b.json").stages
     assert finished.before == done.before
     assert finished.epochs[: len(done.epochs)] == done.epochs, "nothing is done twice"
     assert finished.epochs[-1].number == 24
@@ -185,7 +187,7 @@ def test_an_interrupted_one_says_how_to_go_on(dense: Path, tmp_path: Path, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.compress.binarize.job.Job._tuned", stop)
+        patch.setattr("wb.compress.binarize.job.BinarizeJob._tuned", stop)
         stopped = wb("binarize", dense, "-o", out, *QUICK)
     assert stopped.exit_code == 130
     told = " ".join(stopped.stderr.split())

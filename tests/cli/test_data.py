@@ -17,15 +17,15 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner, Result
 
-from wb.cli._data import about
 from wb.cli.main import app
-from wb.compress.quantize.record import read
+from wb.compress.quantize.record import Quantization
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.export.foreign.opening import read_metadata
 from wb.export.timing.measure import Latency
+from wb.jobs.inputs import about
 from wb.models.model import Model, load, save
 from wb.training.fit import Recipe
 from wb.training.train import train
@@ -36,23 +36,23 @@ def wb(*arguments: object) -> Result:
 
 
 @pytest.fixture(autouse=True)
-def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+def _untimed(monkeypatch: pytest.MonkeyPatch, unpaged: None) -> None:
     """Nothing is timed, and no page is drawn: they take as long as all the rest."""
 
     def latency(graphs: Mapping[str, Path | bytes], *_: object, **__: object) -> dict[str, Latency]:
         reading = Reading(value=1, unit="ms", how="measured", interval=(0.99, 1.01))
         return dict.fromkeys(graphs, Latency(reading, reading.model_copy(update={"unit": "x"}), 1, 0, 1.0))
 
-    def write(_: object, __: Path, path: Path, **___: object) -> None:
-        path.write_text("page")
-
     pace = Reading(value=1.0, unit="ms", how="measured")
-    for place in ("export.timing.measure", "export.assess", "export.timing.table"):
+    for place in (
+        "jobs.measuring",
+        "compress.depgraph.job",
+        "export.assess",
+        "export.timing.table",
+    ):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)
     for place in ("compress.prune.begin", "compress.binarize.begin"):
         monkeypatch.setattr(f"wb.{place}.reference_pace", lambda *_: pace)
-    for place in ("compress.prune.job", "fusion.job.job", "compress.quantize.job", "compress.binarize.job"):
-        monkeypatch.setattr(f"wb.{place}.write_report", write)
     monkeypatch.setattr("wb.compress.depth.report.write_depth_report", lambda *_, **__: None)
 
 
@@ -128,7 +128,7 @@ def test_a_quantized_foreign_graph_is_shown_the_same_from_then_on(
     options = ("--data", "digits", "--mean", 0.5, "--std", 0.25)
     result = wb("quantize", path, "--policy", policy, "-o", out, *options)
     assert result.exit_code == 0, result.output
-    record = read(out.with_suffix(".json"))
+    record = Quantization.read(out.with_suffix(".json"))
     assert record.floating["test"].value == pytest.approx(prepared, abs=0.003)
     assert record.quantized["test"].value > prepared - 0.02
     assert record.notes[0] == "images in [0, 1], less the mean 0.5, over the std 0.25"
@@ -176,7 +176,7 @@ def test_images_of_a_folder_to_calibrate_on_are_prepared_too(
         out = tmp_path / f"{name}.onnx"
         result = wb(*arguments, "-o", out, *options)
         assert result.exit_code == 0, result.output
-        assert read(out.with_suffix(".json")).notes[0].startswith("images in [0, 1], ")
+        assert Quantization.read(out.with_suffix(".json")).notes[0].startswith("images in [0, 1], ")
         graph = onnx.load(out).graph
         scale = next(node for node in graph.node if node.op_type == "QuantizeLinear").input[1]
         shown[name] = float(next(numpy_helper.to_array(t) for t in graph.initializer if t.name == scale))
@@ -196,7 +196,7 @@ def test_a_graph_at_chance_promises_nothing(tmp_path: Path) -> None:
     result = wb("quantize", path, "--policy", "int8", "-o", out, *options)
     assert result.exit_code == 0, result.output
     assert "which says nothing, for the float graph itself cannot be told from chance" in result.stdout.splitlines()[-4]
-    assert any("is near chance" in text for text in read(out.with_suffix(".json")).notes)
+    assert any("is near chance" in text for text in Quantization.read(out.with_suffix(".json")).notes)
 
 
 def test_classes_of_a_foreign_graph_are_counted(centred: tuple[Path, float, float], tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_the_same_names_are_matched_in_any_order(place: Path, tmp_path: Path) ->
     assert accuracy(wb("measure", exported, "--data", spec, "--json"))[0] == 1
     quantized = wb("quantize", tmp_path / "t.safetensors", "-o", tmp_path / "q.onnx", "--data", spec)
     assert quantized.exit_code == 0, quantized.output
-    assert read(tmp_path / "q.json").floating["test"].value == 1
+    assert Quantization.read(tmp_path / "q.json").floating["test"].value == 1
     analysed = wb("analyze", "depth", tmp_path / "t.safetensors", "-o", tmp_path / "a.html", "--data", spec, "--json")
     assert json.loads(analysed.stdout)["accuracy"]["value"] == 1
 

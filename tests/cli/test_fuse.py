@@ -24,7 +24,7 @@ from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.export.graph import export
 from wb.fusion.fuse import fuse as fuse_models
-from wb.fusion.job.record import read
+from wb.fusion.job.record import Fusion
 from wb.fusion.settings import Settings
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network, load, save
@@ -68,11 +68,8 @@ def page() -> None:
 def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is exported or counted once in a session is not again, and pages are empty."""
 
-    def write(_: object, __: Path, path: Path, **___: object) -> None:
-        path.write_text("a page")
-
     if "page" not in request.fixturenames:
-        monkeypatch.setattr("wb.fusion.job.job.write_report", write)
+        request.getfixturevalue("unpaged")
     for module in ("wb.export.assess", "wb.fusion.job.finish", "wb.fusion.job.job"):
         monkeypatch.setattr(f"{module}.export", _export)
     monkeypatch.setattr("wb.fusion.job.finish.count_macs", _count_macs)
@@ -131,7 +128,10 @@ def test_without_data(a: Path, b: Path, tmp_path: Path) -> None:
     assert "note:" not in result.stderr, "nothing that was asked for is missing"
     assert "302" not in result.stdout
     assert load(out).fingerprint() == fused([a, b], Settings())
-    assert (read(tmp_path / "x.json").config.data, read(tmp_path / "x.json").config.settings.method) == (None, "orth")
+    assert (Fusion.read(tmp_path / "x.json").config.data, Fusion.read(tmp_path / "x.json").config.settings.method) == (
+        None,
+        "orth",
+    )
     for words in ("a.safetensors", "one shot", "parameters", "MACs"):
         assert words in result.stdout
     assert "validation" not in result.stdout
@@ -150,7 +150,7 @@ def test_with_data_all_numbers_hold(a: Path, b: Path, tmp_path: Path) -> None:
     result = wb("fuse", a, b, "-o", out, *DATA, "--calib", 64, "--finetune", 1, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((tmp_path / "x.json").read_text())
-    record = read(tmp_path / "x.json")
+    record = Fusion.read(tmp_path / "x.json")
     assert record.config.settings.method == "regress"
     assert record.images == 64
     data = load_data("digits", limit=100)
@@ -223,7 +223,7 @@ def test_sizes_and_three_parents(a: Path, b: Path, c: Path, tmp_path: Path) -> N
         result = wb("fuse", c, a, b, "-o", tmp_path / "x.pt", "--size", size, "--force")
         assert result.exit_code == 0, result.output
         assert load(tmp_path / "x.pt").architecture == expected, size
-    assert len(read(tmp_path / "x.json").parents) == 3
+    assert len(Fusion.read(tmp_path / "x.json").parents) == 3
 
 
 def test_options_that_look_at_images(a: Path, b: Path, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_options_that_look_at_images(a: Path, b: Path, tmp_path: Path) -> None:
     ):
         result = wb("fuse", a, b, "-o", tmp_path / "x.pt", *DATA, *options, "--force")
         assert result.exit_code == 0, result.output
-        record = read(tmp_path / "x.json")
+        record = Fusion.read(tmp_path / "x.json")
         assert record.images == images, options
         assert record.config.settings.method == ("orth" if "--repair" in options or "orth" in options else "regress")
         seen.append(load(tmp_path / "x.pt").fingerprint())
@@ -280,7 +280,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wb.export.timing.estimate.measure_latency", lambda *_, **__: None)
-    monkeypatch.setattr("wb.fusion.job.job.Job.__call__", lambda _: pytest.fail("it is done"))
+    monkeypatch.setattr("wb.jobs.job.Job.__call__", lambda _: pytest.fail("it is done"))
     result = wb("fuse", a, c, *DATA, "--finetune", 3, "--dry-run", "-o", "x.pt")
     assert result.exit_code == 0, result.output
     for words in (
@@ -517,13 +517,13 @@ def test_two_stock_models_are_the_default(a: Path, tmp_path: Path, monkeypatch: 
     }
     kept = sorted((tmp_path / "cache" / "wb" / "models").iterdir())
     assert [path.stem.split("-")[-2] for path in kept] == ["3", "4"]
-    record = read(out / "fused.json")
+    record = Fusion.read(out / "fused.json")
     assert [parent.name for parent in record.parents] == ["stock model, seed 3", "stock model, seed 4"]
     assert [parent.key for parent in record.parents] == [load(path).fingerprint() for path in kept]
     assert (record.config.data, record.config.finetune, record.config.settings.method) == ("digits", 5, "regress")
     again = wb("fuse", "--limit", 100, "--calib", 32, "--seed", 3, "--finetune", 0, "-o", tmp_path / "x.pt")
     assert again.exit_code == 0, again.output
-    assert read(tmp_path / "x.json").config.finetune == 0
+    assert Fusion.read(tmp_path / "x.json").config.finetune == 0
     assert load(tmp_path / "x.pt").history[-1].name == "fuse"
     assert wb("fuse", "--check").exit_code == 2
 
@@ -549,7 +549,7 @@ def test_a_killed_fusion_continues(a: Path, b: Path, tmp_path: Path) -> None:
     for result in (continued, whole):
         assert result.exit_code == 0, result.output
     assert load(tmp_path / "x.pt").fingerprint() == load(tmp_path / "whole.pt").fingerprint()
-    one, two = (read(tmp_path / f"{name}.json") for name in ("x", "whole"))
+    one, two = (Fusion.read(tmp_path / f"{name}.json") for name in ("x", "whole"))
     assert one.tuned == two.tuned
     assert not (tmp_path / "x.partial").exists()
 

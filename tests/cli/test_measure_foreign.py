@@ -28,7 +28,7 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies are `tests/export/timing/test_measure.py`'s."""
     reading = Reading(value=1, unit="ms", how="measured")
     monkeypatch.setattr(
-        "wb.export.timing.measure.measure_latency",
+        "wb.jobs.measuring.measure_latency",
         lambda graphs, *_, **__: {name: Latency(reading, reading, 1, 0, 1) for name in graphs},
     )
 

@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
-from wb.compress.prune.record import read
+from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.data import load as load_data
@@ -59,7 +59,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def check(out: Path, record_path: Path) -> None:
     """Every accuracy of the record, recomputed with nothing but the runtime from what `wb export` writes."""
     data = load_data("digits", limit=300)
-    for one in read(record_path).results:
+    for one in Pruning.read(record_path).results:
         model = out.parent / one.model
         graph = model.with_suffix(".onnx")
         assert wb("export", model, "-o", graph, "--force").exit_code == 0
@@ -84,7 +84,7 @@ def test_one_run_leaves_several_models(dense: Path, tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-6:] == [f"wrote {tmp_path / name}" for name in written]
     for name in ("0.75x", "out"):
         assert f"{name}: before → after" in result.stdout
-    record = read(tmp_path / "out.json")
+    record = Pruning.read(tmp_path / "out.json")
     for one, share in zip(record.results, (0.75, 0.5), strict=True):
         assert 0.9 * share < one.after["macs"].value / record.dense["macs"].value <= share
     for place in ("s0 ", "s0.b0", "s0.b1", "stream", "mixer"):
@@ -306,7 +306,7 @@ def test_a_budget_that_is_missed_at_last(dense: Path, tmp_path: Path, monkeypatc
         assert f"wrote {tmp_path / 'out.pt'}" in result.stdout
         graphs = {"out.onnx", "out-0.75x.onnx"}
         assert files(tmp_path) == {"out.pt", "out-0.75x.pt", "out.json", "out.html", *graphs}
-        assert [one.verdict for one in read(tmp_path / "out.json").results] == verdicts
+        assert [one.verdict for one in Pruning.read(tmp_path / "out.json").results] == verdicts
 
 
 CLOCKLESS = """
@@ -317,10 +317,10 @@ from wb.core.readings import Reading
 from wb.export.timing.measure import Latency
 
 def latency(graphs, *_, **__):
-    def read(graph):
+    def Pruning.read(graph):
         ms = Reading(value=Path(graph).stat().st_size / 1e5, unit="ms", how="measured")
         return Latency(ms, ms, 1, 0, ms.value)
-    return {name: read(graph) for name, graph in graphs.items()}
+    return {name: Pruning.read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
 wb.compress.prune.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
@@ -338,18 +338,18 @@ def test_a_killed_pruning_continues(dense: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     record = tmp_path / "out.partial" / "record.json"
     deadline = time.monotonic() + 120
-    while not (record.exists() and read(record).rounds):  # it is replaced in one step
+    while not (record.exists() and Pruning.read(record).rounds):  # it is replaced in one step
         assert process.poll() is None, "the pruning ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not out.exists()
-    done = read(record).rounds
+    done = Pruning.read(record).rounds
     assert done
     result = wb(*arguments)
     assert result.exit_code == 0, result.output
-    finished = read(tmp_path / "out.json")
+    finished = Pruning.read(tmp_path / "out.json")
     assert finished.rounds[: len(done)] == done, "nothing is done twice"
     assert len(finished.rounds) == 3
     assert finished.results[0].verdict == "met"

@@ -72,7 +72,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return {name: read(path) for name, path in graphs.items()}
 
-    monkeypatch.setattr("wb.export.timing.measure.measure_latency", latency)
+    monkeypatch.setattr("wb.compress.depgraph.job.measure_latency", latency)
     monkeypatch.setattr("wb.compress.depgraph.latency.measure_latency", latency)
 
 
@@ -163,7 +163,7 @@ def test_a_latency_that_is_over_in_the_end_is_said_when_all_is_written(
         }
         return {name: Latency(ms, ms, 1, 0, ms.value) for name, ms in readings.items()}
 
-    monkeypatch.setattr("wb.export.timing.measure.measure_latency", slower)  # the last timing, not those of the tries
+    monkeypatch.setattr("wb.compress.depgraph.job.measure_latency", slower)  # the last timing, not those of the tries
     result = prune("small", "--budget", "latency=0.7x", "-o", "out.onnx", "--finetune", 1, "--json")
     assert result.exit_code == 3
     words = "latency is 0.750x of the dense module’s (95 % interval 0.729x to 0.772x); latency <= 0.7x was asked for"

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
-from wb.compress.quantize.record import read
+from wb.compress.quantize.record import Quantization
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.precision import precisions
 from wb.core.readings import ratio
@@ -62,14 +62,11 @@ def page() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(request: pytest.FixtureRequest) -> None:
     """Pages take as long as all the rest."""
 
-    def write(_: object, __: Path, path: Path, **___: object) -> None:
-        path.write_text("page")
-
     if "page" not in request.fixturenames:
-        monkeypatch.setattr("wb.compress.quantize.job.write_report", write)
+        request.getfixturevalue("unpaged")
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +101,7 @@ def test_int8_dynamic_is_the_default(model: Path, tmp_path: Path) -> None:
     result = wb("quantize", model, "-o", out, "--keep", "head")
     assert result.exit_code == 0, result.output
     assert files(tmp_path) == {"q.onnx", "q.safetensors", "q.json", "q.html"}
-    record = read(tmp_path / "q.json")
+    record = Quantization.read(tmp_path / "q.json")
     assert record.config.policy == "int8-dynamic"
     architecture = read_architecture(out)
     assert architecture is not None
@@ -160,7 +157,7 @@ def test_a_slower_graph_is_no_improvement(model: Path, tmp_path: Path, monkeypat
 def test_a_budget_alone_means_mixed(model: Path, tmp_path: Path) -> None:
     result = wb("quantize", model, "-o", tmp_path / "q.onnx", "--budget", "size=0.8x", "--calib", 8)
     assert result.exit_code == 0, result.output
-    record = read(tmp_path / "q.json")
+    record = Quantization.read(tmp_path / "q.json")
     assert record.config.policy == "mixed"
     assert record.quantized["size"].value <= 0.8 * record.floating["size"].value
     page = (tmp_path / "q.html").read_text()
@@ -273,20 +270,20 @@ def test_a_killed_search_for_a_policy_continues(model: Path, tmp_path: Path) -> 
         [sys.executable, "-m", "wb.cli.main", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while not (work.exists() and len(read(work).sensitivities) >= 3):
+    while not (work.exists() and len(Quantization.read(work).sensitivities) >= 3):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not out.exists()
-    kept = read(work).sensitivities
+    kept = Quantization.read(work).sensitivities
     other = wb(*command[:-1], "300")
     assert other.exit_code == 1
     assert "belongs to a quantization with other settings" in other.stderr
     result = wb(*command)
     assert result.exit_code == 0, result.output
-    assert read(out.with_suffix(".json")).sensitivities[: len(kept)] == kept
+    assert Quantization.read(out.with_suffix(".json")).sensitivities[: len(kept)] == kept
     assert files(tmp_path) == {"q.onnx", "q.safetensors", "q.json", "q.html"}
     assert load(tmp_path / "q.safetensors").architecture == read_architecture(out)
 

@@ -16,7 +16,7 @@ from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.fusion.align import align
-from wb.fusion.fuse import Fusion, fuse
+from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Method, Settings, Stat, anchor_of, shares_of
 from wb.models.axes import Couple, Map
 from wb.models.model import Model, Step, remap_model
@@ -28,7 +28,7 @@ seeds = st.integers(0, 99)
 few = settings(max_examples=12, deadline=None)
 
 
-def fused(kit: Kit, *models: Model, target: Architecture | None = None, keep: bool = True, **chosen: object) -> Fusion:
+def fused(kit: Kit, *models: Model, target: Architecture | None = None, keep: bool = True, **chosen: object) -> Fused:
     """With images where they are needed."""
     how = Settings.model_validate(chosen)
     images = kit.pictures() if how.needs_images else None
@@ -365,7 +365,7 @@ def test_steps_are_reported_and_timed(kit: Kit) -> None:
         ["one", "two"],
         Settings(method="regress"),
         kit.pictures(),
-        report=lambda what, done, of: lines.append(f"{what} {done}/{of}"),
+        progress=lambda what, done, of: lines.append(f"{what} {done}/{of}"),
     )
     assert lines[:4] == ["reading one 0/2", "reading two 1/2", "aligning one 0/2", "aligning two 1/2"]
     assert lines[-1] == "fitting to the parents 4/4"

@@ -16,7 +16,7 @@ from wb.export.graph import export
 from wb.export.score import score
 from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
-from wb.fusion.job.record import Config, read
+from wb.fusion.job.record import FuseConfig, Fusion
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device
 from wb.models.model import Model, load, save
@@ -73,15 +73,15 @@ def test_a_target_says_what_the_result_is_kept_in(kit: Kit) -> None:
 
 def test_a_fusion_is_read_in_its_precision(tmp_path: Path, stripes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ternary anchor and a parent in int8: the result is ternary, and every reading is that of the lowered file."""
-    monkeypatch.setattr("wb.fusion.job.job.write_report", lambda _, __, path, **___: path.write_text("a page"))
+    monkeypatch.setattr("wb.fusion.job.report.page", lambda *_: "a page")
     files = []
     for name, seed, precision in (("a", 0, "w2"), ("b", 1, "int8")):
         model = train(in_(SMALL, precision), stripes, Recipe(epochs=12, learning_rate=1e-2), seed=seed)  # type: ignore[arg-type]
         save(model, tmp_path / f"{name}.safetensors")
         files.append((name, tmp_path / f"{name}.safetensors"))
-    config = Config(data="stripes", settings=Settings(method="regress"), calib=64, finetune=8)
+    config = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=64, finetune=8)
     begin(config, files, stripes, tmp_path / "x.safetensors", lambda *_: None, force=False)()
-    record, model = read(tmp_path / "x.json"), load(tmp_path / "x.safetensors")
+    record, model = Fusion.read(tmp_path / "x.json"), load(tmp_path / "x.safetensors")
     assert model.architecture == record.architecture == in_(SMALL, "w2")
     split = stripes.validation
     for one, readings in (

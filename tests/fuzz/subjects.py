@@ -16,14 +16,15 @@ import torch
 from PIL import Image
 
 from tests.fuzz.mutate import PICKLES, bytes_of, json_of, packed, zip_of
-from wb.cli._read import read_architecture
 from wb.compress.depgraph.foreign import load_weights
 from wb.compress.prune import record as pruning
-from wb.compress.prune.report import write_report
+from wb.compress.prune.job import PruneJob
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax
 from wb.data.load import load as load_data
+from wb.jobs.inputs import read_architecture
+from wb.jobs.page import write_page
 from wb.models.model import Step, from_network, load, save
 from wb.models.network import build
 
@@ -134,10 +135,10 @@ def _record_file(folder: Path) -> Path:
         test=acc,
         model="out.safetensors",
     )
-    record = pruning.Record(
+    record = pruning.Pruning(
         created="2026-01-01T00:00:00+00:00",
         version="0",
-        config=pruning.Config(budget=("macs=0.5x",), snapshots=(0.75,)),
+        config=pruning.PruneConfig(budget=("macs=0.5x",), snapshots=(0.75,)),
         model="m.safetensors",
         model_key="0123456789abcdef",
         data={"spec": "stripes", "train": 192},
@@ -159,7 +160,7 @@ def _record_file(folder: Path) -> Path:
 
 
 def _report(path: Path) -> None:
-    write_report(pruning.read(path), path, path.with_suffix(".html"), force=True)
+    write_page(PruneJob, pruning.Pruning.read(path), path, path.with_suffix(".html"), force=True)
 
 
 def _state_file(folder: Path) -> Path:

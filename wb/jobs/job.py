@@ -1,47 +1,52 @@
-"""What jobs with a record share: the folder of what is done, the record that is kept in it, and reading one back."""
+"""The frame of a job: resumable, recorded, with a page; what it makes is its own."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ValidationError
+import torch
 
-from wb.core.architecture import explain
-from wb.core.errors import BadArtefact
-from wb.core.files import place, read_text
-from wb.jobs.work import retire, work_of
-
-
-class JobRecord(Protocol):
-    """What a job writes down of itself: a frozen pydantic record, with wall seconds by what took them."""
-
-    @property
-    def seconds(self) -> Mapping[str, float]: ...
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
-        """As pydantic's."""
-        ...
-
-    def write(self, path: Path, *, force: bool = True) -> None:
-        """Atomically."""
-        ...
+from wb.core.errors import BadOption, WbError
+from wb.core.files import place
+from wb.core.progress import Progress
+from wb.jobs.page import write_page
+from wb.jobs.record import JobRecord, R, Recorder
+from wb.jobs.work import RECORD, locked, opened, retire, work_of
 
 
-R = TypeVar("R", bound=JobRecord)
-M = TypeVar("M", bound=BaseModel)
+class Job(ABC, Recorder[R]):
+    """One piece of work beside its main file `out`; calling it does what is not done yet and gives the finished record.
 
+    What is done lies in the folder `work` until the end, so that the same job continues what was interrupted: `make` does
+    whatever that folder and the record do not show as done, and its last `note` makes the record a finished one. Then `files`
+    and the page go to their places beside `out`. `progress` hears what is being done.
+    """
 
-class Recorded(Generic[R]):
-    """The part of a job that keeps its record: `out` is the main file that it writes, the others lie beside it."""
+    record_type: ClassVar[type[JobRecord[Any]]]
+    page: ClassVar[str]  # "wb.compress.prune.report:page", of (record, folder of its files, folder of the page)
 
-    record: R
-    out: Path
-    force: bool
+    def __init__(self, record: R, out: Path, progress: Progress, *, force: bool = False) -> None:
+        super().__init__(record, work_of(out) / RECORD)
+        self.out, self.progress, self.force = out, progress, force
+
+    @abstractmethod
+    def make(self) -> None:
+        """Does what is not done yet, in `work`."""
+
+    @abstractmethod
+    def files(self) -> Mapping[str, Path]:
+        """Where each file of `work` goes that is a result, by its name; what matters most last."""
+
+    def obsolete(self) -> Sequence[Path]:
+        """Files that a job of before left at the output, and that would be wrong beside the new ones."""
+        return ()
+
+    def continues(self, error: BaseException) -> bool:
+        """Whether what is done is worth keeping after `error`: not where the job itself refused before much was done."""
+        return self.record.begun or not isinstance(error, WbError)
 
     @property
     def work(self) -> Path:
@@ -53,54 +58,51 @@ class Recorded(Generic[R]):
         """The record, beside the output."""
         return self.out.with_suffix(".json")
 
-    def _open(self) -> Callable[[], None]:
-        """Makes the folder of what is done; gives what takes it away again, with the folders that were made for it."""
-        made = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
-        self.work.mkdir(parents=True, exist_ok=True)
+    def written(self) -> list[Path]:
+        """All that is left at the end, what matters most last."""
+        return [self.out.with_suffix(".html"), self.record_path, *self.files().values()]
 
-        def abandon() -> None:
-            shutil.rmtree(self.work, ignore_errors=True)
-            with suppress(OSError):
-                for folder in made:
-                    folder.rmdir()
+    def __call__(self) -> R:
+        """Does the job.
 
-        return abandon
+        Raises:
+            BadArtefact: weights or scores that are not finite; a graph that does not run.
+            BadData: data that do not fit, or that a loss cannot be computed on.
+            BadOption: another process is at it, a file is in the way, or options do not fit.
+            BudgetMissed: a budget that cannot be reached.
+            ExportDiffers: a graph does not compute what its model does.
+            StorageFailed: something could not be written; what is done stays.
+            TrainingDiverged: the loss is NaN or infinite.
+            Unsupported: models or graphs that cannot be treated so.
+        """
+        torch.set_num_threads(self.record.config.threads)
+        abandon = opened(self.work)
+        with locked(self.work):
+            if self.record.begun and not (self.work / RECORD).exists():
+                abandon()
+                raise BadOption(
+                    f"another process has just finished what was begun in {self.work}; {self.out} is its result. To do it "
+                    "once more, say the same again"
+                )
+            self.note()
+            try:
+                if not self.record.done:
+                    self.make()
+            except BaseException as error:
+                if not self.continues(error):
+                    abandon()
+                raise
+            self._publish()
+        return self.record
 
-    def _note(self, **changes: object) -> None:
-        self.record = self.record.model_copy(update=changes)
-        self.record.write(self.work / "record.json")
-
-    def _took(self, seconds: Mapping[str, float]) -> None:
-        """Adds wall times to the record."""
-        total = {**self.record.seconds}
-        for what, more in seconds.items():
-            total[what] = round(total.get(what, 0.0) + more, 2)
-        self.record = self.record.model_copy(update={"seconds": total})
-
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        """Adds the wall time of the block to the record."""
-        start = time.perf_counter()
-        yield
-        self._took({what: time.perf_counter() - start})
-
-    def _close(self, write_report: Callable[..., Path]) -> None:
-        """Puts record and report in their places, when all else is there; the folder goes last, in one step."""
-        place(self.work / "record.json", self.record_path, force=self.force)
+    def _publish(self) -> None:
+        """Puts files, record and page in their places; the folder goes last, in one step."""
+        for name, path in self.files().items():
+            place(self.work / name, path, force=self.force)
+        for path in self.obsolete() if self.force else ():
+            path.unlink(missing_ok=True)
+        place(self.work / RECORD, self.record_path, force=self.force)
         page = self.work / "report.html"
-        write_report(self.record, self.record_path, page, beside=self.out.parent, force=True)
+        write_page(type(self), self.record, self.record_path, page, beside=self.out.parent, force=True)
         place(page, self.out.with_suffix(".html"), force=self.force)
         retire(self.work)
-
-
-def read_record(kind: type[M], path: Path, what: str, verb: str) -> M:
-    """The record at `path`, of a `what` ("pruning") that `wb` `verb` ("prune") wrote.
-
-    Raises:
-        BadArtefact: there is none, or it is damaged.
-    """
-    text = read_text(path, f"the JSON that `wb {verb}` wrote")
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise BadArtefact(f"{path} is damaged or no record of a {what} ({explain(error)}); {verb} again") from error

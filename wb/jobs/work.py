@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,11 +13,27 @@ from filelock import FileLock, Timeout
 from wb.core.errors import BadOption
 
 LOCK = "lock"
+RECORD = "record.json"
 
 
 def work_of(out: Path) -> Path:
-    """The folder of what is done for the model file `out`."""
+    """The folder of what is done for the file `out`."""
     return out.with_name(f"{out.stem}.partial")
+
+
+def opened(work: Path) -> Callable[[], None]:
+    """Makes the folder; gives what takes it away again, with the folders that were made for it."""
+    out = work.parent
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    work.mkdir(parents=True, exist_ok=True)
+
+    def abandon() -> None:
+        shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+    return abandon
 
 
 def retire(work: Path) -> None:

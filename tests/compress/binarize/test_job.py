@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 import pytest
 
+from tests.jobs.suite import Begin, JobSuite
 from wb.compress.binarize.begin import begin
-from wb.compress.binarize.job import Job
-from wb.compress.binarize.record import Config, Record, read
+from wb.compress.binarize.job import BinarizeJob
+from wb.compress.binarize.record import Binarization, BinarizeConfig
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.errors import BadArtefact, BadData, BadOption, WbError
+from wb.core.errors import BadData, BadOption, WbError
 from wb.core.precision import allowed, precisions, with_precisions
-from wb.core.readings import Reading
+from wb.core.progress import Progress
 from wb.core.records import Hash, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.data import Dataset
 from wb.export.counting.count import model_energy
@@ -27,7 +28,7 @@ from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train
 
-CONFIG = Config(
+CONFIG = BinarizeConfig(
     data="stripes", attention="hash", bits=8, anchors=6, keep=("s0.b0.ffn.out",), finetune=2, learning_rate=5e-3
 )
 Where = Callable[[str, int], bool]  # what is done, how much of it
@@ -46,12 +47,7 @@ class Tale:
             raise KeyboardInterrupt
 
 
-@pytest.fixture(autouse=True)
-def _paced(untimed: None) -> Iterator[None]:
-    pace = Reading(value=1.0, unit="ms", how="measured")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.compress.binarize.begin.reference_pace", lambda *_: pace)
-        yield
+pytestmark = pytest.mark.usefixtures("untimed")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +69,9 @@ def trained(image: ImageInput, stripes: Dataset) -> Model:
     return train(a, stripes, Recipe(epochs=12, learning_rate=1e-2))
 
 
-def job_of(model: Model, data: Dataset, out: Path, config: Config = CONFIG, tale: Tale | None = None) -> Job:
+def job_of(
+    model: Model, data: Dataset, out: Path, config: BinarizeConfig = CONFIG, tale: Tale | None = None
+) -> BinarizeJob:
     return begin(config, model, "m.safetensors", data, out, tale or Tale(), force=False)
 
 
@@ -82,14 +80,14 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def whole(trained: Model, stripes: Dataset, folder: Path) -> Record:
+def whole(trained: Model, stripes: Dataset, folder: Path) -> Binarization:
     """The record of a job that nothing interrupted; it is done once."""
     if not (folder / "whole.json").exists():
         job_of(trained, stripes, folder / "whole.safetensors")()
-    return read(folder / "whole.json")
+    return Binarization.read(folder / "whole.json")
 
 
-def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes: Dataset, folder: Path) -> None:
+def test_what_is_written_is_what_it_says(whole: Binarization, trained: Model, stripes: Dataset, folder: Path) -> None:
     assert files(folder) == {f"whole.{ending}" for ending in ("safetensors", "onnx", "json", "html")}
     model, graph = load(folder / "whole.safetensors"), folder / "whole.onnx"
     assert [step.name for step in model.history] == ["train", "hash", "finetune", "low bits", "finetune"]
@@ -108,13 +106,13 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
     assert whole.model_key == trained.fingerprint()
 
 
-def test_the_graph_has_two_bits_where_the_network_has_one(whole: Record, folder: Path) -> None:
+def test_the_graph_has_two_bits_where_the_network_has_one(whole: Binarization, folder: Path) -> None:
     products = [node for node in onnx.load(folder / "whole.onnx").graph.node if node.op_type == "MatMulNBits"]
     two = [attribute.i for node in products for attribute in node.attribute if attribute.name == "bits"]
     assert two == [2] * 9, "q and k in one, v, out, up and down of two blocks, but for one that is kept"
 
 
-def test_energy_is_that_of_the_architectures_and_says_it_is_a_model(whole: Record) -> None:
+def test_energy_is_that_of_the_architectures_and_says_it_is_a_model(whole: Binarization) -> None:
     for stage, architecture in zip(whole.stages, (s.architecture for s in whole.stages), strict=True):
         assert stage.after["energy"] == model_energy(architecture)
         assert stage.after["energy"].how == "predicted"
@@ -122,7 +120,7 @@ def test_energy_is_that_of_the_architectures_and_says_it_is_a_model(whole: Recor
     assert whole.stages[1].after["energy"].value < whole.original["energy"].value
 
 
-def test_fine_tuning_brings_back_what_rounding_took(whole: Record) -> None:
+def test_fine_tuning_brings_back_what_rounding_took(whole: Binarization) -> None:
     binary = whole.stages[1]
     assert [epoch.number for epoch in binary.epochs] == [1, 2]
     assert binary.epochs[1].loss < binary.epochs[0].loss
@@ -141,7 +139,7 @@ INTERRUPTIONS: tuple[Where, ...] = (
 
 
 def test_interruptions_change_nothing(
-    whole: Record, trained: Model, stripes: Dataset, folder: Path, tmp_path: Path
+    whole: Binarization, trained: Model, stripes: Dataset, folder: Path, tmp_path: Path
 ) -> None:
     """One binarization that is stopped again and again ends in the same model, and nothing is done twice."""
     out = tmp_path / "whole.safetensors"
@@ -163,22 +161,8 @@ def test_interruptions_change_nothing(
     assert not (tmp_path / "whole.partial").exists()
 
 
-def test_what_others_began_is_left_alone(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    out = tmp_path / "a.pt"
-    with pytest.raises(KeyboardInterrupt):
-        job_of(trained, stripes, out, tale=Tale(lambda what, done: what == "hash, reading"))()
-    other = CONFIG.model_copy(update={"finetune": 5})
-    with pytest.raises(BadArtefact, match="other settings, another model or other data"):
-        job_of(trained, stripes, out, other)
-    (tmp_path / "b.partial").mkdir()
-    (tmp_path / "b.partial" / "mine.txt").write_text("")
-    with pytest.raises(BadArtefact, match="is no folder of an interrupted binarization"):
-        job_of(trained, stripes, tmp_path / "b.pt")
-    assert (tmp_path / "b.partial" / "mine.txt").exists()
-
-
 def test_ternary_weights_without_fine_tuning(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    config = Config(data="stripes", weights="w2", head=True, finetune=0)
+    config = BinarizeConfig(data="stripes", weights="w2", head=True, finetune=0)
     record = job_of(trained, stripes, tmp_path / "t.pt", config)()
     (stage,) = record.stages
     assert stage.name == "w2"
@@ -228,3 +212,20 @@ def test_a_model_in_eight_bits_is_taken_in_floating_point(trained: Model, stripe
     job = job_of(quantized, stripes, tmp_path / "b.safetensors")
     assert job.record.architecture == trained.architecture
     assert job.model.weights is trained.weights
+
+
+class TestBoth(JobSuite):
+    """Hash attention, then binary weights."""
+
+    ending = ".safetensors"
+    results = (".onnx", ".safetensors")
+
+    @pytest.fixture
+    def begin(self, striped: Model, stripes: Dataset) -> Begin:
+        config = BinarizeConfig(data="stripes", attention="hash", bits=4, anchors=4, finetune=1)
+
+        def begun(out: Path, progress: Progress, *, other: bool = False, force: bool = False) -> BinarizeJob:
+            chosen = config.model_copy(update={"finetune": 3}) if other else config
+            return begin(chosen, striped, "m", stripes, out, progress, force=force)
+
+        return begun

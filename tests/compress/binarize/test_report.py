@@ -11,15 +11,17 @@ import pytest
 
 from wb.compress.binarize import record as binarize_record
 from wb.compress.binarize.figures import accuracy_figure, energy_figure, loss_figure
+from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.lowbits import chosen
-from wb.compress.binarize.record import Config, Epoch, Record
-from wb.compress.binarize.report import page, remarks, result, write_report
+from wb.compress.binarize.record import Binarization, BinarizeConfig, Epoch
+from wb.compress.binarize.report import page, remarks, result
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.precision import with_precisions
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.export.counting.count import energy_by_part, model_energy
+from wb.jobs.page import write_page
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 COUNT = {"macs": ("MAC", 8000.0), "params": ("parameters", 900.0)}
@@ -47,7 +49,7 @@ def network(image: ImageInput) -> Architecture:
 
 def record_of(
     network: Architecture, *, test: float = 0.9, ms: float = 0.3, size: float = 3000.0, **changes: Any
-) -> Record:
+) -> Binarization:
     binary = with_precisions(network, dict.fromkeys(chosen(network, "w1"), "w1"))
     stage = binarize_record.Stage(
         name="w1",
@@ -61,7 +63,7 @@ def record_of(
     fields: dict[str, Any] = {
         "created": "2026-01-02T03:04:05+00:00",
         "version": "0",
-        "config": Config(),
+        "config": BinarizeConfig(),
         "source": "a.pt",
         "model_key": "0",
         "data": {"spec": "digits"},
@@ -78,7 +80,7 @@ def record_of(
         "model": "b.pt",
         "graph": "b.onnx",
     }
-    return Record.model_validate({**fields, **changes})
+    return Binarization.model_validate({**fields, **changes})
 
 
 def text(html: str) -> str:
@@ -89,7 +91,7 @@ def text(html: str) -> str:
 def test_the_record_comes_back(network: Architecture, tmp_path: Path) -> None:
     record = record_of(network)
     record.write(tmp_path / "a.json")
-    assert binarize_record.read(tmp_path / "a.json") == record
+    assert binarize_record.Binarization.read(tmp_path / "a.json") == record
 
 
 @pytest.mark.parametrize(
@@ -106,15 +108,15 @@ def test_what_the_report_needs_has_to_be_there(
     content = json.loads(record_of(network).model_dump_json()) | damage
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(BadArtefact, match=words):
-        binarize_record.read(tmp_path / "a.json")
+        binarize_record.Binarization.read(tmp_path / "a.json")
 
 
 def test_files_that_are_no_record_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadArtefact, match="there is no file"):
-        binarize_record.read(tmp_path / "none.json")
+        binarize_record.Binarization.read(tmp_path / "none.json")
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(BadArtefact, match="no record of a binarization"):
-        binarize_record.read(tmp_path / "a.json")
+        binarize_record.Binarization.read(tmp_path / "a.json")
 
 
 def test_nothing_is_called_better_that_is_not(network: Architecture) -> None:
@@ -193,7 +195,7 @@ def test_nothing_given_becomes_code(network: Architecture, tmp_path: Path) -> No
 
 def test_a_page_is_of_what_is_finished_and_replaces_nothing(network: Architecture, tmp_path: Path) -> None:
     with pytest.raises(BadArtefact, match="not finished"):
-        write_report(record_of(network, model=None), tmp_path / "a.json", tmp_path / "a.html")
-    assert write_report(record_of(network), tmp_path / "a.json", tmp_path / "a.html").exists()
+        write_page(BinarizeJob, record_of(network, model=None), tmp_path / "a.json", tmp_path / "a.html")
+    assert write_page(BinarizeJob, record_of(network), tmp_path / "a.json", tmp_path / "a.html").exists()
     with pytest.raises(BadOption, match="exists already"):
-        write_report(record_of(network), tmp_path / "a.json", tmp_path / "a.html")
+        write_page(BinarizeJob, record_of(network), tmp_path / "a.json", tmp_path / "a.html")

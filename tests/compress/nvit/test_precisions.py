@@ -10,7 +10,7 @@ import pytest
 
 from wb.compress.nvit.nvit import Settings
 from wb.compress.prune.begin import begin
-from wb.compress.prune.record import Config, read
+from wb.compress.prune.record import PruneConfig, Pruning
 from wb.core.architecture import Architecture
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
@@ -48,14 +48,14 @@ def test_precisions_outlive_pruning(
     low: Model, stripes: Dataset, tmp_path: Path, method: Literal["nvit", "depth"]
 ) -> None:
     settings = Settings(rounds=3, recovery=1, calibration=32, momentum=0.5)
-    config = Config(method=method, data="stripes", budget=("macs=0.6x",), settings=settings, finetune=2)
+    config = PruneConfig(method=method, data="stripes", budget=("macs=0.6x",), settings=settings, finetune=2)
     begin(config, low, "m.safetensors", stripes, tmp_path / "a.safetensors", lambda *_: None, force=False)()
     model = load(tmp_path / "a.safetensors")
     assert count_macs(model.architecture).value <= 0.6 * count_macs(low.architecture).value
     before = precisions(low.architecture)
     after = precisions(model.architecture)
     assert after == {group: before[group] for group in after}
-    record = read(tmp_path / "a.json")
+    record = Pruning.read(tmp_path / "a.json")
     told = model.history[-1].model_copy(update={"readings": {}})
     bare = Model(model.architecture, model.weights, (*model.history[:-1], told))
     export(bare, tmp_path / "again.onnx")

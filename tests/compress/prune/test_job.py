@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-import torch
 
+from tests.jobs.suite import Begin, JobSuite
 from wb.compress.depth.drop import gone
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.nvit.nvit import Pruned, Settings
 from wb.compress.prune.begin import begin
-from wb.compress.prune.job import Job
+from wb.compress.prune.job import PruneJob
 from wb.compress.prune.landing import Aims, Landing
-from wb.compress.prune.record import Config, Record, read
-from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
-from wb.core.files import place
+from wb.compress.prune.record import PruneConfig, Pruning
+from wb.core.errors import BadArtefact, BudgetMissed
+from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.graph import export, read_architecture
 from wb.export.score import score
@@ -28,7 +28,7 @@ from wb.tasks.classes import CLASSES
 
 pytestmark = pytest.mark.usefixtures("untimed")
 SETTINGS = Settings(rounds=4, recovery=1, calibration=32, momentum=0.5)
-CONFIG = Config(data="stripes", budget=("macs=0.4x",), snapshots=(0.75,), settings=SETTINGS, finetune=2)
+CONFIG = PruneConfig(data="stripes", budget=("macs=0.4x",), snapshots=(0.75,), settings=SETTINGS, finetune=2)
 Where = Callable[[str, int], bool]  # what is done, how much of it
 
 
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("job")
 
 
-def job_of(model: Model, data: Dataset, out: Path, config: Config = CONFIG, tale: Tale | None = None) -> Job:
+def job_of(model: Model, data: Dataset, out: Path, config: PruneConfig = CONFIG, tale: Tale | None = None) -> PruneJob:
     return begin(config, model, "m.safetensors", data, out, tale or Tale(), force=False)
 
 
@@ -59,14 +59,14 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def whole(trained: Model, stripes: Dataset, folder: Path, untimed: None) -> Record:
+def whole(trained: Model, stripes: Dataset, folder: Path, untimed: None) -> Pruning:
     """The record of a job that nothing interrupted; it is done once."""
     if not (folder / "whole.json").exists():
         job_of(trained, stripes, folder / "whole.safetensors")()
-    return read(folder / "whole.json")
+    return Pruning.read(folder / "whole.json")
 
 
-def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes: Dataset, folder: Path) -> None:
+def test_what_is_written_is_what_it_says(whole: Pruning, trained: Model, stripes: Dataset, folder: Path) -> None:
     graphs = {"whole.onnx", "whole-0.75x.onnx"}
     assert {"whole.safetensors", "whole-0.75x.safetensors", "whole.json", *graphs} <= files(folder)
     assert not (folder / "whole.partial").exists()
@@ -100,7 +100,7 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
     assert whole.results[1].after["acc"].value > 0.9, "fine-tuned"
 
 
-def test_the_record_tells_the_way(whole: Record, trained: Model) -> None:
+def test_the_record_tells_the_way(whole: Pruning, trained: Model) -> None:
     assert [round_.stage for round_ in whole.rounds] == [0, 1, 1, 1]
     macs = [whole.dense["macs"].value, *(round_.readings["macs"].value for round_ in whole.rounds)]
     assert macs == sorted(macs, reverse=True)
@@ -127,7 +127,7 @@ BETWEEN_THE_STAGES = INTERRUPTIONS[1]
 
 
 def test_interruptions_change_nothing(
-    whole: Record, trained: Model, stripes: Dataset, folder: Path, tmp_path: Path
+    whole: Pruning, trained: Model, stripes: Dataset, folder: Path, tmp_path: Path
 ) -> None:
     """One pruning that is stopped again and again ends in the same models, and nothing is done twice."""
     out = tmp_path / "whole.safetensors"
@@ -155,60 +155,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("published", [0, 3])
-def test_killed_while_it_publishes(
-    trained: Model, stripes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: int
-) -> None:
-    """What is read stays as it was read, the test split above all: nothing is measured or exported again."""
-    out = tmp_path / "a.safetensors"
-
-    def stop(source: Path, path: Path, *, force: bool) -> None:
-        if len(files(tmp_path) - files(tmp_path / "a.partial")) > published:  # the folder is one
-            raise KeyboardInterrupt
-        place(source, path, force=force)
-
-    with monkeypatch.context() as patch:
-        for module in ("wb.compress.prune.job", "wb.jobs.job"):
-            patch.setattr(f"{module}.place", stop)
-        with pytest.raises(KeyboardInterrupt):
-            job_of(trained, stripes, out, ONE_ROUND)()
-    before = read(tmp_path / "a.partial" / "record.json")
-    assert before.results
-    last = Tale()
-    with monkeypatch.context() as patch:
-        for name in ("export", "score", "measure_latency"):
-            patch.setattr(f"wb.export.assess.{name}", lambda *_, **__: pytest.fail("something is read again"))
-        record = job_of(trained, stripes, out, ONE_ROUND, last)()
-    assert last.heard == []
-    assert record == before == read(tmp_path / "a.json")
-    assert files(tmp_path) == {"a.safetensors", "a-0.75x.safetensors", "a.onnx", "a-0.75x.onnx", "a.json", "a.html"}
-    for one in record.results:
-        assert load(tmp_path / one.model).architecture == one.architecture
-
-
-@pytest.mark.parametrize("name", ["a-0.75x.safetensors", "a.onnx", "a.html"])
-def test_a_foreign_file_in_the_way_at_the_end(trained: Model, stripes: Dataset, tmp_path: Path, name: str) -> None:
-    """It came after the beginning; nothing is lost, neither it nor the results, and nothing is done again."""
-    out = tmp_path / "a.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        job_of(trained, stripes, out, ONE_ROUND, Tale(lambda what, _: what == "final readings"))()
-    (tmp_path / name).write_text("theirs")
-    for _ in range(2):
-        with pytest.raises(BadOption, match=f"{name} exists already"):
-            job_of(trained, stripes, out, ONE_ROUND)()
-        assert (tmp_path / name).read_text() == "theirs"
-        assert {"result-0.safetensors", "result-1.safetensors", "record.json"} <= files(tmp_path / "a.partial")
-    (tmp_path / name).rename(tmp_path / "away")
-    last = Tale()
-    record = job_of(trained, stripes, out, ONE_ROUND, last)()
-    assert last.heard == []
-    models = {"a.safetensors", "a-0.75x.safetensors", "a.onnx", "a-0.75x.onnx"}
-    assert files(tmp_path) == {*models, "a.json", "a.html", "away"}
-    assert [load(tmp_path / one.model).architecture for one in record.results] == [
-        one.architecture for one in record.results
-    ]
-
-
 def test_errors_before_the_first_round_leave_nothing_later_ones_all(
     trained: Model, stripes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,36 +172,10 @@ def test_errors_before_the_first_round_leave_nothing_later_ones_all(
             with pytest.raises(BudgetMissed, match="not on this machine"):
                 job_of(trained, stripes, out, ONE_ROUND)()
         assert bool(files(tmp_path)) == bool(left), stage
-    assert len(read(tmp_path / "a.partial" / "record.json").rounds) == 1
+    assert len(Pruning.read(tmp_path / "a.partial" / "record.json").rounds) == 1
     last = Tale()
     assert len(job_of(trained, stripes, out, ONE_ROUND, last)().results) == 2
     assert "pruning to 0.75x" not in {what for what, _ in last.heard}
-
-
-def test_a_folder_that_is_not_ours_is_refused(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "a.partial").mkdir()
-    (tmp_path / "a.partial" / "notes.txt").write_text("mine")
-    with pytest.raises(BadArtefact, match=r"a\.partial is no folder of an interrupted pruning"):
-        job_of(trained, stripes, tmp_path / "a.safetensors")()
-    assert contents(tmp_path) == {"a.partial/notes.txt": b"mine"}
-
-
-def test_two_at_once_are_refused(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    out = tmp_path / "a.safetensors"
-    second = job_of(trained, stripes, out, ONE_ROUND)
-    seen: list[str] = []
-
-    def meanwhile(what: str, done: int, of: int) -> None:
-        if what == "final readings":
-            before = contents(tmp_path)
-            with pytest.raises(BadOption, match=r"another process is at work in .*a\.partial; wait for it"):
-                second()
-            assert contents(tmp_path) == before
-            seen.append(what)
-
-    begin(ONE_ROUND, trained, "m.safetensors", stripes, out, meanwhile, force=False)()
-    assert seen
-    assert out.exists()
 
 
 def test_other_settings_do_not_continue(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
@@ -281,84 +201,37 @@ def test_a_budget_out_of_reach_leaves_no_model(trained: Model, stripes: Dataset,
     assert files(tmp_path) == set()
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"budget": ("macs=2x",)}, "the budget is met already: macs is"),
-        ({"budget": ("acc=0.9",), "snapshots": ()}, "cannot be aimed at here; limit one of latency, size, macs"),
-        ({"settings": SETTINGS.model_copy(update={"keep": ("depth",)})}, "no axis depth to keep"),
-        ({"snapshots": (0.75, 0.3)}, r"snapshot 0\.3x is not above the budget"),
-        ({"device": "tpu"}, "there is no device 'tpu'"),
-    ],
-)
-def test_what_can_be_checked_is_checked_first(
-    trained: Model, stripes: Dataset, tmp_path: Path, changes: dict[str, object], words: str
-) -> None:
-    with pytest.raises(BadOption, match=words):
-        job_of(trained, stripes, tmp_path / "a.safetensors", CONFIG.model_copy(update=changes))
-    assert files(tmp_path) == set()
+class TestUnits(JobSuite):
+    """`wb prune nvit`, with a model on the way."""
+
+    ending = ".safetensors"
+    results = (".onnx", ".onnx", ".safetensors", ".safetensors")
+
+    @pytest.fixture
+    def begin(self, striped: Model, stripes: Dataset, untimed: None) -> Begin:
+        settings = Settings(rounds=2, recovery=1, calibration=32)
+        config = PruneConfig(data="stripes", budget=("macs=0.5x",), snapshots=(0.75,), settings=settings, finetune=1)
+        return beginning(config, striped, stripes)
 
 
-def test_other_data_and_broken_weights(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    other = Model(trained.architecture.model_copy(update={"classes": 4, "labels": ()}), trained.weights)
-    with pytest.raises(BadData, match="name other data with --data"):
-        job_of(other, stripes, tmp_path / "a.safetensors")
-    broken = {**trained.weights, "head_bias": torch.full((3,), float("nan"))}
-    with pytest.raises(WbError):
-        job_of(Model(trained.architecture, broken), stripes, tmp_path / "a.safetensors")()
-    assert files(tmp_path) == set()
+class TestLayers(JobSuite):
+    """`wb prune depth`."""
+
+    ending = ".pt"
+    results = (".onnx", ".pt")
+
+    @pytest.fixture
+    def begin(self, striped: Model, stripes: Dataset, untimed: None) -> Begin:
+        settings = Settings(rounds=1, calibration=32)
+        config = PruneConfig(method="depth", data="stripes", budget=("macs=0.6x",), settings=settings, finetune=1)
+        return beginning(config, striped, stripes)
 
 
-def test_one_budget_that_is_met_does_not_stop_the_other(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(
-        update={
-            "budget": ("params=3x,size=0.8x", "latency=0.9x"),
-            "snapshots": (),
-            "finetune": 0,
-            "settings": ONE_ROUND.settings,
-        }
-    )
-    record = job_of(trained, stripes, tmp_path / "a.safetensors", config)()
-    result = record.results[0]
-    assert result.verdict == "met"
-    for metric, share in (("size", 0.8), ("latency", 0.9)):
-        assert result.after[metric].value <= share * record.dense[metric].value
-    assert set(record.rounds[-1].aims) == {"size", "latency"}
+def beginning(config: PruneConfig, model: Model, data: Dataset) -> Begin:
+    """The job of a configuration, and that of another one."""
 
+    def begun(out: Path, progress: Progress, *, other: bool = False, force: bool = False) -> PruneJob:
+        chosen = config.model_copy(update={"finetune": 3}) if other else config
+        return begin(chosen, model, "m", data, out, progress, force=force)
 
-def test_latency_is_predicted_as_it_is_read(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    """The clock is a sum over parts here, so that the table of parts foretells whole networks."""
-    config = CONFIG.model_copy(update={"budget": ("latency=0.6x",), "snapshots": (), "finetune": 0})
-    record = job_of(trained, stripes, tmp_path / "a.safetensors", config)()
-    share = record.results[0].after["latency"].value / record.dense["latency"].value
-    assert 0.58 < share <= 0.6
-    for round_ in record.rounds:
-        assert round_.predicted["latency"] == pytest.approx(round_.readings["latency"].value, rel=0.05)
-
-
-@pytest.mark.parametrize("budget", ["macs=0.7x", "latency=0.7x"])
-def test_depth_drops_whole_sublayers(trained: Model, stripes: Dataset, tmp_path: Path, budget: str) -> None:
-    config = Config(method="depth", data="stripes", budget=(budget,), settings=Settings(calibration=48), finetune=1)
-    record = job_of(trained, stripes, tmp_path / "a.safetensors", config)()
-    model = load(tmp_path / "a.safetensors")
-    metric = budget.partition("=")[0]
-    assert record.results[0].after[metric].value <= 0.7 * record.dense[metric].value
-    assert len(record.rounds) == 1
-    before, after = (
-        [operator for _, _, block in a.blocks() for _, operator in block.parts()]
-        for a in (trained.architecture, model.architecture)
-    )
-    assert len(after) < len(before)
-    assert all(operator in before for operator in after), "no width changes"
-    assert [step.name for step in model.history] == ["train", "drop", "finetune"]
-
-
-def test_an_existing_output_needs_force(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"snapshots": (), "finetune": 0, "settings": Settings(rounds=1, calibration=32)})
-    out = tmp_path / "a.safetensors"
-    out.write_text("something")
-    with pytest.raises(BadOption, match="exists already"):
-        job_of(trained, stripes, out, config)()
-    assert out.read_text() == "something"
-    job = begin(config, trained, "m", stripes, out, Tale(), force=True)
-    assert job().results[0].architecture == load(out).architecture
+    return begun

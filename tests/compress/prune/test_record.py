@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.compress.nvit.nvit import Settings
-from wb.compress.prune.record import Config, Record, Result, Round, parse_shares, read
+from wb.compress.prune.record import PruneConfig, Pruning, Result, Round, parse_shares
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
@@ -24,7 +24,7 @@ READINGS = {
 
 
 @pytest.fixture
-def record(small: Architecture) -> Record:
+def record(small: Architecture) -> Pruning:
     """One in which every field is used."""
     readings = {"acc": ACC, "macs": READINGS["macs"]}  # of a round, what is needed
     round_ = Round(
@@ -46,10 +46,10 @@ def record(small: Architecture) -> Record:
         test=ACC,
         model="out.safetensors",
     )
-    return Record(
+    return Pruning(
         created="2026-01-01T00:00:00+00:00",
         version="0",
-        config=Config(budget=("macs=0.5x",), snapshots=(0.75,), settings=Settings(keep=("qk",), eta=0.3)),
+        config=PruneConfig(budget=("macs=0.5x",), snapshots=(0.75,), settings=Settings(keep=("qk",), eta=0.3)),
         model="m.safetensors",
         model_key="0123456789abcdef",
         data={"spec": "stripes", "train": 192},
@@ -68,17 +68,17 @@ def record(small: Architecture) -> Record:
     )
 
 
-def test_the_file_gives_the_record_back(record: Record, tmp_path: Path) -> None:
+def test_the_file_gives_the_record_back(record: Pruning, tmp_path: Path) -> None:
     record.write(tmp_path / "a.json")
-    assert read(tmp_path / "a.json") == record
+    assert Pruning.read(tmp_path / "a.json") == record
     with pytest.raises(BadOption, match="exists already"):
         record.write(tmp_path / "a.json", force=False)
 
 
-def test_what_is_no_record_is_named(record: Record, tmp_path: Path) -> None:
+def test_what_is_no_record_is_named(record: Pruning, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(BadArtefact, match="there is no file"):
-        read(path)
+        Pruning.read(path)
     record.write(path)
     whole = path.read_bytes()
     without = json.loads(whole)
@@ -93,10 +93,10 @@ def test_what_is_no_record_is_named(record: Record, tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         with pytest.raises(BadArtefact, match=r"a\.json is damaged or no record of a pruning"):
-            read(path)
+            Pruning.read(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadArtefact, match=r"a\.json cannot be read"):
-        read(path)
+        Pruning.read(path)
 
 
 Change = tuple[tuple[str | int, ...], object]
@@ -120,7 +120,7 @@ HOSTILE: tuple[tuple[Change, str], ...] = (
 
 
 @pytest.mark.parametrize(("change", "words"), HOSTILE)
-def test_what_a_report_could_not_show_is_refused(record: Record, tmp_path: Path, change: Change, words: str) -> None:
+def test_what_a_report_could_not_show_is_refused(record: Pruning, tmp_path: Path, change: Change, words: str) -> None:
     (*places, last), value = change
     content = json.loads(record.model_dump_json())
     inner = content
@@ -132,13 +132,13 @@ def test_what_a_report_could_not_show_is_refused(record: Record, tmp_path: Path,
         inner[last] = value
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(BadArtefact, match=rf"a\.json is damaged or no record of a pruning .*{words}"):
-        read(tmp_path / "a.json")
+        Pruning.read(tmp_path / "a.json")
 
 
-def test_a_record_without_results_may_be_without_the_end(record: Record, tmp_path: Path) -> None:
+def test_a_record_without_results_may_be_without_the_end(record: Pruning, tmp_path: Path) -> None:
     unfinished = record.model_copy(update={"results": (), "dense_final": {}, "dense_test": None})
     unfinished.write(tmp_path / "a.json")
-    assert read(tmp_path / "a.json") == unfinished
+    assert Pruning.read(tmp_path / "a.json") == unfinished
 
 
 @given(st.lists(st.integers(1, 999), min_size=1, max_size=5, unique=True), st.booleans(), st.sampled_from([",", ", "]))
@@ -162,10 +162,10 @@ def test_what_is_no_share_is_named(text: str) -> None:
 @pytest.mark.parametrize("budget", [("",), (" , ",)])
 def test_an_empty_budget_is_none(budget: tuple[str, ...]) -> None:
     with pytest.raises(BadOption, match=r"is no budget; say for example --budget latency=0\.5x"):
-        _ = Config(budget=budget).limits
+        _ = PruneConfig(budget=budget).limits
 
 
 def test_half_the_latency_where_nothing_is_said() -> None:
-    assert [limit.text() for limit in Config().limits] == ["latency <= 0.5x"]
-    assert Config(snapshots=(0.5,)).limits == ()
-    assert [limit.text() for limit in Config(snapshots=(0.5,), budget=("macs=2k",)).limits] == ["macs <= 2 k"]
+    assert [limit.text() for limit in PruneConfig().limits] == ["latency <= 0.5x"]
+    assert PruneConfig(snapshots=(0.5,)).limits == ()
+    assert [limit.text() for limit in PruneConfig(snapshots=(0.5,), budget=("macs=2k",)).limits] == ["macs <= 2 k"]

@@ -10,14 +10,16 @@ import pytest
 from wb.compress.depth.drop import without
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.prune.figures import progress_figure, shares_figure
-from wb.compress.prune.record import Config, Record, Result, Round
-from wb.compress.prune.report import page, redistribution, result, write_report
+from wb.compress.prune.job import PruneJob
+from wb.compress.prune.record import PruneConfig, Pruning, Result, Round
+from wb.compress.prune.report import page, redistribution, result
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadOption
 from wb.core.metrics import METRICS, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax
 from wb.core.statistics.verdict import Verdict, judge
+from wb.jobs.page import write_page
 from wb.models.counting import count_parameters
 from wb.models.model import Model
 
@@ -64,7 +66,7 @@ def readings(share: float, acc: float) -> dict[str, Reading]:
 
 
 @pytest.fixture
-def record(small: Architecture) -> Record:
+def record(small: Architecture) -> Pruning:
     """Two models, of which the last missed its budget; it has lost heads and the mixer of its second block.
 
     The machine is slower at the end than at the beginning.
@@ -87,10 +89,10 @@ def record(small: Architecture) -> Record:
             model=f"{name}.safetensors",
         )
 
-    return Record(
+    return Pruning(
         created="2026-01-02T03:04:05+00:00",
         version="0.1",
-        config=Config(snapshots=(0.75,), budget=("latency=0.5x",)),
+        config=PruneConfig(snapshots=(0.75,), budget=("latency=0.5x",)),
         model="models/dense.safetensors",
         model_key="0123456789abcdef",
         data={"spec": "stripes", "fingerprint": "77", "train": 192},
@@ -119,12 +121,12 @@ def record(small: Architecture) -> Record:
     )
 
 
-def shown(record: Record, folder: Path = Path("runs")) -> Page:
+def shown(record: Pruning, folder: Path = Path("runs")) -> Page:
     return Page(page(record, folder, folder))
 
 
-def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
-    path = write_report(record, tmp_path / "out.json", tmp_path / "out.html")
+def test_everything_is_on_the_page(record: Pruning, tmp_path: Path) -> None:
+    path = write_page(PruneJob, record, tmp_path / "out.json", tmp_path / "out.html")
     found = Page(path.read_text(encoding="utf-8"))
     figures = {f"figure-{name}" for name in ("redistribution", "shares", "progress", "spectrum")}
     assert figures | {"readings", "redistribution", "progress", "spectrum"} <= set(found.values("id"))
@@ -139,18 +141,18 @@ def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
     for words in ("12 → 7", "2 → 1", "20 → 11", "6 → 2", "6 → gone", "2 → gone", "91.23 %", "96.32 %"):
         assert words in found.text, words
     with pytest.raises(BadOption, match="exists already"):
-        write_report(record, tmp_path / "out.json", path)
-    write_report(record, tmp_path / "out.json", path, force=True)
+        write_page(PruneJob, record, tmp_path / "out.json", path)
+    write_page(PruneJob, record, tmp_path / "out.json", path, force=True)
 
 
-def test_the_result_says_what_came_of_each_model(record: Record) -> None:
+def test_the_result_says_what_came_of_each_model(record: Pruning) -> None:
     first, second = result(record).split("; budget")[0], result(record)
     assert first.startswith("0.75x: 0.750 of the latency, 0.750 of the multiply-accumulates")
     assert "budget latency <= 0.75x: met." in second
     assert "budget latency <= 0.5x: missed." in second
 
 
-def test_the_page_loads_nothing_from_anywhere(record: Record) -> None:
+def test_the_page_loads_nothing_from_anywhere(record: Pruning) -> None:
     found = shown(record)
     assert not {tag for tag, _ in found.tags} & {"link", "img", "iframe", "object", "embed", "base"}
     assert not [attributes for _, attributes in found.tags if {"src", "srcset", "action", "data"} & attributes.keys()]
@@ -160,7 +162,7 @@ def test_the_page_loads_nothing_from_anywhere(record: Record) -> None:
     assert policies[0].startswith("default-src 'none';")
 
 
-def test_nothing_given_becomes_code(record: Record) -> None:
+def test_nothing_given_becomes_code(record: Pruning) -> None:
     plain = shown(record)
     note = {"note": HOSTILE, "device": HOSTILE}
     spoilt = {name: reading.model_copy(update=note) for name, reading in record.dense.items()}
@@ -209,7 +211,7 @@ def test_nothing_given_becomes_code(record: Record) -> None:
     assert "\\u003cimg" not in scripts
 
 
-def test_every_point_along_the_run_has_its_interval(record: Record) -> None:
+def test_every_point_along_the_run_has_its_interval(record: Pruning) -> None:
     figure = progress_figure(record, METRICS["macs"])
     assert len(figure.data) >= 2
     for trace in figure.data:
@@ -217,7 +219,7 @@ def test_every_point_along_the_run_has_its_interval(record: Record) -> None:
     assert any(length > 0 for length in figure.data[0].error_y.array)
 
 
-def test_an_unlimited_part_is_no_obstacle(record: Record) -> None:
+def test_an_unlimited_part_is_no_obstacle(record: Pruning) -> None:
     """Without a spectrum (depth) there is no section for it; a figure of all parameters adds up to one."""
     found = shown(record.model_copy(update={"spectrum": {}}))
     assert "figure-spectrum" not in found.values("id")
@@ -229,7 +231,7 @@ def test_an_unlimited_part_is_no_obstacle(record: Record) -> None:
     assert len(axis_sizes(record.results[1].architecture)) < len(axis_sizes(record.architecture))
 
 
-def test_within_noise_is_neither_met_nor_missed(record: Record) -> None:
+def test_within_noise_is_neither_met_nor_missed(record: Pruning) -> None:
     one = record.results[1].model_copy(update={"verdict": "within noise"})
     near = record.model_copy(update={"results": (record.results[0], one)})
     assert "out: the last readings are over latency <= 0.5x; whether it is over cannot be told." in shown(near).text
@@ -237,11 +239,11 @@ def test_within_noise_is_neither_met_nor_missed(record: Record) -> None:
     assert "budget latency <= 0.5x: within noise." in result(near)
 
 
-def classes(record: Record) -> list[str]:
+def classes(record: Pruning) -> list[str]:
     return shown(record).values("class")
 
 
-def with_latency(record: Record, number: int, share: float, spread: float) -> Record:
+def with_latency(record: Pruning, number: int, share: float, spread: float) -> Pruning:
     """`record` with one model as it is judged where it has `share` of the dense latency."""
     results = list(record.results)
     after = dict(results[number].after)
@@ -256,7 +258,7 @@ def with_latency(record: Record, number: int, share: float, spread: float) -> Re
     return record.model_copy(update={"results": tuple(results)})
 
 
-def test_the_verdict_quotes_the_number_that_stands_in_the_table(record: Record) -> None:
+def test_the_verdict_quotes_the_number_that_stands_in_the_table(record: Pruning) -> None:
     missed = with_latency(record, 1, 0.512, 0.01)
     found = shown(missed)
     words = "out is over the budget: latency is 0.512x of the dense model’s (95 % interval 0.507x to 0.517x); "
@@ -267,7 +269,7 @@ def test_the_verdict_quotes_the_number_that_stands_in_the_table(record: Record) 
     assert "notice" in classes(missed)
 
 
-def test_a_model_on_the_way_that_is_over_by_a_hair_is_no_warning(record: Record) -> None:
+def test_a_model_on_the_way_that_is_over_by_a_hair_is_no_warning(record: Pruning) -> None:
     beside = with_latency(with_latency(record, 0, 0.766, 0.001), 1, 0.495, 0.01)
     assert [one.verdict for one in beside.results] == ["missed", "met"]
     (remark,) = beside.remarks
@@ -276,13 +278,13 @@ def test_a_model_on_the_way_that_is_over_by_a_hair_is_no_warning(record: Record)
     assert "notice" not in classes(beside)
 
 
-def test_all_that_was_asked_for_is_no_warning(record: Record) -> None:
+def test_all_that_was_asked_for_is_no_warning(record: Pruning) -> None:
     met = with_latency(record, 1, 0.495, 0.01)
     assert met.remarks == ()
     assert "notice" not in classes(met)
 
 
-def test_fine_tuning_that_made_it_worse_is_said(record: Record) -> None:
+def test_fine_tuning_that_made_it_worse_is_said(record: Pruning) -> None:
     met = with_latency(record, 1, 0.495, 0.01)
     one = met.results[1].model_copy(update={"before": readings(0.5, 0.95)})
     worse = met.model_copy(update={"results": (met.results[0], one)})
@@ -316,7 +318,7 @@ def test_every_axis_has_its_place_in_the_table(image: ImageInput) -> None:
     assert shown == set(columns) - {""}
 
 
-def test_a_network_without_blocks_has_a_page(record: Record) -> None:
+def test_a_network_without_blocks_has_a_page(record: Pruning) -> None:
     def empty(a: Architecture) -> Architecture:
         return a.model_copy(update={"stages": tuple(s.model_copy(update={"blocks": ()}) for s in a.stages)})
 
@@ -324,12 +326,12 @@ def test_a_network_without_blocks_has_a_page(record: Record) -> None:
     results = tuple(one.model_copy(update={"architecture": bare, "parts": {"ends": 9}}) for one in record.results)
     rounds = tuple(one.model_copy(update={"architecture": bare}) for one in record.rounds)
     update = {"architecture": bare, "parts": {"ends": 9}, "results": results, "rounds": rounds, "spectrum": {}}
-    found = shown(Record.model_validate_json(record.model_copy(update=update).model_dump_json()))
+    found = shown(Pruning.model_validate_json(record.model_copy(update=update).model_dump_json()))
     assert "12 → 12" in found.text
     assert "figure-redistribution" in found.values("id")
 
 
-def test_a_page_builds_no_modules(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_builds_no_modules(record: Pruning, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record may come from anyone and name any size."""
     huge = resize(record.architecture, {"s0.embed": 2**16, "s0.b0.mlp": 2**16})
     monkeypatch.setattr("wb.models.network.build", lambda *_: pytest.fail("a network is built"))
@@ -345,25 +347,13 @@ ODD: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("update", ODD.values(), ids=ODD)
-def test_whatever_is_a_record_has_a_page(record: Record, update: dict[str, object]) -> None:
-    odd = Record.model_validate_json(record.model_copy(update=update).model_dump_json())
+def test_whatever_is_a_record_has_a_page(record: Pruning, update: dict[str, object]) -> None:
+    odd = Pruning.model_validate_json(record.model_copy(update=update).model_dump_json())
     assert result(odd) in shown(odd).text
 
 
-def test_rounds_may_have_been_read_in_part(record: Record) -> None:
+def test_rounds_may_have_been_read_in_part(record: Pruning) -> None:
     for left in ({}, {"acc": record.dense["acc"]}, {"latency": record.dense["latency"]}):
         rounds = tuple(one.model_copy(update={"readings": left}) for one in record.rounds)
         results = tuple(one.model_copy(update={"before": left}) for one in record.results)
         assert result(record) in shown(record.model_copy(update={"rounds": rounds, "results": results})).text
-
-
-def test_links_are_relative_to_where_the_page_will_be(record: Record, tmp_path: Path) -> None:
-    path = write_report(record, tmp_path / "out.json", tmp_path / "out.partial" / "page.html", beside=tmp_path)
-    assert {"0.75x.safetensors", "out.safetensors"} <= set(Page(path.read_text(encoding="utf-8")).values("href"))
-
-
-def test_an_unfinished_pruning_has_no_report(record: Record, tmp_path: Path) -> None:
-    unfinished = record.model_copy(update={"results": ()})
-    with pytest.raises(BadArtefact, match="is not finished"):
-        write_report(unfinished, tmp_path / "record.json", tmp_path / "page.html")
-    assert not list(tmp_path.iterdir())

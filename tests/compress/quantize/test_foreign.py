@@ -17,23 +17,13 @@ from wb.compress.ptq.static import Static
 from wb.compress.ptq.subject import Subject
 from wb.compress.quantize.begin import Given, begin
 from wb.compress.quantize.estimate import estimate
-from wb.compress.quantize.record import Config, PolicyName, Record
+from wb.compress.quantize.record import PolicyName, Quantization, QuantizeConfig
 from wb.compress.quantize.report import error_text, in_float
 from wb.compress.quantize.verdict import verdict
 from wb.core.errors import BadArtefact, BadOption
 from wb.hardware.device import Device
 
-pytestmark = pytest.mark.usefixtures("by_size")
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages are tested elsewhere."""
-
-    def write(_: object, __: Path, path: Path, **___: object) -> None:
-        path.write_text("page")
-
-    monkeypatch.setattr("wb.compress.quantize.job.write_report", write)
+pytestmark = pytest.mark.usefixtures("by_size", "unpaged")
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def foreign(tmp_path: Path) -> Path:
     return two_products(tmp_path / "foreign.onnx")
 
 
-def quantized(path: Path, out: Path, config: Config) -> Record:
+def quantized(path: Path, out: Path, config: QuantizeConfig) -> Quantization:
     return begin(config, Given(str(path), path=path), None, out, lambda *_: None, force=False)()
 
 
@@ -53,7 +43,7 @@ def test_the_error_is_that_of_inputs_that_nothing_was_fitted_to(
     path, out = tmp_path / "x.npy", tmp_path / "q.onnx"
     x = np.random.default_rng(0).normal(size=(given, 4)).astype(np.float32) * np.exp(np.linspace(-2, 2, given))[:, None]
     np.save(path, x.astype(np.float32))
-    record = quantized(foreign, out, Config(policy="int8", data=None, calibration=str(path), seed=3))
+    record = quantized(foreign, out, QuantizeConfig(policy="int8", data=None, calibration=str(path), seed=3))
     assert record.error is not None
     assert record.calibration is not None
     assert (record.calibration["inputs"], record.error.n) == (used, read)
@@ -75,7 +65,7 @@ def test_a_group_that_the_runtime_refuses_is_left_out(
         return outputs(graph, inputs, device)
 
     monkeypatch.setattr("wb.compress.quantize.job.outputs", refuses)
-    record = quantized(foreign, tmp_path / "q.onnx", Config(data=None))
+    record = quantized(foreign, tmp_path / "q.onnx", QuantizeConfig(data=None))
     assert [(g.name, g.precision, g.reason) for g in record.groups] == [
         ("first", "int8", None),
         ("second", "fp32", "the runtime refuses it in fewer bits"),
@@ -94,7 +84,7 @@ def test_a_dry_run_leaves_out_what_the_runtime_refuses(
 
     for module in ("job", "estimate"):
         monkeypatch.setattr(f"wb.compress.quantize.{module}.outputs", refuses)
-    config = Config(policy=policy, data=None)
+    config = QuantizeConfig(policy=policy, data=None)
     job = begin(config, Given(str(foreign), path=foreign), None, tmp_path / "q.onnx", lambda *_: None, force=False)
     assert [stage.name for stage in estimate(job)] == ["network", "quantizing", "readings"]
 
@@ -108,7 +98,7 @@ def test_a_dry_run_says_how_many_inputs_would_be_used(
     monkeypatch.setattr("wb.compress.quantize.estimate.static_int8", static)
     path = tmp_path / "x.npy"
     np.save(path, np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
-    config = Config(policy="int8", data=None, calibration=str(path))
+    config = QuantizeConfig(policy="int8", data=None, calibration=str(path))
     job = begin(config, Given(str(foreign), path=foreign), None, tmp_path / "q.onnx", lambda *_: None, force=False)
     (stage,) = [stage for stage in estimate(job) if stage.name == "quantizing"]
     assert stage.what == "int8, ranges found on 15 calibration inputs"
@@ -117,7 +107,7 @@ def test_a_dry_run_says_how_many_inputs_would_be_used(
 def test_what_no_policy_takes_is_in_the_record_with_its_reason(tmp_path: Path) -> None:
     """A product inside a branch is a group like others, one with its weights on the left has a reason, and both can be kept."""
     path = branched(tmp_path / "f.onnx")
-    record = quantized(path, tmp_path / "q.onnx", Config(data=None))
+    record = quantized(path, tmp_path / "q.onnx", QuantizeConfig(data=None))
     found = {group.name: (group.precision, group.reason, group.weights) for group in record.groups}
     assert found == {
         "left": ("fp32", "its weights are the left operand", 9),
@@ -129,10 +119,10 @@ def test_what_no_policy_takes_is_in_the_record_with_its_reason(tmp_path: Path) -
         in_float(record)
         == "23.8 % of the weights stay in floating point (21.4 % in products, 2.4 % in biases, norms and the like)"
     )
-    kept = quantized(path, tmp_path / "k.onnx", Config(data=None, keep=("inside", "left")))
+    kept = quantized(path, tmp_path / "k.onnx", QuantizeConfig(data=None, keep=("inside", "left")))
     assert [g.reason for g in kept.groups if g.precision == "fp32"] == ["kept by --keep"] * 2
     with pytest.raises(BadOption, match="nothing left to quantize"):
-        quantized(path, tmp_path / "n.onnx", Config(data=None, keep=("inside", "left", "other")))
+        quantized(path, tmp_path / "n.onnx", QuantizeConfig(data=None, keep=("inside", "left", "other")))
 
 
 def test_only_whole_batches_are_looked_at(tmp_path: Path) -> None:
@@ -143,7 +133,7 @@ def test_only_whole_batches_are_looked_at(tmp_path: Path) -> None:
         value.type.tensor_type.shape.dim[0].dim_value = 4
     onnx.save(model, path)
     np.save(x, np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32))
-    record = quantized(path, tmp_path / "q.onnx", Config(data=None, calibration=str(x), calib=6))
+    record = quantized(path, tmp_path / "q.onnx", QuantizeConfig(data=None, calibration=str(x), calib=6))
     assert record.error is not None
     assert record.calibration is not None
     assert record.calibration["inputs"] == record.error.n == 4

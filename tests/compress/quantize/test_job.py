@@ -14,13 +14,15 @@ import pytest
 import torch
 
 from tests.compress.ptq.graphs import two_products
+from tests.jobs.suite import Begin, JobSuite
 from wb.compress.ptq.calibration import of_images
 from wb.compress.ptq.subject import of_model
 from wb.compress.quantize.begin import Given, begin
-from wb.compress.quantize.job import Job
-from wb.compress.quantize.record import Config, Record, read
+from wb.compress.quantize.job import QuantizeJob
+from wb.compress.quantize.record import Quantization, QuantizeConfig
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.precision import precisions
+from wb.core.progress import Progress
 from wb.core.specs import PIXELS
 from wb.data import Dataset, Split
 from wb.export.counting.count import model_energy
@@ -33,7 +35,7 @@ from wb.jobs.work import work_of
 from wb.models.model import Model, load
 from wb.tasks.classes import CLASSES
 
-pytestmark = pytest.mark.usefixtures("by_size")
+pytestmark = pytest.mark.usefixtures("by_size", "unpaged")
 Where = Callable[[str, int], bool]  # what is done, how much of it
 
 
@@ -50,15 +52,17 @@ class Tale:
             raise KeyboardInterrupt
 
 
-def config_of(policy: str, **more: object) -> Config:
-    return Config.model_validate({"policy": policy, "data": "stripes", "calib": 16, **more})
+def config_of(policy: str, **more: object) -> QuantizeConfig:
+    return QuantizeConfig.model_validate({"policy": policy, "data": "stripes", "calib": 16, **more})
 
 
-def job_of(model: Model, data: Dataset | None, out: Path, config: Config, tale: Tale | None = None) -> Job:
+def job_of(
+    model: Model, data: Dataset | None, out: Path, config: QuantizeConfig, tale: Tale | None = None
+) -> QuantizeJob:
     return begin(config, Given("m.safetensors", model), data, out, tale or Tale(), force=False)
 
 
-def foreign_job(path: Path, data: Dataset | None, out: Path, config: Config) -> Job:
+def foreign_job(path: Path, data: Dataset | None, out: Path, config: QuantizeConfig) -> QuantizeJob:
     return begin(config, Given(str(path), path=path), data, out, Tale(), force=False)
 
 
@@ -66,24 +70,14 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*")}
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages, which take as long as all the rest, are tested elsewhere."""
-
-    def write(_: object, __: Path, path: Path, **___: object) -> None:
-        path.write_text("page")
-
-    monkeypatch.setattr("wb.compress.quantize.job.write_report", write)
-
-
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return two_products(tmp_path_factory.mktemp("foreign") / "f.onnx")
 
 
-def check(record: Record, out: Path, data: Dataset) -> None:
+def check(record: Quantization, out: Path, data: Dataset) -> None:
     """Every number of the quantized graph, from the file alone."""
-    assert read(out.with_suffix(".json")) == record
+    assert Quantization.read(out.with_suffix(".json")) == record
     quantized = record.quantized
     assert quantized["size"].value == out.stat().st_size
     for name, split in (("acc", data.validation), ("test", data.test)):
@@ -197,7 +191,7 @@ def test_an_interrupted_search_measures_only_the_rest(striped: Model, stripes: D
     tale = Tale(stop=lambda what, done: what.startswith("sensitivity") and done == 7)
     with pytest.raises(KeyboardInterrupt):
         job_of(striped, stripes, out, config, tale)()
-    kept = read(work_of(out) / "record.json").sensitivities
+    kept = Quantization.read(work_of(out) / "record.json").sensitivities
     assert len(kept) == 7
     assert files(tmp_path) == {"q.partial", "record.json", "lock"}
     for other, data in ((config_of("mixed", budget=("size=0.5x",)), stripes), (config_of("int8-dynamic"), stripes)):
@@ -233,7 +227,7 @@ def test_what_has_nothing_to_continue_begins_anew(striped: Model, stripes: Datas
 
 def test_a_foreign_graph_on_random_inputs(foreign: Path, tmp_path: Path) -> None:
     out = tmp_path / "q.onnx"
-    record = foreign_job(foreign, None, out, Config(data=None, calib=5, keep=("second",)))()
+    record = foreign_job(foreign, None, out, QuantizeConfig(data=None, calib=5, keep=("second",)))()
     assert files(tmp_path) == {"q.onnx", "q.json", "q.html"}
     assert record.quantized.keys() == {"size", "latency"}
     assert record.error is not None
@@ -250,7 +244,7 @@ def test_a_foreign_graph_on_random_inputs(foreign: Path, tmp_path: Path) -> None
 def test_a_foreign_graph_on_the_users_inputs(foreign: Path, tmp_path: Path) -> None:
     inputs = tmp_path / "x.npy"
     np.save(inputs, np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
-    config = Config(policy="mixed", data=None, calibration=str(inputs), calib=12, budget=("size=0.999x",))
+    config = QuantizeConfig(policy="mixed", data=None, calibration=str(inputs), calib=12, budget=("size=0.999x",))
     with pytest.raises(WbError):  # two such small products only grow
         foreign_job(foreign, None, tmp_path / "q.onnx", config)()
     record = foreign_job(
@@ -260,7 +254,7 @@ def test_a_foreign_graph_on_the_users_inputs(foreign: Path, tmp_path: Path) -> N
     assert (record.error.on, record.error.n) == ("inputs kept out", 8)
     assert record.calibration is not None
     assert (record.calibration["inputs"], record.calibration["kept_out"]) == (12, 8)
-    plain = Config(data=None, calibration=str(inputs), calib=12)
+    plain = QuantizeConfig(data=None, calibration=str(inputs), calib=12)
     record = foreign_job(foreign, None, tmp_path / "p.onnx", plain)()
     assert record.error is not None
     assert (record.error.on, record.error.n) == ("given inputs", 12)  # nothing was fitted to them
@@ -289,7 +283,7 @@ def test_our_own_graph_as_a_foreign_one_is_scored(striped: Model, stripes: Datas
     ],
 )
 def test_bad_requests(
-    striped: Model, stripes: Dataset, tmp_path: Path, config: Config, error: type[WbError], words: str
+    striped: Model, stripes: Dataset, tmp_path: Path, config: QuantizeConfig, error: type[WbError], words: str
 ) -> None:
     with pytest.raises(error, match=words):
         job_of(striped, stripes, tmp_path / "q.onnx", config)()
@@ -299,12 +293,47 @@ def test_bad_requests(
 def test_policies_that_lack_what_they_need(foreign: Path, stripes: Dataset, tmp_path: Path) -> None:
     for policy in ("int8", "mixed"):
         with pytest.raises(BadOption, match="has to see inputs: give --calibration"):
-            foreign_job(foreign, None, tmp_path / "q.onnx", Config(policy=policy, data=None))
+            foreign_job(foreign, None, tmp_path / "q.onnx", QuantizeConfig(policy=policy, data=None))
     np.save(tmp_path / "x.npy", np.ones((3, 4), np.float32))
     given = {"data": None, "calibration": str(tmp_path / "x.npy")}
     with pytest.raises(BadOption, match="--policy mixed without a --budget is about accuracy"):
-        foreign_job(foreign, None, tmp_path / "q.onnx", Config.model_validate({**given, "policy": "mixed"}))
+        foreign_job(foreign, None, tmp_path / "q.onnx", QuantizeConfig.model_validate({**given, "policy": "mixed"}))
     with pytest.raises(BadOption, match=r"'acc=0\.9' is about accuracy"):
-        foreign_job(foreign, None, tmp_path / "q.onnx", Config.model_validate({"data": None, "budget": ["acc=0.9"]}))
+        foreign_job(
+            foreign, None, tmp_path / "q.onnx", QuantizeConfig.model_validate({"data": None, "budget": ["acc=0.9"]})
+        )
     with pytest.raises(BadData, match="do not fit"):
         foreign_job(foreign, stripes, tmp_path / "q.onnx", config_of("int8-dynamic"))
+
+
+class TestDynamic(JobSuite):
+    """`--policy int8-dynamic`, of which nothing is kept on the way."""
+
+    ending = ".onnx"
+    results = (".onnx", ".safetensors")
+
+    @pytest.fixture
+    def begin(self, striped: Model, stripes: Dataset) -> Begin:
+        return beginning(config_of("int8-dynamic"), striped, stripes)
+
+
+class TestMixed(JobSuite):
+    """`--policy mixed`, of few groups, as each is written down alone."""
+
+    ending = ".onnx"
+    results = (".onnx", ".safetensors")
+
+    @pytest.fixture
+    def begin(self, striped: Model, stripes: Dataset) -> Begin:
+        keep = ("stem", "head", "s0.b1", "s0.b0.mixer")
+        return beginning(config_of("mixed", calib=8, budget=("size=0.95x",), keep=keep), striped, stripes)
+
+
+def beginning(config: QuantizeConfig, model: Model, data: Dataset) -> Begin:
+    """The job of a configuration, and that of another one."""
+
+    def begun(out: Path, progress: Progress, *, other: bool = False, force: bool = False) -> QuantizeJob:
+        chosen = config.model_copy(update={"seed": 3}) if other else config
+        return begin(chosen, Given("m", model), data, out, progress, force=force)
+
+    return begun

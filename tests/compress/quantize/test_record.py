@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from wb.compress.quantize.record import Config, Record, read
+from wb.compress.quantize.record import Quantization, QuantizeConfig
 from wb.core.errors import BadArtefact, BadOption
 
 
 @pytest.fixture
-def record(record_of: Callable[..., Record]) -> Record:
+def record(record_of: Callable[..., Quantization]) -> Quantization:
     return record_of((0.5, 0.4, 0.6))
 
 
-def test_what_is_written_is_read(record: Record, tmp_path: Path) -> None:
+def test_what_is_written_is_read(record: Quantization, tmp_path: Path) -> None:
     record.write(tmp_path / "q.json")
-    assert read(tmp_path / "q.json") == record
+    assert Quantization.read(tmp_path / "q.json") == record
     unfinished = record.model_copy(update={"graph": None, "groups": (), "ratio": None})
     unfinished.write(tmp_path / "q.json")
-    assert not read(tmp_path / "q.json").finished
+    assert not Quantization.read(tmp_path / "q.json").done
 
 
 @pytest.mark.parametrize(
@@ -37,38 +37,38 @@ def test_what_is_written_is_read(record: Record, tmp_path: Path) -> None:
     ],
 )
 def test_a_record_that_lacks_what_is_shown_is_refused(
-    record: Record, tmp_path: Path, change: dict[str, Any], words: str
+    record: Quantization, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     path = tmp_path / "q.json"
     path.write_text(json.dumps(json.loads(record.model_dump_json()) | change))
     with pytest.raises(BadArtefact, match=words):
-        read(path)
+        Quantization.read(path)
 
 
-def test_costs_and_ratios_are_positive(record: Record, tmp_path: Path) -> None:
+def test_costs_and_ratios_are_positive(record: Quantization, tmp_path: Path) -> None:
     content = json.loads(record.model_dump_json())
     content["floating"]["size"]["value"] = 0
     path = tmp_path / "q.json"
     path.write_text(json.dumps(content))
     with pytest.raises(BadArtefact, match="costs nothing"):
-        read(path)
+        Quantization.read(path)
     content = json.loads(record.model_dump_json())
     content["ratio"]["interval"] = [-1, 1]
     path.write_text(json.dumps(content))
     with pytest.raises(BadArtefact, match="not positive"):
-        read(path)
+        Quantization.read(path)
     with pytest.raises(BadArtefact, match="there is no file"):
-        read(tmp_path / "none.json")
+        Quantization.read(tmp_path / "none.json")
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadArtefact, match=r"cannot be read|damaged"):
-        read(path)
+        Quantization.read(path)
 
 
 def test_mixed_aims_at_accuracy_unless_told_otherwise() -> None:
-    (limit,) = Config(policy="mixed").limits.values()
+    (limit,) = QuantizeConfig(policy="mixed").limits.values()
     assert limit.text() == "acc >= -0.5 points"
-    assert list(Config(policy="mixed", budget=("size=0.3x , acc=-1",)).limits) == ["size=0.3x", "acc=-1"]
-    assert not Config().limits
+    assert list(QuantizeConfig(policy="mixed", budget=("size=0.3x , acc=-1",)).limits) == ["size=0.3x", "acc=-1"]
+    assert not QuantizeConfig().limits
     for budget in ("macs=0.5x", "params=1M", "energy=0.5x"):
         with pytest.raises(BadOption, match="limit one of size, acc, latency"):
-            _ = Config(budget=(budget,)).limits
+            _ = QuantizeConfig(budget=(budget,)).limits

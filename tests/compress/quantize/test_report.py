@@ -9,17 +9,19 @@ import pytest
 
 from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.quantize import figures
-from wb.compress.quantize.record import Candidate, Group, Record
-from wb.compress.quantize.report import changes, error_text, in_float, kept, page, reasons, write_report
+from wb.compress.quantize.job import QuantizeJob
+from wb.compress.quantize.record import Candidate, Group, Quantization
+from wb.compress.quantize.report import changes, error_text, in_float, kept, page, reasons
 from wb.compress.quantize.verdict import calibrated, few_inputs
 from wb.core.errors import BadArtefact
 from wb.core.readings import Reading
+from wb.jobs.page import write_page
 
 EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
-def record(record_of: Callable[..., Record]) -> Record:
+def record(record_of: Callable[..., Quantization]) -> Quantization:
     """With a group that has an evil name, as a foreign graph may bring one."""
     plain = record_of((0.5, 0.4, 0.6), policy="mixed", budget=("acc=-0.5", "size=0.9x"))
 
@@ -46,7 +48,7 @@ def record(record_of: Callable[..., Record]) -> Record:
     )
 
 
-def test_the_page_shows_everything_and_runs_nothing(record: Record, tmp_path: Path) -> None:
+def test_the_page_shows_everything_and_runs_nothing(record: Quantization, tmp_path: Path) -> None:
     text = page(record, tmp_path, tmp_path)
     assert EVIL not in text
     for shown in ("Faster and smaller: 2.00 times as fast", "too sensitive", "5 k", "7 calibration inputs", "0.500x"):
@@ -57,14 +59,14 @@ def test_the_page_shows_everything_and_runs_nothing(record: Record, tmp_path: Pa
     assert '<div class="notice">' not in text
 
 
-def test_only_a_slower_one_has_its_verdict_as_a_warning(record_of: Callable[..., Record], tmp_path: Path) -> None:
+def test_only_a_slower_one_has_its_verdict_as_a_warning(record_of: Callable[..., Quantization], tmp_path: Path) -> None:
     text = page(record_of((1.5, 1.4, 1.6)), tmp_path, tmp_path)
     assert '<div class="notice"><b>Smaller, but slower: takes 1.50 times as long' in text
     noted = record_of((0.5, 0.4, 0.6)).model_copy(update={"notes": ("over by noise",)})
     assert '<p class="note">over by noise</p>' in page(noted, tmp_path, tmp_path)
 
 
-def test_dots_are_the_sensitivities_above_zero(record: Record) -> None:
+def test_dots_are_the_sensitivities_above_zero(record: Quantization) -> None:
     by_name = {trace.name.split()[0]: trace for trace in figures.sensitivity_figure(record).data}
     assert list(by_name["int8"].y) == [1e-4]
     assert list(by_name["int4"].y) == [0.1, 2]
@@ -73,7 +75,7 @@ def test_dots_are_the_sensitivities_above_zero(record: Record) -> None:
     assert figures.sensitivity_figure(record).layout.yaxis.type == "log"
 
 
-def test_candidates_are_points_with_the_budget(record: Record) -> None:
+def test_candidates_are_points_with_the_budget(record: Quantization) -> None:
     figure = figures.candidates_figure(record)
     assert all(trace.error_y.array is not None for trace in figure.data)  # as the page says of its bars
     points = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
@@ -81,7 +83,7 @@ def test_candidates_are_points_with_the_budget(record: Record) -> None:
     assert [shape.x0 or shape.y0 for shape in figure.layout.shapes] == pytest.approx([90, 0.895])
 
 
-def test_summaries(record: Record) -> None:
+def test_summaries(record: Quantization) -> None:
     assert kept(record) == "1 int8, 1 fp32"
     assert reasons(record) == {"too sensitive": [EVIL]}
     assert changes(record) == {"acc": "+0.00 points", "size": "0.300x", "latency": "0.500x (0.400 to 0.600)"}
@@ -91,11 +93,11 @@ def test_summaries(record: Record) -> None:
     assert error_text(record.model_copy(update={"error": equal})).startswith("no difference, KL divergence")
 
 
-def test_what_it_was_fitted_to_is_said(record: Record, tmp_path: Path) -> None:
+def test_what_it_was_fitted_to_is_said(record: Quantization, tmp_path: Path) -> None:
     """Of records of before as well, which read the error on the calibration inputs."""
     assert record.error is not None
 
-    def on(where: str, policy: str, **calibration: int) -> Record:
+    def on(where: str, policy: str, **calibration: int) -> Quantization:
         changes = {
             "error": record.error and record.error.model_copy(update={"on": where, "n": 1}),
             "config": record.config.model_copy(update={"policy": policy}),
@@ -122,7 +124,7 @@ def test_what_it_was_fitted_to_is_said(record: Record, tmp_path: Path) -> None:
     assert few_inputs(on("random inputs", "int8-dynamic", inputs=1)) == ()
 
 
-def test_the_share_that_stays_in_floating_point(record: Record, tmp_path: Path) -> None:
+def test_the_share_that_stays_in_floating_point(record: Quantization, tmp_path: Path) -> None:
     assert in_float(record) == "0.0 % of the products' weights stay in floating point"  # of before the rest was counted
     counted = record.model_copy(update={"loose": 4998})
     shares = "50.0 % of the weights stay in floating point (0.0 % in products, 50.0 % in biases, norms and the like)"
@@ -130,8 +132,8 @@ def test_the_share_that_stays_in_floating_point(record: Record, tmp_path: Path) 
     assert shares in page(counted, tmp_path, tmp_path)
 
 
-def test_no_page_of_what_is_not_finished(record: Record, tmp_path: Path) -> None:
+def test_no_page_of_what_is_not_finished(record: Quantization, tmp_path: Path) -> None:
     with pytest.raises(BadArtefact, match="not finished; continue it"):
-        write_report(record.model_copy(update={"graph": None}), tmp_path / "q.json", tmp_path / "q.html")
+        write_page(QuantizeJob, record.model_copy(update={"graph": None}), tmp_path / "q.json", tmp_path / "q.html")
     assert list(tmp_path.iterdir()) == []
     assert isinstance(record.ratio, Reading)

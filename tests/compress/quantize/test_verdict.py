@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from wb.compress.quantize.record import Record
+from wb.compress.quantize.record import Quantization
 from wb.compress.quantize.report import changes
 from wb.compress.quantize.verdict import check_budget, judged, points, share, speed, verdict, warned
 from wb.core.errors import BudgetMissed
 
-Make = Callable[..., Record]
+Make = Callable[..., Quantization]
 
 
 @pytest.mark.parametrize(

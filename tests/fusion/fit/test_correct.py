@@ -15,7 +15,7 @@ from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, Pool, Softmax
 from wb.fusion.align.trace import network_of
 from wb.fusion.fit import correct
 from wb.fusion.fit.correct import Correction
-from wb.fusion.fuse import Fusion, fuse
+from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
 from wb.models.model import Model
 
@@ -26,7 +26,7 @@ Kind = Literal["regress", "repair"]
 kinds = pytest.mark.parametrize("kind", ["regress", "repair"])
 
 
-def fused(kit: Kit, kind: Kind, *models: Model, count: int = 40, **chosen: object) -> Fusion:
+def fused(kit: Kit, kind: Kind, *models: Model, count: int = 40, **chosen: object) -> Fused:
     """By `regress`, or by `orth` with `repair`."""
     how = {"method": "regress"} if kind == "regress" else {"method": "orth", "repair": True}
     names = [f"m{i}" for i in range(len(models))]

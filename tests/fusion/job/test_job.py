@@ -12,7 +12,6 @@ import torch
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
-from wb.core.files import place
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset, Split
@@ -23,8 +22,8 @@ from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
 from wb.fusion.job.curve import point
 from wb.fusion.job.finish import Ensemble, Parents
-from wb.fusion.job.job import Job, calibration
-from wb.fusion.job.record import Config, Record, read
+from wb.fusion.job.job import FuseJob, calibration
+from wb.fusion.job.record import FuseConfig, Fusion
 from wb.fusion.job.verdict import remarks
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device
@@ -36,8 +35,8 @@ from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train
 
-CONFIG = Config(data="stripes", settings=Settings(method="regress"), calib=64, finetune=2)
-PLAIN = Config()
+CONFIG = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=64, finetune=2)
+PLAIN = FuseConfig()
 Where = Callable[[str, int], bool]  # what is done, how much of it
 Files = list[tuple[str, Path]]
 
@@ -89,7 +88,9 @@ def files_of(folder: Path, names: str = "ab") -> Files:
     return [(name, folder / f"{name}.safetensors") for name in names]
 
 
-def job_of(files: Files, data: Dataset | None, out: Path, config: Config = CONFIG, tale: Tale | None = None) -> Job:
+def job_of(
+    files: Files, data: Dataset | None, out: Path, config: FuseConfig = CONFIG, tale: Tale | None = None
+) -> FuseJob:
     return begin(config, files, data, out, tale or Tale(), force=False)
 
 
@@ -102,16 +103,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(folder: Path, stripes: Dataset) -> Record:
+def whole(folder: Path, stripes: Dataset) -> Fusion:
     """The record of a job that nothing interrupted."""
     job_of(files_of(folder), stripes, folder / "whole" / "x.safetensors")()
-    return read(folder / "whole" / "x.json")
+    return Fusion.read(folder / "whole" / "x.json")
 
 
 @pytest.fixture(autouse=True)
-def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_page(unpaged: None) -> None:
     """But for `whole`, which is made before."""
-    monkeypatch.setattr("wb.fusion.job.job.write_report", lambda _, __, path, **___: path.write_text("a page"))
 
 
 def exported(model: Model, folder: Path) -> Path:
@@ -119,7 +119,7 @@ def exported(model: Model, folder: Path) -> Path:
     return folder / "x.onnx"
 
 
-def test_what_is_written_is_what_it_says(whole: Record, folder: Path, stripes: Dataset, tmp_path: Path) -> None:
+def test_what_is_written_is_what_it_says(whole: Fusion, folder: Path, stripes: Dataset, tmp_path: Path) -> None:
     assert files(folder / "whole") == {"x.safetensors", "x.onnx", "x.json", "x.html"}
     model = load(folder / "whole" / "x.safetensors")
     assert model.architecture == whole.architecture == network()
@@ -140,7 +140,7 @@ def test_what_is_written_is_what_it_says(whole: Record, folder: Path, stripes: D
 
 
 def test_the_parents_and_their_ensemble_are_read_from_their_files(
-    whole: Record, folder: Path, stripes: Dataset, tmp_path: Path
+    whole: Fusion, folder: Path, stripes: Dataset, tmp_path: Path
 ) -> None:
     models = [load(path) for _, path in files_of(folder)]
     for parent, model in zip(whole.parents, models, strict=True):
@@ -161,7 +161,7 @@ def test_the_parents_and_their_ensemble_are_read_from_their_files(
 
 
 def test_what_came_of_it_is_compared_image_by_image(
-    whole: Record, folder: Path, stripes: Dataset, tmp_path: Path
+    whole: Fusion, folder: Path, stripes: Dataset, tmp_path: Path
 ) -> None:
     """With every parent, their ensemble, and the model before fine-tuning."""
     split = stripes.test
@@ -184,7 +184,7 @@ def test_what_came_of_it_is_compared_image_by_image(
     assert len(whole.verdicts) == 4
 
 
-def test_the_record_tells_the_way(whole: Record, folder: Path, stripes: Dataset) -> None:
+def test_the_record_tells_the_way(whole: Fusion, folder: Path, stripes: Dataset) -> None:
     one, two = whole.parents
     assert (one.plans, one.costs, one.match) == ((), {}, ())
     assert two.match == ((0, 1),)
@@ -222,20 +222,20 @@ INTERRUPTIONS: tuple[Where, ...] = (
 )
 
 
-def test_interruptions_change_nothing(whole: Record, folder: Path, stripes: Dataset, tmp_path: Path) -> None:
+def test_interruptions_change_nothing(whole: Fusion, folder: Path, stripes: Dataset, tmp_path: Path) -> None:
     """One fusion that is stopped again and again ends in the same model, and no epoch is done twice."""
     out = tmp_path / "x.safetensors"
     epochs: list[int] = []
     for stop in INTERRUPTIONS:
         job = job_of(files_of(folder), stripes, out)  # reads the files
-        tale = job.report = Tale(stop)
+        tale = job.progress = Tale(stop)
         with pytest.raises(KeyboardInterrupt):
             job()
         epochs += [done for what, done in tale.heard if what.startswith("fine-tuning, loss")]
         assert files(tmp_path) & {"x.safetensors", "x.onnx", "x.json", "x.html"} == set()
     assert epochs == [1, 1, 2], "the one that was done before is told of once more, at once"
     last = job_of(files_of(folder), stripes, out)
-    last.report = tale = Tale()
+    last.progress = tale = Tale()
     record = last()
     assert {what.split(",")[0] for what, _ in tale.heard} == {"final readings"}
     assert load(out).fingerprint() == load(folder / "whole" / "x.safetensors").fingerprint()
@@ -249,7 +249,7 @@ def test_without_data_nothing_is_measured(folder: Path, tmp_path: Path, monkeypa
     out = tmp_path / "new" / "x.pt"
     record = job_of(files_of(folder), None, out, PLAIN)()
     assert files(tmp_path) == {"new", "x.pt", "x.onnx", "x.json", "x.html"}
-    assert record == read(out.with_suffix(".json"))
+    assert record == Fusion.read(out.with_suffix(".json"))
     assert record.one_shot.keys() == {"params", "macs"}
     assert [parent.readings.keys() for parent in record.parents] == [{"params", "macs"}] * 2
     assert (record.average, record.tuned, record.ensemble, record.lines) == ({}, {}, {}, ())
@@ -293,7 +293,7 @@ def reordered(model: Model, labels: tuple[str, ...]) -> Model:
 
 
 @pytest.mark.parametrize("names", ["ab", "ba"])
-def test_classes_in_another_order(folder: Path, stripes: Dataset, tmp_path: Path, whole: Record, names: str) -> None:
+def test_classes_in_another_order(folder: Path, stripes: Dataset, tmp_path: Path, whole: Fusion, names: str) -> None:
     """Of a parent, or of the anchor and so of the fused model, while the data have theirs: all go by their names."""
     save(reordered(load(folder / "b.safetensors"), ("c", "a", "b")), tmp_path / "b.safetensors")
     given = {"a": ("a", folder / "a.safetensors"), "b": ("b", tmp_path / "b.safetensors")}
@@ -327,7 +327,9 @@ def test_the_teacher_is_the_mean_of_the_parents_probabilities(folder: Path, tmp_
 
 
 def test_one_model_into_another_architecture(folder: Path, stripes: Dataset, tmp_path: Path) -> None:
-    config = Config(data="stripes", settings=Settings(method="regress"), calib=64, to=network(10, 3, 1, 30), finetune=1)
+    config = FuseConfig(
+        data="stripes", settings=Settings(method="regress"), calib=64, to=network(10, 3, 1, 30), finetune=1
+    )
     record = job_of(files_of(folder, "c"), stripes, tmp_path / "x.pt", config)()
     assert record.architecture == config.to == load(tmp_path / "x.pt").architecture
     assert (record.ensemble, record.lines, record.points) == ({}, (), {})
@@ -348,68 +350,17 @@ def test_images_are_drawn_by_the_seed_and_only_where_they_are_of_use(stripes: Da
     every = calibration(CONFIG.model_copy(update={"calib": None}), stripes, parents)
     assert every is not None
     assert np.array_equal(every.numpy(), stripes.train.pixels()), "no more than there are"
-    plain = Config(data="stripes")
+    plain = FuseConfig(data="stripes")
     assert calibration(plain, stripes, parents) is None
     assert calibration(plain, stripes, [network(), network(depth=3)]) is not None, "blocks are matched"
     assert calibration(plain.model_copy(update={"to": network(8)}), stripes, parents) is not None
     assert calibration(CONFIG, None, parents) is None
 
 
-@pytest.mark.parametrize("published", [0, 2])
-def test_killed_while_it_publishes(
-    folder: Path, stripes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: int
-) -> None:
-    """What is read stays as it was read, the test split above all."""
-    config = CONFIG.model_copy(update={"finetune": 0, "settings": Settings(method="vanilla"), "calib": None})
-    out = tmp_path / "x.safetensors"
-
-    def stop(source: Path, path: Path, *, force: bool) -> None:
-        if len(files(tmp_path) - files(tmp_path / "x.partial")) > published:  # the folder is one
-            raise KeyboardInterrupt
-        place(source, path, force=force)
-
-    with monkeypatch.context() as patch:
-        for module in ("wb.fusion.job.job", "wb.jobs.job"):
-            patch.setattr(f"{module}.place", stop)
-        with pytest.raises(KeyboardInterrupt):
-            job_of(files_of(folder), stripes, out, config)()
-    before = read(tmp_path / "x.partial" / "record.json")
-    assert before.model == "x.safetensors"
-    assert [line.name for line in before.lines] == ["vanilla"]
-    assert before.average == {}
-    job = job_of(files_of(folder), stripes, out, config)
-    job.report = tale = Tale()
-    assert job() == before == read(tmp_path / "x.json")
-    assert tale.heard == []
-    assert files(tmp_path) == {"x.safetensors", "x.onnx", "x.json", "x.html"}
-
-
-def test_a_foreign_file_in_the_way_at_the_end(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "x.safetensors"
-    job = job_of(files_of(folder), None, out, PLAIN)
-    out.write_text("theirs")
-    for _ in range(2):
-        with pytest.raises(BadOption, match=r"x\.safetensors exists already"):
-            job()
-        assert out.read_text() == "theirs"
-    out.unlink()
-    job()
-    assert load(out).history[-1].name == "fuse"
-    assert not (tmp_path / "x.partial").exists()
-
-
-def test_folders_that_are_not_ours_are_refused(folder: Path, stripes: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "x.partial").mkdir()
-    (tmp_path / "x.partial" / "notes.txt").write_text("mine")
-    with pytest.raises(BadArtefact, match=r"x\.partial is no folder of an interrupted fusion"):
-        job_of(files_of(folder), stripes, tmp_path / "x.pt")
-    assert contents(tmp_path) == {"x.partial/notes.txt": b"mine"}
-
-
 def test_other_settings_models_or_data_do_not_continue(folder: Path, stripes: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "x.pt"
     job = job_of(files_of(folder), stripes, out)
-    job.report = Tale(lambda what, _: what == "fine-tuning")
+    job.progress = Tale(lambda what, _: what == "fine-tuning")
     with pytest.raises(KeyboardInterrupt):
         job()
     before = contents(tmp_path)
@@ -426,24 +377,6 @@ def test_other_settings_models_or_data_do_not_continue(folder: Path, stripes: Da
     (tmp_path / "x.partial" / "record.json").write_text("{")
     with pytest.raises(BadArtefact, match=r"record\.json is damaged"):
         job_of(files_of(folder), stripes, out)
-
-
-def test_two_at_once_are_refused(folder: Path, stripes: Dataset, tmp_path: Path) -> None:
-    out = tmp_path / "x.pt"
-    config = CONFIG.model_copy(update={"finetune": 0})
-    second = job_of(files_of(folder), stripes, out, config)
-    seen: list[str] = []
-
-    def meanwhile(what: str, done: int, of: int) -> None:
-        if what == "final readings, fused":
-            before = contents(tmp_path)
-            with pytest.raises(BadOption, match=r"another process is at work in .*x\.partial; wait for it"):
-                second()
-            assert contents(tmp_path) == before
-            seen.append(what)
-
-    begin(config, files_of(folder), stripes, out, meanwhile, force=False)()
-    assert seen == ["final readings, fused"]
 
 
 @pytest.mark.parametrize(

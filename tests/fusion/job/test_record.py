@@ -19,7 +19,7 @@ from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 from wb.core.records import Mlp, PatchStem, Softmax
 from wb.fusion.job.curve import Point
-from wb.fusion.job.record import Config, Line, ParentRow, Plan, Record, read
+from wb.fusion.job.record import FuseConfig, Fusion, Line, ParentRow, Plan
 from wb.fusion.plans import kept
 from wb.fusion.settings import Settings
 
@@ -43,20 +43,20 @@ def network(depth: int = 2) -> Architecture:
 
 
 @pytest.fixture
-def record() -> Record:
+def record() -> Fusion:
     return made()
 
 
-def made() -> Record:
+def made() -> Fusion:
     """A record in which every field is used."""
     plan = Plan(axis="s0.embed", signed=True, values=((0.5, -0.5), (1.0, 1 / 3)))
     points = (Point(share=0, loss=0.1 + 0.2, accuracy=0.9), Point(share=1, loss=1e-30, accuracy=1 / 3))
-    return Record(
+    return Fusion(
         created="2026-01-01T00:00:00+00:00",
         version="0",
         machine={"device": "cpu"},
         versions={"torch": "2"},
-        config=Config(
+        config=FuseConfig(
             data="stripes", settings=Settings(method="regress", weights=(0.3, 0.7)), finetune=3, to=network()
         ),
         data={"spec": "stripes", "train": 192},
@@ -90,15 +90,15 @@ def made() -> Record:
     )
 
 
-def test_the_file_gives_the_record_back(record: Record, tmp_path: Path) -> None:
+def test_the_file_gives_the_record_back(record: Fusion, tmp_path: Path) -> None:
     record.write(tmp_path / "a.json")
-    assert read(tmp_path / "a.json") == record
+    assert Fusion.read(tmp_path / "a.json") == record
     assert json.loads((tmp_path / "a.json").read_text())["kind"] == "fusion"
     with pytest.raises(BadOption, match="exists already"):
         record.write(tmp_path / "a.json", force=False)
 
 
-def test_what_was_made_is_told_in_order(record: Record) -> None:
+def test_what_was_made_is_told_in_order(record: Fusion) -> None:
     assert [name for name, _ in record.variants()] == ["average", "one shot", "fine-tuned"]
     assert record.final == record.tuned
     without = record.model_copy(update={"tuned": {}, "average": {}})
@@ -108,7 +108,7 @@ def test_what_was_made_is_told_in_order(record: Record) -> None:
     assert record.model_copy(update={"lines": ()}).line("vanilla") is None
 
 
-def test_the_barrier_is_over_the_line_between_the_parents(record: Record) -> None:
+def test_the_barrier_is_over_the_line_between_the_parents(record: Fusion) -> None:
     curve = Line(name="aligned", points=tuple(Point(share=i / 2, loss=y, accuracy=0) for i, y in enumerate((0, 3, 2))))
     ends = tuple(Point(share=i, loss=y, accuracy=0) for i, y in enumerate((0.0, 1.0)))
     one = record.model_copy(update={"ends": ends})
@@ -119,10 +119,10 @@ def test_the_barrier_is_over_the_line_between_the_parents(record: Record) -> Non
     assert one.barrier(low) == 0
 
 
-def test_what_is_no_record_is_named(record: Record, tmp_path: Path) -> None:
+def test_what_is_no_record_is_named(record: Fusion, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(BadArtefact, match="there is no file"):
-        read(path)
+        Fusion.read(path)
     whole = record.model_dump_json()
     for text in (
         "",
@@ -135,10 +135,10 @@ def test_what_is_no_record_is_named(record: Record, tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(BadArtefact, match="is damaged or no record of a fusion"):
-            read(path)
+            Fusion.read(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadArtefact, match="cannot be read"):
-        read(path)
+        Fusion.read(path)
 
 
 def _parent(content: Content, **changes: object) -> None:
@@ -188,13 +188,13 @@ DAMAGE: dict[str, tuple[Callable[[Content], object], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_named(record: Record, tmp_path: Path, name: str) -> None:
+def test_damage_is_named(record: Fusion, tmp_path: Path, name: str) -> None:
     content = json.loads(record.model_dump_json())
     change, words = DAMAGE[name]
     change(content)
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(BadArtefact, match=words):
-        read(tmp_path / "a.json")
+        Fusion.read(tmp_path / "a.json")
 
 
 @given(st.data())
@@ -212,7 +212,7 @@ def test_whatever_is_missing_is_no_traceback(tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.getbasetemp() / "damaged.json"
     path.write_text(json.dumps(content))
     with suppress(BadArtefact):
-        assert read(path)
+        assert Fusion.read(path)
 
 
 @given(st.integers(1, 150), st.integers(1, 150), st.booleans(), st.integers(0, 3))
@@ -241,14 +241,14 @@ def test_large_plans_are_pooled() -> None:
 
 def test_a_configuration_knows_when_images_are_looked_at() -> None:
     same, other = [network(), network()], [network(), network(3)]
-    assert not Config(data="x").looks(same)
-    assert Config(data="x").looks(other)
-    assert not Config(data="x", settings=Settings(method="vanilla")).looks(other)
-    assert Config(data="x", settings=Settings(method="vanilla", repair=True)).looks(same)
-    assert Config(data="x", settings=Settings(stat="activations")).looks(same)
-    assert Config(data="x", to=network()).looks(same)
+    assert not FuseConfig(data="x").looks(same)
+    assert FuseConfig(data="x").looks(other)
+    assert not FuseConfig(data="x", settings=Settings(method="vanilla")).looks(other)
+    assert FuseConfig(data="x", settings=Settings(method="vanilla", repair=True)).looks(same)
+    assert FuseConfig(data="x", settings=Settings(stat="activations")).looks(same)
+    assert FuseConfig(data="x", to=network()).looks(same)
     with pytest.raises(ValidationError):
-        Config(calib=0)
+        FuseConfig(calib=0)
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,14 @@ from wb.core.records import ConvStem, Lmu, Mlp, PatchStem, Pool, Softmax
 from wb.core.statistics.paired import Paired
 from wb.fusion.job.curve import Point
 from wb.fusion.job.figures import distance_figures, distance_series, lines_figure
-from wb.fusion.job.record import Config, Line, ParentRow, Plan, Record
-from wb.fusion.job.report import barriers, page, result, write_report
+from wb.fusion.job.job import FuseJob
+from wb.fusion.job.record import FuseConfig, Fusion, Line, ParentRow, Plan
+from wb.fusion.job.report import barriers, page, result
 from wb.fusion.job.tables import in_order, matches, rows, short, sizes
 from wb.fusion.job.verdict import remarks
 from wb.fusion.plans import picture
 from wb.fusion.settings import Settings
+from wb.jobs.page import write_page
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
@@ -78,17 +80,17 @@ def line(losses: tuple[float, ...]) -> tuple[Point, ...]:
 
 
 @pytest.fixture
-def record() -> Record:
+def record() -> Fusion:
     """Two models of two depths, corrected and fine-tuned."""
     signed = Plan(axis="s0.embed", signed=True, values=((0.6, -0.8), (0.8, 0.6)))
     share = Plan(axis="s0.b1.heads", signed=False, values=((0.0, 1.0), (1.0, 0.0)))
     costs = {"s0.embed": 0.1, "s0.b0.heads": 0.2, "s0.b1.heads": 0.3, "s0.b1.qk": 0.4}
-    return Record(
+    return Fusion(
         created="2026-01-02T03:04:05+00:00",
         version="0.1",
         machine={"device": "cpu: a processor"},
         versions={"torch": "2.9"},
-        config=Config(data="stripes", settings=Settings(method="regress", weights=(0.4, 0.6)), finetune=3),
+        config=FuseConfig(data="stripes", settings=Settings(method="regress", weights=(0.4, 0.6)), finetune=3),
         data={"spec": "stripes", "fingerprint": "77", "train": 192},
         parents=(
             ParentRow(
@@ -132,14 +134,14 @@ def record() -> Record:
     )
 
 
-def without_data(record: Record) -> Record:
+def without_data(record: Fusion) -> Fusion:
     """The same where nothing was measured."""
 
     def left(found: dict[str, Reading]) -> dict[str, Reading]:
         return {name: found[name] for name in ("params", "macs")}
 
     parents = tuple(p.model_copy(update={"readings": left(dict(p.readings))}) for p in record.parents)
-    config = Config(settings=Settings())
+    config = FuseConfig(settings=Settings())
     changes = {
         "data": {},
         "lines": (),
@@ -154,12 +156,12 @@ def without_data(record: Record) -> Record:
     return record.model_copy(update={"parents": parents, "config": config, "one_shot": one_shot, **changes})
 
 
-def shown(record: Record, folder: Path = Path("runs")) -> Page:
+def shown(record: Fusion, folder: Path = Path("runs")) -> Page:
     return Page(page(record, folder, folder))
 
 
-def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
-    path = write_report(record, tmp_path / "out.json", tmp_path / "out.html")
+def test_everything_is_on_the_page(record: Fusion, tmp_path: Path) -> None:
+    path = write_page(FuseJob, record, tmp_path / "out.json", tmp_path / "out.html")
     found = Page(path.read_text(encoding="utf-8"))
     places = {"readings", "lines", "blocks", "distances", "plans-1", "notes", "settings", "figure-lines"}
     assert places | {f"figure-distance-{i}" for i in range(3)} <= set(found.values("id"))
@@ -190,11 +192,11 @@ def test_everything_is_on_the_page(record: Record, tmp_path: Path) -> None:
     ):
         assert words in found.text, words
     with pytest.raises(BadOption, match="exists already"):
-        write_report(record, tmp_path / "out.json", path)
-    write_report(record, tmp_path / "out.json", path, force=True)
+        write_page(FuseJob, record, tmp_path / "out.json", path)
+    write_page(FuseJob, record, tmp_path / "out.json", path, force=True)
 
 
-def test_the_result_says_what_came_of_it(record: Record) -> None:
+def test_the_result_says_what_came_of_it(record: Fusion) -> None:
     assert result(record) == (
         "2 models were fused by regress into one of 900 parameters: 88.00 % test accuracy one shot, 94.50 % after 3 epochs of "
         "fine-tuning; the parents have 92.00 % and 94.00 %, their ensemble 96.00 %."
@@ -206,7 +208,7 @@ def test_the_result_says_what_came_of_it(record: Record) -> None:
     assert "Nothing was measured; it is expected to need fine-tuning." in result(without_data(record))
 
 
-def test_barriers_are_told_in_words(record: Record) -> None:
+def test_barriers_are_told_in_words(record: Fusion) -> None:
     both = "Averaged as they are, there is a barrier of 1.9 nats between them. Aligned, there is a barrier of 0.4 nats"
     assert barriers(record) == f"{both} between them, 79 % less."
     vanilla, aligned = record.lines
@@ -225,16 +227,16 @@ def test_barriers_are_told_in_words(record: Record) -> None:
     assert "barrier of 0.45 nats" in barriers(lossy), "over the line between the parents as they are"
 
 
-def test_without_data_only_what_is_known_is_shown(record: Record) -> None:
+def test_without_data_only_what_is_known_is_shown(record: Fusion) -> None:
     plain = without_data(record)
-    found = shown(Record.model_validate_json(plain.model_dump_json()))
+    found = shown(Fusion.model_validate_json(plain.model_dump_json()))
     assert "Nothing was measured." in found.text
     assert {"lines", "figure-lines"} & set(found.values("id")) == set()
     assert {"readings", "distances", "plans-1"} <= set(found.values("id"))
     assert "validation" not in rows(plain)[0]
 
 
-def test_the_page_loads_nothing_from_anywhere(record: Record) -> None:
+def test_the_page_loads_nothing_from_anywhere(record: Fusion) -> None:
     found = shown(record)
     assert not {tag for tag, _ in found.tags} & {"link", "iframe", "object", "embed", "base"}
     assert all(source.startswith("data:image/png;base64,") for source in found.values("src"))
@@ -246,7 +248,7 @@ def test_the_page_loads_nothing_from_anywhere(record: Record) -> None:
     assert "img-src data:" in policies[0]
 
 
-def test_nothing_given_becomes_code(record: Record) -> None:
+def test_nothing_given_becomes_code(record: Fusion) -> None:
     plain = shown(record)
     spoilt = {name: one.model_copy(update={"note": HOSTILE, "device": HOSTILE}) for name, one in record.tuned.items()}
     plan = record.parents[1].plans[0]
@@ -304,12 +306,12 @@ ODD: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("update", ODD.values(), ids=ODD)
-def test_whatever_is_a_record_has_a_page(record: Record, update: dict[str, object]) -> None:
-    odd = Record.model_validate_json(record.model_copy(update=update).model_dump_json())
+def test_whatever_is_a_record_has_a_page(record: Fusion, update: dict[str, object]) -> None:
+    odd = Fusion.model_validate_json(record.model_copy(update=update).model_dump_json())
     assert result(odd) in shown(odd).text
 
 
-def test_parents_without_plans_or_costs_have_a_page(record: Record) -> None:
+def test_parents_without_plans_or_costs_have_a_page(record: Fusion) -> None:
     bare = tuple(
         parent.model_copy(update={"plans": (), "costs": {}, "before": {}, "match": ()}) for parent in record.parents
     )
@@ -320,7 +322,7 @@ def test_parents_without_plans_or_costs_have_a_page(record: Record) -> None:
     assert "blocks" not in found.values("id"), "all are alike"
 
 
-def test_figures_show_the_numbers(record: Record) -> None:
+def test_figures_show_the_numbers(record: Fusion) -> None:
     figure = lines_figure(record)
     above = {trace.name: list(trace.y) for trace in figure.data if trace.yaxis == "y"}
     assert above["averaged as they are, barrier 1.9 nats"] == [0.1, 2.1, 0.3]
@@ -384,20 +386,20 @@ def test_blocks_are_shown_where_they_do_not_go_in_order() -> None:
     assert not in_order(((1, 0),))
 
 
-def test_links_are_relative_to_where_the_page_will_be(record: Record, tmp_path: Path) -> None:
-    path = write_report(record, tmp_path / "out.json", tmp_path / "out.partial" / "page.html", beside=tmp_path)
+def test_links_are_relative_to_where_the_page_will_be(record: Fusion, tmp_path: Path) -> None:
+    path = write_page(FuseJob, record, tmp_path / "out.json", tmp_path / "out.partial" / "page.html", beside=tmp_path)
     assert "out.safetensors" in Page(path.read_text(encoding="utf-8")).values("href")
 
 
-def test_a_page_builds_no_modules(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_builds_no_modules(record: Fusion, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record may come from anyone and name any size."""
     monkeypatch.setattr("torch.nn.Module.__init__", lambda *_, **__: pytest.fail("a module is built"))
     huge = tuple(p.model_copy(update={"architecture": network(2, 2**16), "match": ()}) for p in record.parents)
     assert "65536" in shown(record.model_copy(update={"parents": huge})).text
 
 
-def test_an_unfinished_fusion_has_no_report(record: Record, tmp_path: Path) -> None:
+def test_an_unfinished_fusion_has_no_report(record: Fusion, tmp_path: Path) -> None:
     unfinished = record.model_copy(update={"model": None})
     with pytest.raises(BadArtefact, match="is not finished"):
-        write_report(unfinished, tmp_path / "record.json", tmp_path / "page.html")
+        write_page(FuseJob, unfinished, tmp_path / "record.json", tmp_path / "page.html")
     assert not list(tmp_path.iterdir())

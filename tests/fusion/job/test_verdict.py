@@ -10,11 +10,11 @@ from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.records import Mlp, PatchStem
 from wb.core.statistics.paired import Paired
 from wb.core.statistics.verdict import Remark
-from wb.fusion.job.record import ParentRow, Record
+from wb.fusion.job.record import Fusion, ParentRow
 from wb.fusion.job.verdict import remarks
 
 WORSE, LESS, LITTLE, BETTER = (Paired(won=won, lost=lost, n=359) for won, lost in ((4, 25), (8, 13), (12, 10), (25, 4)))
-Made = Callable[..., Record]
+Made = Callable[..., Fusion]
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def record() -> Made:
         input=image, stem=PatchStem(patch=2), stages=(Stage(embed=6, blocks=(Block(ffn=Mlp(mlp=3)),)),), classes=3
     )
 
-    def made(*parents: Paired | None, **given: Paired) -> Record:
+    def made(*parents: Paired | None, **given: Paired) -> Fusion:
         rows = tuple(
             ParentRow(name=f"runs/{'ab'[i]}.pt", key="0", architecture=a, paired=p) for i, p in enumerate(parents)
         )
-        return Record.model_validate(
+        return Fusion.model_validate(
             {
                 "created": "",
                 "version": "",

@@ -1,4 +1,4 @@
-"""What kind of file a command was given, by its content, and which command reads that kind."""
+"""What kind of file was given, by its content, and which command reads that kind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from wb.core.errors import BadArtefact
+from wb.core.files import irregular
+
+if TYPE_CHECKING:
+    from wb.jobs.job import Job
 
 Kind = Literal[
     "model", "weights", "torch", "pickle", "onnx", "architecture", "record", "run record", "json", "run", "unfinished",
     "pictures", "folder", "picture", "arrays", "study", "page", "empty", "special", "unknown",
 ]  # fmt: skip
-JOBS = ("pruning", "fusion", "quantization", "binarization")
+JOBS: Mapping[str, str] = {  # by what their records say they are
+    "pruning": "wb.compress.prune.job:PruneJob",
+    "fusion": "wb.fusion.job.job:FuseJob",
+    "quantization": "wb.compress.quantize.job:QuantizeJob",
+    "binarization": "wb.compress.binarize.job:BinarizeJob",
+}
 LARGEST = 64 << 20  # bytes of JSON that are looked at
 
 MODEL = "a model file (.safetensors or .pt)"
@@ -69,6 +81,12 @@ _PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x
 _MODEL_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2"  # what may follow the version in an ONNX file
 
 
+def job_of(kind: str | None) -> type[Job[Any]]:
+    """The job whose records are of `kind`; a pruning's do not say so."""
+    found: type[Job[Any]] = resolve_name(JOBS.get(kind or "", JOBS["pruning"]))
+    return found
+
+
 def need(path: Path, *accepted: Kind, expected: str) -> Kind:
     """The kind of the file at `path`, which is one of those `accepted`, or may be a damaged one of them.
 
@@ -76,9 +94,6 @@ def need(path: Path, *accepted: Kind, expected: str) -> Kind:
         BadArtefact: it is something else, has a name that readers would not know it by, or is not there. Says what it is,
             what was `expected`, and which command reads it.
     """
-    from wb.core.errors import BadArtefact
-    from wb.core.files import irregular
-
     why = irregular(path)
     if why == "does not exist":
         raise BadArtefact(f"there is no file {path}; expected {expected}")

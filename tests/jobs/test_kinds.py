@@ -19,10 +19,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from wb.cli._kinds import KINDS, Kind, kind_of
 from wb.cli.main import app
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.records import Mlp, PatchStem
+from wb.jobs.kinds import KINDS, Kind, kind_of
 from wb.models.model import from_network, save
 from wb.models.network import build
 

@@ -1,25 +1,34 @@
-"""The data for a command: those that were named, else those of the model's history; with classes in the model's order."""
+"""Models and data as they are given: by files, by name, or not at all.
+
+Data that are not named are those of the model's history; classes come in the model's order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from wb.cli import _output
-from wb.cli._kinds import GRAPH, need, need_model
-from wb.cli._read import read_model
+from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.files import read_text
+from wb.core.progress import Progress
+from wb.data import Dataset
+from wb.data import load as load_data
+from wb.data.preparation import Preparation, described
+from wb.data.spec import FOLDERS, Spec, resolved, with_background
+from wb.export.foreign.opening import read_metadata
+from wb.export.graph import read_architecture as architecture_of_graph
+from wb.export.graph import read_classes, read_image
+from wb.jobs.kinds import ARCHITECTURE, GRAPH, need, need_model
+from wb.models.header import read_header
+from wb.models.history import Known, data_of
+from wb.models.model import Model, Step, load, read_history
+from wb.spaces.stock import Stock
+from wb.tasks.names import matched
+from wb.training.train import fitted
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-    from wb.core.architecture import Architecture
-    from wb.data import Dataset
-    from wb.data.preparation import Preparation
-    from wb.models.history import Known
-    from wb.models.model import Model, Step
-
+Say = Callable[[str], None]  # what a user should know that was not asked for
 STOCK = "digits"
 _NATIVE = {"digits": 8, "cifar10": 32}  # pixels of a side, where every set of that form has them
 
@@ -32,6 +41,11 @@ class Choice:
     image_size: int | None = None
     limit: int | None = None
 
+    @property
+    def fields(self) -> dict[str, str | int | None]:
+        """As fields of a configuration (`wb.jobs.config.DataConfig`)."""
+        return {"data": self.spec, "image_size": self.image_size, "limit": self.limit}
+
 
 def choose(
     files: Sequence[Path],
@@ -39,24 +53,21 @@ def choose(
     image_size: int | None = None,
     limit: int | None = None,
     *,
+    say: Say,
     needed: bool = True,
     guess: bool = True,
     graphs: bool = False,
 ) -> Choice:
-    """The data for the models in `files`, or `graphs` where those are taken; says on stderr what was not asked for.
-
-    Without files it is the stock model.
+    """The data for the models in `files`, or `graphs` where those are taken; without files for the stock model.
 
     Where no `spec` is given they are those of the models' history, with its limit. Those, and every folder of images, get
     the size that the models take. Where a history names none, digits are a `guess` if they fit. Unless they are `needed`,
-    there may be no data.
+    there may be no data. What was not asked for is said.
 
     Raises:
         BadArtefact: a file is no model and no ONNX graph, or damaged.
         BadOption: no data are named and none are known, or those that are known are no longer there.
     """
-    from wb.data.spec import FOLDERS, Spec, resolved
-
     for file in files:
         if graphs:
             need(file, "model", "torch", "onnx", expected=GRAPH)
@@ -80,31 +91,67 @@ def choose(
         told += "" if limit is None else f", {limit} training images"
         say(f"data: {known.spec}{told}, as the history of {files[0]} says; --data names others")
         return Choice(resolved(known.spec), size, limit)
-    if guess and not any(map(_data_of, histories)) and all(map(_takes_digits, architectures)):
+    if guess and not any(map(data_of, histories)) and all(map(_takes_digits, architectures)):
         say(f"data: digits, which {files[0]} takes, for its history names none; --data names others")
         return Choice(STOCK, image_size, limit)
-    _untold(files, histories, needed)
+    _untold(files, histories, needed, say)
     return Choice(None, image_size, limit)
 
 
+def given_data(data: str | None, background: str | None) -> str | None:
+    """The data that are named, with what transparent images are laid on; None where neither is given.
+
+    Raises:
+        BadOption: no colour, or data that are no folder of images.
+    """
+    return data if background is None else with_background(data, background)
+
+
 def read(
-    file: Path | None, choice: Choice, seed: int, progress: Progress, task: TaskID, *, by_index: bool
+    file: Path | None, choice: Choice, seed: int, progress: Progress, *, say: Say, by_index: bool
 ) -> tuple[Model, Dataset]:
     """The model in `file`, or the stock model, and the data in the order of its classes; says what is to be known of that.
 
     Raises:
         BadData: the data are damaged or do not fit the model, or have other classes.
-        WbError: as `wb.cli._read.read_model` and `wb.data.load` say.
+        WbError: as `read_model` and `wb.data.load` say.
     """
-    from wb.data import load as load_data
-    from wb.training.train import fitted
-
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
-    model = read_model(file, data, seed, progress, task)
+    model = read_model(file, data, seed, progress)
     data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=by_index)
     for note in (*notes, *changed(model.history, data)):
         say(note)
     return model, data
+
+
+def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress) -> Model:
+    """The model in `file`, or without one the stock model of `data`, which is trained on first use.
+
+    Raises:
+        BadArtefact: the file cannot be read or is no model.
+        StorageFailed: the cache cannot be written.
+        TrainingDiverged: the loss is NaN or infinite.
+    """
+    if file is not None:
+        return load(file)
+    return Stock(data, seed)(
+        lambda epoch, of, loss: progress(f"training the stock model once, loss {loss:.3f}", epoch, of)
+    )
+
+
+def read_architecture(path: Path) -> Architecture:
+    """The architecture in a JSON file, or that of a model file, whose weights are ignored.
+
+    Raises:
+        BadArtefact: the file cannot be read, or is neither.
+    """
+    if need(path, "architecture", "json", "model", "torch", expected=ARCHITECTURE) in ("model", "torch"):
+        return load(path).architecture
+    text = read_text(path, "an architecture as JSON, or a model file")
+    try:
+        return Architecture.from_json(text)
+    except BadArtefact as error:
+        raise BadArtefact(f"{path}: {error}; expected an architecture as JSON, or a model file") from error
 
 
 def read_data(
@@ -119,12 +166,6 @@ def read_data(
         BadData: the data are damaged or do not fit the model, or have other classes.
         BadOption: `images` are of another number of channels.
     """
-    from wb.data import load as load_data
-    from wb.data.preparation import described
-    from wb.export.graph import read_classes
-    from wb.tasks.names import matched
-    from wb.training.train import fitted
-
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
     architecture, history = about(file)
     if architecture is not None:
@@ -144,16 +185,11 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
     Raises:
         BadArtefact: neither, or damaged.
     """
-    from wb.core.errors import BadArtefact
-    from wb.export.foreign.opening import read_metadata
-    from wb.export.graph import read_architecture
-    from wb.models.model import read_history
-
     if path.suffix != ".onnx":
         return _header(path)
     metadata = read_metadata(path)  # what is wrong with the file itself is an error
     try:
-        architecture = read_architecture(path)
+        architecture = architecture_of_graph(path)
     except BadArtefact:
         architecture = None
     beside = path.with_suffix(".safetensors")
@@ -166,9 +202,7 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
 
 def changed(history: Iterable[Step], data: Dataset) -> list[str]:
     """A word where `data` are those of the history by name, but not by content."""
-    from wb.data.spec import resolved
-
-    known = _data_of(history)
+    known = data_of(history)
     if known is None or known.fingerprint in (None, data.fingerprint):
         return []
     if (resolved(known.spec), known.limit) != (data.spec, data.limit):
@@ -178,33 +212,17 @@ def changed(history: Iterable[Step], data: Dataset) -> list[str]:
     ]
 
 
-def say(text: str) -> None:
-    """A line on stderr."""
-    _output.messages.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def _header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
     """Of a .safetensors its metadata alone."""
-    from wb.models.header import read_header
-    from wb.models.model import load
-
     if path.suffix == ".safetensors":
         return read_header(path)
     model = load(path)
     return model.architecture, model.history
 
 
-def _data_of(history: Iterable[Step]) -> Known | None:
-    from wb.models.history import data_of
-
-    return data_of(history)
-
-
 def _common(histories: Iterable[Iterable[Step]]) -> Known | None:
     """The data that all of them name; of how much of them, what all say alike."""
-    from wb.models.history import Known
-
-    every = [_data_of(history) for history in histories]
+    every = [data_of(history) for history in histories]
     known = [data for data in every if data is not None]
     if len(known) < len(every) or len({data.spec for data in known}) != 1:
         return None
@@ -214,8 +232,6 @@ def _common(histories: Iterable[Iterable[Step]]) -> Known | None:
 
 def _side(path: Path, architecture: Architecture | None) -> int | None:
     """Of the square images that a network takes; None of others, and where it is not known."""
-    from wb.export.graph import read_image
-
     if architecture is not None:
         size: tuple[int | None, int | None] = (architecture.input.height, architecture.input.width)
     else:
@@ -230,13 +246,9 @@ def _takes_digits(architecture: Architecture | None) -> bool:
     return (a.channels, a.height, a.width, architecture.classes) == (1, 8, 8, 10)
 
 
-def _untold(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool) -> None:
+def _untold(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool, say: Say) -> None:
     """Says which data are not there or differ. Raises `BadOption` where some are `needed`."""
-    from wb.core.errors import BadOption
-
-    named = {
-        str(file): data.spec for file, history in zip(files, histories, strict=True) if (data := _data_of(history))
-    }
+    named = {str(file): data.spec for file, history in zip(files, histories, strict=True) if (data := data_of(history))}
     trained = "; ".join(f"{file} was trained with {spec}" for file, spec in named.items())
     if not named:
         text = f"the history of {files[0]} does not say with what it was trained"

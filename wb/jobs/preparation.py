@@ -1,12 +1,16 @@
-"""How images are shown to a network that is not wb's: `--mean`, `--std`, `--scale` and `--preprocessor`, or its own metadata."""
+"""How images are shown to a network that is not wb's: as its user says, or its own metadata."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from wb.data.preparation import Preparation
+from pydantic import ValidationError
+
+from wb.core.architecture import explain
+from wb.core.errors import BadOption
+from wb.data.preparation import Preparation, read_preprocessor
+from wb.export.graph import read_architecture
+from wb.export.graph import read_preparation as read_stored
 
 OPTIONS = "--mean, --std, --scale and --preprocessor"
 
@@ -20,12 +24,6 @@ def read_preparation(
         BadArtefact: the file is no preprocessor file.
         BadOption: values that are no numbers or out of range, or a file and numbers at once.
     """
-    from pydantic import ValidationError
-
-    from wb.core.architecture import explain
-    from wb.core.errors import BadOption
-    from wb.data.preparation import Preparation, read_preprocessor
-
     given = {
         **({"mean": _numbers(mean, "--mean")} if mean is not None else {}),
         **({"std": _numbers(std, "--std")} if std is not None else {}),
@@ -54,10 +52,6 @@ def of_graph(path: Path, said: Preparation | None) -> Preparation | None:
         BadArtefact: no ONNX file, or damaged metadata.
         BadOption: something is said of a graph of wb's.
     """
-    from wb.data.preparation import Preparation
-    from wb.export.graph import read_architecture
-    from wb.export.graph import read_preparation as read_stored
-
     if read_architecture(path) is None:
         return read_stored(path) if said is None else said
     refuse_for_ours(str(path), said)
@@ -66,8 +60,6 @@ def of_graph(path: Path, said: Preparation | None) -> Preparation | None:
 
 def refuse_for_ours(name: str, said: Preparation | None) -> None:
     """Raises `BadOption` where something is said of the images of a network of wb's, which prepares them itself."""
-    from wb.core.errors import BadOption
-
     if said is not None:
         raise BadOption(
             f"{OPTIONS} are for networks that are not wb's: {name} has its mean and std inside and takes images in [0, 1]; "
@@ -76,8 +68,6 @@ def refuse_for_ours(name: str, said: Preparation | None) -> None:
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:
-    from wb.core.errors import BadOption
-
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -1,0 +1,118 @@
+"""What the commands of jobs share: reading data and model, running, planning, telling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from wb.cli import _output
+from wb.core.progress import Progress
+from wb.jobs.job import Job
+from wb.jobs.record import R
+
+if TYPE_CHECKING:
+    from wb.cli._progress import Work
+    from wb.core.plan import Planned
+    from wb.data import Dataset
+    from wb.jobs.config import JobConfig
+    from wb.jobs.inputs import Choice
+    from wb.models.model import Model
+
+
+class Asked(NamedTuple):
+    """What every command of a job is told besides its configuration: the model, and how to leave what comes of it."""
+
+    file: Path | None
+    out: Path | None
+    force: bool
+    dry_run: bool
+    as_json: bool
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return str(self.file or "stock model")
+
+
+def chosen(
+    files: Sequence[Path],
+    data: str | None,
+    background: str | None,
+    image_size: int | None = None,
+    limit: int | None = None,
+    **which: bool,
+) -> Choice:
+    """The data for the models in `files`, as `wb.jobs.inputs.choose`; says on stderr what was not asked for."""
+    from wb.jobs.inputs import choose, given_data
+
+    return choose(files, given_data(data, background), image_size, limit, say=_output.say, **which)
+
+
+def telling(work: Work, what: str) -> Progress:
+    """What shows the progress of a job in one line, which begins with `what`."""
+    task = work.add_task(what, total=None)
+
+    def progress(what: str, done: int, of: int) -> None:
+        work.update(task, description=what, completed=done, total=of or 1)
+
+    return progress
+
+
+def inputs(config: JobConfig, seed: int, asked: Asked, progress: Progress) -> tuple[Model, Dataset]:
+    """The model and the data of a job."""
+    import torch
+
+    from wb.jobs.inputs import Choice, read
+
+    torch.set_num_threads(config.threads)
+    choice = Choice(config.data, config.image_size, config.limit)
+    return read(asked.file, choice, seed, progress, say=_output.say, by_index=config.by_index)
+
+
+def run(
+    begin: Callable[[Progress], Job[R]], tell: Callable[[R], None], what: str = "reading the data", *, as_json: bool
+) -> R:
+    """Does the job that `begin` gives, prints what came of it, and names the files.
+
+    Raises:
+        WbError: whatever is wrong with models, data or options.
+    """
+    with _output.progress() as work:
+        job = begin(telling(work, what))
+        with _output.resumable(job.work, _output.continues(job.work, job.out)):
+            record = job()
+    if as_json:
+        _output.print_json(record.model_dump(mode="json"))
+        return record
+    tell(record)
+    for path in job.written():
+        _output.written(path)
+    return record
+
+
+def plan(
+    config: JobConfig,
+    seed: int,
+    asked: Asked,
+    stages: Callable[[Model, Dataset, Progress], list[Planned]],
+    files: Sequence[Path],
+) -> None:
+    """Reads data and model, and tells what `stages` makes of them: what a job that is ready to begin would do.
+
+    Raises:
+        WbError: what the command would refuse before it begins.
+    """
+    import torch
+
+    from wb.cli import _dry_run
+    from wb.jobs.inputs import Choice
+
+    torch.set_num_threads(config.threads)
+    with _output.progress() as work:
+        progress = telling(work, "reading the data")
+        choice = Choice(config.data, config.image_size, config.limit)
+        model, data, first = _dry_run.read(asked.file, choice, seed, by_index=config.by_index)
+        progress("timing a few steps", 0, 0)
+        found = [*first, *stages(model, data, progress)]
+    _dry_run.tell(found, files, as_json=asked.as_json)

@@ -1,0 +1,80 @@
+"""What a quantization is given: a model of ours or any ONNX file, with options that fit it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from wb.compress.quantize.begin import Given
+from wb.compress.quantize.record import QuantizeConfig
+from wb.core.errors import BadOption
+from wb.core.files import absolute
+from wb.data import Dataset
+from wb.data.preparation import Preparation, described
+from wb.data.spec import WHITE, colour
+from wb.export.foreign.trial import LIMIT_S
+from wb.export.graph import read_architecture
+from wb.jobs.inputs import Choice, read_data
+from wb.jobs.kinds import need
+from wb.jobs.output import config_of
+from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
+
+
+def configured(file: Path | None, given: dict[str, Any]) -> QuantizeConfig:
+    """The options of the command as a configuration; those that are None have not been given.
+
+    Raises:
+        BadOption: a value that does not fit, or an option that would do nothing.
+    """
+    for name in ("image_size", "by_index"):
+        if given["data"] is None and given[name]:
+            raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
+    shown = given["data"] is not None or (given["calibration"] is not None and given["calibration"].is_dir())
+    given["images"] = _images(file, given["images"], shown=shown)
+    if given["calibration"] is not None:
+        place = absolute(given["calibration"])
+        need(place, "pictures", "folder", "arrays", expected="a folder of images, .npy or .npz")
+        given["calibration"] = str(place)
+    given["background"] = colour(given["background"] or WHITE)
+    calibrated = given["policy"] in ("int8", "mixed")
+    sampled = not calibrated and (given["data"] or given["calibration"]) and not is_graph(file)
+    if given["calib"] is not None and sampled:
+        raise BadOption(f"--samples is of no use: --policy {given['policy']} needs no calibration; leave it out")
+    if given["calib"] is None:
+        del given["calib"]
+    config = config_of(QuantizeConfig, "quantize", given)
+    _ = config.limits  # raises
+    return config
+
+
+def is_graph(file: Path | None) -> TypeGuard[Path]:
+    """Whether it is an ONNX file that was given."""
+    return file is not None and file.suffix == ".onnx"
+
+
+def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Preparation | None:
+    """How images are prepared for a foreign graph: as is said, or as it says itself.
+
+    Raises:
+        BadOption: something is said of a network of ours, or no images are shown.
+    """
+    if not is_graph(file):
+        refuse_for_ours(str(file or "the stock model"), said)
+        return None
+    if said is not None and not shown:
+        raise BadOption(
+            f"{OPTIONS} are of no use where no images are shown (an array is taken as it is); give --data, or --calibration "
+            "with a folder of images"
+        )
+    return of_graph(file, said)
+
+
+def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
+    """An ONNX file, with what is to be known of its images, and the data to score it on."""
+    data, notes = None, list[str]()
+    if config.data is not None:
+        choice = Choice(config.data, config.image_size, config.limit)
+        data, notes = read_data(file, choice, config.images, by_index=config.by_index)
+    elif config.calibration is not None and Path(config.calibration).is_dir() and read_architecture(file) is None:
+        notes = [described(config.images)]
+    return Given(str(file), path=file, notes=tuple(notes), limit_s=LIMIT_S if run_limit is None else run_limit), data

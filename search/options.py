@@ -1,0 +1,46 @@
+"""The options of a search as a configuration: of a new one, or of one that is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wb.core.errors import BadOption
+from wb.data.spec import resolved
+from wb.jobs.names import option_of
+from wb.jobs.output import config_of
+from wb.search.config import SearchConfig
+from wb.search.run import Run
+from wb.search.study import storage
+
+
+def configured(given: Mapping[str, Any]) -> SearchConfig:
+    """The options of a new search as a configuration.
+
+    Raises:
+        BadOption: a value that does not fit.
+    """
+    given = {**given, "data": resolved(str(given.get("data", "digits")))}  # a run can be resumed from another folder
+    if given.get("storage"):
+        given = {**given, "storage": storage.absolute(given["storage"])}
+    config = config_of(SearchConfig, "search", given)
+    _ = config.metrics
+    if len(config.seeds) > config.trials:
+        raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
+    _ = config.limits
+    return config
+
+
+def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchConfig:
+    """The run's own settings; only what may change in mid-run can be given anew."""
+    config = Run(folder).read().config
+    allowed = {"trials", "finetune", "storage"}  # the storage because its password is not written down
+    wanted = configured({**config.model_dump(), **given})
+    changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
+    if changed or out is not None:
+        names = ", ".join(map(option_of, changed)) or "--out"
+        raise BadOption(
+            f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can. Start a new run instead"
+        )
+    return wanted

@@ -1,0 +1,161 @@
+"""The stages of a search: supernet, evaluations, finalists. Each does what the run folder does not show as done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from wb import __version__
+from wb.core.space import Choices
+from wb.data import Dataset
+from wb.export.timing.table import LatencyTable
+from wb.hardware.device import Device
+from wb.jobs.record import Recorder
+from wb.models.model import Step, save
+from wb.search.config import SearchConfig
+from wb.search.evaluate import Evaluator
+from wb.search.finalists import Finish
+from wb.search.helpers import Helpers
+from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.sampler.quality import predictor_quality
+from wb.search.sampler.sampler import make_sampler
+from wb.search.study.optimize import Optimization
+from wb.search.study.storage import settle
+from wb.search.study.trials import at_once, evaluated, readings_of
+from wb.search.study.workers import Crew
+from wb.search.supernet import Supernet, train_supernet
+from wb.search.told import Teller
+from wb.spaces.vit import Vit
+from wb.training.fit import Recipe
+
+FINETUNE_RATE = 2e-3  # a sub-network has far to go: it shared its weights with all others
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a search works on, read and checked before anything is written."""
+
+    config: SearchConfig
+    run: Run
+    device: Device
+    data: Dataset
+    space: Vit
+    seeds: Sequence[Choices]  # what each seed architecture chooses in the space
+    crew: Crew
+    tell: Teller
+
+
+class Stages(Recorder[RunRecord]):
+    """One process's part of a run; `study` holds what all processes have evaluated."""
+
+    def __init__(self, record: RunRecord, ground: Ground, study: Study) -> None:
+        super().__init__(record, ground.run.record_path)
+        self.ground, self.study = ground, study
+        self.config, self.run, self.tell = ground.config, ground.run, ground.tell
+
+    def finished(self) -> bool:
+        """Whether the front that is there is the one that was asked for."""
+        wanted = {"trials": self.config.trials, "finetune": self.config.finetune}
+        return self.run.front_path.exists() and self.record.finished == wanted
+
+    def read_again(self) -> None:
+        """Takes the record as other processes have left it meanwhile."""
+        self.record = self.run.read()
+
+    def supernet(self) -> Supernet:
+        """The trained supernet, which is trained where there is none."""
+        ground = self.ground
+        if not self.run.supernet_path.exists():
+            self._train()
+        supernet = Supernet.load(self.run.supernet_path, ground.space)  # on the CPU, where candidates are exported
+        if not self.run.largest_path.exists():
+            largest = supernet.extract(ground.space.largest())
+            step = Step(name="supernet", arguments={**ground.data.origin}, seed=self.config.seed, version=__version__)
+            save(largest.then(step), self.run.largest_path, force=True)
+        return supernet
+
+    def search(self, supernet: Supernet, workers: int) -> float:
+        """Evaluates candidates, in `workers` processes together; gives the seconds that it took."""
+        start = time.perf_counter()
+        wanted = max(1, min(workers, self.config.trials - len(evaluated(self.study))))
+        with Helpers(self.config, self.run.folder, wanted - 1, self.tell.say):
+            done = self.evaluate(supernet)
+        settle(self.run.storage(self.config))
+        if done < self.config.trials:
+            self.tell.say(
+                f"{done} of {self.config.trials} candidates were evaluated: sampler {self.config.sampler!r} finds no others in "
+                "this space"
+            )
+        return time.perf_counter() - start
+
+    def evaluate(self, supernet: Supernet) -> int:
+        """This process's part of the evaluations; ends when all processes together have done enough."""
+        config, ground = self.config, self.ground
+        self.study.sampler = make_sampler(config.sampler, ground.space, config.limits, config.seed, ground.crew.name)
+        evaluate = Evaluator(
+            supernet,
+            ground.data,
+            ground.device,
+            self.record.pace,
+            "latency" in config.read,
+            LatencyTable(ground.device) if config.tabulated else None,
+            config.seed,
+            ground.crew.timing,
+        )
+        with self.tell.task("evaluating candidates", config.trials) as task:
+
+            def heard(done: int, trial: FrozenTrial) -> None:
+                readings = readings_of(trial)
+                values = "  ".join(f"{metric.name} {readings[metric.name].value:.4g}" for metric in config.metrics)
+                self.tell.update(task, f"evaluating candidates, last {values}", done)
+
+            search = Optimization(
+                self.study, ground.space, config.metrics, config.limits, evaluate, config.trials, heard, ground.crew
+            )
+            return search()
+
+    def finish(self, supernet: Supernet, seconds: float) -> list[FrontPoint]:
+        """Makes the front of what all processes have evaluated, which took `seconds`; the record last."""
+        config, ground = self.config, self.ground
+        trials = evaluated(self.study)
+        self.took({"search": seconds})
+        self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
+        recipe = Recipe(epochs=config.finetune, learning_rate=FINETUNE_RATE) if config.finetune else None
+        with self.tell.task("finishing") as task, self.timed("finalists"):
+            finish = Finish(
+                run=self.run,
+                supernet=supernet,
+                data=ground.data,
+                device=ground.device,
+                pace=self.record.pace,
+                metrics=config.metrics,
+                limits=config.limits,
+                recipe=recipe,
+                seed=config.seed,
+                progress=lambda what, done, of: self.tell.update(task, what, done, of),
+                say=self.tell.say,
+                alone=ground.crew.timing,
+            )
+            points, error = finish(trials)
+        self.note(table=error, finished={"trials": config.trials, "finetune": config.finetune})
+        return points
+
+    def _train(self) -> None:
+        with self.tell.task("training the supernet", self.config.epochs) as task, self.timed("supernet"):
+            supernet = train_supernet(
+                self.ground.space,
+                self.ground.data,
+                self.config.recipe,
+                seed=self.config.seed,
+                checkpoint=self.run.checkpoint_path,
+                report=lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+            )
+            supernet.save(self.run.supernet_path)
+        self.note()
+        with suppress(OSError):
+            self.run.checkpoint_path.unlink()

@@ -1,0 +1,36 @@
+"""A fusion keeps what every job owes its user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.suite import Begin, JobSuite
+from wb.core.progress import Progress
+from wb.data import Dataset
+from wb.fusion.job.begin import begin
+from wb.fusion.job.job import FuseJob
+from wb.fusion.job.record import FuseConfig
+from wb.fusion.settings import Settings
+from wb.models.model import Model, save
+
+
+class TestRegress(JobSuite):
+    """Two models by `regress`, and fine-tuned."""
+
+    ending = ".safetensors"
+    results = (".onnx", ".safetensors")
+
+    @pytest.fixture
+    def begin(self, striped: Model, stripes: Dataset, tmp_path: Path) -> Begin:
+        parents = [(name, tmp_path / f"{name}.safetensors") for name in "ab"]
+        for _, path in parents:
+            save(striped, path)
+        config = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=32, finetune=1)
+
+        def begun(out: Path, progress: Progress, *, other: bool = False, force: bool = False) -> FuseJob:
+            chosen = config.model_copy(update={"finetune": 3}) if other else config
+            return begin(chosen, parents, stripes, out, progress, force=force)
+
+        return begun

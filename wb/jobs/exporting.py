@@ -1,0 +1,29 @@
+"""Writing a model file as an ONNX graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wb.core.errors import BadOption
+from wb.core.readings import Reading
+from wb.export.graph import export
+from wb.jobs.kinds import need_model
+from wb.jobs.output import GRAPHS, check_ending
+from wb.models.model import load
+
+
+def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool) -> Reading:
+    """The largest difference of the graph's logits from those of the model.
+
+    Raises:
+        BadArtefact: `model` is no model file.
+        BadOption: an exporter or opset that there is not, no name for a graph, or one that is taken.
+        ExportDiffers: the graph does not compute what the model does.
+    """
+    need_model(model)
+    if exporter not in ("torchscript", "dynamo"):
+        raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
+    check_ending(out, GRAPHS)
+    if exporter == "torchscript" and opset > 20:
+        raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
+    return export(load(model), out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above

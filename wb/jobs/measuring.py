@@ -1,0 +1,162 @@
+"""Measuring one file: latency with its spread, accuracy where there are data, and what can be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.files import scratch
+from wb.core.progress import Progress
+from wb.core.readings import Reading
+from wb.data import Dataset
+from wb.data.preparation import Preparation
+from wb.export.counting.count import count_model
+from wb.export.foreign.opening import file_size, open_graph
+from wb.export.foreign.trial import LIMIT_S, try_out
+from wb.export.graph import export, read_architecture
+from wb.export.score import examined
+from wb.export.timing.measure import measure_latency
+from wb.hardware.device import Device, of_run, parse_device
+from wb.jobs.inputs import Choice, Say, choose, read_data
+from wb.jobs.kinds import GRAPH, need
+from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
+from wb.jobs.shown import Shown, Table, readings_table
+from wb.models.model import load
+from wb.tasks.classes import CLASSES
+
+
+@dataclass(frozen=True, repr=False)
+class Measured(Shown):
+    """What was read of a file; `missing` says why there is no number of a metric, `remarks` what else is to be known."""
+
+    path: Path
+    readings: Mapping[str, Reading]
+    missing: Mapping[str, str]
+    remarks: tuple[str, ...]
+    scored: bool
+
+    def table(self) -> Table:
+        """The readings."""
+        lines = (*self.remarks, *(f"no {name}: {why}" for name, why in self.missing.items()))
+        return readings_table(str(self.path), self.readings, lines)
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a file is measured: on which data and `split`, and with how many images a run.
+
+    `said` is what the images of a network that is not wb's are shown as. `run_limit` and `cap` are seconds: of trying a file
+    out, and of timing it.
+    """
+
+    data: str | None = None
+    split: str = "test"
+    image_size: int | None = None
+    by_index: bool = False
+    said: Preparation | None = None
+    batch: int = 1
+    run_limit: float | None = None
+    cap: float = 10.0
+    device: str = "cpu"
+    threads: int = 1
+    seed: int = 0
+
+    def __call__(self, file: Path, progress: Progress, say: Say) -> Measured:
+        """Measures the model or graph in `file`.
+
+        Raises:
+            BadOption: no such split, or an option that would do nothing.
+            WbError: whatever is wrong with the file or the data.
+        """
+        if self.split not in ("validation", "test"):
+            raise BadOption(f"no split {self.split!r}; there are validation and test")
+        kind = need(file, "model", "torch", "onnx", expected=GRAPH)
+        choice = _chosen(file, self, say)
+        device = parse_device(self.device, threads=self.threads)
+        with scratch() as folder:
+            graph = file
+            if kind != "onnx":
+                progress("exporting", 0, 0)
+                graph = folder / "model.onnx"
+                export(load(file), graph)
+            architecture, remarks = _own(graph)
+            if choice.spec is not None:
+                dataset, notes = read_data(file, choice, of_graph(graph, self.said), by_index=self.by_index)
+            if graph is file:
+                progress("trying it out", 0, 0)
+            foreign = graph is file
+            readings, missing = _counted(
+                graph, architecture, device, self.batch, self.seed, self.run_limit, foreign=foreign
+            )
+            progress("timing", 0, 0)
+            timed = measure_latency({file.name: graph}, device, batch=self.batch, cap_s=self.cap, seed=self.seed)
+            latency = timed[file.name]
+            readings |= {"latency": latency.reading, "latency / reference": latency.ratio}
+            if choice.spec is not None:
+                progress("scoring", 0, 0)
+                name = f"accuracy ({dataset.name}, {self.split})"
+                readings[name] = _accuracy(graph, dataset, self.split, device, notes)
+        return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
+
+
+def _chosen(file: Path, how: Measuring, say: Say) -> Choice:
+    """The data to score on, if any. Raises `BadOption` for what is said of images that are not shown or of a model of ours."""
+    if file.suffix != ".onnx":
+        refuse_for_ours(str(file), how.said)
+    choice = choose([file], how.data, how.image_size, say=say, needed=False, graphs=True)
+    if choice.spec is None and (how.said is not None or how.image_size is not None or how.by_index):
+        given = "--by-index is" if how.by_index else "--image-size is" if how.said is None else f"{OPTIONS} are"
+        raise BadOption(f"{given} of no use without data; name some with --data")
+    return choice
+
+
+def _own(graph: Path) -> tuple[Architecture | None, list[str]]:
+    """The architecture that one of our own graphs carries, and what to say where that is damaged."""
+    open_graph(graph)  # what is wrong with the file itself is an error
+    try:
+        return read_architecture(graph), []
+    except BadArtefact as error:
+        return None, [f"{error}; it is measured like any other graph"]
+
+
+def _counted(
+    graph: Path,
+    architecture: Architecture | None,
+    device: Device,
+    batch: int,
+    seed: int,
+    limit_s: float | None,
+    *,
+    foreign: bool,
+) -> tuple[dict[str, Reading], Mapping[str, str]]:
+    """Size, parameters and MACs, of our own graphs as their architecture has them; of what there is no number, why.
+
+    A graph that comes from a file is tried out first.
+    """
+    trial = try_out(graph, device, batch, seed, LIMIT_S if limit_s is None else limit_s) if foreign else None
+    size = {"size": file_size(graph)}
+    if architecture is not None:
+        return _of_run(count_model(architecture, graph), batch) | size, {}
+    return (size, {}) if trial is None else (size | trial.readings, trial.missing)
+
+
+def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
+    """Those of one image as those of a run, like the latency beside them."""
+    note = of_run((batch, 0, 0, 0))
+    found = dict(readings)
+    for name in ("macs", "energy") if note else ():
+        reading = readings[name]
+        notes = "; ".join(text for text in (reading.note, note) if text)
+        found[name] = reading.model_copy(update={"value": batch * reading.value, "note": notes})
+    return found
+
+
+def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str]) -> Reading:
+    """On one split; its note says what the images were shown as, how classes were matched, and whether it is near chance."""
+    images = dataset.validation if split == "validation" else dataset.test
+    reading, doubt = examined(graph, images, CLASSES, device)
+    told = "; ".join((*notes, *([doubt] if doubt else [])))
+    return reading.model_copy(update={"note": told or None})

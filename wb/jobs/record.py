@@ -1,0 +1,114 @@
+"""What a job writes down of itself, as JSON: how it came about, and everything that its page shows."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import BaseModel, Field, FiniteFloat, JsonValue, ValidationError
+
+from wb import __version__
+from wb.core.architecture import explain
+from wb.core.errors import BadArtefact
+from wb.core.files import read_text, write_text
+from wb.core.provenance import machine, now, versions
+from wb.core.records import Frozen
+
+C = TypeVar("C", bound=BaseModel)
+
+
+class JobRecord(Frozen, Generic[C]):
+    """The record of one job. Subclasses add its readings.
+
+    `kind` is what the job is called in messages ("pruning"). `seconds` are wall times by what took them.
+    """
+
+    kind: str
+    created: str
+    version: str
+    config: C
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    seconds: Mapping[str, FiniteFloat] = Field(default_factory=dict)
+
+    verb: ClassVar[str]  # of `wb`, that writes such records
+    indent: ClassVar[int | None] = 1  # of the JSON
+    difference: ClassVar[str] = "other settings, another model or other data"  # what tells two jobs apart, in messages
+
+    @property
+    @abstractmethod
+    def worked_on(self) -> Mapping[str, JsonValue]:
+        """Fingerprints of model and data: with `config`, what makes two jobs the same."""
+
+    @property
+    @abstractmethod
+    def begun(self) -> bool:
+        """Whether something is done that is worth continuing."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether there is a result."""
+
+    @classmethod
+    def called(cls) -> str:
+        """The kind of these records."""
+        return str(cls.model_fields["kind"].default)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The record at `path`.
+
+        Raises:
+            BadArtefact: there is none, or it is damaged.
+        """
+        text = read_text(path, f"the JSON that `wb {cls.verb}` wrote")
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise BadArtefact(
+                f"{path} is damaged or no record of a {cls.called()} ({explain(error)}); {cls.verb} again"
+            ) from error
+
+    def write(self, path: Path, *, force: bool = True) -> None:
+        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
+        write_text(path, self.model_dump_json(indent=self.indent) + "\n", force=force)
+
+
+def origin(device: str) -> dict[str, Any]:
+    """Where and with what a job begins now, as fields of its record; `device` in words."""
+    return {"created": now(), "version": __version__, "machine": machine(device), "versions": versions()}
+
+
+R = TypeVar("R", bound=JobRecord[Any])
+
+
+class Recorder(Generic[R]):
+    """Keeps a record in a file: what is noted is written at once."""
+
+    def __init__(self, record: R, path: Path) -> None:
+        self.record = record
+        self._path = path
+
+    def note(self, **changes: object) -> None:
+        """Changes fields of the record, and writes it."""
+        self.record = self.record.model_copy(update=changes)
+        self.record.write(self._path)
+
+    def took(self, seconds: Mapping[str, float]) -> None:
+        """Adds wall times to the record, which is written when something is noted."""
+        total = {**self.record.seconds}
+        for what, more in seconds.items():
+            total[what] = round(total.get(what, 0.0) + more, 2)
+        self.record = self.record.model_copy(update={"seconds": total})
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Adds the wall time of the block to the record, as `took` does."""
+        start = time.perf_counter()
+        yield
+        self.took({what: time.perf_counter() - start})

@@ -1,0 +1,84 @@
+"""What the functions of `wb.api` give: files that show as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from wb.jobs.shown import Shown, Table, readings_table
+
+if TYPE_CHECKING:
+    from wb.data import Dataset
+    from wb.jobs.classifier import Classifier
+    from wb.models.model import Model as Weights
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, repr=False)
+class Model(Shown):
+    """A model file: architecture, weights by name, history."""
+
+    path: Path
+    model: Weights
+
+    def table(self) -> Table:
+        """What the last step of its history read, and its steps."""
+        steps = [step.name for step in self.model.history]
+        read = next((step.readings for step in reversed(self.model.history) if step.readings), {})
+        return readings_table(str(self.path), read, [f"history: {', '.join(steps) or 'none'}"])
+
+
+@dataclass(frozen=True, repr=False)
+class Result(Shown, Generic[R]):
+    """What a job left: its record, and its files, of which `path` is the main one."""
+
+    record: R
+    path: Path
+    files: tuple[Path, ...]
+    rows: Callable[[R], Table]
+
+    @cached_property
+    def model(self) -> Model:
+        """The model file. Raises `BadArtefact` where none describes the result (static quantization, foreign graphs)."""
+        found = [path for path in (self.path, *self.files) if path.suffix in (".safetensors", ".pt")]
+        return read_model(found[0] if found else self.path.with_suffix(".safetensors"))
+
+    @cached_property
+    def graph(self) -> Classifier:
+        """Its ONNX graph, which names the classes of pictures."""
+        from wb.jobs.classifier import Classifier
+
+        return Classifier(self.path.with_suffix(".onnx"))
+
+    def table(self) -> Table:
+        """The readings before and after, and where the files are."""
+        table = self.rows(self.record)
+        return table._replace(title=str(self.path), lines=(*table.lines, *(f"wrote {path}" for path in self.files)))
+
+
+@dataclass(frozen=True, repr=False)
+class Data(Shown):
+    """Images with their classes, divided into training, validation and test."""
+
+    dataset: Dataset
+
+    def table(self) -> Table:
+        """How many images each split has, and of what classes."""
+        one = self.dataset
+        splits = (("train", one.train), ("validation", one.validation), ("test", one.test))
+        shape = f"{one.channels}x{one.height}x{one.width}"
+        rows = [(name, str(len(split)), shape) for name, split in splits]
+        return Table(one.spec, ("split", "images", "size"), rows, [f"classes: {', '.join(one.classes)}"])
+
+
+def read_model(path: Path) -> Model:
+    """The model in the file at `path`. Raises `BadArtefact` where there is none."""
+    from wb.jobs.kinds import need_model
+    from wb.models.model import load
+
+    need_model(path)
+    return Model(path, load(path))

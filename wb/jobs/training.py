@@ -1,0 +1,91 @@
+"""Training one architecture from scratch into a model file; the same call continues what was interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from wb.core.architecture import Architecture
+from wb.core.progress import Progress
+from wb.core.readings import Reading
+from wb.data import Dataset
+from wb.data import load as load_data
+from wb.jobs.inputs import Choice, read_architecture
+from wb.jobs.output import MODELS, check_ending, check_free
+from wb.models.counting import count_macs, count_parameters
+from wb.models.model import Model, Step, save
+from wb.spaces.presets import vit_space
+from wb.tasks.known import task_of
+from wb.training.fit import Recipe, pick_device
+from wb.training.train import score, train
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained on which data, and where it goes; `architecture` is a file, else the largest network of `preset`."""
+
+    out: Path
+    choice: Choice
+    recipe: Recipe
+    preset: str = "tiny"
+    architecture: Path | None = None
+    seed: int = 0
+    threads: int = 1
+    force: bool = False
+
+    @property
+    def checkpoint(self) -> Path:
+        """What is kept while it trains."""
+        return self.out.with_name(self.out.name + ".checkpoint")
+
+    def check(self) -> None:
+        """Raises `BadOption` where the model cannot go to `out`."""
+        check_ending(self.out, MODELS)
+        check_free(self.out, force=self.force)
+
+    def data(self) -> Dataset:
+        """The data."""
+        return load_data(self.choice.spec or "digits", image_size=self.choice.image_size, limit=self.choice.limit)
+
+    def network(self, data: Dataset) -> Architecture:
+        """What is trained; of a given architecture no weights are taken, so that its classes are those of the data."""
+        given = read_architecture(self.architecture) if self.architecture else None
+        chosen = given or vit_space(data, self.preset).largest("softmax")
+        if chosen.classes == len(data.classes):
+            chosen = chosen.model_copy(update={"labels": data.classes})
+        return chosen
+
+    def __call__(self, progress: Progress) -> tuple[Model, dict[str, Reading]]:
+        """Trains and writes; gives the model and its accuracies on the validation and test split.
+
+        Raises:
+            BadArtefact: `architecture` is neither an architecture nor a model.
+            BadData: the data are damaged, or of another shape or number of classes.
+            BadOption: no name for a model file, or one that is taken.
+            StorageFailed: the file cannot be written.
+            TrainingDiverged: the loss is NaN or infinite.
+        """
+        self.check()
+        torch.set_num_threads(self.threads)
+        progress("reading the data", 0, 0)
+        data = self.data()
+        chosen = self.network(data)
+        progress("training", 0, self.recipe.epochs)
+        model = train(
+            chosen,
+            data,
+            self.recipe,
+            seed=self.seed,
+            checkpoint=self.checkpoint,
+            report=lambda epoch, of, loss: progress(f"training, loss {loss:.3f}", epoch, of),
+        )
+        network = model.network(pick_device())
+        splits = {"validation": data.validation, "test": data.test}
+        readings = {name: score(network, split, task_of(chosen), pick_device()) for name, split in splits.items()}
+        counted = {"params": count_parameters(chosen), "macs": count_macs(chosen)}
+        model = model.then(Step(name="score", readings={**readings, **counted}))
+        save(model, self.out, force=self.force)
+        self.checkpoint.unlink(missing_ok=True)
+        return model, readings

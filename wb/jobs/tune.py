@@ -1,0 +1,31 @@
+"""Fine-tuning within a job, and the readings that a model carries in its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from wb.core.readings import Readings
+from wb.models.model import Model, load, save
+from wb.models.passes import apply
+from wb.training.train import Finetune
+
+
+def tuned(tune: Finetune, model: Model, work: Path, name: str, began: Callable[[], None]) -> Model:
+    """`model` fine-tuned, from its last checkpoint in `work` on; what lies there already as `name` is read back.
+
+    `began` is called before there is anything to do.
+    """
+    path = work / f"{name}.safetensors"
+    if not path.exists():
+        began()
+        save(apply(replace(tune, checkpoint=work / f"{name}.checkpoint"), model), path, force=True)
+    return load(path)
+
+
+def signed(model: Model, readings: Readings, step: int = -1) -> Model:
+    """`model` with what was read after one step of its history."""
+    steps = list(model.history)
+    steps[step] = steps[step].model_copy(update={"readings": readings})
+    return replace(model, history=tuple(steps))
