@@ -19,6 +19,7 @@ from wb.compress.depgraph.pruning import Pruned, prune_module
 from wb.core.metrics import Limit
 from wb.core.progress import Progress
 from wb.core.readings import Reading, ratio
+from wb.core.specs import PIXELS
 from wb.core.statistics.verdict import Judgement
 from wb.data import Dataset, Split
 from wb.data import load as load_data
@@ -29,7 +30,8 @@ from wb.export.graph import IMAGES, check_parity, export_module
 from wb.export.score import examined
 from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
-from wb.training.classes import matched
+from wb.tasks.classes import CLASSES
+from wb.tasks.names import matched
 from wb.training.fit import Recipe, pick_device
 
 Stages = dict[str, dict[str, Reading]]
@@ -64,8 +66,9 @@ class ModuleJob:
         metadata = {"wb.labels": json.dumps(self.dataset.classes)}
         if self.prepared is not None:
             metadata[IMAGES] = self.prepared.model_dump_json()
-        export_module(network, images, path, "pixel_values", "logits", metadata=metadata)
-        check_parity(network, path, images, self.device)
+        feed = {PIXELS: images}
+        export_module(network, feed, path, metadata=metadata)
+        check_parity(network, path, feed, self.device)
 
     def read(self, module: nn.Module, stage: str) -> None:
         """Exports; adds to the stages validation accuracy and size of the file, MACs and parameters of the module."""
@@ -81,7 +84,7 @@ class ModuleJob:
 
     def score(self, stage: str, split: Split) -> Reading:
         """Accuracy of a stage's file; of the dense one also what the images were shown as, and whether it is near chance."""
-        reading, doubt = examined(self.graph(stage), split.pixels(), split.labels, self.device)
+        reading, doubt = examined(self.graph(stage), split, CLASSES, self.device)
         if stage != "dense":
             return reading
         order = matched(self.dataset, (), None, "the module")[1]

@@ -11,13 +11,13 @@ from wb.compress.ptq.calibration import Inputs
 from wb.compress.ptq.mixed import Found, find
 from wb.compress.ptq.sensitivity import Sensitivity, sensitivities
 from wb.compress.ptq.subject import Choice
-from wb.compress.quantize.read import Reader
 from wb.compress.quantize.record import Candidate, Quantization
 from wb.compress.quantize.source import Source, sign
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.files import scratch
 from wb.core.progress import Progress
 from wb.core.readings import Reading, ratio
+from wb.export.assess import Assessor
 from wb.models.model import Step
 
 QUICK_S = 3.0  # of timing for each graph along the way
@@ -30,7 +30,7 @@ class Mixed:
     source: Source
     record: Quantization
     inputs: Inputs
-    reader: Reader
+    assess: Assessor
     step: Callable[[Choice], Step]
     found: Callable[[Sensitivity], None]
     progress: Progress
@@ -46,7 +46,7 @@ class Mixed:
         measured = sensitivities(
             self.source.subject,
             self.inputs,
-            self.reader.device,
+            self.assess.device,
             known=self.record.sensitivities,
             timed=self._timed,
             keep=self.source.kept,
@@ -72,9 +72,9 @@ class Mixed:
         with scratch() as folder, self.source.float_file() as floating:
             path = folder / "candidate.onnx"
             onnx.save(graph, path)
-            found = self.reader(path, None, {} if data is None else {"acc": data.validation})
+            found = self.assess.file(path, None, {} if data is None else {"acc": data.validation})
             if self._timed:
-                timed = self.reader.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
+                timed = self.assess.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
                 found["latency"] = scaled_by(
                     ratio(timed["candidate"].ratio, timed["float"].ratio), self.record.first["latency"]
                 )

@@ -17,18 +17,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture, Block
-from wb.core.records import Softmax
+from wb.core.architecture import Architecture
+from wb.core.records import Part
 from wb.models.axes import Axes
 from wb.models.model import Model
 from wb.models.network import Network, Norm, axes_of, build
 from wb.models.operators._attention import AttentionModule
 from wb.models.operators._base import OperatorModule
 
+P = TypeVar("P", bound=Part)
 SMALLEST_GAIN = 1e-3  # of the largest of its norm: what is divided by less would blow up rounding
 
 
@@ -130,7 +132,7 @@ def restored(model: Model, like: Model) -> Model:
     )
     for sublayer in sublayers(network):
         record = originals[sublayer.name].module.describe()
-        if isinstance(record, Softmax):
+        if record.factor != 1:
             for letter, factor in zip("qk", _factors(record), strict=True):
                 for name in (f"{sublayer.prefix}.w{letter}", f"{sublayer.prefix}.b{letter}"):
                     weights[name] = weights[name] / factor
@@ -187,7 +189,7 @@ def _standardise(weights: dict[str, Tensor], prefix: str, module: AttentionModul
     if module.convex:
         w["bo"] = w["bo"] + torch.einsum("dhv,hv->d", w["wo"], w["bv"])
         w |= {name: torch.zeros_like(w[name]) for name in ("bv", "bk") if name in w}
-    if isinstance(record, Softmax):
+    if record.factor != 1:
         for letter, factor in zip("qk", _factors(record), strict=True):
             w |= {name: w[name] * factor for name in (f"w{letter}", f"b{letter}")}
     _put(weights, prefix, w)
@@ -212,11 +214,10 @@ def _projections(weights: dict[str, Tensor], prefix: str, module: AttentionModul
     return {name: weights[f"{prefix}.{name}"].double() for pair in pairs for name in pair}
 
 
-def _factors(record: Softmax) -> tuple[float, float]:
-    """What queries and keys have to be multiplied by, so that the scale is one."""
-    scale = record.qk**-0.5 if record.scale is None else record.scale
-    root = abs(scale) ** 0.5
-    return math.copysign(root, scale), root
+def _factors(record: Part) -> tuple[float, float]:
+    """What queries and keys have to be multiplied by, so that the record's factor is one."""
+    root = abs(record.factor) ** 0.5
+    return math.copysign(root, record.factor), root
 
 
 def _put(weights: dict[str, Tensor], prefix: str, changed: dict[str, Tensor]) -> None:
@@ -257,11 +258,9 @@ def _centre(weights: dict[str, Tensor], axes: dict[str, Axes], axis: str, norms:
 
 
 def with_unit_scales(architecture: Architecture) -> Architecture:
-    """`architecture` with a softmax scale of one everywhere."""
+    """`architecture` with a factor of one everywhere: softmax scales, which the weights have taken over."""
 
-    def unit(_: str, block: Block) -> Block:
-        if not isinstance(block.mixer, Softmax):
-            return block
-        return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": 1.0})})
+    def unit(_: str, part: P) -> P:
+        return part.unit()
 
-    return architecture.with_blocks(unit)
+    return architecture.with_parts(unit)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, memory_fit, stream_rotation
 from wb.fusion.forms.canonical import foldable, sublayers, with_unit_scales
@@ -37,7 +37,6 @@ from wb.models.network import Norm, axes_of, build
 from wb.models.operators.lmu import LegendreMemory
 
 Role = Literal["write", "read"]
-ROUNDS = (("heads", "mlp", "hidden", "anchors", "bits", "memory", "width"), ("qk", "v"), ("embed",))
 
 
 def conform(model: Model, target: Architecture, images: Tensor | None = None, origins: Match | None = None) -> Model:
@@ -56,8 +55,8 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None, or
     goal = with_unit_scales(target)
     _check(model.architecture, goal)
     model = arranged(model, goal, origins_of(model, goal, images) if origins is None else origins)
-    for names in ROUNDS:
-        maps = _maps(model, goal, names, images)
+    for late in sorted({dim.late for dim in axis_dims(goal).values()}):
+        maps = _maps(model, goal, late, images)
         model = remap_model(model, maps) if maps else model
     result = replace(model, architecture=goal)
     result.check()
@@ -119,10 +118,10 @@ def _influence(model: Model, images: Tensor) -> list[list[float]]:
     return total
 
 
-def _maps(model: Model, goal: Architecture, names: Sequence[str], images: Tensor | None) -> dict[str, Map]:
-    """For every axis of such a name whose size differs, what brings it to the size it has in `goal`."""
-    own, wanted = axis_sizes(model.architecture), axis_sizes(goal)
-    changed = [a for a in own if own[a] != wanted[a] and a.rsplit(".", 1)[1] in names]
+def _maps(model: Model, goal: Architecture, late: int, images: Tensor | None) -> dict[str, Map]:
+    """For every axis of that round (`Dim.late`) whose size differs, what brings it to the size it has in `goal`."""
+    own, wanted, dims = axis_sizes(model.architecture), axis_sizes(goal), axis_dims(goal)
+    changed = [axis for axis in own if own[axis] != wanted[axis] and dims[axis].late == late]
     if not changed:
         return {}
     resizer = _Resizer(model, images)
@@ -136,14 +135,14 @@ class _Resizer:
         self.model, self.images = model, images
         self.network = build(model.architecture, "meta")
         self.sublayers = list(sublayers(self.network))
-        self.axes = axes_of(self.network)
+        self.axes, self.dims = axes_of(self.network), axis_dims(model.architecture)
         self.bears = {f"{s.place}.{axis}": kind for s in self.sublayers for axis, kind in s.module.symmetries.items()}
 
     def __call__(self, axis: str, old: int, new: int) -> Map:
-        name = axis.rsplit(".", 1)[1]
-        if name == "memory":
+        dim = self.dims[axis]
+        if dim.fitted:
             return self._memory(axis, old, new)
-        if name == "embed":
+        if axis.endswith(".embed"):
             gram = self._gram(axis).cpu() if new < old else None
             if foldable(self.network, _stage(axis)):
                 return _isometry(old, new, gram)
@@ -151,11 +150,11 @@ class _Resizer:
         if self.bears.get(axis) == "rotation" and (new > old or self._sorted(axis)):
             eye = torch.eye(new, old, dtype=torch.float64)
             return Leading(new) if new < old else Couple(eye, eye)
-        if name == "bits" and new < old:
+        if dim.ordered and new < old:
             return Leading(new)  # each was learned to correct those before it
         if new > old:
             return _repeated(old, new, paired=not self._on(axis, "read"))
-        outer = nested(self.axes).get(axis)
+        outer = nested(self.axes, self.dims).get(axis)
         index = _largest(self._energy(axis, outer), new)
         return index if outer is None else SelectWithin(index.index, outer)
 
@@ -214,7 +213,7 @@ class _Resizer:
 
     def _memory(self, axis: str, old: int, new: int) -> Couple:
         """The responses of the old coefficients as sums of those of the new ones, as far as they go."""
-        parts = [s.module for s in self.sublayers if f"{s.place}.memory" == axis]
+        parts = [s.module for s in self.sublayers if axis.startswith(f"{s.place}.")]
         return memory_fit(old, new, next(part.tokens for part in parts if isinstance(part, LegendreMemory)))
 
 

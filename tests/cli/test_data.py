@@ -49,7 +49,6 @@ def _untimed(monkeypatch: pytest.MonkeyPatch, unpaged: None) -> None:
         "compress.depgraph.job",
         "export.assess",
         "export.timing.table",
-        "compress.quantize.read",
     ):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)
     for place in ("compress.prune.begin", "compress.binarize.begin"):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wb.core.errors import BadData
+from wb.core.specs import PIXELS
 from wb.data.preparation import Preparation
 from wb.data.readers.flat import flattened
 from wb.data.readers.pictures import decode
@@ -20,10 +21,11 @@ from wb.data.spec import WHITE, levels
 from wb.export.foreign.opening import file_size, open_graph
 from wb.export.foreign.stored import inputs
 from wb.export.graph import read_architecture, read_classes, read_preparation
-from wb.export.score import logits
+from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.jobs.kinds import need
 from wb.jobs.shown import Shown, Table
+from wb.tasks.classes import CLASSES
 
 Picture = str | Path | Image.Image | NDArray[Any]
 
@@ -65,7 +67,9 @@ class Classifier(Shown):
         pixels = self.pixels(pictures)
         if not self._ours and self._preparation is not None:
             pixels = self._preparation(pixels)
-        return logits(self.path, pixels, Device())
+        found = Runner(self.path, Device())({PIXELS: pixels})
+        CLASSES.check_outputs(found, np.zeros(len(found), np.int64), str(self.path))
+        return found
 
     def pixels(self, pictures: Picture | Sequence[Picture]) -> NDArray[np.float32]:
         """Pictures in [0, 1], as the graph takes them before they are prepared: (n, channels, height, width)."""

@@ -25,7 +25,7 @@ from wb.models.header import read_header
 from wb.models.history import Known, data_of
 from wb.models.model import Model, Step, load, read_history
 from wb.spaces.stock import Stock
-from wb.training.classes import matched
+from wb.tasks.names import matched
 from wb.training.train import fitted
 
 Say = Callable[[str], None]  # what a user should know that was not asked for

@@ -25,6 +25,7 @@ from wb.jobs.kinds import GRAPH, need
 from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
 from wb.jobs.shown import Shown, Table, readings_table
 from wb.models.model import load
+from wb.tasks.classes import CLASSES
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,6 +157,6 @@ def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
 def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str]) -> Reading:
     """On one split; its note says what the images were shown as, how classes were matched, and whether it is near chance."""
     images = dataset.validation if split == "validation" else dataset.test
-    reading, doubt = examined(graph, images.pixels(), images.labels, device)
+    reading, doubt = examined(graph, images, CLASSES, device)
     told = "; ".join((*notes, *([doubt] if doubt else [])))
     return reading.model_copy(update={"note": told or None})

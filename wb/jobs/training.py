@@ -17,8 +17,9 @@ from wb.jobs.output import MODELS, check_ending, check_free
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step, save
 from wb.spaces.presets import vit_space
+from wb.tasks.known import task_of
 from wb.training.fit import Recipe, pick_device
-from wb.training.train import accuracy, train
+from wb.training.train import score, train
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Training:
         )
         network = model.network(pick_device())
         splits = {"validation": data.validation, "test": data.test}
-        readings = {name: accuracy(network, split, pick_device()) for name, split in splits.items()}
+        readings = {name: score(network, split, task_of(chosen), pick_device()) for name, split in splits.items()}
         counted = {"params": count_parameters(chosen), "macs": count_macs(chosen)}
         model = model.then(Step(name="score", readings={**readings, **counted}))
         save(model, self.out, force=self.force)

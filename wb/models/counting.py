@@ -12,7 +12,8 @@ from wb.core.architecture import Architecture
 from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
 from wb.core.records import Precision
-from wb.models.network import Network, build, groups_of
+from wb.models.feeds import shapes_only
+from wb.models.network import Network, groups_of, skeleton
 from wb.models.operators._base import OperatorModule
 
 
@@ -26,7 +27,7 @@ class Operations(NamedTuple):
 
 def count_parameters(architecture: Architecture) -> Reading:
     """All trainable numbers of the network."""
-    count = sum(p.numel() for p in build(architecture, "meta").parameters())
+    count = sum(p.numel() for p in skeleton(architecture).parameters())
     return Reading(value=count, unit="parameters", how="counted")
 
 
@@ -35,7 +36,7 @@ def count_bytes(architecture: Architecture) -> Reading:
 
     Limits: without the graph itself and the constants of operators; int8's scales, one a row, are left out.
     """
-    network = build(architecture, "meta")
+    network = skeleton(architecture)
     kept, bits = precisions(architecture), 32.0 * sum(p.numel() for p in network.parameters())
     for group, names in groups_of(network).items():
         bits -= (32 - BITS[kept[group]]) * sum(network.get_parameter(name).numel() for name in names)
@@ -48,7 +49,7 @@ def count_macs(architecture: Architecture) -> Reading:
     Counted on the `meta` device, where attention is not hidden in a fused kernel (on the CPU torch leaves that out).
     Limits: norms, softmax, pooling and biases count as nothing.
     """
-    counter = _counter(build(architecture.compact(), "meta"), architecture)
+    counter = _counter(skeleton(architecture.compact()))
     return Reading(value=counter.get_total_flops() / 2, unit="MAC", how="counted")
 
 
@@ -58,10 +59,8 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
 
     `s0.b3.mixer.products` are those of mixer and activations alone: queries with keys, depthwise and fixed convolutions.
     """
-    network = build(architecture, "meta")
-    counts = {
-        name: sum(found.values()) / 2 for name, found in _counter(network, architecture).get_flop_counts().items()
-    }
+    network = skeleton(architecture)
+    counts = {name: sum(found.values()) / 2 for name, found in _counter(network).get_flop_counts().items()}
     kept, groups = precisions(architecture), groups_of(network)
     found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
     for i, (rows, columns) in enumerate(architecture.grids()):
@@ -78,11 +77,10 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
     return found | {"head": Operations(float(network.head.numel()), kept["head"])}
 
 
-def _counter(network: Network, architecture: Architecture) -> FlopCounterMode:
-    image = architecture.input
+def _counter(network: Network) -> FlopCounterMode:
     counter: FlopCounterMode = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(torch.empty(1, image.channels, image.height, image.width, device="meta"))
+        network(*shapes_only(network.input.specs(), 1).values())
     return counter
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 import torch
@@ -165,7 +166,7 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
     """
     if torch.device(device or "cpu").type == "meta":
         return Network(architecture, device)
-    count = sum(parameter.numel() for parameter in Network(architecture, "meta").parameters())
+    count = sum(parameter.numel() for parameter in skeleton(architecture).parameters())
     if count > MAX_PARAMETERS:
         raise Unsupported(
             f"a network of {count:,} parameters is beyond the {MAX_PARAMETERS:,} that are computed with; choose smaller widths"
@@ -179,6 +180,16 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
             f"there is no memory for a network of {count:,} parameters, {4 * count / 2**30:.2g} GB; free some, or choose "
             "smaller widths"
         ) from error
+
+
+@lru_cache(maxsize=8)
+def skeleton(architecture: Architecture) -> Network:
+    """The network of `architecture` on the `meta` device, built once for all who need it one after the other.
+
+    It is shared: look at it, or run it on weights with `torch.func.functional_call`, but do not change it, and not from two
+    threads at once; `build` gives one of your own.
+    """
+    return build(architecture, "meta")
 
 
 def describe(network: Network) -> Architecture:
