@@ -33,7 +33,8 @@ from wb.fusion.match.placed import Placed, place
 from wb.fusion.paper.paper import Paper
 from wb.fusion.settings import Settings, anchor_of, shares_of
 from wb.models.model import Model, Step, check_weights
-from wb.models.network import Norm, build
+from wb.models.network import build
+from wb.models.norm import NormModule
 
 Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -200,7 +201,7 @@ class _Fusing:
             norms = {
                 f"{n}.{p}"
                 for n, m in build(model.architecture, "meta").named_modules()
-                if isinstance(m, Norm)
+                if isinstance(m, NormModule)
                 for p in ("gain", "shift")
             }
             # Copies: a view into a file would keep the whole of it in memory.

@@ -31,7 +31,6 @@ from wb.fusion.align.solvers import (
     couple,
     couplings,
     matched,
-    memory_fit,
     rotations,
     shown,
     stream_rotation,
@@ -43,7 +42,6 @@ from wb.fusion.match.placed import Placed
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
 from wb.models.model import Model
 from wb.models.network import axes_of, build
-from wb.models.operators.lmu import LegendreMemory
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
@@ -88,9 +86,13 @@ class Aligner:
         self.settled: dict[str, tuple[Matrix, int]] = {}  # plans of heads, and how often they did not change
         sizes = axis_sizes(self.reference.architecture)
         for name, sublayer in self.source.sublayers.items():
-            module, axis = sublayer.module, f"{name.rsplit('.', 1)[0]}.memory"
-            if isinstance(module, LegendreMemory) and (mine := module.describe().memory) != sizes[axis]:
-                self.found.maps[axis] = memory_fit(mine, sizes[axis], module.tokens)
+            place = name.rsplit(".", 1)[0]
+            for axis, size in sublayer.operator.sizes.items():
+                full = f"{place}.{axis}"
+                if full in sizes and size != sizes[full] and full not in self.kinds:  # nothing is compared on it
+                    converted = sublayer.operator.converted(axis, size, sizes[full])
+                    if converted is not None:
+                        self.found.maps[full] = converted
 
     def __call__(self) -> Alignment:
         """The alignment: rounds over all axes until what the two have in common no longer grows; one with `statistics`."""
@@ -222,7 +224,7 @@ def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]
     bears: Mapping[str, str] = {
         f"{name.rsplit('.', 1)[0]}.{axis}": symmetry
         for name, sublayer in source.sublayers.items()
-        for axis, symmetry in sublayer.module.symmetries.items()
+        for axis, symmetry in sublayer.operator.symmetries.items()
     }
     for axis in axis_sizes(reference.architecture):
         if axis not in present:

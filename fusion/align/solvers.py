@@ -21,14 +21,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from wb.models.axes import Couple, Map, Select
-from wb.models.operators.lmu import impulse_response
 
 Solver = Literal["lap", "emd", "sinkhorn"]
 Matrix = NDArray[np.float64]
 REGULARISATION = 0.08  # of Sinkhorn, on costs up to 1
 SHOWN = 64  # entries of a plan on each side at most, where it is only looked at
 _ITERATIONS = 1000
-_SAME = 1e-3  # singular values of impulse responses below, of the largest, would blow up the weights
 
 
 def couplings(cost: Matrix, solver: Solver = "lap", reg: float = REGULARISATION) -> Matrix:
@@ -142,13 +140,3 @@ def stream_rotation(similarity: Tensor) -> Couple:
     q = rotations(s + (norm or 1.0) / math.sqrt(source * reference))
     ratio = math.sqrt(reference / source)
     return Couple(ratio * q.T, q.T / ratio)
-
-
-def memory_fit(old: int, new: int, tokens: int) -> Couple:
-    """What an LMU remembers in `old` coefficients, read from `new` ones: least squares on their responses.
-
-    Coefficients of another number are other ones; as many as there are tokens say everything.
-    """
-    have, get = (impulse_response(memory, tokens, float(tokens)) for memory in (old, new))
-    read = (have @ torch.linalg.pinv(get, rtol=_SAME)).T
-    return Couple(read, read)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from wb.fusion.forms.canonical import Sublayer, sublayers
 from wb.fusion.match.depth import Match, alike
 from wb.fusion.match.match import By
 from wb.models.axes import Axes, Axis, Map, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
+from wb.models.walk import Sublayer
 
 
 @dataclass
@@ -59,7 +59,7 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
     A sub-layer of another kind, or with other fixed settings (a kernel size, a direction), stands for nothing.
     """
     own, other = build(parent.architecture, "meta"), build(reference.architecture, "meta")
-    there = {sublayer.name: sublayer for sublayer in sublayers(own)}
+    there = {sublayer.name: sublayer for sublayer in own.walk()}
     axes = axes_of(own)
     names: dict[str, str] = {}
     placed: dict[str, Axes] = {}
@@ -67,13 +67,13 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
     for name, dimensions in axes.items():
         if not name.startswith("stages."):
             names[name], placed[name] = name, dimensions
-    for sublayer in sublayers(other):
+    for sublayer in other.walk():
         block = match[sublayer.stage][sublayer.block]
         mine = there.get(f"s{sublayer.stage}.b{block}.{sublayer.kind}")
-        if mine is None or not alike(mine.module.describe(), sublayer.module.describe(), "scale"):
+        if mine is None or not alike(mine.operator.describe(), sublayer.operator.describe(), "scale"):
             continue
         found[sublayer.name] = mine
-        for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm, sublayer.norm)):
+        for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm_prefix, sublayer.norm_prefix)):
             for name in [name for name in axes if name.startswith(f"{prefix}.")]:
                 renamed = f"{new}{name.removeprefix(prefix)}"
                 names[renamed] = name
@@ -88,21 +88,21 @@ def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:
     return axis._replace(name=f"{new}{axis.name.removeprefix(old)}")
 
 
-def runs(placed: Placed, reference: Model) -> tuple[dict[int, list[Sublayer]], dict[str, list[Sublayer]]]:
-    """The parent's sub-layers in order of execution, grouped by what they stand for.
+def runs(placed: Placed, reference: Model) -> tuple[dict[int, list[str]], dict[str, list[str]]]:
+    """The names of the parent's sub-layers in order of execution, grouped by what they stand for.
 
     First those at the start of a stage that stand for nothing, by the stage; then for each sub-layer of the reference its
     counterpart and what follows that and stands for nothing: what they do together is what the reference's has to do.
     """
     theirs = {mine.name: name for name, mine in placed.sublayers.items()}
-    starts: dict[int, list[Sublayer]] = {i: [] for i in range(len(reference.architecture.stages))}
-    groups: dict[str, list[Sublayer]] = {s.name: [] for s in sublayers(build(reference.architecture, "meta"))}
-    current: list[Sublayer] = []
+    starts: dict[int, list[str]] = {i: [] for i in range(len(reference.architecture.stages))}
+    groups: dict[str, list[str]] = {at.name: [] for at in build(reference.architecture, "meta").walk()}
+    current: list[str] = []
     stage = -1
-    for mine in sublayers(build(placed.model.architecture, "meta")):
+    for mine in build(placed.model.architecture, "meta").walk():
         if mine.stage != stage:
             stage, current = mine.stage, starts[mine.stage]
         if mine.name in theirs:
             current = groups[theirs[mine.name]]
-        current.append(mine)
+        current.append(mine.name)
     return starts, groups

@@ -8,7 +8,7 @@ A record's widths are named like the axes of its module (`wb.models.axes`): `hea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +42,10 @@ class Operator(Frozen):
     module: ClassVar[str]  # "package.file:Class" of the torch module
     needs_grid: ClassVar[bool] = False  # reads its tokens as an image, so that a class token has no place
 
+    def unit(self) -> Self:
+        """The record without numbers that its weights could have taken over: `OperatorModule.factors` says by what."""
+        return self
+
 
 class Weighted(Operator):
     """An operator with weights: what those that read the residual stream are kept in, and those that write to it."""
@@ -64,15 +68,18 @@ class Attention(Weighted):
 class Softmax(Attention):
     """Multi-head self-attention with softmax. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
 
-    module = "wb.models.operators.softmax:SoftmaxAttention"
+    module = "wb.models.mixers.softmax:SoftmaxAttention"
     kind: Literal["softmax"] = "softmax"
     scale: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
+
+    def unit(self) -> Self:
+        return self.model_copy(update={"scale": 1.0})
 
 
 class Sla(Attention):
     """SLAB's simplified linear attention: ReLU kernel, learned key positions, depthwise convolution on the values."""
 
-    module = "wb.models.operators.sla:SimplifiedLinearAttention"
+    module = "wb.models.mixers.sla:SimplifiedLinearAttention"
     needs_grid = True
     kind: Literal["sla"] = "sla"
     kernel: Literal[1, 3, 5, 7, 9] = 5
@@ -81,7 +88,7 @@ class Sla(Attention):
 class Cosformer(Attention):
     """cosFormer: ReLU kernel re-weighted by the cosine of the distance."""
 
-    module = "wb.models.operators.cosformer:CosformerAttention"
+    module = "wb.models.mixers.cosformer:CosformerAttention"
     kind: Literal["cosformer"] = "cosformer"
 
 
@@ -92,7 +99,7 @@ class Hash(Attention):
     is the published code's numerator, whose weights of a token do not sum to one.
     """
 
-    module = "wb.models.operators.hash:HashAttention"
+    module = "wb.models.mixers.hash:HashAttention"
     kind: Literal["hash"] = "hash"
     bits: Width = 16
     anchors: Width = 25
@@ -102,7 +109,7 @@ class Hash(Attention):
 class Pool(Operator):
     """PoolFormer's token mixer: average of the neighbours minus the token."""
 
-    module = "wb.models.operators.pool:PoolMixer"
+    module = "wb.models.mixers.pool:PoolMixer"
     needs_grid = True
     kind: Literal["pool"] = "pool"
     kernel: Literal[3, 5, 7, 9] = 3
@@ -111,7 +118,7 @@ class Pool(Operator):
 class Lmu(Weighted):
     """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
 
-    module = "wb.models.operators.lmu:LegendreMemory"
+    module = "wb.models.mixers.lmu:LegendreMemory"
     kind: Literal["lmu"] = "lmu"
     memory: Annotated[int, Field(ge=1, le=512)]  # preparing it takes its cube; papers use 468 at most
     hidden: Width
@@ -121,7 +128,7 @@ class Lmu(Weighted):
 class Mlp(Weighted):
     """Two linear layers with GELU between them."""
 
-    module = "wb.models.operators.mlp:Mlp"
+    module = "wb.models.ffns.mlp:Mlp"
     kind: Literal["mlp"] = "mlp"
     mlp: Width
 
@@ -133,7 +140,7 @@ Ffn = Mlp  # becomes a union like Mixer with the second feed-forward
 class PatchStem(Frozen):
     """A linear map of each `patch` x `patch` square to a token."""
 
-    module: ClassVar[str] = "wb.models.stem:PatchStem"
+    module: ClassVar[str] = "wb.models.stems.patch:PatchStem"
     kind: Literal["patch"] = "patch"
     patch: Annotated[int, Field(ge=1, le=64)]
     precision: ConvKept = "fp32"
@@ -145,7 +152,7 @@ class ConvStem(Frozen):
     `patch` is the total stride, a power of two from 2.
     """
 
-    module: ClassVar[str] = "wb.models.stem:ConvStem"
+    module: ClassVar[str] = "wb.models.stems.conv:ConvStem"
     kind: Literal["conv"] = "conv"
     patch: Literal[2, 4, 8, 16, 32]
     width: Width

@@ -12,8 +12,9 @@ from wb.core.architecture import Architecture
 from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
 from wb.core.records import Precision
-from wb.models.network import Network, build, groups_of
-from wb.models.operators._base import OperatorModule
+from wb.models.groups import groups_of
+from wb.models.network import Network, build
+from wb.models.operator import OperatorModule
 
 
 class Operations(NamedTuple):
