@@ -1,6 +1,6 @@
 """Checks a finished run of `make demo` against its targets, and every accuracy of its front from the ONNX file alone.
 
-python benchmarks/demo.py RUN
+python benchmarks/demo.py RUN [--markdown]
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from rich.console import Console
-from rich.table import Table
+from tables import Table, begin, parser_of
 
 from wb.data import Split, load
 from wb.search.page.contents import read_trials
@@ -26,10 +25,15 @@ def recompute(path: Path, split: Split) -> float:
     return float(np.mean(logits.argmax(axis=1) == split.labels))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("run", type=Path)
-    run = Run(parser.parse_args().run)
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
+    run = Run(options.run)
     record, points = run.read(), run.read_front()
     data = load(record.config.data, image_size=record.config.image_size, limit=record.config.limit)
     equal = all(
@@ -66,12 +70,10 @@ def main() -> None:
         ("true evaluation, slowest", f"{max(cost):.2f} s", "", True),
         *((f"  of it {name}, mean", f"{np.mean(seconds):.3f} s", "", True) for name, seconds in phases.items()),
     ]
-    table = Table(title=str(run.folder))
-    for column in ("what", "found", "target", ""):
-        table.add_column(column)
+    table = Table(str(run.folder), ("what", "found", "target", ""), left=("target", ""))
     for what, found, target, met in rows:
-        table.add_row(what, found, target, "" if not target else "met" if met else "[red]missed[/]")
-    Console().print(table)
+        table.row(what, found, target, "" if not target else "met" if met else "missed")
+    out.table(table)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,12 @@ from fusion_rows import ROWS, Cells, cells, pair_of, parents
 from fusion_scale import scale
 from fusion_sizes import sizes
 from fusion_tables import show, told
+from tables import Output, begin, parser_of
 
 from wb.data import load
 
 
-def table(bench: Bench, options: argparse.Namespace, patch: int) -> None:
+def table(bench: Bench, options: argparse.Namespace, patch: int, out: Output) -> None:
     """All rows on all pairs; prints cells as they come and the table after each pair."""
     epochs = tuple(int(n) for n in options.epochs.split(",") if n)
     columns = ["one-shot", *(f"{n} ep" for n in epochs)]
@@ -51,7 +52,7 @@ def table(bench: Bench, options: argparse.Namespace, patch: int) -> None:
                     found[label].append(one)
                     told(f"pair {number}, {label}", one)
         title = f"{bench.data.spec}: test accuracy (%), {number + 1} pairs"
-        show(title, found, columns)
+        show(out, title, found, columns, interim=number + 1 < options.pairs)
 
 
 def bench_of(options: argparse.Namespace) -> Bench:
@@ -64,8 +65,8 @@ def bench_of(options: argparse.Namespace) -> Bench:
     return Bench(digits(), Cache(options.cache), options.parent_epochs or 25, rates)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("suite", choices=("digits", "images", "sizes", "scale"))
     parser.add_argument("--data", help="in images")
     parser.add_argument("--limit", type=int, default=5000, help="training images, in images")
@@ -77,16 +78,20 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/fusion-benchmark/results.jsonl"))
     parser.add_argument("--images", type=int, default=0, help="to regress on, in scale")
     parser.add_argument("--threads", type=int, default=1, help="in scale")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
     if options.suite == "scale":
-        scale(options)
+        scale(options, out)
     elif options.suite == "sizes":
         options.pairs = options.pairs or 3
-        sizes(bench_of(options), options.pairs)
+        sizes(bench_of(options), options.pairs, out)
     else:
         options.pairs = options.pairs or (5 if options.suite == "digits" else 3)
-        table(bench_of(options), options, patch=2 if options.suite == "digits" else 4)
+        table(bench_of(options), options, 2 if options.suite == "digits" else 4, out)
 
 
 if __name__ == "__main__":

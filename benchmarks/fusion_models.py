@@ -96,7 +96,7 @@ def pixels(data: Dataset, count: int | None = None) -> Tensor:
 def code() -> str:
     """Which version of wb.fusion this is: 16 hexadecimal digits of its sources."""
     digest = hashlib.sha256()
-    for path in sorted(Path(next(iter(wb.fusion.__path__))).glob("*.py")):
+    for path in sorted(Path(next(iter(wb.fusion.__path__))).rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

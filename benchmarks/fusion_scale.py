@@ -19,8 +19,8 @@ from types import SimpleNamespace
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table
+from tables import told as progress
 
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings
@@ -63,7 +63,7 @@ def fuse_models(folder: Path, method: str, images: int, threads: int) -> None:
 
 def told(what: str, done: int, of: int) -> None:
     """Progress, with the memory so far."""
-    print(f"{what} {done}/{of}, peak {peak():.0f} MB", file=sys.stderr)
+    progress(f"{what} {done}/{of}, peak {peak():.0f} MB")
 
 
 def peak() -> float:
@@ -71,23 +71,23 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
-def scale(options: argparse.Namespace) -> None:
+def scale(options: argparse.Namespace, out: Output) -> None:
     """Prints the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parameters = call("write", folder)["parameters"]
         size = (folder / "0.safetensors").stat().st_size / 1e6
-        table = Table(title=f"two models of {parameters / 1e6:.1f}M parameters, {size:.0f} MB each")
-        for column in ("", "read and fused", "and written", "CPU", "peak memory", "models", "goal"):
-            table.add_column(column, justify="left" if column in ("", "goal") else "right")
+        title = f"two models of {parameters / 1e6:.1f}M parameters, {size:.0f} MB each"
+        columns = ("", "read and fused", "and written", "CPU", "peak memory", "models", "goal")
+        table = Table(title, columns, left=("goal",))
         for method, images in {"orth": 0, **({"regress": options.images} if options.images else {})}.items():
             found = call(method, folder, str(images), str(options.threads))
             seconds = (f"{found[part]:.1f} s" for part in ("fused", "total", "cpu"))
             label = f"{method}, {images} images, {options.threads} threads"
             ratio = f"{found['peak'] / size:.2f}"
-            table.add_row(label, *seconds, f"{found['peak']:.0f} MB", ratio, GOALS[method])
-            print(label, json.dumps(found), flush=True)
-        Console(width=130).print(table)
+            table.row(label, *seconds, f"{found['peak']:.0f} MB", ratio, GOALS[method])
+            progress(label, json.dumps(found))
+        out.table(table)
 
 
 def call(*arguments: str | Path) -> dict[str, float]:

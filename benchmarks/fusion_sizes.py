@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from fusion_models import PLAIN, Bench, Key, network
 from fusion_rows import PAPERS, Cells, Pair, Row, cells, fused, parents
 from fusion_tables import show, told
+from tables import Output
 
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import NViT
@@ -79,7 +80,7 @@ def rows(case: str) -> Iterator[tuple[str, Row]]:
             yield f"into {into}: {name}", fused(chosen, images, anchor=anchor, tuned=name == "regress")
 
 
-def sizes(bench: Bench, pairs: int) -> None:
+def sizes(bench: Bench, pairs: int, out: Output) -> None:
     """Prints a table for each kind of unequal parents."""
     for case, make in CASES.items():
         found: defaultdict[str, list[Cells]] = defaultdict(list)
@@ -93,4 +94,5 @@ def sizes(bench: Bench, pairs: int) -> None:
                 one["of the smaller"] = {"accuracy": one["one-shot"]["accuracy"] / smaller}
                 found[name].append(one)
                 told(f"{case}, pair {number}, {name}", one)
-        show(f"{case}, {bench.data.spec}: test accuracy (%), {pairs} pairs", found, COLUMNS, barrier=False)
+        title = f"{case}, {bench.data.spec}: test accuracy (%), {pairs} pairs"
+        show(out, title, found, COLUMNS, barrier=False)

@@ -26,8 +26,7 @@ from statistics import fmean, stdev
 
 import torch
 from pruning_models import FASHION_RECIPE, dense, fashion_architecture
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table, begin, parser_of, told
 
 from wb.compress.binarize.hash import HashAttention
 from wb.core.architecture import Architecture
@@ -67,29 +66,23 @@ def latencies(seconds: float) -> dict[int, dict[str, float]]:
                 module = build_operator(record, 64, grid)
                 module.reset()
                 graphs[name] = Path(folder) / f"{name}.onnx"
-                export_module(module, torch.randn(2, grid.tokens, 64), graphs[name], "x", "y")
+                export_module(module, {"x": torch.randn(2, grid.tokens, 64)}, graphs[name], "y")
             timed = measure_latency(dict(graphs), Device(), cap_s=seconds * len(graphs))
         found[grid.tokens] = {name: latency.reading.value for name, latency in timed.items()}
-        print(grid.tokens, {name: round(ms, 4) for name, ms in found[grid.tokens].items()}, flush=True)
+        told(grid.tokens, {name: round(ms, 4) for name, ms in found[grid.tokens].items()})
     return found
 
 
-def show_latencies(found: dict[int, dict[str, float]], plot: Path | None) -> None:
+def show_latencies(found: dict[int, dict[str, float]], plot: Path | None, out: Output) -> None:
     """The table, where hash attention begins to be faster, and a plot."""
-    table = Table(
-        title="one mixer of 64 channels, ms on one thread, all of one row timed together", title_justify="left"
-    )
-    table.add_column("tokens", justify="right")
-    for name in MIXERS:
-        table.add_column(name, justify="right")
-    table.add_column("hash / softmax", justify="right")
+    title = "one mixer of 64 channels, ms on one thread, all of one row timed together"
+    table = Table(title, ("tokens", *MIXERS, "hash / softmax"))
     for tokens, row in found.items():
-        table.add_row(str(tokens), *(f"{row[name]:.4g}" for name in MIXERS), f"{row['hash'] / row['softmax']:.2f}")
-    Console(width=120).print(table)
+        table.row(str(tokens), *(f"{row[name]:.4g}" for name in MIXERS), f"{row['hash'] / row['softmax']:.2f}")
+    out.table(table)
     faster = [tokens for tokens, row in found.items() if row["hash"] < row["softmax"]]
-    print(
-        f"hash attention is faster than softmax from {faster[0]} tokens on" if faster else "never faster than softmax"
-    )
+    where = f"faster than softmax from {faster[0]} tokens on" if faster else "never faster than softmax"
+    out.say(f"hash attention is {where}")
     if plot is not None:
         import matplotlib.pyplot as plt
 
@@ -132,7 +125,7 @@ def _kept(options: argparse.Namespace, data: Dataset, seed: int, name: str, make
     )
     if not path.exists():
         save(make(), path, force=True)
-        print(f"seed {seed}: {name} fine-tuned", flush=True)
+        told(f"seed {seed}: {name} fine-tuned")
     return load_model(path)
 
 
@@ -141,12 +134,11 @@ def _attention(architecture: Architecture) -> float:
     return sum(e for name, e in energy_by_part(architecture).items() if name.endswith("mixer.products"))
 
 
-def show_accuracy(found: dict[str, list[dict[str, float]]], title: str) -> None:
+def show_accuracy(found: dict[str, list[dict[str, float]]], title: str, out: Output, *, interim: bool) -> None:
     """Mean ± standard deviation over seeds, beside the fine-tuned softmax network."""
     base = found["softmax, fine-tuned"]
-    table = Table(title=title, title_justify="left")
-    for column in ("network", "test %", "- softmax, points", "energy of attention", "of all (modelled)", "latency"):
-        table.add_column(column, justify="left" if column == "network" else "right")
+    columns = ("network", "test %", "- softmax, points", "energy of attention", "of all (modelled)", "latency")
+    table = Table(title, columns)
     for name, rows in found.items():
         lost = [row["test"] - other["test"] for row, other in zip(rows, base, strict=True)]
         ratios = [
@@ -154,17 +146,18 @@ def show_accuracy(found: dict[str, list[dict[str, float]]], title: str) -> None:
             for key in ("attention", "energy", "latency")
         ]
         cells = [_spread([row["test"] for row in rows]), _spread(lost, "+")]
-        table.add_row(name, *cells, *(f"{fmean(values):.3f}x" for values in ratios))
-    Console(width=130).print(table)
-    print("the paper: -73 % energy at -0.33 points (PVTv2-B0, ImageNet)")
+        table.row(name, *cells, *(f"{fmean(values):.3f}x" for values in ratios))
+    out.table(table, interim=interim)
+    if not interim:
+        out.say("the paper: -73 % energy at -0.33 points (PVTv2-B0, ImageNet)")
 
 
 def _spread(values: Sequence[float], sign: str = "") -> str:
     return f"{fmean(values):{sign}.2f} ± {stdev(values) if len(values) > 1 else 0:.2f}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("suite", choices=["accuracy", "latency"])
     parser.add_argument("--data")
     parser.add_argument("--limit", type=int, default=6000, help="training images")
@@ -175,10 +168,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--seconds", type=float, default=4.0, help="of timing for each graph")
     parser.add_argument("--plot", type=Path)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
     if options.suite == "latency":
-        show_latencies(latencies(options.seconds), options.plot)
+        show_latencies(latencies(options.seconds), options.plot, out)
         return
     if options.data is None or options.cache is None:
         raise SystemExit("accuracy needs --data, e.g. idx:PATH/fashion-mnist, and --cache, a folder for trained models")
@@ -188,7 +185,8 @@ def main() -> None:
     for seed in range(options.seeds):
         for name, row in one_seed(data, seed, options).items():
             found.setdefault(name, []).append(row)
-        show_accuracy(found, f"{data.spec}, {len(data.train)} training images, {seed + 1} seeds")
+        title = f"{data.spec}, {len(data.train)} training images, {seed + 1} seeds"
+        show_accuracy(found, title, out, interim=seed + 1 < options.seeds)
 
 
 if __name__ == "__main__":

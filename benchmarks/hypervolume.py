@@ -33,12 +33,11 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.optimize import minimize
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import wilcoxon
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVR
+from tables import Table, begin, parser_of
 
 from wb.core.space import Choices, Option
 from wb.search.sampler.guided import GuidedSampler
@@ -207,34 +206,31 @@ def measure(folder: Path, name: str, method: str, seed: int, evaluations: int) -
     return (problem.best - curve).tolist(), seconds
 
 
-def compare(arguments: argparse.Namespace, name: str) -> Table:
-    checkpoints = [n for n in (50, 100, 150, 200) if n <= arguments.evaluations]
-    table = Table(
-        title=f"{name}: gap after distinct evaluations, mean ± sd of {arguments.seeds} seeds (p against guided)"
-    )
-    for column in ("method", *map(str, checkpoints), "CPU s"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+def compare(options: argparse.Namespace, name: str) -> Table:
+    checkpoints = [n for n in (50, 100, 150, 200) if n <= options.evaluations]
+    title = f"{name}: gap after distinct evaluations, mean ± sd of {options.seeds} seeds (p against guided)"
+    table = Table(title, ("method", *map(str, checkpoints), "CPU s"))
     guided: Any = None
     for method in METHODS:
-        results = list(runs(arguments, name, method))
+        results = list(runs(options, name, method))
         gaps = np.array([[curve[n - 1] for n in checkpoints] for curve, _ in results])
         guided = gaps if method == "guided" else guided
         cells = [
             f"{column.mean():.1f} ± {column.std():.1f}{against(column, base)}"
             for column, base in zip(gaps.T, guided.T, strict=True)
         ]
-        table.add_row(method, *cells, f"{np.mean([seconds for _, seconds in results]):.1f}")
+        table.row(method, *cells, f"{np.mean([seconds for _, seconds in results]):.1f}")
     for label, known in QUOTED[name].items():
-        table.add_row(label, *[str(known.get(n, "–")) for n in checkpoints], "–")
+        table.row(label, *[str(known.get(n, "–")) for n in checkpoints], "–")
     return table
 
 
-def runs(arguments: argparse.Namespace, name: str, method: str) -> Iterator[tuple[list[float], float]]:
-    one = [(arguments.problems, name, method, seed, arguments.evaluations) for seed in range(arguments.seeds)]
-    if arguments.jobs == 1:
+def runs(options: argparse.Namespace, name: str, method: str) -> Iterator[tuple[list[float], float]]:
+    one = [(options.problems, name, method, seed, options.evaluations) for seed in range(options.seeds)]
+    if options.jobs == 1:
         yield from (measure(*task) for task in one)
     else:
-        with ProcessPoolExecutor(arguments.jobs) as pool:
+        with ProcessPoolExecutor(options.jobs) as pool:
             yield from pool.map(measure, *zip(*one, strict=True))
 
 
@@ -244,17 +240,20 @@ def against(column: Any, guided: Any) -> str:
     return f" (p={wilcoxon(column, guided).pvalue:.3f})"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("--problems", type=Path, required=True, help="folder with problems.py and its data")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", choices=sorted(PROBLEMS), help="one problem only")
-    arguments = parser.parse_args()
-    console = Console(width=150)
-    for name in [arguments.only] if arguments.only else PROBLEMS:
-        console.print(compare(arguments, name))
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
+    for name in [options.only] if options.only else PROBLEMS:
+        out.table(compare(options, name))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Kills every job at random moments, continues it, and compares what it leaves with an uninterrupted run's.
 
-python benchmarks/kills.py [--kills 100] [--seed 0] [--jobs train,prune,…]
+python benchmarks/kills.py [--kills 100] [--seed 0] [--jobs train,prune,…] [--markdown]
 
 Each job is started, killed with SIGKILL after a random part of the time it takes, and started again, a few times over, until
 it is let through. Weights have to be the same to the bit, the files the same, and nothing may stay behind in the temporary
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from tables import Table, begin, parser_of
 
 from wb.models.model import load
 
@@ -192,12 +192,16 @@ def attempt(job: Job, folder: Path, whole: Mapping[str, str], rng: random.Random
         tally.wrong.append(f"left in the temporary folder: {', '.join(left)}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", default=",".join(JOBS), help=f"some of {', '.join(JOBS)}")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     names = options.jobs.split(",")
     rng = random.Random(options.seed)
     tallies = {name: Tally() for name in names}
@@ -229,9 +233,9 @@ def main() -> None:
                 attempt(
                     JOBS[name], fresh(name), wholes[name], rng, tallies[name], min(ROUND, share - tallies[name].kills)
                 )
-    table = Table(title=f"{sum(t.kills for t in tallies.values())} kills, seed {options.seed}", title_justify="left")
-    for column in ("job", "seconds, whole", "kills", "ended before", "continued", "the same", "what was wrong"):
-        table.add_column(column, overflow="fold")
+    title = f"{sum(t.kills for t in tallies.values())} kills, seed {options.seed}"
+    columns = ("job", "seconds, whole", "kills", "ended before", "continued", "the same", "what was wrong")
+    table = Table(title, columns, left=("what was wrong",))
     for name, tally in tallies.items():
         of = rounds[name] - 1
         cells = (
@@ -241,8 +245,8 @@ def main() -> None:
             f"{tally.resumed} of {of}",
             f"{tally.same} of {of}",
         )
-        table.add_row(name, *cells, "; ".join(dict.fromkeys(tally.wrong)))
-    Console().print(table, markup=False)
+        table.row(name, *cells, "; ".join(dict.fromkeys(tally.wrong)))
+    out.table(table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How repeatable is a latency? Times the same graphs in several fresh processes and prints the scatter between them.
 
-    python benchmarks/latency_repeat.py [FILE.onnx ...] [--processes 10] [--load 4] [--precision 0.03] [--json]
+    python benchmarks/latency_repeat.py [FILE.onnx ...] [--processes 10] [--load 4] [--precision 0.03] [--json | --markdown]
 
 Without a file it times three built-in transformers of about 0.03, 0.3 and 5 ms, each in a measurement of its own. `--load N`
 runs N busy processes meanwhile: half of them count in Python, half stream 20 MB arrays. Target: the ratio to the
@@ -32,8 +32,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypedDict
 
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table, begin, parser_of
 
 BUILT_IN = {"0.03ms": (17, 32, 3), "0.3ms": (65, 64, 6), "5ms": (197, 192, 5)}  # tokens, channels, layers
 TARGET = 0.03
@@ -102,29 +101,32 @@ def half_width(value: float, interval: tuple[float, float]) -> str:
     return f"±{50 * (interval[1] - interval[0]) / value:.1f} %"
 
 
-def show(console: Console, name: str, rows: list[Row]) -> None:
+def show(out: Output, name: str, rows: list[Row]) -> None:
     """The table of one graph."""
-    table = Table(title=name)
-    for heading in ("process", "ms", "95 %", "ratio", "95 %", "clean", "rejected", "wall s", "note"):
-        table.add_column(heading, justify="right")
+    columns = ("process", "ms", "95 % of ms", "ratio", "95 % of the ratio", "clean", "rejected", "wall s", "note")
+    table = Table(name, columns, left=("note",))
     for number, row in enumerate(rows, 1):
         ms = (f"{row['ms']:.5g}", half_width(row["ms"], row["ms_interval"]))
         ratio = (f"{row['ratio']:.4f}", half_width(row["ratio"], row["ratio_interval"]))
         counts = (str(row["clean"]), str(row["rejected"]), f"{row['wall_s']:.2f}")
-        table.add_row(str(number), *ms, *ratio, *counts, row["note"])
-    console.print(table)
+        table.row(str(number), *ms, *ratio, *counts, row["note"] or "")
+    out.table(table, interim=True)
 
 
-def main() -> int:
-    """Prints the tables; 0 if every ratio scatters by less than the target, else 3."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("files", nargs="*")
     parser.add_argument("--processes", type=int, default=10)
     parser.add_argument("--load", type=int, default=0)
     parser.add_argument("--precision", type=float, default=0.03)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Prints the tables; 0 if every ratio scatters by less than the target, else 3."""
+    options, out = begin(arguments())
     if options.once:
         print(json.dumps(once(options.files, options.precision)))
         return 0
@@ -132,7 +134,13 @@ def main() -> int:
         files = options.files or built_in(Path(folder))
         command = [sys.executable, __file__, "--once", "--precision", str(options.precision), *files]
         runs = [json.loads(subprocess.check_output(command)) for _ in range(options.processes)]
-    return report({Path(file).stem: [run[i] for run in runs] for i, file in enumerate(files)}, options.json)
+    graphs: dict[str, list[Row]] = {Path(file).stem: [run[i] for run in runs] for i, file in enumerate(files)}
+    scatters = {name: scatters_of(rows) for name, rows in graphs.items()}
+    if options.json:
+        print(json.dumps({"processes": graphs, "scatter": scatters}, indent=2))
+    else:
+        report(out, graphs, scatters)
+    return 0 if all(found["ratio"] < TARGET for found in scatters.values()) else 3
 
 
 def built_in(folder: Path) -> list[str]:
@@ -144,28 +152,30 @@ def built_in(folder: Path) -> list[str]:
     return [str(folder / f"{name}.onnx") for name in BUILT_IN]
 
 
-def report(graphs: dict[str, list[Row]], as_json: bool) -> int:
-    """Prints what was found; the exit code."""
-    console = Console(width=140)
-    summary = {}
+def scatters_of(rows: list[Row]) -> dict[str, float]:
+    """The scatter of milliseconds and of the ratio between processes, and the mean seconds of a measurement."""
+    return {
+        "ms": scatter([row["ms"] for row in rows]),
+        "ratio": scatter([row["ratio"] for row in rows]),
+        "wall_s": statistics.fmean(row["wall_s"] for row in rows),
+    }
+
+
+def report(out: Output, graphs: dict[str, list[Row]], scatters: dict[str, dict[str, float]]) -> None:
+    """Prints a table for each graph and one of them all."""
     for name, rows in graphs.items():
-        if not as_json:
-            show(console, name, rows)
-        summary[name] = {
-            "ms": scatter([row["ms"] for row in rows]),
-            "ratio": scatter([row["ratio"] for row in rows]),
-            "wall_s": statistics.fmean(row["wall_s"] for row in rows),
-        }
-    if as_json:
-        print(json.dumps({"processes": graphs, "scatter": summary}, indent=2))
-    else:
-        for name, found in summary.items():
-            verdict = "meets" if found["ratio"] < TARGET else "misses"
-            print(
-                f"{name}: CV of ms {100 * found['ms']:.2f} %, of the ratio {100 * found['ratio']:.2f} %"
-                f" ({verdict} the target of {100 * TARGET:g} %), {found['wall_s']:.2f} s per measurement"
-            )
-    return 0 if all(found["ratio"] < TARGET for found in summary.values()) else 3
+        show(out, name, rows)
+    processes = len(next(iter(graphs.values())))
+    target = f"ratio: under {100 * TARGET:g} %"
+    table = Table(
+        f"coefficient of variation between {processes} processes",
+        ("graph", "ms, median", "of ms", "of the ratio", "s per measurement", target),
+    )
+    for name, found in scatters.items():
+        median = statistics.median(row["ms"] for row in graphs[name])
+        cells = (f"{100 * found['ms']:.2f} %", f"{100 * found['ratio']:.2f} %", f"{found['wall_s']:.2f}")
+        table.row(name, f"{median:.4g}", *cells, "met" if found["ratio"] < TARGET else "missed")
+    out.table(table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Shows every reader damaged and hostile files by the thousand: each has to end in a result or in one paragraph.
 
-python benchmarks/mutations.py [--count 3000] [--seed 2] [--subjects pt,onnx,…]
+python benchmarks/mutations.py [--count 3000] [--seed 2] [--subjects pt,onnx,…] [--markdown]
 
 The mutations are those of the suite (`tests/fuzz`), with other seeds and more of them. Every reader works in a process of its
 own, so that a crash of the interpreter is seen and counted; `slow` are files that took longer than half the suite's limit.
@@ -24,7 +24,7 @@ from random import Random
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from tables import Table, begin, parser_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -120,17 +120,20 @@ def run(name: str, count: int, seed: int) -> list[Line]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("--count", type=int, default=3000, help="files in all")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--subjects", default=",".join(ALL), help=f"some of {', '.join(ALL)}")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     names = options.subjects.split(",")
     share = -(-options.count // len(names))
-    table = Table(title=f"mutated files, seed {options.seed}", title_justify="left")
-    for column in ("reader", "files", "read", "refused", "failed", "slow", "slowest, s"):
-        table.add_column(column, justify="left" if column == "reader" else "right")
+    columns = ("reader", "files", "read", "refused", "failed", "slow", "slowest, s")
+    table = Table(f"mutated files, seed {options.seed}", columns)
     wrong: list[str] = []
     total: Counter[str] = Counter()
     for name in names:
@@ -141,11 +144,11 @@ def main() -> None:
         slowest = max(seconds for _, _, seconds in lines)
         total += ends
         counts = [str(ends[end]) for end in ("read", "refused", "failed")]
-        table.add_row(name, str(len(lines)), *counts, str(slow), f"{slowest:.1f}")
-    table.add_row("all", str(total.total()), *(str(total[end]) for end in ("read", "refused", "failed")), "", "")
-    Console().print(table)
+        table.row(name, str(len(lines)), *counts, str(slow), f"{slowest:.1f}")
+    table.row("all", str(total.total()), *(str(total[end]) for end in ("read", "refused", "failed")), "", "")
+    out.table(table)
     for text in wrong:
-        Console().print(text, markup=False)
+        out.say(text)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,15 @@ from wb.search.run import Run
 from wb.search.study.trials import readings_of
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
     run = Run(options.run)
     record, points = run.read(), run.read_front()
     everything = [readings_of(t) for t in read_trials(run, record)]

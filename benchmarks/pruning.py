@@ -25,8 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from pruning_latency import latency_rows
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table, begin, parser_of, told
 from torch_pruning_methods import METHODS, run
 from torch_pruning_vit import to_plain
 
@@ -38,8 +37,9 @@ from wb.models.counting import count_macs
 from wb.models.model import Model
 from wb.models.model import load as load_model
 from wb.spaces.stock import Stock
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import Finetune, accuracy
+from wb.training.train import Finetune, score
 
 RECIPE = Recipe(epochs=6, learning_rate=1e-3)
 TOLERANCE = 0.01
@@ -86,7 +86,7 @@ def ours(model: Model, data: Dataset, target: float, seed: int, options: dict[st
         return Row(0.0, 0.0, 1.0, hit=False)
     share = count_macs(pruned.architecture).value / dense
     tuned = Finetune(data, RECIPE, model.network(), seed)(pruned)
-    before, after = (accuracy(m.network(), data.test, CPU).value for m in (pruned, tuned))
+    before, after = (score(m.network(), data.test, CLASSES, CPU).value for m in (pruned, tuned))
     return Row(before, after, share, abs(share - target) <= TOLERANCE * target)
 
 
@@ -111,16 +111,14 @@ def spread(values: list[float]) -> str:
     return "–" if not values else f"{100 * fmean(values):.1f} ± {100 * pstdev(values):.1f}"
 
 
-def digits(options: argparse.Namespace) -> None:
+def digits(options: argparse.Namespace, out: Output) -> None:
     """Every method at every target; prints rows as they come and the table at the end."""
     data = load(options.data, limit=options.limit)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     models = {seed: load_model(options.model) if options.model else Stock(data, seed)() for seed in seeds}
-    dense = [accuracy(model.network(), data.test, CPU).value for model in models.values()]
+    dense = [score(model.network(), data.test, CLASSES, CPU).value for model in models.values()]
     title = f"{data.spec}: test accuracy, mean ± sd of seeds {options.seeds}; dense {spread(dense)} %"
-    table = Table(title=title)
-    for column in ("method", "MACs", "before", "after", "reached", "missed"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+    table = Table(title, ("method", "MACs", "before", "after", "reached", "missed"))
     for target in map(float, options.targets.split(",")):
         for name, method in methods(options.only):
             rows = [method(model, data, target, seed) for seed, model in models.items()]
@@ -134,14 +132,14 @@ def digits(options: argparse.Namespace) -> None:
                 spread([row.share for row in hits]),
                 f"{len(missed)} of {len(rows)}, at {', '.join(missed)}" if missed else "",
             )
-            table.add_row(*cells)
-            print(*cells, flush=True)
-        table.add_section()
-    Console(width=130).print(table)
+            table.row(*cells)
+            told(*cells)
+        table.rule()
+    out.table(table)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("suite", choices=("digits", "latency"))
     parser.add_argument("--data", default="digits")
     parser.add_argument("--limit", type=int)
@@ -153,12 +151,16 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path("runs/pruning-benchmark"), help="where dense models are kept"
     )
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
     if options.suite == "digits":
-        digits(options)
+        digits(options, out)
     else:
-        latency_rows(options)
+        latency_rows(options, out)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from statistics import fmean, pstdev
 
 import torch
 from pruning_models import FASHION_RECIPE, dense, fashion_architecture
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table, told
 from torch_pruning_gradients import calibration
 from torch_pruning_methods import METHODS, prune
 from torch_pruning_vit import PlainViT, count_macs, to_plain
@@ -28,8 +27,9 @@ from wb.hardware.device import Device
 from wb.models.counting import count_macs as count
 from wb.models.model import Model
 from wb.models.model import load as load_model
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import Finetune, accuracy
+from wb.training.train import Finetune, score
 
 TARGET = 0.5
 THEIRS = "taylor tuned, 5 steps, heads"
@@ -46,7 +46,7 @@ class Row:
     after: float
 
 
-def latency_rows(options: argparse.Namespace) -> None:
+def latency_rows(options: argparse.Namespace, out: Output) -> None:
     """Runs every seed and prints the table."""
     data = load(options.data, limit=options.limit)
     recipe = Recipe(epochs=options.finetune, learning_rate=1e-3)
@@ -60,17 +60,16 @@ def latency_rows(options: argparse.Namespace) -> None:
         )
         for name, row in one_seed(model, data, recipe, seed, options.cache).items():
             found.setdefault(name, []).append(row)
-            print(f"seed {seed}", name, row, flush=True)
-    table = Table(title=f"{data.spec}, {len(data.train)} images, latency {TARGET}x: mean ± sd of seeds {options.seeds}")
-    for column in ("model", "latency / dense", "MACs / dense", "test before", "test after", "over 1 % off"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+            told(f"seed {seed}", name, row)
+    title = f"{data.spec}, {len(data.train)} images, latency {TARGET}x: mean ± sd of seeds {options.seeds}"
+    table = Table(title, ("model", "latency / dense", "MACs / dense", "test before", "test after", "over 1 % off"))
     for name, rows in found.items():
         cells = [[getattr(row, field) for row in rows] for field in ("latency", "macs", "before", "after")]
         ratios = [f"{fmean(values):.3f} ± {pstdev(values):.3f}" for values in cells[:2]]
         off = [f"{row.latency:.3f}" for row in rows if row.latency < 1 and abs(row.latency / TARGET - 1) > 0.01]
         accuracies = [f"{100 * fmean(v):.2f} ± {100 * pstdev(v):.2f}" for v in cells[2:]]
-        table.add_row(name, *ratios, *accuracies, ", ".join(off))
-    Console(width=130).print(table)
+        table.row(name, *ratios, *accuracies, ", ".join(off))
+    out.table(table)
 
 
 def one_seed(model: Model, data: Dataset, recipe: Recipe, seed: int, cache: Path) -> dict[str, Row]:
@@ -82,7 +81,7 @@ def one_seed(model: Model, data: Dataset, recipe: Recipe, seed: int, cache: Path
     ratios = _timed({"dense": model, "wb nvit": tuned, "torch-pruning": after_plain})
     macs = count(model.architecture).value
     score = {
-        name: accuracy(network, data.test, CPU).value
+        name: score(network, data.test, CLASSES, CPU).value
         for name, network in (
             ("dense", model.network()),
             ("further", further.network()),
@@ -122,7 +121,7 @@ def _theirs(model: Model, data: Dataset, seed: int) -> PlainViT:
     for _ in range(6):
         cut = prune(plain, METHODS[THEIRS], share * full, images, seed).network
         ratio = fmean(_timed({"dense": model, "cut": cut})["cut"] for _ in range(2))
-        print(f"  torch-pruning at {count_macs(cut) / full:.3f} of the MACs: {ratio:.3f} of the latency", flush=True)
+        told(f"  torch-pruning at {count_macs(cut) / full:.3f} of the MACs: {ratio:.3f} of the latency")
         tried.append((share, ratio))
         if abs(ratio / TARGET - 1) < closest:
             closest, best = abs(ratio / TARGET - 1), cut

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tables import told
+
 from wb.core.architecture import Architecture
 from wb.data import Dataset
 from wb.models.model import Model, load, save
@@ -41,7 +43,7 @@ def dense(data: Dataset, architecture: Architecture, recipe: Recipe, seed: int, 
         recipe,
         seed=seed,
         checkpoint=path.with_suffix(".checkpoint"),
-        report=lambda epoch, of, loss: print(f"dense, seed {seed}: epoch {epoch} of {of}, loss {loss:.3f}", flush=True),
+        report=lambda epoch, of, loss: told(f"dense, seed {seed}: epoch {epoch} of {of}, loss {loss:.3f}"),
     )
     save(model, path)
     return model

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import torch
 from pruning_scale import random_data, random_model
-from rich.console import Console
-from rich.table import Table
+from tables import Table, begin, parser_of, told
 
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import NViT, Pruned, Settings
@@ -39,22 +38,26 @@ def timed(models: dict[str, Model]) -> dict[str, float]:
     return {name: latency.reading.value for name, latency in found.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("--preset", default="deit-tiny")
     parser.add_argument("--targets", default="0.75,0.5,0.35,0.25")
     parser.add_argument("--method", default="nvit")
     parser.add_argument("--align", type=int, default=1)
     parser.add_argument("--cache", type=Path, help="folder of the latency table [default: the user's]")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
     model = random_model(options.preset)
     start = time.perf_counter()
     costs = costs_of(["latency"], model.architecture, LatencyTable(Device(), options.cache))
-    print(f"parts timed in {time.perf_counter() - start:.0f} s, those in the table already aside", flush=True)
+    told(f"parts timed in {time.perf_counter() - start:.0f} s, those in the table already aside")
     cost = costs["latency"]
     dense = timed({"dense": model})["dense"]
-    print(f"dense: sum over parts ~{cost(model.architecture):.3f} ms, measured {dense:.3f} ms", flush=True)
+    out.say(f"dense: sum over parts ~{cost(model.architecture):.3f} ms, measured {dense:.3f} ms")
     cost.factor = dense / cost(model.architecture)
     settings = Settings(method=options.method, align=options.align, calibration=16, batch=8)
     cuts: dict[str, Model] = {}
@@ -66,22 +69,18 @@ def main() -> None:
         cuts[name] = pruner.cut(scored, {"latency": target * dense}).model
         predictions[name] = cost(cuts[name].architecture)
     found = timed({"dense": model, **cuts})
-    table = Table(
-        title=f"{options.preset} at 224x224, cut by {options.method}, aligned to {options.align}: latency / dense"
-    )
-    for column in ("target", "predicted", "measured", "error", "refined", "error refined"):
-        table.add_column(column, justify="right")
+    title = f"{options.preset} at 224x224, cut by {options.method}, aligned to {options.align}: latency / dense"
+    table = Table(title, ("target", "predicted", "measured", "error", "refined", "error refined"))
     for name, cut in cuts.items():
         measured = found[name] / found["dense"]
         predicted = predictions[name] / dense
-        print(
+        told(
             name,
             [m and f"{m.heads}x{m.qk}/{m.v}" for _, _, b in cut.architecture.blocks() for m in [b.mixer]],
             [b.ffn and b.ffn.mlp for _, _, b in cut.architecture.blocks()],
-            flush=True,
         )
         refined = _refined(costs, model.architecture, cut.architecture)
-        table.add_row(
+        table.row(
             name,
             f"{predicted:.3f}",
             f"{measured:.3f}",
@@ -89,7 +88,7 @@ def main() -> None:
             f"{refined:.3f}",
             f"{100 * (refined / measured - 1):+.1f} %",
         )
-    Console().print(table)
+    out.table(table)
 
 
 def _refined(costs, dense: Architecture, cut: Architecture) -> float:  # type: ignore[no-untyped-def]

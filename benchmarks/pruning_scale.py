@@ -15,8 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from tables import Table, begin, parser_of
 from torch.nn import functional as F
 
 from wb.compress.nvit.costs import costs_of
@@ -62,23 +61,25 @@ def clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("--preset", default="deit-base")
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--target", type=float, default=0.5, help="share of the MACs")
     parser.add_argument("--repeats", type=int, default=3, help="both are timed in turn")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
     model, data = random_model(options.preset), random_data(options.images)
     target = {"macs": options.target * count_macs(model.architecture).value}
     settings = Settings(calibration=options.images, batch=options.batch)
-    table = Table(
-        title=f"{options.preset}: {count_parameters(model.architecture).text()} parameters, {options.images} images"
-    )
-    for column in ("clock", "gradient pass", "score", "score and cut", "allowed", "MACs left", "peak memory"):
-        table.add_column(column, justify="right")
+    title = f"{options.preset}: {count_parameters(model.architecture).text()} parameters, {options.images} images"
+    columns = ("clock", "gradient pass", "score", "score and cut", "allowed", "MACs left", "peak memory")
+    table = Table(title, columns)
     for _ in range(options.repeats):
         start = clocks()
         gradient_pass(model, data, options.batch)
@@ -93,9 +94,9 @@ def main() -> None:
         for i, clock in enumerate(("wall", "CPU")):
             alone, scoring, all_ = passed[i] - start[i], done[i] - passed[i], end[i] - passed[i]
             times = (f"{seconds:.1f} s" for seconds in (alone, scoring, all_, alone + 5))
-            table.add_row(clock, *times, f"{left:.4f}", f"{memory:.2f} GB")
+            table.row(clock, *times, f"{left:.4f}", f"{memory:.2f} GB")
         del cut, scored
-    Console().print(table)
+    out.table(table)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,11 @@ import torch
 from quantization_accuracy import accuracy_rows
 from quantization_cost import cost_rows
 from quantization_speed import speed_rows
+from tables import begin, parser_of
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("suite", choices=("speed", "accuracy", "cost"))
     parser.add_argument("--threads", type=int, default=1, help="of the runtime, in speed")
     parser.add_argument("--seconds", type=float, default=8.0, help="of timing for each graph, in speed and accuracy")
@@ -52,11 +53,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4, help="of training, in accuracy")
     parser.add_argument("--seeds", default="0,1,2", help="in accuracy")
     parser.add_argument("--cache", type=Path, default=Path("runs/quantization-benchmark/results.jsonl"))
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
-    print(f"load of the machine at the beginning: {os.getloadavg()[0]:.1f}", flush=True)
-    {"speed": speed_rows, "accuracy": accuracy_rows, "cost": cost_rows}[options.suite](options)
-    print(f"load at the end: {os.getloadavg()[0]:.1f}, over 15 minutes: {os.getloadavg()[2]:.1f}")
+    load = os.getloadavg()[0]
+    {"speed": speed_rows, "accuracy": accuracy_rows, "cost": cost_rows}[options.suite](options, out)
+    now, _, mean = os.getloadavg()
+    out.say(f"load of the machine: {load:.1f} at the beginning, {now:.1f} at the end, {mean:.1f} over 15 minutes")
 
 
 if __name__ == "__main__":

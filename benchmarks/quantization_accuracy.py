@@ -14,17 +14,17 @@ from fusion_models import Cache, Key
 from pruning_models import FASHION_RECIPE, dense, fashion_architecture
 from quantization_peers import Calibration, Peer, dynamic, nncf, prepare, silent
 from quantization_speed import code
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table, told
 
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
 from wb.data import Dataset, load
 from wb.export.graph import export
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
+from wb.tasks.classes import CLASSES
 
 CALIBRATION = 300  # training images without their labels
 TARGET = 0.003
@@ -43,7 +43,7 @@ PEERS: dict[str, Peer] = {
 Row = dict[str, float]
 
 
-def accuracy_rows(options: argparse.Namespace) -> None:
+def accuracy_rows(options: argparse.Namespace, out: Output) -> None:
     """Trains or loads the model of every seed, makes all files of it and prints the table."""
     if options.data is None:
         raise SystemExit("accuracy needs --data, e.g. idx:PATH/fashion-mnist")
@@ -56,8 +56,8 @@ def accuracy_rows(options: argparse.Namespace) -> None:
         model = dense(data, fashion_architecture(data), recipe, seed, folder)
         for name, row in one_seed(model, data, cache, folder / "graphs", options.seconds).items():
             found.setdefault(name, []).append(row)
-            print(f"seed {seed}, {name}: {100 * row['accuracy']:.2f} %, {row['ratio']:.3f} of the time", flush=True)
-    show(found, f"{data.spec}, {len(data.train)} images, {options.epochs} epochs, seeds {options.seeds}")
+            told(f"seed {seed}, {name}: {100 * row['accuracy']:.2f} %, {row['ratio']:.3f} of the time")
+    show(out, found, f"{data.spec}, {len(data.train)} images, {options.epochs} epochs, seeds {options.seeds}")
 
 
 def one_seed(model: Model, data: Dataset, cache: Cache, folder: Path, seconds: float) -> dict[str, Row]:
@@ -74,8 +74,8 @@ def one_seed(model: Model, data: Dataset, cache: Cache, folder: Path, seconds: f
         key: Key = {"accuracy": name, "model": model.fingerprint(), "data": data.fingerprint, "code": code()}
 
         def find(path: Path = path) -> Row:
-            score = accuracy(path, data.test.pixels(), data.test.labels, Device())
-            return {"accuracy": score.value, "size": path.stat().st_size}
+            found = score(path, data.test, CLASSES, Device())
+            return {"accuracy": found.value, "size": path.stat().st_size}
 
         rows[name] = dict(cache.numbers(key, find))
     key = {"ratios": list(paths), "model": model.fingerprint(), "code": code(), "seconds": seconds}
@@ -104,22 +104,20 @@ def timed(paths: dict[str, Path], seconds: float) -> Row:
     return {name: latency.ratio.value / found[FLOAT].ratio.value for name, latency in found.items()}
 
 
-def show(found: dict[str, list[Row]], title: str) -> None:
+def show(out: Output, found: dict[str, list[Row]], title: str) -> None:
     """Mean ± population standard deviation over the seeds."""
-    table = Table(title=title)
-    for column in ("file", "test accuracy, %", "- float, points", "size / float", "latency / float"):
-        table.add_column(column, justify="left" if column == "file" else "right")
+    table = Table(title, ("file", "test accuracy, %", "- float, points", "size / float", "latency / float"))
     lost: dict[str, float] = {}
     for name, rows in found.items():
         drops = [100 * (row["accuracy"] - dense_["accuracy"]) for row, dense_ in zip(rows, found[FLOAT], strict=True)]
         sizes = [row["size"] / dense_["size"] for row, dense_ in zip(rows, found[FLOAT], strict=True)]
         lost[name] = fmean(drops)
         cells = (_spread([100 * row["accuracy"] for row in rows]), _spread(drops, "+.2f"))
-        table.add_row(name, *cells, _spread(sizes, ".3f"), _spread([row["ratio"] for row in rows], ".3f"))
-    Console(width=130).print(table)
+        table.row(name, *cells, _spread(sizes, ".3f"), _spread([row["ratio"] for row in rows], ".3f"))
+    out.table(table)
     for name in ("int8, stem fp32", "int8"):
         verdict = "meets" if lost[name] >= -100 * TARGET else "misses"
-        print(f"{name}: {lost[name]:+.2f} points on average; {verdict} the target of {100 * TARGET:g} points")
+        out.say(f"{name}: {lost[name]:+.2f} points on average; {verdict} the target of {100 * TARGET:g} points")
 
 
 def _spread(values: list[float], form: str = ".2f") -> str:

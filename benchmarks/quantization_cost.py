@@ -9,8 +9,7 @@ from statistics import fmean, median, stdev
 
 from fusion_models import Cache, Key
 from quantization_speed import code
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table, told
 
 from wb.core.architecture import Architecture
 from wb.core.space import random_choices
@@ -29,7 +28,7 @@ TARGET = 2.0
 Seconds = dict[str, float]
 
 
-def cost_rows(options: argparse.Namespace) -> None:
+def cost_rows(options: argparse.Namespace, out: Output) -> None:
     """Evaluates every architecture in all ways and prints the table."""
     data = load("digits")
     evaluator = Evaluator(Supernet.fresh(vit_space(data), seed=0), data, Device(), reference_pace(Device()))
@@ -42,8 +41,8 @@ def cost_rows(options: argparse.Namespace) -> None:
         for name, architecture in ways:
             key: Key = {"cost": architecture.key, "number": number, "way": name, "code": code()}
             found[name].append(cache.numbers(key, lambda a=architecture: seconds(evaluator, a)))
-        print(f"{number}: " + ", ".join(f"{n} {times[-1]['all']:.2f} s" for n, times in found.items()), flush=True)
-    show(found)
+        told(f"{number}: " + ", ".join(f"{n} {times[-1]['all']:.2f} s" for n, times in found.items()))
+    show(out, found)
 
 
 def variants(data: Dataset, number: int) -> dict[str, Architecture]:
@@ -65,20 +64,20 @@ def seconds(evaluator: Evaluator, architecture: Architecture) -> Seconds:
     return {**phases, "all": time.perf_counter() - start}
 
 
-def show(found: dict[str, list[Seconds]]) -> None:
+def show(out: Output, found: dict[str, list[Seconds]]) -> None:
     """Medians by phase; the ratio to the same architecture in fp32, also of all but the timing."""
     count = len(found[FLOAT])
-    table = Table(title=f"one evaluation on digits, {count} random architectures of preset tiny: median wall seconds")
-    for column in ("precisions", *PHASES, "all", "/ fp32: median", "mean ± sd", "largest", "without timing"):
-        table.add_column(column, justify="left" if column == "precisions" else "right")
+    title = f"one evaluation on digits, {count} random architectures of preset tiny: median wall seconds"
+    columns = ("precisions", *PHASES, "all", "/ fp32: median", "mean ± sd", "largest", "without timing")
+    table = Table(title, columns)
     for name, times in found.items():
         cells = [f"{median(one.get(phase, 0.0) for one in times):.3f}" for phase in (*PHASES, "all")]
         pairs = list(zip(times, found[FLOAT], strict=True))
         ratios = [one["all"] / whole["all"] for one, whole in pairs]
         untimed = [(one["all"] - one["time"]) / (whole["all"] - whole["time"]) for one, whole in pairs]
         spread = f"{fmean(ratios):.2f} ± {stdev(ratios) if count > 1 else 0.0:.2f}"
-        table.add_row(name, *cells, f"{median(ratios):.2f}", spread, f"{max(ratios):.2f}", f"{median(untimed):.2f}")
-    Console(width=130).print(table)
+        table.row(name, *cells, f"{median(ratios):.2f}", spread, f"{max(ratios):.2f}", f"{median(untimed):.2f}")
+    out.table(table)
     for name in SPACES:
         whole = sum(one["all"] for one in found[name]) / sum(one["all"] for one in found[FLOAT])
-        print(f"{name}: {whole:.2f}x in all; {'meets' if whole <= TARGET else 'misses'} the target of {TARGET:g}x")
+        out.say(f"{name}: {whole:.2f}x in all; {'meets' if whole <= TARGET else 'misses'} the target of {TARGET:g}x")

@@ -19,8 +19,7 @@ import onnx
 from fusion_models import Cache, Key, initial
 from numpy.typing import NDArray
 from quantization_peers import Peer, dynamic, nbits, nncf, prepare, silent, static, stock
-from rich.console import Console
-from rich.table import Table
+from tables import Output, Table, told
 from torch_pruning_vit import PlainViT, to_plain
 from torch_pruning_vit import export as export_plain
 
@@ -28,11 +27,12 @@ import wb.export
 import wb.models
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
+from wb.core.specs import PIXELS
 from wb.export.graph import export, export_module
 from wb.export.lowering.fold import folded
 from wb.export.lowering.lower import lower
 from wb.export.lowering.products import linear_nodes
-from wb.export.score import logits
+from wb.export.run import Runner
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
@@ -91,7 +91,7 @@ class Bench:
         key: Key = {"graph": name, "model": self.model.fingerprint(), "code": code()}
 
         def find() -> Row:
-            print(f"making {name}", flush=True)
+            told(f"making {name}")
             partial = path.with_suffix(".partial")
             start = time.perf_counter()
             with silent():
@@ -111,7 +111,7 @@ def code() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def speed_rows(options: argparse.Namespace) -> None:
+def speed_rows(options: argparse.Namespace, out: Output) -> None:
     """Makes all graphs, times them together and prints the table."""
     folder = options.cache.with_suffix("") / "graphs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def speed_rows(options: argparse.Namespace) -> None:
         key = {"judged": name, "code": code(), "images": JUDGED, "batch": 1}
         row |= bench.cache.numbers(key, lambda n=name, r=reference: judged(bench.path(n), bench.path(r), images))
         row |= {what: timing[f"{name}/{what}"] for what in ("ms", "low", "high", "ratio", "error")}
-    show(rows, device)
+    show(out, rows, device)
 
 
 def tiny() -> Model:
@@ -171,7 +171,7 @@ def timed(paths: dict[str, Path], device: Device, seconds: float) -> Row:
     """Milliseconds with their interval, and the ratio to the reference graph with its relative error, by graph."""
     load = os.getloadavg()[0]
     found = measure_latency(dict(paths), device, precision=0.02, cap_s=seconds * len(paths))
-    print(f"timed at a load of {load:.1f} before and {os.getloadavg()[0]:.1f} after", flush=True)
+    told(f"timed at a load of {load:.1f} before and {os.getloadavg()[0]:.1f} after")
     flat: Row = {}
     for name, latency in found.items():
         low, high = latency.reading.interval or (math.nan, math.nan)
@@ -184,21 +184,22 @@ def timed(paths: dict[str, Path], device: Device, seconds: float) -> Row:
 
 def judged(path: Path, reference: Path, images: NDArray[np.float32]) -> Row:
     """How far the logits are from those of the float graph."""
-    expected, given = (logits(graph, images, Device(), batch=1).astype(np.float64) for graph in (reference, path))
+    expected, given = (
+        Runner(graph, Device())({PIXELS: images}, batch=1).astype(np.float64) for graph in (reference, path)
+    )
     error = float(((given - expected) ** 2).sum())
     signal = float((expected**2).sum())
     same = float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
     return {"SQNR": 10 * math.log10(signal / error) if error else math.inf, "agreement": same}
 
 
-def show(rows: dict[str, Row], device: Device) -> None:
+def show(out: Output, rows: dict[str, Row], device: Device) -> None:
     """The table, and whether ours is at least as fast as the best peer."""
-    table = Table(title=f"ViT-Tiny, 224x224, batch 1, {device.text}", caption="openvino is not timed here")
-    for column in ("graph", "ms", "95 % interval", "speed-up", "MB", "SQNR dB", "top-1 as fp32", "made in s"):
-        table.add_column(column, justify="left" if column == "graph" else "right")
+    columns = ("graph", "ms", "95 % interval", "speed-up", "MB", "SQNR dB", "top-1 as fp32", "made in s")
+    table = Table(f"ViT-Tiny, 224x224, batch 1, {device.text}", columns)
     for name, row in rows.items():
         value, error = speed_up(rows, name)
-        table.add_row(
+        table.row(
             name,
             f"{row['ms']:.2f}",
             f"{row['low']:.2f} – {row['high']:.2f}",
@@ -208,7 +209,8 @@ def show(rows: dict[str, Row], device: Device) -> None:
             f"{row['agreement']:.2f}",
             f"{row['seconds']:.1f}",
         )
-    Console(width=130).print(table)
+    out.table(table)
+    out.say("openvino is not timed here")
     peers = [name for name in rows if not name.startswith("wb")]
     if not peers:
         return
@@ -217,7 +219,7 @@ def show(rows: dict[str, Row], device: Device) -> None:
     for name in (name for name in (DEFAULT, WHOLE) if name in rows):
         ours, error = speed_up(rows, name)
         verdict = "meets" if ours >= peer else "meets, within noise," if peer - ours < error + unsure else "misses"
-        print(f"{name}: {ours:.2f}x, the best peer ({best}): {peer:.2f}x; {verdict} the target")
+        out.say(f"{name}: {ours:.2f}x, the best peer ({best}): {peer:.2f}x; {verdict} the target")
 
 
 def speed_up(rows: dict[str, Row], name: str) -> tuple[float, float]:
@@ -233,4 +235,4 @@ def _export(model: Model, path: Path) -> None:
 def _export_stock(network: PlainViT, path: Path) -> None:
     import torch
 
-    export_module(network, torch.rand(2, *network.image), path, "pixel_values", "logits", exporter="dynamo")
+    export_module(network, {PIXELS: torch.rand(2, *network.image)}, path, exporter="dynamo")

@@ -34,8 +34,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from tables import Table, begin, parser_of, told
 
 from wb.core.architecture import Architecture
 from wb.core.metrics import parse_objectives
@@ -107,7 +106,7 @@ class Seed:
 
         def tell(count: int, trial: object) -> None:
             if count % 10 == 0:
-                print(f"seed {self.seed}, {name}: {count} of {self.options.trials}", flush=True)
+                told(f"seed {self.seed}, {name}: {count} of {self.options.trials}")
 
         def evaluate(architecture: Architecture) -> Evaluation:
             return evaluator(architecture)
@@ -122,7 +121,7 @@ class Seed:
         known: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         found = []
         for architecture in architectures:
-            policy = {g: p for g in precisions(architecture) for p in allowed(g) if p == precision}
+            policy = {g: precision for g, options in allowed(architecture).items() if precision in options}
             changed = with_precisions(architecture, policy)
             if changed.key not in known:
                 readings = self.evaluate(changed).readings
@@ -215,8 +214,8 @@ def judge(row: Row, ends: Row, worst: float) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--limit", type=int, help="training images")
@@ -227,7 +226,11 @@ def main() -> None:
     parser.add_argument("--worst", type=float, default=0.5, help="error of the reference point")
     parser.add_argument("--int4", action="store_true")
     parser.add_argument("--finetune", type=int, default=0, help="epochs; prints the second table")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
     judged: dict[str, list[dict[str, float]]] = {}
     tuned: dict[str, dict[int, tuple[float, float, float]]] = {}
@@ -236,21 +239,20 @@ def main() -> None:
         found, ends, runs = rows(seed)
         for name, row in found.items():
             judged.setdefault(name, []).append(judge(row, ends, options.worst))
-        show(judged, options, f"{seed.data.spec}, {len(seed.data.train)} training images")
+        interim = number + 1 < options.seeds
+        what = f"{seed.data.spec}, {len(seed.data.train)} training images; {options.trials} evaluations"
+        out.table(searches_table(judged, f"{what}, {number + 1} seeds"), interim=interim)
         (e, ms, b), (e8, ms8, b8) = ends
-        print(f"seed {number}: largest fp32 {100 - 100 * e:.2f} %, {ms:.3f} ms, {b / 1e3:.0f} kB; "
-              f"INT8 {100 - 100 * e8:.2f} %, {ms8:.3f} ms, {b8 / 1e3:.0f} kB", flush=True)  # fmt: skip
+        out.say(f"seed {number}: largest fp32 {100 - 100 * e:.2f} %, {ms:.3f} ms, {b / 1e3:.0f} kB; "
+                f"INT8 {100 - 100 * e8:.2f} %, {ms8:.3f} ms, {b8 / 1e3:.0f} kB")  # fmt: skip
         if options.finetune:
             for name, one in delivered(seed, runs, ends, options.finetune).items():
                 tuned.setdefault(name, {})[number] = one
-            show_tuned(tuned, options)
+            out.table(tuned_table(tuned, options.finetune), interim=interim)
 
 
-def show(judged: Mapping[str, Sequence[Mapping[str, float]]], options: argparse.Namespace, what: str) -> None:
-    """The table so far."""
-    n = len(judged["joint"])
-    table = Table(title=f"{what}; {options.trials} evaluations, {n} seeds", title_justify="left")
-    table.add_column("search")
+def searches_table(judged: Mapping[str, Sequence[Mapping[str, float]]], title: str) -> Table:
+    """Every search over the seeds so far."""
     heads = (
         "hypervolume, linear",
         "log",
@@ -259,30 +261,26 @@ def show(judged: Mapping[str, Sequence[Mapping[str, float]]], options: argparse.
         "latency: x faster",
         "size: x smaller",
     )
-    for column in heads:
-        table.add_column(column, justify="right")
+    table = Table(title, ("search", *heads))
     for name, seeds in judged.items():
         cells = [_spread([s[key] for s in seeds], form) for key, form in (("linear", ".4f"), ("log", ".1f"))]
         cells.append(_spread([j["log"] - s["log"] for j, s in zip(judged["joint"], seeds, strict=True)], "+.1f"))
         cells += [_spread([s[key] for s in seeds], ".2f") for key in ("best", "latency", "size")]
-        table.add_row(name, *cells)
-    Console(width=150).print(table)
+        table.row(name, *cells)
+    return table
 
 
-def show_tuned(tuned: Mapping[str, Mapping[int, tuple[float, float, float]]], options: argparse.Namespace) -> None:
-    """The second table so far."""
+def tuned_table(tuned: Mapping[str, Mapping[int, tuple[float, float, float]]], epochs: int) -> Table:
+    """What every search delivers, over the seeds so far."""
     base = tuned["largest, INT8"]
-    title = (
-        f"at most half the latency and size of the largest in INT8; {options.finetune} epochs of fine-tuning for all"
-    )
-    table = Table(title=title, title_justify="left")
-    for column in ("search", "validation %", "- largest INT8, points", "latency: x faster", "size: x smaller", "seeds"):
-        table.add_column(column, justify="left" if column == "search" else "right")
+    title = f"at most half the latency and size of the largest in INT8; {epochs} epochs of fine-tuning for all"
+    columns = ("search", "validation %", "- largest INT8, points", "latency: x faster", "size: x smaller", "seeds")
+    table = Table(title, columns)
     for name, seeds in tuned.items():
         lost = [row[0] - base[seed][0] for seed, row in seeds.items()]
         cells = [_spread([row[i] for row in seeds.values()], ".2f") for i in range(3)]
-        table.add_row(name, cells[0], _spread(lost, "+.2f"), *cells[1:], str(len(seeds)))
-    Console(width=150).print(table)
+        table.row(name, cells[0], _spread(lost, "+.2f"), *cells[1:], str(len(seeds)))
+    return table
 
 
 def _spread(values: Sequence[float], form: str) -> str:

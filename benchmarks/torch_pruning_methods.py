@@ -23,16 +23,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import torch_pruning as tp
-from rich.console import Console
-from rich.table import Table
+from tables import Table, begin, parser_of, told
 from torch import Tensor
 from torch_pruning_gradients import Calibration, FixedHessian, calibration, expected_gradients
 from torch_pruning_vit import PlainViT, count_macs, finetune, to_plain
 
 from wb.data import Dataset, load
 from wb.spaces.stock import Stock
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
-from wb.training.train import accuracy
+from wb.training.train import score
 
 TOLERANCE = 0.01  # of the target
 LOOSE = 0.04  # of the targets on the way there
@@ -213,17 +213,21 @@ def run(plain: PlainViT, data: Dataset, method: Method, target: float, seed: int
     """Prunes `plain` to the share `target` of its MACs and fine-tunes what remains, with `plain` as teacher."""
     cpu, dense = torch.device("cpu"), count_macs(plain)
     pruned = prune(plain, method, target * dense, calibration(data, seed), seed)
-    before = accuracy(pruned.network, data.test, cpu).value
-    after = accuracy(finetune(pruned.network, data, recipe, plain, seed), data.test, cpu).value
+    before = score(pruned.network, data.test, CLASSES, cpu).value
+    after = score(finetune(pruned.network, data, recipe, plain, seed), data.test, CLASSES, cpu).value
     return Result(before, after, pruned.macs / dense, pruned.hit, pruned.seconds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
     parser.add_argument("--methods", help="names separated by ';'; all without it")
     parser.add_argument("--targets", default="0.5,0.25,0.15", help="shares of the dense network's MACs")
     parser.add_argument("--seeds", default="0,1,2")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options, out = begin(arguments())
     torch.set_num_threads(1)
     names = [name.strip() for name in options.methods.split(";")] if options.methods else list(METHODS)
     if unknown := sorted(set(names) - set(METHODS)):
@@ -231,10 +235,10 @@ def main() -> None:
     data = load("digits")
     networks = {seed: to_plain(Stock(data, seed)()) for seed in map(int, options.seeds.split(","))}
     for seed, network in networks.items():
-        print(f"dense, seed {seed}: {100 * accuracy(network, data.test, torch.device('cpu')).value:.1f} %")
-    table = Table(title=f"test accuracy, % (mean ± sd of {len(networks)} seeds), of torch-pruning's networks")
-    for column in ("method", "target", "before", "after", "MACs, % of dense", "missed", "s to prune"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+        out.say(f"dense, seed {seed}: {100 * score(network, data.test, CLASSES, torch.device('cpu')).value:.1f} %")
+    title = f"test accuracy, % (mean ± sd of {len(networks)} seeds), of torch-pruning's networks"
+    columns = ("method", "target", "before", "after", "MACs, % of dense", "missed", "s to prune")
+    table = Table(title, columns)
     for name in names:
         for target in map(float, options.targets.split(",")):
             results = [run(network, data, METHODS[name], target, seed) for seed, network in networks.items()]
@@ -243,9 +247,9 @@ def main() -> None:
             )
             missed = sum(not r.hit for r in results)
             row = (name, f"{100 * target:g} %", before, after, share, f"{missed} of {len(results)}" if missed else "")
-            table.add_row(*row, f"{fmean(r.seconds for r in results):.1f}")
-            print(*row, flush=True)
-    Console(width=140).print(table)
+            table.row(*row, f"{fmean(r.seconds for r in results):.1f}")
+            told(*row)
+    out.table(table)
 
 
 def spread(values: list[float]) -> str:

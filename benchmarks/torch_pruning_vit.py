@@ -21,11 +21,13 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.readings import Reading
 from wb.core.records import Softmax
+from wb.core.specs import PIXELS
 from wb.data import Dataset
 from wb.export.graph import check_parity, export_module
 from wb.hardware.device import Device
 from wb.models.model import Model
 from wb.models.network import Network
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe, fit
 from wb.training.train import distilled
 
@@ -177,15 +179,15 @@ def finetune(
     """A copy, trained further exactly as `wb.training.train.Finetune` trains a model, on the CPU."""
     plain = copy.deepcopy(plain).train()
     weights: dict[str, nn.Parameter] = dict(plain.named_parameters())
-    fit(weights, distilled(plain, teacher, recipe), data.train, recipe, seed=seed)
+    fit(weights, distilled(plain, teacher, recipe, CLASSES), data.train, recipe, seed=seed)
     return plain.eval()
 
 
 def export(plain: PlainViT, path: Path, metadata: Mapping[str, str] | None = None) -> Reading:
     """Writes the ONNX graph with the exporter and names that our models get; gives the largest difference of logits."""
     images = torch.rand(2, *plain.image, generator=torch.Generator().manual_seed(0))
-    export_module(plain, images, path, "pixel_values", "logits", metadata=metadata)
-    return check_parity(plain, path, images, Device())
+    export_module(plain, {PIXELS: images}, path, metadata=metadata)
+    return check_parity(plain, path, {PIXELS: images}, Device())
 
 
 def _check(a: Architecture) -> None:

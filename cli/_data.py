@@ -122,7 +122,7 @@ def read_data(
     from wb.data import load as load_data
     from wb.data.preparation import described
     from wb.export.graph import read_classes
-    from wb.training.classes import matched
+    from wb.tasks.names import matched
     from wb.training.train import fitted
 
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)

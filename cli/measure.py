@@ -179,8 +179,9 @@ def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
 def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str]) -> Reading:
     """On one split; its note says what the images were shown as, how classes were matched, and whether it is near chance."""
     from wb.export.score import examined
+    from wb.tasks.classes import CLASSES
 
     images = dataset.validation if split == "validation" else dataset.test
-    reading, doubt = examined(graph, images.pixels(), images.labels, device)
+    reading, doubt = examined(graph, images, CLASSES, device)
     told = "; ".join((*notes, *([doubt] if doubt else [])))
     return reading.model_copy(update={"note": told or None})

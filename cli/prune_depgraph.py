@@ -167,14 +167,16 @@ class _Job:
         import copy
         import json
 
+        from wb.core.specs import PIXELS
         from wb.export.graph import IMAGES, check_parity, export_module
 
         network, images = copy.deepcopy(module).cpu().eval(), _first(self.dataset)
         metadata = {"wb.labels": json.dumps(self.dataset.classes)}
         if self.prepared is not None:
             metadata[IMAGES] = self.prepared.model_dump_json()
-        export_module(network, images, path, "pixel_values", "logits", metadata=metadata)
-        check_parity(network, path, images, self.device)
+        feed = {PIXELS: images}
+        export_module(network, feed, path, metadata=metadata)
+        check_parity(network, path, feed, self.device)
 
     def read(self, module: nn.Module, stage: str) -> None:
         """Exports; adds to the stages validation accuracy and size of the file, MACs and parameters of the module."""
@@ -195,9 +197,10 @@ class _Job:
         """Accuracy of a stage's file; of the dense one also what the images were shown as, and whether it is near chance."""
         from wb.data.preparation import described
         from wb.export.score import examined
-        from wb.training.classes import matched
+        from wb.tasks.classes import CLASSES
+        from wb.tasks.names import matched
 
-        reading, doubt = examined(self.graph(stage), split.pixels(), split.labels, self.device)
+        reading, doubt = examined(self.graph(stage), split, CLASSES, self.device)
         if stage != "dense":
             return reading
         order = matched(self.dataset, (), None, "the module")[1]

@@ -54,8 +54,9 @@ def train(
     from wb.data.spec import resolved
     from wb.models.counting import count_macs, count_parameters
     from wb.models.model import Step, save
+    from wb.tasks.known import task_of
     from wb.training.fit import Recipe, pick_device
-    from wb.training.train import accuracy
+    from wb.training.train import score
     from wb.training.train import train as train_model
 
     spec = resolved(given_data(data, background) or "digits")
@@ -83,7 +84,7 @@ def train(
             model = train_model(chosen, dataset, recipe, seed=seed or 0, checkpoint=checkpoint, report=report)
         network = model.network(pick_device())
         readings = {
-            name: accuracy(network, split, pick_device())
+            name: score(network, split, task_of(chosen), pick_device())
             for name, split in (("validation", dataset.validation), ("test", dataset.test))
         }
     counted = {"params": count_parameters(chosen), "macs": count_macs(chosen)}

@@ -1,29 +1,38 @@
-"""Readings of whole models, from their exported files: what a budget is checked on."""
+"""Readings of models and of graphs, from files: what a budget is checked on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from wb.core.architecture import Architecture
 from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.data import Split
-from wb.export.counting.count import count_model
+from wb.export.counting.count import count_model, model_energy
+from wb.export.foreign.opening import file_size
 from wb.export.graph import export
-from wb.export.score import accuracy
-from wb.export.timing.measure import measure_latency
+from wb.export.score import examined, score
+from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
+from wb.tasks.base import Task
+from wb.tasks.classes import CLASSES
+from wb.tasks.known import task_of
 
 QUICK_S = 2.0  # of timing for each graph along the way
 FINAL_S = 8.0  # and at the end
 
+Splits = Mapping[str, Split]  # by the name that the reading on it gets
+
 
 @dataclass(frozen=True)
 class Assessor:
-    """Exports models and reads size, MACs, parameters and, timed together, latency; accuracy from the files as well.
+    """Reads ONNX files, and models that it exports first; what is timed is timed together.
 
-    `pace` is that of the reference graph when the work began, so that latencies of different moments compare.
+    `pace` is that of the reference graph when the work began, so that latencies of different moments compare; `seed` decides
+    the order in which graphs are timed.
     """
 
     device: Device
@@ -33,12 +42,12 @@ class Assessor:
     def __call__(
         self,
         models: Mapping[str, Model],
-        splits: Mapping[str, Split] | None = None,
+        splits: Splits | None = None,
         *,
         cap_s: float = FINAL_S,
         timed: bool = True,
     ) -> dict[str, dict[str, Reading]]:
-        """The readings of each model by metric; for every named split an accuracy under that name.
+        """Size, MACs, parameters, energy and, of each split, the task's metric under its name, for every model.
 
         Without `timed` there is no latency; with it, each model adds up to `cap_s` seconds.
 
@@ -51,12 +60,35 @@ class Assessor:
             for name, model in models.items():
                 export(model, paths[name])
                 found[name] = count_model(model.architecture, paths[name])
-                for split_name, split in (splits or {}).items():
-                    found[name][split_name] = accuracy(paths[name], split.pixels(), split.labels, self.device)
-            if timed:
-                measured = measure_latency(
-                    dict(paths), self.device, cap_s=cap_s * len(paths), seed=self.seed, pace=self.pace
-                )
-                for name, latency in measured.items():
-                    found[name]["latency"] = latency.reading
+                found[name] |= self.scores(paths[name], splits or {}, task_of(model.architecture))
+            for name, latency in (self.timed(paths, cap_s=cap_s) if timed else {}).items():
+                found[name]["latency"] = latency.reading
         return found
+
+    def file(self, path: Path, architecture: Architecture | None, splits: Splits) -> dict[str, Reading]:
+        """Size, the modelled energy of `architecture`, and of each split the task's metric; None for a foreign graph.
+
+        Raises:
+            BadArtefact, BadData: as `wb.export.score.score`.
+        """
+        found = {"size": file_size(path)}
+        if architecture is not None:
+            found["energy"] = model_energy(architecture)
+        return found | self.scores(path, splits, _task(architecture))
+
+    def scores(self, path: Path, splits: Splits, task: Task) -> dict[str, Reading]:
+        """The task's metric on every split. Raises as `file` does."""
+        return {name: score(path, split, task, self.device) for name, split in splits.items()}
+
+    def doubted(self, path: Path, split: Split, architecture: Architecture | None) -> tuple[Reading, str | None]:
+        """The same on one split, and what is to be said where it is near chance. Raises as `file` does."""
+        return examined(path, split, _task(architecture), self.device)
+
+    def timed(self, paths: Mapping[str, Path], *, cap_s: float = FINAL_S) -> dict[str, Latency]:
+        """Latencies of all graphs, timed together, each for up to `cap_s` seconds."""
+        return measure_latency(dict(paths), self.device, cap_s=cap_s * len(paths), seed=self.seed, pace=self.pace)
+
+
+def _task(architecture: Architecture | None) -> Task:
+    """That of an architecture; a foreign graph is taken for a classifier."""
+    return CLASSES if architecture is None else task_of(architecture)

@@ -23,11 +23,14 @@ from wb.core.errors import BadArtefact, WbError
 from wb.core.files import replacing
 from wb.core.precision import TRAINED
 from wb.core.readings import Reading
+from wb.core.specs import BATCH
 from wb.data.preparation import Preparation, read_stored
 from wb.export.foreign.opening import open_graph, read_metadata
 from wb.export.foreign.stored import inputs
 from wb.export.lowering.lower import lower_file
-from wb.hardware.device import Device, session
+from wb.export.run import Runner
+from wb.hardware.device import Device
+from wb.models.feeds import made_up
 from wb.models.groups import kept, settle
 from wb.models.history import public
 from wb.models.model import Model
@@ -35,6 +38,7 @@ from wb.models.operator import OperatorModule
 
 IMAGES = "wb.images"  # metadata of a network that is not ours: how its images are prepared
 Exporter = Literal["torchscript", "dynamo"]
+LOGITS = "logits"  # the output of a graph of ours
 OPSET = 20  # the first with Gelu; the one that quantizers know
 _BRANCHES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 TOLERANCE = 1e-4  # largest difference between a logit of torch and of the runtime, times max(1, |logit|)
@@ -63,7 +67,7 @@ def export(
         StorageFailed: it could not be written.
     """
     a = model.architecture
-    image = torch.rand(4, a.input.channels, a.input.height, a.input.width, generator=torch.Generator().manual_seed(0))
+    feed = made_up(a.input.specs(), 4)
     network = model.network()
     metadata = {
         "wb.labels": json.dumps(a.labels),
@@ -73,41 +77,45 @@ def export(
     with replacing(path, force=force) as temporary:
         precisions = kept(network)
         settle(network)
-        export_module(network, image, temporary, "pixel_values", "logits", opset, exporter, metadata)
+        export_module(network, feed, temporary, LOGITS, opset, exporter, metadata)
         chosen = set(precisions.values())
         if chosen == {"fp32"}:
-            return check_parity(network, temporary, image, Device())
+            return check_parity(network, temporary, feed, Device())
         exact = chosen <= {"fp32", *TRAINED}
         if not exact:  # else the lowered graph is held to the same tolerance below
-            check_parity(network, temporary, image, Device())
+            check_parity(network, temporary, feed, Device())
         lower_file(temporary, network, precisions)
-        return check_parity(network, temporary, image, Device(), TOLERANCE if exact else math.inf)
+        return check_parity(network, temporary, feed, Device(), TOLERANCE if exact else math.inf)
 
 
 def export_module(
     module: nn.Module,
-    example: torch.Tensor,
+    examples: Mapping[str, torch.Tensor],
     path: Path,
-    input_name: str,
-    output_name: str,
+    output: str = LOGITS,
     opset: int = OPSET,
     exporter: Exporter = "torchscript",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes any module of one tensor to one tensor, with a dynamic first dimension."""
+    """Writes a module of some tensors to one tensor, all with a dynamic first dimension.
+
+    `examples` are its arguments in their order, by the names that the graph's inputs get; `output` names what it gives.
+    """
     module.eval()
+    arguments, names = tuple(examples.values()), list(examples)
     with _quiet():
         if exporter == "dynamo":
-            # A tuple, because a module's own argument need not be called `input_name`.
-            shapes = ({0: torch.export.Dim("batch")},)
+            # A tuple, because a module's own arguments need not be called like the graph's inputs.
+            batch = torch.export.Dim(BATCH)
+            shapes = tuple({0: batch} for _ in names)
             program = torch.onnx.export(
                 module,
-                (example,),
+                arguments,
                 dynamo=True,
                 opset_version=opset,
                 dynamic_shapes=shapes,
-                input_names=[input_name],
-                output_names=[output_name],
+                input_names=names,
+                output_names=[output],
                 verbose=False,
             )
             if program is None:
@@ -116,13 +124,13 @@ def export_module(
         else:
             torch.onnx.export(
                 module,
-                (example,),
+                arguments,
                 str(path),
                 dynamo=False,
                 opset_version=opset,
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
+                input_names=names,
+                output_names=[output],
+                dynamic_axes={name: {0: BATCH} for name in (*names, output)},
             )
             graph = onnx.load(path)
     tidy(graph)
@@ -132,32 +140,33 @@ def export_module(
 
 
 def check_parity(
-    network: nn.Module, path: Path, example: torch.Tensor, device: Device, tolerance: float = TOLERANCE
+    network: nn.Module, path: Path, examples: Mapping[str, torch.Tensor], device: Device, tolerance: float = TOLERANCE
 ) -> Reading:
-    """The largest difference between the logits of torch and of the runtime, for batches of 1 and of all examples.
+    """The largest difference between the outputs of torch and of the runtime, for batches of 1 and of all examples.
 
-    Where an operator `jumps`, it is the median over the images.
+    `examples` are the network's arguments in their order. Where an operator `jumps`, it is the median over the examples.
 
     Raises:
         ExportDiffers: it exceeds `tolerance`, or is no finite number.
     """
-    runtime = session(path, device)
-    name = runtime.get_inputs()[0].name
+    run = Runner(path, device)
     jumps = any(isinstance(module, OperatorModule) and module.jumps for module in network.modules())
+    count = len(next(iter(examples.values())))
 
-    def differences(images: torch.Tensor) -> npt.NDArray[np.float64]:
-        """The largest of each image."""
+    def differences(rows: slice) -> npt.NDArray[np.float64]:
+        """The largest of each example."""
+        part = {name: values[rows] for name, values in examples.items()}
         with torch.inference_mode():
-            expected: npt.NDArray[np.float32] = network(images).numpy()
-        given = runtime.run(None, {name: images.numpy()})[0]
+            expected: npt.NDArray[np.float32] = network(*part.values()).numpy()
+        given = run({name: values.numpy() for name, values in part.items()}, batch=len(expected))
         with np.errstate(invalid="ignore"):  # infinities are caught on the next line
             relative = np.abs(given - expected) / np.maximum(1, np.abs(expected))
         largest: npt.NDArray[np.float64] = np.where(np.isfinite(relative), relative, math.inf).max(axis=1)
         return largest
 
     # Of a network that a rounding error may take across a jump, some images may differ, but not most of them.
-    together = differences(example)
-    alone = np.concatenate([differences(example[i : i + 1]) for i in range(len(example) if jumps else 1)])
+    together = differences(slice(count))
+    alone = np.concatenate([differences(slice(i, i + 1)) for i in range(count if jumps else 1)])
     worst = max(float(np.median(found) if jumps else found.max()) for found in (together, alone))
     if worst == math.inf:
         raise ExportDiffers(
@@ -168,7 +177,7 @@ def check_parity(
             f"the exported graph differs from the model by {worst:.2g} where {tolerance:g} is allowed; nothing was written. "
             "Try --exporter dynamo, and report the architecture"
         )
-    return Reading(value=worst, unit="logit", how="measured", n=len(example), device=device.text)
+    return Reading(value=worst, unit="logit", how="measured", n=count, device=device.text)
 
 
 def read_architecture(path: Path) -> Architecture | None:

@@ -1,4 +1,4 @@
-"""A regression of one scalar on few samples: three or four models, weighted by cross-validation."""
+"""Stacked regression of one scalar from few samples: three or four models, weighted by cross-validation."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ NAMES = ("ridge", "Gaussian process", "trees", "line")
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a value is predicted for candidates that were left out of the fit (cross-validated).
+    """Cross-validated quality of a predictor: how well it predicts samples that were left out of the fit.
 
-    `kendall` is Kendall's tau between predicted and true values (0 where either is constant), `rmse` has the unit of the
-    values, `relative_error` is rmse over their mean size, `samples` their number, `model` what predicts.
+    `kendall` is Kendall's tau between predicted and true values (0 where either is constant). `rmse` has the unit of the
+    values. `relative_error` is rmse divided by the mean absolute value. `samples` is the number of values. `model` names the
+    weighted models, such as `0.61 ridge + 0.39 trees`.
     """
 
     kendall: float
@@ -41,17 +42,18 @@ class Quality:
 
 
 class Ensemble:
-    """Weighted sum of a ridge, a Gaussian process and boosted trees, with a standard deviation per prediction.
+    """Weighted sum of a ridge regression, a Gaussian process and boosted trees, with a standard deviation per prediction.
 
-    Where the space tells traits of its candidates, a line through them is a fourth model. Ridge and process see
-    standardised columns. The weights are non-negative and sum to one; they fit the true values by the predictions for
-    held-out folds. The standard deviation combines the held-out error with the disagreement between the trees of different
-    folds.
+    Where the space computes traits of its candidates (`wb.core.space.Informed`), a linear model of the traits is the fourth.
+    Ridge and process see standardised columns. The weights of the models are non-negative and sum to one; they are fitted
+    such that the weighted held-out predictions come closest to the true values. The standard deviation combines the
+    held-out error with the disagreement between the trees of different folds.
 
     Source: Breiman, Stacked regressions, Machine Learning 24 (1996).
-    Differs: the trees are those of the folds, averaged, so that none is fitted twice; the others are fitted on everything.
-    Limits: below 8 samples there is only the ridge. The held-out error is an average over the samples, so the standard
-    deviation grows little where they are few. The process has chosen its settings with the held-out values in view.
+    Differs: the trees fitted on each fold are kept and averaged, so that none is fitted twice; the other models are fitted
+    again on all samples.
+    Limits: below 8 samples the ridge is the only model. The held-out error is an average over all samples, so the standard
+    deviation grows little in regions with few of them. The process chooses its settings from all samples, held-out ones too.
     """
 
     def __init__(self, layout: Layout, seed: int = 0) -> None:
@@ -59,7 +61,7 @@ class Ensemble:
         self.seed = seed
 
     def fit(self, features: Floats, values: Floats, importance: Floats | None = None) -> Ensemble:
-        """Fits one value per row of features. `importance` says how much each sample counts in the choice of weights.
+        """Fits one value per row of features. `importance` is the weight of each sample when the models' weights are fitted.
 
         Raises:
             BadOption: there are fewer than two values, or one of them is not finite.
@@ -76,7 +78,7 @@ class Ensemble:
         if len(target) >= 2 * FOLDS:
             self._process = GaussianProcess(self.layout.families).fit(columns, target)
             held_out += [self._process.held_out([test for _, test in folds]), self._fit_trees(features, target, folds)]
-            if self.layout.told:
+            if self.layout.traits:
                 held_out.append(self._fit_line(features, target, values, folds))
         found = _weights(np.column_stack(held_out), target, importance)
         predicted = np.column_stack(held_out) @ found
@@ -103,14 +105,14 @@ class Ensemble:
 
     @property
     def quality(self) -> Quality:
-        """What cross-validation found in `fit`."""
+        """The cross-validated quality, computed by `fit`."""
         return self._quality
 
     def _columns(self, features: Floats) -> Floats:
         return np.asarray(self._scaler.transform(features)) * self.layout.emphasis
 
     def _traits(self, features: Floats) -> Floats:
-        return features[:, features.shape[1] - self.layout.told :]
+        return features[:, features.shape[1] - self.layout.traits :]
 
     def _fit_line(self, features: Floats, target: Floats, values: Floats, folds: Folds) -> Floats:
         traits, held_out = self._traits(features), np.empty(len(target))
@@ -126,7 +128,7 @@ class Ensemble:
         return held_out
 
     def _fit_trees(self, features: Floats, target: Floats, folds: Folds) -> Floats:
-        """Keeps the trees of each fold; returns what they predict for the samples that they did not see."""
+        """Fits and keeps trees for each fold; returns their predictions for the samples left out of the fold."""
         held_out = np.empty(len(target))
         self._trees: list[GradientBoostingRegressor] = []
         for train, test in folds:
@@ -144,7 +146,7 @@ class Ensemble:
 
 
 def baseline_quality(feature: ArrayLike, values: ArrayLike) -> Quality:
-    """The same figures for a straight line through one feature, e.g. MACs: what a predictor has to beat.
+    """Cross-validated quality of a straight line through one feature, e.g. MACs: the baseline that a predictor has to beat.
 
     Raises:
         BadOption: there are fewer than two values, or not one feature for each.
@@ -158,14 +160,14 @@ def baseline_quality(feature: ArrayLike, values: ArrayLike) -> Quality:
 
 
 def _weights(held_out: Floats, target: Floats, importance: Floats | None) -> Floats:
-    """One per model: the best non-negative ones, made to sum to one."""
+    """One weight per model: non-negative least squares, then normalised to sum to one."""
     root = np.sqrt(np.ones(len(target)) if importance is None else importance)
     weights, _ = nnls(held_out * root[:, None], target * root)
     return np.asarray(weights / weights.sum() if weights.any() else np.full(len(weights), 1 / len(weights)))
 
 
 def _name(weights: Floats) -> str:
-    """Such as `0.61 ridge + 0.39 trees`."""
+    """The models with positive weight, such as `0.61 ridge + 0.39 trees`."""
     parts = zip(weights, NAMES, strict=True)
     return " + ".join(f"{weight:.2f} {model}" for weight, model in parts if weight > 0)
 

@@ -1,4 +1,4 @@
-"""A ridge on what the space itself tells of a candidate, for values that are sums of such things: bytes, milliseconds."""
+"""Ridge regression on a candidate's traits, for values that are sums of such traits: bytes, milliseconds."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from sklearn.preprocessing import StandardScaler
 from wb.predictors.features import Floats
 
 ALPHAS = np.logspace(-5, 2, 15)
-FLOOR = 0.1  # of the values' mean size; added, so that values near zero do not count for everything
+FLOOR = 0.1  # of the mean absolute value; added to each value's size, so that values near zero do not dominate the fit
 
 
 class Line:
-    """Linear in few columns; errors count relative to the value.
+    """Weighted ridge regression in few columns that minimises relative errors.
 
-    A sum of costs has its noise and its interest at the small end as much as at the large, where least squares would put
-    all its effort.
+    Differences between small costs matter as much as those between large ones; plain least squares would fit mostly the
+    large ones.
     """
 
     def fit(self, columns: Floats, target: Floats, values: Floats) -> Line:
-        """Fits one target per row; `values` are the same in their own unit, which says how much an error matters."""
+        """Fits one target per row. `values` are the targets before scaling; the weight of a sample falls with their size."""
         size = np.abs(values) / (float(np.abs(values).mean()) or 1.0)
         self._scaler = StandardScaler().fit(columns)
         self._ridge = RidgeCV(ALPHAS).fit(

@@ -1,4 +1,4 @@
-"""Predicts one number for candidates of a space, e.g. accuracy or latency."""
+"""A predictor of one number for candidates of a space, e.g. accuracy or latency."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from wb.predictors.features import Encoder, Floats
 
 
 class Predictor:
-    """Learns a number from few true evaluations; inactive genes have no influence.
+    """Learns to predict one number from few true evaluations; inactive genes have no influence.
 
     Source: DyNAS-T's predictors, https://github.com/IntelLabs/DyNAS-T. Differs: see `Encoder` and `Ensemble`.
-    Limits: extrapolates linearly at best; says nothing about candidates whose evaluation fails.
+    Limits: it extrapolates linearly at best, and it cannot predict that an evaluation will fail.
     """
 
     def __init__(self, space: Genes, seed: int = 0) -> None:
@@ -24,10 +24,10 @@ class Predictor:
         self._ensemble = Ensemble(self._encoder.layout, seed)
 
     def fit(self, candidates: Sequence[Choices], values: Sequence[float]) -> Predictor:
-        """Fits one value per candidate; forgets earlier ones.
+        """Fits one value per candidate, and forgets earlier fits.
 
         Raises:
-            BadOption: there are fewer than two values, one is not finite, or not one for each candidate.
+            BadOption: there are fewer than two values, one is not finite, or their number differs from the candidates'.
             NotInSpace: a candidate is not in the space.
         """
         if len(candidates) != len(values):
@@ -48,5 +48,5 @@ class Predictor:
 
     @property
     def quality(self) -> Quality:
-        """What cross-validation found in `fit`."""
+        """The cross-validated quality, computed by `fit`."""
         return self._ensemble.quality

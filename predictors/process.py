@@ -1,4 +1,4 @@
-"""A Gaussian process whose few settings are chosen from a grid: for smooth functions with interactions."""
+"""Gaussian process regression with hyperparameters chosen from a grid: for smooth functions with interactions."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from scipy.linalg import cho_factor, cho_solve
 
 from wb.predictors.features import Floats, Indices
 
-WIDTHS = (0.5, 1.0, 2.0)  # of the radial part, in medians of the distances
-SHARES = (0.0, 0.5, 0.9)  # of the linear part
+WIDTHS = (0.5, 1.0, 2.0)  # length scales of the radial kernel, in medians of the distances
+SHARES = (0.0, 0.5, 0.9)  # of the linear kernel in the sum
 NOISES = (1e-3, 1e-2, 1e-1)
-RELEVANCES = (0.1, 0.3, 1.0, 3.0)  # what the columns of a family may be multiplied by
-ROUNDS = 2  # how often each family is looked at
-JUDGES = 200  # samples that relevances are found with, at most
+RELEVANCES = (0.1, 0.3, 1.0, 3.0)  # factors that the columns of a family may be multiplied by
+ROUNDS = 2  # passes over all families
+JUDGES = 200  # samples that relevances are chosen from, at most
 
 
 class GaussianProcess:
-    """Mean of a Gaussian process with a linear and a radial kernel, for standardised columns and values.
+    """Posterior mean of a Gaussian process with a linear and a radial kernel, for standardised columns and values.
 
-    `fit` sets `width`, `share` (of the linear kernel) and `noise` such that they maximise the marginal likelihood, for
-    which the scale of the kernel has a closed form. With `families`, the number of each column's family, every family of
-    columns is multiplied by its `relevance`: one by one each takes what raises the likelihood most, where every relevance
-    other than 1 has to be worth a parameter (Bayesian information criterion). So what does not matter does not keep samples
-    apart.
+    `fit` chooses `width`, `share` (of the linear kernel) and `noise` such that they maximise the marginal likelihood; the
+    best scale of the kernel has a closed form. `families` holds the family number of each column. With it, the columns of
+    every family are multiplied by its `relevance` (automatic relevance determination). The relevances are chosen one after
+    the other to maximise the likelihood, and each that differs from 1 is charged as a parameter (Bayesian information
+    criterion). Columns that do not matter then add little to the distance between samples.
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), equations 2.25, 2.30 and 5.8;
     relevances 5.10.
-    Differs: settings in grids, because gradients of all of them cost more than the fits that they save; relevances of
-    families instead of columns, which few samples can tell.
-    Limits: `held_out` leaves values out of the mean, not of the choice of settings, which flatters it a little where samples
-    are few. Work grows with the third power of the samples; a second for some 1,000 of them.
+    Differs: a grid instead of gradients, which would cost more time than they save; one relevance per family instead of per
+    column, because few samples do not determine more.
+    Limits: `held_out` leaves samples out of the mean but not out of the choice of hyperparameters, so its predictions look a
+    little too good where samples are few. Work grows with the third power of the samples: about a second for 1,000.
     """
 
     def __init__(self, families: Indices | None = None) -> None:
@@ -40,7 +40,7 @@ class GaussianProcess:
         self.relevance: Floats = np.ones(1)
 
     def fit(self, columns: Floats, target: Floats) -> GaussianProcess:
-        """Fits one value per row; at least two rows."""
+        """Fits one value per row; needs at least two rows."""
         if self._families is not None:
             some = np.arange(len(target))
             if len(target) > JUDGES:
@@ -57,12 +57,12 @@ class GaussianProcess:
         return self
 
     def predict(self, columns: Floats) -> Floats:
-        """One value per row."""
+        """The posterior mean, one value per row."""
         pairs = _pairs(self._scaled(columns), self._columns)
         return np.asarray(_kernel(pairs, self._scales, self.width, self.share) @ self._solved)
 
     def held_out(self, folds: list[Indices]) -> Floats:
-        """What the process predicts for each fold if it has not seen it, all else being equal.
+        """Held-out predictions: for each fold, those of the process fitted without it, with the same hyperparameters.
 
         Source: Rasmussen and Williams, equation 5.12, for blocks instead of single samples.
         """
@@ -77,10 +77,12 @@ class GaussianProcess:
 
 
 class _Pairs(NamedTuple):
-    """Of all rows of one array with all of another; both are sums over the columns."""
+    """Squared distances and inner products of all rows of one array with all rows of another.
+
+    Both are sums over the columns, so the part of some columns can be rescaled on its own (`_added`).
+    """
 
     squares: Floats
-    """Squared distances."""
     products: Floats
 
 
@@ -91,14 +93,14 @@ class _Scales(NamedTuple):
 
 class _Settings(NamedTuple):
     likelihood: float
-    """Marginal, logarithmic, doubled, but for a constant."""
+    """Twice the logarithm of the marginal likelihood, up to a constant."""
     width: float
     share: float
     noise: float
 
 
 def _relevances(columns: Floats, target: Floats, families: Indices) -> Floats:
-    """One per family; 1 for those that do not matter enough to tell."""
+    """One relevance per family; 1 where another value does not raise the likelihood enough."""
     parts = [columns[:, families == family] for family in range(int(families.max()) + 1)]
     each = [_pairs(part, part) for part in parts]
     pairs, relevance, worth = _pairs(columns, columns), np.ones(len(parts)), float(np.log(len(target)))
@@ -145,7 +147,7 @@ def _kernel(pairs: _Pairs, scales: _Scales, width: float, share: float) -> Float
 
 
 def _scales(pairs: _Pairs) -> _Scales:
-    """What makes the settings independent of the unit of the columns."""
+    """Scales of the two kernels that make the hyperparameters independent of the unit of the columns."""
     n = len(pairs.squares)
     median = float(np.median(pairs.squares[~np.eye(n, dtype=bool)])) or 1.0
     return _Scales(median, n / max(float(np.trace(pairs.products)), 1e-12))
@@ -158,5 +160,5 @@ def _pairs(a: Floats, b: Floats) -> _Pairs:
 
 
 def _added(pairs: _Pairs, factor: float, own: _Pairs) -> _Pairs:
-    """`pairs` with the part of some columns multiplied further; equal rows stay at a distance of 0 whatever is rounded."""
+    """`pairs` plus `factor` times those of some columns, `own`. Negative squares, due to rounding, become 0."""
     return _Pairs(np.maximum(pairs.squares + factor * own.squares, 0.0), pairs.products + factor * own.products)

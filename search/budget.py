@@ -7,7 +7,7 @@ from collections.abc import Callable
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit
-from wb.core.precision import allowed, precisions, with_precisions
+from wb.core.precision import allowed, with_precisions
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.hardware.device import Device
@@ -19,7 +19,7 @@ from wb.spaces.vit import Vit
 
 def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
     """Raises `BudgetMissed` where the smallest network of the space is over the budget already, whatever it is kept in."""
-    limits = [limit for limit in config.limits if limit.metric.name != "acc"]
+    limits = [limit for limit in config.limits if not limit.metric.quality]
     if not limits:
         return
     evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
@@ -54,10 +54,11 @@ def _least(
     if limit.metric.name in ("macs", "params"):  # the same in all precisions
         return found[best][limit.metric.name]
     kinds: dict[str, list[str]] = {}
-    for group in precisions(best):
+    able = allowed(best)
+    for group in able:
         kinds.setdefault(".".join(group.split(".")[-2:]), []).append(group)
     for groups in kinds.values():
         for option in space.options.precision:
-            if excess(best) > 0 and option in allowed(groups[0]):
+            if excess(best) > 0 and option in able[groups[0]]:
                 best = min(best, with_precisions(best, dict.fromkeys(groups, option)), key=excess)
     return found[best][limit.metric.name]

@@ -25,7 +25,8 @@ def choose(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], limits: Seq
         BudgetMissed: no evaluated candidate is within the budget.
     """
     readings = {trial.number: readings_of(trial) for trial in trials}
-    numbers = front(readings, metrics, limits, exact=["acc"])  # told apart when they are fine-tuned
+    quality = [metric.name for metric in metrics if metric.quality]  # told apart when they are fine-tuned
+    numbers = front(readings, metrics, limits, exact=quality)
     if not numbers:
         raise BudgetMissed(
             f"none of {len(trials)} evaluated candidates is within the budget; {closest(readings, limits)}. Continue with more "

@@ -14,12 +14,13 @@ from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.export.timing.blocks import estimate
 from wb.export.timing.measure import measure_latency
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.search.supernet import Supernet
+from wb.tasks.known import task_of
 
 LITTLE_S = 0.001  # a wait that is none
 SEARCH_CAP_S = 1.2  # of timing per candidate; finalists are timed again, longer and together
@@ -84,8 +85,8 @@ class Evaluator:
             if self.table is not None or self.latency:
                 readings["latency"] = self._latency(architecture, path, watch)
             with watch.phase("score"):
-                split = self.data.validation
-                readings["acc"] = accuracy(path, split.pixels(), split.labels, self.device)
+                task = task_of(architecture)
+                readings[task.metric] = score(path, self.data.validation, task, self.device)
         return Evaluation(readings, watch.seconds)
 
     def _latency(self, architecture: Architecture, path: Path, watch: Stopwatch) -> Reading:

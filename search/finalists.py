@@ -19,11 +19,10 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
-from wb.core.statistics.scores import score
 from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.score import accuracy, answers
+from wb.export.score import graded, score
 from wb.export.timing.blocks import estimate
 from wb.export.timing.measure import measure_latency
 from wb.export.timing.table import LatencyTable
@@ -35,6 +34,8 @@ from wb.search.front import front
 from wb.search.run import FrontPoint, Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
+from wb.tasks.base import Task
+from wb.tasks.known import task_of
 from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 
@@ -99,6 +100,10 @@ class Finish:
             export(models[number], paths[number], force=True)
         return models, paths
 
+    @property
+    def _task(self) -> Task:
+        return task_of(self.supernet.space.largest())
+
     @cached_property
     def _teacher(self) -> Callable[[Tensor], Tensor]:
         """The largest network of the supernet, where fine-tuning takes place."""
@@ -136,23 +141,19 @@ class Finish:
                 seed=self.seed,
                 pace=self.pace,
             )
-        split = self.data.validation
-        pixels, labels = split.pixels(), split.labels.tolist()
-        right = {
-            number: answers(path, pixels, split.labels, self.device) == split.labels for number, path in paths.items()
-        }
+        grades = {n: graded(path, self.data.validation, self._task, self.device) for n, path in paths.items()}
         readings = {
             number: count_model(models[number].architecture, path)
             | {
                 "latency": timed[str(number)].reading,
-                "acc": score(int(right[number].sum()), labels, self.device.text),
+                self._task.metric: self._task.reading(grades[number], self.device.text),
             }
             for number, path in paths.items()
         }
-        return readings, right
+        return readings, {number: grade.each for number, grade in grades.items()}
 
     def _point(self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]) -> FrontPoint:
-        test = accuracy(path, self.data.test.pixels(), self.data.test.labels, self.device)
+        test = score(path, self.data.test, self._task, self.device)
         space = self.supernet.space
         choices = choices_of(space, trial)
         step = Step(
@@ -168,7 +169,7 @@ class Finish:
             id=trial.number,
             values=dict(readings),
             test=test,
-            searched=None if self.recipe is None else readings_of(trial)["acc"],
+            searched=None if self.recipe is None else readings_of(trial)[self._task.metric],
             choices=dict(choices),
             architecture=model.architecture.model_dump(mode="json"),
             model=f"{self.run.models.name}/{file.name}",

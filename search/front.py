@@ -42,7 +42,7 @@ def front(
     keys = sorted(feasible, key=lambda key: _order(feasible[key], metrics))
     surely = {
         metric.name: _paired(np.array([right[key] for key in keys]))
-        if keys and metric.name == "acc" and right is not None
+        if keys and metric.quality and right is not None
         else _by_interval([feasible[key][metric.name] for key in keys], metric, by_value=metric.name in exact)
         for metric in metrics
     }

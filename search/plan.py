@@ -26,8 +26,8 @@ from wb.search.study.seeds import seed_choices
 from wb.search.study.there import There, there
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.presets import vit_space
+from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, pick_device
-from wb.training.train import distillation
 
 PROBE_STEPS = 6
 
@@ -88,7 +88,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
 
 def _data(data: Dataset) -> str:
     sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
-    shape = f"{data.channels}x{data.height}x{data.width}"
+    shape = ", ".join(spec.text for spec in data.specs())
     return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test"
 
 
@@ -165,7 +165,7 @@ def _tuning_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> 
     def step(architecture: Architecture) -> None:
         with torch.no_grad():
             wanted = supernet.run(space.largest(), images)
-        distillation(supernet.run(architecture, images), wanted).backward()
+        task_of(architecture).distillation(supernet.run(architecture, images), wanted).backward()
 
     found = [_seconds(lambda a=a: step(a)) for a in (space.smallest(), space.largest())]  # type: ignore[misc]
     return Recipe(epochs=config.finetune).steps(len(data.train)) * sum(found) / len(found)

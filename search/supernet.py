@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from wb import __version__
 from wb.core.architecture import Architecture, axis_sizes
@@ -28,9 +27,9 @@ from wb.core.space import Space, random_choices
 from wb.data import Dataset
 from wb.models.axes import Leading, remap
 from wb.models.model import Model, Step
-from wb.models.network import Network, axes_of, build
+from wb.models.network import axes_of, build, skeleton
+from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
-from wb.training.train import distillation
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # drawn per step, beside the largest and the smallest
@@ -86,16 +85,12 @@ class Supernet:
 
     def views(self, architecture: Architecture) -> dict[str, Tensor]:
         """The weights of one sub-network, as views of the shared ones."""
-        return self._views(build(architecture, "meta"), architecture)
-
-    def _views(self, skeleton: Network, architecture: Architecture) -> dict[str, Tensor]:
         maps = {name: Leading(size) for name, size in axis_sizes(architecture).items()}
-        return remap(self.weights, axes_of(skeleton), maps)
+        return remap(self.weights, axes_of(skeleton(architecture)), maps)
 
     def run(self, architecture: Architecture, images: Tensor) -> Tensor:
         """Logits (B, classes) of one sub-network; gradients flow to the shared weights."""
-        skeleton = build(architecture, "meta")
-        logits: Tensor = functional_call(skeleton, self._views(skeleton, architecture), images)
+        logits: Tensor = functional_call(skeleton(architecture), self.views(architecture), images)
         return logits
 
     def extract(self, architecture: Architecture) -> Model:
@@ -176,18 +171,18 @@ def train_supernet(
 def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch], float]:
     """One step: gradients of the largest, then the smallest and random networks; gives the largest one's loss."""
     space = supernet.space
-    largest = space.tops()
+    largest, task = space.tops(), task_of(space.largest())
 
     def backward(batch: Batch) -> float:
         # Drawn from seed and step alone, so that a resumed run draws what an uninterrupted one would.
         rng = random.Random(f"{seed}/{batch.step}")
-        logits = supernet.run(rng.choice(largest), batch.images)
-        loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+        outputs = supernet.run(rng.choice(largest), batch.images)
+        loss = task.loss(outputs, batch.labels, recipe.label_smoothing)
         loss.backward()
         if batch.step >= WARM_UP * batch.steps:
             others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]
             for architecture in others:
-                distillation(supernet.run(architecture, batch.images), logits.detach()).backward()
+                task.distillation(supernet.run(architecture, batch.images), outputs.detach()).backward()
         return loss.item()
 
     return backward

@@ -1,6 +1,7 @@
-"""Ready-made options of space `vit`. The largest network of a `deit-*` preset is the published one of that name.
+"""Presets: ready-made options of space `vit`.
 
-A `revit-*` preset has a seed architecture, ReViT of its width, from which a search can start (`--seed-architecture revit`).
+The largest network of a `deit-*` preset is the published network of that name. A `revit-*` preset has a seed architecture,
+ReViT of its width, from which a search can start (`--seed-architecture revit`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from wb.spaces.vit import Vit, VitOptions, options_with
 
 
 class Images(Protocol):
-    """What a space has to know of a data set."""
+    """What a space needs to know of a data set: size, normalisation and classes."""
 
     @property
     def channels(self) -> int: ...
@@ -32,7 +33,7 @@ class Images(Protocol):
     def classes(self) -> tuple[str, ...]: ...
 
 
-# Reaches from one tiny block, on which accuracy is really lost, to a network that solves small images.
+# From a single tiny block, which is too small even for digits, to a network that classifies small images well.
 TINY = VitOptions(
     embed=(8, 16, 32, 64),
     depth=(1, 2, 3, 4),
@@ -48,7 +49,7 @@ TINY = VitOptions(
     mlp=(0, 1, 2),
 )
 
-# An ordinary vision transformer and what it may shrink to; the largest is the stock model (`wb.spaces.stock`).
+# An ordinary vision transformer and smaller versions of it. The largest is the stock model (`wb.spaces.stock`).
 PLAIN = VitOptions(
     embed=(16, 32, 48, 64),
     depth=(2, 3, 4, 5, 6),
@@ -80,7 +81,7 @@ SMALL = VitOptions(
 
 
 def _deit(embed: tuple[int, ...], heads: tuple[int, ...]) -> VitOptions:
-    """Linear patches of 16, a class token, heads of 64 channels at most, twelve blocks at most."""
+    """DeiT-like options: linear patches of 16, a class token, heads of at most 64 channels, at most twelve blocks."""
     return VitOptions(
         embed=embed,
         depth=(6, 8, 10, 12),
@@ -100,9 +101,9 @@ def _deit(embed: tuple[int, ...], heads: tuple[int, ...]) -> VitOptions:
 def _revit(
     embed: tuple[int, ...], heads: tuple[int, ...], qk: tuple[int, ...], mlp: tuple[float, ...] = (0, 1, 2, 3, 4, 6)
 ) -> VitOptions:
-    """ReViT of the widest embedding, both levels of its widths, and what is a little below them.
+    """Options around ReViT: for the widest embedding they contain ReViT's narrow and wide blocks, and slightly smaller ones.
 
-    Patches of 16 at 224x224, as the `deit-*` presets have; smaller images get smaller patches.
+    At 224x224 patches are 16 wide, as in the `deit-*` presets; smaller images get smaller patches.
     """
     return _deit(embed, heads).model_copy(update={"patch": 0, "grid": 14, "qk": qk, "mlp": mlp})
 
@@ -122,10 +123,10 @@ SEEDED = frozenset({"revit-tiny", "revit-small", "revit-base"})  # presets with 
 
 
 def preset(name: str) -> VitOptions:
-    """The options of one preset.
+    """The options of the preset called `name`.
 
     Raises:
-        BadOption: no preset of that name.
+        BadOption: there is no such preset.
     """
     if name not in PRESETS:
         raise BadOption(f"no preset {name!r}{meant(name, PRESETS)}; there are {', '.join(PRESETS)}")
@@ -138,7 +139,7 @@ def seed_architecture(space: Vit) -> Architecture:
     Changed options (`--set`) may leave it outside the space.
 
     Raises:
-        BadOption: the preset has none.
+        BadOption: the preset has no seed architecture.
     """
     if space.preset not in SEEDED:
         raise BadOption(
@@ -152,13 +153,13 @@ def seed_architecture(space: Vit) -> Architecture:
 
 
 def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | None = None) -> Vit:
-    """Space `vit` with the options of a preset, for data like `images`.
+    """Space `vit` with the options of the preset `name`, for data like `images`.
 
-    `changes` replaces fields, as on the command line: `{"embed": "16,32", "pool": "cls"}`. Networks normalise by the
-    training images' mean and deviation per channel.
+    `changes` replaces fields, written as on the command line: `{"embed": "16,32", "pool": "cls"}`. Networks normalise their
+    input by the mean and standard deviation of `images` per channel.
 
     Raises:
-        BadOption: unknown preset or field, or a value that does not fit it.
+        BadOption: the preset or a field is unknown, or a value does not fit its field.
         BadData: no patch size fits the images.
     """
     base = preset(name)

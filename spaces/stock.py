@@ -1,6 +1,6 @@
-"""The stock model: preset `plain`'s largest network, trained once and kept in the user's cache.
+"""The stock model: the largest network of preset `plain`, trained once and kept in the user's cache.
 
-It is what a command works on that was given no model, so that everything can be tried on a fresh machine.
+Commands use it when they are given no model, so that everything can be tried on a fresh machine.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ RECIPE = Recipe(epochs=40)
 
 @dataclass(frozen=True)
 class Stock:
-    """Where the stock model of one data set and seed is kept, and how it is made."""
+    """The stock model of one data set and seed: its file, and its training when the file is missing."""
 
     data: Dataset
     seed: int = 0
-    folder: Path | None = None  # the user's cache without it
+    folder: Path | None = None  # default: the user's cache folder
 
     @property
     def architecture(self) -> Architecture:
-        """Width 64, six blocks of four heads, four-fold feed-forwards, patches of 2 on digits: 302k parameters there."""
+        """The architecture: width 64, six blocks of four heads, four-fold feed-forwards; 302k parameters on digits."""
         return vit_space(self.data, "plain").largest("softmax")
 
     @property
     def path(self) -> Path:
-        """Its file; the name has what determines the model."""
+        """The model's file. Its name contains everything that determines the model."""
         folder = self.folder or Path(user_cache_dir("wb")) / "models"
-        threads = torch.get_num_threads()  # more threads sum in another order
+        threads = torch.get_num_threads()  # the order of summation depends on it
         return folder / f"plain-{self.data.name}-{self.data.fingerprint}-{self.seed}-{threads}.safetensors"
 
     def __call__(self, report: Report | None = None) -> Model:
-        """The model, trained now unless it is kept already; an interrupted training continues.
+        """The model, read from its file or trained now; an interrupted training continues.
 
         Raises:
             TrainingDiverged: the loss is NaN or infinite.
@@ -54,7 +54,7 @@ class Stock:
                 model = load(self.path)
                 if model.architecture == self.architecture:
                     return model
-            except BadArtefact:  # damaged, or of an older version: made anew
+            except BadArtefact:  # damaged, or of an older version: train again
                 pass
         checkpoint = self.path.with_name(self.path.name + ".checkpoint")
         model = train(self.architecture, self.data, RECIPE, seed=self.seed, checkpoint=checkpoint, report=report)

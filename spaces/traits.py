@@ -7,6 +7,7 @@ which a few dozen evaluations do not teach; size and latency are nearly linear i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,11 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
 from wb.core.precision import BITS
-from wb.core.records import Operator, Precision, Weighted
+from wb.core.records import Operator, Precision, Weighted, dims, kind_of
 from wb.models.network import build_operator
 from wb.models.operator import Grid
-
-KINDS = ("pool", "lmu", "cosformer", "sla", "softmax", "mlp")  # the operators of the space
 
 
 @dataclass
@@ -62,24 +61,30 @@ class _Counts(NamedTuple):
     products: float
 
 
-def traits(architecture: Architecture) -> tuple[float, ...]:
-    """The fields of `Traits`, how many operators there are of each kind, and the logarithms of bytes and work."""
+def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, ...]:
+    """The fields of `Traits`, how many operators there are of each kind in `counted`, and the logarithms of bytes and work."""
     rows, columns = architecture.grid
     grid = Grid(rows, columns, int(architecture.pool == "cls"))
     found = Traits(stem=float(architecture.stem.precision != "fp32"), embed=architecture.stages[-1].embed)
-    kinds = dict.fromkeys(KINDS, 0.0)
+    kinds = dict.fromkeys(counted, 0.0)
     for _, stage, block in architecture.blocks():
-        operators = [operator for operator in (block.mixer, block.ffn) if operator is not None]
-        if operators:
+        if not block.off:
             found.blocks += 1
             found.stream += stage.embed
-        for operator in operators:
-            kinds[operator.kind] += 1
-            found.heads += getattr(operator, "heads", 0)
+        for _, operator in block.parts():
+            kinds[kind_of(type(operator))] += 1
+            found.heads += sum(getattr(operator, name) for name in _outer(type(operator)))
             _add(found, operator, stage.embed, grid)
     found.add(architecture.stages[-1].embed * architecture.classes, architecture.head, 1)
     work = found.floating + found.quantized + found.products
     return (*vars(found).values(), *kinds.values(), math.log1p(found.size), math.log1p(work))
+
+
+@lru_cache
+def _outer(operator: type[Operator]) -> tuple[str, ...]:
+    """The widths that others lie within: heads."""
+    known = dims(operator)
+    return tuple(name for name in known if any(dim.within == name for dim in known.values()))
 
 
 def _add(found: Traits, operator: Operator, embed: int, grid: Grid) -> None:

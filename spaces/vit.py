@@ -6,13 +6,24 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.nearest import meant
-from wb.core.records import Attention, ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
+from wb.core.records import FFNS, Mlp, Stem, dims, kind_of
 from wb.core.space import Choices, Option, canonical, check_choices
+from wb.spaces.operators import (
+    NONE,
+    OFFERED,
+    STEM_KINDS,
+    from_cheap_to_dear,
+    has_weights,
+    mixer_of,
+    mixer_widths,
+    sizes_of,
+    stem_genes,
+)
 from wb.spaces.precision import (
     FFN,
     MIXER,
@@ -26,14 +37,6 @@ from wb.spaces.precision import (
 )
 
 PATCHES = (2, 4, 8, 16, 32)
-ATTENTION: Mapping[str, type[Softmax] | type[Sla] | type[Cosformer]] = {
-    "softmax": Softmax,
-    "sla": Sla,
-    "cosformer": Cosformer,
-}
-
-StemName = Literal["patch", "conv"]
-MixerName = Literal["none", "pool", "lmu", "cosformer", "sla", "softmax"]
 MOST = 2**20  # of anything that has a size
 DEEPEST = 256  # blocks
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
@@ -44,7 +47,8 @@ class VitOptions(BaseModel):
     """What may be chosen; every field lists the options of one kind of choice, from small to large.
 
     `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
-    none; a block with mixer `none` and mlp 0 is switched off. An LMU's hidden layer is as wide as the embedding. `patch` 0
+    none; a block with mixer `none` and mlp 0 is switched off. A width that has no options, as an LMU's hidden layer, is as wide
+    as the embedding. `patch` 0
     takes the smallest patch that leaves at most `grid` x `grid` tokens. `precision` is chosen for the stem, the head and, in
     every block, for what goes into and out of the mixer and the feed-forward.
     """
@@ -53,12 +57,12 @@ class VitOptions(BaseModel):
 
     embed: Sizes
     depth: Depths
-    stem: Annotated[tuple[StemName, ...], Field(min_length=1)]
+    stem: Annotated[tuple[str, ...], Field(min_length=1)]
     stem_width: Sizes
     pool: Literal["mean", "cls"]
     patch: Annotated[int, Field(ge=0, le=MOST)] = 0
     grid: Annotated[int, Field(ge=1, le=MOST)] = 8
-    mixer: Annotated[tuple[MixerName, ...], Field(min_length=1)]
+    mixer: Annotated[tuple[str, ...], Field(min_length=1)]
     heads: Sizes
     qk: Sizes
     v: Sizes
@@ -66,21 +70,23 @@ class VitOptions(BaseModel):
     mlp: Annotated[tuple[Annotated[float, Field(ge=0, le=16)], ...], Field(min_length=1)]
     precision: Annotated[tuple[Searched, ...], Field(min_length=1)] = ("fp32",)
 
-    @field_validator("mixer", "stem", "precision")
+    @field_validator("*")
     @classmethod
-    def _from_cheap_to_dear(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        """In the order of the annotation, whatever order was given: the first is part of the smallest network."""
-        if len(set(values)) < len(values):
-            raise ValueError(f"{values} names one twice")
-        order: tuple[str, ...] = (*get_args(StemName), *get_args(MixerName), *SEARCHED)
-        return tuple(sorted(values, key=order.index))
-
-    @field_validator("embed", "depth", "stem_width", "heads", "qk", "v", "memory", "mlp")
-    @classmethod
-    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+    def _in_order(cls, values: object, field: ValidationInfo) -> object:
+        """Names in the order in which they are known, numbers from small to large."""
+        order = {"mixer": (NONE, *OFFERED), "stem": tuple(STEM_KINDS), "precision": SEARCHED}.get(str(field.field_name))
+        if not isinstance(values, tuple):
+            return values
+        if order is not None:
+            return from_cheap_to_dear(values, order)
         if list(values) != sorted(set(values)):
             raise ValueError(f"{values} has to go from small to large, without repeats")
         return values
+
+
+# Chosen block by block: the mixer, the widths that some mixer has, and the feed-forward's.
+WIDTHS = tuple(name for name in VitOptions.model_fields if any(name in dims(mixer) for mixer in OFFERED.values()))
+BLOCK = ("mixer", *WIDTHS, "mlp")
 
 
 class Vit:
@@ -104,16 +110,19 @@ class Vit:
         self.options, self.image, self.preset = options, image, preset
         self.classes, self.labels = classes, tuple(labels)
         self.patch = options.patch or smallest_patch(image, options.grid)
-        if "conv" in options.stem and self.patch not in PATCHES:
-            raise BadOption(
-                f"a convolutional stem cannot have patch={self.patch}; choose 2, 4, 8, 16 or 32, or stem=patch"
-            )
+        for stem in options.stem:
+            possible = get_args(STEM_KINDS[stem].model_fields["patch"].annotation)
+            if possible and self.patch not in possible:
+                raise BadOption(
+                    f"a {STEM_KINDS[stem].title} cannot have patch={self.patch}; choose {', '.join(map(str, possible[:-1]))} or "
+                    f"{possible[-1]}, or stem=patch"
+                )
         if image.height % self.patch or image.width % self.patch:
             raise BadData(
                 f"images of {image.height}x{image.width} cannot be cut into patches of {self.patch}; choose --image-size or "
                 "another preset (see `wb spaces`)"
             )
-        needing = [name for name in options.mixer if name in ("pool", "sla")]
+        needing = [name for name in options.mixer if name != NONE and not OFFERED[name].supports.prefix]
         if options.pool == "cls" and needing:
             raise BadOption(
                 f"mixers {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
@@ -137,10 +146,10 @@ class Vit:
             "stem_width": o.stem_width,
         }
         for i in range(o.depth[-1]):
-            for name in ("mixer", "heads", "qk", "v", "memory", "mlp"):
+            for name in BLOCK:
                 genes[f"b{i}.{name}"] = getattr(o, name)
-        weighted = {*ATTENTION, "lmu"} & set(o.mixer)
-        return genes | precision_genes(o.depth[-1], o.precision, mixers=bool(weighted), ffns=any(o.mlp))
+        weighted = any(has_weights(mixer) for mixer in o.mixer)
+        return genes | precision_genes(o.depth[-1], o.precision, mixers=weighted, ffns=any(o.mlp))
 
     @cached_property
     def genes(self) -> dict[str, tuple[Option, ...]]:
@@ -159,13 +168,12 @@ class Vit:
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
         names = ["embed", "depth", "stem", *WHOLE]
-        if full["stem"] == "conv":
-            names.append("stem_width")
+        names += stem_genes(str(full["stem"]))
         for i in range(int(full["depth"])):
             names += [f"b{i}.mixer", f"b{i}.mlp"]
-            mixer = full[f"b{i}.mixer"]
-            own = ("heads", "qk", "v") if mixer in ATTENTION else ("memory",) if mixer == "lmu" else ()
-            names += [f"b{i}.{name}" for name in (*own, *(MIXER if own else ()))]
+            mixer = str(full[f"b{i}.mixer"])
+            names += [f"b{i}.{name}" for name in mixer_widths(mixer, WIDTHS)]
+            names += [f"b{i}.{name}" for name in MIXER if has_weights(mixer)]
             names += [f"b{i}.{name}" for name in FFN if full[f"b{i}.mlp"]]
         return frozenset(names) & self.genes.keys()
 
@@ -173,9 +181,9 @@ class Vit:
         check_choices(self.genes, choices, self.name)
         full = {**self._fixed, **choices}
         embed = int(full["embed"])
-        stem: Stem = PatchStem(patch=self.patch)
-        if full["stem"] == "conv":
-            stem = ConvStem.model_validate({"patch": self.patch, "width": full["stem_width"]})
+        kind = str(full["stem"])
+        sizes = {width: full[gene] for gene, width in stem_genes(kind).items()}
+        stem: Stem = STEM_KINDS[kind].model_validate({"patch": self.patch, **sizes})
         blocks = tuple(self._block(full, i, embed) for i in range(int(full["depth"])))
         architecture = Architecture(
             input=self.image,
@@ -191,15 +199,14 @@ class Vit:
         """What predictors are told of a candidate beside its choices (`wb.spaces.traits`)."""
         from wb.spaces.traits import traits  # takes torch, which a list of the spaces does not
 
-        return traits(self.decode(choices))
+        return traits(self.decode(choices), (*OFFERED, *map(kind_of, FFNS)))
 
     def read(self, architecture: Architecture) -> dict[str, Option]:
         """What `architecture` would choose, be it among the options or not; the rest at its first option."""
         a = architecture
         choices = {name: options[0] for name, options in self.all_genes.items()}
         choices |= {"embed": a.stages[0].embed, "depth": len(a.stages[0].blocks), "stem": a.stem.kind}
-        if a.stem.kind == "conv":
-            choices["stem_width"] = a.stem.width
+        choices |= {gene: getattr(a.stem, width) for gene, width in stem_genes(a.stem.kind).items()}
         for i, block in enumerate(a.stages[0].blocks):
             choices |= {f"b{i}.{name}": value for name, value in self._encoded(block, a.stages[0].embed).items()}
         return choices | kept_by_gene(a.model_copy(update={"stages": a.stages[:1]}))
@@ -237,7 +244,7 @@ class Vit:
 
     def tops(self) -> tuple[Architecture, ...]:
         """The largest network with each stem and each mixer everywhere: together they have every parameter of the space."""
-        mixers: list[str] = [mixer for mixer in self.options.mixer if mixer != "none"] or ["none"]
+        mixers: list[str] = [mixer for mixer in self.options.mixer if mixer != NONE] or [NONE]
         fixed = {name: options[-1] for name, options in self.genes.items()}
         return tuple(
             self.decode(
@@ -255,29 +262,17 @@ class Vit:
     def _block(self, full: Choices, i: int, embed: int) -> Block:
         ratio = float(full[f"b{i}.mlp"])
         ffn = Mlp(mlp=_width(ratio, embed)) if ratio else None
-        kind = str(full[f"b{i}.mixer"])
-        mixer: Mixer | None = None
-        if kind in ATTENTION:
-            sizes = {name: int(full[f"b{i}.{name}"]) for name in ("heads", "qk", "v")}
-            mixer = ATTENTION[kind].model_validate(sizes)
-        elif kind == "lmu":
-            mixer = Lmu(memory=int(full[f"b{i}.memory"]), hidden=embed)
-        elif kind == "pool":
-            mixer = Pool()
-        return Block(mixer=mixer, ffn=ffn)
+        sizes = {name: full[f"b{i}.{name}"] for name in WIDTHS}
+        return Block(mixer=mixer_of(str(full[f"b{i}.mixer"]), sizes, embed), ffn=ffn)
 
     def _encoded(self, block: Block, embed: int) -> dict[str, Option]:
         """The genes of one block, without its prefix; only those that are active."""
-        found: dict[str, Option] = {"mixer": "none" if block.mixer is None else block.mixer.kind, "mlp": 0.0}
+        found: dict[str, Option] = {"mixer": NONE if block.mixer is None else block.mixer.kind, "mlp": 0.0}
         if block.ffn is not None:
             width = block.ffn.mlp
             fitting = [ratio for ratio in self.options.mlp if ratio and _width(ratio, embed) == width]
             found["mlp"] = fitting[0] if fitting else width / embed
-        if isinstance(block.mixer, Attention):
-            found |= {"heads": block.mixer.heads, "qk": block.mixer.qk, "v": block.mixer.v}
-        elif isinstance(block.mixer, Lmu):
-            found["memory"] = block.mixer.memory
-        return found
+        return found if block.mixer is None else found | sizes_of(block.mixer, WIDTHS)
 
     def _explain(self, a: Architecture, choices: Choices) -> None:
         if a.norm != "pre":

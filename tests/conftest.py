@@ -124,7 +124,7 @@ def by_size() -> Iterator[None]:
         return {name: read(file) for name, file in graphs.items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.compress.quantize.read.measure_latency", latency)
+        patch.setattr("wb.export.assess.measure_latency", latency)
         patch.setattr("wb.compress.ptq.sensitivity.measure_latency", latency)
         yield
 

@@ -56,7 +56,9 @@ def chosen(
         BadOption: a name that fits no group, or no group is left that is not in that precision already.
     """
     known = precisions(architecture)
-    able = [group for group in known if precision in allowed(group) and (head or group != "head")]
+    able = [
+        group for group, options in allowed(architecture).items() if precision in options and (head or group != "head")
+    ]
     for name in keep:
         if not any(_within(group, name) for group in known):
             raise BadOption(f"no group named {name} to keep; this network has {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""`wb prune depgraph --dry-run`: what would be done with a module, and about how long that takes here."""
+"""The plan of `wb prune depgraph --dry-run`: the stages of the pruning, with the estimated time of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from statistics import median
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from wb.compress.depgraph.graph import measure_size
 from wb.compress.depgraph.latency import TRIES
@@ -24,14 +23,15 @@ from wb.data import Dataset
 from wb.data.batches import batches
 from wb.export.timing.estimate import times_of
 from wb.hardware.device import Device
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe, pick_device
 
-STEPS = 5  # that are timed, after one that is not
+STEPS = 5  # timed training steps, after one that is not timed
 
 
 @dataclass(frozen=True)
 class Options:
-    """Those of the command that take time."""
+    """The options of the command that determine how long it takes."""
 
     rounds: int
     calib: int
@@ -49,10 +49,10 @@ def estimate(
     device: Device,
     options: Options,
 ) -> list[Planned]:
-    """The stages; `write` exports a module to a file, of which nothing stays.
+    """The planned stages; `write` exports a module to a temporary file.
 
     Raises:
-        BadOption: a budget on what is counted that is met already.
+        BadOption: a budget on MACs or parameters is met already.
     """
     example = torch.from_numpy(data.validation.pixels(slice(0, 2))).to(next(module.parameters()).device)
     size = measure_size(module, example)._asdict()
@@ -87,7 +87,7 @@ def _check_unmet(limits: Sequence[Limit], size: dict[str, float]) -> None:
 
 
 def _step(module: nn.Module, data: Dataset, batch: int, *, train: bool, distill: bool) -> float:
-    """Seconds of a mini-batch forwards and backwards, in training with the optimizer's step, on a copy."""
+    """Seconds of a forward and backward pass of one mini-batch on a copy; with `train`, including the optimizer's step."""
     work = copy.deepcopy(module).train(train).requires_grad_(True)
     optimizer = torch.optim.AdamW(work.parameters(), lr=1e-4)
     where = next(work.parameters()).device
@@ -99,7 +99,7 @@ def _step(module: nn.Module, data: Dataset, batch: int, *, train: bool, distill:
         if distill:
             with torch.no_grad():
                 module(images)
-        loss = F.cross_entropy(work(images), labels)
+        loss = CLASSES.loss(work(images), labels)
         loss.backward()
         if train:
             optimizer.step()

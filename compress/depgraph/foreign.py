@@ -1,6 +1,6 @@
-"""Modules that are not ours: importing them by name, their weights from and to files, whether they fit data, fine-tuning.
+"""Foreign modules: importing them by name, reading and writing weights, checking them against data, fine-tuning.
 
-Limits: importing runs the code that is named, as every import does; weights are read without running any.
+Limits: importing runs the named code, as every import does; reading weights runs none.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
 from wb.core.files import regular, replacing
 from wb.data import Dataset
 from wb.models.torchfile import read_torch
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Batch, Recipe, Report, fit
 from wb.training.train import distilled
 
 _log = logging.getLogger(__name__)
 _WRAPPERS = ("module.", "_orig_mod.")
-SMOOTHING = 0.1  # of labels: without it a well trained network has no gradients left to rank by
+SMOOTHING = 0.1  # label smoothing: without it, a well trained network has nearly no gradients to rank channels by
 
 
 def import_factory(spec: str) -> Callable[[], nn.Module]:
-    """The callable that `package.module:factory` names, looked for in the working directory too.
+    """Imports the factory named by `package.module:factory`, also from the working directory.
 
-    What it gives is checked to be a module when it is called.
+    The result is a function that calls the factory and checks that it returns a module; it raises `BadOption` otherwise.
 
     Raises:
-        BadOption: not of this form, it does not import, or is no callable. Calling it raises `BadOption` where it fails or
-            gives something else.
+        BadOption: `spec` has another form, cannot be imported, or does not name a callable.
     """
     place, colon, name = spec.partition(":")
     if not (place and colon and name):
@@ -53,7 +52,7 @@ def import_factory(spec: str) -> Callable[[], nn.Module]:
                 found = getattr(found, part)
         except AttributeError as error:
             raise BadOption(f"{spec} does not exist ({reason(error)}); check the name after the colon") from error
-        except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        except (Exception, SystemExit) as error:  # importing runs arbitrary code
             text = f"{type(error).__name__}: {reason(error)}"
             raise BadOption(f"{place} does not import ({text}); give a module that Python finds from here") from error
     if not callable(found):
@@ -63,7 +62,7 @@ def import_factory(spec: str) -> Callable[[], nn.Module]:
         with _working_directory():
             try:
                 module = found()
-            except (Exception, SystemExit) as error:  # whatever the factory does
+            except (Exception, SystemExit) as error:  # the factory is arbitrary code
                 text = f"{type(error).__name__}: {reason(error)}"
                 raise BadOption(f"{spec}() failed ({text}); it is called without arguments") from error
         if not isinstance(module, nn.Module):
@@ -85,14 +84,14 @@ def _working_directory() -> Iterator[None]:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Puts the state dict at `path` (.safetensors, or .pt without pickled objects) into `module`.
+    """Loads the state dict at `path` (.safetensors, or .pt without pickled objects) into `module`.
 
-    Names that all begin with `module.` or `_orig_mod.`, as DataParallel and torch.compile leave them, are read without; a
-    log line says so.
+    If all names begin with `module.` or `_orig_mod.`, which DataParallel and torch.compile add, the prefix is removed and a
+    warning is logged.
 
     Raises:
-        BadArtefact: there is no such file, it is something else, or it does not fit.
-        BadOption: another ending.
+        BadArtefact: the file does not exist, is not a state dict, or does not fit the module.
+        BadOption: the name of the file has another suffix.
     """
     if path.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{path.name} is no name for weights; .safetensors and .pt can be read")
@@ -104,7 +103,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise BadArtefact(f"{path} does not fit {type(module).__name__}: {'; '.join(wrong)}")
     try:
         module.load_state_dict(state)
-    except Exception as error:  # a module may have a state of its own making
+    except Exception as error:  # a module may load its state with code of its own
         raise BadArtefact(f"{path} does not fit {type(module).__name__}: {reason(error)}") from error
 
 
@@ -125,7 +124,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _unwrapped(state: dict[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """`state` without what wrappers put in front of every name, unless the module has it, too."""
+    """`state` without the prefix that a wrapper put in front of every name, unless the module's own names have it."""
     for wrapper in _WRAPPERS:
         if (
             state
@@ -140,7 +139,7 @@ def _unwrapped(state: dict[str, Tensor], expected: Mapping[str, Tensor], path: P
 
 
 def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Why `state` is none of a module with the state dict `expected`; nothing where it is."""
+    """The differences between `state` and the state dict `expected` of a module, as texts; empty if `state` fits."""
     both = [name for name in expected if name in state]
     shapes = [f"{n} (given {list(state[n].shape)}, expected {list(expected[n].shape)})" for n in both]
     kinds = [f"{n} (given {_kind(state[n])}, expected {_kind(expected[n])})" for n in both]
@@ -166,15 +165,15 @@ def _kind(tensor: Tensor) -> str:
 def publish(module: nn.Module, graph: Path, out: Path, weights: Path, *, force: bool = False) -> None:
     """Copies the ONNX file `graph` to `out` and writes the state dict of `module` to `weights` (.safetensors).
 
-    Both are complete on the disk before either has its name, and the graph comes last: after a kill in between the weights
-    are new and the graph is old or missing, and doing all again with `force` mends that.
+    Both files are complete on disk before either is renamed to its name, and the graph is renamed last. If the process is
+    killed in between, the weights are new and the graph is old or missing; repeating the call with `force` repairs that.
 
     Raises:
-        BadOption: either exists and `force` is false; nothing is written.
+        BadOption: one of the two files exists and `force` is false; nothing is written.
         StorageFailed: the disk is full or the folder cannot be written.
     """
     state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
-    # The inner one ends first: it renames the weights, the outer one the graph.
+    # The inner context ends first and renames the weights; the outer one then renames the graph.
     with replacing(out, force=force) as staged, replacing(weights, force=force) as temporary:
         temporary.write_bytes(save(state))
         with graph.open("rb") as source, staged.open("wb") as target:
@@ -184,11 +183,11 @@ def publish(module: nn.Module, graph: Path, out: Path, weights: Path, *, force: 
 
 
 def check_module(module: nn.Module, images: Tensor, classes: int) -> None:
-    """Tries `module` on `images` (B, channels, height, width).
+    """Checks that `module` classifies `images` (B, channels, height, width) into `classes`.
 
     Raises:
-        BadArtefact: weights or outputs that are not finite.
-        BadData: it does not take them, or does not give a score for each of `classes`.
+        BadArtefact: weights or outputs are not finite.
+        BadData: the module fails on the images, or does not return (B, classes).
     """
     name = type(module).__name__
     for key, value in module.state_dict().items():
@@ -198,7 +197,7 @@ def check_module(module: nn.Module, images: Tensor, classes: int) -> None:
     try:
         with torch.no_grad():
             given: Any = module.eval()(images)
-    except Exception as error:  # whatever a forward pass raises
+    except Exception as error:  # a forward pass is arbitrary code
         raise BadData(
             f"{name} does not take images of {shape} ({reason(error)}); choose other data or another --image-size"
         ) from error
@@ -212,10 +211,10 @@ def check_module(module: nn.Module, images: Tensor, classes: int) -> None:
 
 
 def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Gives every BatchNorm of `module`, in place, the mean statistics of `batches` of images; ends in eval mode.
+    """Recomputes the running statistics of every BatchNorm of `module`, in place, as means over `batches` of images.
 
-    Removed channels leave a constant behind that the statistics of the dense network know nothing of. Needs no labels.
-    Batches of one image are left out: a norm over one value has no statistics.
+    Ends in eval mode. Needed because removed channels may have added a constant, so that the statistics of the dense network
+    no longer hold. Needs no labels. Batches of one image are skipped: the variance of one value is undefined.
     """
     norms = [layer for layer in module.eval().modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     usual = [norm.momentum for norm in norms]
@@ -234,7 +233,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy with smoothed labels, the mean over (B, classes) logits."""
-    return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+    return CLASSES.loss(logits, labels, SMOOTHING)
 
 
 def finetune(
@@ -248,14 +247,16 @@ def finetune(
 ) -> None:
     """Trains `module` in place on the training split, half from the labels and half from the `teacher`'s logits.
 
-    BatchNorm learns the statistics of what is left; a batch of one image, which has none, is seen in eval mode. Ends in
-    eval mode. Source: as `wb.training.train.Finetune`.
+    BatchNorms update their statistics; on a batch of one image, which has no variance, they stay in eval mode. The module
+    ends in eval mode.
+
+    Source: as `wb.training.train.Finetune`.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
     """
 
-    step = distilled(module, teacher, recipe)
+    step = distilled(module, teacher, recipe, CLASSES)
 
     def backward(batch: Batch) -> float:
         module.train(len(batch.labels) > 1)

@@ -1,12 +1,12 @@
-"""What torch-pruning's dependency graph is asked for: which channels of a module vanish together, and to make them vanish.
+"""The dependency graph of a module: finding channels that are coupled and must be removed together, and removing them.
 
-Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, through the package torch-pruning (1.6), of
-which only the graph is used: tracing, coupled groups, and the removal of entries.
-Differs: which channels go is decided in `wb.compress.depgraph.pruning`, not by torch-pruning's pruners, whose ratio counts
-channels and not MACs. Nothing that the graph says is believed: `trusted` removes a channel and compares with the same
-channel masked, which catches attention heads that the graph does not know of, and other reshaping.
-Limits: channels under a LayerNorm or GroupNorm change its statistics, so that removing is not masking; there only the
-shape of the result is checked. Channels of nn.MultiheadAttention and of recurrent layers are left as they are.
+Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, through the package torch-pruning (1.6). Only its
+graph is used: tracing, coupled groups, and the removal of entries.
+Differs: `wb.compress.depgraph.pruning` decides which channels to remove, because the ratio of torch-pruning's pruners counts
+channels and not MACs. The graph is verified: `trusted` removes a channel and compares the result with the same channel
+masked. This detects attention heads, which the graph does not know, and other reshaping.
+Limits: removing channels under a LayerNorm or GroupNorm changes its statistics, so it does not equal masking; there only the
+shape of the result is checked. Channels of nn.MultiheadAttention and of recurrent layers are never pruned.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from wb.core.errors import MissingExtra, Unsupported, reason
 
 AGREE = 1e-4  # largest difference between a pruned and a masked module's outputs, as a share of the largest output
-UNTOUCHED = ("MHA", "LSTM", "EMBED", "CUSTOMIZED", "OUTPUT")  # torch-pruning's names of what is not pruned here
-NORMS = ("LN", "GN")  # normalise over channels
+UNTOUCHED = ("MHA", "LSTM", "EMBED", "CUSTOMIZED", "OUTPUT")  # torch-pruning's kinds of layers that are not pruned here
+NORMS = ("LN", "GN")  # kinds of norms over channels
 
 
 class Size(NamedTuple):
-    """Multiply-accumulates for one image (convolutions and matrix products), and numbers in all parameters."""
+    """Multiply-accumulates of one image (convolutions and matrix products), and the number of parameters."""
 
     macs: int
     params: int
@@ -40,10 +40,11 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Family:
-    """Channels that are coupled through the network, named by the layer that writes the first of them.
+    """A family of coupled channels, which can be removed only together; `root` is the layer that writes the first of them.
 
-    Unit u of `units` consists of the root's output channels u, u + units, u + 2·units, … (`parts` of them: layers that
-    work in groups of channels must keep groups of one size). `exact` says that removing a unit equals masking it.
+    Its `units` can be removed one by one. Unit u consists of the root's output channels u, u + units, u + 2·units, …, in all
+    `parts` channels, because layers that work in groups of channels need groups of equal size. `exact` says that removing a
+    unit equals masking it.
     """
 
     root: str
@@ -52,18 +53,18 @@ class Family:
     exact: bool
 
     def channels(self, units: Sequence[int]) -> list[int]:
-        """The root's output channels that belong to `units`."""
+        """The output channels of the root that belong to `units`."""
         return [unit + part * self.units for part in range(self.parts) for unit in units]
 
 
-Removals = Sequence[tuple[Family, Sequence[int]]]  # which units of which family
+Removals = Sequence[tuple[Family, Sequence[int]]]  # families, and the units to remove from each
 
 
 def require() -> Any:
-    """The package torch_pruning.
+    """Imports and returns the package torch_pruning.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: the package is not installed.
     """
     try:
         with _quiet():
@@ -75,31 +76,31 @@ def require() -> Any:
 
 
 class Traced:
-    """The dependency graph of `module` (in eval mode, and left in it) at the input `example` (B, …)."""
+    """The dependency graph of `module`, which is in eval mode, traced on the input `example` (B, …)."""
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
-        """Raises `Unsupported` where torch-pruning cannot trace it, and `MissingExtra`."""
+        """Raises `Unsupported` if torch-pruning cannot trace the module, and `MissingExtra` if it is not installed."""
         self.module = module
         self.tp = require()
         try:
             with _quiet(), torch.enable_grad(), fastpath(False):
-                # In a tuple: torch-pruning spreads a bare tensor over the arguments, an image each.
+                # In a tuple, because torch-pruning would pass each image of a bare tensor as an argument.
                 self.graph = self.tp.DependencyGraph().build_dependency(module, (example,), verbose=False)
-        except Exception as error:  # torch-pruning raises whatever its graph walk stumbles over
+        except Exception as error:  # torch-pruning's errors have no common base class
             raise Unsupported(
                 f"torch-pruning cannot trace {type(module).__name__} ({type(error).__name__}: {reason(error)}); "
                 "give a module made of torch's layers, whose forward takes and gives one tensor"
             ) from error
 
     def group(self, root: str, channels: Sequence[int] | None = None) -> Any:
-        """Everything that vanishes with these output channels (default: all) of the layer called `root`."""
+        """The torch-pruning group of all entries coupled to these output channels (default: all) of the layer `root`."""
         layer = self.module.get_submodule(root)
         pruner = self.graph.get_pruner_of_module(layer)
         wanted = range(pruner.get_out_channels(layer)) if channels is None else channels
         return self.graph.get_pruning_group(layer, pruner.prune_out_channels, list(wanted))
 
     def families(self) -> Iterator[Family]:
-        """The families that could lose a unit: not those that reach the output or a layer of `UNTOUCHED`."""
+        """Yields the families that could lose a unit: those that reach neither the output nor a layer of `UNTOUCHED`."""
         names = {layer: name for name, layer in self.module.named_modules()}
         for group in self.graph.get_all_groups():
             kinds = {item.dep.target.type.name for item in group.items}
@@ -112,14 +113,14 @@ class Traced:
             yield Family(root, channels // parts, parts, kinds.isdisjoint(NORMS))
 
     def _ends(self, group: Any) -> bool:
-        """Whether these channels are those of the network's output, such as the classes."""
+        """Whether the channels of `group` are outputs of the network, such as classes."""
         return any(
             not item.dep.target.outputs and self.graph.is_out_channel_pruning_fn(item.dep.handler)
             for item in group.items
         )
 
     def _parts(self, group: Any) -> int:
-        """The largest number of groups in which a layer of `group` takes its channels; others have to divide it."""
+        """The largest number of groups that a layer of `group` divides its channels into; other numbers must divide it."""
         found = 1
         for item in group.items:
             layer = item.dep.target.module
@@ -130,12 +131,12 @@ class Traced:
         return found
 
     def readers(self, group: Any) -> list[Any]:
-        """The items of `group` that drop inputs of a convolution or linear layer."""
+        """The items of `group` that remove inputs of a convolution or linear layer."""
         functions = (self.tp.prune_conv_in_channels, self.tp.prune_linear_in_channels)
         return [item for item in group.items if item.dep.handler in functions]
 
     def writers(self, group: Any) -> list[Any]:
-        """The items of `group` that drop outputs of a convolution or linear layer; depthwise ones are both at once."""
+        """The items of `group` that remove outputs of a convolution or linear layer (for a depthwise one, inputs too)."""
         functions = (
             self.tp.prune_conv_out_channels,
             self.tp.prune_linear_out_channels,
@@ -145,7 +146,7 @@ class Traced:
 
 
 def pruned(module: nn.Module, example: Tensor, removals: Removals) -> nn.Module:
-    """A copy of `module` without these units. Raises `Unsupported` where torch-pruning fails."""
+    """A copy of `module` with the units removed. Raises `Unsupported` if torch-pruning fails."""
     traced = Traced(copy.deepcopy(module), example)
     try:
         with _quiet(), torch.no_grad():
@@ -157,7 +158,7 @@ def pruned(module: nn.Module, example: Tensor, removals: Removals) -> nn.Module:
 
 
 def masked(module: nn.Module, example: Tensor, removals: Removals) -> nn.Module:
-    """A copy of `module` in which nothing reads these units: what `pruned` has to compute."""
+    """A copy of `module` with the units masked: no layer reads them. `pruned` has to compute the same function."""
     traced = Traced(copy.deepcopy(module), example)
     with torch.no_grad():
         for family, units in removals:
@@ -170,12 +171,12 @@ def masked(module: nn.Module, example: Tensor, removals: Removals) -> nn.Module:
 
 
 def differs(module: nn.Module, example: Tensor, removals: Removals) -> str:
-    """What is wrong with `pruned(module, example, removals)`: its shape, its values against `masked`; empty if nothing."""
+    """Compares `pruned` with `masked` on `example`: describes the first difference in shape or values; empty if none."""
     with torch.no_grad():
         expected = masked(module, example, removals)(example)
         try:
             given = pruned(module, example, removals)(example)
-        except Exception as error:  # whatever a forward pass raises on shapes that it did not expect
+        except Exception as error:  # a forward pass may raise anything on unexpected shapes
             return f"it fails without them ({reason(error)})"
     if given.shape != expected.shape:
         return f"its output becomes {list(given.shape)} instead of {list(expected.shape)}"
@@ -189,9 +190,9 @@ def differs(module: nn.Module, example: Tensor, removals: Removals) -> str:
 
 
 def trusted(module: nn.Module, example: Tensor, families: Sequence[Family]) -> tuple[list[Family], dict[str, str]]:
-    """The families of which a unit can be removed, and of the others what goes wrong, by root.
+    """The families from which a unit can be removed correctly; and root -> what goes wrong, for the others.
 
-    All are tried together first, and one by one only if that fails.
+    All families are tried together first, and one by one only if that fails.
     """
     good: list[Family] = []
     bad: dict[str, str] = {}
@@ -222,7 +223,7 @@ def measure_size(module: nn.Module, example: Tensor) -> Size:
 
 
 def layer_macs(module: nn.Module, example: Tensor) -> dict[str, int]:
-    """MACs of one image by the name of the submodule; "" is the whole. Counts one multiplication and one addition as one."""
+    """Name of the submodule -> MACs of one image; "" is the whole module. A MAC is one multiplication and one addition."""
     with FlopCounterMode(display=False) as counter, torch.no_grad(), fastpath(False):
         module.eval()(example[:1])
     prefix = f"{type(module).__name__}."
@@ -235,13 +236,13 @@ def layer_macs(module: nn.Module, example: Tensor) -> dict[str, int]:
 
 
 def depthwise(layer: _ConvNd) -> bool:
-    """As torch-pruning has it: each output channel has a group of its own."""
+    """Whether the convolution is depthwise as torch-pruning defines it: each output channel has its own group."""
     return layer.groups == layer.out_channels and layer.out_channels > 1
 
 
 @contextmanager
 def fastpath(enabled: bool) -> Iterator[None]:
-    """Torch's fused attention and encoder layers on or off; off, each product is visible and has a gradient."""
+    """Switches torch's fused attention and encoder layers; without them, each product is traced and has a gradient."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(enabled)
     try:
@@ -267,7 +268,7 @@ def _over_inputs(layer: nn.Module, values: Tensor) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch-pruning warns of parameters whose dimension it guesses; `trusted` checks the guess."""
+    """Silences torch-pruning's warnings of guessed dimensions of parameters; `trusted` verifies the guesses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,20 +1,20 @@
-"""The saliency of coupled channels: the squared gradient of their gate, by the price of keeping them.
+"""Saliency of coupled channels: the squared gradient of a gate on the channel, divided by the channel's cost.
 
-A gate g = 1 multiplies the channel wherever it is read; dL/dg = Σ w·dL/dw over the weights of one reader that see the
-channel, summed over the readers. Its square, of the gradient of each mini-batch, is averaged over the mini-batches:
+A gate g = 1 multiplies the channel at every reader (a layer that reads it). Its gradient dL/dg is the sum of w · dL/dw over
+all weights w of the readers that see the channel. It is computed per mini-batch, squared, and averaged over mini-batches:
 
     I = mean over batches of (Σ over readers, Σ over weights w of the channel: w · dL/dw)², divided by the channel's cost.
 
-Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019 (squared group Taylor), which is
-also what the final criterion of NViT (Yang et al., CVPR 2023, eq. 5) amounts to.
-Differs: only readers are summed where there are any, otherwise the layers that write the channel. Through a writer, bias
-and all, and a ReLU the gradient is that of the same gate, so that a sum over both, as torch-pruning's importances take,
-counts it twice; through a BatchNorm it is that of a gate before the norm, which no removal corresponds to. Unlike
-torch-pruning 1.6's GroupHessianImportance, which overwrites what it accumulated and keeps the last sample alone, every
-batch counts; nothing is normalised within a group, so that scores can be compared across groups.
-Limits: a weight shared by two layers is counted in both. What reads a channel without a convolution or linear layer
-(an output, a norm over channels) is not in its gate. The cost of a unit is first order: what its own layers save while
-all others keep their width.
+Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019 (squared group Taylor). The final
+criterion of NViT (Yang et al., CVPR 2023, eq. 5) amounts to the same.
+Differs: only readers are summed; writers (the layers that write the channel) only if there are no readers. A writer with its
+bias, through a ReLU, has the gradient of the same gate, so torch-pruning's sum over both counts it twice. Through a BatchNorm,
+a writer has the gradient of a gate before the norm, which corresponds to no removal. Every batch counts, unlike in
+torch-pruning 1.6's GroupHessianImportance, which overwrites its sum and keeps only the last sample. Scores are not normalised
+within a group, so they can be compared across groups.
+Limits: a weight shared by two layers is counted in both. Readers other than convolutions and linear layers (an output, a norm
+over channels) are not in the gate. The cost of a unit is first order: the savings in its own layers while all others keep
+their width.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Cost = Literal["macs", "params", "none"]
 
 
 class GateFisher:
-    """An importance in torch-pruning's sense: called with a group, it gives a score a channel of the group's root.
+    """The gate-Fisher importance, as torch-pruning calls it: group -> score of each channel of the group's root.
 
-    `traced` is the graph of the module whose gradients are observed; `example` (B, …) is where MACs are counted.
+    `traced` is the graph of the module whose gradients are observed. MACs are counted on `example` (B, …).
     """
 
     def __init__(self, traced: Traced, example: Tensor, cost: Cost = "macs") -> None:
@@ -54,7 +54,7 @@ class GateFisher:
         self._outputs: dict[nn.Module, list[Tensor]] = {layer: [] for layer in self.layers.values()}
 
     def observe(self, model: nn.Module) -> None:
-        """Adds the mini-batch whose mean loss was just backpropagated through `model`; its gradients must hold no other.
+        """Adds the gradients of one mini-batch: `model` must hold those of its mean loss, and no others.
 
         Raises:
             BadArtefact: a weight is not finite.
@@ -73,7 +73,7 @@ class GateFisher:
 
     @staticmethod
     def _product(name: str, weight: Any) -> Tensor:
-        """w · dL/dw in double precision; 0 for a weight that the loss does not depend on."""
+        """w · dL/dw in double precision, shaped like the weight; 0 if the loss does not depend on the weight."""
         if weight.grad is None:
             return torch.zeros(weight.shape, dtype=torch.float64)
         if not weight.isfinite().all():
@@ -84,10 +84,10 @@ class GateFisher:
         return product.cpu()
 
     def gates(self, group: Any) -> Tensor:
-        """dL/dg of every channel of the group's root in every mini-batch: (batches, channels).
+        """The gradient dL/dg of each channel of the group's root in each mini-batch, (batches, channels).
 
         Raises:
-            BadOption: nothing was observed.
+            BadOption: no mini-batch was observed.
         """
         readers = self.traced.readers(group)
         items = readers or self.traced.writers(group)
@@ -102,9 +102,9 @@ class GateFisher:
         return total
 
     def cost(self, group: Any) -> Tensor:
-        """What dropping each channel of the group's root saves in its own layers: (channels,), in MACs or parameters.
+        """MACs or parameters that removing each channel of the group's root saves in its own layers, (channels,).
 
-        Not for the cost `none`.
+        Undefined for the cost `none`.
         """
         total = torch.zeros(len(group[0].idxs), dtype=torch.float64)
         for items, channels in ((self.traced.readers(group), _inputs), (self.traced.writers(group), _outputs)):
@@ -115,32 +115,32 @@ class GateFisher:
         return total.clamp(min=1)
 
     def __call__(self, group: Any) -> Tensor:
-        """Score of each channel of the group's root: (channels,)."""
+        """The score of each channel of the group's root, (channels,)."""
         return self.units(group, 1)
 
     def units(self, group: Any, parts: int) -> Tensor:
-        """Score of each unit of `parts` channels that vanish together (`Family`): one gate on all of them, (units,)."""
+        """The score of each unit of `parts` channels (`Family`), with one gate on all of them, (units,)."""
         gates = self.gates(group)
         scores: Tensor = gates.view(len(gates), parts, -1).sum(1).square().mean(0)
         return scores / self.cost(group).view(parts, -1).sum(0) if self.price else scores
 
 
 def _by_input(layer: nn.Module, product: Tensor) -> Tensor:
-    """Sums of `product` (shaped like the layer's weight) over what sees each input channel: (inputs,)."""
+    """Sums of `product`, shaped like the layer's weight, over the weights of each input channel, (inputs,)."""
     if not isinstance(layer, _ConvNd):
         return product.sum(0)
     return product.flatten(1).sum(1) if layer.transposed else _grouped(product, layer.groups)
 
 
 def _by_output(layer: nn.Module, product: Tensor) -> Tensor:
-    """Sums of `product` over what gives each output channel: (outputs,)."""
+    """Sums of `product`, shaped like the layer's weight, over the weights of each output channel, (outputs,)."""
     if isinstance(layer, _ConvNd) and layer.transposed:
         return _grouped(product, layer.groups)
     return product.flatten(1).sum(1)
 
 
 def _grouped(product: Tensor, groups: int) -> Tensor:
-    """Sums over rows within each of `groups` groups of rows, and over the kernel: (groups · columns,)."""
+    """Sums of `product` over the kernel and over the rows of each of `groups` groups, (groups · columns,)."""
     columns = product.flatten(2).sum(2)
     return columns.view(groups, -1, columns.shape[1]).sum(1).flatten()
 

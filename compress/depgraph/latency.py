@@ -1,8 +1,8 @@
-"""Pruning a module to a latency: MACs are what can be counted, so their share is corrected until the measured graph keeps it.
+"""Pruning a module to a latency budget: prunes to a budget of MACs, and corrects that until the measured latency fits.
 
-Differs: no table of layers is timed; each try is exported and timed together with the dense graph, so that both had the
-same machine. Limits: a few tries, each of which prunes anew; latency is not proportional to MACs, the less so the smaller
-the network. The last try was within the limit in one timing, and fine-tuning lies between: `judged` looks at the end again.
+Differs: no table of layers is timed; each try is exported and timed together with the dense graph, under the same conditions.
+Limits: there are only a few tries, each of which prunes from scratch. Latency is not proportional to MACs, least in small
+networks. The chosen try was within the limit in a single timing, before fine-tuning; `judged` compares the final graph again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
 
 TRIES = 5
-NEAR = 0.95  # of the limit: near enough to stop
+NEAR = 0.95  # a latency between this share of the limit and the limit is near enough to stop
 
 
 def check_limits(limits: Sequence[Limit]) -> Limit | None:
-    """The limit on latency, if that is what `limits` are.
+    """The limit on latency, or None if `limits` are on MACs or parameters.
 
     Raises:
-        BadOption: none, one beside a limit on latency, or one on what is neither latency nor counted in a module.
+        BadOption: there is no limit, another one beside a limit on latency, or one on another metric.
     """
     timed = next((limit for limit in limits if limit.metric.name == "latency"), None)
     if timed is None:
@@ -40,7 +40,7 @@ def check_limits(limits: Sequence[Limit]) -> Limit | None:
 
 
 def judged(limit: Limit, dense: Latency, found: Latency) -> Judgement:
-    """`found` against `limit`, both timed together: where it is a share, by the ratio that no drift is in."""
+    """Compares `found` with `limit`; a relative limit, by the ratio to `dense`, timed together and so free of drift."""
     return judge(limit, found.reading, dense.reading, ratio(found.ratio, dense.ratio))
 
 
@@ -53,9 +53,9 @@ def prune_to_latency(
     *,
     seed: int = 0,
 ) -> Pruned:
-    """The largest of a few prunings whose graph, written by `write`, is within `limit` on `device`.
+    """The largest of a few pruned modules whose graph, exported by `write`, is within `limit` on `device`.
 
-    `prune` gives a module for a limit on macs; a relative `limit` is a share of the latency of the graph `dense`.
+    `prune` returns a module within a limit on MACs. A relative `limit` is a share of the latency of the graph `dense`.
 
     Raises:
         BadOption: the dense graph is within the limit already.
@@ -84,7 +84,7 @@ def prune_to_latency(
             best = tried
         if NEAR - 1 <= now.over <= 0:
             break
-        # A little under the limit, since the next timing differs.
+        # Aim a little below the limit, because the next timing will differ.
         share = min(0.99, share * 0.98 / (1 + now.over))
     if best is None:
         raise BudgetMissed(

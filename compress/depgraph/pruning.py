@@ -1,16 +1,19 @@
-"""Pruning of any `nn.Module`, for what lies outside our family of architectures: torch-pruning's graph, our saliency.
+"""Structural pruning of any `nn.Module` outside our own family of architectures, with torch-pruning's graph and our saliency.
 
-Each round: gradients of some mini-batches give every unit of coupled channels its gate-Fisher score
-(`wb.compress.depgraph.importance`); all units of the network are ranked together; the fewest lowest-ranked ones are
-removed with which the *counted* size is within the round's share of the budget, found by bisection, since removed units
-never add to the size. The shares of the rounds fall geometrically to the budget. Nothing is trained in between, but
-BatchNorms get the statistics of what is left, from the same mini-batches: without that a convnet gives nonsense.
+Each round has these steps:
 
-Source: the saliency's; the graph's (`wb.compress.depgraph.graph`).
+1. Gradients of some mini-batches give every unit of coupled channels its gate-Fisher score
+   (`wb.compress.depgraph.importance`), and all units of the network are ranked together.
+2. The fewest lowest-ranked units are removed with which the *counted* size is within the round's target. Bisection finds
+   their number, because removing units never increases the size. The targets fall geometrically to the budget.
+3. BatchNorms get new statistics from the same mini-batches; without that a pruned convnet outputs nonsense. Nothing is
+   trained between rounds.
+
+Source: those of the saliency and of the graph (`wb.compress.depgraph.graph`).
 Differs: torch-pruning's ratio counts channels and, with several steps, is not cumulative; here the size itself is counted,
 and every family of channels keeps at least one unit. After each round the result is compared with a masked module.
-Limits: attention widths stay as they are (heads cannot be detected; a family whose removal is not masking is left out);
-for transformers of our own family `wb prune` does better. The module has to take one tensor (B, …) and give (B, classes).
+Limits: widths of attention are not pruned (heads cannot be detected; families whose removal differs from masking are left
+out). For transformers of our own family use `wb prune`. The module must take one tensor (B, …) and return (B, classes).
 """
 
 from __future__ import annotations
@@ -29,24 +32,24 @@ from wb.compress.depgraph.importance import Cost, GateFisher
 from wb.core.errors import BadData, BadOption, BudgetMissed, Unsupported
 from wb.core.metrics import Limit
 
-CLOSE = 0.99  # a size is on target when it is between this share of the target and the target
-STEPS = 4  # units that one family gives and another takes to get there, less one
-REFINEMENTS = 200  # such exchanges that are tried at most
+CLOSE = 0.99  # a size is on target if it is between this share of the target and the target
+STEPS = 4  # an exchange of units between two families moves fewer units than this on each side
+REFINEMENTS = 200  # exchanges that are tried, at most
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, classes), labels (B,) -> ()
 Batches = Sequence[tuple[Tensor, Tensor]]  # images (B, …), labels (B,)
-Chunk = tuple[int, tuple[int, ...]]  # index of a family, units of it
-Report = Callable[[int, int, Size], None]  # round that ended, rounds, size
+Chunk = tuple[int, tuple[int, ...]]  # index of a family, and units of it that are removed together
+Report = Callable[[int, int, Size], None]  # number of the finished round, rounds, size
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned copy of a module, in eval mode; its size and that of the original; what was left alone, with the reason."""
+    """A pruned copy of a module, in eval mode; its size and that of the original; and the layers that were not pruned."""
 
     module: nn.Module
     size: Size
     dense: Size
-    kept: Mapping[str, str]  # layer that writes the channels -> why they stayed
+    kept: Mapping[str, str]  # layer -> why its output channels were not pruned
 
 
 def prune_module(
@@ -62,20 +65,20 @@ def prune_module(
     cost: Cost | None = None,
     report: Report | None = None,
 ) -> Pruned:
-    """A copy of `module` within `limits` (of macs and params, relative or absolute), the nearest below that is found.
+    """A pruned copy of `module` just below `limits` (on macs and params, relative or absolute).
 
-    `example` (B, …) is what the module takes, on its device, as are `batches`, each of which is one mini-batch of the
-    saliency. `loss` is a mean over the images. Layers named in `keep`, and those within them, keep their outputs, as the
-    layers that give the module's output always do. `cost` is what a score is divided by; default: the first limit's
-    metric. Numbers of channels that change become multiples of `round_to`, which the runtime's blocked kernels reward: a
-    convolution of 15 channels can be slower than one of 16. Without rounding, the result is within 1 % below the budget
-    where exchanging a few units gets there; `Pruned.size` says.
+    `example` (B, …) is an input of the module, on its device. `batches`, on the same device, are the mini-batches for the
+    saliency. `loss` is a mean over images. Layers named in `keep`, and layers inside them, keep their output channels; layers
+    that produce the module's output always do. `cost` is what scores are divided by, by default the metric of the first
+    limit. Changed numbers of channels become multiples of `round_to`, because the runtime's kernels work on blocks: a
+    convolution of 15 channels can be slower than one of 16. Without rounding, the result is within 1 % below the budget if
+    exchanging a few units achieves that; see `Pruned.size`.
 
     Raises:
-        BadArtefact: weights that are not finite.
-        BadData: the example or the batches do not fit the module, or give gradients that are not finite.
-        BadOption: no limit, one that is met already or of another metric, no batches, no rounds, an unknown layer.
-        BudgetMissed: the limits are below what is left when each family has one unit.
+        BadArtefact: weights are not finite.
+        BadData: the example or the batches do not fit the module, or gradients are not finite.
+        BadOption: there is no limit, no batch or no round; a limit is met already or on another metric; a layer is unknown.
+        BudgetMissed: even with one unit per family (or `round_to`) the module exceeds the limits.
         MissingExtra: torch-pruning is not installed.
         Unsupported: torch-pruning cannot trace the module, or nothing in it can be pruned.
     """
@@ -100,7 +103,7 @@ def prune_module(
 
 
 def check_countable(limits: Sequence[Limit]) -> None:
-    """Raises `BadOption` unless there is a limit and all are on what can be counted in a module."""
+    """Raises `BadOption` unless there is a limit, and all limits are on MACs or parameters."""
     for limit in limits:
         if limit.metric.name not in Size._fields:
             raise BadOption(f"a budget on {limit.metric.name} cannot be counted in a module; give macs=… or params=…")
@@ -110,7 +113,7 @@ def check_countable(limits: Sequence[Limit]) -> None:
 
 @dataclass(frozen=True)
 class Budget:
-    """Sizes that must not be exceeded; None where there is no limit."""
+    """Absolute limits on MACs and parameters, None for no limit; and the default cost of the saliency."""
 
     macs: float | None
     params: float | None
@@ -118,7 +121,7 @@ class Budget:
 
     @staticmethod
     def of(limits: Sequence[Limit], dense: Size) -> Budget:
-        """`limits`, relative ones of `dense`. Raises as `check_countable`."""
+        """The budget of `limits`; relative ones are shares of `dense`. Raises as `check_countable`."""
         check_countable(limits)
         values: dict[str, float] = {}
         for limit in limits:
@@ -127,19 +130,19 @@ class Budget:
         return Budget(values.get("macs"), values.get("params"), "macs" if next(iter(values)) == "macs" else "params")
 
     def fill(self, size: Size) -> float:
-        """The largest share of a limit that `size` takes: at most 1 if all are kept."""
+        """`size` as a share of its limit, the largest over all limits: at most 1 if all are kept."""
         pairs = ((size.macs, self.macs), (size.params, self.params))
         return max(value / limit for value, limit in pairs if limit is not None)
 
     def text(self) -> str:
-        """For a message."""
+        """The limits as text, for a message."""
         pairs = (("macs", self.macs), ("params", self.params))
         return ", ".join(f"{name} <= {limit:,.0f}" for name, limit in pairs if limit is not None)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """All that may go, the least worth first: units of a family, by its index, that go together (one without rounding)."""
+    """All removable chunks of units, the lowest scores first. A chunk is one unit, or several if widths are rounded."""
 
     families: Sequence[Family]
     order: Sequence[Chunk]
@@ -154,7 +157,7 @@ class Ranking:
         cost: Cost,
         round_to: int = 1,
     ) -> Ranking:
-        """From the gradients of `batches`. The best chunk of each family is not in it. Raises as `prune_module` does."""
+        """Ranks chunks by the gradients of `batches`; leaves out the best chunk of each family. Raises as `prune_module`."""
         traced = Traced(module, example)
         importance = GateFisher(traced, example, cost)
         for images, labels in batches:
@@ -171,11 +174,11 @@ class Ranking:
             scores = importance.units(traced.group(family.root), family.parts)
             chunks = family_chunks(scores.argsort(stable=True).tolist(), round_to)[:-1]
             scored += [(float(scores[list(chunk)].mean()), number, chunk) for chunk in chunks]
-        # Stable: chunks of a family come in the order of its scores already, and equal ones have to stay in it.
+        # The sort is stable, so chunks of a family with equal scores stay in the order of the family.
         return Ranking(families, [(number, chunk) for _, number, chunk in sorted(scored, key=lambda entry: entry[:2])])
 
     def removals(self, chunks: Sequence[Chunk]) -> Removals:
-        """`chunks` by family."""
+        """The units of `chunks`, grouped by family."""
         found: dict[int, list[int]] = {}
         for number, units in chunks:
             found.setdefault(number, []).extend(units)
@@ -183,14 +186,14 @@ class Ranking:
 
 
 def family_chunks(order: Sequence[int], round_to: int) -> list[tuple[int, ...]]:
-    """`order` cut into pieces of `round_to`, the first of what is over, so that after each a multiple is left."""
+    """Cuts `order` into chunks of `round_to` units, so that a multiple of it remains after each; the first may be shorter."""
     over = len(order) % round_to
     cuts = [0, *([over] if over else []), *range(over + round_to, len(order) + 1, round_to)]
     return [tuple(order[start:end]) for start, end in itertools.pairwise(cuts)]
 
 
 def _select(module: nn.Module, example: Tensor, ranking: Ranking, budget: Budget, cap: float) -> Removals:
-    """The shortest start of the ranking with which `budget.fill` is at most `cap`; refined in the last round."""
+    """The fewest lowest-ranked chunks whose removal brings `budget.fill` to at most `cap`; refined in the last round."""
 
     def fill(units: Sequence[Chunk]) -> float:
         return budget.fill(measure_size(pruned(module, example, ranking.removals(units)), example))
@@ -201,7 +204,7 @@ def _select(module: nn.Module, example: Tensor, ranking: Ranking, budget: Budget
         low, high = (low, middle) if fill(ranking.order[:middle]) <= cap else (middle, high)
     best = list(ranking.order[:high])
     share = fill(best)
-    # Only the last round has to come near.
+    # Only the last round has to come close to its target.
     if cap == 1 and share < CLOSE:
         best = _refine(ranking, best, share, fill)
     return ranking.removals(best)
@@ -213,7 +216,7 @@ def _refine(
     share: float,
     fill: Callable[[Sequence[Chunk]], float],
 ) -> list[Chunk]:
-    """`best`, or what is nearer to the budget with a few more units of one family gone and a few of another back."""
+    """Tries exchanges to come closer to the budget: removes a few more chunks of one family, puts a few of another back."""
     queues = [[unit for unit in ranking.order if unit[0] == number] for number in range(len(ranking.families))]
     counts = [sum(unit[0] == number for unit in best) for number in range(len(queues))]
     moves = sorted(
@@ -239,7 +242,7 @@ def _refine(
 def _remove(
     module: nn.Module, example: Tensor, families: Sequence[Family], removals: Removals
 ) -> tuple[nn.Module, list[Family]]:
-    """`module` without those units, and the families that are left to prune."""
+    """`module` with the units removed, and the families that can still be pruned."""
     wrong = differs(module, example, removals)
     if wrong:
         raise Unsupported(f"torch-pruning broke {type(module).__name__}: {wrong}; keep some of its layers with --keep")
@@ -250,7 +253,7 @@ def _remove(
 
 
 def _choose(module: nn.Module, example: Tensor, keep: Sequence[str]) -> tuple[list[Family], dict[str, str]]:
-    """The families to prune, and by root why others are not."""
+    """The families that may be pruned; and root -> why, for the others."""
     layers = dict(module.named_modules())
     for name in keep:
         if name not in layers:
@@ -275,7 +278,7 @@ def _choose(module: nn.Module, example: Tensor, keep: Sequence[str]) -> tuple[li
 def _reachable(
     module: nn.Module, example: Tensor, dense: Size, budget: Budget, keep: Sequence[str], round_to: int
 ) -> tuple[list[Family], dict[str, str]]:
-    """What `_choose` gives. Raises `BadOption` where `budget` is met already, `BudgetMissed` where it cannot be met."""
+    """As `_choose`. Raises `BadOption` if `budget` is met already, `BudgetMissed` if it cannot be met."""
     if budget.fill(dense) <= 1:
         raise BadOption(f"the budget {budget.text()} is met already ({_text(dense)}); give a smaller one")
     families, kept = _choose(module, example, keep)
@@ -289,13 +292,13 @@ def _reachable(
 
 
 def _recalibrate(module: nn.Module, batches: Batches) -> None:
-    """`recalibrate`, if there is a batch of more than one image: from the others it learns nothing."""
+    """Calls `recalibrate` unless all batches have a single image, which have no statistics."""
     if any(len(images) > 1 for images, _ in batches):
         recalibrate(module, (images for images, _ in batches))
 
 
 def _least(module: nn.Module, example: Tensor, families: Sequence[Family], round_to: int) -> Size:
-    """The size with `round_to` units of each family, or all if it has no more."""
+    """The smallest size: `round_to` units of each family, or all units of a smaller family."""
     removals = [(family, range(round_to, family.units)) for family in families if family.units > round_to]
     return measure_size(pruned(module, example, removals), example)
 

@@ -20,19 +20,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wb.compress.depth.chain import Chain, Trace, chosen
-from wb.compress.depth.effect import Tally, cosine, output_effects, overlap, relative, relative_change
+from wb.compress.depth.effect import Tally, cosine, overlap, relative, relative_change
 from wb.core.readings import Reading
 from wb.core.records import Frozen
-from wb.core.statistics.scores import score
 from wb.data import Split
 from wb.data.batches import batches
 from wb.data.dataset import Progress
 from wb.models.model import Model
 from wb.models.walk import Kind
+from wb.tasks.base import Grades, Task
+from wb.tasks.known import task_of
 
 LIKELIEST = 5  # classes that the logit lens compares
 LENS = ("kl", "overlap", "agreement", "accuracy")
@@ -141,21 +143,23 @@ def analyze_depth(
     """
     some = chosen(split, limit)
     chain = Chain(model.network(device))
-    tally = Tally()
+    tally, task, grades = Tally(), task_of(model.architecture), []
     total = -(-len(some) // batch) if batch > 0 else 0
     with torch.inference_mode():
         for done, (images, labels) in enumerate(batches(some, batch, shuffle=False), start=1):
-            _look(chain, chain.trace(images.to(device)), labels.to(device), tally)
+            trace = chain.trace(images.to(device))
+            grades.append(task.grade(trace.logits.cpu().numpy(), labels.numpy()).each)
+            _look(chain, trace, labels.to(device), tally, task)
             if report is not None:
                 report(done, total)
-    return _gather(chain, tally, some, str(device))
+    accuracy = task.reading(Grades(np.concatenate(grades), some.labels), f"torch {device}")
+    return _gather(chain, tally, len(some), accuracy)
 
 
-def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally) -> None:
+def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
     """Counts one batch in."""
-    tally.add((trace.logits.argmax(dim=1) == labels).float(), "right")
     _look_at_contributions(chain, trace, tally)
-    _look_through_lens(chain, trace, labels, tally)
+    _look_through_lens(chain, trace, labels, tally, task)
     for s in range(len(chain.sublayers)):
         skipped = chain.skip(trace, s)
         for later, changed in skipped.writes.items():
@@ -164,7 +168,7 @@ def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally) -> None:
             tally.add(change, "later", s)
         for later, changed in chain.direct(trace, s):
             tally.add(relative_change(trace.writes[later], changed, trace.inputs[later]), "direct", s, later)
-        for name, values in output_effects(trace.logits, skipped.logits, labels).items():
+        for name, values in task.effects(trace.logits, skipped.logits, labels).items():
             tally.add(values, name, s)
 
 
@@ -180,11 +184,11 @@ def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
         tally.add(1 - cosine(h, after), "influence", name)
 
 
-def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally) -> None:
+def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
     k = min(LIKELIEST, trace.logits.shape[1])
     seen = [chain.network.end(state) for state in trace.states]
     for depth, logits in enumerate([*seen, trace.logits]):  # after the last sub-layer it is the output
-        for name, values in output_effects(trace.logits, logits, labels).items():
+        for name, values in task.effects(trace.logits, logits, labels).items():
             tally.add(values, "lens", name, depth)
         tally.add(overlap(trace.logits, logits, k), "lens", "overlap", depth)
 
@@ -197,12 +201,12 @@ def _blocks(chain: Chain) -> Iterator[tuple[str, list[int]]]:
     yield from inside.items()
 
 
-def _gather(chain: Chain, tally: Tally, some: Split, device: str) -> DepthAnalysis:
+def _gather(chain: Chain, tally: Tally, images: int, accuracy: Reading) -> DepthAnalysis:
     rows = tuple(_row(chain, tally, s) for s in range(len(chain.sublayers)))
     return DepthAnalysis(
-        images=len(some),
+        images=images,
         classes=int(chain.network.head.shape[0]),
-        accuracy=score(round(tally.mean("right") * len(some)), some.labels.tolist(), f"torch {device}"),
+        accuracy=accuracy,
         sublayers=rows,
         blocks=tuple(
             BlockRow(name=name, **{field: tally.mean(field, name) for field in ("ratio", "cosine", "influence")})

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wb import __version__
 from wb.compress.depth.chain import Chain, chosen
-from wb.compress.depth.effect import Tally, output_effects
+from wb.compress.depth.effect import Tally
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, BudgetMissed
 from wb.data import Dataset, Split
@@ -28,6 +28,7 @@ from wb.data.batches import batches
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step
 from wb.models.network import build
+from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 
@@ -125,12 +126,12 @@ class DropLayers:
         may_go = [s for s, name in enumerate(chain.names) if spare and name not in self.keep]
         if not may_go:
             return {}
-        tally = Tally()
+        tally, task = Tally(), task_of(model.architecture)
         with torch.inference_mode():
             for logits, (part, labels) in zip(before, self._batches(images), strict=True):
                 trace = chain.trace(part)
                 for s in may_go:
-                    effects = output_effects(logits, chain.skip(trace, s).logits, labels)
+                    effects = task.effects(logits, chain.skip(trace, s).logits, labels)
                     tally.add(effects[self.effect], s)
         return {chain.names[s]: tally.mean(s) for s in may_go}
 

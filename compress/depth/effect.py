@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
@@ -34,23 +34,6 @@ class Tally:
     def most(self, *key: Hashable) -> float:
         """The largest of everything added under `key`."""
         return self._most[key]
-
-
-def output_effects(logits: Tensor, changed: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-    """Image by image (B,), from logits (B, classes) before and after a change, and labels (B,).
-
-    `distance` is ‖y − ȳ‖₂ of the class probabilities, between 0 and √2; `kl` is KL(y ‖ ȳ) in nats; `agreement` is 1 where
-    the first choice is the same; `accuracy` is 1 where the changed one is right.
-    """
-    log_y, log_changed = logits.float().log_softmax(dim=1), changed.float().log_softmax(dim=1)
-    choice = changed.argmax(dim=1)
-    return {
-        "distance": (log_y.exp() - log_changed.exp()).norm(dim=1),
-        # Rounding can leave it a little below zero.
-        "kl": F.kl_div(log_changed, log_y, reduction="none", log_target=True).sum(dim=1).clamp_min(0),
-        "agreement": (choice == logits.argmax(dim=1)).float(),
-        "accuracy": (choice == labels).float(),
-    }
 
 
 def overlap(logits: Tensor, other: Tensor, k: int) -> Tensor:

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from wb.core.architecture import Architecture, Block, axis_sizes, resize, widths
+from wb.core.architecture import Architecture, Block, axis_dims, axis_sizes, resize
+from wb.core.records import dims
 from wb.models.counting import count_parameters
 
 Sizes = Mapping[str, int]
@@ -59,19 +60,17 @@ def bare(architecture: Architecture) -> Architecture:
 
 def pieces(architecture: Architecture) -> Iterator[Piece]:
     """The ends, then every sub-layer in order of execution."""
-    ends = {name: name for name in axis_sizes(bare(architecture))}
-    yield Piece("ends", "ends", ends, tuple(name for name in ends if name == "stem.width"))
-    grids = list(architecture.grids())
+    ends = axis_dims(bare(architecture))
+    yield Piece("ends", "ends", {name: name for name in ends}, tuple(name for name, dim in ends.items() if dim.squared))
+    layouts = list(architecture.layouts())
     for name, _, block in architecture.blocks():
         stage = name.split(".")[0]
-        for part, operator in (("mixer", block.mixer), ("ffn", block.ffn)):
-            if operator is None:
-                continue
-            axes = widths(operator)
-            fixed = operator.model_dump(mode="json", exclude={*axes, "scale"})
-            family = json.dumps([part, fixed, list(grids[int(stage[1:])])], sort_keys=True)
+        for role, part in block.parts():
+            axes = dims(type(part))
+            fixed = part.structure().model_dump(mode="json", exclude={*axes})
+            family = json.dumps([role, fixed, layouts[int(stage[1:])]], sort_keys=True)
             local = {f"{stage}.embed": "embed"} | {f"{name}.{axis}": axis for axis in axes}
-            yield Piece(f"{name}.{part}", family, local)
+            yield Piece(f"{name}.{role}", family, local)
 
 
 def alone(architecture: Architecture, piece: Piece) -> Architecture:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from wb.compress.nvit.cost import Cost, Piece, bare
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_sizes, kind_of_axis
 from wb.export.counting.count import model_energy
 from wb.export.timing.blocks import parts, time_parts
 from wb.export.timing.table import LatencyTable
@@ -82,7 +82,7 @@ def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = 
 
 def _fixed(dense: Architecture, keep: frozenset[str]) -> frozenset[str]:
     """The axes of `dense` of a kind in `keep`."""
-    return frozenset(name for name in axis_sizes(dense) if name.rsplit(".", 1)[-1] in keep)
+    return frozenset(name for name in axis_sizes(dense) if kind_of_axis(name) in keep)
 
 
 def milliseconds(table: LatencyTable, keys: Sequence[str]) -> float:

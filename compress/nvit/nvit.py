@@ -25,10 +25,11 @@ from wb.compress.depth.drop import gone, without
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.saliency import Method, Scores, score
 from wb.compress.nvit.select import Rules, Selector
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes, kinds_of_axes
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import scaled
+from wb.core.records import Dim
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.axes import Map, Select, SelectWithin
@@ -132,9 +133,10 @@ class NViT:
         model, scores = state.model, dict(state.scores)
         for layer in selector.dropped:
             model = without(model, layer)
+        dims = axis_dims(model.architecture)
         for maps in selector.maps():
             model = remap_model(model, maps)
-            scores |= {name: _follow(scores[name], name, maps) for name in scores}
+            scores |= {name: _follow(value, name, dims.get(name), maps) for name, value in scores.items()}
         left = {*axis_sizes(model.architecture), *(set(selector.layers) - set(selector.dropped))}
         return replace(state, model=model, scores={name: value for name, value in scores.items() if name in left})
 
@@ -178,7 +180,7 @@ def between(start: float, target: float, share: float) -> float:
 
 def check_keep(keep: tuple[str, ...], architecture: Architecture) -> None:
     """Raises `BadOption` for a kind of axis that the architecture does not have."""
-    kinds = dict.fromkeys(name.rsplit(".", 1)[-1] for name in axis_sizes(architecture))
+    kinds = kinds_of_axes([architecture])
     known = [*kinds, "blocks"]
     unknown = [name for name in keep if name not in known]
     if unknown:
@@ -212,9 +214,9 @@ def _order(size: int, seed: int):  # type: ignore[no-untyped-def]
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed)).numpy()
 
 
-def _follow(value: Tensor, name: str, maps: Mapping[str, Map]) -> Tensor:
-    """The scores of an axis after the maps: what is gone is gone, and heads that go take their channels along."""
-    heads = maps.get(f"{name.rsplit('.', 1)[0]}.heads")
+def _follow(value: Tensor, name: str, dim: Dim | None, maps: Mapping[str, Map]) -> Tensor:
+    """The scores of an axis, or of a sub-layer (`dim` is None), after the maps; heads that go take their channels along."""
+    heads = maps.get(f"{name.rsplit('.', 1)[0]}.{dim.within}") if dim is not None else None
     if value.dim() == 2 and isinstance(heads, Select):
         value = value[heads.index]
     match maps.get(name):

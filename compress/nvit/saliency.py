@@ -27,17 +27,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from wb.core.architecture import widths
+from wb.core.architecture import axis_dims, kind_of_axis
 from wb.core.errors import BadData, BadOption
+from wb.core.records import Dim, dims
 from wb.models.axes import Axes, nested
 from wb.models.network import Network, axes_of
 from wb.models.walk import State, Sublayer
+from wb.tasks.known import task_of
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
 METHODS: tuple[Method, ...] = ("nvit", "taylor", "magnitude", "random")
-UNSCORED = ("memory", "bits", "anchors", "classes")
 MICRO_TOKENS = 1024  # go through the network at once
 LABEL_SMOOTHING = 0.1  # as in training: a saturated loss has no gradient to tell units apart
 
@@ -56,15 +56,16 @@ class Gates:
     carriers: Mapping[str, tuple[tuple[str, tuple[int, ...], float], ...]]
 
     @staticmethod
-    def of(axes: Mapping[str, Axes], keep: Collection[str] = ()) -> Gates:
-        """Those of a network whose parameters lie on `axes`, without the kinds of axes in `keep`."""
-        inside = nested(axes)
+    def of(axes: Mapping[str, Axes], dims: Mapping[str, Dim], keep: Collection[str] = ()) -> Gates:
+        """Those of a network whose parameters lie on `axes`, of which `dims` are known, without the kinds in `keep`."""
+        inside = nested(axes, dims)
+        gated = {axis for axis, dim in dims.items() if dim.scored and kind_of_axis(axis) not in keep}
         writers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
         readers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
         for name, dimensions in axes.items():
             names = [axis.name if axis else None for axis in dimensions]
             for dim, axis in enumerate(dimensions):
-                if axis is None or axis.name.rsplit(".", 1)[-1] in (*UNSCORED, *keep):
+                if axis is None or axis.name not in gated:
                     continue
                 outer = inside.get(axis.name)
                 place = (dim,) if outer is None else (names.index(outer), dim)
@@ -104,7 +105,7 @@ def score(
     """
     if method not in METHODS:
         raise BadOption(f"no method {method!r}; there are {', '.join(METHODS)}")
-    gates = Gates.of(axes_of(network), keep)
+    gates = Gates.of(axes_of(network), axis_dims(network.architecture), keep)
     if method in ("random", "magnitude"):
         squares = {name: weight.detach().square() for name, weight in network.named_parameters()}
         found = {name: value.cpu() for name, value in gates.sums(squares).items()}
@@ -135,6 +136,7 @@ class Gathered:
 
     def __init__(self, gates: Gates, network: Network, layers: Mapping[str, nn.Parameter], *, entrywise: bool) -> None:
         self.gates, self.network, self.layers, self.entrywise = gates, network, layers, entrywise
+        self.task = task_of(network.architecture)
         self.total: Scores = {}
         self.mean: dict[str, Tensor] = {}
         self.count = 0
@@ -155,7 +157,7 @@ class Gathered:
         size = max(1, MICRO_TOKENS // self.network.position.shape[0])
         for start in range(0, len(labels), size):
             part, target = images[start : start + size], labels[start : start + size]
-            loss = F.cross_entropy(self.network.run(part, self._step), target, label_smoothing=LABEL_SMOOTHING)
+            loss = self.task.loss(self.network.run(part, self._step), target, LABEL_SMOOTHING)
             if not torch.isfinite(loss):
                 raise BadData(f"the loss on the calibration images is {loss.item()}; check the weights and the data")
             (loss * (len(target) / len(labels))).backward()
@@ -205,7 +207,7 @@ def _with_layers(scores: Scores, network: Network) -> Scores:
     """`scores` with those of whole sub-layers: of all units of the axis on which they add up to most."""
     found = dict(scores)
     for at in network.walk():
-        axes = [f"{at.place}.{kind}" for kind in widths(at.operator.describe())]
+        axes = [f"{at.place}.{kind}" for kind in dims(type(at.operator.record))]
         sums = [scores[axis].sum() for axis in axes if axis in scores]
         if sums:
             found[at.name] = torch.stack(sums).max()

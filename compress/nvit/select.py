@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from wb.compress.nvit.cost import Cost, pieces
 from wb.compress.nvit.saliency import Scores
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes, kind_of_axis
 from wb.models.axes import Map, Select, SelectWithin
 
 STEPS = 96  # at most about so many steps take an axis from its whole size to nothing
-ALIGNED = ("embed", "qk", "v", "mlp", "hidden", "width")  # the kinds of axes that `align` is about
 TINY = 1e-12
 
 
@@ -103,20 +102,25 @@ class Selector:
             for axis in piece.local:
                 self._of_axis.setdefault(axis, []).append(piece.name)
         self._parts = {m: {n: c.part(p, self.sizes) for n, p in self._pieces.items()} for m, c in self.costs.items()}
+        self._outer = {
+            name: f"{name.rsplit('.', 1)[0]}.{dim.within}"
+            for name, dim in axis_dims(self.architecture).items()
+            if dim.within
+        }
         self.lines = dict(self._lines())
         for line in self.lines.values():
             if line.order.ndim == 2:
-                line.heads = self.lines.get(_beside(line.name, "heads"))
+                line.heads = self.lines.get(self._outer[line.name])
         self._moves: dict[str, Move] = {}
 
     def _lines(self) -> Iterator[tuple[str, Line]]:
+        dims = axis_dims(self.architecture)
         for name, size in self.sizes.items():
-            kind = name.rsplit(".", 1)[-1]
-            if name not in self.scores or kind in self.rules.keep:
+            if name not in self.scores or kind_of_axis(name) in self.rules.keep:
                 continue
             score = self.scores[name].double().numpy()
             order = np.argsort(score, axis=-1, kind="stable")
-            align = self.rules.align if kind in ALIGNED else 1
+            align = self.rules.align if dims[name].aligned else 1
             yield name, Line(name, order, np.take_along_axis(score, order, axis=-1), min(align, size), size)
 
     @property
@@ -152,7 +156,7 @@ class Selector:
                 continue
             index = torch.from_numpy(line.kept())
             if index.dim() == 2:
-                within[name] = SelectWithin(index, _beside(name, "heads"))
+                within[name] = SelectWithin(index, self._outer[name])
             else:
                 rest[name] = Select(index)
         return [maps for maps in (within, rest) if maps]
@@ -265,8 +269,3 @@ class Selector:
 def _above(line: Line) -> int:
     """The next larger size."""
     return min(line.units, (line.size // line.align + 1) * line.align)
-
-
-def _beside(axis: str, kind: str) -> str:
-    """`s0.b3.qk`, `heads` -> `s0.b3.heads`."""
-    return f"{axis.rsplit('.', 1)[0]}.{kind}"

@@ -9,32 +9,20 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from wb.compress.prune.record import Record, Result
-from wb.core.architecture import axis_sizes
+from wb.core.architecture import axis_sizes, kind_of_axis, kinds_of_axes
 from wb.core.metrics import METRICS, Metric
 from wb.core.readings import Reading
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST, axes, bars, underscored
 
-TITLES = {
-    "width": "width of the stem",
-    "embed": "width of the residual stream",
-    "heads": "heads",
-    "qk": "query/key channels per head",
-    "v": "value channels per head",
-    "mlp": "feed-forward width",
-    "hidden": "hidden width",
-    "anchors": "anchors of the hash functions",
-    "bits": "bits of a code",
-    "memory": "memory",
-}
 PER_ROW = 2
 
 
 def redistribution_figure(record: Record) -> go.Figure:
     """Every axis of every block before and after, one plot a kind of axis: where the parameters went."""
     before = axis_sizes(record.architecture)
-    kinds = [kind for kind in TITLES if any(name.endswith(f".{kind}") for name in before)]
+    kinds = kinds_of_axes([record.architecture])
     rows = -(-len(kinds) // PER_ROW)
-    titles = [TITLES[kind] for kind in kinds]
+    titles = [dim.title for dim in kinds.values()]
     figure = make_subplots(rows, PER_ROW, subplot_titles=titles, vertical_spacing=0.22 / max(rows, 1) + 0.06)
     models = {"before": (before, GREY)}
     for result, colour in zip(record.results, (FRONT, *COLOURS), strict=False):
@@ -69,11 +57,12 @@ def shares_figure(record: Record) -> go.Figure:
     return figure.update_layout(height=360, bargap=0.2)
 
 
-def spectrum_figure(spectrum: Mapping[str, Sequence[float]]) -> go.Figure:
+def spectrum_figure(record: Record) -> go.Figure:
     """The saliency of the units of every axis in the first round, from high to low; units of no saliency are left out."""
     figure = go.Figure()
-    kinds = list(dict.fromkeys(_kind(name) for name in spectrum))
-    for name, values in spectrum.items():
+    titles = {kind: dim.title for kind, dim in kinds_of_axes([record.architecture]).items()}
+    kinds = list(dict.fromkeys(_kind(name) for name in record.spectrum))
+    for name, values in record.spectrum.items():
         kind = _kind(name)
         shown = [value for value in values if value > 0]
         if len(shown) < 2:
@@ -82,7 +71,7 @@ def spectrum_figure(spectrum: Mapping[str, Sequence[float]]) -> go.Figure:
         x = [i / (len(values) - 1) for i in range(len(shown))]
         first = not any(trace.legendgroup == kind for trace in figure.data)
         line = go.Scatter(x=x, y=shown, mode="lines", line={"color": colour, "width": 1.5}, opacity=0.8)
-        line.update(name=TITLES.get(kind, kind), legendgroup=kind, showlegend=first)
+        line.update(name=titles.get(kind, kind), legendgroup=kind, showlegend=first)
         figure.add_trace(line.update(hovertemplate=f"{html.escape(name)}: %{{y:.2e}} at %{{x:.0%}}<extra></extra>"))
     figure.update_yaxes(type="log", title_text="saliency of a unit", exponentformat="power", dtick=1)
     figure.update_xaxes(title_text="share of the axis, the most salient first", tickformat=".0%")
@@ -139,5 +128,5 @@ def _describe(name: str, readings: Mapping[str, Reading]) -> str:
 
 
 def _kind(name: str) -> str:
-    """`s0.b3.qk` -> `qk`; whole sub-layers have one unit each and no spectrum."""
-    return html.escape(name.rsplit(".", 1)[-1])
+    """The kind of an axis, as HTML; whole sub-layers have one unit each and no spectrum."""
+    return html.escape(kind_of_axis(name))

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from wb.compress.prune import figures
 from wb.compress.prune.record import Record, Result
-from wb.core.architecture import Architecture, Block, axis_sizes
+from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
 from wb.core.errors import BadArtefact
 from wb.core.files import write_text
 from wb.core.metrics import METRICS
@@ -23,18 +23,6 @@ COLUMNS = {
     "params": "parameters",
     "size": "size",
     "energy": "energy",
-}
-KINDS = {
-    "width": "stem",
-    "embed": "stream",
-    "heads": "heads",
-    "qk": "qk",
-    "v": "v",
-    "anchors": "anchors",
-    "bits": "bits",
-    "memory": "memory",
-    "hidden": "hidden",
-    "mlp": "mlp",
 }
 
 
@@ -98,7 +86,7 @@ def _shares(record: Record, readings: Readings) -> str:
 def redistribution(before: Architecture, after: Architecture) -> tuple[list[str], list[list[str]]]:
     """Every axis before and after, as a table: names of columns, and rows for the stem, the stages and their blocks."""
     was, now = axis_sizes(before), axis_sizes(after)
-    kinds = [kind for kind in KINDS if any(name.endswith(f".{kind}") for name in was)]
+    kinds = kinds_of_axes([before])
     blocks = {
         name: (block, left) for (name, _, block), (_, _, left) in zip(before.blocks(), after.blocks(), strict=True)
     }
@@ -110,7 +98,7 @@ def redistribution(before: Architecture, after: Architecture) -> tuple[list[str]
             size = was.get(f"{place}.{kind}")
             row.append("" if size is None else f"{size} → {now.get(f'{place}.{kind}', 'gone')}")
         rows.append(row)
-    return ["", "mixer", *(KINDS[kind] for kind in kinds)], rows
+    return ["", "mixer", *(dim.title for dim in kinds.values())], rows
 
 
 def _mixer(before: Block, after: Block) -> str:
@@ -135,7 +123,7 @@ def _figures(record: Record) -> dict[str, go.Figure]:
     if axis_sizes(record.architecture):
         found["redistribution"] = figures.redistribution_figure(record)
     if record.spectrum:
-        found["spectrum"] = figures.spectrum_figure(record.spectrum)
+        found["spectrum"] = figures.spectrum_figure(record)
     return found
 
 

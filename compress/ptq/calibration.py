@@ -1,6 +1,6 @@
-"""Inputs to calibrate on and to compare with: from a data set, from files, or made up.
+"""Inputs for calibration and for comparing outputs: from a data set, from files, or random.
 
-They are kept by the name of the graph's input, each (n, ...). A graph whose batch is fixed at b is run on b of them at a time.
+Inputs are arrays (n, ...) by the name of the graph's input. A graph with a fixed batch b is run on b examples at a time.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,22 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from wb.core.errors import BadArtefact, BadData, Unsupported, reason
-from wb.data import Split
+from wb.data import Feed, Split
 from wb.data.formats import listing, usual
 from wb.data.preparation import Preparation
 from wb.data.readers.pictures import decode
 from wb.data.spec import WHITE
-from wb.export.foreign.stored import inputs as taken_by
+from wb.export.foreign.stored import inputs as graph_inputs
 from wb.hardware.device import Device, example_inputs, session
 
 _log = logging.getLogger(__name__)
 
-Inputs = Mapping[str, NDArray[Any]]  # input of the graph -> (n, ...)
+Inputs = Feed
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the graph declares of one input: None for a size that is dynamic."""
+    """An input as the graph declares it; a dynamic size is None."""
 
     name: str
     dtype: np.dtype[Any]
@@ -42,18 +41,18 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """`pixel_values float32 [?, 3, 224, 224]`."""
+        """The input as text: `pixel_values float32 [?, 3, 224, 224]`."""
         return f"{self.name} {self.dtype} [{', '.join('?' if n is None else str(n) for n in self.shape)}]"
 
 
 def entries(graph: onnx.ModelProto) -> list[Entry]:
-    """What the graph takes.
+    """The inputs of the graph.
 
     Raises:
-        Unsupported: nothing, or something that is no dense tensor with a batch as its first axis.
+        Unsupported: there are none, or one is not a dense tensor with a batch as its first axis.
     """
     found = []
-    for value in taken_by(graph):
+    for value in graph_inputs(graph):
         kind = value.type.tensor_type
         shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
         if not value.type.HasField("tensor_type") or not shape:
@@ -67,12 +66,12 @@ def entries(graph: onnx.ModelProto) -> list[Entry]:
 
 
 def batch_of(graph: onnx.ModelProto) -> int:
-    """How many examples a run of the graph takes: one where its batch is dynamic."""
+    """The number of examples in one run of the graph: its fixed batch, or one if the batch is dynamic."""
     return max((entry.shape[0] or 1 for entry in entries(graph)), default=1)
 
 
 def number_of(inputs: Inputs) -> int:
-    """How many examples there are."""
+    """The number of examples."""
     return min(len(values) for values in inputs.values())
 
 
@@ -82,11 +81,11 @@ def first(inputs: Inputs, count: int) -> Inputs:
 
 
 def of_images(graph: onnx.ModelProto, split: Split, count: int, seed: int) -> Inputs:
-    """`count` images of `split`, drawn without their labels and without repetition; all of them if there are fewer.
+    """At most `count` images of `split`, drawn at random without repetition; labels are not used.
 
     Raises:
-        BadData: they do not fit the graph's input.
-        Unsupported: the graph takes more than images.
+        BadData: the images do not fit the graph's input.
+        Unsupported: the graph has several inputs.
     """
     entry = _only(graph)
     drawn = np.random.default_rng(seed).permutation(len(split))[:count]
@@ -94,11 +93,11 @@ def of_images(graph: onnx.ModelProto, split: Split, count: int, seed: int) -> In
 
 
 def made_up(graph: onnx.ModelProto, count: int, seed: int) -> Inputs:
-    """`count` random inputs of the graph's shapes, as `wb.hardware.device.example_inputs` makes them.
+    """`count` random inputs of the graph's shapes, made by `wb.hardware.device.example_inputs`.
 
     Raises:
-        BadArtefact, Unsupported: as that and `session` do.
-    Limits: activations have other ranges than on real inputs, so that they say little of accuracy.
+        BadArtefact, Unsupported: as `example_inputs` and `session` do.
+    Limits: activations have other ranges than on real inputs, so results say little about accuracy.
     """
     loaded = session(graph.SerializeToString(), Device())
     if all(entry.shape[0] is None for entry in entries(graph)):
@@ -111,16 +110,16 @@ def made_up(graph: onnx.ModelProto, count: int, seed: int) -> Inputs:
 def read_inputs(
     path: Path, graph: onnx.ModelProto, images: Preparation | None = None, background: str = WHITE
 ) -> Inputs:
-    """Inputs for `graph` from a folder of images, a `.npy` array, or a `.npz` file with an array for each input.
+    """Reads inputs for `graph` from a folder of images, a `.npy` array, or a `.npz` file with an array for each input.
 
-    Images lie in the folder or in folders inside it, and become float32 in [0, 1], then what `images` make of them; grey
-    ones are repeated for a graph that takes three channels; what is transparent is laid on `background`. An array is taken
-    as it is, and has the examples along its first axis. Nothing is unpickled.
+    Images are found in the folder and in folders inside it. They become float32 in [0, 1], and `images` prepares them, if
+    given. Grey images are repeated for a graph with three channels; transparent parts are put on `background`. Arrays are
+    used unchanged, with the examples along the first axis. Nothing is unpickled.
 
     Raises:
-        BadArtefact: there is no such file, or it is damaged or something else.
-        BadData: arrays or images that do not fit the graph, that are empty, or that are not finite.
-        Unsupported: images for a graph with several inputs.
+        BadArtefact: the file does not exist, is damaged, or is of another kind.
+        BadData: arrays or images do not fit the graph, are empty, or are not finite.
+        Unsupported: images are given for a graph with several inputs.
     """
     if path.is_dir():
         return _read_folder(path, graph, images, background)
@@ -173,9 +172,9 @@ def _read_folder(path: Path, graph: onnx.ModelProto, preparation: Preparation | 
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of the file by name."""
+    """Name -> array, for all arrays in the file."""
     try:
-        with path.open("rb") as file:  # numpy leaves a damaged one open
+        with path.open("rb") as file:  # opened here, because numpy does not close a damaged file
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"one array": loaded}
@@ -187,7 +186,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _tell_left_out(given: int, batch: int, path: Path) -> None:
-    """Says how many examples are left out where they are no whole batches of the graph's."""
+    """Logs how many examples are left out because they do not fill a whole batch of the graph."""
     if given > batch and given % batch:
         _log.warning(
             f"{given % batch} of {given} examples of {path} are left out: the graph takes {batch} at a time (a fixed batch)"
@@ -203,10 +202,10 @@ def _only(graph: onnx.ModelProto) -> Entry:
 
 
 def _fitted(values: NDArray[Any], entry: Entry, what: str, batch: int) -> NDArray[Any]:
-    """`values` as the graph's input wants them, as many as whole batches take.
+    """`values` in the type of the graph's input, cut to whole batches.
 
     Raises:
-        BadData: of another shape or kind, too few, or not finite.
+        BadData: the values have another shape or kind, are too few, or are not finite.
     """
     given = f"{what}: {values.dtype} {list(values.shape)}, but the graph takes {entry.text}"
     sizes = zip(entry.shape[1:], values.shape[1:], strict=False)

@@ -1,8 +1,8 @@
-"""A policy under a budget: solved on measured sensitivities, assessed on the whole graph, corrected until it holds.
+"""Mixed precision under a budget: a precision for each group, solved from sensitivities and verified on the whole graph.
 
-Limits on size and latency are constraints of the knapsack (`wb.compress.ptq.policy`), tightened by what the assessed graph is
-over them. A limit on accuracy is met by bisection over the size: for each size the policy of least summed error is
-assessed, and the smallest that holds the accuracy is taken.
+Limits on size and latency are constraints of a knapsack (`wb.compress.ptq.policy`). If the measured graph exceeds one, the
+constraint is tightened by the excess. A limit on accuracy is met by bisection over the size: for each size the choice of least
+summed error is measured, and the smallest one that keeps the accuracy is taken.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import Reading
 
-ROUNDS = 5  # of tightening, for each size
+LIMITED = " or ".join(("size", "latency", *(name for name, metric in METRICS.items() if metric.quality)))
+ROUNDS = 5  # of tightening constraints, for each size
 HALVINGS = 8  # of the range of sizes
-ENOUGH = 12  # trials after which one that keeps the limits is taken
-FINEST = 0.005  # of the float size: closer sizes are not told apart
-AHEAD = 0.2  # of what latency was missed by that is asked for in addition, since it is noisy
+ENOUGH = 12  # trials after which bisection stops, if one of them keeps the limits
+FINEST = 0.005  # of the float size; bisection does not distinguish closer sizes
+AHEAD = 0.2  # a constraint on latency is tightened by this share more than the excess, because latency is noisy
 
 TOO_SENSITIVE, SLOWER, NO_FASTER, NO_KERNEL = "too sensitive", "slower", "no faster", "no kernel"
 KEPT, NO_SMALLER, NOT_NEEDED = "kept by --keep", "no smaller", "the budget is met without it"
@@ -35,8 +36,7 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """A choice that was assessed: groups that are not in fp32, the readings of its graph, and the summed error that
-    was predicted of it."""
+    """A measured choice: the precisions of groups not in fp32, the readings of the graph, and the predicted summed error."""
 
     choice: Choice
     readings: Mapping[str, Reading]
@@ -44,13 +44,13 @@ class Trial:
 
     @property
     def bytes(self) -> int:
-        """Of the file."""
+        """The size of the file in bytes."""
         return round(self.readings["size"].value)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen trial, all trials in order, and for each group in fp32 why it stays there."""
+    """The chosen trial, all trials in order, and for each group in fp32 the reason why."""
 
     chosen: Trial
     trials: tuple[Trial, ...]
@@ -58,7 +58,7 @@ class Found:
 
     @property
     def choice(self) -> Choice:
-        """Of the chosen trial."""
+        """The choice of the chosen trial."""
         return self.chosen.choice
 
 
@@ -72,32 +72,32 @@ def find(
     *,
     keep: Collection[str] = (),
 ) -> Found:
-    """A choice whose assessed graph keeps all `limits` (size, latency and acc, absolute).
+    """Finds a choice whose measured graph keeps all `limits` (on size, latency and quality, absolute).
 
-    `floating` are readings of the float graph. `assess` gives those of a graph, at least of `size` and what is limited. Without a
-    limit on acc, it is a choice of least summed error; with one, the smallest file that was found.
+    `floating` are readings of the float graph. `assess` returns readings of a graph, at least of `size` and the limited
+    metrics. Without a limit on quality, the choice has the least summed error; with one, it gives the smallest file found.
 
     Raises:
-        BadOption: no limit, a relative one or one on something else; or the float graph keeps them all already.
-        BudgetMissed: nothing was found that keeps them; it names the best that was reached.
+        BadOption: there is no limit, a relative one, or one on another metric; or the float graph already keeps all of them.
+        BudgetMissed: no choice was found that keeps the limits; the message names the closest one.
     """
     for limit in limits:
-        if limit.relative or limit.metric.name not in ("acc", "size", "latency"):
-            raise BadOption(f"{limit.text()} is no limit for a policy; limit size, latency or acc, absolutely")
+        if limit.relative or not (limit.metric.quality or limit.metric.name in ("size", "latency")):
+            raise BadOption(f"{limit.text()} is no limit for a policy; limit {LIMITED}, absolutely")
     if not limits:
-        raise BadOption("no limit to find a policy under; give one on size, latency or acc")
+        raise BadOption(f"no limit to find a policy under; give one on {LIMITED}")
     if not measured:
         raise BadOption("no group can be put into fewer bits; keep fewer, or give another graph")
     search = _Search(
         subject, _options(measured), {limit.metric.name: limit for limit in limits}, floating, assess, report
     )
-    chosen = search.smallest() if "acc" in search.limits else search.accurate()
+    chosen = search.smallest() if search.quality else search.accurate()
     return Found(chosen, tuple(search.trials), _reasons(subject, measured, chosen, keep, search.limits))
 
 
 @dataclass
 class _Search:
-    """The trials so far, by choice, and what they say."""
+    """The search for a choice, with all trials so far."""
 
     subject: Subject
     options: Mapping[str, Sequence[Option]]
@@ -108,12 +108,17 @@ class _Search:
     trials: list[Trial] = field(default_factory=list)
 
     @property
+    def quality(self) -> list[str]:
+        """The limited metrics of quality."""
+        return [name for name, limit in self.limits.items() if limit.metric.quality]
+
+    @property
     def whole(self) -> int:
-        """Bytes in floating point."""
+        """The size of the float graph in bytes."""
         return int(self.subject.graph.ByteSize())
 
     def accurate(self) -> Trial:
-        """The choice of least error that keeps limits on size and latency."""
+        """The trial of least error that keeps limits on size and latency."""
         if all(limit.excess(self.floating[name]) <= 0 for name, limit in self.limits.items()):
             texts = " and ".join(limit.text() for limit in self.limits.values())
             raise BadOption(f"the graph in floating point keeps {texts} already; give a smaller budget")
@@ -123,7 +128,7 @@ class _Search:
         return trial
 
     def smallest(self) -> Trial:
-        """The smallest choice found that keeps all limits, acc among them; bisection over the bytes that are saved."""
+        """The smallest trial found that keeps all limits, including those on quality, by bisection over the saved bytes."""
         least, latency = self._saving("size"), self._saving("latency")
         most = sum(max(option.saved for option in of_group) for of_group in self.options.values()) - 0.5  # of a byte
         low, aim = max(least or 0.0, 0.0), most
@@ -131,7 +136,7 @@ class _Search:
         best: Trial | None = None
         for _ in range(HALVINGS):
             trial = self.within(aim, latency)
-            if trial is not None and self._keeps(trial, "acc"):
+            if trial is not None and all(self._keeps(trial, name) for name in self.quality):
                 best = trial if best is None or trial.bytes < best.bytes else best
                 low = max(aim, self._predicted(trial))
             else:
@@ -145,16 +150,21 @@ class _Search:
         return best
 
     def _last_resort(self, least: float | None, latency: float | None) -> Trial | None:
-        """What saves no more than it has to; a choice that keeps everything but quantizes nothing is none."""
+        """A trial that saves no more size and latency than it must, if it keeps acc and quantizes anything at all."""
         if least is None and latency is None:
             return None
         trial = self.within(least, latency) or self._extreme()
-        return trial if trial is not None and trial.choice and self._keeps(trial, "acc") else None
+        return (
+            trial
+            if trial is not None and trial.choice and all(self._keeps(trial, name) for name in self.quality)
+            else None
+        )
 
     def within(self, saved: float | None, faster: float | None) -> Trial | None:
-        """The choice of least error that is predicted to save this, and assessed to keep the limits on size and latency.
+        """The trial of least error that is predicted to save so much and keeps the limits on size and latency.
 
-        It is corrected a few times where it does not; in the end a latency may be over the limit within its interval.
+        If the measured graph exceeds a limit, the constraints are tightened a few times. In the end, a latency may exceed its
+        limit by less than its interval.
         """
         noisy: Trial | None = None
         for _ in range(ROUNDS):
@@ -174,7 +184,7 @@ class _Search:
         return noisy
 
     def _extreme(self) -> Trial | None:
-        """What saves most of a limited metric, where it keeps the limits although that was not predicted."""
+        """The trial that saves most of a limited metric, if it keeps the limits although that was not predicted."""
         for name, key in (("latency", "faster"), ("size", "saved")):
             if name in self.limits:
                 best = {g: max(of_group, key=lambda o: float(getattr(o, key))) for g, of_group in self.options.items()}
@@ -195,7 +205,7 @@ class _Search:
         return trial
 
     def _saving(self, name: str) -> float | None:
-        """What has to be saved of a metric; None where it is not limited."""
+        """How much of a metric has to be saved to keep its limit; None without a limit."""
         if name not in self.limits:
             return None
         present = float(self.whole) if name == "size" else self.floating[name].value
@@ -205,7 +215,7 @@ class _Search:
         return trial.readings[name].value - self.limits[name].value if name in self.limits else 0.0
 
     def _keeps(self, trial: Trial, name: str, *, noise: bool = False) -> bool:
-        """Whether it keeps the limit on `name`, or with `noise` may keep it, by its 95 % interval."""
+        """Whether the trial keeps the limit on `name`; with `noise`, whether its 95 % interval reaches the limit."""
         if name not in self.limits:
             return True
         reading, limit = trial.readings[name], self.limits[name]
@@ -214,14 +224,14 @@ class _Search:
         return limit.excess(reading) <= 0
 
     def _predicted(self, trial: Trial | None) -> float:
-        """The bytes that the choice was predicted to save."""
+        """The predicted number of bytes that the choice saves."""
         chosen = {} if trial is None else trial.choice
         return sum(
             o.saved for g, of_group in self.options.items() for o in of_group if o.precision == chosen.get(g, "fp32")
         )
 
     def _missed(self, names: Sequence[str]) -> BudgetMissed:
-        """Names the trial that comes closest to the limits."""
+        """The error for limits that no trial keeps; its message names the closest trial."""
         texts = " and ".join(self.limits[name].text() for name in names)
 
         def farthest(trial: Trial) -> float:
@@ -238,7 +248,7 @@ class _Search:
 
 
 def _options(measured: Sequence[Sensitivity]) -> dict[str, list[Option]]:
-    """What each measured group can be kept in, fp32 first."""
+    """Group -> its options, fp32 first."""
     found: dict[str, list[Option]] = {}
     for one in measured:
         options = found.setdefault(one.group, [Option("fp32", 0.0, 0.0)])
@@ -249,7 +259,7 @@ def _options(measured: Sequence[Sensitivity]) -> dict[str, list[Option]]:
 def _reasons(
     subject: Subject, measured: Sequence[Sensitivity], chosen: Trial, keep: Collection[str], limited: Collection[str]
 ) -> dict[str, str]:
-    """Why groups stay in fp32, with respect to the metrics that are limited."""
+    """Group -> why it stays in fp32, with respect to the limited metrics."""
     found = {}
     for group in subject.groups:
         of_group = [one for one in measured if one.group == group]
@@ -264,5 +274,5 @@ def _reasons(
         elif "latency" not in limited and all(one.saved <= 0 for one in of_group):
             found[group] = NO_SMALLER
         else:
-            found[group] = TOO_SENSITIVE if "acc" in limited else NOT_NEEDED
+            found[group] = TOO_SENSITIVE if any(METRICS[name].quality for name in limited) else NOT_NEEDED
     return found

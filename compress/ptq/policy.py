@@ -1,9 +1,9 @@
-"""Which group gets which precision: a multiple-choice knapsack, solved exactly.
+"""Choosing a precision for each group: a multiple-choice knapsack, solved exactly.
 
-Source: Yao et al., "HAWQ-V3", ICML 2021: one precision for each layer by integer programming; the sum of the layers'
-sensitivities is minimised under limits on size and latency.
-Differs: sensitivities and latencies are measured on exported graphs, where the paper takes them from Hessians and kernels.
-Limits: effects of groups are taken to add up, so that whoever uses a choice has to measure it.
+Source: Yao et al., "HAWQ-V3", ICML 2021: one precision per layer by integer programming, minimising the sum of the layers'
+sensitivities under limits on size and latency.
+Differs: sensitivities and latencies are measured on exported graphs; the paper takes them from Hessians and kernels.
+Limits: the effects of groups are assumed to add up, so the chosen graph has to be measured.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from wb.core.errors import Unsupported
 from wb.core.records import Precision
 
-_OPTIMAL, _INFEASIBLE = 0, 2  # what scipy calls these ends
-_SHARE = 1e-2  # of its scale that a solution must have for the solver's absolute tolerance of 1e-6 not to matter
+_OPTIMAL, _INFEASIBLE = 0, 2  # scipy's status codes
+_SHARE = 1e-2  # least error of a solution, relative to the scale: below, the solver's tolerance of 1e-6 would matter
 
 
 @dataclass(frozen=True)
 class Option:
-    """A precision of one group: what it adds to the error, and the bytes and milliseconds that it saves against fp32."""
+    """A precision of one group: the error that it adds, and the bytes and milliseconds that it saves against fp32."""
 
     precision: Precision
     error: float
@@ -36,9 +36,9 @@ Options = Mapping[str, Sequence[Option]]  # by group, at least one each
 
 
 def solve(options: Options, *, saved: float | None = None, faster: float | None = None) -> dict[str, Option] | None:
-    """One option of each group, of least summed error, that together save at least `saved` bytes and `faster` ms.
+    """The option of each group such that they save at least `saved` bytes and `faster` ms together, with least summed error.
 
-    Errors are not negative. Gives None where no choice saves that much.
+    Errors must not be negative. None if no choice saves so much.
 
     Raises:
         Unsupported: the solver stopped without an answer.
@@ -55,11 +55,11 @@ def solve(options: Options, *, saved: float | None = None, faster: float | None 
         total = float(errors[taken].sum())
         if total >= _SHARE * scale:
             return {flat[i][0]: flat[i][1] for i in taken}
-        scale = total  # options with larger errors are in no better solution, and rounding no longer hides the others
+        scale = total  # no better solution has an option with a larger error; smaller errors now exceed the tolerance
 
 
 def _useful(options: Sequence[Option], wanted: Collection[str]) -> list[Option]:
-    """Without those than which another, or an equal one before, is no worse in the error and in all that is wanted."""
+    """The options that are not dominated: no other one has at most the error and saves at least as much of `wanted`."""
     kept: list[Option] = []
     for option in sorted(options, key=lambda o: (o.error, *(-float(getattr(o, name)) for name in wanted))):
         if not any(all(getattr(one, name) >= getattr(option, name) for name in wanted) for one in kept):
@@ -70,7 +70,7 @@ def _useful(options: Sequence[Option], wanted: Collection[str]) -> list[Option]:
 def _solved(
     groups: Sequence[str], errors: NDArray[np.float64], wanted: Sequence[tuple[list[float], float]], scale: float
 ) -> NDArray[np.intp] | None:
-    """The columns of a solution without those whose error exceeds `scale`; None where there is none."""
+    """The indices of the chosen options, none with an error above `scale`; None if there is no solution."""
     names = list(dict.fromkeys(groups))
     one = np.array([[group == name for group in groups] for name in names], dtype=float)
     constraints = [LinearConstraint(one, 1, 1)]

@@ -1,4 +1,4 @@
-"""Which groups are to blame where a graph with all of them in fewer bits fails: found by halving."""
+"""Finding the groups that make a quantized graph fail, by bisection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 
 def refused(groups: Sequence[str], works: Callable[[Sequence[str]], bool]) -> list[str]:
-    """The groups of `groups` that do not even `work` alone; those that only fail together with others are not found."""
+    """The groups that fail (`works` is false) even alone. Groups that fail only together with others are not found."""
     if not groups or works(groups):
         return []
     if len(groups) == 1:

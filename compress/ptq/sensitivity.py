@@ -1,10 +1,10 @@
-"""How much each group matters: its precisions one at a time, what they do to the outputs, and what they save.
+"""Sensitivity of groups: the error and the savings of quantizing one group at a time.
 
-Source: "one at a time" sensitivity with the divergence of the outputs, as in Cai et al., "ZeroQ", CVPR 2020
+Source: one-at-a-time sensitivity by the divergence of the outputs, as in Cai et al., "ZeroQ", CVPR 2020
 (Kullback-Leibler divergence of the quantized model from the original).
-Differs: everything is read of exported graphs, in the runtime that will run them.
-Limits: what groups do together is not their sum; latencies of one group are differences of nearly equal numbers, hence
-taken of all groups of one kind at once and shared equally.
+Differs: everything is measured on exported graphs, in the runtime that will run them.
+Limits: the effect of several groups together is not the sum of theirs. The latency saved by one group would be a difference
+of nearly equal numbers, so all groups of one kind are quantized at once, and the difference is shared equally.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from wb.export.lowering.products import linear_nodes
 from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
 
-TIMED_S = 1.5  # for each kind of groups, at most
+TIMED_S = 1.5  # seconds of timing per kind of groups, at most
 
-Key = tuple[str, Precision]  # a group in a precision
-Kind = tuple[object, ...]  # of operators and shapes of weights, and the precision
+Key = tuple[str, Precision]  # a group and a precision
+Kind = tuple[object, ...]  # operators and shapes of weights, and the precision
 
 
 class Sensitivity(Frozen):
-    """One group in one precision, the others in floating point.
+    """The sensitivity of one group in one precision, with all others in floating point.
 
-    `error` is the divergence of the outputs (`wb.compress.ptq.outputs.Error`), measured; `saved` the bytes of the file, counted;
-    `faster` the ms of a run, measured, negative where it is slower, with its 95 % interval; None where nothing was timed.
+    `error` is the measured divergence of the outputs (`wb.compress.ptq.outputs.Error`). `saved` are the bytes by which the
+    file is smaller. `faster` are the measured ms by which a run is faster (negative: slower), with a 95 % interval; None if
+    not timed.
     """
 
     group: str
@@ -57,13 +58,13 @@ def sensitivities(
     found: Callable[[Sensitivity], None],
     report: Callable[[str, int, int], None],
 ) -> list[Sensitivity]:
-    """Every group but those of `keep` in each of its precisions; one that the quantizers or the runtime refuse is left out.
+    """Measures every group outside `keep` in each of its precisions; those that a quantizer or the runtime refuses are left out.
 
-    What is `known` is not measured again, unless it was not timed and has to be; `found` hears of each that is new.
+    `known` ones are not measured again, unless a timing is wanted and missing. `found` is called with each new one.
 
     Raises:
         BadArtefact: the float graph does not run on the inputs.
-        Unsupported: inputs that cannot be made up for timing.
+        Unsupported: no inputs can be made for timing.
     """
     keys = [(g, p) for g in subject.groups if g not in keep for p in subject.options[g] if p != "fp32"]
     done = {(one.group, one.precision): one for one in known if one.faster is not None or not timed}
@@ -100,13 +101,13 @@ def sensitivities(
 
 
 def speeds(subject: Subject, keys: Iterable[Key], device: Device) -> dict[Key, tuple[float, float, float]]:
-    """The ms that each group saves in its precision, with the 95 % interval; a kind that does not run is left out.
+    """Key -> ms that the group saves in its precision, with the 95 % interval; groups that cannot be lowered are left out.
 
-    Groups with the same operators, shapes and precision are one kind: all of them are lowered at once, and timed together
-    with the float graph and the other kinds.
+    Groups with the same operators, shapes and precision are one kind. All groups of a kind are lowered at once, and timed
+    together with the float graph and the other kinds.
 
     Raises:
-        Unsupported: inputs that cannot be made up (`wb.hardware.device.example_inputs`).
+        Unsupported: no inputs can be made for the graph (`wb.hardware.device.example_inputs`).
     """
     kinds: dict[Kind, list[Key]] = {}
     weights = _shapes(subject.graph)
@@ -130,7 +131,7 @@ def speeds(subject: Subject, keys: Iterable[Key], device: Device) -> dict[Key, t
 
 
 def _difference(floating: Latency, lowered: Latency, number: int) -> tuple[float, float, float]:
-    """The ms that each of `number` groups saves. Ratios to the reference are compared, for both share its pace."""
+    """The ms that each of `number` groups saves, with interval; from ratios to the reference, whose pace both share."""
     a, b = floating.ratio, lowered.ratio
     pace = floating.reading.value / a.value
     a_low, a_high = a.interval or (a.value, a.value)
@@ -142,7 +143,7 @@ def _difference(floating: Latency, lowered: Latency, number: int) -> tuple[float
 
 
 def _shapes(graph: onnx.ModelProto) -> Mapping[str, tuple[object, ...]]:
-    """Operator, its attributes and the shape of its weights, of each node that has some."""
+    """Node with weights -> its operator, the shape of the weights, and its attributes."""
     dims = {tensor.name: tuple(tensor.dims) for tensor in graph.graph.initializer}
     nodes = {node.name: node for _, node in scopes.nodes(graph.graph)}
     return {

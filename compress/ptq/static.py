@@ -1,9 +1,9 @@
-"""Static int8: NNCF's post-training quantization of a graph, with ranges of activations found on calibration inputs.
+"""Static int8 quantization by NNCF: weights and activations in 8 bits, with ranges of activations from calibration inputs.
 
 Source: NNCF's `nncf.quantize` for ONNX with `ModelType.TRANSFORMER`, which leaves softmax, norms and the like in floating point
-and treats the products inside attention as such models need; weights per channel.
+and has rules for the products inside attention; weights per channel.
 Differs: groups can be kept in floating point; examples are run one at a time.
-Limits: what else NNCF leaves in floating point is its choice, hence the graph says which groups are in 8 bits.
+Limits: NNCF may leave more groups in floating point, so the result is inspected to find which groups are in 8 bits.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from wb.compress.ptq.refused import refused
 from wb.compress.ptq.subject import Subject
 from wb.core.errors import BadOption, Unsupported, WbError, reason
 from wb.export.lowering import scopes
-from wb.export.lowering.products import lowered_nodes, part_weights, rounded_nodes
+from wb.export.lowering.products import lowered_nodes, rounded_nodes, unshare_weights
 from wb.hardware.device import Device
 
 LEFT = "left in floating point by NNCF"
 REFUSED = "the runtime refuses it in static 8 bits"
-# NNCF counts its uses through openvino-telemetry unless these are set when it is imported: the first leaves its
-# reports out, the second keeps openvino-telemetry from writing an identity into the user's folder.
+# NNCF reports its use through openvino-telemetry unless these are set when it is imported. The first disables the reports,
+# the second keeps openvino-telemetry from writing an identity into the user's folder.
 _NO_TELEMETRY = {"NNCF_CI": "1", "CI": "true"}
 
 
 @dataclass(frozen=True)
 class Static:
-    """A graph with weights and activations in 8 bits, the groups whose weights really are, and why the others are not."""
+    """A statically quantized graph, the groups whose weights are in 8 bits, and the reasons why other groups are not."""
 
     graph: onnx.ModelProto
     groups: tuple[str, ...]
@@ -46,14 +46,14 @@ class Static:
 
 
 def static_int8(subject: Subject, inputs: Inputs, keep: Collection[str] = ()) -> Static:
-    """The graph in 8 bits, but for the groups of `keep`. Ranges are those of `inputs`. The graph's metadata are kept.
+    """Quantizes all groups except those of `keep`, with ranges of activations from `inputs`. The graph's metadata are kept.
 
-    A group with which NNCF fails, or the runtime on its graph, is left in floating point; so is one that would be in 8
-    bits in part, or only as it runs.
+    A group stays in floating point if NNCF or the runtime fails on it, or if only a part of it would have 8-bit weights, or
+    if its weights would be rounded only at run time.
 
     Raises:
-        BadOption: a group to keep that there is not, or none is left.
-        Unsupported: NNCF cannot take the graph whatever is left out, or leaves all of it in floating point.
+        BadOption: a group of `keep` does not exist, or no group is left to quantize.
+        Unsupported: NNCF fails on the graph even without any group, or leaves all groups in floating point.
     """
     unknown = sorted(set(keep) - set(subject.groups))
     if unknown:
@@ -84,7 +84,7 @@ def _whole(subject: Subject, group: str, low: Collection[str]) -> bool:
 
 
 def _largest(subject: Subject, inputs: Inputs, groups: list[str]) -> tuple[onnx.ModelProto, list[str]]:
-    """The graph with `groups` in 8 bits, or with those of them that do not fail; these as well."""
+    """The graph with `groups` in 8 bits, or with the largest part of them that does not fail; and these groups."""
     try:
         return _attempt(subject, inputs, groups), groups
     except Unsupported:
@@ -105,23 +105,23 @@ def _largest(subject: Subject, inputs: Inputs, groups: list[str]) -> tuple[onnx.
 
 
 def _attempt(subject: Subject, inputs: Inputs, groups: Collection[str]) -> onnx.ModelProto:
-    """NNCF's graph with `groups` in 8 bits, which runs. Raises `Unsupported` where there is none."""
+    """Quantizes `groups` with NNCF and runs the graph once. Raises `Unsupported` if either fails."""
     given = onnx.ModelProto()
     given.CopyFrom(subject.graph)
     kept = [node for group, nodes in subject.groups.items() if group not in groups for node in nodes]
     ignored = [*kept, *_sharing(subject, kept)]
-    part_weights(given.graph, ignored)
-    outside = scopes.given(given.graph)  # smoothing would change them, and with them what the graph gives
-    part_weights(given.graph, [node for node, product in subject.products.items() if product.weight in outside])
-    # Its smoothing fails where something is between a product and its weights.
+    unshare_weights(given.graph, ignored)
+    outside = scopes.output_names(given.graph)  # NNCF's smoothing would change weights that are outputs of the graph
+    unshare_weights(given.graph, [node for node, product in subject.products.items() if product.weight in outside])
+    # NNCF's smoothing fails if a node is between a product and its weights.
     smooth = all(product.weight in product.node.input for product in subject.products.values())
     try:
         graph = _quantized(given, inputs, ignored, smooth=smooth)
-    except Exception as error:  # it raises whatever it meets
+    except Exception as error:  # NNCF's errors have no common base class
         raise Unsupported(f"NNCF cannot quantize this graph: {reason(error)}; try --policy int8-dynamic") from error
     del graph.metadata_props[:]
     graph.metadata_props.extend(subject.graph.metadata_props)
-    del graph.graph.value_info[:]  # the types that it inferred, which only make the file larger
+    del graph.graph.value_info[:]  # the inferred types only make the file larger
     graph.graph.value_info.extend(subject.graph.graph.value_info)
     try:
         outputs(graph, first(inputs, 4 * batch_of(graph)), Device())
@@ -131,7 +131,7 @@ def _attempt(subject: Subject, inputs: Inputs, groups: Collection[str]) -> onnx.
 
 
 def _sharing(subject: Subject, kept: Collection[str]) -> list[str]:
-    """What is no product and reads weights of `kept`, which would not be in floating point if it were quantized."""
+    """Nodes other than products that read weights of `kept`; quantizing them would quantize these weights."""
     weights = {subject.products[node].weight for node in kept}
     found = [
         reader.node.name for name, r in scopes.readers(subject.graph.graph).items() if name in weights for reader in r
@@ -140,7 +140,7 @@ def _sharing(subject: Subject, kept: Collection[str]) -> list[str]:
 
 
 def _quantized(graph: onnx.ModelProto, inputs: Inputs, ignored: list[str], *, smooth: bool) -> onnx.ModelProto:
-    outer = {node.name for node in graph.graph.node}  # the only ones that NNCF knows
+    outer = {node.name for node in graph.graph.node}  # NNCF knows only nodes of the outermost graph
     batch, number = batch_of(graph), number_of(inputs)
     examples = [
         {name: np.ascontiguousarray(values[start : start + batch]) for name, values in inputs.items()}
@@ -162,7 +162,7 @@ def _quantized(graph: onnx.ModelProto, inputs: Inputs, ignored: list[str], *, sm
 
 
 def _nncf() -> ModuleType:
-    """NNCF, imported so that it tells nobody."""
+    """Imports NNCF with its telemetry disabled."""
     before = {name: os.environ.get(name) for name in _NO_TELEMETRY}
     os.environ.update(_NO_TELEMETRY)
     try:
@@ -179,7 +179,7 @@ def _nncf() -> ModuleType:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """NNCF logs and draws progress bars to the standard output, and its dependencies warn."""
+    """Silences NNCF's logs and progress bars, and the warnings of its dependencies."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

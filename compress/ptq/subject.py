@@ -1,4 +1,4 @@
-"""What is quantized: a graph in floating point whose groups of linear maps are known by name; a model's or a foreign one."""
+"""The subject of quantization: a floating-point graph, of a model or foreign, whose groups of linear maps have names."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from wb.export.lowering.products import QUANTIZED, Product, products
 from wb.models.groups import groups_of, settle
 from wb.models.model import Model, read_history
 
-Choice = Mapping[str, Precision]  # group -> what it is kept in; groups that are not named stay in fp32
+Choice = Mapping[str, Precision]  # group -> its precision; groups that are not named stay in fp32
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A float `graph` (as `wb.export.lowering.fold.folded` gives it), and the nodes of each group in order of execution.
+    """A float `graph`, which `wb.export.lowering.fold.folded` returned, and the nodes of each group in order of execution.
 
-    `options` are the precisions that ONNX Runtime's quantizers can put each group into after training, from small to large, fp32
-    last; where that is all, `refusals` says why. `model` is None for a foreign graph, whose groups are its nodes.
+    `options` are the precisions of each group that ONNX Runtime's quantizers can produce after training, from small to large,
+    fp32 last. If fp32 is the only one, `refusals` says why. `model` is None for a foreign graph, whose groups are its nodes.
     """
 
     graph: onnx.ModelProto = field(repr=False)
@@ -43,15 +43,15 @@ class Subject:
 
     @cached_property
     def products(self) -> Mapping[str, Product]:
-        """The graph's, by their nodes."""
+        """Node -> product of the graph."""
         return products(self.graph)
 
     def convolution(self, group: str) -> bool:
-        """Whether the group is one, which 8 bits make slower and other bits have no kernel for."""
+        """Whether the group is a convolution, which is slower in 8 bits and has no kernel for other bits."""
         return any(self.products[node].convolution for node in self.groups[group])
 
     def check(self, choice: Choice) -> None:
-        """Raises `BadOption` for a group that there is not, or that cannot be kept in that precision."""
+        """Raises `BadOption` if a group does not exist, or cannot have the precision of `choice`."""
         unknown = sorted(set(choice) - set(self.groups))
         if unknown:
             raise BadOption(f"no group named {', '.join(unknown)}; there are {', '.join(self.groups)}")
@@ -71,10 +71,10 @@ class Subject:
 
 
 def of_model(model: Model) -> Subject:
-    """The model in floating point, with the groups of its architecture.
+    """The subject of a model: its graph in floating point, with the groups of its architecture.
 
     Raises:
-        BadOption: its weights are binary or ternary already.
+        BadOption: the model's weights are binary or ternary already.
         ExportDiffers, Unsupported: as `wb.export.graph.export` and `wb.export.lowering.lower` do.
     """
     plain = Model(in_floating_point(model.architecture), model.weights, model.history)
@@ -88,27 +88,27 @@ def of_model(model: Model) -> Subject:
         path = folder / "float.onnx"
         export(plain, path)
         graph = folded(path)
-    groups = groups_of(network)
+    groups, able = groups_of(network), allowed(plain.architecture)
     nodes = nodes_of(graph, network, [name for names in groups.values() for name in names])
     return Subject(
         graph,
         {group: tuple(nodes[name] for name in names) for group, names in groups.items()},
-        {group: _trainless(allowed(group)) for group in groups},
+        {group: _post_training(able[group]) for group in groups},
         plain,
     )
 
 
 def of_graph(path: Path) -> Subject:
-    """Any ONNX file with its weights inside; each product with constant weights, at any depth, is a group of its own.
+    """The subject of an ONNX file; each product with constant weights, at any depth, is a group.
 
     Raises:
-        BadArtefact: no ONNX file.
-        BadOption: its weights lie in another file, are not in float32, quantized already or not finite; or there is nothing to
+        BadArtefact: the file is not an ONNX graph.
+        BadOption: its weights are in another file, not in float32, already quantized or not finite; or there is nothing to
             quantize.
-        Unsupported: the runtime cannot load it.
+        Unsupported: the runtime cannot load the graph.
     """
     given = open_graph(path)
-    read_history(metadata_of(given).get("wb.history", "[]"), path)  # it goes on in the file that is written
+    read_history(metadata_of(given).get("wb.history", "[]"), path)  # checked early: a result continues it
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(given)):
         raise BadOption(
             f"the weights of {path} lie in another file; save it as one file (onnx.save does) and give that"
@@ -119,13 +119,13 @@ def of_graph(path: Path) -> Subject:
     _check_weights(graph, found, path)
     if not found:
         raise BadOption(f"{path} has no product or convolution with constant weights; there is nothing to quantize")
-    options = {name: _trainless(product.options) for name, product in found.items()}
+    options = {name: _post_training(product.options) for name, product in found.items()}
     refusals = {name: product.why for name, product in found.items() if product.why is not None}
     return Subject(graph, {name: (name,) for name in found}, options, refusals=refusals)
 
 
 def _check_floating(graph: onnx.ModelProto, path: Path) -> None:
-    """Raises `BadOption` where the graph is quantized, or has constants in 16 bits or NaN ones, also inside functions."""
+    """Raises `BadOption` if the graph, or a function in it, is quantized, or has constants in 16 bits or with NaN."""
     every = list(scopes(graph))
     present = sorted({node.op_type for scope in every for node in scope.nodes} & QUANTIZED)
     if present:
@@ -138,7 +138,7 @@ def _check_floating(graph: onnx.ModelProto, path: Path) -> None:
 
 
 def _check_weights(graph: onnx.ModelProto, found: Mapping[str, Product], path: Path) -> None:
-    """Raises `BadOption` where a product's weights are no float32, or not finite; infinities elsewhere may be masks."""
+    """Raises `BadOption` if weights of a product are not float32 or not finite; infinities elsewhere may be masks."""
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
     for product in found.values():
         if product.kind != onnx.TensorProto.FLOAT:
@@ -148,5 +148,5 @@ def _check_weights(graph: onnx.ModelProto, found: Mapping[str, Product], path: P
             raise BadOption(f"{path} has NaN or infinite weights, in {product.weight}; export it again")
 
 
-def _trainless(every: tuple[Precision, ...]) -> tuple[Precision, ...]:
+def _post_training(every: tuple[Precision, ...]) -> tuple[Precision, ...]:
     return tuple(precision for precision in every if precision not in TRAINED)

@@ -15,12 +15,12 @@ from wb.compress.ptq.calibration import Inputs, batch_of, number_of, of_images, 
 from wb.compress.ptq.holdout import drawn, parted
 from wb.compress.ptq.subject import Subject, of_graph, of_model
 from wb.compress.quantize.job import Job, Report
-from wb.compress.quantize.read import Reader
 from wb.compress.quantize.record import FITTED, Config, Record, read
 from wb.compress.quantize.source import Source
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.provenance import machine, now, versions
 from wb.data import Dataset
+from wb.export.assess import Assessor
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.hardware.device import parse_device
 from wb.jobs.work import LOCK, work_of
@@ -207,7 +207,7 @@ def _measured(config: Config, given: Given, source: Source, report: Report, *, t
     """A new record, with the readings that budgets refer to."""
     report("measuring the float graph", 0, 0)
     device = parse_device(config.device, threads=config.threads)
-    reader = Reader(device, config.seed)
+    assess = Assessor(device, seed=config.seed)
     data = source.data
     doubt: str | None = None
     described: dict[str, JsonValue] | None = None
@@ -216,11 +216,11 @@ def _measured(config: Config, given: Given, source: Source, report: Report, *, t
         described |= {name: value for name, value in data.origin.items() if name in ("image_size", "limit")}
         described["test"] = len(data.test)
     with source.float_file() as path:
-        readings = reader(path, source.architecture, {})
+        readings = assess.file(path, source.architecture, {})
         if data is not None:
-            readings["acc"], doubt = reader.doubted(path, data.validation)
+            readings["acc"], doubt = assess.doubted(path, data.validation, source.architecture)
         if timed:
-            readings["latency"] = reader.timed({"float": path})["float"].reading
+            readings["latency"] = assess.timed({"float": path})["float"].reading
     return Record(
         created=now(),
         version=__version__,

@@ -11,12 +11,12 @@ from wb.compress.ptq.calibration import Inputs
 from wb.compress.ptq.mixed import Found, find
 from wb.compress.ptq.sensitivity import Sensitivity, sensitivities
 from wb.compress.ptq.subject import Choice
-from wb.compress.quantize.read import Reader
 from wb.compress.quantize.record import Candidate, Record
 from wb.compress.quantize.source import Source, sign
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.files import scratch
 from wb.core.readings import Reading, ratio
+from wb.export.assess import Assessor
 from wb.models.model import Step
 
 Report = Callable[[str, int, int], None]
@@ -30,7 +30,7 @@ class Mixed:
     source: Source
     record: Record
     inputs: Inputs
-    reader: Reader
+    assess: Assessor
     step: Callable[[Choice], Step]
     found: Callable[[Sensitivity], None]
     report: Report
@@ -46,7 +46,7 @@ class Mixed:
         measured = sensitivities(
             self.source.subject,
             self.inputs,
-            self.reader.device,
+            self.assess.device,
             known=self.record.sensitivities,
             timed=self._timed,
             keep=self.source.kept,
@@ -72,9 +72,9 @@ class Mixed:
         with scratch() as folder, self.source.float_file() as floating:
             path = folder / "candidate.onnx"
             onnx.save(graph, path)
-            found = self.reader(path, None, {} if data is None else {"acc": data.validation})
+            found = self.assess.file(path, None, {} if data is None else {"acc": data.validation})
             if self._timed:
-                timed = self.reader.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
+                timed = self.assess.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
                 found["latency"] = scaled_by(
                     ratio(timed["candidate"].ratio, timed["float"].ratio), self.record.first["latency"]
                 )

@@ -25,7 +25,6 @@ from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.ptq.static import static_int8
 from wb.compress.ptq.subject import Choice
 from wb.compress.quantize.budgeted import Mixed, candidates
-from wb.compress.quantize.read import Reader
 from wb.compress.quantize.record import FITTED, Config, OutputError, Record
 from wb.compress.quantize.report import write_report
 from wb.compress.quantize.source import KEPT, REFUSED, Source
@@ -34,6 +33,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.files import place
 from wb.core.readings import Reading, ratio
 from wb.core.records import Precision
+from wb.export.assess import Assessor
 from wb.export.lowering.products import loose
 from wb.hardware.device import Device, parse_device
 from wb.jobs.job import Recorded
@@ -93,9 +93,9 @@ class Job(Recorded[Record]):
         return parse_device(self.config.device, threads=self.config.threads)
 
     @cached_property
-    def reader(self) -> Reader:
+    def assess(self) -> Assessor:
         """Reads graphs."""
-        return Reader(self.device, self.config.seed)
+        return Assessor(self.device, seed=self.config.seed)
 
     def uniform(self, precision: Precision) -> tuple[Choice, Mapping[str, str]]:
         """Every group in `precision` that can be and, of a foreign graph, that the runtime runs then."""
@@ -171,7 +171,7 @@ class Job(Recorded[Record]):
         def heard(one: Sensitivity) -> None:
             self._note(sensitivities=(*self.record.sensitivities, one))
 
-        search = Mixed(self.source, self.record, self._typical(), self.reader, self._step, heard, self.report)
+        search = Mixed(self.source, self.record, self._typical(), self.assess, self._step, heard, self.report)
         found = search()
         self._note(candidates=candidates(found))
         return found.choice, found.reasons
@@ -206,10 +206,10 @@ class Job(Recorded[Record]):
         found: dict[str, dict[str, Reading]] = {}
         with self.source.float_file() as path:
             paths = {"float": path, "quantized": self._staged}
-            latencies = self.reader.timed(paths)
+            latencies = self.assess.timed(paths)
             for name, architecture in (("float", self.source.architecture), ("quantized", self.record.architecture)):
                 self.report(f"final readings, {name}", 0, 0)
-                found[name] = self.reader(paths[name], architecture, splits)
+                found[name] = self.assess.file(paths[name], architecture, splits)
                 found[name]["latency"] = latencies[name].reading
             error = self._error(paths)
         return {
@@ -227,8 +227,8 @@ class Job(Recorded[Record]):
         splits = {"test": self.source.data.test}
         with self.source.float_file() as path:
             found = {
-                "floating": self.reader(path, None, splits),
-                "quantized": self.reader(self._staged, None, splits),
+                "floating": self.assess.file(path, None, splits),
+                "quantized": self.assess.file(self._staged, None, splits),
             }
         return {name: {**cast(Mapping[str, Reading], changes[name]), "test": r["test"]} for name, r in found.items()}
 

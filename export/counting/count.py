@@ -1,4 +1,4 @@
-"""What is counted of one of our own networks and its file, and the modelled energy."""
+"""Counts of one of our own networks and its exported file: size, MACs, parameters, and modelled energy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wb.models.counting import count_parameters, operations
 
 
 def count_model(architecture: Architecture, path: Path) -> dict[str, Reading]:
-    """What needs no run, of one of our own networks exported to `path`: size of the file, MACs, parameters, energy."""
+    """Metric -> reading that needs no run: file size, MACs, parameters and energy of `architecture`, exported to `path`."""
     macs = sum(part.macs for part in operations(architecture).values())
     return {
         "size": Reading(value=path.stat().st_size, unit="B", how="counted"),
@@ -22,10 +22,10 @@ def count_model(architecture: Architecture, path: Path) -> dict[str, Reading]:
 
 
 def model_energy(architecture: Architecture) -> Reading:
-    """What the arithmetic of one image would take, as `wb.hardware.energy` models it."""
+    """The modelled energy of the arithmetic for one image (`wb.hardware.energy`)."""
     return Reading(value=sum(energy_by_part(architecture).values()), unit="pJ", how="predicted", note=NOTE)
 
 
 def energy_by_part(architecture: Architecture) -> dict[str, float]:
-    """The same in picojoules, part by part as `wb.models.counting.operations` has them."""
+    """Part of the network -> modelled energy in picojoules; the parts are those of `wb.models.counting.operations`."""
     return {name: picojoules(*part) for name, part in operations(architecture).items()}

@@ -1,4 +1,4 @@
-"""Counting what any ONNX graph has: parameters and multiply-accumulates, from the shapes in the file."""
+"""Counting parameters and multiply-accumulates of any ONNX graph from the shapes in its file."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from wb.export.foreign.opening import open_graph
 from wb.export.foreign.parameters import count_parameters
 from wb.export.foreign.shapes import shapes_of
 from wb.export.foreign.stored import inputs
-from wb.export.lowering.scopes import apart
+from wb.export.lowering.scopes import unique_names
 from wb.hardware.device import of_run
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The readings that there are, and of those that there are not, why."""
+    """The readings by metric, and for each missing one the reason."""
 
     readings: Mapping[str, Reading]
     missing: Mapping[str, str]
 
 
 def count_graph(path: Path, batch: int = 1) -> Counts:
-    """`params` (as `wb.export.foreign.parameters`) and `macs` (as `wb.export.counting.macs`) of an ONNX file.
+    """Counts `params` (`wb.export.foreign.parameters`) and `macs` (`wb.export.counting.macs`) of an ONNX file.
 
-    `macs` are those of one run, as its latency is: of `batch` examples where the first axis of the inputs is dynamic, else of as
-    many as it is fixed to; the note says how many, where they are more than one.
+    `macs` are those of one run, as for latency: of `batch` examples if the first axis of the inputs is dynamic, else of the
+    fixed number of examples. If that is more than one, the note says how many.
 
     Raises:
-        BadArtefact: no ONNX file.
-    Limits: ONNX's shape inference ends the process on some damaged graphs: those of others go through `wb.export.foreign.trial`.
+        BadArtefact: the file is not an ONNX graph.
+    Limits: ONNX's shape inference crashes on some damaged graphs; foreign graphs go through `wb.export.foreign.trial` first.
     """
     model = open_graph(path)
     params = Reading(value=count_parameters(model), unit="parameters", how="counted")
@@ -49,16 +49,16 @@ def count_graph(path: Path, batch: int = 1) -> Counts:
 
 def _macs(model: onnx.ModelProto, batch: int) -> int:
     try:
-        plain = apart(inliner.inline_local_functions(model) if model.functions else model)
+        plain = unique_names(inliner.inline_local_functions(model) if model.functions else model)
         check_operators(plain.graph.node)
         shapes = shapes_of(plain, batch)
-    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:  # the inliner has no errors of its own
+    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:  # the last two are the inliner's
         raise UncountedError(f"its shapes cannot be inferred ({reason(error)})") from error
     return count_macs(plain.graph.node, shapes)
 
 
 def _first(model: onnx.ModelProto, batch: int) -> tuple[int, ...]:
-    """The shape of the first input in one run, as far as it matters: a dynamic axis but the first one counts as 1."""
+    """The shape of the first input in one run; dynamic axes after the first count as 1, since only the first one matters."""
     for value in inputs(model):
         dims = value.type.tensor_type.shape.dim
         return tuple(dim.dim_value or (batch if i == 0 else 1) for i, dim in enumerate(dims))

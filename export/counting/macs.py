@@ -1,8 +1,8 @@
-"""Multiply-accumulates of a graph: those of its convolutions and matrix products, from the shapes.
+"""Multiply-accumulates of a graph: those of its convolutions and matrix products, computed from shapes.
 
-An operator is one of three: a product that is counted (`PRODUCTS`), one that is known to have none, or neither. With one of the
-last kind there is no number at all, for one without it would be too low. Steps of softmax, norms, pooling and other arithmetic on
-single numbers are none, by the usual convention.
+Every operator is counted (`PRODUCTS`), known to have no products, or unknown. A graph with an unknown operator is not counted at
+all, because the number would be too low. By the usual convention, softmax, norms, pooling and other elementwise arithmetic do
+not count.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from onnx import NodeProto
 from wb.export.foreign.shapes import Shape
 from wb.export.foreign.stored import bodies, named
 
-OPSET = 28  # the standard operators of later sets are not known here
-# Standard operators with products inside that are not counted.
+OPSET = 28  # standard operators introduced in later opsets are unknown
+# Standard operators that contain products, but are not counted.
 UNCOUNTED = frozenset(
     {
         *(
@@ -34,7 +34,7 @@ UNCOUNTED = frozenset(
         ),
     }
 )
-# Operators outside the standard that have no products inside.
+# Operators outside the standard that contain no products.
 FREE = {
     "com.microsoft": frozenset(
         {
@@ -93,14 +93,14 @@ Size = Callable[[str], Shape]
 
 
 class UncountedError(Exception):
-    """What cannot be counted, for a reader of the table."""
+    """The MACs of a graph cannot be counted; the message says why, for the table of results."""
 
 
 def count_macs(nodes: Iterable[NodeProto], shapes: Mapping[str, Shape]) -> int:
-    """The multiply-accumulates of one run of `nodes`, written without functions, which `check_operators` has seen.
+    """The multiply-accumulates of one run of `nodes`, which have passed `check_operators` and call no functions.
 
     Raises:
-        UncountedError: a shape is not known, or branches differ.
+        UncountedError: a shape is unknown, or the branches of a node differ in MACs.
     """
     return sum(_macs(node, shapes) for node in nodes)
 
@@ -130,7 +130,7 @@ def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
 
 
 def check_operators(nodes: Iterable[NodeProto]) -> None:
-    """Raises `UncountedError` for operators of a kind that is not counted, and loops with products, whatever the shapes are."""
+    """Raises `UncountedError` for unknown operators and for loops with products; needs no shapes."""
     for node in nodes:
         inside = bodies(node)
         for body in inside:
@@ -156,7 +156,7 @@ def _domain(node: NodeProto) -> str:
 
 @cache
 def _free(domain: str, name: str) -> bool:
-    """Whether an operator is known to have no products."""
+    """Whether the operator is known to contain no products."""
     if name in FREE.get(domain, ()):
         return True
     if domain or name in UNCOUNTED:
@@ -180,7 +180,7 @@ def _attributes(node: NodeProto) -> dict[str, int]:
 
 
 def _product(node: NodeProto, size: Size) -> int:
-    """Of matrices, with axes before them or not: of each number of the output as many as the first operand's row is long."""
+    """Matrix product, batched or not: each number of the output takes as many MACs as a row of the first operand is long."""
     set_ = _attributes(node)
     if set_.get("transBatchA") or set_.get("transBatchB"):
         raise UncountedError(f"{_called(node)} transposes its batch, which is not counted")
@@ -189,11 +189,12 @@ def _product(node: NodeProto, size: Size) -> int:
 
 
 def _packed(node: NodeProto, size: Size) -> int:
+    """Product with packed weights; the attribute K is the length of a row of the first operand."""
     return math.prod(size(node.output[0])) * _attributes(node)["K"]
 
 
 def _convolution(place: int) -> Callable[[NodeProto, Size], int]:
-    """Weights (out, in / groups, ...) at input `place`: each number of the output is a sum over all but the first axis."""
+    """Convolution with weights (out, in / groups, ...) at input `place`: each number of the output sums over all other axes."""
 
     def count(node: NodeProto, size: Size) -> int:
         return math.prod(size(node.output[0])) * math.prod(size(node.input[place])[1:])
@@ -202,12 +203,12 @@ def _convolution(place: int) -> Callable[[NodeProto, Size], int]:
 
 
 def _transposed(node: NodeProto, size: Size) -> int:
-    """Weights (in, out / groups, ...): each number of the input goes into as many of the output."""
+    """Transposed convolution with weights (in, out / groups, ...): each input number is multiplied by one row of them."""
     return math.prod(size(node.input[0])) * math.prod(size(node.input[1])[1:])
 
 
 def _recurrent(node: NodeProto, size: Size) -> int:
-    """Input (steps, batch, features) or (batch, steps, features), all gates' weights (directions, gates, ...)."""
+    """Recurrent layer: input (steps, batch, features) or (batch, steps, features), weights (directions, all gates, ...)."""
     if len(node.input) > 4 and node.input[4]:
         raise UncountedError(f"{_called(node)} takes sequences of different lengths")
     steps, batch, _ = size(node.input[0])
@@ -215,7 +216,7 @@ def _recurrent(node: NodeProto, size: Size) -> int:
 
 
 def _einsum(node: NodeProto, size: Size) -> int:
-    """A product of two: one multiplication for each combination of their indices."""
+    """Einsum of two operands: one MAC for each combination of the indices."""
     equation = next(
         (attribute.s.decode(errors="replace") for attribute in node.attribute if attribute.name == "equation"), ""
     )

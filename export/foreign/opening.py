@@ -1,7 +1,7 @@
-"""Opening an ONNX file that anybody may have written: read here and nowhere else, with every size checked by arithmetic.
+"""Opening untrusted ONNX files. All are opened here, and every size in them is checked by arithmetic.
 
-Nothing of the file is run or given to a compiled library (but for protobuf, which parses it): ONNX's and the runtime's end
-the process on some damaged graphs. What only a run can tell, `wb.export.foreign.trial` finds out in a process of its own.
+Nothing of the file is run or handed to compiled code except protobuf's parser: ONNX and the runtime crash on some damaged
+graphs. Faults that only a run reveals are found by `wb.export.foreign.trial`, in a separate process.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from wb.core.errors import BadArtefact, reason
 from wb.core.readings import Reading
 from wb.export.foreign.stored import Scope, family, inputs, named, scopes, tensors
 
-FILE_BYTES = 2**31 - 1  # where protobuf ends; larger weights lie in files beside
-INPUT_NUMBERS = 2**28  # of one input and one example: 1 GiB in float32
-NAME = 1000  # characters of a name
-FUNCTION_NODES = 10**6  # of all functions, each written out where it is called
+FILE_BYTES = 2**31 - 1  # protobuf's limit; larger weights are stored in files beside
+INPUT_NUMBERS = 2**28  # numbers in one input for one example, at most: 1 GiB in float32
+NAME = 1000  # characters of a name, at most
+FUNCTION_NODES = 10**6  # nodes after inlining all functions, at most
 BITS = {"INT2": 2, "UINT2": 2, "INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
 PACKED = {kind: BITS[name] for name, kind in TensorProto.DataType.items() if name in BITS}
 COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
 
 def open_graph(path: Path) -> onnx.ModelProto:
-    """Any ONNX file, without weights that lie beside it.
+    """Reads and checks any ONNX file; weights stored in other files are checked, but not read.
 
-    An axis of an input with a negative size is a dynamic one, as for the runtime.
+    As in the runtime, an input axis with a negative size is dynamic.
 
     Raises:
-        BadArtefact: there is none; it is something else or is damaged: tensors that do not have as many numbers as they say,
-            weights outside the file's folder or that are not there, functions without end; or an input of an absurd size.
+        BadArtefact: the file does not exist, is not an ONNX graph, or is damaged: a tensor has another number of values than
+            its shape says, a file of weights is missing or outside the folder, functions call each other in a circle, or an
+            input is absurdly large.
     """
     model = _parsed(path)
     _check_names(model, path)
@@ -44,20 +45,20 @@ def open_graph(path: Path) -> onnx.ModelProto:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of any ONNX file. Raises `BadArtefact` for anything else."""
+    """The metadata of any ONNX file. Raises `BadArtefact` as `open_graph` does."""
     return metadata_of(open_graph(path))
 
 
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
-    """The metadata of a graph that has been opened."""
+    """The metadata of an opened graph."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def sidecars(model: onnx.ModelProto, path: Path) -> list[Path]:
-    """The files beside `path` that hold weights of it, in the order of their names.
+    """The files beside `path` that hold its weights, sorted by name.
 
     Raises:
-        BadArtefact: one that is not there, is no ordinary file, or lies outside the folder of `path`.
+        BadArtefact: one of them is missing, is not a regular file, or lies outside the folder of `path`.
     """
     outside = (tensor for tensor in tensors(model) if tensor.data_location == TensorProto.EXTERNAL)
     places = {place.resolve(): place for place in (_place(tensor, path) for tensor in outside)}
@@ -65,7 +66,7 @@ def sidecars(model: onnx.ModelProto, path: Path) -> list[Path]:
 
 
 def file_size(path: Path) -> Reading:
-    """The bytes of an ONNX file and of those beside it that hold its weights. Raises as `open_graph` does."""
+    """The size in bytes of an ONNX file, including the files beside it that hold its weights. Raises as `open_graph` does."""
     beside = sidecars(open_graph(path), path)
     size = path.stat().st_size + sum(file.stat().st_size for file in beside)
     note = f"with the weights in {', '.join(file.name for file in beside)}" if beside else None
@@ -84,7 +85,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
         model.ParseFromString(path.read_bytes())
     except Exception as error:  # protobuf raises its own types
         model, cause = onnx.ModelProto(), error
-    if not model.graph.node:  # protobuf takes an empty file, and some others, for an empty graph
+    if not model.graph.node:  # protobuf parses an empty file, and some others, as an empty graph
         raise BadArtefact(
             f"{path} is no ONNX graph or is damaged; expected a file that `wb export` or another exporter wrote"
         ) from cause
@@ -117,15 +118,15 @@ def _check_tensor(tensor: TensorProto, path: Path) -> None:
 
 
 def _bytes(kind: int, numbers: int) -> int:
-    """How many bytes so many numbers take."""
+    """The number of bytes that `numbers` values of the type `kind` take."""
     if kind == TensorProto.STRING:
-        return 0  # texts have a field of their own
+        return 0  # strings are stored in another field
     bits = 8 * helper.tensor_dtype_to_np_dtype(kind).itemsize
     return -(-numbers * (_packed(kind) if bits == 8 else bits) // 8)
 
 
 def _packed(kind: int) -> int:
-    """The bits of a number that numpy keeps in a byte."""
+    """The bits per value of a type that numpy stores in one byte: less than 8 for packed types."""
     return next((bits for other, bits in PACKED.items() if other == kind), 8)
 
 
@@ -149,7 +150,7 @@ def _check_external(tensor: TensorProto, numbers: int, path: Path) -> None:
 
 
 def _place(tensor: TensorProto, path: Path) -> Path:
-    """The file that holds the tensor's numbers."""
+    """The file that holds the tensor's values; raises `BadArtefact` unless it is a regular file in the folder of `path`."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     folder = path.absolute().parent
     where = f"the weights {named(tensor.name)} of {path} lie in {named(location)}"
@@ -162,7 +163,7 @@ def _place(tensor: TensorProto, path: Path) -> Path:
             {folder.resolve(), path.resolve().parent},
         )  # caches keep links to both in one folder
         there, ordinary = file.exists(), file.is_file()
-    except (OSError, RuntimeError) as error:  # links that go round in a circle, names that are too long
+    except (OSError, RuntimeError) as error:  # circular links, names that are too long
         raise BadArtefact(f"{where}, which cannot be followed ({type(error).__name__})") from error
     if roots.isdisjoint(real.parents):
         raise BadArtefact(
@@ -197,7 +198,7 @@ def _check_inputs(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _check_functions(model: onnx.ModelProto, path: Path) -> None:
-    """Raises `BadArtefact` for functions that call each other in a circle, or that would be too many nodes written out."""
+    """Raises `BadArtefact` if functions call each other in a circle, or have too many nodes after inlining."""
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
     sizes: dict[tuple[str, str, str], int] = {}
     under_way: list[tuple[str, str, str]] = []
@@ -231,7 +232,7 @@ def _check_functions(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _check_names(model: onnx.ModelProto, path: Path) -> None:
-    """Checks every text that is used later: protobuf gives bytes for one that is no UTF-8."""
+    """Checks every string that is used later: protobuf returns bytes for a string that is not UTF-8."""
     names = [name for scope in scopes(model) for node in scope.nodes for name in _names(node)]
     names += [tensor.name for tensor in tensors(model)]
     for value in (*model.graph.input, *model.graph.output):

@@ -1,4 +1,4 @@
-"""How many parameters an ONNX file has, in floating point or quantized."""
+"""Counting the parameters of an ONNX file, in floating point or quantized."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import onnx
 from onnx import NodeProto
 
 from wb.export.foreign.stored import FLOATING, Constant, Scope, constants, families
-from wb.export.lowering.scopes import apart
+from wb.export.lowering.scopes import unique_names
 
-# Operator -> where it reads numbers that are no weights: scales and zero points, or settings of the operator itself.
+# Operator -> inputs with numbers that are not weights: scales and zero points, or settings of the operator.
 ASIDE: Mapping[str, tuple[int, ...]] = {
     "QuantizeLinear": (1, 2),
     "DequantizeLinear": (1, 2),
@@ -36,7 +36,7 @@ ASIDE: Mapping[str, tuple[int, ...]] = {
     "Upsample": (1,),
     "OneHot": (1, 2),
 }
-# Operator -> where it reads weights that may be whole numbers.
+# Operator -> inputs with weights that may be integers.
 WHOLE: Mapping[str, tuple[int, ...]] = {
     "DequantizeLinear": (0,),
     "MatMulInteger": (0, 1),
@@ -56,7 +56,7 @@ WHOLE: Mapping[str, tuple[int, ...]] = {
     "QLinearMul": (0, 3),
     "MulInteger": (0, 2),
 }
-SMOOTHING = "nncf_smooth_quant_scale"  # in a name: by what NNCF divides weights
+SMOOTHING = "nncf_smooth_quant_scale"  # part of the name of NNCF's smoothing factors
 MOVING = (
     "Identity",
     "Transpose",
@@ -66,27 +66,27 @@ MOVING = (
     "Flatten",
     "Cast",
     "Gather",
-)  # what they move is first
+)  # their first input is the one that they move
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
-    """The numbers that the graph's operators read as weights, wherever the file stores them, each once.
+    """The number of weights that the graph's operators read, each counted once.
 
-    They are in initializers (of a sparse one what is stored), `Constant` nodes, branches, bodies and functions. A quantized
-    weight is one parameter, also where several are packed into a byte; its scales and zero points are none, nor what NNCF
-    smooths activations with. A constant without axes (the 0.5 of a Gelu) is arithmetic, and one of whole numbers a shape
-    or an index, unless an operator on quantized numbers reads it.
+    Weights are stored in initializers (of sparse ones, the stored values count), `Constant` nodes, branches, bodies and
+    functions. A quantized weight is one parameter, even if several are packed into a byte. Its scales and zero points do not
+    count, nor do NNCF's smoothing factors. A scalar constant (the 0.5 of a Gelu) is arithmetic, and a constant of integers
+    is a shape or an index, unless an operator on quantized numbers reads it.
 
-    Limits: what a function is given as an argument has no known reader; of an operator that is not known here every constant in
-    floating point counts. What a graph makes up as it runs (`ConstantOfShape`) does not.
+    Limits: constants passed to a function as arguments have no known reader. Every floating-point constant of an unknown
+    operator counts. Values that the graph creates as it runs (`ConstantOfShape`) do not count.
     """
-    return sum(_of_family(family) for family in families(apart(model)))
+    return sum(_of_family(family) for family in families(unique_names(model)))
 
 
 def _of_family(family: Sequence[Scope]) -> int:
     stored = {constant.name: constant for scope in family for constant in constants(scope)}
     makers = {name: node for scope in family for node in scope.nodes for name in node.output}
-    whole: dict[str, int] = {}  # weights in whole numbers, and how many they are
+    whole: dict[str, int] = {}  # name of an integer constant -> its number of weights
     aside: set[str] = set()
     for node in (node for scope in family for node in scope.nodes):
         for name in _at(node, WHOLE.get(node.op_type, ())):
@@ -106,9 +106,10 @@ def _at(node: NodeProto, places: tuple[int, ...]) -> list[str]:
 
 
 def _scales(node: NodeProto, makers: Mapping[str, NodeProto]) -> list[str]:
-    """The factors of a product with a scale that is found as the graph runs: scales of weights, for ONNX Runtime's quantizer.
+    """The constant factors of a Mul node that are scales, not weights.
 
-    And those that NNCF smooths activations with, known by their name: the gain of a norm stands in the same places.
+    They are weight scales, multiplied by a scale computed at run time (ONNX Runtime's quantizer), or NNCF's smoothing
+    factors. The latter are recognised by name, because the gain of a norm stands in the same place.
     """
     if node.op_type != "Mul" or len(node.input) != 2:
         return []
@@ -122,7 +123,7 @@ def _is_scale(name: str, makers: Mapping[str, NodeProto]) -> bool:
 
 
 def _source(name: str, makers: Mapping[str, NodeProto]) -> str:
-    """The constant behind operators that only move numbers."""
+    """The name of the value behind operators that only move or select numbers."""
     seen = set()
     while (maker := makers.get(name)) is not None and maker.op_type in MOVING and maker.input and name not in seen:
         seen.add(name)
@@ -131,10 +132,10 @@ def _source(name: str, makers: Mapping[str, NodeProto]) -> str:
 
 
 def _unpacked(node: NodeProto, stored: Constant) -> int:
-    """How many weights of the node are in what is stored: several may be packed into one byte."""
+    """The number of weights in a stored constant of the node; several may be packed into one byte."""
     sizes: dict[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
     most = stored.numbers * 8 // max(1, sizes.get("bits", 4))
     if node.op_type in ("MatMulNBits", "MatMulBnb4"):
-        return min(most, math.prod(sizes.get(name, 0) for name in ("K", "N")))  # blocks are filled up
+        return min(most, math.prod(sizes.get(name, 0) for name in ("K", "N")))  # blocks are padded
     packed = node.op_type == "GatherBlockQuantized" and stored.type == onnx.TensorProto.UINT8
     return int(most) if packed else stored.numbers

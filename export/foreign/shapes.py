@@ -1,4 +1,4 @@
-"""The shape of every tensor of a graph in one run, as far as it follows from the file."""
+"""Shape inference: the shape of every tensor of a graph in one run, as far as the file determines it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from wb.export.foreign.stored import graphs, inputs, scopes
 Shape = Sequence[int]
 
 WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-STATED = 64  # numbers of a constant that may state a shape; others' values play no part
-# Operators of ONNX Runtime whose shapes ONNX does not know, as one that it knows with some of their inputs.
+STATED = 64  # largest number of values in a constant that may be a shape; the values of larger ones do not matter
+# Operator of ONNX Runtime, unknown to ONNX -> standard operator with the same output shape, and the inputs that it gets.
 STANDS_IN = {
     **dict.fromkeys(("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "BiasAdd", "RotaryEmbedding"), ("Identity", (0,))),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), ("Identity", (0,))),
@@ -27,10 +27,11 @@ STANDS_IN = {
 
 
 def shapes_of(given: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
-    """Every tensor whose shape is known, also inside branches and bodies; of a graph without functions, and with every name once.
+    """Tensor name -> shape, where known, also inside branches and bodies.
 
-    A dynamic first axis of an input is `batch`, and so is every axis with the same symbol. What the file states of tensors in
-    between is not used: it may be of another batch.
+    `given` must have unique names (`wb.export.lowering.scopes.unique_names`) and no functions. A dynamic first axis of an
+    input is `batch`, as is every axis with the same symbol. Shapes that the file states of intermediate tensors are ignored:
+    they may be those of another batch.
 
     Raises:
         onnx.shape_inference.InferenceError: the operators contradict each other.
@@ -57,7 +58,7 @@ def shapes_of(given: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
 
 
 def _fix_batch(model: onnx.ModelProto, batch: int) -> None:
-    """Gives the inputs their sizes in a run, and takes from outputs and values in between what the file states of theirs."""
+    """Sets the batch size of the inputs, and removes the stated shapes of outputs and intermediate values."""
     for value in inputs(model):
         dims = value.type.tensor_type.shape.dim
         if dims and not dims[0].HasField("dim_value"):
@@ -73,7 +74,7 @@ def _fix_batch(model: onnx.ModelProto, batch: int) -> None:
 
 
 def _stand_in(node: NodeProto, graph: onnx.GraphProto) -> None:
-    """Turns a node of ONNX Runtime's into one of the same output shape."""
+    """Replaces a node of ONNX Runtime by a standard one with the same output shape, unless it transposes its inputs."""
     sizes = {attribute.name: attribute.i for attribute in node.attribute}
     if any(sizes.get(name) for name in ("transA", "transB", "transBatchA", "transBatchB")):
         return

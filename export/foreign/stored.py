@@ -1,4 +1,4 @@
-"""What an ONNX file stores: its graphs, those inside nodes and functions, and the constants in them."""
+"""Traversal of an ONNX file: all its graphs, including those inside nodes and functions, and their constants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOATING = frozenset(kind for name, kind in TensorProto.DataType.items() if "FLO
 
 @dataclass(frozen=True)
 class Scope:
-    """One list of nodes with the tensors that it names itself: the main graph, a branch or body, a function."""
+    """A list of nodes and the constants stored with it: the main graph, a branch or body, or a function."""
 
     nodes: Sequence[NodeProto]
     tensors: Sequence[TensorProto] = ()
@@ -24,7 +24,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Constant:
-    """Numbers that a node reads: how many are stored, their type (an `onnx.TensorProto.DataType`), how many axes they have."""
+    """A stored constant: how many numbers are stored, their `onnx.TensorProto.DataType`, and the number of axes."""
 
     name: str
     numbers: int
@@ -33,7 +33,7 @@ class Constant:
 
 
 def named(name: str) -> str:
-    """A name from a file as it stands in a sentence, of any length."""
+    """A name from a file, quoted and shortened for a message."""
     text = repr(name)
     return text if len(text) <= 80 else f"{text[:60]}…{text[-15:]}"
 
@@ -49,7 +49,7 @@ def bodies(node: NodeProto) -> list[onnx.GraphProto]:
 
 
 def graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
-    """`graph`, then all that are inside its nodes, at any depth."""
+    """`graph`, then all graphs inside its nodes, at any depth."""
     found = [graph]
     for one in found:  # grows
         found.extend(body for node in one.node for body in bodies(node))
@@ -62,26 +62,29 @@ def family(root: Scope) -> list[Scope]:
 
 
 def families(model: onnx.ModelProto) -> Iterator[list[Scope]]:
-    """The main graph and each function, with the graphs in their nodes. See `wb.export.lowering.scopes.apart` for names."""
+    """Yields the main graph and each function, each as a list with the graphs inside its nodes.
+
+    The scopes of a list may reuse names; see `wb.export.lowering.scopes.unique_names`.
+    """
     for root in (_scope(model.graph), *(Scope(function.node) for function in model.functions)):
         yield family(root)
 
 
 def scopes(model: onnx.ModelProto) -> Iterator[Scope]:
-    """Every graph of the file, once each."""
+    """Yields every graph and function of the file once."""
     for found in families(model):
         yield from found
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Every tensor that is stored, in initializers and in attributes."""
+    """Yields every stored tensor, in initializers and in attributes."""
     for scope in scopes(model):
         for _, tensor in values(scope):
             yield tensor
 
 
 def values(scope: Scope) -> Iterator[tuple[str, TensorProto]]:
-    """The scope's tensors, under the names of the values that they are; numbers in an attribute of `Constant` are one, too."""
+    """Yields the scope's stored tensors with the names of their values, including numbers in attributes of `Constant` nodes."""
     for tensor in scope.tensors:
         yield tensor.name, tensor
     for sparse in scope.sparse:
@@ -92,7 +95,7 @@ def values(scope: Scope) -> Iterator[tuple[str, TensorProto]]:
 
 
 def constants(scope: Scope) -> Iterator[Constant]:
-    """The scope's initializers, sparse ones and `Constant` nodes."""
+    """Yields the scope's constants: initializers, sparse initializers and `Constant` nodes."""
     for tensor in scope.tensors:
         yield _constant(tensor.name, tensor)
     for sparse in scope.sparse:
@@ -104,7 +107,7 @@ def constants(scope: Scope) -> Iterator[Constant]:
 
 
 def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """What the graph is given when it runs: older files list their initializers among the inputs as well."""
+    """The inputs that a run has to provide, without initializers, which older files also list as inputs."""
     stored = {tensor.name for tensor in model.graph.initializer}
     stored |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     return [value for value in model.graph.input if value.name not in stored]
@@ -143,5 +146,5 @@ def _constant(name: str, tensor: TensorProto) -> Constant:
 
 
 def _sparse(name: str, sparse: onnx.SparseTensorProto) -> Constant:
-    """Of a sparse tensor the numbers that are stored, and the axes of the whole."""
+    """A sparse tensor as a constant: the number of stored values, and the axes of the dense tensor."""
     return Constant(name, math.prod(sparse.values.dims), sparse.values.data_type, len(sparse.dims))

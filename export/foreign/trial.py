@@ -1,8 +1,8 @@
-"""Trying out an ONNX file that anybody may have written, in a process of its own: does it load, how long does a run take?
+"""Trying out an untrusted ONNX file in a separate process: whether it loads and runs, within limits of time and memory.
 
-What it asks for is bounded there, and what it breaks: ONNX's and the runtime's compiled code ends the process on some damaged
-graphs, constants are computed while a graph is loaded, a loop may run for ever. What has passed is loaded again in our own
-process. Costs 0.4 s and once loading; our own exports are not tried out.
+The process protects this one: the compiled code of ONNX and the runtime crashes on some damaged graphs, loading computes
+constants, and a loop may run for ever. A file that passes is loaded again in this process. A trial costs 0.4 s and one
+loading; our own exports need none.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from wb.export.foreign.opening import open_graph
 from wb.hardware.device import Device, said
 
 LIMIT_S = 30.0
-SHARE = 0.8  # of the memory that is free
+SHARE = 0.8  # of the free memory that a trial may use
 GIB = 2**30
 EXHAUSTED = ("allocate memory", "bad_alloc", "MemoryError", "Cannot allocate")
 
 
 class Trial(BaseModel):
-    """What came of it: what is counted, and of what is not, why (`wb.export.counting.graph.Counts`)."""
+    """The result of a trial: the counts of the graph, and why some are missing (`wb.export.counting.graph.Counts`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,15 +39,15 @@ class Trial(BaseModel):
 
 
 def try_out(path: Path, device: Device, batch: int = 1, seed: int = 0, limit_s: float = LIMIT_S) -> Trial:
-    """Loads the file, counts it, and runs it once on the inputs that `wb.hardware.device.example_inputs` makes for it.
+    """Loads the graph, counts it, and runs it once on inputs of `wb.hardware.device.example_inputs`, in another process.
 
     Raises:
-        BadArtefact: no ONNX file (`open_graph`), or one that does not load, does not run, ends the process,
-            takes longer than `limit_s` seconds for it, or more memory than `SHARE` of what is free.
-        Unsupported: inputs that cannot be made up; the process does not start.
+        BadArtefact: the file is not an ONNX graph (`open_graph`), does not load or run, crashes the process, or takes more
+            than `limit_s` seconds or `SHARE` of the free memory.
+        Unsupported: no inputs can be made for the graph, or the process does not start.
     """
-    open_graph(path)  # what is wrong with most files is found at once
-    free = free_memory() if device.name == "cpu" else None  # others reserve addresses that are no memory
+    open_graph(path)  # finds most faults at once
+    free = free_memory() if device.name == "cpu" else None  # other devices reserve addresses without memory
     memory = None if free is None else int(SHARE * free)
     order = {
         "path": str(path),
@@ -71,7 +71,7 @@ def try_out(path: Path, device: Device, batch: int = 1, seed: int = 0, limit_s: 
 
 
 def free_memory() -> int | None:
-    """Bytes that may still be used, by what the machine and the process's group allow; None where that is not known."""
+    """Bytes of memory that are still free on the machine and in the process's control group; None if unknown."""
     found = []
     with suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -87,8 +87,8 @@ def free_memory() -> int | None:
 
 
 def _ask(order: str, limit_s: float, path: Path, memory: int | None) -> dict[str, Any]:
-    """What the other process answers to `order`."""
-    # The folder that the user is in is no place to import from: -P.
+    """Starts the other process, sends it `order`, and returns its answer."""
+    # -P: nothing is imported from the working directory.
     command = [sys.executable, "-P", "-m", "wb.export.foreign.trial"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
@@ -114,7 +114,7 @@ def _ask(order: str, limit_s: float, path: Path, memory: int | None) -> dict[str
         raise Unsupported(
             f"the process that {path} is tried out in could not start; perhaps for want of memory or addresses (`ulimit -v`)"
         )
-    if memory is not None and done.returncode in (-9, 137):  # the system's own last resort
+    if memory is not None and done.returncode in (-9, 137):  # killed by the system for want of memory
         raise BadArtefact(_exhausted(path, memory))
     raise BadArtefact(
         f"{path} ends the process that loads it (exit code {done.returncode}): it is damaged in a way that neither ONNX nor "
@@ -133,9 +133,9 @@ def _exhausted(path: Path, memory: int) -> str:
 
 
 def main() -> None:
-    """Reads an order from stdin, answers on stdout."""
+    """The other process: reads an order from stdin and answers on stdout."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print what they like
+    os.dup2(2, 1)  # libraries may print to stdout
     order = json.loads(sys.stdin.buffer.read())
     _load_libraries()
     try:
@@ -143,22 +143,22 @@ def main() -> None:
         answer = _tried(order)
     except WbError as error:
         answer = {"error": [type(error).__name__, str(error)]}
-    except Exception as error:  # of libraries on damaged files; the other process says it in its own words
+    except Exception as error:  # libraries on damaged files raise anything; `try_out` words the message
         answer = {"error": [type(error).__name__, said(error)]}
     answers.write(json.dumps(answer))
     answers.flush()
-    os._exit(0)  # without the end of what a damaged graph may have left behind
+    os._exit(0)  # skips destructors, which may crash after a damaged graph
 
 
 def _load_libraries() -> None:
-    """They are no part of what a graph asks for."""
+    """Imports libraries before the memory is limited, so that the limit is for the graph alone."""
     import onnxruntime  # noqa: F401
 
     import wb.export.counting.graph  # noqa: F401
 
 
 def _bound(memory: int | None) -> None:
-    """No more than `memory` bytes from here on."""
+    """Limits the process to `memory` more bytes from here on; None sets no limit."""
     if memory is None:
         return
     import resource

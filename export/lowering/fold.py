@@ -1,7 +1,8 @@
-"""A graph in the form that quantizers read: constants folded and in one place, every Gemm a MatMul and an Add.
+"""Constant folding: brings a graph into the form that quantizers read.
 
-Constants are folded by ONNX Runtime itself. It would copy a constant that others read as well (an embedding whose transpose is
-the head), which makes the file larger for nothing, so that such a one is hidden from it.
+Constants are folded and moved to the outermost graph, and every Gemm becomes a MatMul and an Add. ONNX Runtime does the
+folding. It would copy a weight that is also read in another form (an embedding whose transpose is the head), which makes the
+file larger for nothing; so such weights are hidden from it as graph inputs.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from wb.export.foreign.stored import graphs
 from wb.export.lowering import scopes
 from wb.export.lowering.gemm import split_gemms
 
-IR = 4  # the first in which constants need not be inputs
+IR = 4  # the first IR version in which constants need not be inputs
 _MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
-_SMALL = ("Shape", "Size", "Gather", "GatherND", "Slice")  # what they give of a constant is no copy of it
+_SMALL = ("Shape", "Size", "Gather", "GatherND", "Slice")  # their result is only a part of a constant, or its shape
 
 
 def folded(path: Path) -> ModelProto:
-    """The graph at `path` with constants folded, by the runtime itself, and every Gemm split into MatMul and Add.
+    """The graph at `path` with constants folded by ONNX Runtime and every Gemm split into MatMul and Add.
 
-    Its constants are those of the outermost graph, whatever reads them; every node has a name, and each its own.
+    All constants are in the outermost graph, also those that inner graphs read. Every node has a unique name.
 
     Raises:
-        Unsupported: the runtime cannot load it.
+        Unsupported: the runtime cannot load the graph.
     """
     try:
         given = onnx.load(path)
@@ -45,7 +46,7 @@ def folded(path: Path) -> ModelProto:
             f"the runtime cannot load {path} ({reason(error)}); give a graph that `wb measure` can time"
         ) from error
     model.ir_version = max(version, IR)
-    # The runtime lists every domain that it knows; what it introduced itself has to stay.
+    # The runtime imports every domain that it knows. Keep only the declared ones and those of nodes that it introduced.
     introduced = {node.domain for _, node in scopes.nodes(model.graph)} - {entry.domain for entry in declared}
     imports = [*declared, *(entry for entry in model.opset_import if entry.domain in introduced)]
     del model.opset_import[:]
@@ -68,7 +69,7 @@ def _optimized(model: ModelProto) -> ModelProto:
     options.log_severity_level = 4
     with scratch() as folder:
         options.optimized_model_filepath = str(folder / "folded.onnx")
-        # Merging equal nodes would leave weights without a node of their own.
+        # Merging equal nodes would leave some weights without a node of their own.
         merging = ["CommonSubexpressionElimination", "MatMulAddFusion"]
         ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=merging
@@ -80,14 +81,20 @@ def _optimized(model: ModelProto) -> ModelProto:
 
 
 def _release(model: ModelProto) -> None:
-    """Takes weights out of the inputs: before IR 4 all constants stand there, and later those that a user may replace."""
+    """Removes weights from the graph's inputs.
+
+    Before IR 4 all constants are listed among the inputs, and later those that a user may replace.
+    """
     weights = {tensor.name for tensor in model.graph.initializer if model.ir_version < IR or _is_weight(tensor)}
     _drop_inputs(model.graph, weights)
     model.ir_version = max(model.ir_version, IR)
 
 
 def _gather(graph: GraphProto, taken: set[str]) -> None:
-    """Makes every Constant and every constant of an inner graph one of the outermost graph, but for what a graph gives."""
+    """Moves all constants, `Constant` nodes and initializers of inner graphs, into the outermost graph.
+
+    Constants that are inputs or outputs of their graph stay.
+    """
     for one in graphs(graph):
         given = {value.name for value in (*one.output, *one.input)}
         inside = [tensor for tensor in one.initializer if one is not graph and tensor.name not in given]
@@ -114,7 +121,7 @@ def _is_constant(node: NodeProto) -> bool:
 
 
 def _merge_moves(graph: GraphProto, taken: set[str]) -> None:
-    """Puts nodes that only move or cast weights before all others, each once: two products may share a transpose."""
+    """Moves nodes that only rearrange or cast weights to the start of the graph, equal ones once: products may share them."""
     weights = {name for name, tensor in scopes.constants(graph).items() if _is_weight(tensor)}
     known = set(scopes.constants(graph))
     made: dict[bytes, NodeProto] = {}
@@ -141,7 +148,7 @@ def _merge_moves(graph: GraphProto, taken: set[str]) -> None:
 
 
 def _made(made: dict[bytes, NodeProto], node: NodeProto, inputs: Sequence[str], taken: set[str]) -> str:
-    """The name of what a node like `node` gives for `inputs`; it is one of `made` from then on."""
+    """The output name of the node in `made` that equals `node` with `inputs`; adds the node to `made` if it is new."""
     bare = NodeProto()
     bare.CopyFrom(node)
     bare.name = bare.doc_string = bare.output[0] = ""
@@ -155,15 +162,15 @@ def _made(made: dict[bytes, NodeProto], node: NodeProto, inputs: Sequence[str], 
 
 
 def _hide_shared(graph: GraphProto) -> set[str]:
-    """Makes inputs of the weights of which folding would leave more than one copy; gives their names."""
+    """Turns the weights that folding would copy into inputs of the graph; returns their names."""
     constants = scopes.constants(graph)
     roots = {name: {name} if _is_weight(tensor) else set() for name, tensor in constants.items()}
     for node in graph.node:
         if node.input and all(name in roots for name in node.input):
             behind = set() if _small(node) else {root for name in node.input for root in roots[name]}
             roots.update(dict.fromkeys(node.output, behind))
-    left: dict[str, set[str]] = {}  # weights -> what is left of them after folding
-    every, given = scopes.readers(graph), scopes.given(graph)
+    left: dict[str, set[str]] = {}  # weight -> the constants that folding would leave of it
+    every, given = scopes.readers(graph), scopes.output_names(graph)
     for name in every.keys() | given:
         readers = every.get(name, [])
         used = name in given or any(one.graph is not graph or one.node.output[0] not in roots for one in readers)
@@ -191,13 +198,13 @@ def _drop_inputs(graph: GraphProto, names: set[str]) -> None:
 
 
 def _drop_unread(graph: GraphProto) -> None:
-    """Takes out constants that nothing reads any more, and the types of values that are gone."""
+    """Removes constants that nothing reads any more, and type entries of values that no longer exist."""
     used = set(scopes.readers(graph)) | {value.name for value in (*graph.output, *graph.input)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
     for one in graphs(graph):
         made = {name for node in one.node for name in node.output}
-        types = [value for value in one.value_info if value.name in made]  # constants say their type themselves
+        types = [value for value in one.value_info if value.name in made]  # constants contain their type
         del one.value_info[:]
         one.value_info.extend(types)
 
@@ -206,8 +213,8 @@ def _drop_unread(graph: GraphProto) -> None:
 
 
 def _flatten_weights(model: ModelProto) -> None:
-    """Makes matrices of weights with leading dimensions of one, where what is multiplied by them has as many dimensions."""
-    every, given = scopes.readers(model.graph), scopes.given(model.graph)
+    """Drops leading dimensions of size one from the weights of MatMul, if the other operand has at least as many dimensions."""
+    every, given = scopes.readers(model.graph), scopes.output_names(model.graph)
     found = {}
     for name, tensor in scopes.constants(model.graph).items():
         readers = every.get(name, [])
@@ -222,7 +229,7 @@ def _flatten_weights(model: ModelProto) -> None:
 
 
 def _ranks(model: ModelProto) -> dict[str, int]:
-    """The number of dimensions of every value of which it can be inferred."""
+    """Value name -> number of dimensions, where shape inference finds it."""
     return {
         value.name: len(value.type.tensor_type.shape.dim)
         for one in graphs(shape_inference.infer_shapes(model).graph)
@@ -232,7 +239,7 @@ def _ranks(model: ModelProto) -> dict[str, int]:
 
 
 def _name_nodes(graph: GraphProto) -> None:
-    """A name of its own for every node, at any depth, since quantizers address nodes by name."""
+    """Gives every node at any depth a unique name, because quantizers address nodes by name."""
     taken: set[str] = {node.name for _, node in scopes.nodes(graph)}
     seen: set[str] = set()
     for i, (_, node) in enumerate(scopes.nodes(graph)):

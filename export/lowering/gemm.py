@@ -1,4 +1,4 @@
-"""Gemm as MatMul and Add, which quantizers take."""
+"""Splitting Gemm into MatMul and Add, which quantizers accept."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wb.export.lowering import scopes
 
-_PLAIN = (False, 1.0)  # a Gemm that multiplies by its weights as they are
+_PLAIN = (False, 1.0)  # the form of a Gemm that neither transposes nor scales its weights
 
 
 def split_gemms(graph: GraphProto, taken: set[str]) -> None:
-    """Replaces each Gemm with constant weights by MatMul and Add, with alpha in the weights and beta in the bias.
+    """Replaces each Gemm with constant weights by MatMul and Add; alpha goes into the weights and beta into the bias.
 
-    Weights that something else reads in another form, or that the graph gives, stay as they are: they are transposed and
-    multiplied as the graph runs.
+    Weights that another node reads in another form, or that are an output of the graph, stay unchanged. Their transpose and
+    factor become nodes of the graph.
     """
     constants = scopes.constants(graph)
     forms = {
@@ -24,7 +24,7 @@ def split_gemms(graph: GraphProto, taken: set[str]) -> None:
         for name, readers in scopes.readers(graph).items()
         if name in constants
     }
-    alone = forms.keys() - scopes.given(graph)
+    alone = forms.keys() - scopes.output_names(graph)
     changed = {name for name in alone if len(forms[name]) == 1 and None not in forms[name]}
     for name in changed:
         _transform(constants[name], *next(form for form in forms[name] if form is not None))
@@ -34,7 +34,7 @@ def split_gemms(graph: GraphProto, taken: set[str]) -> None:
 
 
 def _form(gemm: NodeProto) -> tuple[bool, float]:
-    """Whether it transposes its weights, and what it multiplies them by."""
+    """Whether the Gemm transposes its weights, and its alpha."""
     values = {attribute.name: helper.get_attribute_value(attribute) for attribute in gemm.attribute}
     return bool(values.get("transB", 0)), float(values.get("alpha", 1.0))
 
@@ -46,9 +46,9 @@ def _transform(tensor: TensorProto, transposed: bool, alpha: float) -> None:
 
 
 def _split(graph: GraphProto, one: GraphProto, gemm: NodeProto, form: tuple[bool, float], taken: set[str]) -> None:
-    """Puts a MatMul, and an Add where there is a bias, in the place of `gemm` in the graph `one`.
+    """Replaces `gemm` in the graph `one` by a MatMul, and an Add if there is a bias.
 
-    `form` is what is still to be done to the weights: transposing, multiplying.
+    `form` says what remains to be done to the weights: whether to transpose them, and their factor.
     """
     values = {attribute.name: helper.get_attribute_value(attribute) for attribute in gemm.attribute}
     operand, weight, out, beta = gemm.input[0], gemm.input[1], gemm.output[0], float(values.get("beta", 1.0))
@@ -80,14 +80,14 @@ def _split(graph: GraphProto, one: GraphProto, gemm: NodeProto, form: tuple[bool
 
 
 def _number(graph: GraphProto, value: float, like: str, taken: set[str]) -> str:
-    """The name of a constant of that value."""
+    """Adds a scalar constant to the graph; returns its name."""
     name = scopes.unused(f"{like}_factor", taken)
     graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     return name
 
 
 def _times(graph: GraphProto, bias: str, beta: float, taken: set[str]) -> str | None:
-    """The name of a new constant, `beta` times the constant `bias`; None where that is none."""
+    """Adds the constant `beta` times `bias` to the graph; returns its name, or None if `bias` is not a constant."""
     constants = scopes.constants(graph)
     if bias not in constants:
         return None

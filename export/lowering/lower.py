@@ -1,7 +1,7 @@
-"""Precision in an exported graph: which nodes are whose weights, and putting them into 8, 4 or 2 bits.
+"""Lowering: quantizing the weights of an exported graph to 8, 4 or 2 bits, and finding the node of each weight.
 
-Quantization is ONNX Runtime's: `quantize_dynamic` for int8, `MatMulNBitsQuantizer` for int4. Binary and ternary weights are
-what they are already, and only packed into the operands of the runtime's 2-bit product (`MatMulNBits`), exactly.
+ONNX Runtime quantizes: `quantize_dynamic` to int8, `MatMulNBitsQuantizer` to int4. Binary and ternary weights are trained as
+such; they are only packed, exactly, into the operands of the runtime's 2-bit product (`MatMulNBits`).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from wb.core.records import Precision
 from wb.export.lowering import scopes
 from wb.export.lowering.fold import folded
 from wb.export.lowering.pack import pack
-from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, part_weights, products
+from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, products, unshare_weights
 from wb.models.operator import OperatorModule
 
 BLOCK = 32  # weights that share a scale in int4
 
-Policy = Mapping[str, Precision]  # node name -> what its weights are kept in
+Policy = Mapping[str, Precision]  # node name -> precision of its weights
 
 
 def nodes_of(graph: onnx.ModelProto, module: nn.Module, names: Iterable[str]) -> dict[str, str]:
-    """The node of each of the module's parameters `names`, given in order of execution, in its graph (as `folded` gives it).
+    """Parameter -> name of its node in `graph`, which `folded` returned; `names` are parameters in order of execution.
 
-    They are found by the values of the weights, so that it does not matter how an exporter names its nodes.
+    Nodes are found by the values of their weights, so the names that an exporter gives them do not matter.
 
     Raises:
-        Unsupported: weights that no node has: the exporter did something that is not known here.
+        Unsupported: no node has the weights of a parameter, because the exporter did something unexpected.
     """
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
     nodes: dict[str, list[str]] = {}
@@ -51,15 +51,15 @@ def nodes_of(graph: onnx.ModelProto, module: nn.Module, names: Iterable[str]) ->
         same = nodes.get(_digest(_as_operand(module, name)), [])
         if not same:
             raise Unsupported(f"{name} is nowhere in the exported graph; try another --exporter, and report this")
-        # Equal weights come in order of execution; of two that read the same, an exporter may keep one.
+        # Parameters with equal values match nodes in order of execution; an exporter may merge equal weights into one.
         found[name] = same.pop(0) if len(same) > 1 else same[0]
     return found
 
 
 def lower_file(path: Path, module: nn.Module, kept: Mapping[str, Precision]) -> None:
-    """Rewrites the graph of `module` at `path` with its weights in the precisions that `kept` says, in order of execution.
+    """Rewrites the graph of `module` at `path` with weights in the precisions of `kept`.
 
-    Raises: as `folded`, `nodes_of` and `lower` do.
+    `kept` maps parameters, in order of execution, to precisions. Raises as `folded`, `nodes_of` and `lower` do.
     """
     graph = folded(path)
     nodes = nodes_of(graph, module, kept)
@@ -67,20 +67,20 @@ def lower_file(path: Path, module: nn.Module, kept: Mapping[str, Precision]) -> 
 
 
 def lower(graph: onnx.ModelProto, policy: Policy) -> onnx.ModelProto:
-    """A copy of `graph` (as `folded` gives it) with the named nodes' weights in other precisions, its metadata kept.
+    """A copy of `graph`, which `folded` returned, with the weights of nodes in the precisions of `policy`; metadata stay.
 
-    What comes out is checked: every node of `policy` is in its precision, and all others are in floating point.
+    The result is checked: every node of `policy` has its precision, and all others are in floating point.
 
     Raises:
-        BadOption: a node that is not there or has no constant weights, or one that cannot be kept in that precision.
-        Unsupported: a quantizer cannot take the graph, or left a node as it was.
+        BadOption: a node does not exist, has no constant weights, or cannot have that precision.
+        Unsupported: a quantizer fails on the graph, or left a node unchanged.
     """
     wanted = {name: precision for name, precision in policy.items() if precision != "fp32"}
     _check(products(graph), policy)
     lowered = onnx.ModelProto()
     lowered.CopyFrom(graph)
     by_precision = {precision: [name for name, p in wanted.items() if p == precision] for precision in wanted.values()}
-    if "int8" in by_precision:  # first: behind a product with few bits it could not infer the types
+    if "int8" in by_precision:  # first: its quantizer cannot infer types after a product with fewer bits
         lowered = _int8(lowered, by_precision["int8"])
     if "int4" in by_precision:
         lowered = _int4(lowered, by_precision["int4"])
@@ -108,7 +108,7 @@ def _check(known: Mapping[str, Product], policy: Policy) -> None:
 
 
 def _verify(lowered: onnx.ModelProto, wanted: Policy) -> None:
-    """Raises `Unsupported` where the graph's nodes are not what is `wanted` of them."""
+    """Raises `Unsupported` unless exactly the nodes of `wanted` are quantized, each to its precision."""
     found = lowered_nodes(lowered)
     for name, precision in wanted.items():
         if BITS[found.get(name, "fp32")] != BITS[precision]:
@@ -127,7 +127,7 @@ def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 
     apart = onnx.ModelProto()
     apart.CopyFrom(graph)
-    part_weights(apart.graph, names)
+    unshare_weights(apart.graph, names)
     with scratch() as folder, _silent():
         path = folder / "int8.onnx"
         try:
@@ -140,17 +140,17 @@ def _int8(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
                 weight_type=QuantType.QInt8,
                 extra_options={"MatMulConstBOnly": True, "EnableSubgraph": True},
             )
-        except Exception as error:  # it raises whatever it meets
+        except Exception as error:  # its exceptions have no common base class
             raise Unsupported(f"ONNX Runtime's quantizer cannot take this graph: {reason(error)}") from error
         lowered = onnx.load(path)
     _one_zero_point(lowered, apart, names)
-    del lowered.graph.value_info[:]  # the types that it inferred, which only make the file larger
+    del lowered.graph.value_info[:]  # the inferred types only make the file larger
     lowered.graph.value_info.extend(graph.graph.value_info)
     return lowered
 
 
 def _one_zero_point(lowered: onnx.ModelProto, graph: onnx.ModelProto, names: Sequence[str]) -> None:
-    """One zero for all columns of weights with more than two dimensions: the runtime refuses a zero for each."""
+    """Gives weights with more than two dimensions a single zero point; the runtime refuses one per column."""
     tensors = {tensor.name: tensor for tensor in lowered.graph.initializer}
     known = products(graph)
     shapes = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
@@ -182,7 +182,7 @@ def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 
 
 def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
-    """A parameter as the graph has it: convolutions as they are, the rest as a matrix (inputs, outputs)."""
+    """A parameter in the form that the graph stores: convolutions unchanged, others as a matrix (inputs, outputs)."""
     weight = module.get_parameter(name).detach()
     if weight.dim() == 4:
         return weight.numpy()
@@ -194,13 +194,13 @@ def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
 
 
 def _digest(array: NDArray[Any]) -> str:
-    positive = np.ascontiguousarray(array) + 0.0  # exporters merge constants that differ in the sign of a zero
+    positive = np.ascontiguousarray(array) + 0.0  # -0 becomes 0: exporters merge constants that differ only there
     return hashlib.sha256(str(array.shape).encode() + positive.tobytes()).hexdigest()
 
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """The quantizers advise what was done already, on the root logger."""
+    """Silences logging: the quantizers log advice that was already followed, on the root logger."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

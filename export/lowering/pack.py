@@ -1,4 +1,4 @@
-"""Binary and ternary weights as the operands of the runtime's 2-bit product (`MatMulNBits`), exactly."""
+"""Packing binary and ternary weights, exactly, into the operands of ONNX Runtime's 2-bit product (`MatMulNBits`)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from onnx import helper, numpy_helper
 
 from wb.core.errors import BadOption
 
-BITS_BLOCKS = (16, 32, 64, 128, 256)  # what the 2-bit product takes
+BITS_BLOCKS = (16, 32, 64, 128, 256)  # block sizes that the 2-bit product accepts
 
 
 def pack(graph: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Replaces each named product, whose weights are -a, 0 or a in each column, by one with 2-bit weights."""
+    """Replaces each named MatMul, whose weights are -a, 0 or a within each column, by a product with 2-bit weights."""
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
     nodes = {node.name: node for node in graph.graph.node}
-    packed: dict[str, onnx.NodeProto] = {}  # by the weights' name, for several products may share theirs
+    packed: dict[str, onnx.NodeProto] = {}  # by the weights' name, because products may share weights
     for name in names:
         node = nodes[name]
         weight = node.input[1]
@@ -37,7 +37,7 @@ def pack(graph: onnx.ModelProto, names: Sequence[str]) -> None:
 
 
 def _two_bits(graph: onnx.ModelProto, name: str, tensor: onnx.TensorProto) -> onnx.NodeProto:
-    """The product that reads `tensor` in 2 bits; adds those to `graph`. `name` is the node that an error names."""
+    """A 2-bit product with the weights of `tensor`, whose operands are added to `graph`. Errors name the node `name`."""
     weight = numpy_helper.to_array(tensor)
     rows, columns = weight.shape
     block = min(BITS_BLOCKS, key=lambda size: (-(-rows // size) * (size // 4 + 4), size))
@@ -58,7 +58,7 @@ def _two_bits(graph: onnx.ModelProto, name: str, tensor: onnx.TensorProto) -> on
 
 
 def _codes(weight: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes 1, 2, 3 for -a, 0, a of `weight` (K, N), and a (N,). Raises `BadOption` where a column has other values."""
+    """Codes 1, 2, 3 for the values -a, 0, a of `weight`, and a: (K, N) -> (K, N), (N,). Raises `BadOption` for other values."""
     scales = np.abs(weight).max(axis=0)
     codes = np.rint(weight / np.where(scales > 0, scales, 1)).astype(np.int8)
     if not np.allclose(codes * scales, weight, rtol=1e-5, atol=0):

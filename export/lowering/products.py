@@ -1,4 +1,4 @@
-"""Every product with constant weights in a graph, at any depth: what its weights can be kept in, or why in nothing else."""
+"""Products: the nodes of a graph that multiply by constant weights, and the precisions that each can have."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from wb.core.records import Precision
 from wb.export.foreign.stored import graphs
 from wb.export.lowering import scopes
 
-# Operators that multiply by weights, and which inputs those may be; all of them where the operator takes any number.
+# Operator that multiplies by weights -> inputs that may be the weights; None for an operator with any number of inputs.
 OPERANDS: Mapping[str, tuple[int, ...] | None] = {
     **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm"), (0, 1)),
     **dict.fromkeys(("Conv", "ConvTranspose", "FusedConv", "DeformConv", "Attention"), (1,)),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, 2)),
     "Einsum": None,
 }
-# The same in few bits; a graph that has one is quantized already.
+# Operators on quantized numbers; a graph with one of them is quantized already.
 QUANTIZED = frozenset(
     {
         *("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"),
@@ -41,10 +41,11 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorPro
 
 @dataclass(frozen=True)
 class Product:
-    """A node that multiplies by constants: how many numbers they are, and the name of the largest of them.
+    """A node that multiplies by constant weights.
 
-    `kind` is their type, of `onnx.TensorProto`. `options` are what ONNX Runtime's quantizers can put them in, fp32 last; where
-    that is all, `why` says for what reason.
+    `weight` is the name of its largest constant. `numbers` counts the numbers in all its constants. `kind` is their
+    `onnx.TensorProto.DataType`. `options` are the precisions that ONNX Runtime's quantizers can produce, fp32 last; if fp32
+    is the only one, `why` says why.
     """
 
     node: NodeProto = field(repr=False)
@@ -56,14 +57,14 @@ class Product:
 
     @property
     def convolution(self) -> bool:
-        """Whether it is one."""
+        """Whether the node is a convolution."""
         return self.node.op_type in ("Conv", "FusedConv", "ConvTranspose", "DeformConv")
 
 
 def products(graph: onnx.ModelProto) -> dict[str, Product]:
-    """Every product with constant weights in floating point: name of the node -> what it is, outer graphs first, in order.
+    """Node name -> product, for every product with constant floating-point weights at any depth; outer graphs first, in order.
 
-    Constants of inner graphs and nodes without a name are not seen; `wb.export.lowering.fold.folded` leaves none.
+    Limits: constants of inner graphs and nodes without a name are ignored; `wb.export.lowering.fold.folded` leaves none.
     """
     constants = _Constants.of(graph.graph)
     found = {}
@@ -75,15 +76,15 @@ def products(graph: onnx.ModelProto) -> dict[str, Product]:
 
 
 def linear_nodes(graph: onnx.ModelProto) -> dict[str, str]:
-    """The products whose weights can be put into fewer bits: name of the node -> name of its weights, in order."""
+    """Node name -> name of its weights, in order, for the products whose weights can be quantized."""
     return {name: product.weight for name, product in products(graph).items() if product.why is None}
 
 
 def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
-    """The products whose weights are constants of fewer bits, under the names that they had in floating point.
+    """Node name -> precision of the products with quantized constant weights, under the names that they had before.
 
-    It knows the nodes of ONNX Runtime's quantizers and of `pack.pack`, and weights behind a DequantizeLinear, as NNCF
-    makes them.
+    Recognises the nodes of ONNX Runtime's quantizers and of `pack.pack`, and weights behind a DequantizeLinear, which NNCF
+    writes.
     """
     kinds = {tensor.name: tensor.data_type for one in graphs(graph.graph) for tensor in one.initializer}
     found: dict[str, Precision] = {}
@@ -99,7 +100,7 @@ def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
 
 
 def rounded_nodes(graph: onnx.ModelProto) -> set[str]:
-    """The products whose weights are constants in floating point, and are put into 8 bits as the graph runs."""
+    """The products whose weights are floating-point constants that the graph rounds to 8 bits at run time (fake quantization)."""
     kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
     every = _origins(graph.graph)
     return {
@@ -108,7 +109,10 @@ def rounded_nodes(graph: onnx.ModelProto) -> set[str]:
 
 
 def _origins(graph: GraphProto) -> Iterator[tuple[NodeProto, list[tuple[str, bool]]]]:
-    """Every node with what each operand that may be weights is made of, and whether a DequantizeLinear is between."""
+    """Yields each node with, for each operand that may be weights, the operand's origin and whether it was dequantized.
+
+    The origin is the value before nodes that only move or (de)quantize it.
+    """
     makers = {name: node for _, node in scopes.nodes(graph) for name in node.output}
     for _, node in scopes.nodes(graph):
         origins = []
@@ -123,12 +127,12 @@ def _origins(graph: GraphProto) -> Iterator[tuple[NodeProto, list[tuple[str, boo
         yield node, origins
 
 
-def part_weights(graph: GraphProto, names: Collection[str]) -> None:
-    """Gives the named products, where they share their weights with others or the graph gives them, a copy for themselves.
+def unshare_weights(graph: GraphProto, names: Collection[str]) -> None:
+    """Gives the named products their own copy of weights that other nodes read too, or that are an output of the graph.
 
-    A quantizer that rounds the weights of one node rounds them for all that read them.
+    Otherwise a quantizer that rounds the weights of one node would round them for all readers.
     """
-    tensors, taken, given = scopes.constants(graph), scopes.names(graph), scopes.given(graph)
+    tensors, taken, given = scopes.constants(graph), scopes.names(graph), scopes.output_names(graph)
     for weight, readers in scopes.readers(graph).items():
         chosen = [reader for reader in readers if reader.node.name in names and reader.place in _places(reader.node)]
         if weight in tensors and chosen and (len(chosen) < len(readers) or weight in given):
@@ -140,14 +144,17 @@ def part_weights(graph: GraphProto, names: Collection[str]) -> None:
 
 
 def loose(graph: onnx.ModelProto) -> int:
-    """How many numbers in floating point the constants have that belong to no product: biases, norms, embeddings."""
+    """The number of floating-point constants that belong to no product: biases, norms, embeddings."""
     every: int = sum(math.prod(one.dims) for one in graph.graph.initializer if one.data_type in _FLOATS)
     return every - sum({product.weight: product.numbers for product in products(graph).values()}.values())
 
 
 @dataclass(frozen=True)
 class _Constants:
-    """The constants of a graph, what nodes make of nothing else with the largest constant behind each, readers, outputs."""
+    """The constant values of a graph, their readers, and the graph's outputs.
+
+    `bare` are the stored constants. `made` maps each value computed from constants alone to the largest constant behind it.
+    """
 
     bare: Mapping[str, TensorProto]
     made: Mapping[str, TensorProto]
@@ -163,13 +170,13 @@ class _Constants:
             tensors = [tensor for tensor in behind if tensor is not None]
             if tensors and len(tensors) == len(behind) and node.op_type not in QUANTIZED:
                 made.update(dict.fromkeys(node.output, max(tensors, key=lambda tensor: math.prod(tensor.dims))))
-        return cls(bare, made, scopes.readers(graph), scopes.given(graph))
+        return cls(bare, made, scopes.readers(graph), scopes.output_names(graph))
 
     def __getitem__(self, name: str) -> TensorProto | None:
         return self.bare.get(name) or self.made.get(name)
 
     def others(self, tensor: str, but: Collection[str]) -> str | None:
-        """Who else needs `tensor` in floating point, as a reason: the first node not called as in `but`, or the graph's user."""
+        """The reason why `tensor` must stay in floating point: a reader not named in `but`, or it is an output; else None."""
         waiting = [tensor]
         while waiting:
             name = waiting.pop(0)
@@ -184,7 +191,7 @@ class _Constants:
 
 
 def _places(node: NodeProto) -> list[int]:
-    """Which inputs may be weights; none of what is no product."""
+    """The indices of the inputs that may be weights; none for an operator that is not a product."""
     places = OPERANDS.get(node.op_type, ())
     return [i for i, name in enumerate(node.input) if name and (places is None or i in places)]
 
@@ -202,10 +209,10 @@ def _product(node: NodeProto, constants: _Constants, *, outer: bool) -> Product 
 
 
 def _why(node: NodeProto, place: int, tensor: TensorProto, constants: _Constants, *, outer: bool) -> str | None:
-    """Why no quantizer of ONNX Runtime takes the weights of `node`; None where one does."""
+    """Why no quantizer of ONNX Runtime accepts the weights of `node`; None if one does."""
     if node.op_type in ("MatMul", "Gemm", "FusedMatMul") and place == 0:
         return LEFT
-    if node.input[place] not in constants.bare:  # folding left it so
+    if node.input[place] not in constants.bare:  # folding could not make it a constant
         return constants.others(tensor.name, [node.name]) or COMPUTED
     if node.op_type not in ("MatMul", "Conv") or node.domain:
         return f"{node.op_type} has no kernel in fewer bits"
@@ -223,7 +230,7 @@ def _options(node: NodeProto, dims: tuple[int, ...], *, outer: bool) -> tuple[Pr
 
 
 def _without_shared(found: Mapping[str, Product], constants: _Constants) -> dict[str, Product]:
-    """Takes the options of products whose weights something else needs in floating point: a copy would come on top."""
+    """Removes the options of products whose weights another node needs in floating point: quantizing would add a copy."""
     able = {name for name, product in found.items() if product.why is None}
     shared: dict[str, str] = {}
     while True:

@@ -1,6 +1,6 @@
-"""A graph and the graphs inside its nodes (the branches of If, the bodies of Loop and Scan), as one: names and who reads them.
+"""Names and readers of values in a graph, including the graphs inside its nodes (branches of If, bodies of Loop and Scan).
 
-A value of the outermost graph is read by its name anywhere inside, except where an inner graph has a value of that name.
+Inner graphs read a value of the outermost graph by its name, unless they have a value of that name themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wb.export.foreign.stored import bodies, graphs
 
 @dataclass(frozen=True)
 class Reader:
-    """A node that reads a value of the outermost graph as its input number `place`; `graph` is the one that it stands in."""
+    """A node that reads a value of the outermost graph as its input number `place`; `graph` is the graph of the node."""
 
     graph: GraphProto
     node: NodeProto
@@ -24,7 +24,7 @@ class Reader:
 
 
 def nodes(graph: GraphProto) -> Iterator[tuple[GraphProto, NodeProto]]:
-    """Every node at any depth, with the graph that it stands in."""
+    """Yields every node at any depth, with the graph that contains it."""
     for one in graphs(graph):
         for node in one.node:
             yield one, node
@@ -41,14 +41,14 @@ def names(graph: GraphProto) -> set[str]:
 
 
 def own(graph: GraphProto) -> set[str]:
-    """The names of the values that `graph` itself has: its inputs, its constants, and what its nodes give."""
+    """The names of the values that `graph` itself defines: its inputs, its constants, and the outputs of its nodes."""
     found = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     found |= {tensor.values.name for tensor in graph.sparse_initializer}
     return (found | {name for node in graph.node for name in node.output}) - {""}
 
 
 def readers(graph: GraphProto) -> dict[str, list[Reader]]:
-    """Of each value of the outermost `graph`, the nodes that read it, at any depth; of what the graph gives, see `given`."""
+    """Value of the outermost `graph` -> the nodes that read it, at any depth. The graph's outputs are in `output_names`."""
     found: dict[str, list[Reader]] = {}
     waiting: list[tuple[GraphProto, frozenset[str]]] = [(graph, frozenset())]
     while waiting:
@@ -61,22 +61,22 @@ def readers(graph: GraphProto) -> dict[str, list[Reader]]:
     return found
 
 
-def given(graph: GraphProto) -> set[str]:
-    """The names of what `graph` gives: whoever runs it reads those, constants among them, as they are."""
+def output_names(graph: GraphProto) -> set[str]:
+    """The names of the outputs of `graph`. They may be constants, which then must not change."""
     return {value.name for value in graph.output}
 
 
 def rename(graph: GraphProto, after: Mapping[str, str]) -> None:
-    """Has every node of `graph`, and of those inside it, that reads one of its values called so read that called `after`."""
+    """Makes every node, at any depth, that reads a value in `after` of `graph` read the value that `after` maps it to."""
     for name, found in readers(graph).items():
         for reader in found if name in after else ():
             reader.node.input[reader.place] = after[name]
 
 
-def apart(model: ModelProto) -> ModelProto:
-    """The model with every name once: a value inside a branch or body that is called as another one gets a name of its own.
+def unique_names(model: ModelProto) -> ModelProto:
+    """The model with unique names: a value of an inner graph that shares its name with another value is renamed.
 
-    Within a function as well; where no node has graphs inside, it is the model that was given.
+    Functions are treated the same way. A model without inner graphs is returned as it is.
     """
     if not any(bodies(node) for part in (model.graph, *model.functions) for node in part.node):
         return model
@@ -109,7 +109,7 @@ def _part(graph: GraphProto) -> None:
 
 
 def unused(name: str, taken: set[str]) -> str:
-    """`name`, with underscores behind it until it is not `taken`; it is from then on."""
+    """`name` with underscores appended until it is not in `taken`; adds the result to `taken`."""
     while name in taken:
         name += "_"
     taken.add(name)
@@ -117,6 +117,6 @@ def unused(name: str, taken: set[str]) -> str:
 
 
 def constants(graph: GraphProto) -> dict[str, onnx.TensorProto]:
-    """The constants of the outermost graph by name; not those that a user may replace by an input."""
+    """Name -> constant of the outermost graph, except those that a user may replace by an input."""
     inputs = {value.name for value in graph.input}
     return {tensor.name: tensor for tensor in graph.initializer if tensor.name not in inputs}

@@ -20,6 +20,7 @@ from wb.core.records import Precision
 from wb.export.graph import export_module
 from wb.export.lowering.lower import lower_file
 from wb.export.timing.table import LatencyTable
+from wb.models.feeds import made_up
 from wb.models.groups import kept, kept_in_block, settle
 from wb.models.network import BlockModule, build, build_wiring
 from wb.models.operator import Grid
@@ -33,11 +34,11 @@ PART_CAP_S = 2.0  # for each; on a quiet machine it takes a quarter of that
 class Part:
     """A piece of a network that is timed on its own: its key, and how to make it.
 
-    `make` gives the module, an example input, and what its weights are kept in (`wb.models.network.kept`).
+    `make` gives the module, example inputs by name, and what its weights are kept in (`wb.models.network.kept`).
     """
 
     key: str
-    make: Callable[[], tuple[nn.Module, torch.Tensor, Mapping[str, Precision]]]
+    make: Callable[[], tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]]
 
 
 class _Alone(nn.Module):
@@ -72,7 +73,8 @@ def parts(architecture: Architecture) -> Iterator[Part]:
             module = BlockModule(block, (0, 0), embed, grid, architecture.norm_eps)
             _fill(module)
             kept_in = {f"block.{weight}": precision for weight, precision in kept_in_block(module).items()}
-            return _Alone(module, build_wiring(architecture)), torch.rand(2, grid.tokens, embed), kept_in
+            example = {"x": torch.rand(2, grid.tokens, embed)}
+            return _Alone(module, build_wiring(architecture)), example, kept_in
 
         yield Part(f"block/{key}", make)
 
@@ -107,25 +109,22 @@ def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[
 
 
 def _export_part(part: Part, path: Path) -> None:
-    module, example, precisions = part.make()
+    module, examples, precisions = part.make()
     settle(module)
-    export_module(module, example, path, "x", "y")
+    export_module(module, examples, path, "y")
     if set(precisions.values()) - {"fp32"}:
         lower_file(path, module, precisions)
 
 
 def _timed(block: Block) -> Block:
-    """`block` without what its time does not depend on: the value of a softmax's scale."""
-    if block.mixer is not None and block.mixer.kind == "softmax":
-        return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})
-    return block
+    """`block` without what its time does not depend on: numbers that weights could take over, a softmax's scale for example."""
+    return block.model_copy(update={role: part.structure() for role, part in block.parts()})
 
 
-def _ends(architecture: Architecture) -> tuple[nn.Module, torch.Tensor, Mapping[str, Precision]]:
+def _ends(architecture: Architecture) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:
     network = build(architecture)
     _fill(network)
-    image = architecture.input
-    return network, torch.rand(2, image.channels, image.height, image.width), kept(network)
+    return network, made_up(architecture.input.specs(), 2), kept(network)
 
 
 def _fill(module: nn.Module) -> None:

@@ -1,8 +1,8 @@
-"""The clock: sampling a graph so that a disturbed sample is known, and how noisy this machine's clock is.
+"""The clock: timing samples of a graph, detecting disturbed ones, and measuring how noisy the machine is.
 
-Limits: the CPU time of a virtual machine includes what its host takes away, so such disturbances pass for clean; what
-they add is alike for neighbouring samples, and `wb.export.timing.measure` relates those to each other. Only the calling thread is
-watched: with more threads, one of the others can be held up unseen.
+Limits: in a virtual machine, CPU time includes time that the host takes away, so such disturbances go undetected. They affect
+neighbouring samples alike, and `wb.export.timing.measure` uses ratios of neighbours. Only the calling thread is watched:
+with more threads, another one can be held up unnoticed.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device, example_inputs, parse_device, pinned, said, session, usable_cores
 
 SAMPLE_S = 0.0015
-CLEAN = 0.97
-RENEWAL = 0.3  # the most of a graph's time that goes into new sessions: a large file costs longer to load than to run
+CLEAN = 0.97  # CPU time over wall time, above which a sample is clean
+RENEWAL = 0.3  # share of a graph's time that may go into new sessions; a large file loads slower than it runs
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds per run, averaged over some runs back to back, and whether the processor was ours meanwhile.
+    """Seconds per run, averaged over some runs back to back; `clean` if this thread had the processor all the time.
 
-    `cpu` is the CPU time of the calling thread, which computes or spins as long as the graph runs.
+    `wall` is wall time; `cpu` is the CPU time of the calling thread, which computes or spins while the graph runs.
     """
 
     wall: float
@@ -41,7 +41,7 @@ class Sample:
 
 
 class Probe:
-    """One graph on one device, ready to be sampled.
+    """A graph loaded on a device, ready for timing samples.
 
     Raises:
         BadArtefact, Unsupported: as `session` and `example_inputs` do, or when the graph fails while it runs.
@@ -59,11 +59,11 @@ class Probe:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of its first input, () without any."""
+        """The shape of the graph's first input; () if it has no inputs."""
         return next((value.shape for value in self._inputs.values()), ())
 
     def renew(self) -> None:
-        """A new session and new inputs, at new addresses, warmed up."""
+        """Makes a new session and new inputs, at new memory addresses, and warms them up."""
         start = time.perf_counter()
         self._session = session(self.graph, self.device)
         self._inputs = example_inputs(self._session, self.batch, self.seed)
@@ -79,7 +79,7 @@ class Probe:
         self.renewing_s += self.last_renewal_s
 
     def renew_if_cheap(self) -> None:
-        """Renews unless new sessions then took more than `RENEWAL` of all the time spent on this graph."""
+        """Renews, if new sessions then take at most `RENEWAL` of all the time spent on this graph."""
         if self.renewing_s + self.last_renewal_s <= RENEWAL * (self.sampling_s + self.renewing_s + self.last_renewal_s):
             self.renew()
 
@@ -91,7 +91,7 @@ class Probe:
         return Sample(wall, cpu, not self.judged or cpu > CLEAN * wall)
 
     def _time(self, runs: int) -> tuple[float, float]:
-        """Seconds per run: wall, CPU of this thread."""
+        """Seconds per run: wall time, and CPU time of this thread."""
         run, outputs, inputs = self._session.run, self._outputs, self._inputs
         cpu, wall = time.thread_time(), time.perf_counter()
         for _ in range(runs):
@@ -101,13 +101,13 @@ class Probe:
 
 
 def cpu_clock_s() -> float:
-    """Resolution in seconds of the clock that tells disturbed samples (10-16 ms on Windows: nothing is rejected)."""
+    """Resolution in seconds of the CPU clock that detects disturbed samples (10-16 ms on Windows: nothing is rejected)."""
     return time.get_clock_info("thread_time").resolution
 
 
 @contextmanager
 def quiet(device: Device) -> Iterator[None]:
-    """Without garbage collection, and on the device's cores if it names any."""
+    """Disables garbage collection within the block, and pins the process to the device's cores if it names any."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -119,10 +119,11 @@ def quiet(device: Device) -> Iterator[None]:
 
 
 class Noise(BaseModel):
-    """How noisy the clock is, told by the reference graph alone.
+    """How noisy timing is on this machine, measured with the reference graph.
 
-    `cv_raw` and `cv_clean` are standard deviation over mean of all samples and of the undisturbed ones; `disturbed` is the
-    share of the others. `load` is the mean number of runnable processes in the last minute (None where unknown).
+    `cv_raw` and `cv_clean` are standard deviation over mean (coefficient of variation) of all samples and of the clean ones.
+    `disturbed` is the share of the others. `load` is the mean number of runnable processes in the last minute (None if
+    unknown).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -140,7 +141,7 @@ class Noise(BaseModel):
 
 
 def noise(seconds: float = 2.0, device: Device | None = None) -> Noise:
-    """Samples the reference graph for `seconds` on `device` (the CPU, one thread).
+    """Samples the reference graph for `seconds` on `device` (default: the CPU, one thread).
 
     Raises:
         BadOption: `seconds` is not positive.
@@ -158,7 +159,7 @@ def noise(seconds: float = 2.0, device: Device | None = None) -> Noise:
 
 
 def describe(samples: list[Sample], device: Device, judged: bool = True) -> Noise:
-    """The record of `samples`; `judged` says whether the CPU clock could tell disturbed ones."""
+    """Summarises `samples`; `judged` says whether the CPU clock was fine enough to detect disturbed ones."""
     wall = np.array([sample.wall for sample in samples])
     clean = np.array([sample.wall for sample in samples if sample.clean])
     cv_clean = float(clean.std() / clean.mean()) if len(clean) else None
@@ -178,7 +179,7 @@ def describe(samples: list[Sample], device: Device, judged: bool = True) -> Nois
 
 
 def _verdict(cv_clean: float | None, disturbed: float, judged: bool) -> str:
-    """What a user may expect of latencies measured now."""
+    """A sentence on how well latencies can be measured now."""
     if not judged:
         return "disturbances cannot be told apart here: keep the machine idle while latency is measured"
     if cv_clean is None or disturbed > 0.8:

@@ -1,4 +1,4 @@
-"""Timing of exported graphs that survives a noisy machine.
+"""Measuring the latency of exported graphs, robustly on a noisy machine.
 
 All graphs are timed together with a fixed reference graph (`wb.export.timing.reference`), and each sample of a graph lies
 between two samples of the reference:
@@ -6,27 +6,28 @@ between two samples of the reference:
     batch 1:  ref a ref c ref b ref   ref b ref a ref c ref   …      new sessions, then
     batch 2:  ref c ref b ref a ref   …
 
-1. A sample is k runs back to back, k such that it lasts 1.5 ms, after one untimed run that refills the caches.
-2. A sample is *clean* when the thread had the processor all the time: CPU time / wall time > 0.97. Others are
-   rejected and counted (`wb.export.timing.clock`).
+1. A sample is k runs back to back, with k such that it lasts 1.5 ms, after one untimed run that refills the caches.
+2. A sample is *clean* if the thread had the processor all the time: CPU time / wall time > 0.97. Others are rejected
+   and counted (`wb.export.timing.clock`).
 3. A *ratio* is a clean sample over the mean of the clean reference samples before and after it. The speed of the
-   machine, which moves by 10 to 30 % within seconds, is in both and cancels; a linear drift cancels exactly.
-4. A *batch* is a few rounds on freshly made sessions, and counts as one observation: its median ratio. Neighbouring
-   rounds share the state of the machine, and all runs of one session share the luck of their memory addresses (1 to 5 %
-   here), so an interval that took rounds as independent would be too narrow. Medians of batches nearly are (the
-   method of batch means), and where they still correlate the interval is stretched.
-5. The value is the Hodges-Lehmann estimate over the batches, with the exact signed-rank interval: as good as the mean
-   where noise is normal, and unmoved by a quarter of bad batches.
-6. Milliseconds are the ratio times the same estimate for the reference, whose own interval is added in quadrature, so
-   that milliseconds tell how unsteady the machine was. All graphs of one call share that factor, so their order in
-   milliseconds is that of their ratios.
+   machine, which changes by 10 to 30 % within seconds, is in both and cancels; a linear drift cancels exactly.
+4. A *batch* is a few rounds on freshly made sessions, and counts as one observation: its median ratio. Rounds are not
+   independent, because neighbours share the state of the machine, and all runs of a session share the luck of their
+   memory addresses (1 to 5 % here). Medians of batches nearly are (the method of batch means); where they still
+   correlate, the interval is stretched.
+5. The value is the Hodges-Lehmann estimate over the batches, with the exact signed-rank interval. It is as good as the
+   mean if noise is normal, and robust to a quarter of bad batches.
+6. Milliseconds are the ratio times the same estimate for the reference. The reference's interval is added in quadrature,
+   so that the interval in milliseconds shows how unsteady the machine was. All graphs of one call share that factor, so
+   they have the same order in milliseconds as in ratios.
 7. Batches follow until the interval (its full width) is narrower than `precision` of the value, or `cap_s` is spent.
 
 Source: Law, Simulation Modeling and Analysis, chapter 9 (batch means); Hodges and Lehmann 1963,
 https://doi.org/10.1214/aoms/1177704172.
-Limits: with more than one thread only the calling one is watched, so a disturbed sample can pass for a clean one; on a
-device other than the CPU nothing is rejected. Stopping when narrow costs some coverage: 92-98 % in simulation. Graphs
-whose weights exceed the level-2 cache depend on what else the machine does, and no ratio to a small reference cures it.
+Limits: with more than one thread only the calling one is watched, so a disturbed sample can pass for a clean one. On a
+device other than the CPU nothing is rejected. Stopping when the interval is narrow lowers its coverage, to 92-98 % in
+simulation. The latency of graphs with weights larger than the level-2 cache depends on other work of the machine, which
+a small reference cannot correct.
 """
 
 from __future__ import annotations
@@ -49,27 +50,27 @@ from wb.export.timing.clock import Probe, Sample, quiet
 from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device, of_run
 
-BATCH_S = 0.035  # of one graph's time per batch, if that makes 1 to ROUNDS rounds
+BATCH_S = 0.035  # seconds of a graph per batch, within 1 to ROUNDS rounds
 ROUNDS = 9
-BATCHES = 8  # the fewest; six, the fewest that allow a 95 % interval, once the cap is reached
-FEWEST = 6
+BATCHES = 8  # the fewest batches of a graph, unless the cap is reached
+FEWEST = 6  # the fewest batches even then: with fewer there is no 95 % interval
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A sample of a graph between two of the reference."""
+    """A sample of a graph, and the samples of the reference before and after it."""
 
     sample: Sample
     before: Sample
     after: Sample
 
     def ratio(self) -> float | None:
-        """Wall time over the reference's; None if disturbed, or if both reference samples are."""
+        """Wall time over that of the reference; None if the sample, or both reference samples, were disturbed."""
         beside = [reference.wall for reference in (self.before, self.after) if reference.clean]
         return self.sample.wall / fmean(beside) if self.sample.clean and beside else None
 
     def fallback(self, single: bool) -> float:
-        """For samples that were all disturbed: the ratio of CPU times, or of wall times where one thread's is not all."""
+        """The ratio for disturbed samples: of CPU times with a `single` thread, else of wall times."""
         if single:
             return 2 * self.sample.cpu / (self.before.cpu + self.after.cpu)
         return 2 * self.sample.wall / (self.before.wall + self.after.wall)
@@ -83,16 +84,16 @@ class Centre(NamedTuple):
     high: float
 
     def width(self) -> float:
-        """The interval's full width over the value."""
+        """The full width of the interval, relative to the value."""
         return (self.high - self.low) / self.value
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What one graph costs.
+    """The latency of one graph.
 
-    `reading` is in ms; `ratio` in x, multiples of the reference graph: compare this one over processes and days.
-    `clean` and `rejected` count samples; `cpu_time_ms` is the median CPU time per run of all of them, of the calling thread.
+    `reading` is in ms. `ratio` is in x, multiples of the reference graph; compare this one across processes and days.
+    `clean` and `rejected` count samples. `cpu_time_ms` is the median CPU time per run of the calling thread, over all samples.
     """
 
     reading: Reading
@@ -106,10 +107,11 @@ class Latency:
 
 
 def centre(values: Sequence[float]) -> Centre:
-    """The Hodges-Lehmann estimate (median of all pairwise means) of `values`, in the order of time, and its 95 % interval:
-    the exact signed-rank one, stretched by √((1+r)/(1-r)) where neighbours correlate by r > 0.
+    """The Hodges-Lehmann estimate (median of all pairwise means) of `values`, in the order of time, with a 95 % interval.
 
-    Limits: below six values no such interval has 95 %; then it is infinite. Eight show a correlation only roughly.
+    The interval is the exact signed-rank one, stretched by √((1+r)/(1-r)) if neighbours correlate with r > 0.
+
+    Limits: fewer than six values allow no 95 % interval; it is infinite then. Eight show a correlation only roughly.
     """
     x = np.sort(np.asarray(values, dtype=float))
     n = len(x)
@@ -128,7 +130,7 @@ def centre(values: Sequence[float]) -> Centre:
 
 
 def _stretch(series: NDArray[np.float64]) -> float:
-    """How much wider an interval has to be since neighbours in `series` are alike (first-order autoregression)."""
+    """The factor that widens an interval for correlated neighbours in `series` (first-order autoregression)."""
     apart = series - np.median(series)
     scale = float(apart @ apart)
     r = min(0.8, max(0.0, float(apart[1:] @ apart[:-1]) / scale)) if scale else 0.0
@@ -136,10 +138,10 @@ def _stretch(series: NDArray[np.float64]) -> float:
 
 
 def relate(batches: Sequence[Sequence[Pair]], single: bool = True) -> tuple[Centre, str | None]:
-    """The ratio to the reference over `batches`, and a note where clean samples were too few to use only those.
+    """The ratio to the reference over `batches`, and a note if too few samples were clean.
 
-    Then, and with one thread, the ratio of CPU times of all samples stands in: it needs no undisturbed stretch, but
-    includes what a disturbance leaves behind (cold caches).
+    In that case all samples count: by CPU time with a `single` thread, else by wall time. CPU time needs no undisturbed
+    stretch, but includes after-effects of disturbances (cold caches).
     """
     clean = [[ratio for pair in batch if (ratio := pair.ratio()) is not None] for batch in batches]
     kept = [median(batch) for batch in clean if batch]
@@ -151,7 +153,7 @@ def relate(batches: Sequence[Sequence[Pair]], single: bool = True) -> tuple[Cent
 
 
 def product(ratio: Centre, reference: Centre) -> Centre:
-    """`ratio` times `reference`, their relative errors added in quadrature."""
+    """`ratio` times `reference`, with their relative errors added in quadrature."""
     value = ratio.value * reference.value
     down = math.hypot(1 - ratio.low / ratio.value, 1 - reference.low / reference.value)
     up = math.hypot(ratio.high / ratio.value - 1, reference.high / reference.value - 1)
@@ -159,14 +161,14 @@ def product(ratio: Centre, reference: Centre) -> Centre:
 
 
 def same(a: Latency, b: Latency) -> bool:
-    """Whether the two cannot be told apart: their intervals in ms overlap."""
+    """Whether two latencies are indistinguishable: their intervals in ms overlap."""
     return a.reading.overlaps(b.reading)
 
 
 def rank(readings: Mapping[str, Reading]) -> list[list[str]]:
-    """Names from low to high in groups of ties: two whose intervals overlap are never in different groups.
+    """Names from low to high, in groups of ties: readings with overlapping intervals are in one group.
 
-    Limits: overlap is not transitive, so the ends of a long chain share a group although they do differ.
+    Limits: overlap is not transitive, so the ends of a long chain share a group although they differ.
     """
     spans = {name: r.interval or (r.value, r.value) for name, r in readings.items()}
     groups: list[list[str]] = []
@@ -186,18 +188,18 @@ def rank(readings: Mapping[str, Reading]) -> list[list[str]]:
 
 @dataclass
 class _Timing:
-    """All graphs with their probes and what was sampled so far, in batches."""
+    """The probes of all graphs, and the samples so far, by batch."""
 
     probes: dict[str, Probe]
     reference: Probe
     single: bool
     shuffle: random.Random
-    fixed: Reading | None = None  # a pace found earlier
+    fixed: Reading | None = None  # a pace measured earlier
     pairs: dict[str, list[list[Pair]]] = field(default_factory=dict)
-    beside: list[list[Sample]] = field(default_factory=list)  # the reference's samples
+    beside: list[list[Sample]] = field(default_factory=list)  # samples of the reference
 
     def batch(self, names: Sequence[str]) -> None:
-        """One batch of the graphs called `names`; slow graphs take part in fewer rounds."""
+        """Samples one batch of the graphs called `names`; slow graphs take part in fewer rounds."""
         for probe in (self.reference, *(self.probes[name] for name in names)):
             probe.renew_if_cheap()
         rounds = {name: min(ROUNDS, max(1, round(BATCH_S / self.probes[name].cost_s))) for name in names}
@@ -213,7 +215,7 @@ class _Timing:
                 self.pairs[name][-1].append(Pair(sample, self.beside[-1][-2], self.beside[-1][-1]))
 
     def pace(self) -> Centre:
-        """The reference in seconds: the fixed one, or now, from clean samples where there are any."""
+        """The latency of the reference in seconds: the fixed one, or that of the samples, clean ones if there are enough."""
         if self.fixed is not None:
             return Centre(*(3 * (self.fixed.value / 1000,)))
         clean = [[sample.wall for sample in batch if sample.clean] for batch in self.beside]
@@ -223,7 +225,7 @@ class _Timing:
         return centre([median(s.cpu if self.single else s.wall for s in batch) for batch in self.beside])
 
     def wide(self, precision: float) -> list[str]:
-        """The graphs whose interval in ms is not yet narrower than `precision`, or that have too few batches."""
+        """The graphs that need more batches: they have too few, or an interval in ms not narrower than `precision`."""
         pace = self.pace()
         return [
             name
@@ -244,20 +246,21 @@ def measure_latency(
     pace: Reading | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Latency]:
-    """Times `graphs` (ONNX files or their bytes) together, as the module describes.
+    """Measures the latency of `graphs` (ONNX files or their bytes) together, as the module describes.
 
-    Each graph gets batches until its 95 % interval is narrower than `precision` of its value, or all together have cost
-    `cap_s` seconds (default: 5 a graph); its reading then says so in its note. Six batches are always made. On a quiet
-    machine a graph of 20-500 µs costs 0.3-0.6 s. `seed` decides the order of the rounds and the inputs; `progress` is called
-    with a line after each batch. Latencies are of one run; where a graph takes several examples in it, the note says how many.
+    Each graph gets batches until its 95 % interval is narrower than `precision` of its value, or all graphs together have
+    taken `cap_s` seconds (default: 5 per graph). In the latter case the note of its reading says so. At least six batches are
+    made. On a quiet machine a graph of 20-500 µs takes 0.3-0.6 s. `seed` determines the order of the rounds and the inputs.
+    `progress` is called with a line of text after each batch. Latencies are those of one run; if a graph takes several
+    examples per run, the note says how many.
 
-    With `pace`, what `reference_pace` gave earlier, milliseconds are the ratio times that pace, with the ratio's interval:
-    so are measurements at different times made comparable, such as those of one search.
+    `pace` is an earlier result of `reference_pace`. With it, milliseconds are the ratio times that pace, with the interval of
+    the ratio. This makes measurements at different times comparable, such as those of one search.
 
     Raises:
-        BadArtefact: a file that is no ONNX graph or that fails when it runs.
-        BadOption: nothing to time, or a precision, cap or batch that is not positive.
-        Unsupported: inputs that cannot be made up (`wb.hardware.device.example_inputs`).
+        BadArtefact: a file is not an ONNX graph, or fails when it runs.
+        BadOption: there is nothing to time, or a precision, cap or batch is not positive.
+        Unsupported: no inputs can be made for a graph (`wb.hardware.device.example_inputs`).
     """
     cap_s = 5.0 * len(graphs) if cap_s is None else cap_s
     if not graphs or min(precision, cap_s, batch) <= 0:
@@ -294,7 +297,7 @@ def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.
 def _latency(
     batches: Sequence[Sequence[Pair]], pace: Centre, device: Device, precision: float, run: str | None = None
 ) -> Latency:
-    """What was sampled of one graph, summed up."""
+    """The latency of one graph, from its samples."""
     ratio, note = relate(batches, device.threads == 1)
     ms = product(ratio, Centre(*(1000 * value for value in pace)))
     pairs = [pair for batch in batches for pair in batch]

@@ -1,8 +1,8 @@
-"""Graphs with known content, for timing: the fixed reference, the runtime's overhead, and a transformer of any size.
+"""Fixed graphs for timing: the reference graph, a graph that measures the runtime's overhead, and transformers of any size.
 
-A latency is the ratio to the reference, timed in the same moment, so the reference must never change: its digest is
-tested. Its weights are small (0.1 MB) and its time goes into activations: a graph with 0.2 to 0.8 MB of weights scattered
-twice as much between processes on a busy machine, since other processes push its weights out of the level-2 cache.
+Latencies are ratios to the reference graph, timed at the same moment. So the reference must never change; a test checks its
+digest. Its weights are small (0.1 MB) and most of its time goes into activations. Graphs with 0.2 to 0.8 MB of weights varied
+twice as much between processes on a busy machine, because other processes push their weights out of the level-2 cache.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ REFERENCE = (128, 16, 6)  # tokens, channels, layers: about 0.16 ms on one threa
 
 @cache
 def reference_graph() -> bytes:
-    """The graph that every latency is related to, as an ONNX file's bytes."""
+    """The graph that every latency is relative to, as the bytes of an ONNX file."""
     return transformer_graph(*REFERENCE)
 
 
 @cache
 def overhead_graph() -> bytes:
-    """A graph that computes nothing (one `Identity` of one number): its time is what a call of the runtime costs."""
+    """A graph that computes nothing (one `Identity` of one number): its latency is the overhead of a call of the runtime."""
     from onnx import helper
 
     node = helper.make_node("Identity", ["x"], ["y"])
@@ -35,13 +35,13 @@ def overhead_graph() -> bytes:
 
 
 def transformer_graph(tokens: int, embed: int, layers: int) -> bytes:
-    """A pre-norm transformer with one head per layer and four-fold MLPs, weights from a fixed seed, opset 20.
+    """A pre-norm transformer with one head per layer and four-fold MLPs, with weights from a fixed seed, in opset 20.
 
-    Takes `x` (batch, tokens, embed) float32 and gives the same shape; the batch is dynamic.
+    Its input `x` and its output are (batch, tokens, embed), float32; the batch is dynamic.
     """
     from onnx import helper, numpy_helper
 
-    rng = np.random.RandomState(0)  # numpy promises that this stream never changes; it does not for default_rng
+    rng = np.random.RandomState(0)  # numpy guarantees that this stream never changes, unlike that of default_rng
     nodes: list[NodeProto] = []
     weights: list[TensorProto] = []
 
@@ -77,6 +77,6 @@ def _model(
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     y = helper.make_tensor_value_info(out, TensorProto.FLOAT, shape)
     graph = helper.make_graph(list(nodes), name, [x], [y], initializer=list(weights))
-    # ir_version 9 is the one of opset 20: older runtimes refuse the newest that the installed onnx would write
+    # IR version 9 belongs to opset 20. The installed onnx would write a newer one, which older runtimes refuse.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9, producer_name="wb")
     return bytes(model.SerializeToString(deterministic=True))

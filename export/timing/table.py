@@ -1,11 +1,11 @@
-"""The per-block latency table: what a block costs on a device is timed once and kept in a file.
+"""The latency table: the latency of each block on a device is measured once and kept in a file.
 
-A network's latency is then estimated as the runtime's overhead per call plus the sum over its blocks. Entries are kept as
-multiples of the reference graph and told in milliseconds of the day the table was begun, so that entries of a slow hour
-and of a fast one add up. Keys are opaque: `wb.export.timing.blocks` makes them.
+A network's latency is then estimated as the runtime's overhead per call plus the sum over its blocks. Entries are stored as
+multiples of the reference graph, so that entries measured in a slow hour and in a fast one add up. They are reported in
+milliseconds at the reference's pace when the table was begun. Keys are opaque strings made by `wb.export.timing.blocks`.
 
 Source: the additive table of FBNet (https://arxiv.org/abs/1812.03443, section 3.2) and ProxylessNAS.
-Limits: what the runtime fuses across two blocks, and that a block finds its input in the cache, is not in the sum.
+Limits: the sum ignores fusion across two blocks by the runtime, and that a block finds its input in the cache.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from wb.export.timing.reference import overhead_graph
 from wb.hardware.device import Device
 
 T = TypeVar("T")
-VERSION = 2  # of what is timed: graphs without shape arithmetic since 2
-OVERHEAD = "wb/overhead"  # the time of a call that computes nothing
-REFERENCE = "wb/reference"  # milliseconds of the reference graph when the table was begun
+VERSION = 2  # of the timed graphs; since 2 they have no shape arithmetic
+OVERHEAD = "wb/overhead"  # key of the overhead: the latency of a call that computes nothing
+REFERENCE = "wb/reference"  # key of the reference graph's milliseconds when the table was begun
 CREATE = """CREATE TABLE IF NOT EXISTS latency (
     device TEXT NOT NULL, key TEXT NOT NULL, value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
     n INTEGER NOT NULL, at TEXT NOT NULL, note TEXT, PRIMARY KEY (device, key))"""
@@ -39,7 +39,7 @@ CREATE = """CREATE TABLE IF NOT EXISTS latency (
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored timing, net of the overhead: in multiples of the reference graph, with its 95 % interval and date."""
+    """A stored latency without the overhead, in multiples of the reference graph, with its 95 % interval and date."""
 
     value: float
     low: float
@@ -49,14 +49,14 @@ class Entry:
     note: str | None = None
 
     def half(self) -> float:
-        """Half the interval's width."""
+        """Half the width of the interval."""
         return (self.high - self.low) / 2
 
 
 class LatencyTable:
-    """The table of one device, in `folder/latency.db` (default: the user's cache folder); several processes may share it.
+    """The latency table of one device, in `folder/latency.db` (default: the user's cache folder).
 
-    A damaged file is renamed and begun anew; `note` then says so.
+    Several processes may share the file. A damaged file is renamed and a new one is begun; `note` then says so.
     """
 
     def __init__(self, device: Device, folder: Path | None = None) -> None:
@@ -65,7 +65,7 @@ class LatencyTable:
         self.note: str | None = None
 
     def lookup(self, keys: Iterable[str]) -> dict[str, Entry | None]:
-        """What is stored for each key, None where nothing is, or nothing that could have been measured.
+        """Key -> stored entry; None if there is no entry, or an invalid one.
 
         Raises:
             StorageFailed: the file cannot be opened, or stays locked for a minute.
@@ -80,21 +80,21 @@ class LatencyTable:
         return self._do(read)
 
     def check(self) -> None:
-        """Finds out whether timings can be kept, before any time is spent on them.
+        """Checks that timings can be stored, before any time is spent on them.
 
         Raises:
             StorageFailed: the file cannot be opened or written, or stays locked for a minute.
         """
         row = (self.device.key, "wb/check", 0.0, 0.0, 0.0, 0, "", None)
 
-        def write(db: sqlite3.Connection) -> None:  # what is taken back within a transaction is written all the same
+        def write(db: sqlite3.Connection) -> None:  # the row is deleted in the same transaction, but SQLite does write
             db.execute("INSERT OR REPLACE INTO latency VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
             db.execute("DELETE FROM latency WHERE device = ? AND key = ?", row[:2])
 
         self._do(write)
 
     def store(self, entries: Mapping[str, Entry], *, keep: bool = False) -> None:
-        """Writes `entries`, over older ones of the same key unless `keep`. Raises as `lookup` does."""
+        """Stores `entries`, replacing older ones of the same key unless `keep`. Raises as `lookup` does."""
         sql = f"INSERT OR {'IGNORE' if keep else 'REPLACE'} INTO latency VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         rows = [(self.device.key, key, e.value, e.low, e.high, e.n, e.at, e.note) for key, e in entries.items()]
         self._do(lambda db: db.executemany(sql, rows))
@@ -108,7 +108,7 @@ class LatencyTable:
         seed: int = 0,
         progress: Callable[[str], None] | None = None,
     ) -> dict[str, Reading]:
-        """The milliseconds of each graph, net of the overhead; measures and stores just those that are not in the table.
+        """Key -> milliseconds of the graph without the overhead; only graphs missing in the table are measured, and stored.
 
         Raises:
             BadArtefact, Unsupported: as `wb.export.timing.measure.measure_latency` does.
@@ -130,11 +130,12 @@ class LatencyTable:
         return {key: self._reading(entry, scale) for key, entry in entries.items()}
 
     def estimate(self, keys: Sequence[str]) -> Reading:
-        """Overhead plus the entries of all `keys` in ms, each as often as it comes, as a prediction.
+        """The predicted latency in ms: overhead plus the entries of all `keys`, which may repeat.
 
-        The interval takes errors of different entries as independent, and of the same one as the same.
+        For the interval, errors of different entries are independent, and those of a repeated entry are equal.
+
         Raises:
-            BadOption: a key that is not in the table.
+            BadOption: a key is not in the table.
             StorageFailed: as `lookup` does.
         """
         entries, scale = self._entries([OVERHEAD, *keys])
@@ -152,7 +153,7 @@ class LatencyTable:
         )
 
     def _keep(self, timed: Mapping[str, Latency]) -> None:
-        """Stores what was measured, net of the overhead measured with it."""
+        """Stores the measured latencies, minus the overhead measured with them."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         overhead = _gross(timed[OVERHEAD], now)
         gross = {key: _gross(latency, now) for key, latency in timed.items() if key != OVERHEAD}
@@ -161,7 +162,7 @@ class LatencyTable:
         self.store({OVERHEAD: overhead} | {key: _net(entry, overhead) for key, entry in gross.items()})
 
     def _entries(self, keys: Iterable[str]) -> tuple[dict[str, Entry], float]:
-        """The stored entries, and the milliseconds of the reference."""
+        """Key -> stored entry, and the milliseconds of the reference."""
         found = self.lookup([REFERENCE, *keys])
         missing = [key for key, entry in found.items() if entry is None]
         if missing:
@@ -185,7 +186,7 @@ class LatencyTable:
         )
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """`work` in one transaction; a damaged file is put aside once."""
+        """Runs `work` in one transaction; a damaged file is put aside once."""
         for last in (False, True):
             try:
                 with closing(self._open()) as db, db:
@@ -209,7 +210,7 @@ class LatencyTable:
             if version not in (0, VERSION):
                 raise sqlite3.DatabaseError(f"it has version {version}, not {VERSION}")
             if version == 0:
-                with suppress(sqlite3.OperationalError):  # another process is just switching the mode
+                with suppress(sqlite3.OperationalError):  # another process is switching the mode right now
                     db.execute("PRAGMA journal_mode = WAL")
                 with db:
                     db.execute(CREATE)
@@ -221,7 +222,7 @@ class LatencyTable:
         return db
 
     def _put_aside(self, why: str) -> None:
-        """Renames the file, unless another process has replaced it meanwhile."""
+        """Renames the damaged file, unless another process has replaced it in the meantime."""
         with suppress(sqlite3.Error, StorageFailed), closing(self._open()) as db:
             if db.execute("PRAGMA quick_check").fetchone()[0] == "ok":
                 return
@@ -234,7 +235,7 @@ class LatencyTable:
 
 
 def _entry(row: Sequence[Any] | None) -> Entry | None:
-    """SQLite keeps any type in any column: what is no timing is measured again."""
+    """The entry in a row, or None if the row is invalid (SQLite stores any type in any column); it is measured again then."""
     if row is None or not all(isinstance(value, float) and math.isfinite(value) for value in row[:3]):
         return None
     texts = isinstance(row[4], str) and isinstance(row[5], str | None)
@@ -242,12 +243,12 @@ def _entry(row: Sequence[Any] | None) -> Entry | None:
 
 
 def _gross(latency: Latency, at: str) -> Entry:
-    """The ratio as measured."""
+    """The measured ratio as an entry, including the overhead."""
     low, high = latency.ratio.interval or (latency.ratio.value, latency.ratio.value)
     return Entry(latency.ratio.value, low, high, latency.ratio.n, at, latency.ratio.note)
 
 
 def _net(gross: Entry, overhead: Entry) -> Entry:
-    """`gross` less `overhead`, never below zero; their errors add in quadrature."""
+    """`gross` minus `overhead`, at least zero; their errors add in quadrature."""
     value, half = gross.value - overhead.value, math.hypot(gross.half(), overhead.half())
     return Entry(max(0.0, value), max(0.0, value - half), max(0.0, value + half), gross.n, gross.at, gross.note)

@@ -1,15 +1,15 @@
-"""Bringing a parent onto the axes of a reference by what its weights, or what its activations, have in common with it.
+"""Alignment: maps that bring a parent to the axes of a reference, found from the similarity of weights or activations.
 
-One map for each residual stream, for all that reads and writes it; heads by assignment, each with maps of its own for its
-channels; hidden units by assignment or transport. Everything follows from the axes of the parameters and from what the
-operators say they bear.
+Each residual stream gets one map, for all weights that read and write it. Heads are assigned to heads, and each pair of heads
+gets maps for its channels. Hidden units are assigned or transported. Everything is derived from the axes of the parameters and
+the symmetries that operators declare.
 
 Source: Ainsworth et al., "Git Re-Basin", 2023 (coordinate ascent on weights); Theus et al., "Generalized Linear Mode
 Connectivity for Transformers", 2025, https://arxiv.org/abs/2506.22712 (one rotation of the stream, heads on circuits).
-Differs: unequal widths, depths and numbers of heads; any operator; heads are compared at their best rotation, which is
-the same for all forms of a head; activations need one pass.
-Limits: coordinate ascent finds a local optimum and depends on which parent is the reference. Widths of a stem and of
-norms in front of operators without parameters are aligned by weights in any case.
+Differs: widths, depths and numbers of heads may be unequal; any operator; heads are compared at their best rotation, so that
+the form of a head does not matter; activations need one pass.
+Limits: coordinate ascent finds a local optimum, which depends on the choice of the reference. Widths of a stem, and of norms
+before operators without parameters, are always aligned by weights.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import axis_sizes
+from wb.core.records import dims
 from wb.fusion.align.similarity import Heads, Statistics, contract, norms, shared, usable
 from wb.fusion.align.solvers import (
     REGULARISATION,
@@ -45,31 +46,32 @@ from wb.models.network import axes_of, build
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
-TOLERANCE = 1e-2  # of the distance that is left, below which another round is not worth it
-ROUNDING = 1e-13
-SETTLED = 1  # times a plan of heads did not change, after which it stays
+TOLERANCE = 1e-2  # rounds stop once one gains less than this share of the remaining distance
+ROUNDING = 1e-13  # or less than this share of the largest possible similarity
+SETTLED = 1  # a plan of heads that did not change so many times is final
 
 
 @dataclass
 class Alignment:
-    """Maps by the reference's axes, plans (source, reference) to look at, and how far apart the two are on each axis.
+    """The result of an alignment: by axis of the reference, the map, the plan for display, and the distance before and after.
 
-    Plans have at most `SHOWN` entries on a side, means over neighbours: of large axes the whole would be larger than the model.
-    A distance is |a - b|² / (|a|² + |b|²) over everything on the axis: 0 for twins, about 1 for strangers.
+    Plans (source, reference) are shrunk to at most `SHOWN` entries per side by averaging neighbours, since plans of large axes
+    would be larger than the model. A distance is |a - b|² / (|a|² + |b|²) over all parameters on the axis: 0 for equal
+    networks, about 1 for unrelated ones.
     """
 
     maps: dict[str, Map] = field(default_factory=dict)
     plans: dict[str, Matrix] = field(default_factory=dict)
-    before: dict[str, float] = field(default_factory=dict)  # the distances of what is not mapped, between equal sizes
-    costs: dict[str, float] = field(default_factory=dict)
-    match: Match = ()  # which block stands for which; () where they go in order
-    by: By = "order"  # what that was found by
+    before: dict[str, float] = field(default_factory=dict)  # distances without maps; only if all sizes are equal
+    costs: dict[str, float] = field(default_factory=dict)  # distances with the maps
+    match: Match = ()  # matching blocks; () if they are matched in order
+    by: By = "order"  # the rule that found the match
     rounds: int = 0
 
 
 @dataclass
 class Aligner:
-    """Aligns one placed parent to a reference; both in canonical form. `statistics` replaces weights where it is given."""
+    """Aligns one placed parent to a reference, both in canonical form: by `statistics` of activations if given, else weights."""
 
     source: Placed
     reference: Model
@@ -81,21 +83,19 @@ class Aligner:
     def __post_init__(self) -> None:
         self.network = build(self.reference.architecture, "meta")
         self.kinds = _kinds(self.reference, self.source, rotate=self.rotate)
-        self.nested = {axis: outer for axis, outer in nested(axes_of(self.network)).items() if axis in self.kinds}
+        inside = nested(axes_of(self.network), self.source.dims)
+        self.nested = {axis: outer for axis, outer in inside.items() if axis in self.kinds}
         self.found = Alignment()
-        self.settled: dict[str, tuple[Matrix, int]] = {}  # plans of heads, and how often they did not change
-        sizes = axis_sizes(self.reference.architecture)
+        self.settled: dict[str, tuple[Matrix, int]] = {}  # axis -> plan of heads, and how often it did not change
+        own, wanted = axis_sizes(self.source.model.architecture), axis_sizes(self.reference.architecture)
         for name, sublayer in self.source.sublayers.items():
-            place = name.rsplit(".", 1)[0]
-            for axis, size in sublayer.operator.sizes.items():
-                full = f"{place}.{axis}"
-                if full in sizes and size != sizes[full] and full not in self.kinds:  # nothing is compared on it
-                    converted = sublayer.operator.converted(axis, size, sizes[full])
-                    if converted is not None:
-                        self.found.maps[full] = converted
+            for width, dim in dims(type(sublayer.operator.record)).items():
+                old, axis = own[f"{sublayer.place}.{width}"], f"{name.rsplit('.', 1)[0]}.{width}"
+                if dim.fitted and old != wanted[axis]:
+                    self.found.maps[axis] = sublayer.operator.converted(width, old, wanted[axis])
 
     def __call__(self) -> Alignment:
-        """The alignment: rounds over all axes until what the two have in common no longer grows; one with `statistics`."""
+        """The alignment: rounds over all axes until the similarity stops growing; a single round with `statistics`."""
         self.found.match, self.found.by = self.source.match, self.source.by
         if all(self.source.weight(name).shape == self.reference.weights[name].shape for name in self.source.axes):
             self.found.before = self._distances()
@@ -111,7 +111,7 @@ class Aligner:
         return self.found
 
     def _step(self, axis: str) -> tuple[float, float]:
-        """Maps one axis, given the others; how similar the two are on a stream then, and how similar twins would be."""
+        """Finds the map of one axis, given the others; returns the similarity and its largest possible value (0 off streams)."""
         if axis in self.nested.values():
             self._heads(axis)
             return 0.0, 0.0
@@ -132,32 +132,35 @@ class Aligner:
         return float((similarity.double() * read.double().T).sum()), float(own.sum() + other.sum()) / 2
 
     def _similarity(self, axis: str) -> tuple[Tensor, Matrix, Matrix]:
-        """(source, reference) products over all that lies on the axis, and the squared norms of both sides' entries."""
+        """Inner products of the axis's entries (source, reference), and squared norms of both sides' entries (n,).
+
+        Summed over all parameters on the axis, or over activations.
+        """
         if self.statistics is not None and axis in self.statistics.products:
             return self.statistics.similarity(axis, standard=self.kinds[axis] != "rotation")
         total: Tensor | None = None
         own: Tensor | float = 0.0
         other: Tensor | float = 0.0
         others = {name: map_ for name, map_ in self.found.maps.items() if name != axis}
-        for name in usable(self.source.axes, axis, self.found.maps):
+        for name in usable(self.source.axes, axis, {*self.found.maps, *self.source.fixed}):
             dimensions = self.source.axes[name]
             a, b = self.source.mapped(name, others), self.reference.weights[name]
             if self.kinds[axis] != "rotation":
                 a = shared(a, b, dimensions, {axis: self.kinds[axis] == "paired"})
             product = contract(a, b, dimensions, axis)
             total = product if total is None else total.add_(product)
-            del product  # as large as the axis squared
+            del product  # frees memory: it is as large as the axis squared
             own, other = own + norms(a, dimensions, axis), other + norms(b, dimensions, axis)
         if total is None:
             raise ValueError(f"nothing on {axis} can be compared")
         return total, torch.as_tensor(own).numpy(), torch.as_tensor(other).numpy()
 
     def _heads(self, axis: str) -> None:
-        """Which head goes with which, and the maps within."""
+        """Assigns heads to heads, and finds the maps of the channels within heads."""
         within = {name: self.kinds[name] for name, outer in self.nested.items() if outer == axis}
         heads = Heads(self.source, self.reference, axis, within, self.found.maps, self.statistics)
         plan, times = self.settled.get(axis, (np.zeros(0), 0))
-        if times < SETTLED:  # comparing all heads at their best is what takes longest
+        if times < SETTLED:  # comparing all heads at their best rotation is the slowest step
             cost = heads.cost()
             new = couplings(cost, "lap")
             self.settled[axis] = new, times + 1 if np.array_equal(plan, new) else 0
@@ -168,12 +171,12 @@ class Aligner:
         self.found.maps[axis] = couple(plan)
         for name, kind in within.items():
             compared = heads.within(name, plan) if kind == "rotation" else heads.apart(name, plan)
-            gauge = _gauge(plan) if name.endswith(".v") else None
+            gauge = _gauge(plan) if self.source.is_read(name) else None
             self.found.maps[name], plan_within = within_heads(compared, kind, axis, gauge)
             self.found.plans[name] = shown(plan_within)
 
     def _distances(self) -> dict[str, float]:
-        """By axis, how far apart the parameters on it are now."""
+        """Axis -> distance of the parameters on it, with the maps found so far."""
         difference, size = dict.fromkeys(self.kinds, 0.0), dict.fromkeys(self.kinds, 0.0)
         for name, dimensions in self.source.axes.items():
             a, b = self.source.mapped(name, self.found.maps), self.reference.weights[name]
@@ -185,10 +188,10 @@ class Aligner:
 
 
 def within_heads(compared: Tensor, kind: Kind, axis: str, gauge: Tensor | None = None) -> tuple[Map, Matrix]:
-    """The map of channels for each head, and what is to be looked at of it.
+    """The map of the channels within each head, and its plan for display.
 
-    `compared` (heads, source, reference) are products for rotations, else distances. `gauge` says for each head how much is
-    to be written more and read less, where that is free.
+    `compared` (heads, source, reference) holds inner products for rotations, else distances. `gauge` (heads,) is a factor per
+    head that multiplies the writers and divides the readers.
     """
     if kind == "rotation":
         q = rotations(compared)
@@ -201,7 +204,7 @@ def within_heads(compared: Tensor, kind: Kind, axis: str, gauge: Tensor | None =
 
 
 def _gauge(plan: Matrix) -> Tensor:
-    """By heads of the reference, what keeps values and outputs balanced where a head is shared out or several become one."""
+    """Per reference head: the factor that keeps |W_v| = |W_o| when heads are split or merged, (heads,)."""
     shares = plan.sum(axis=1, keepdims=True)
     return torch.from_numpy((plan / shares).sum(axis=0)).sqrt()
 
@@ -216,7 +219,7 @@ def _matrices(map_: Map, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]:
-    """What may be done to each axis that both have, in order of execution."""
+    """Axis that both have -> the kind of map that it may get, in order of execution."""
     one, other = build(reference.architecture, "meta"), build(source.model.architecture, "meta")
     kinds: dict[str, Kind] = {}
     present = {axis.name for dimensions in source.axes.values() for axis in dimensions if axis is not None}

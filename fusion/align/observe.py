@@ -24,7 +24,7 @@ def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> 
     found = Statistics()
     a, b = network_of(source.model), network_of(reference)
     starts, groups = runs(source, reference)
-    within = nested(source.axes)
+    within = nested(source.axes, source.dims)
     dtype = next(b.parameters()).dtype
     generator = torch.Generator().manual_seed(seed)
     for part in cut(images.to(dtype)):

@@ -22,7 +22,7 @@ def usable(axes: Mapping[str, Axes], axis: str, known: Collection[str]) -> Itera
     """The parameters on `axis` whose other axes are all `known`, so that the two networks' can be compared."""
     for name, dimensions in axes.items():
         names = [on.name for on in dimensions if on is not None]
-        if axis in names and all(other in (axis, FIXED) or other in known or _fixed(other) for other in names):
+        if axis in names and all(other in (axis, FIXED) or other in known for other in names):
             yield name
 
 
@@ -193,13 +193,12 @@ class Heads:
         return torch.as_tensor(total), np.asarray(own), np.asarray(other)
 
     def _parameters(self, name: str) -> list[str]:
-        return [
-            p for p in usable(self.source.axes, name, {*self.maps, self.axis}) if name in _names(self.source.axes[p])
-        ]
+        found = usable(self.source.axes, name, {*self.maps, *self.source.fixed, self.axis})
+        return [parameter for parameter in found if name in _names(self.source.axes[parameter])]
 
     def _whole(self) -> list[str]:
         """Parameters on the heads that have no channels of their own within them."""
-        found = usable(self.source.axes, self.axis, set(self.maps) - set(self.within_kinds))
+        found = usable(self.source.axes, self.axis, {*self.maps, *self.source.fixed} - set(self.within_kinds))
         if self.statistics is not None:
             return []
         return [p for p in found if not set(_names(self.source.axes[p])) & set(self.within_kinds)]
@@ -214,7 +213,7 @@ class Heads:
 
     def _balanced(self, name: str) -> bool:
         """Whether heads that become more, or fewer, share that out between what writes and what reads these channels."""
-        return name.endswith(".v") and self.within_kinds[name] == "rotation"
+        return self.within_kinds[name] == "rotation" and self.source.is_read(name)
 
 
 def _least(products: Tensor, own: Matrix, other: Matrix, kind: str) -> Matrix:
@@ -246,8 +245,3 @@ def _dim(dimensions: Axes, axis: str) -> int:
 
 def _places(dimensions: Axes) -> list[str | None]:
     return [None if on is None else on.name for on in dimensions]
-
-
-def _fixed(name: str) -> bool:
-    """An LMU's memory has an order of its own."""
-    return name.endswith(".memory")

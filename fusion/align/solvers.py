@@ -1,7 +1,7 @@
-"""Which entry of one axis goes with which of another: assignment, transport, rotation.
+"""Solvers that match the entries of two axes: assignment, optimal transport, rotation.
 
-All take matrices over (source, reference) entries in float64. A coupling is a non-negative matrix of that shape whose
-entries say how much of a source entry goes to a reference entry; `couple` turns it into what `remap` applies.
+All take matrices (source, reference) in float64. A coupling (or plan) is a non-negative matrix of that shape; its elements are
+the shares of a source entry that go to a reference entry. `couple` converts it to a map for `remap`.
 
 Source: Singh and Jaggi, "Model Fusion via Optimal Transport", 2020 (transport); Ainsworth et al., "Git Re-Basin", 2023
 (assignment); Schönemann, 1966 (rotation).
@@ -24,25 +24,25 @@ from wb.models.axes import Couple, Map, Select
 
 Solver = Literal["lap", "emd", "sinkhorn"]
 Matrix = NDArray[np.float64]
-REGULARISATION = 0.08  # of Sinkhorn, on costs up to 1
-SHOWN = 64  # entries of a plan on each side at most, where it is only looked at
+REGULARISATION = 0.08  # of Sinkhorn, for costs up to 1
+SHOWN = 64  # rows and columns of a plan for display, at most
 _ITERATIONS = 1000
 
 
 def couplings(cost: Matrix, solver: Solver = "lap", reg: float = REGULARISATION) -> Matrix:
-    """The coupling of least `cost` (source, reference).
+    """The coupling with the least `cost` (source, reference).
 
-    `lap` is one to one; between unequal numbers the entries that are left over on the larger side go with their nearest.
-    `emd` and `sinkhorn` transport uniform masses, `sinkhorn` with entropy `reg` on costs divided by their largest.
+    `lap` is one-to-one; if the numbers differ, leftover entries of the larger side go to their nearest. `emd` and `sinkhorn`
+    transport uniform masses; `sinkhorn` regularises by entropy with `reg`, on costs divided by the largest.
 
-    Limits: Sinkhorn gives everything some of everything, so that even equal axes are blurred.
+    Limits: Sinkhorn couples every entry to every other a little, so even identical axes are blurred.
     """
     if solver == "lap":
         return assignment(cost)
     source, target = (np.full(n, 1 / n) for n in cost.shape)
     scaled = cost / (cost.max() or 1.0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whether it converged is looked at below
+        warnings.simplefilter("ignore")  # convergence is checked below
         if solver == "emd":
             return np.asarray(ot.emd(source, target, scaled, numItermax=10_000_000))
         plan = np.asarray(ot.sinkhorn(source, target, scaled, reg, numItermax=_ITERATIONS))
@@ -52,7 +52,7 @@ def couplings(cost: Matrix, solver: Solver = "lap", reg: float = REGULARISATION)
 
 
 def assignment(cost: Matrix) -> Matrix:
-    """A coupling of ones: one to one, and each entry left over on the larger side with its nearest on the other."""
+    """The one-to-one coupling of least cost, of ones; leftover entries of the larger side go to their nearest."""
     rows, columns = linear_sum_assignment(cost)
     plan = np.zeros(cost.shape)
     plan[rows, columns] = 1
@@ -64,13 +64,14 @@ def assignment(cost: Matrix) -> Matrix:
 
 
 def couple(plan: Matrix, *, paired: bool = False) -> Map:
-    """What a coupling (source, reference) does to an axis: averages what is written, shares out what is read.
+    """The map of a coupling (source, reference): it averages the weights that write an entry and divides those that read it.
 
-    Where every source entry goes somewhere whole, the function stays: an entry that goes to k entries is written k times
-    and read with one k-th. `paired` axes are written on both sides of a product instead of being read: √(1/k) each.
+    If every source entry is coupled to reference entries of its own, the function is preserved: an entry that goes to k
+    entries is written k times, and read with the factor 1/k. `paired` axes are written on both sides of a product instead of
+    being read; both factors are √(1/k).
 
     Raises:
-        ValueError: an entry of the reference that nothing goes to.
+        ValueError: an entry of the reference is coupled to no source entry.
     """
     if (plan.sum(axis=0) <= 0).any():
         raise ValueError("an entry of the reference has no source")
@@ -87,9 +88,9 @@ def couple(plan: Matrix, *, paired: bool = False) -> Map:
 def matched(
     similarity: Tensor, own: Matrix, other: Matrix, solver: Solver, reg: float, *, paired: bool
 ) -> tuple[Map, Matrix]:
-    """The map of an axis from products of its entries and their squared norms, and the plan as it is `shown`.
+    """The map of an axis and its plan for display, from inner products of entries and their squared norms.
 
-    As `couple(couplings(distances))`, without matrices of the size of the axis where it is one to one.
+    Equals `couple(couplings(distances))`, but needs no further matrices of the size of the axis for one-to-one assignments.
     """
     if solver == "lap" and similarity.shape[0] == similarity.shape[1]:
         rows, columns = linear_sum_assignment(similarity.to(torch.float64, copy=True).neg_().numpy())
@@ -102,7 +103,7 @@ def matched(
 
 
 def shown(plan: Matrix) -> Matrix:
-    """`plan` with at most `SHOWN` rows and columns, means over neighbours."""
+    """`plan` for display: shrunk to at most `SHOWN` rows and columns by averaging neighbours."""
     for axis in (0, 1):
         parts = np.array_split(plan, min(SHOWN, plan.shape[axis]), axis=axis)
         plan = np.concatenate([part.mean(axis=axis, keepdims=True) for part in parts], axis=axis)
@@ -110,7 +111,7 @@ def shown(plan: Matrix) -> Matrix:
 
 
 def _pooled(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Matrix:
-    """`shown` of the permutation with ones at `rows` and `columns`."""
+    """`shown` of the permutation matrix with ones at (`rows`, `columns`), without building that matrix."""
     n = len(rows)
     size = min(SHOWN, n)
     place = np.repeat(np.arange(size), [len(part) for part in np.array_split(np.arange(n), size)])
@@ -121,16 +122,16 @@ def _pooled(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Matrix:
 
 
 def rotations(similarity: Tensor) -> Tensor:
-    """Q (…, source, reference) with orthonormal columns or rows that makes tr(Qᵀ S) largest, S = `similarity`."""
+    """Orthogonal Procrustes: Q (…, source, reference), with orthonormal columns or rows, that maximises tr(Qᵀ `similarity`)."""
     left, _, right = torch.linalg.svd(similarity.double(), full_matrices=False)
     turned: Tensor = left @ right
     return turned
 
 
 def stream_rotation(similarity: Tensor) -> Couple:
-    """The rotation of a residual stream, from `similarity` (source, reference), that its norms do not notice.
+    """The best rotation of a residual stream, from `similarity` (source, reference), that commutes with layer norms.
 
-    It takes the vector of ones to itself and, between unequal widths, keeps the root mean square of a token.
+    It maps the vector of ones to itself and, between unequal widths, preserves the root mean square of a token.
     """
     source, reference = similarity.shape
     s = similarity.double()

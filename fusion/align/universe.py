@@ -1,4 +1,4 @@
-"""Aligning every parent to the mean of the others, so that none of them is the measure of all.
+"""Joint alignment: every parent is aligned to the mean of the others, so that the result depends less on one reference.
 
 Source: Crisostomi et al., "C²M³: Cycle-Consistent Multi-Model Merging", 2024, https://arxiv.org/abs/2405.17897, for the
 aim; the alternation is generalised Procrustes analysis (Gower, 1975).
@@ -24,9 +24,9 @@ def settle(
     shares: Sequence[float],
     align: Callable[[Placed, Model], Alignment],
 ) -> tuple[list[Aligned], list[Alignment | None]]:
-    """`parents`, already on the axes of `reference`, aligned to the mean of the others until they come no nearer.
+    """Aligns each of `parents`, already on the axes of `reference`, to the mean of the others, until they come no closer.
 
-    The last alignments of all are given with them.
+    Returns the parents and the last alignment of each (None if it was never aligned).
     """
     found = list(parents)
     alignments: list[Alignment | None] = [None] * len(found)
@@ -35,7 +35,7 @@ def settle(
         for i, parent in enumerate(found):
             others = [0.0 if j == i else share for j, share in enumerate(shares)]
             total = sum(others)
-            if not total:  # all of the weight is on this one: it stays
+            if not total:  # this parent has the whole share, so there is no mean of the others
                 continue
             mean = merge(reference, found, [share / total for share in others])
             alignment = alignments[i] = align(parent.parent, mean)

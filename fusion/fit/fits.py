@@ -1,4 +1,4 @@
-"""Fitting one linear map of a fused network to what its parents' do: by ridge regression, or by two moments."""
+"""Fitting one linear map of a fused network to its parents' outputs: by ridge regression, or by mean and variance."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-Outputs = Sequence[tuple[float, Tensor]]  # (share, (rows, outputs)) of each parent
+Outputs = Sequence[tuple[float, Tensor]]  # of each parent: its share, and its outputs (rows, outputs)
 _FLAT = 1e-12
 
 
-RIDGE = 1e-3  # of the mean variance of the inputs; with ten times as much, digits lost 0.7 points on validation images
+RIDGE = 1e-3  # strength, relative to the mean variance of the inputs; ten times as much cost 0.7 points on digits
 
 
 class Fit(Protocol):
-    """Gathers rows, then gives a weight and a bias."""
+    """Accumulates rows of inputs and outputs, then solves for a weight and a bias."""
 
     def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
-        """What the fused map reads (rows, inputs), what the parents' maps gave there, and what is owed besides."""
+        """Adds rows: inputs of the fused map (rows, inputs), outputs of the parents' maps, and an `offset` to their average."""
         ...
 
     def solve(self) -> tuple[Tensor, Tensor]:
@@ -28,9 +28,9 @@ class Fit(Protocol):
 
 
 class Ridge:
-    """The map that gives the parents' average output best, drawn towards `weight`.
+    """Ridge regression of the parents' average output Y on the inputs X, regularised towards `weight`.
 
-    min over W, b of |X Wᵀ + b − Y|² + λ |W − weight|², λ = `strength` times the mean of the diagonal of XᵀX, centred.
+    min over W, b of |X Wᵀ + b − Y|² + λ |W − weight|², where λ is `strength` times the mean diagonal of XᵀX (X centred).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, strength: float) -> None:
@@ -43,7 +43,7 @@ class Ridge:
 
     def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
         target = sum((share * y for share, y in outputs), start=torch.zeros(())) + offset
-        if not self.rows:  # sums are taken about the first means, for what hardly varies would drown in rounding
+        if not self.rows:  # sums are centred on the first means; otherwise small variances would be lost to rounding
             self.origin = inputs.mean(0), target.mean(0)
         inputs, target = inputs - self.origin[0], target - self.origin[1]
         self.rows += len(inputs)
@@ -64,7 +64,7 @@ class Ridge:
 
 
 class Moments:
-    """Scales and shifts each output to the average of the parents' means and standard deviations; nothing else is made good.
+    """Scales and shifts each output: its mean and standard deviation become the averages of the parents'.
 
     Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403.
     """
@@ -89,7 +89,7 @@ class Moments:
 
 
 class _Sums:
-    """Mean and deviation of columns."""
+    """Running sums for the mean and standard deviation of each column."""
 
     def __init__(self) -> None:
         self.rows, self.total, self.squares = 0, torch.zeros(()).double(), torch.zeros(()).double()

@@ -1,4 +1,4 @@
-"""Averaging parents that lie on the same axes."""
+"""Averaging the weights of aligned parents."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from wb.models.network import Network, build
 
 @dataclass(frozen=True)
 class Aligned:
-    """A parent with the maps that bring it to the reference's axes."""
+    """A parent, and the maps that bring it to the axes of the reference."""
 
     parent: Placed
     maps: Mapping[str, Map]
 
     def weight(self, name: str) -> Tensor | None:
-        """Its parameter for that of the reference, on the reference's axes; None where it has none."""
+        """The parent's parameter for the reference's `name`, on the reference's axes; None if the parent has none."""
         return self.parent.mapped(name, self.maps) if name in self.parent.names else None
 
 
 def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float], *, release: bool = False) -> Model:
     """The weighted average of `parents`, in the architecture of `reference`; all in canonical form.
 
-    What a parent lacks of a sub-layer counts as one that writes zero: weights and biases that write to the stream (in a
-    pre-norm network, the norm in front of an operator without any) are averaged over all parents, everything else of the
-    sub-layer over those that have it (without any, it is `reference`'s).
-    One parameter after the other; with `release` the parents lose each as soon as it is averaged, so that large ones and
-    the result are never held together.
+    A sub-layer that a parent lacks counts as one that adds zero to the stream. So weights and biases that write to the stream
+    (for an operator without any, in a pre-norm network, its norm) are averaged over all parents. All other parameters are
+    averaged over the parents that have them; if there are none, the reference's stay.
+
+    With `release`, parents drop each parameter once it is averaged, so that memory never holds all parents and the result.
     """
     writers = _writers(build(reference.architecture, "meta"))
     weights = {}
@@ -57,7 +57,7 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
 
 
 def _writers(network: Network) -> set[str]:
-    """The parameters that say how much each sub-layer writes."""
+    """The parameters that scale what sub-layers add to the stream: writers and their biases, or norms."""
     found = set()
     for sublayer in network.walk():
         found |= {name for pair in sublayer.writers.items() for name in pair if name is not None}

@@ -17,12 +17,13 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture
+from wb.core.architecture import Architecture, axis_dims
+from wb.core.records import Part
 from wb.models.axes import Axes, nested, read, write
 from wb.models.model import Model
 from wb.models.network import Network, axes_of, build
@@ -30,6 +31,7 @@ from wb.models.norm import NormModule
 from wb.models.operator import OperatorModule
 from wb.models.walk import Sublayer
 
+P = TypeVar("P", bound=Part)
 SMALLEST_GAIN = 1e-3  # of the largest of its norm: what is divided by less would blow up rounding
 
 
@@ -72,7 +74,7 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
     last = len(network.stages) - 1
     if network.wiring(last).folds and all(norm.centred for norm in _norms_on(network, last)):
         _centre(weights, axes, f"s{last}.embed", _norm_parameters(network))
-    within = nested(axes)
+    within = nested(axes, axis_dims(model.architecture))
     for at in network.walk() if balance else ():
         _balance(weights, at, within)
     return replace(model, architecture=with_unit_scales(model.architecture), weights=weights)
@@ -85,7 +87,7 @@ def rebalanced(model: Model, to: Architecture) -> Model:
     """
     weights = dict(model.weights)
     network = build(model.architecture, "meta")
-    within = nested(axes_of(network))
+    within = nested(axes_of(network), axis_dims(model.architecture))
     for at in network.walk():
         own, new = (a.stages[at.stage].embed for a in (model.architecture, to))
         if own != new:
@@ -276,9 +278,9 @@ def _centre(weights: dict[str, Tensor], axes: dict[str, Axes], axis: str, norms:
 
 
 def with_unit_scales(architecture: Architecture) -> Architecture:
-    """`architecture` with every fixed factor that weights can take over at one: the scales of softmax attention."""
-    return architecture.with_blocks(
-        lambda _, block: block.model_copy(
-            update={"mixer": block.mixer and block.mixer.unit(), "ffn": block.ffn and block.ffn.unit()}
-        )
-    )
+    """`architecture` with a factor of one everywhere: softmax scales, which the weights have taken over."""
+
+    def unit(_: str, part: P) -> P:
+        return part.unit()
+
+    return architecture.with_parts(unit)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, ImageInput, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import Softmax
+from wb.core.records import kind_of
 from wb.models.axes import Select, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
@@ -49,11 +49,11 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
 
 def check_scales(architecture: Architecture, name: str) -> None:
     """Raises `Unsupported` where a softmax scale is zero or not finite: nothing of its queries and keys could be said."""
-    for place, _, block in architecture.blocks():
-        scale = block.mixer.scale if isinstance(block.mixer, Softmax) else None
-        if scale is not None and not (math.isfinite(scale) and scale):
+    for part_name, part in architecture.parts():
+        if not (math.isfinite(part.factor) and part.factor):
+            place, kind = part_name.rpartition(".")[0], kind_of(type(part))
             raise Unsupported(
-                f"the softmax scale of {place} in {name} is {scale:g}; give it a finite one other than zero"
+                f"the {kind} scale of {place} in {name} is {part.factor:g}; give it a finite one other than zero"
             )
 
 
@@ -63,11 +63,11 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
     Raises:
         BadData: they are not what the networks read, or none.
     """
-    a = architecture.input
-    if images.dim() != 4 or tuple(images.shape[1:]) != (a.channels, a.height, a.width) or not len(images):
+    (spec,) = architecture.input.specs()
+    if images.shape[1:] != spec.example or not len(images):
         raise BadData(
             f"the calibration set is {'x'.join(map(str, images.shape))}; the models read images of "
-            f"{a.channels}x{a.height}x{a.width}: name other data with --data"
+            f"{spec.text}: name other data with --data"
         )
     widest, size = max(axis_sizes(architecture).items(), key=lambda item: item[1])
     rows, columns = architecture.grid
@@ -112,7 +112,7 @@ def adapted(model: Model, to: Architecture) -> Model:
 
 def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:
     def image(a: Architecture) -> str:
-        return f"{a.input.channels}x{a.input.height}x{a.input.width}"
+        return ", ".join(spec.text for spec in a.input.specs())
 
     return [
         ("images of", image(one), image(other)),

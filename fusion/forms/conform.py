@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, stream_rotation
 from wb.fusion.forms.canonical import factors_on, foldable, with_unit_scales
@@ -38,7 +38,6 @@ from wb.models.norm import NormModule
 from wb.models.walk import Sublayer
 
 Role = Literal["write", "read"]
-ROUNDS = (("heads", "mlp", "hidden", "anchors", "bits", "memory", "width"), ("qk", "v"), ("embed",))
 
 
 def conform(model: Model, target: Architecture, images: Tensor | None = None, origins: Match | None = None) -> Model:
@@ -57,8 +56,8 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None, or
     goal = with_unit_scales(target)
     _check(model.architecture, goal)
     model = arranged(model, goal, origins_of(model, goal, images) if origins is None else origins)
-    for names in ROUNDS:
-        maps = _maps(model, goal, names, images)
+    for late in sorted({dim.late for dim in axis_dims(goal).values()}):
+        maps = _maps(model, goal, late, images)
         model = remap_model(model, maps) if maps else model
     result = replace(model, architecture=goal)
     result.check()
@@ -120,10 +119,10 @@ def _influence(model: Model, images: Tensor) -> list[list[float]]:
     return total
 
 
-def _maps(model: Model, goal: Architecture, names: Sequence[str], images: Tensor | None) -> dict[str, Map]:
-    """For every axis of such a name whose size differs, what brings it to the size it has in `goal`."""
-    own, wanted = axis_sizes(model.architecture), axis_sizes(goal)
-    changed = [a for a in own if own[a] != wanted[a] and a.rsplit(".", 1)[1] in names]
+def _maps(model: Model, goal: Architecture, late: int, images: Tensor | None) -> dict[str, Map]:
+    """For every axis of that round (`Dim.late`) whose size differs, what brings it to the size it has in `goal`."""
+    own, wanted, dims = axis_sizes(model.architecture), axis_sizes(goal), axis_dims(goal)
+    changed = [axis for axis in own if own[axis] != wanted[axis] and dims[axis].late == late]
     if not changed:
         return {}
     resizer = _Resizer(model, images)
@@ -137,17 +136,15 @@ class _Resizer:
         self.model, self.images = model, images
         self.network = build(model.architecture, "meta")
         self.sublayers = list(self.network.walk())
-        self.axes = axes_of(self.network)
-        self.nested = nested(self.axes)
+        self.axes, self.dims = axes_of(self.network), axis_dims(model.architecture)
+        self.nested = nested(self.axes, self.dims)
         self.bears = {f"{s.place}.{axis}": kind for s in self.sublayers for axis, kind in s.operator.symmetries.items()}
 
     def __call__(self, axis: str, old: int, new: int) -> Map:
-        name = axis.rsplit(".", 1)[1]
-        at = self._of(axis)
-        converted = None if at is None else at.operator.converted(name, old, new)
-        if converted is not None:
-            return converted
-        if name == "embed":
+        dim, at = self.dims[axis], self._of(axis)
+        if dim.fitted and at is not None:
+            return at.operator.converted(axis.rsplit(".", 1)[1], old, new)
+        if axis.endswith(".embed"):
             gram = self._gram(axis).cpu() if new < old else None
             if foldable(self.network, _stage(axis)):
                 return _isometry(old, new, gram)
@@ -155,6 +152,8 @@ class _Resizer:
         if self.bears.get(axis) == "rotation" and (new > old or self._sorted(axis)):
             eye = torch.eye(new, old, dtype=torch.float64)
             return Leading(new) if new < old else Couple(eye, eye)
+        if dim.ordered and new < old:
+            return Leading(new)  # each was learned to correct those before it
         if new > old:
             return _repeated(old, new, paired=not self._on(axis, "read"))
         outer = self.nested.get(axis)

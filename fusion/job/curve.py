@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch.nn import functional as F
 
 from wb.core.records import Frozen
 from wb.data import Split
 from wb.data.batches import batches
 from wb.fusion.align.trace import network_of
 from wb.models.model import Model
+from wb.tasks.base import Grades
+from wb.tasks.known import task_of
 
 SHARES = tuple(i / 10 for i in range(11))
 BATCH = 128
@@ -56,11 +58,12 @@ def interpolate(
 
 def point(model: Model, split: Split, share: float) -> Point:
     """Loss and accuracy of one model."""
-    network = network_of(model)
-    loss, right = 0.0, 0
+    network, task = network_of(model), task_of(model.architecture)
+    loss, grades = 0.0, []
     with torch.inference_mode():
         for images, labels in batches(split, BATCH, shuffle=False):
-            logits = network(images)
-            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            right += int((logits.argmax(dim=1) == labels).sum())
-    return Point(share=share, loss=loss / len(split), accuracy=right / len(split))
+            outputs = network(images)
+            loss += float(task.loss(outputs, labels, reduction="sum"))
+            grades.append(task.grade(outputs.numpy(), labels.numpy()).each)
+    quality = task.reading(Grades(np.concatenate(grades), split.labels), "torch")
+    return Point(share=share, loss=loss / len(split), accuracy=quality.value)

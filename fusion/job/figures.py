@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from wb.core.architecture import kind_of_axis, kinds_of_axes
 from wb.fusion.job.curve import Point
 from wb.fusion.job.record import Record
-from wb.fusion.job.tables import KINDS, short
+from wb.fusion.job.tables import short
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST
 
 LINES = {"vanilla": ("averaged as they are", GREY, "dash"), "aligned": ("aligned and averaged", BLUE, "solid")}
@@ -47,9 +48,10 @@ def distance_figures(record: Record) -> list[tuple[str, go.Figure]]:
     series = distance_series(record)
     axes = list(dict.fromkeys(axis for row in record.parents for axis in row.costs))
     highest = max((value for *_, found in series for value in found.values()), default=1.0)
+    titles = {kind: dim.title for kind, dim in kinds_of_axes(row.architecture for row in record.parents).items()}
     drawn = []
-    for kind in dict.fromkeys(map(_kind, axes)):
-        here = [axis for axis in axes if _kind(axis) == kind]
+    for kind in dict.fromkeys(map(kind_of_axis, axes)):
+        here = [axis for axis in axes if kind_of_axis(axis) == kind]
         figure = go.Figure(layout={"height": 230, "bargap": 0.25, "margin": {"t": 30, "b": 40}, "showlegend": False})
         for name, colour, opacity, found in series:
             bar = go.Bar(x=[html.escape(axis.rsplit(".", 1)[0]) for axis in here], y=[found.get(axis) for axis in here])
@@ -58,7 +60,7 @@ def distance_figures(record: Record) -> list[tuple[str, go.Figure]]:
         if len(here) < FEW:
             middle = (len(here) - 1) / 2
             figure.update_xaxes(range=[middle - FEW / 2, middle + FEW / 2])
-        drawn.append((KINDS.get(kind, kind), figure.update_yaxes(range=[0, 1.05 * highest], nticks=5)))
+        drawn.append((titles.get(kind, kind), figure.update_yaxes(range=[0, 1.05 * highest], nticks=5)))
     return drawn
 
 
@@ -86,8 +88,3 @@ def _names(record: Record) -> list[str]:
     """What the parents are called, short enough for a legend."""
     names = short([parent.name for parent in record.parents])
     return [name if len(name) <= NAME else f"…{name[1 - NAME :]}" for name in names]
-
-
-def _kind(axis: str) -> str:
-    """`s0.b3.qk` -> `qk`."""
-    return axis.rsplit(".", 1)[-1]

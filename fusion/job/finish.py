@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact
 from wb.core.files import scratch
 from wb.core.readings import Reading
 from wb.core.statistics.paired import Paired
-from wb.core.statistics.scores import score
 from wb.data import Dataset, Split
 from wb.export.assess import Assessor
 from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.score import logits
+from wb.export.score import checked
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.job.curve import point
 from wb.fusion.job.record import COUNTED, Kept, ParentRow, Record
@@ -31,10 +27,12 @@ from wb.hardware.device import Device
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, load, save
 from wb.models.passes import apply
+from wb.tasks.base import Task
+from wb.tasks.known import task_of
 from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 
-Probabilities = dict[str, NDArray[np.float64]]  # of each split: (n, classes)
+Votes = dict[str, NDArray[Any]]  # of each split: (n, ...)
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,14 @@ class Parents:
 
 
 class Ensemble:
-    """The parents together: logits (B, classes) whose softmax is the mean of theirs, for images (B, C, height, width)."""
+    """The parents together, for a batch (B, ...), as their task puts outputs together."""
 
     def __init__(self, parents: Parents, device: torch.device) -> None:
         self.networks = [model.network(device) for model in parents]
+        self.task = task_of(parents.like)
 
     def __call__(self, images: Tensor) -> Tensor:
-        each = torch.stack([network(images).log_softmax(dim=-1) for network in self.networks])
-        return each.logsumexp(dim=0) - math.log(len(self.networks))
+        return self.task.together([network(images) for network in self.networks])
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,9 @@ class Finish:
         if (self.work / "average.safetensors").exists():
             self.report("final readings, average", 0, 0)
             average = {"average": load(self.work / "average.safetensors")}
-            found["average"] = Assessor(self.device)(average, {"acc": self.data.validation}, timed=False)["average"]
+            found["average"] = Assessor(self.device)(average, {self._task.metric: self.data.validation}, timed=False)[
+                "average"
+            ]
         model = load(self.work / "fused.safetensors")
         final = one_shot = self._read("fused", model)
         found["one_shot"] = one_shot.readings
@@ -139,7 +139,11 @@ class Finish:
 
     @property
     def _splits(self) -> dict[str, Split]:
-        return {"acc": self.data.validation, "test": self.data.test}
+        return {self._task.metric: self.data.validation, "test": self.data.test}
+
+    @property
+    def _task(self) -> Task:
+        return task_of(self.parents.like)
 
     def _read(self, name: str, model: Model) -> Scored:
         """The readings of a model from its graph, which stays as that of the result until another one is read."""
@@ -150,40 +154,30 @@ class Finish:
     def _parents(self) -> tuple[list[Scored], Scored]:
         """What is read of each parent, and of the mean of their probabilities."""
         rows: list[Scored] = []
-        total: Probabilities = {}
+        total: Votes = {}
         for i, model in enumerate(self.parents):
             self.report("final readings, parents", i, len(self.parents))
             with scratch() as folder:
                 path = folder / "parent.onnx"
                 export(model, path)
-                scored, probabilities = self._of_graph(model, path)
+                scored, votes = self._of_graph(model, path)
             rows.append(scored)
-            total = {name: total.get(name, 0) + part for name, part in probabilities.items()}
+            total = {name: total.get(name, 0) + part for name, part in votes.items()}
         if len(rows) < 2:
             return rows, Scored({}, {})
-        readings = _sums([row.readings for row in rows])
-        return rows, Scored(
-            {**readings, **{name: self._scored(total[name], name) for name in total}}, self._right(total)
-        )
+        return rows, self._scored(total, _sums([row.readings for row in rows]))
 
-    def _of_graph(self, model: Model, path: Path) -> tuple[Scored, Probabilities]:
-        """What is read of the graph of `model` at `path`, and the probabilities that it gives."""
-        scores = {name: logits(path, split.pixels(), self.device) for name, split in self._splits.items()}
-        readings = count_model(model.architecture, path)
-        readings |= {name: self._scored(values, name) for name, values in scores.items()}
-        return Scored(readings, self._right(scores)), {name: _softmax(values) for name, values in scores.items()}
+    def _of_graph(self, model: Model, path: Path) -> tuple[Scored, Votes]:
+        """What is read of the graph of `model` at `path`, and what it counts for in the ensemble."""
+        found = {name: checked(path, split, self._task, self.device) for name, split in self._splits.items()}
+        scored = self._scored(found, count_model(model.architecture, path))
+        return scored, {name: self._task.votes(given) for name, given in found.items()}
 
-    def _right(self, scores: Mapping[str, NDArray[Any]]) -> dict[str, list[bool]]:
-        """Of each split, which images the scores (n, classes) name rightly."""
-        return {name: (values.argmax(axis=1) == self._splits[name].labels).tolist() for name, values in scores.items()}
-
-    def _scored(self, scores: NDArray[Any], split: str) -> Reading:
-        """The accuracy of scores (n, classes) as `wb.export.score.accuracy` gives it."""
-        labels = self._splits[split].labels
-        if not np.isfinite(scores).all():
-            raise BadArtefact("a model gives scores that are not finite; check its weights, or train it again")
-        right = int((scores.argmax(axis=1) == labels).sum())
-        return score(right, labels.tolist(), self.device.text)
+    def _scored(self, outputs: Mapping[str, NDArray[Any]], readings: Kept) -> Scored:
+        """`readings` with those of the outputs (n, ...) for each split."""
+        grades = {name: self._task.grade(given, self._splits[name].labels) for name, given in outputs.items()}
+        found = {name: self._task.reading(grade, self.device.text) for name, grade in grades.items()}
+        return Scored({**readings, **found}, {name: grade.each.tolist() for name, grade in grades.items()})
 
 
 def counted(architecture: Architecture) -> Kept:
@@ -209,8 +203,3 @@ def _sums(rows: Sequence[Kept]) -> dict[str, Reading]:
         name: rows[0][name].model_copy(update={"value": sum(row[name].value for row in rows)})
         for name in (*COUNTED, "size")
     }
-
-
-def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    raised = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))

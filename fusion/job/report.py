@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from wb.core.architecture import kind_of_axis, kinds_of_axes
 from wb.core.errors import BadArtefact
 from wb.core.files import write_text
 from wb.core.readings import Readings, scaled
+from wb.core.records import Dim
 from wb.fusion.job import figures
 from wb.fusion.job.record import ParentRow, Record
 from wb.fusion.job.tables import METRICS, Table, matches, short, sizes, ways
@@ -16,19 +18,13 @@ from wb.fusion.plans import picture
 from wb.page.look import figure_html
 from wb.page.page import link, render
 
-GROUPS = {
-    "embed": "residual stream",
-    "width": "stem",
-    "heads": "heads",
-    "qk": "query/key channels within heads, one band for each head",
-    "v": "value channels within heads, one band for each head",
-    "mlp": "hidden units",
-    "hidden": "hidden units",
+PAPER = {  # what `ot` aligns besides axes: the outputs of layers
     "position": "embeddings",
     "cls": "embeddings",
     "patch": "embeddings",
     "q": "queries",
     "k": "keys",
+    "v": "values",
     "o": "outputs of attention",
     "down": "outputs of feed-forwards",
 }
@@ -139,12 +135,20 @@ def readings(record: Record, names: Sequence[str]) -> tuple[list[tuple[str, Read
 def pictures(parent: ParentRow) -> Pictures:
     """Every plan of a parent as a picture, by the kind of axis, in the order of the axes."""
     found: dict[str, list[tuple[str, str, bool]]] = {}
-    banded = any(plan.axis.endswith(".heads") for plan in parent.plans)  # else `ot`, which knows no heads
+    dims = kinds_of_axes([parent.architecture])
+    planned = {kind_of_axis(plan.axis) for plan in parent.plans}
     for plan in parent.plans:
-        kind = plan.axis.rsplit(".", 1)[-1]
-        group = "values" if kind == "v" and not banded else GROUPS.get(kind, kind)
+        group = _group(kind_of_axis(plan.axis), dims, planned)
         found.setdefault(group, []).append((plan.axis, picture(plan), plan.signed))
     return found
+
+
+def _group(kind: str, dims: Mapping[str, Dim], planned: Collection[str]) -> str:
+    """What the pictures of a kind of axis are headed by; `ot` has no plans of heads, and so none within them."""
+    dim = dims.get(kind)
+    if dim is None or (dim.within is not None and dim.within not in planned):
+        return PAPER.get(kind, kind)
+    return dim.title if dim.within is None else f"{dim.title} within {dim.within}, one band for each"
 
 
 def _noted(found: Readings, metric: str) -> bool:

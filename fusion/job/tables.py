@@ -6,23 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import PurePath
 
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_sizes, kinds_of_axes
 from wb.fusion.job.record import Match, Record
 from wb.fusion.match.match import By
 
-KINDS = {
-    "width": "width of the stem",
-    "embed": "residual stream",
-    "mixer": "mixer",
-    "heads": "heads",
-    "qk": "query/key channels",
-    "v": "value channels",
-    "anchors": "anchors",
-    "bits": "bits",
-    "memory": "memory",
-    "hidden": "hidden units",
-    "mlp": "hidden units",
-}
 BY: Mapping[By | None, str] = {
     "history": "by common history, each where it stood in the model that both come from",
     "weights": "by their weights, which are copies of one another",
@@ -55,11 +42,12 @@ def rows(record: Record) -> Table:
 def sizes(models: Mapping[str, Architecture]) -> Table:
     """The size of every axis in every model; blocks one after the other that are alike share their rows."""
     places = {place: _place(place, models) for place in _places(models)}
+    titles = {"mixer": "mixer"} | {kind: dim.title for kind, dim in kinds_of_axes(models.values()).items()}
     found = []
     for (stage, _), group in groupby(places.items(), key=lambda item: (_stage(item[0]), list(item[1].items()))):
         same = [place for place, _ in group]
         name = same[0] if len(same) == 1 else f"{same[0]} to {same[-1].removeprefix(f's{stage}.')}"
-        found += [[name if i == 0 else "", KINDS[kind], *row] for i, (kind, row) in enumerate(places[same[0]].items())]
+        found += [[name if i == 0 else "", titles[kind], *row] for i, (kind, row) in enumerate(places[same[0]].items())]
     return ["", "axis", *models], found
 
 
@@ -102,7 +90,7 @@ def _place(place: str, models: Mapping[str, Architecture]) -> dict[str, list[str
         {name: block.mixer.kind for name, _, block in a.blocks() if block.mixer is not None} for a in models.values()
     ]
     found = {}
-    for kind in KINDS:
+    for kind in ("mixer", *kinds_of_axes(models.values())):
         cells = mixers if kind == "mixer" else [{place: table.get(f"{place}.{kind}")} for table in tables]
         row = ["–" if (value := cell.get(place)) is None else str(value) for cell in cells]
         if set(row) != {"–"}:

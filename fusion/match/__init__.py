@@ -1,1 +1,1 @@
-"""Which block of one model corresponds to which block of another."""
+"""Matching the blocks of two models."""

@@ -1,4 +1,4 @@
-"""Whether two models come from one, by their histories: then every block of both stands where it stood in that one."""
+"""Common ancestors of two models, recognised by their histories: blocks of both then stand where the ancestor had them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ IN_PLACE = {"score", "finetune", "drop", "prune nvit", "hash", "low bits", "quan
 
 
 def related(one: Model, other: Model) -> bool:
-    """Whether both come from one model by passes that leave every block in its place, be it as one that is switched off.
+    """Whether both models come from one ancestor by passes that keep every block in its place (or switch it off).
 
-    That takes equal first steps of both histories which say what model they made, known passes behind these, and as many
-    places for blocks in both. False where the histories do not tell.
+    Three conditions have to hold: the histories begin with equal steps, one of which identifies the model that it made; all
+    later steps are passes known to keep blocks in place (`IN_PLACE`); both have as many places for blocks. False if the
+    histories do not show it.
     """
     shared = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one.history, other.history, strict=False))]
     rest = (*one.history[len(shared) :], *other.history[len(shared) :])
@@ -22,11 +23,11 @@ def related(one: Model, other: Model) -> bool:
 
 
 def _certain(step: Step) -> bool:
-    """Whether no other model has this step: it names what it made, or has the measured readings of it."""
+    """Whether the step identifies one model: it names what it made, or has measured readings of it."""
     measured = any(reading.how == "measured" for reading in step.readings.values())
     return measured or "architecture" in step.arguments or "parents" in step.arguments
 
 
 def _in_place(step: Step) -> bool:
-    """Whether a step leaves every block that it does not drop where it is."""
+    """Whether a step keeps every block in its place, unless it drops the block."""
     return step.name in IN_PLACE and not (step.name == "fuse" and "target" in step.arguments)

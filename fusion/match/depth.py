@@ -1,4 +1,4 @@
-"""Networks of another depth: their streams block by block, and how to give a network more or fewer blocks."""
+"""Changing the depth of a network: adding silent blocks or dropping blocks; and residual streams block by block."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, widths
+from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import Operator
+from wb.core.records import Operator, dims
 from wb.fusion.align.trace import cut, network_of
 from wb.models.model import Model
 from wb.models.network import build
 from wb.models.walk import Sublayer
 
 Match = tuple[tuple[int | None, ...], ...]
-_SMALL = 0.02  # standard deviation of what reads in a sub-layer that writes nothing
-_SEED = 0  # of what is drawn here: nothing else depends on it
+_SMALL = 0.02  # standard deviation of the random weights of a silent sub-layer (one whose writers are zero)
+_SEED = 0  # of all random draws in this module
 
 
 def switched_on(stage: Stage) -> list[int]:
@@ -28,12 +28,13 @@ def switched_on(stage: Stage) -> list[int]:
 
 
 def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
-    """The residual streams of `model` on `images` (n, channels, height, width), batch by batch, in the type of the weights.
+    """Yields the residual streams of `model` on `images` (n, channels, height, width), batch by batch.
 
-    For each stage the stream before its first block and those after each, (b, N, D).
+    A batch is a list over stages; each stage is a list of the stream before its first block and after each block, (b, N, D),
+    in the dtype of the weights.
 
     Raises:
-        BadOption: `images` are not what the model reads.
+        BadOption: the images do not have the shape that the model reads.
     """
     check_images(model.architecture.input, images)
     network = network_of(model)
@@ -51,13 +52,13 @@ def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
 
 
 def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
-    """`model` with the blocks and sub-layers of `goal` at its own widths; those that it lacks write nothing.
+    """`model` with the blocks and sub-layers of `goal`, at the widths of `model`; missing sub-layers are added silent.
 
-    `origins` says for each block of `goal` which of the model's goes there; what of it `goal` does not have is dropped. In
-    a pre-norm network what is added leaves the function as it is.
+    A silent sub-layer adds nothing to the stream, so in a pre-norm network the function stays the same. `origins` gives for
+    each block of `goal` the index of the model's block that goes there, or None. Sub-layers that `goal` lacks are dropped.
 
     Raises:
-        Unsupported: a block would have to become one of another kind, or what is lacking cannot be silenced.
+        Unsupported: a block would have to change its kind, or a missing sub-layer cannot be silenced.
     """
     stages = []
     for i, (own, wanted) in enumerate(zip(model.architecture.stages, goal.stages, strict=True)):
@@ -70,7 +71,7 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
     network = build(architecture, "meta")
     weights = {name: weight for name, weight in model.weights.items() if not name.startswith("stages.")}
     generator = torch.Generator().manual_seed(_SEED)
-    last: dict[int, str] = {}  # the norm of the sub-layer before, by stage
+    last: dict[int, str] = {}  # stage -> norm of the previous sub-layer
     for sublayer in network.walk():
         origin = origins[sublayer.stage][sublayer.block]
         moved = _moved(model, sublayer, origin)
@@ -80,35 +81,36 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
 
 
 def check_images(expected: ImageInput, images: Tensor) -> None:
-    """Nothing where `images` are some of that shape.
+    """Checks the shape of `images` (n, channels, height, width).
 
     Raises:
-        BadOption: they are not.
+        BadOption: the images do not have the `expected` shape, or there are none.
     """
-    shape = (expected.channels, expected.height, expected.width)
-    if images.dim() != 4 or tuple(images.shape[1:]) != shape or not len(images):
+    (spec,) = expected.specs()
+    if images.shape[1:] != spec.example or not len(images):
         raise BadOption(
             f"images of shape {tuple(images.shape)} are not what the model reads; give some of shape (n, "
-            f"{', '.join(map(str, shape))})"
+            f"{', '.join(map(str, spec.example))})"
         )
 
 
 def probes(architecture: Architecture, n: int = 64) -> Tensor:
-    """Images (n, channels, height, width), float32, to look at a network with when there are no data.
+    """Synthetic images (n, channels, height, width), float32, for comparing networks without data; equal in every call.
 
-    Gaussian noise with the mean and standard deviation that the network normalises by, each pixel averaged with its
-    neighbours (as those of pictures are alike) and scaled back, clipped to [0, 1]; the same in every call. A heuristic:
-    nothing in it is an object, and what a network does on pictures may differ.
+    They are Gaussian noise with the mean and standard deviation that the network normalises by. Each pixel is averaged with
+    its neighbours, because neighbouring pixels of natural images are alike, and scaled back; values are clipped to [0, 1].
+    Limits: a heuristic. The images show no objects, so activations on natural images may differ.
     """
     image = architecture.input
-    noise = torch.randn(n, image.channels, image.height, image.width, generator=torch.Generator().manual_seed(_SEED))
+    (spec,) = image.specs()
+    noise = torch.randn(spec.sized(n), generator=torch.Generator().manual_seed(_SEED))
     summed, count = (F.avg_pool2d(z, 3, stride=1, padding=1) * 9 for z in (noise, torch.ones_like(noise)))
     mean, std = (torch.tensor(values)[:, None, None] for values in (image.mean, image.std))
     return (summed / count.sqrt() * std + mean).clamp(0, 1)
 
 
 def _block(own: Block, wanted: Block, name: str) -> Block:
-    """`wanted` with the widths of what it has in common with `own`."""
+    """The block `wanted`, with the widths of `own` in the sub-layers that both have."""
     parts: dict[str, Operator | None] = {}
     for kind in ("mixer", "ffn"):
         mine, other = getattr(own, kind), getattr(wanted, kind)
@@ -122,14 +124,14 @@ def _block(own: Block, wanted: Block, name: str) -> Block:
     return wanted.model_copy(update=parts)
 
 
-def alike(one: Operator, other: Operator, *free: str) -> bool:
-    """Of one kind, with widths and the fields named in `free` that may differ."""
-    rest = {*widths(one), *free}
+def alike(one: Operator, other: Operator) -> bool:
+    """Whether two operators are of one kind and differ at most in widths."""
+    rest = {*dims(type(one))}
     return type(one) is type(other) and one.model_dump(exclude=rest) == other.model_dump(exclude=rest)
 
 
 def _moved(model: Model, sublayer: Sublayer, origin: int | None) -> dict[str, Tensor]:
-    """The weights of the model's block number `origin` under the names of `sublayer`; none where it has no such part."""
+    """The weights of a sub-layer in the model's block `origin`, renamed to `sublayer`; empty if the block lacks it."""
     result: dict[str, Tensor] = {}
     for prefix in (sublayer.prefix, sublayer.norm_prefix):
         _, stage, _, part = prefix.split(".")
@@ -141,9 +143,9 @@ def _moved(model: Model, sublayer: Sublayer, origin: int | None) -> dict[str, Te
 def _silent(
     sublayer: Sublayer, a: Architecture, known: Mapping[str, Tensor], before: str | None, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Weights of a sub-layer of `a` that writes nothing, of the type of those that are `known`.
+    """Weights of a silent sub-layer of `a`, which adds nothing to the stream, in the dtype of the `known` weights.
 
-    In a post-norm network its norm is nearly the identity on what the norm `before` it in its stage leaves.
+    In a post-norm network the norm of the sub-layer is made nearly the identity on the output of the norm `before` it.
     """
     like, embed = known["position"], a.stages[sublayer.stage].embed
     zero = {*sublayer.writers, *sublayer.writers.values(), *sublayer.readers.values()}

@@ -1,15 +1,15 @@
-"""How much alike the blocks of two networks are: by their weights, and by what they add to the stream.
+"""Similarity of the blocks of two networks: by their weights, and by what they add to the residual stream (linear CKA).
 
-Streams themselves say little: behind late blocks they are nearly equal, whatever the blocks do. What a block adds is its
-own, and so are its weights where one network was made of the other.
+The streams themselves say little: after late blocks they are nearly equal, whatever the blocks do. The addition of a block is
+specific to it, and so are its weights if one network was made from the other.
 
 Source: Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019, https://arxiv.org/abs/1905.00414,
-eq. 3 (linear CKA), for additions, sub-layer by sub-layer. Ours for weights: the cosine of their Gram matrices over the
-channels of the stream, which no order and no rotation of heads, channels of heads and hidden units changes, without the
-trace, so that nothing is left of strangers'.
-Differs: CKA is taken on a sample of tokens instead of one vector for each image.
-Limits: weights tell copies, also fine-tuned and narrower ones, from anything else, and nothing of strangers. They are compared
-channel by channel: of a copy whose stream was rotated they say nothing.
+eq. 3 (linear CKA), applied to the additions of sub-layers. Similarity of weights is ours: the cosine of the Gram matrices of
+two weights over the channels of the stream. Permuting or rotating heads, channels of heads and hidden units does not change a
+Gram matrix. Its trace is removed, so that the cosine of unrelated weights is near zero.
+Differs: CKA is computed on a sample of tokens instead of one vector per image.
+Limits: weights distinguish copies (also fine-tuned and narrower ones) from all other networks, but say nothing about unrelated
+networks. They are compared channel by channel, so a copy with a rotated stream is not recognised.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from wb.models.model import Model
 from wb.models.network import Network, axes_of, build
 from wb.models.walk import Sublayer
 
-ROWS = 2048  # tokens that CKA looks at
-_FLAT = 1e-12  # what varies by less, of its size, is constant but for rounding
+ROWS = 2048  # tokens for CKA, at most
+_FLAT = 1e-12  # a relative variation below this is rounding
 _SEED = 0
 
-Index = dict[str, tuple[Tensor, Tensor]]  # by stream, which channel of the source goes with which of the reference
-Table = list[Matrix]  # by stage, (blocks of the source, blocks of the reference)
+Index = dict[str, tuple[Tensor, Tensor]]  # stream -> indices of matching channels in the source and in the reference
+Table = list[Matrix]  # one matrix per stage, (blocks of the source, blocks of the reference)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How alike the weights of two models are, each from -1 to 1: copies have 1, neighbours and strangers next to 0.
+    """Similarity of the weights of two models, as cosines: 1 for copies, near 0 for other blocks and unrelated models.
 
-    `ends` is the mean over the channels of what is outside of blocks; `values` are sums, for every two blocks of a stage, over
-    the sub-layers with weights that both have of one kind, and `counts` how many these are.
+    `ends` is the cosine of the weights outside of blocks (stem, positions, head), a mean over channels. For every two blocks
+    of a stage, `values` sums the cosines of the sub-layers that both have of one kind, and `counts` is their number.
     """
 
     ends: float
@@ -53,7 +53,7 @@ class Weights:
 
 
 def by_weights(source: Model, reference: Model) -> Weights:
-    """How alike the weights of two models in canonical form are, whatever the order of their channels and units."""
+    """Similarity of the weights of two models in canonical form, independent of the order of their channels and units."""
     ends, index = _channels(source, reference)
     own, other = (
         _grams(model, {axis: pair[i] for axis, pair in index.items()}) for i, model in enumerate((source, reference))
@@ -67,21 +67,21 @@ def by_weights(source: Model, reference: Model) -> Weights:
 
 
 def by_additions(source: Model, reference: Model, images: Tensor) -> Table:
-    """For every two blocks of a stage the sum of linear CKA of what their sub-layers of one kind add to the stream.
+    """Similarity of additions: for every two blocks of a stage, the summed linear CKA of their sub-layers of one kind.
 
-    On at most 2048 tokens of `images` (n, channels, height, width), float32 in [0, 1].
+    Computed on at most 2048 tokens of `images` (n, channels, height, width), float32 in [0, 1].
 
     Raises:
-        BadOption: `images` are not what the models read.
+        BadOption: the images do not have the shape that the models read.
     """
     own, other = (_additions(model, images) for model in (source, reference))
     return _tables(source, reference, lambda mine, theirs: cka(own[mine.name], other[theirs.name]))[0]
 
 
 def cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA of x (rows, D) and y (rows, E), centred: 1 where one is a rotated, scaled and shifted copy of the other.
+    """Linear CKA of x (rows, D) and y (rows, E): 1 if one is a rotated, scaled and shifted copy of the other.
 
-    Where one of them is constant over the rows it is 0. Of the two equal forms, that with the smaller Gram matrices.
+    It is 0 if one of them is constant over the rows. Of the two equivalent formulas, the one with smaller matrices is used.
     """
     x, y = _centred(x), _centred(y)
     if len(x) < max(x.shape[1], y.shape[1]):
@@ -102,7 +102,7 @@ def _centred(x: Tensor) -> Tensor:
 def _tables(
     source: Model, reference: Model, compared: Callable[[Sublayer, Sublayer], float | None]
 ) -> tuple[Table, Table]:
-    """Sums of `compared` over the sub-layers that two blocks have of one kind, and how many had a value."""
+    """Sums of `compared` over the sub-layers of one kind of every two blocks, and the number of its values."""
     shapes = [
         (len(a.blocks), len(b.blocks))
         for a, b in zip(source.architecture.stages, reference.architecture.stages, strict=True)
@@ -111,7 +111,8 @@ def _tables(
     own, other = (list(build(model.architecture, "meta").walk()) for model in (source, reference))
     for mine in own:
         for theirs in other:
-            if mine.stage != theirs.stage or not alike(mine.operator.describe(), theirs.operator.describe(), "scale"):
+            one, two = (sublayer.operator.describe().structure() for sublayer in (mine, theirs))
+            if mine.stage != theirs.stage or not alike(one, two):
                 continue
             value = compared(mine, theirs)
             if value is not None:
@@ -124,7 +125,7 @@ def _tables(
 
 
 def _channels(source: Model, reference: Model) -> tuple[float, Index]:
-    """Which channels of the streams go together, by what is on them outside of blocks and norms, and their mean cosine."""
+    """Matches the channels of the streams by the weights outside of blocks and norms; returns the mean cosine and the match."""
     own, other = (axes_of(build(model.architecture, "meta")) for model in (source, reference))
     found: Index = {}
     cosines: list[Matrix] = []
@@ -137,7 +138,7 @@ def _channels(source: Model, reference: Model) -> tuple[float, Index]:
                 continue
             x = _columns(source.weights[name], own[name], axis, {a: pair[0] for a, pair in found.items()})
             y = _columns(reference.weights[name], dimensions, axis, {a: pair[1] for a, pair in found.items()})
-            if x.shape[1] == y.shape[1]:  # else another axis has another size
+            if x.shape[1] == y.shape[1]:  # otherwise another axis of the weight differs in size
                 parts.append((x / x.norm().clamp(min=_FLAT), y / y.norm().clamp(min=_FLAT)))
         own_columns, other_columns = (F.normalize(torch.cat(side, dim=1), dim=1) for side in zip(*parts, strict=True))
         cosine = (own_columns @ other_columns.T).numpy()
@@ -148,7 +149,7 @@ def _channels(source: Model, reference: Model) -> tuple[float, Index]:
 
 
 def _grams(model: Model, index: dict[str, Tensor]) -> dict[str, list[Tensor]]:
-    """Of each sub-layer, for each weight on the stream, W Wᵀ over the channels, without its trace, of norm 1."""
+    """Sub-layer -> normalised Gram matrix W Wᵀ of each weight on the stream, without trace, (channels, channels)."""
     axes = axes_of(build(model.architecture, "meta"))
     found: dict[str, list[Tensor]] = {}
     for sublayer in build(model.architecture, "meta").walk():
@@ -162,7 +163,7 @@ def _grams(model: Model, index: dict[str, Tensor]) -> dict[str, list[Tensor]]:
 
 
 def _columns(weight: Tensor, dimensions: Axes, axis: str, index: dict[str, Tensor]) -> Tensor:
-    """(channels of `axis`, everything else), of other streams only the channels in `index`."""
+    """`weight` as a matrix (channels of `axis`, all other dimensions), with channels of other streams selected by `index`."""
     names = _names(dimensions)
     for dim, name in enumerate(names):
         if name in index and name != axis:
@@ -179,7 +180,7 @@ def _names(dimensions: Axes) -> list[str]:
 
 
 def _additions(model: Model, images: Tensor) -> dict[str, Tensor]:
-    """By sub-layer a sample of what it adds to the stream, (rows, channels), the same tokens for every network."""
+    """Sub-layer -> its additions to the stream on a sample of tokens, (rows, channels); the same tokens for every network."""
     check_images(model.architecture.input, images)
     network = network_of(model)
     parts: dict[str, list[Tensor]] = {}
@@ -196,7 +197,7 @@ def _additions(model: Model, images: Tensor) -> dict[str, Tensor]:
 
 
 def _walk(network: Network, images: Tensor) -> Iterator[tuple[Sublayer, Tensor]]:
-    """Every sub-layer with what it adds (B, N, D)."""
+    """Yields every sub-layer with its addition to the stream, (B, N, D)."""
     state = network.begin(images)
     for sublayer in network.walk():
         state = network.enter(state, sublayer.stage)
@@ -206,7 +207,7 @@ def _walk(network: Network, images: Tensor) -> Iterator[tuple[Sublayer, Tensor]]
 
 
 def _rows(total: int) -> Tensor:
-    """At most 2048 of so many, drawn at random: even steps would see the same places of all images."""
+    """Indices of at most 2048 of `total` tokens, drawn at random: even steps would hit the same places in all images."""
     if total <= ROWS:
         return torch.arange(total)
     return torch.randperm(total, generator=torch.Generator().manual_seed(_SEED))[:ROWS].sort().values

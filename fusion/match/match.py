@@ -1,11 +1,15 @@
-"""Which block of one network goes with which of another.
+"""Matching the blocks of two networks.
 
-Networks that are equally deep with all blocks on go in order. Of others, first their histories: two models that were made of
-one have their blocks where these stood there. Then their weights, which tell copies from anything else when no history does. Of
-strangers that are equally deep the blocks go in order; of others, all blocks of the shallower go to blocks of the deeper, in
-order, so that they add the most alike to the stream (the usual dynamic programme of sequence alignment).
+The first of these rules that applies decides:
 
-Limits: between strangers there is no truth, and neighbouring blocks may add much the same, so that the optimum can be flat.
+1. Order: networks of equal depth without switched-off blocks are matched block by block.
+2. History: models with a common ancestor have their blocks where the ancestor had them.
+3. Weights: their similarity recognises copies without a history.
+4. Order: unrelated networks with equally many active blocks are matched in order.
+5. Additions: otherwise every block of the shallower network gets a block of the deeper one, in order, such that their additions
+   to the stream are most similar (the usual dynamic programme of sequence alignment).
+
+Limits: unrelated networks have no true match, and neighbouring blocks may have similar additions, so the optimum can be flat.
 """
 
 from __future__ import annotations
@@ -27,13 +31,16 @@ from wb.fusion.match.likeness import by_additions, by_weights
 from wb.models.model import Model
 
 By = Literal["order", "history", "weights", "additions"]
-COPY = 0.4  # likeness of weights above which a sub-layer is a copy: pruned and fine-tuned ones have 0.7, neighbours 0.2
-KIN = 0.7  # likeness of stem, positions and head above which models have one origin: copies have 0.98, strangers 0.4
+COPY = 0.4  # similarity of weights above which sub-layers are copies: pruned and fine-tuned ones have 0.7, others 0.2
+KIN = 0.7  # similarity of stem, positions and head above which models have one origin: copies 0.98, others 0.4
 
 
 @dataclass(frozen=True)
 class Matching:
-    """For each stage, for each block of the reference, the block of the source that goes with it, or None; and by what."""
+    """For each stage and each block of the reference, the index of the matching block of the source, or None.
+
+    `by` names the rule that found the match.
+    """
 
     blocks: Match
     by: By
@@ -41,14 +48,14 @@ class Matching:
 
 @dataclass(frozen=True)
 class Reference:
-    """What gives the axes: the anchor, or `model`, which was made of the `anchor` with its blocks at `origins`."""
+    """The model that others are aligned to: an anchor, or `model`, made from `anchor` by placing its blocks (`origins`)."""
 
     model: Model
     anchor: Model | None = None
     origins: Match = ()
 
     def match(self, source: Model, images: Tensor | None = None, *, itself: bool = False) -> Matching:
-        """As `match_blocks`; kin of the anchor by way of the anchor. `itself` says that `source` is the anchor."""
+        """As `match_blocks`, but a relative of the anchor is matched through the anchor. `itself`: `source` is the anchor."""
         if self.anchor is None:
             return match_blocks(source, self.model, images)
         if itself:
@@ -61,23 +68,22 @@ class Reference:
 
 
 def resized(anchor: Model, target: Architecture, images: Tensor | None, *, balance: bool) -> Reference:
-    """What gives the axes where the anchor, in canonical form, is brought to another architecture first. Raises as `conform`."""
+    """The reference made from `anchor`, in canonical form, by bringing it to the architecture `target`. Raises as `conform`."""
     origins = origins_of(anchor, target, images)
     model = canonical(conform(anchor, target, images, origins), balance=balance)
     return Reference(model, anchor, origins)
 
 
 def match_blocks(source: Model, reference: Model, images: Tensor | None = None) -> Matching:
-    """The blocks of `source` for those of `reference`, both in canonical form. Blocks that are switched off go with none.
+    """Matches blocks of `source` to those of `reference`, both in canonical form. Switched-off blocks match none.
 
-    Networks that are equally deep with all blocks on go in order, kin or not. Of other kin, blocks go with those that they were
-    copied from, or that were copied from the same, and no others. Of strangers that are not equally deep, what they add is
-    compared on at most 2048 tokens of `images` (n, channels, height, width), float32 in [0, 1], or of `probes`; these are
-    looked at, and made, in that case only.
+    The rules are those of the module. Related networks (rules 2 and 3) match only blocks that are copies of one another or of
+    the same block. Rule 5 compares additions on at most 2048 tokens of `images` (n, channels, height, width), float32 in
+    [0, 1], or else of `probes`; other rules use no images.
 
     Raises:
-        Unsupported: the two have other numbers of stages, or of tokens.
-        BadOption: `images` are not what the two read.
+        Unsupported: the two differ in the number of stages or tokens.
+        BadOption: the images do not have the shape that the two read.
     """
     _check(source.architecture, reference.architecture)
     pairs = list(zip(source.architecture.stages, reference.architecture.stages, strict=True))
@@ -98,7 +104,7 @@ def match_blocks(source: Model, reference: Model, images: Tensor | None = None) 
 
 
 def kin(source: Model, reference: Model) -> Matching | None:
-    """The match of two models that come from one, by their histories or else by their weights; None of strangers.
+    """The match of two related models, by their histories or else by their weights; None if they are unrelated.
 
     Raises as `match_blocks`.
     """
@@ -116,15 +122,15 @@ def kin(source: Model, reference: Model) -> Matching | None:
     places = all(len(own.blocks) == len(other.blocks) for own, other in pairs)
     if places and all(
         i == j for matched in found for j, i in matched.items()
-    ):  # so do those that changed beyond knowing
+    ):  # then blocks that changed too much to be recognised are in place, too
         found = same
     return Matching(_arranged(pairs, found), "weights")
 
 
 def increasing(similarity: Matrix) -> list[int]:
-    """For each row of `similarity` (n, m), n <= m, a column, strictly increasing, with the largest sum."""
+    """A column for each row of `similarity` (n, m), n <= m, strictly increasing, with the largest sum."""
     n, m = similarity.shape
-    cost = np.full((n + 1, m + 1), np.inf)  # of the first i rows on the first j columns
+    cost = np.full((n + 1, m + 1), np.inf)  # cost[i, j]: least cost of the first i rows on the first j columns
     cost[0] = 0
     for i in range(1, n + 1):
         for j in range(i, m + 1):
@@ -132,7 +138,7 @@ def increasing(similarity: Matrix) -> list[int]:
     columns = []
     j = m
     for i in range(n, 0, -1):
-        while cost[i, j] == cost[i, j - 1]:  # column j - 1 is not needed
+        while cost[i, j] == cost[i, j - 1]:  # column j - 1 is unused
             j -= 1
         j -= 1
         columns.append(j)
@@ -140,9 +146,9 @@ def increasing(similarity: Matrix) -> list[int]:
 
 
 def chain(gain: Matrix) -> list[tuple[int, int]]:
-    """Pairs of a row and a column of `gain` (n, m), both strictly increasing, with the largest sum; no gain, no pair."""
+    """Pairs (row, column) of `gain` (n, m), both strictly increasing, with the largest sum; none without positive gain."""
     n, m = gain.shape
-    best = np.zeros((n + 1, m + 1))  # of the first i rows and the first j columns
+    best = np.zeros((n + 1, m + 1))  # best[i, j]: largest sum in the first i rows and the first j columns
     for i in range(1, n + 1):
         for j in range(1, m + 1):
             best[i, j] = max(best[i - 1, j], best[i, j - 1], best[i - 1, j - 1] + gain[i - 1, j - 1])
@@ -160,7 +166,7 @@ def chain(gain: Matrix) -> list[tuple[int, int]]:
 
 
 def _all(own: list[int], other: list[int], similarity: Matrix) -> dict[int, int]:
-    """Blocks of the reference -> blocks of the source: all of the shallower's have one."""
+    """Block of the reference -> block of the source, by additions; all blocks of the shallower network are matched."""
     values = similarity[np.ix_(own, other)]
     if len(own) > len(other):
         return {j: own[i] for j, i in zip(other, increasing(values.T), strict=True)}
@@ -168,7 +174,7 @@ def _all(own: list[int], other: list[int], similarity: Matrix) -> dict[int, int]
 
 
 def _copies(own: list[int], other: list[int], gain: Matrix) -> dict[int, int]:
-    """Blocks of the reference -> blocks of the source that have a gain."""
+    """Block of the reference -> block of the source, by weights; only blocks with a positive gain are matched."""
     return {other[j]: own[i] for i, j in chain(gain[np.ix_(own, other)])}
 
 
@@ -180,9 +186,9 @@ def _arranged(pairs: list[tuple[Stage, Stage]], found: list[dict[int, int]]) -> 
 
 
 def _through(match: tuple[int | None, ...], origins: tuple[int | None, ...], source: Stage) -> tuple[int | None, ...]:
-    """The source's blocks for those that were made of the anchor's at `origins`, given those for the anchor's (`match`).
+    """The match of `source` to the reference, from its `match` to the anchor and the `origins` of the reference's blocks.
 
-    Where the anchor has nothing, the source's blocks that go with nothing else come in, as far as the order allows.
+    Blocks of the reference without origin get blocks of the source that match nothing else, as far as the order allows.
     """
     found = [None if origin is None else match[origin] for origin in origins]
     used = {block for block in found if block is not None}
@@ -197,7 +203,7 @@ def _through(match: tuple[int | None, ...], origins: tuple[int | None, ...], sou
 
 
 def _check(source: Architecture, reference: Architecture) -> None:
-    """Raises `Unsupported` where the two do not have the same tokens in the same stages."""
+    """Raises `Unsupported` unless the two have the same stages with the same tokens."""
     own, other = ([*a.grids()] for a in (source, reference))
     if own != other or source.pool != reference.pool:
         texts = (

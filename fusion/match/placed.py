@@ -1,4 +1,4 @@
-"""A parent under the reference's names: which of its sub-layers stand for which, and which parameters lie on which axes."""
+"""Placing a parent on a reference: its matching sub-layers, parameters and axes under the names of the reference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from wb.core.architecture import axis_dims
+from wb.core.records import Dim
 from wb.fusion.match.depth import Match, alike
 from wb.fusion.match.match import By
 from wb.models.axes import Axes, Axis, Map, remap
@@ -17,10 +19,12 @@ from wb.models.walk import Sublayer
 
 @dataclass
 class Placed:
-    """A parent in canonical form. `names` (reference's -> own) and `axes` have what the reference has too, by its names.
+    """A parent in canonical form, with its parts named as in the reference.
 
-    `sublayers` gives for each sub-layer of the reference, by name, that of the parent which stands for it. `turn` is the
-    one thing that changes: the form of the parent, never its function. `by` says what the match was found by.
+    `sublayers` maps a sub-layer of the reference, by name, to the matching one of the parent. `names` maps a parameter of the
+    reference to that of the parent, and `axes` to the axes of the parent's parameter, under the reference's names. Parameters
+    without a counterpart are missing. `dims` describes the axes. `by` names the rule that found the match. `turn` changes the
+    form of the parent, never its function.
     """
 
     model: Model
@@ -28,23 +32,33 @@ class Placed:
     sublayers: Mapping[str, Sublayer]
     names: Mapping[str, str]
     axes: Mapping[str, Axes]
+    dims: Mapping[str, Dim]
     by: By = "order"
 
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The axes whose entries stay where they are: coefficients of a basis."""
+        return frozenset(axis for axis, dim in self.dims.items() if dim.fitted)
+
+    def is_read(self, axis: str) -> bool:
+        """Whether a weight reads the axis; queries and keys are only written, and meet in a product."""
+        return any(Axis(axis, "read") in dimensions for dimensions in self.axes.values())
+
     def weight(self, name: str) -> Tensor:
-        """The parent's parameter for that of the reference."""
+        """The parent's parameter that matches the reference's parameter `name`."""
         return self.model.weights[self.names[name]]
 
     def mapped(self, name: str, maps: Mapping[str, Map]) -> Tensor:
-        """The parent's parameter for that of the reference, on the reference's axes as far as `maps` go."""
+        """The parent's parameter that matches the reference's `name`, brought to the reference's axes by `maps`."""
         return remap({name: self.weight(name)}, {name: self.axes[name]}, maps)[name]
 
     def release(self, name: str) -> None:
-        """Takes the parameter out of the parent, whose weights have to be a dictionary of one's own: nobody can use it then."""
+        """Deletes the matching parameter from the parent, to free memory; the weights must be a dictionary that is not shared."""
         if name in self.names and isinstance(self.model.weights, dict):
             self.model.weights.pop(self.names[name], None)
 
     def turn(self, maps: Mapping[str, Map]) -> None:
-        """Applies maps that keep the function, by the reference's names of axes."""
+        """Applies function-preserving `maps`, by the reference's names of axes, to the parent."""
         changed = {
             self.names[name]: self.mapped(name, maps)
             for name, axes in self.axes.items()
@@ -54,9 +68,9 @@ class Placed:
 
 
 def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Placed:
-    """`parent` under the names of `reference`, both in canonical form.
+    """Places `parent` on `reference`, both in canonical form.
 
-    A sub-layer of another kind, or with other fixed settings (a kernel size, a direction), stands for nothing.
+    Sub-layers that differ in kind or in fixed settings (kernel size, direction) do not match, even in matching blocks.
     """
     own, other = build(parent.architecture, "meta"), build(reference.architecture, "meta")
     there = {sublayer.name: sublayer for sublayer in own.walk()}
@@ -70,7 +84,7 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
     for sublayer in other.walk():
         block = match[sublayer.stage][sublayer.block]
         mine = there.get(f"s{sublayer.stage}.b{block}.{sublayer.kind}")
-        if mine is None or not alike(mine.operator.describe(), sublayer.operator.describe(), "scale"):
+        if mine is None or not alike(mine.operator.describe().structure(), sublayer.operator.describe().structure()):
             continue
         found[sublayer.name] = mine
         for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm_prefix, sublayer.norm_prefix)):
@@ -78,7 +92,7 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
                 renamed = f"{new}{name.removeprefix(prefix)}"
                 names[renamed] = name
                 placed[renamed] = tuple(_moved(axis, mine.place, sublayer.place) for axis in axes[name])
-    return Placed(parent, match, found, names, placed, by)
+    return Placed(parent, match, found, names, placed, axis_dims(reference.architecture), by)
 
 
 def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:
@@ -89,10 +103,10 @@ def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:
 
 
 def runs(placed: Placed, reference: Model) -> tuple[dict[int, list[str]], dict[str, list[str]]]:
-    """The names of the parent's sub-layers in order of execution, grouped by what they stand for.
+    """Groups the names of the parent's sub-layers, in order of execution, by the sub-layers of the reference.
 
-    First those at the start of a stage that stand for nothing, by the stage; then for each sub-layer of the reference its
-    counterpart and what follows that and stands for nothing: what they do together is what the reference's has to do.
+    The first result maps a stage to the unmatched sub-layers at its start. The second maps a sub-layer of the reference to its
+    counterpart and the unmatched sub-layers after that: the reference's sub-layer has to do what they do together.
     """
     theirs = {mine.name: name for name, mine in placed.sublayers.items()}
     starts: dict[int, list[str]] = {i: [] for i in range(len(reference.architecture.stages))}

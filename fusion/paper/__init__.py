@@ -1,1 +1,1 @@
-"""Transformer Fusion with Optimal Transport as published, to compare with."""
+"""Transformer Fusion with Optimal Transport as published, as a baseline."""

@@ -1,4 +1,4 @@
-"""What the published transport compares, and how it mixes the maps of a residual and of what is added to it.
+"""Parts of the published optimal-transport fusion: the compared activations, and the mixing of maps at residual sums.
 
 Source, Differs and Limits: `wb.fusion.paper.paper`.
 """
@@ -23,19 +23,19 @@ from wb.models.walk import State, Sublayer
 
 Residual = Literal["mean", "none", "only", "identity", "scalar", "matrix"]
 Tokens = Literal["all", "cls", "window_2", "window_4", "window_6", "window_8"]
-Sizes = Mapping[str, tuple[Tensor, Tensor]]  # by sub-layer: of a residual and of what is added to it, by channel
-EMBEDDING = "embedding"  # where positions (the residual) and patches (what is added to them) meet
+Sizes = Mapping[str, tuple[Tensor, Tensor]]  # sub-layer -> mean sizes of the residual and of the branch, (D,) each
+EMBEDDING = "embedding"  # the sum of positions (as the residual) and patches (as the branch)
 _EPS = 1e-9  # added to the norms of rows
-_FLAT = 1e-12  # a variance below is none
+_FLAT = 1e-12  # smaller variances count as zero
 
 
-def kept(architecture: Architecture, tokens: Tokens, *, last: bool = False) -> Tensor:
-    """The places of the tokens that are compared, int64. A window keeps the class token too, where there is one.
+def compared_tokens(architecture: Architecture, tokens: Tokens, *, last: bool = False) -> Tensor:
+    """The indices of the compared tokens, int64. A window includes the class token, if there is one.
 
-    With a filter the `last` block's output is compared on the class token alone: nothing else is read.
+    With a filter, the output of the `last` block is compared on the class token only, because nothing else is read from it.
 
     Raises:
-        BadOption: no class token, or a window larger than the grid.
+        BadOption: the filter needs a class token and there is none, or the window is larger than the grid.
     """
     rows, columns = architecture.grid
     prefix = 1 if architecture.pool == "cls" else 0
@@ -55,16 +55,16 @@ def kept(architecture: Architecture, tokens: Tokens, *, last: bool = False) -> T
 
 
 def trace(model: Model, images: Tensor, tokens: Tokens) -> Iterator[dict[str, Tensor]]:
-    """What `model` makes of `images`, in batches and in these by sub-layers: (tokens, units) by the names of plans.
+    """Yields activations of `model` on `images`, for each batch and each sub-layer: name of the plan -> (tokens, units).
 
-    Besides, `s0.b0.in` is the stream before a block, and `s0.b0.attention` what its mixer adds on the tokens that are
-    kept elsewhere. Patches are there before there is a class token, and all of them are kept.
+    Two further entries are `s0.b0.in`, the stream before a block, and `s0.b0.attention`, the addition of its mixer on the
+    tokens compared in earlier blocks. Patches come before the class token exists, so all of them are compared.
     """
     network = network_of(model)
     dtype = next(network.parameters()).dtype
     parts = list(network.walk())
-    every = kept(model.architecture, tokens)
-    last = kept(model.architecture, tokens, last=True)
+    every = compared_tokens(model.architecture, tokens)
+    last = compared_tokens(model.architecture, tokens, last=True)
     for batch in cut(images.to(dtype)):
         with torch.inference_mode():
             patches = network.stem(network.normalised(batch)).flatten(2).transpose(1, 2)
@@ -75,13 +75,13 @@ def trace(model: Model, images: Tensor, tokens: Tokens) -> Iterator[dict[str, Te
             place = sublayer.place
             found = {} if place == block else {f"{place}.in": state.stream[:, every]}
             with torch.inference_mode():
-                state, new = _seen(sublayer, state, every, last if place == parts[-1].place else every)
+                state, new = _observed(sublayer, state, every, last if place == parts[-1].place else every)
             yield {name: values.flatten(0, 1) for name, values in {**found, **new}.items()}
             block = place
 
 
 def compared(source: Model, reference: Model, images: Tensor, tokens: Tokens, *, joint: bool = False) -> Statistics:
-    """What all units of both do on `images`, by the names of plans; `joint` queries and keys as well, as `s0.b0.qk`."""
+    """Statistics of the units of both models on `images`, by name of the plan; with `joint`, `s0.b0.qk` has queries and keys."""
     statistics = Statistics()
     for own, other in zip(trace(source, images, tokens), trace(reference, images, tokens), strict=True):
         for name in own:
@@ -96,9 +96,9 @@ def compared(source: Model, reference: Model, images: Tensor, tokens: Tokens, *,
 
 
 def sizes(reference: Model, images: Tensor, tokens: Tokens) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean sizes, by sub-layer, of a residual and of what is added to it, standardised: (D,) each.
+    """Sub-layer -> mean absolute values of its residual and its branch, both standardised, (D,) each.
 
-    The residual of a feed-forward counts as the sum of the stream before its block and what the mixer adds.
+    The residual of a feed-forward is the sum of the stream before its block and the addition of the mixer, each standardised.
     """
     means, scales = _moments(reference, images, tokens)
     totals: dict[str, list[Tensor]] = {}
@@ -106,35 +106,36 @@ def sizes(reference: Model, images: Tensor, tokens: Tokens) -> dict[str, tuple[T
     z: dict[str, Tensor] = {}
     for found in trace(reference, images, tokens):
         new = {name: (values - means[name]) * scales[name] for name, values in found.items() if name in means}
-        z = new if any(name.endswith(".in") for name in new) else z | new  # of one block
+        z = new if any(name.endswith(".in") for name in new) else z | new  # activations of one block
         for name, pair in _pairs(new, z):
             part = [values.abs().sum(dim=0) for values in pair]
             totals[name] = [a + b for a, b in zip(totals[name], part, strict=True)] if name in totals else part
             rows[name] = [a + len(b) for a, b in zip(rows.get(name, (0, 0)), pair, strict=True)]
     by_name = {name: (r / rows[name][0], b / rows[name][1]) for name, (r, b) in totals.items()}
-    position = reference.weights["position"].double().abs().mean(dim=0)  # as it is, not standardised
+    position = reference.weights["position"].double().abs().mean(dim=0)  # not standardised
     return {**by_name, EMBEDDING: (position, by_name[EMBEDDING][1])}
 
 
 def correlated(statistics: Statistics, name: str) -> Matrix:
-    """Distances (source, reference) of standardised activations, but for a common factor."""
+    """Distances (source, reference) of standardised activations, up to a common factor."""
     correlation, own, other = statistics.similarity(name, standard=True)
     squares = own[:, None] + other[None, :] - 2 * correlation.numpy()
     return np.asarray(np.sqrt(squares.clip(min=0)))
 
 
 def distances(own: Tensor, other: Tensor, *, unit: bool = False) -> Matrix:
-    """Distances (source, reference) of rows (source, n) and (reference, n), float64; of `unit` length first."""
+    """Euclidean distances of rows, (source, n) and (reference, n) -> (source, reference), float64; `unit` normalises them."""
     if unit:
         own, other = (rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + _EPS) for rows in (own, other))
-    exact = own.shape[1] == 1  # by way of products what is equal would not quite be
+    exact = own.shape[1] == 1  # computed from products, distances of equal numbers would not be exactly zero
     mode = "donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist_if_necessary"
     return np.asarray(torch.cdist(own, other, compute_mode=mode))
 
 
 def coupled(plan: Matrix) -> Couple:
-    """The matrices of a plan (source, reference): those of `write` sum to one for each entry of the reference, those of
-    `read` for each of the source.
+    """The map of a plan (source, reference), with both matrices.
+
+    `write` sums to one for each entry of the reference, `read` for each entry of the source.
     """
     map_ = couple(plan)
     if isinstance(map_, Select):
@@ -146,9 +147,10 @@ def coupled(plan: Matrix) -> Couple:
 
 
 def mixed(policy: Residual, residual: Couple, branch: Couple, found: tuple[Tensor, Tensor] | None) -> Couple:
-    """The map of a sum, from those of the residual and of what is added; `scalar` and `matrix` go by their sizes, `found`.
+    """The map of a residual sum, from the maps of the residual and of the branch.
 
-    `none` and `only` speak of the residual's map; `identity` is neither, but all units in their order.
+    `none` ignores the residual's map, `only` takes it alone, `identity` keeps all units in order. `mean` averages both maps;
+    `scalar` and `matrix` weight them by the mean sizes `found` (residual, branch), as one share or one per channel.
     """
     match policy:
         case "none":
@@ -167,8 +169,8 @@ def mixed(policy: Residual, residual: Couple, branch: Couple, found: tuple[Tenso
     return Couple(write, read)
 
 
-def _seen(sublayer: Sublayer, state: State, every: Tensor, rows: Tensor) -> tuple[State, dict[str, Tensor]]:
-    """The state after a sub-layer, and what there is to see in it, (B, tokens, units) by name."""
+def _observed(sublayer: Sublayer, state: State, every: Tensor, rows: Tensor) -> tuple[State, dict[str, Tensor]]:
+    """The state after a sub-layer, and its activations by name of the plan, (B, tokens, units)."""
     place = sublayer.place
     values = projected(sublayer, sublayer.read(state))
     given = sublayer.contribution(state)
@@ -181,7 +183,7 @@ def _seen(sublayer: Sublayer, state: State, every: Tensor, rows: Tensor) -> tupl
 
 
 def _moments(model: Model, images: Tensor, tokens: Tokens) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Means and reciprocal deviations of all that writes to the stream, by unit; zero where there is no deviation."""
+    """Name -> mean, and name -> reciprocal standard deviation (0 for constant units), for all writers to the stream, (D,)."""
     names = ("patch", ".in", ".attention", ".down")
     sums: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}
@@ -202,7 +204,7 @@ def _moments(model: Model, images: Tensor, tokens: Tokens) -> tuple[dict[str, Te
 
 
 def _pairs(new: Iterable[str], z: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    """By sub-layer, a residual and what is added to it, for what is `new` among all that is known of a block."""
+    """Yields (sub-layer, (residual, branch)) for the `new` activations, among all activations `z` of a block."""
     for name in new:
         place, _, kind = name.rpartition(".")
         if kind == "patch":
@@ -215,7 +217,7 @@ def _pairs(new: Iterable[str], z: Mapping[str, Tensor]) -> Iterator[tuple[str, t
 
 
 def _in_order(source: int, reference: int) -> Couple:
-    """The transport that keeps the order: the identity, and between unequal sizes what takes its place."""
-    own, other = np.arange(source) * reference, np.arange(reference) * source  # where the units begin
+    """The transport that keeps the order of units: the identity, or for unequal sizes the overlap of equal parts."""
+    own, other = np.arange(source) * reference, np.arange(reference) * source  # starts of the units on a common scale
     overlap = np.minimum.outer(own + reference, other + source) - np.maximum.outer(own, other)
     return coupled(overlap.clip(min=0) / (source * reference))

@@ -1,20 +1,20 @@
-"""Fusion as published for transformers: each layer's units are transported on their own, along the flow of the network.
+"""Transformer Fusion with Optimal Transport as published: the units of each layer are transported, from input to output.
 
-A layer first takes over the map of what it reads; its units are then compared with those of the reference, by weights
-or by activations, and transported. Embeddings of patches and positions have maps of their own, which are mixed for the
-first block; so are, at every sum, the map of the residual and that of what is added to it.
+The map of a layer's input is applied to the layer first. Then its units are compared with those of the reference, by weights
+or by activations, and transported. Patches and positions have separate maps, which are mixed for the first block. In the
+same way, the maps of the residual and of the branch are mixed at every sum.
 
 Source: Imfeld et al., "Transformer Fusion with Optimal Transport", 2024, https://arxiv.org/abs/2310.05719; details as
 in the code of the authors, https://github.com/graldij/transformer-fusion.
-Differs: what is written is scaled by the reference's number of units and what is read by the source's, so that unequal
-sizes keep the function where the plans are right. Queries and keys are rescaled for another softmax scale and another
-number of channels per head. `identity` between unequal sizes keeps the order. `joint` compares queries with queries
-(the authors' code has queries and keys exchanged on one side, with activations). Activations that do not vary are zero.
-Windows fit any grid, and the rule that the last block's output is compared on the class token alone holds for any
-depth. With weights a class token's channels are compared by their signs, between which their values now decide.
-Limits: queries and keys, and the writers of one stream, have maps of their own, so that a source comes out with another
-function unless all maps agree, as they do for copies with units exchanged. Sinkhorn blurs even those. With `matrix`
-what is read does not quite sum to the same.
+Differs: writing weights are scaled by the reference's number of units and reading weights by the source's, so that unequal
+sizes preserve the function if the plans are right. Queries and keys are rescaled if the softmax scale or the number of
+channels per head differs. `identity` between unequal sizes keeps the order. `joint` compares queries with queries (the
+authors' code exchanges queries and keys on one side, with activations). Constant activations count as zero. Windows work for
+any grid, and the rule that the last block's output is compared on the class token only holds for any depth. With weights, the
+channels of a class token are compared by sign; here their values break ties.
+Limits: queries and keys have separate maps, and so have the writers of one stream. A source therefore changes its function
+unless all maps agree, as they do for copies with permuted units. Sinkhorn blurs even those. With `matrix`, the shares of
+reading weights do not sum exactly to one.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ from wb.models.network import build
 from wb.models.walk import Sublayer
 
 REGULARISATION = {"activations": 0.08, "weights": 0.06}  # the authors' best, on CIFAR-10
-_TIES = 1e-6  # how much values count where their signs decide
+_TIES = 1e-6  # weight of values, which break ties between equal signs
 
 
 @dataclass(frozen=True)
 class Paper:
-    """Moves a model into the architecture of another, which is the anchor; the average of the two is then their fusion.
+    """Transports a model to the units and the architecture of another, the anchor; the fusion is then the average of the two.
 
-    `reg` is Sinkhorn's, by default 0.08 for activations and 0.06 for weights. `residual` says how the maps of a
-    residual and of what is added to it are mixed; `queries` whether they have a map of their own (`separate`), one with
-    the keys (`equal`), or one over the units of both (`joint`); `tokens` which are looked at.
+    `reg` is Sinkhorn's regularisation, by default 0.08 for activations and 0.06 for weights. `residual` says how the maps of
+    the residual and of the branch are mixed at a sum. `queries` have a map of their own (`separate`), share one with the keys
+    (`equal`), or one map covers the units of both (`joint`). `tokens` selects the compared tokens.
     """
 
     stat: Literal["weights", "activations"] = "activations"
@@ -70,15 +70,15 @@ class Paper:
     tokens: Tokens = "all"
 
     def __call__(self, source: Model, reference: Model, images: Tensor | None) -> tuple[Model, dict[str, Matrix]]:
-        """The source in the reference's architecture, weights in float32; and the plans (source, reference) by name.
+        """The transported source, with weights in float32, and the plans (source, reference) by name.
 
-        `images` (n, channels, height, width) are float32 in [0, 1]; weights alone need none but for the residuals
-        `scalar` and `matrix`. Classes are in the same order in both.
+        `images` (n, channels, height, width) are float32 in [0, 1]; with `weights` they are needed only for the residuals
+        `scalar` and `matrix`. Both models must have the same classes in the same order.
 
         Raises:
-            BadData: images that the models do not read.
-            BadOption: no images where they are needed, other classes, or a filter that the tokens do not allow.
-            Unsupported: models with other blocks, or with what the method does not know; the first one is named.
+            BadData: the images do not have the shape that the models read.
+            BadOption: images are needed and missing, classes differ, or the networks lack the tokens of `tokens`.
+            Unsupported: the models have different blocks, or a part that the method does not cover; the first is named.
         """
         check_together([source.architecture, reference.architecture], ["the source", "the reference"], 1)
         _check(source.architecture, reference.architecture)
@@ -100,7 +100,7 @@ class Paper:
 
 @dataclass
 class _Transport:
-    """One source on its way; `seen` replaces weights where it is given, `sizes` are those of residuals."""
+    """The transport of one source. Units are compared by `seen` (activations) if given, else by weights."""
 
     settings: Paper
     source: Model
@@ -111,7 +111,7 @@ class _Transport:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self) -> tuple[Model, dict[str, Matrix]]:
-        """Layer by layer, each with the map of what it reads."""
+        """Transports layer by layer; each layer gets the map of its input."""
         own, reference = (build(model.architecture, "meta") for model in (self.source, self.reference))
         stream = self._embeddings()
         for sublayer in reference.walk():
@@ -132,10 +132,10 @@ class _Transport:
         return Model(self.reference.architecture, weights, self.source.history), self.plans
 
     def _embeddings(self) -> Couple:
-        """Class token, positions and patches; the map that the first block gets."""
+        """Transports class token, positions and patches; returns the map of the stream into the first block."""
         position = self._token("position")
         if "cls" in self.reference.weights:
-            self._token("cls")  # nothing follows from its map
+            self._token("cls")  # its map is not used further
         patch = self._layer("patch", "stem.patches", "stem.patches_bias", None)
         return mixed(self.settings.residual, position, patch, self.sizes.get(EMBEDDING))
 
@@ -158,7 +158,7 @@ class _Transport:
         return self._layer(f"{place}.down", f"{prefix}.down", f"{prefix}.down_bias", hidden)
 
     def _layer(self, name: str, weight: str, bias: str, inputs: Couple | None) -> Couple:
-        """One weight with its bias, on the map `inputs` of what it reads; the map of what it writes."""
+        """Transports a weight and its bias, given the map `inputs` of its input; returns the map of its output."""
         own, other = self._rows(self.source, weight, bias, inputs), self._rows(self.reference, weight, bias)
         seen = self.seen
         cost = distances(own, other, unit=True) if seen is None else correlated(seen, name)
@@ -168,10 +168,10 @@ class _Transport:
         return map_
 
     def _queries(self, place: str, prefix: str, stream: Couple) -> None:
-        """Queries and keys with one map: for both (`equal`), or over the units of both (`joint`)."""
+        """Transports queries and keys together: with one map for both (`equal`), or one over the units of both (`joint`)."""
         equal = self.settings.queries == "equal"
         pairs = [(f"{prefix}.w{letter}", f"{prefix}.b{letter}") for letter in "qk"]
-        side = 1 if equal else 0  # of one another, or one above the other
+        side = 1 if equal else 0  # concatenated side by side, or one above the other
         own = torch.cat([self._rows(self.source, *pair, stream) for pair in pairs], dim=side)
         other = torch.cat([self._rows(self.reference, *pair) for pair in pairs], dim=side)
         name = f"{place}.qk"
@@ -189,12 +189,12 @@ class _Transport:
             self._put(bias, moved[1][i])
 
     def _token(self, name: str) -> Couple:
-        """A learned token, or one for each place (N, D): compared by its values, whatever is compared elsewhere."""
+        """Transports a learned token, or one per position (N, D); always compared by values, never by activations."""
         own, other = (
             model.weights[name].double().reshape(-1, _width(model)) for model in (self.source, self.reference)
         )
         cost = distances(own.T, other.T)
-        if self.seen is None:  # a single number of unit length is its sign
+        if self.seen is None:  # normalising a single number leaves its sign
             cost = distances(own.T, other.T, unit=True) + _TIES * cost / (cost.max() or 1.0)
         map_ = self._map(name, cost)
         self._put(name, map_(own, 1, "write"))
@@ -211,7 +211,7 @@ class _Transport:
         return coupled(self.plans[name])
 
     def _rows(self, model: Model, weight: str, bias: str, inputs: Couple | None = None) -> Tensor:
-        """(units, what each reads), on the map `inputs`."""
+        """The weight as a matrix (units, inputs), with the map `inputs` applied to the inputs."""
         rows = model.weights[weight].double().reshape(model.weights[bias].numel(), -1)
         return rows if inputs is None else inputs(rows, 1, "read")
 
@@ -227,13 +227,13 @@ def _width(model: Model) -> int:
 
 
 def _score_factor(own: Sublayer, other: Sublayer) -> float:
-    """What queries and keys are both multiplied by, so that scores over other channels, scaled anew, stay the same."""
+    """The factor of queries and keys that preserves attention scores under another softmax scale or number of channels."""
     scales = []
     for sublayer in (own, other):
         record = sublayer.operator.describe()
         if not isinstance(record, Softmax):
             raise TypeError(f"{sublayer.name} is a {type(record).__name__}")
-        scales.append(record.qk * (record.qk**-0.5 if record.scale is None else record.scale))
+        scales.append(record.qk * record.factor)
     if scales[0] == scales[1]:
         return 1.0
     if scales[0] * scales[1] <= 0:
@@ -245,7 +245,7 @@ def _score_factor(own: Sublayer, other: Sublayer) -> float:
 
 
 def _check(source: Architecture, reference: Architecture) -> None:
-    """Raises `Unsupported` for what the flow of the method does not know."""
+    """Raises `Unsupported` for networks that the method does not cover."""
     if len(reference.stages) > 1:
         raise Unsupported(
             f"given {len(reference.stages)} stages; ot transports networks of one stage: take orth or regress"

@@ -1,4 +1,4 @@
-"""What a report shows of a run: everything that the run folder holds, read and checked, whether finished or not."""
+"""The contents of a run's report: everything in the run folder, read and checked, whether the run is finished or not."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.hypervolume import hypervolume_curve
 from wb.search.study.study import read_evaluated
 from wb.search.study.trials import readings_of, violations
+from wb.spaces.operators import has_weights
 from wb.spaces.precision import FFN, is_precision
 
 
 @dataclass(frozen=True)
 class Contents:
-    """`candidates` are all evaluations in order; `front` is what `front.json` says or, without one, the front so far.
+    """The contents of a run folder.
 
-    `points` is None while there is no `front.json`; `seconds` is the mean by phase of an evaluation; `slots` is how many
-    blocks the space has room for.
+    `candidates` are all evaluations in order. `front` is that of `front.json` or, before it exists, the front so far.
+    `points` are the points of `front.json`, None before it exists. `architectures` are theirs, by the points' ids. `seconds`
+    is the mean time of an evaluation by phase. `slots` is the largest number of blocks in the space.
     """
 
     run: Run
@@ -82,10 +84,10 @@ def read_trials(run: Run, record: RunRecord) -> list[FrozenTrial]:
 
 
 def read_front(run: Run, record: RunRecord) -> list[FrontPoint] | None:
-    """What `front.json` says; None while there is none.
+    """The points of `front.json`; None if the file does not exist yet.
 
     Raises:
-        BadArtefact: it is damaged, or lacks an objective of the run.
+        BadArtefact: the file is damaged, or lacks an objective of the run.
     """
     points = run.read_front() if run.front_path.exists() else None
     for point in points or ():
@@ -94,7 +96,7 @@ def read_front(run: Run, record: RunRecord) -> list[FrontPoint] | None:
 
 
 def summarize(choices: Mapping[str, object]) -> str:
-    """The choices of a whole network by name, how many groups have which precision, then the mixers of its blocks."""
+    """A candidate in one line: its global choices, how many weight groups have which precision, and the mixers of its blocks."""
     depth = choices.get("depth")
     mixers = [name for i, name in sorted(_mixers(choices).items()) if not isinstance(depth, int) or i < depth]
     whole = [f"{name} {value}" for name, value in choices.items() if "." not in name]
@@ -104,17 +106,17 @@ def summarize(choices: Mapping[str, object]) -> str:
 
 
 def dominated(metrics: Sequence[Metric], candidates: Sequence[Candidate]) -> tuple[list[float], list[Reading]]:
-    """The dominated share after each evaluation, and its reference point: the worst readings among the candidates.
+    """The normalised hypervolume after each evaluation, and its reference point: the worst reading of each objective.
 
-    Every objective is scaled so that the box from the reference to the best values is 1. Candidates over a budget do not
-    count, neither for the box nor within it.
+    Objectives are scaled such that the box from the reference point to the best values has volume 1. Candidates over a
+    budget are ignored, also for the reference point.
     """
     within = [c for c in candidates if not c.over]
     if not within:
         return [0.0] * len(candidates), []
     costs = np.array([[cost(c, metric) for metric in metrics] for c in within])
     span = np.ptp(costs, axis=0)
-    unit = np.ones((len(candidates), len(metrics)))  # at the reference point, where nothing is dominated
+    unit = np.ones((len(candidates), len(metrics)))  # the reference point, which dominates nothing
     unit[[not c.over for c in candidates]] = (costs - costs.min(axis=0)) / np.where(span > 0, span, 1)
     curve = hypervolume_curve(unit, np.ones(len(metrics)))
     return curve.tolist(), [within[row].readings[m.name] for m, row in zip(metrics, costs.argmax(axis=0), strict=True)]
@@ -147,7 +149,7 @@ def _require(metrics: Sequence[Metric], readings: Readings, where: str) -> None:
 
 
 def _floats(value: object, count: int) -> tuple[float, ...] | None:
-    """The predictions that a sampler left; other samplers leave none."""
+    """A list of `count` predictions stored by the guided sampler, as a tuple; None for other samplers."""
     if isinstance(value, list) and len(value) == count and all(isinstance(number, int | float) for number in value):
         return tuple(float(number) for number in value)
     return None
@@ -162,14 +164,15 @@ def _mean_seconds(trials: Sequence[FrozenTrial]) -> dict[str, float]:
 
 
 def _kept(gene: str, choices: Mapping[str, object]) -> bool:
-    """Whether the gene chooses the precision of a group that the network has: the block is there, and has such weights."""
+    """Whether the gene chooses the precision of weights that the network has: the block exists and has such weights."""
     block, _, name = gene.partition(".")
     depth, place = choices.get("depth"), re.fullmatch(r"b(\d+)", block)
     if not is_precision(gene) or place is None or (isinstance(depth, int) and int(place[1]) >= depth):
         return False
     if name in FFN:
         return bool(choices.get(f"{block}.mlp", True))
-    return choices.get(f"{block}.mixer") not in ("none", "pool")
+    mixer = choices.get(f"{block}.mixer")  # None where all blocks have the same
+    return mixer is None or has_weights(str(mixer))
 
 
 def _mixers(choices: Mapping[str, object]) -> dict[int, str]:

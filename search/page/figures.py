@@ -33,7 +33,7 @@ from wb.search.page.traces import CROSS, DOT, Candidate, cost, points, readings,
 def front_figure(
     metrics: Sequence[Metric], front: Sequence[Candidate], others: Sequence[Candidate], limits: Sequence[Limit]
 ) -> go.Figure:
-    """All evaluations, two objectives at a time; with three or four a menu chooses which two."""
+    """Scatter plot of all evaluations in two objectives; with three or four objectives a menu selects which two."""
     planes = _planes(metrics)
     drawn = [_plane(x, y, front, others) for x, y in planes]
     every = [*front, *others]
@@ -45,7 +45,7 @@ def front_figure(
             {"label": f"{y.title} against {x.title}", "method": "update", "args": [_restyle(traces), layout]}
             for (x, y), traces, layout in zip(planes, drawn, layouts, strict=True)
         ]
-        # Beneath the axis, where it meets neither the legend nor the edge of a narrow page.
+        # Below the axis, where it overlaps neither the legend nor the edge of a narrow page.
         menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": -0.24, "yanchor": "top", "direction": "up"}
         colours = {"bgcolor": "#eef1f5", "bordercolor": GREY, "font": {"color": "#3b4454"}}
         figure.update_layout(updatemenus=[menu | colours], margin_b=130)
@@ -55,7 +55,7 @@ def front_figure(
 def progress_figure(
     metric: Metric, front: Sequence[Candidate], others: Sequence[Candidate], limits: Sequence[Limit]
 ) -> go.Figure:
-    """For one objective: every value in the order of evaluation, and the best so far."""
+    """Values of one objective in the order of evaluation, and the best so far."""
     within = sorted((c for c in [*front, *others] if not c.over), key=lambda c: c.number)
     best = min if metric.direction == "minimize" else max
     found = values(within, metric)
@@ -74,7 +74,7 @@ def progress_figure(
 
 
 def hypervolume_figure(curve: Sequence[float], first_batch: int) -> go.Figure:
-    """Hypervolume against evaluations; a line marks where the first `first_batch` ones, drawn without predictions, end."""
+    """Hypervolume against evaluations; a line marks the end of the first `first_batch` ones, proposed without predictors."""
     line = {"color": BLUE, "shape": "hv", "width": 2}
     figure = go.Figure(
         go.Scatter(x=list(range(1, len(curve) + 1)), y=list(curve), mode="lines", line=line, name="hypervolume")
@@ -86,7 +86,7 @@ def hypervolume_figure(curve: Sequence[float], first_batch: int) -> go.Figure:
 
 
 def predictions_figure(metric: Metric, index: int, candidates: Sequence[Candidate]) -> go.Figure:
-    """For objective number `index`: predicted before the evaluation against found by it, with the diagonal."""
+    """Predicted against evaluated values of objective number `index`, with the diagonal."""
     some = [c for c in candidates if c.predicted is not None]
     found, predicted = values(some, metric), [c.predicted[index] for c in some if c.predicted is not None]
     spread = [Z95 * c.deviation[index] if c.deviation is not None else 0.0 for c in some]
@@ -102,7 +102,7 @@ def predictions_figure(metric: Metric, index: int, candidates: Sequence[Candidat
 
 
 def table_figure(numbers: Sequence[int], measured: Sequence[float], estimated: Sequence[float]) -> go.Figure:
-    """The sum over the latencies of the blocks against the latency of the whole graph, in ms."""
+    """Sum of the latencies of blocks against the latency of the whole graph, in ms."""
     rows = zip(numbers, measured, estimated, strict=True)
     text = [
         f"<b>network {n}</b><br>whole graph {m:.4g} ms, measured<br>blocks ~{e:.4g} ms, predicted" for n, m, e in rows
@@ -125,7 +125,7 @@ def seconds_figure(seconds: Mapping[str, float], label: str) -> go.Figure:
 
 
 def _planes(metrics: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
-    """Pairs (x, y): accuracy upwards, the others to the right; the last objective, usually the cost, comes first."""
+    """The pairs (x, y) of objectives, accuracy always as y; the pair of accuracy and the last objective comes first."""
     ordered = sorted(metrics, key=lambda metric: metric.name != "acc")
     return sorted(
         ((b, a) for a, b in combinations(ordered, 2)), key=lambda pair: (pair[1] != ordered[0], pair[0] != ordered[-1])
@@ -161,7 +161,7 @@ def _on_test(candidate: Candidate, metric: Metric) -> float:
 
 
 def _restyle(traces: Sequence[go.Scatter]) -> dict[str, list[Any]]:
-    """What turns the traces of one plane into those of another."""
+    """The changes that a menu entry applies to the traces of one plane to get those of another."""
     plain = [trace.to_plotly_json() for trace in traces]
     keys = ("x", "y", "error_x", "error_y", "showlegend")
     shapes = [trace.get("line", {}).get("shape", "linear") for trace in plain]
@@ -169,7 +169,7 @@ def _restyle(traces: Sequence[go.Scatter]) -> dict[str, list[Any]]:
 
 
 def _edge(x: Metric, y: Metric, front: Sequence[Candidate]) -> list[Candidate]:
-    """The points of the front that none of the others dominates in this plane, from left to right."""
+    """The points of the front that are not dominated within this plane of two objectives, from left to right."""
     edge: list[Candidate] = []
     for candidate in sorted(front, key=lambda c: (cost(c, x), cost(c, y))):
         if not edge or cost(candidate, y) < cost(edge[-1], y):

@@ -1,4 +1,4 @@
-"""`report.html`: one page that shows a run, finished or not. It needs no network and no other file."""
+"""`report.html`: one self-contained page that shows a run, finished or not."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import get_args
 
 import plotly.graph_objects as go
 
-from wb.core.architecture import Architecture, widths
+from wb.core.architecture import Architecture
 from wb.core.files import write_text
 from wb.core.metrics import METRICS, Metric
 from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
-from wb.core.records import Attention, Mixer, Operator, Pool
+from wb.core.records import MIXERS, Operator, dims, kind_of
 from wb.page import look, page
 from wb.search.page import figures
 from wb.search.page.contents import Contents, dominated, read
@@ -26,7 +25,7 @@ TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
 
 def write_report(run: Run, output: Path | None = None) -> Path:
-    """Writes the report of `run` to `output`, or into its folder, and says where.
+    """Writes the report of `run` to `output`, by default into the run folder; returns its path.
 
     Raises:
         BadArtefact: `run.json`, `front.json` or the study is damaged.
@@ -39,7 +38,7 @@ def write_report(run: Run, output: Path | None = None) -> Path:
 
 
 def render(contents: Contents, beside: Path) -> str:
-    """The page; its links to models are relative to the folder `beside`."""
+    """The page as HTML; its links to models are relative to the folder `beside`."""
     curve, reference = dominated(contents.metrics, contents.candidates)
     return page.render(
         TEMPLATE,
@@ -57,6 +56,7 @@ def render(contents: Contents, beside: Path) -> str:
         links={point.id: _links(contents.run, point.model, point.onnx, beside) for point in contents.points or ()},
         colours=_colours(),
         sizes=_sizes,
+        width=_width,
         slots=_slots(contents),
         widest=_widest(contents.architectures.values()),
         low=any(set(precisions(a).values()) != {"fp32"} for a in contents.architectures.values()),
@@ -91,7 +91,7 @@ def _plain(reading: Reading) -> str:
 
 
 def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]:
-    """Those for which there is something to show."""
+    """Name -> figure, for all figures with something to show."""
     metrics, front, candidates = contents.metrics, contents.front, contents.candidates
     limits = contents.record.config.limits
     numbers = {candidate.number for candidate in front}
@@ -120,7 +120,7 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
 
 
 def _columns(contents: Contents) -> list[page.Column]:
-    """Accuracy first, then what it costs."""
+    """The columns of the table of networks: accuracies first, then the other metrics."""
     if contents.points is None:
         return []
     names = [name for name in METRICS if all(name in point.values for point in contents.points)]
@@ -131,23 +131,35 @@ def _columns(contents: Contents) -> list[page.Column]:
 
 
 def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
-    """Of one network, by what they lead to."""
+    """The links to the files of one network: `model` and `onnx`."""
     return {name: page.link(run.folder / path, beside) for name, path in (("model", model), ("onnx", onnx))}
 
 
 def _colours() -> dict[str, str]:
     """Mixer kind -> colour, in the order of the records."""
-    kinds = [record.model_fields["kind"].default for record in get_args(get_args(Mixer)[0])]
-    return {kind: look.COLOURS[i % len(look.COLOURS)] for i, kind in enumerate(kinds)}
+    return {kind_of(mixer): look.COLOURS[i % len(look.COLOURS)] for i, mixer in enumerate(MIXERS)}
 
 
 def _sizes(operator: Operator) -> list[str]:
-    """The widths of a mixer, line by line: `4 × 16/8` for heads, query and key, value; else with their names."""
-    if isinstance(operator, Attention):
-        return [f"{operator.heads} × {operator.qk}/{operator.v}"]
-    if isinstance(operator, Pool):
-        return [f"{operator.kernel} × {operator.kernel}"]
-    return [f"{name} {getattr(operator, name)}" for name in widths(operator)]
+    """The widths of a mixer, line by line: `4 × 16/8` where each of four heads has channels of its own; else with their names.
+
+    A mixer without widths has its settings instead.
+    """
+    known = dims(type(operator))
+    sizes = {name: getattr(operator, name) for name in known}
+    within = {outer: [n for n, dim in known.items() if dim.within == outer] for outer in known}
+    lines = []
+    for name, dim in known.items():
+        if within[name]:
+            lines.append(f"{sizes[name]} × {'/'.join(str(sizes[inner]) for inner in within[name])}")
+        elif dim.within is None:
+            lines.append(f"{name} {sizes[name]}")
+    return lines or [f"{name} {value}" for name, value in operator if name != "kind"]
+
+
+def _width(operator: Operator) -> int:
+    """How wide a feed-forward is: its first width."""
+    return int(getattr(operator, next(iter(dims(type(operator))))))
 
 
 def _slots(contents: Contents) -> list[int]:
@@ -158,9 +170,9 @@ def _slots(contents: Contents) -> list[int]:
 
 
 def _widest(architectures: Iterable[Architecture]) -> dict[str, float]:
-    """What the bars of the drawing are relative to."""
+    """The largest embedding and the largest feed-forward ratio, which the bars of the drawing are relative to."""
     stages = [stage for architecture in architectures for stage in architecture.stages]
-    ratios = [block.ffn.mlp / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
+    ratios = [_width(block.ffn) / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
     return {"embed": max((stage.embed for stage in stages), default=1), "ratio": max(ratios, default=1.0)}
 
 

@@ -1,4 +1,4 @@
-"""What the report's figures are made of: the candidates they show, their points and values.
+"""Parts of the report's figures: the candidates, and their points and values.
 
 Text that comes from files is escaped: Plotly reads it as HTML.
 """
@@ -31,7 +31,7 @@ class Candidate:
 
 
 def describe(candidate: Candidate) -> str:
-    """What hovering over a candidate shows: every reading with its spread and how it was obtained."""
+    """The hover text of a candidate: every reading with its interval and how it was obtained, then its choices."""
     lines = [f"<b>network {candidate.number}</b>" + (" (over budget)" if candidate.over else "")]
     lines += [f"{html.escape(name)} {html.escape(r.text())}, {r.how}" for name, r in candidate.readings.items()]
     if candidate.test is not None:
@@ -42,21 +42,21 @@ def describe(candidate: Candidate) -> str:
 def points(
     name: str, candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float], **style: Any
 ) -> go.Scatter:
-    """One point per candidate, described when hovered over; in the legend only if there are any."""
+    """A scatter trace with one point per candidate and hover texts; it is in the legend unless empty."""
     text = [describe(candidate) for candidate in candidates]
     shown = {"name": name, "showlegend": bool(candidates), "hoverinfo": "text"}
     return go.Scatter(x=list(x), y=list(y), mode="markers", text=text, **shown, **style)
 
 
 def searched(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Markers coloured by the number of the evaluation, with the scale."""
+    """Markers coloured by the number of the evaluation, with a colour bar."""
     scale = {"title": {"text": "evaluation", "side": "right"}, "thickness": 10, "outlinewidth": 0}
     numbers = [candidate.number for candidate in candidates]
     return {"color": numbers, "colorscale": ORDER, "size": 7, "showscale": bool(numbers), "colorbar": scale}
 
 
 def tested(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float]) -> go.Scatter:
-    """The front once more, with its accuracy on the test split."""
+    """A trace of the front again, with its accuracies on the test split."""
     marker = {"symbol": "diamond-open", "size": 9, "color": TEST, "line": {"width": 2}}
     return points("front on the test split", candidates, x, y, marker=marker)
 
@@ -66,15 +66,15 @@ DOT: Mapping[str, Any] = {"color": FRONT, "size": 10, "line": {"width": 1, "colo
 
 
 def readings(candidates: Sequence[Candidate], metric: Metric) -> list[Reading]:
-    """One metric of every candidate."""
+    """The reading of one metric of every candidate."""
     return [candidate.readings[metric.name] for candidate in candidates]
 
 
 def values(candidates: Sequence[Candidate], metric: Metric) -> list[float]:
-    """Its value of every candidate."""
+    """The value of one metric of every candidate."""
     return [reading.value for reading in readings(candidates, metric)]
 
 
 def cost(candidate: Candidate, metric: Metric) -> float:
-    """The value such that less is better."""
+    """The value of one metric of a candidate, with the sign such that less is better."""
     return metric.cost(candidate.readings[metric.name])

@@ -12,15 +12,15 @@ Floats = NDArray[np.float64]
 
 
 def nondominated(points: ArrayLike) -> Floats:
-    """The points that no other dominates, in order; of equal points the first."""
+    """The points that no other point dominates, in the given order; of equal points only the first."""
     array = _points(points)
     return array if not len(array) else array[moocore.is_nondominated(array)]
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume that the points dominate up to `reference`, in the product of the objectives' units.
+    """Volume between the points and `reference` that the points dominate, in the product of the objectives' units.
 
-    Points that do not dominate the reference add nothing; without points it is 0.
+    Points that do not dominate the reference add nothing. Without points the hypervolume is 0.
 
     Source: Zitzler and Thiele, PPSN V (1998), computed by moocore.
 
@@ -36,7 +36,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
 
 def hypervolume_curve(points: ArrayLike, reference: ArrayLike) -> Floats:
-    """The hypervolume of the first 1, 2, … points: what a search had after so many evaluations.
+    """Hypervolume of the first 1, 2, … points, i.e. after each evaluation of a search, shape (points,).
 
     Raises:
         BadOption: as for `hypervolume`.
@@ -55,9 +55,9 @@ def hypervolume_curve(points: ArrayLike, reference: ArrayLike) -> Floats:
 
 
 def reference_point(points: ArrayLike, margin: float = 0.1) -> Floats:
-    """A point worse than every non-dominated one, by `margin` of their range in each objective.
+    """A point worse than every non-dominated point by `margin` times their range, objective by objective.
 
-    Where they are all equal in an objective, by `margin` of its size (or by `margin` if that is 0).
+    Where the points are equal in an objective, `margin` is a share of that value (absolute if the value is 0).
 
     Raises:
         BadOption: there are no points.

@@ -1,4 +1,4 @@
-"""NSGA-II over predictions instead of evaluations, for rows of option indices."""
+"""The inner search: NSGA-II on predicted objectives, over rows of option indices."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Distinct canonical rows with objectives (minimised) and the sum of violated constraints (0 is feasible)."""
+    """Distinct canonical rows (rows, genes), their objectives (minimised), and total constraint violation (0 is feasible)."""
 
     rows: Indices
     values: Floats
@@ -42,10 +42,12 @@ class Outcome:
 
 
 def search(encoder: Encoder, models: Models, start: Indices, rng: np.random.Generator) -> Outcome:
-    """All that NSGA-II looks at when it begins with the rows `start` (made up to a population by mutants of them).
+    """Runs NSGA-II from the rows `start` and returns every row that it evaluated with the predictors.
+
+    Mutants of `start` fill up the first population.
 
     Source: Deb et al., A fast and elitist multiobjective genetic algorithm, IEEE TEC 6 (2002), in pymoo.
-    Differs: uniform crossover and mutation of categorical genes on canonical rows; everything it saw is the result, not
+    Differs: uniform crossover and mutation of categorical genes on canonical rows; the result is every evaluated row, not
     only the last population.
     """
     start = start[:POPULATION]
@@ -65,7 +67,10 @@ def search(encoder: Encoder, models: Models, start: Indices, rng: np.random.Gene
 
 
 def mutate(rows: Indices, sizes: Indices, rng: np.random.Generator) -> Indices:
-    """Each gene moves with a probability of one over their number, one always: to the option beside or to any."""
+    """Mutated rows: each gene changes with probability 1 / genes, and one random gene always.
+
+    With equal probability it moves to a neighbouring option or to a random one (which may be the old one).
+    """
     count, genes = rows.shape
     change = rng.random((count, genes)) < 1 / genes
     change[np.arange(count), rng.integers(0, genes, count)] = True
@@ -76,7 +81,7 @@ def mutate(rows: Indices, sizes: Indices, rng: np.random.Generator) -> Indices:
 
 
 class _Predicted(Problem):  # type: ignore[misc]
-    """The models as a pymoo problem; `seen` keeps what was looked at."""
+    """The predictors as a pymoo problem; `seen` collects every evaluated population with its objectives and violation."""
 
     def __init__(self, encoder: Encoder, models: Models) -> None:
         super().__init__(
@@ -101,14 +106,14 @@ class _Predicted(Problem):  # type: ignore[misc]
 
 
 class _Canonical(Repair):  # type: ignore[misc]
-    """Equal networks get equal rows, so that pymoo's removal of duplicates sees them."""
+    """Makes rows canonical, so that pymoo's removal of duplicates recognises equal networks."""
 
     def _do(self, problem: _Predicted, x: Indices, **_: object) -> Indices:
         return problem.encoder.canonical(x.astype(np.int64))
 
 
 class _Uniform(Crossover):  # type: ignore[misc]
-    """Two parents swap each gene with probability one half."""
+    """Uniform crossover: two parents swap each gene with probability one half."""
 
     def __init__(self) -> None:
         super().__init__(n_parents=2, n_offsprings=2)
@@ -118,5 +123,7 @@ class _Uniform(Crossover):  # type: ignore[misc]
 
 
 class _Options(Mutation):  # type: ignore[misc]
+    """`mutate` as a pymoo operator."""
+
     def _do(self, problem: _Predicted, x: Indices, *, random_state: np.random.Generator, **_: object) -> Indices:
         return mutate(x.astype(np.int64), problem.encoder.sizes, random_state)

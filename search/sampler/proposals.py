@@ -1,4 +1,4 @@
-"""What to evaluate next: the first candidates, and batches that are predicted to add most hypervolume."""
+"""Proposals of the guided sampler: initial candidates, then batches with the largest predicted hypervolume gain."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from wb.predictors.features import Encoder, Floats, Indices
 from wb.search.sampler.hypervolume import hypervolume, nondominated, reference_point
 from wb.search.sampler.inner import POPULATION, Models, Outcome, search
 
-POOL = 400  # of what the inner search saw, as many are looked at one by one
-NEAR = 0.4  # this share of the evaluations, by rank of dominance, counts as close to the front
-VARIANTS = 40  # of known candidates, in what the inner search starts from
-FAR_IMPORTANCE = 0.05  # of all others, when models are weighed against each other
+POOL = 400  # the best rows of the inner search, among which a batch is chosen
+NEAR = 0.4  # share of the evaluations, by rank of dominance, that count as close to the front
+VARIANTS = 40  # coupled variants of known candidates that the inner search also starts from, at most
+FAR_IMPORTANCE = 0.05  # weight of evaluations far from the front, relative to those close to it
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A canonical row to evaluate; predicted values (minimised) and standard deviations if there were predictors."""
+    """A canonical row to evaluate, with predicted objectives (minimised) and standard deviations if predictors exist."""
 
     row: Indices
     mean: list[float] = field(default_factory=list)
@@ -32,10 +32,11 @@ class Proposal:
 
 
 def initial_rows(encoder: Encoder, count: int, rng: np.random.Generator) -> Indices:
-    """Up to `count` distinct rows: all-first, all-last, then rows whose options scatter around evenly spread places.
+    """Up to `count` distinct rows: the smallest network, the largest, then random ones spread from small to large.
 
-    With many genes, independent draws all have about the same size. A place per candidate (0 small, 1 large) spreads
-    them along the front, which is where the predictors are asked later. Every other candidate is drawn independently.
+    With many genes, uniform draws all have about the same size. So every second row is drawn around a level between 0
+    (small) and 1 (large), and the levels are spread evenly: the rows then lie along the front, where the predictors are
+    needed later. The other rows are drawn uniformly.
     """
     sizes = encoder.sizes
     levels = rng.permutation((np.arange(count) + rng.random(count)) / count)
@@ -49,10 +50,10 @@ def initial_rows(encoder: Encoder, count: int, rng: np.random.Generator) -> Indi
 
 
 def unseen_rows(encoder: Encoder, taken: AbstractSet[bytes], count: int, rng: np.random.Generator) -> list[Indices]:
-    """Up to `count` rows that are not taken, drawn at random; none only where the space has none left.
+    """Up to `count` random rows that are not taken; none only if the space has no others.
 
-    When random draws find nothing, the neighbours of all taken rows are tried. Any candidate is reached from any other
-    over neighbours, as long as which genes matter is decided by genes that matter themselves.
+    If all random draws are taken, the neighbours of all taken rows are tried. Any candidate can be reached from any other
+    through neighbours, provided that only active genes decide which genes are active.
     """
     drawn = encoder.canonical(rng.integers(0, encoder.sizes, (20 * count, len(encoder.sizes))))
     found = [row for row in _distinct(drawn) if row.tobytes() not in taken]
@@ -65,10 +66,10 @@ def unseen_rows(encoder: Encoder, taken: AbstractSet[bytes], count: int, rng: np
 
 
 def uniform_rows(encoder: Encoder, rows: Indices) -> Indices:
-    """Distinct variants of the rows in which genes that the space calls `coupled` have the same option, where they have it.
+    """Distinct variants of the rows, in each of which one set of `coupled` genes of the space has the same option.
 
-    A step or a crossover changes such genes one by one or at random, and what is in between need not be good: one layer in
-    int8 is slower than none and than all. First come the variants of the first row, one for each option.
+    Genes that lack the option stay. Mutation and crossover change coupled genes separately, and the rows in between may be
+    worse than both ends: one layer in int8 is slower than none and than all. The variants of the first row come first.
     """
     sets = encoder.space.coupled if isinstance(encoder.space, Coupled) else ()
     found = []
@@ -83,9 +84,9 @@ def uniform_rows(encoder: Encoder, rows: Indices) -> Indices:
 
 
 def closeness(values: Floats, violation: Floats) -> Floats:
-    """How much each evaluation tells about where the search goes on: much close to the front, little elsewhere.
+    """Weight of each evaluation when models are weighted against each other: 1 close to the front, little elsewhere.
 
-    Predictors are asked about candidates near the front, and what is best there is not what is best on average.
+    Predictors are used near the front, and the model that is best there need not be the best on average.
     """
     order = np.lexsort((moocore.pareto_rank(values), violation))
     importance = np.full(len(values), FAR_IMPORTANCE)
@@ -101,7 +102,7 @@ def propose(
     count: int,
     rng: np.random.Generator,
 ) -> list[Proposal]:
-    """Up to `count` rows that are not taken, the most promising first; none where the inner search saw only taken ones."""
+    """Up to `count` untaken rows found by the inner search, the most promising first; none if it visited only taken ones."""
     order = np.lexsort((rng.random(len(archive.rows)), moocore.pareto_rank(archive.values), archive.violation))
     start = archive.rows[order[: POPULATION // 2]]
     variants = uniform_rows(encoder, start)[:VARIANTS]
@@ -116,9 +117,9 @@ def propose(
 
 
 def choose(pool: Outcome, archive: Outcome, count: int) -> list[int]:
-    """Greedily the places in `pool` that add most hypervolume to the archive and to those already chosen.
+    """Indices of `count` rows in `pool`, chosen greedily by the hypervolume that each adds to the archive and those before it.
 
-    Rows that add nothing come after, by their rank of dominance; rows that violate a constraint last, by how much.
+    Rows that add nothing follow, by rank of dominance. Rows that violate a constraint come last, by the amount of violation.
 
     Source: lazy greedy maximisation, Minoux, Accelerated greedy algorithms (1978); hypervolume gains only shrink.
     """
@@ -133,7 +134,7 @@ def choose(pool: Outcome, archive: Outcome, count: int) -> list[int]:
         front = front[:0]
     chosen: list[int] = []
     volume = hypervolume(front, reference)
-    # Entries are (minus an upper bound of the gain, place); a bound that stays first after its update is the maximum.
+    # Entries: (minus an upper bound of the gain, index). An updated bound that is still first is the true maximum.
     queue = [(-np.inf, int(i)) for i in np.flatnonzero(pool.violation <= 0)]
     while queue and len(chosen) < count:
         _, i = heapq.heappop(queue)
@@ -155,7 +156,7 @@ def _distinct(rows: Iterable[Indices]) -> list[Indices]:
 
 
 def _neighbours(row: Indices, sizes: Indices) -> Indices:
-    """All rows that differ in one gene."""
+    """All rows that differ from `row` in at most one gene."""
     gene = np.repeat(np.arange(len(sizes)), sizes)
     rows = np.tile(row, (len(gene), 1))
     rows[np.arange(len(gene)), gene] = np.concatenate([np.arange(size) for size in sizes])

@@ -1,4 +1,4 @@
-"""How well the predictors do on what the study has evaluated, beside a predictor that sees the MACs only."""
+"""Cross-validated quality of the predictors on a study, compared with a line through the MACs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from wb.predictors.ensemble import Ensemble, baseline_quality
 from wb.predictors.features import Encoder
 from wb.search.study.trials import choices_of, readings_of
 
-FEWEST = 8  # evaluations; below it cross-validation says nothing
+FEWEST = 8  # evaluations; with fewer, cross-validation is meaningless
 
 
 def predictor_quality(space: Genes, trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> dict[str, JsonValue]:
-    """Per objective: cross-validated Kendall tau and error of the predictor, and of one that is given the counted MACs.
+    """Objective -> cross-validated quality of its predictor and, as `macs_only`, of a straight line through the MACs.
 
-    Empty where there are too few evaluations to say.
+    Empty if there are fewer than `FEWEST` evaluations.
     """
     if len(trials) < FEWEST:
         return {}

@@ -1,4 +1,4 @@
-"""Who proposes: a sampler whose draws depend on the seed and the trial's number only, and which signs what it proposes."""
+"""The samplers by name. Their draws depend only on the seed and the trial's number, and each trial records its worker."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ POPULATION = 25
 
 
 def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed: int, worker: str = "") -> BaseSampler:
-    """The sampler of that name; all but `random` rank candidates over a budget behind all others.
+    """The sampler called `name`; all except `random` rank candidates over a budget below all others.
 
-    It keeps nothing that the study does not have: whoever continues a study proposes what an uninterrupted search would.
-    The trials that it proposes carry the name of the `worker`.
+    It has no state besides the study, so a continued study gets the same proposals as an uninterrupted one. The name of the
+    `worker` is stored in every trial that it proposes.
     """
     constraints = violations if limits else None
     if name == "guided":
@@ -43,10 +43,10 @@ def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed:
 
 
 class _Signing(BaseSampler):
-    """Hands each trial to the sampler that `of` gives for its number, after writing down whose trial it is.
+    """Delegates each trial to the sampler `of(trial number)`, and stores the worker's name in the trial.
 
-    All genes of a trial are proposed together, before any is stored: a trial that was interrupted in between and is taken up
-    again gets the same ones.
+    All genes of a trial are sampled together before any is stored, so that a trial that was interrupted in between gets the
+    same genes when it is continued.
     """
 
     def __init__(self, space: Genes, of: Callable[[int], BaseSampler], worker: str) -> None:

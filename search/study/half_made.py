@@ -1,4 +1,4 @@
-"""What a search leaves that ended before it had written `run.json`: locks, and a study without a trial. It is no run yet."""
+"""Half-made run folders: a search that ended before it wrote `run.json` leaves locks and a study without trials."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ FILES = tuple(f"study.db{end}" for end in ("", "-wal", "-shm", "-journal"))
 
 
 def is_half_made(folder: Path) -> bool:
-    """Whether `folder` has nothing but what such a search left, and nobody is at work there. Writes nothing into it."""
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".run.json.")}  # not renamed yet
+    """Whether `folder` is a half-made run: nothing but locks and an empty study, and no process at work. Writes nothing."""
+    # A `.run.json.…` is the temporary file of a `run.json` that was never completed.
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".run.json.")}
     return names <= {FOLDER, *FILES} and not Crew(folder).busy() and not (names & {*FILES} and _has_trials(folder))
 
 
 def discard_study(folder: Path) -> None:
-    """Deletes the half-made `study.db` in `folder`; one that anything relies on stays."""
+    """Deletes the half-made `study.db` in `folder`; a study with trials, or of a run, stays."""
     found = [folder / name for name in FILES if (folder / name).exists()]
     if found and not (folder / "run.json").exists() and not _has_trials(folder):
         for path in found:
@@ -29,13 +30,13 @@ def discard_study(folder: Path) -> None:
 
 
 def _has_trials(folder: Path) -> bool:
-    """Whether `study.db` may hold what somebody needs: trials, or the study of another. A copy is read.
+    """Whether `study.db` may hold something that somebody needs: trials, another study, or no study at all.
 
-    SQLite rolls back what a killed process had begun to write, for which it has to write; so it is given a copy.
+    SQLite rolls back the unfinished transaction of a killed process, and writes for that; so a copy is read.
     """
     with scratch() as place:
         for name in FILES:
-            if (folder / name).exists() and not name.endswith("-shm"):  # an index of the log, which SQLite makes anew
+            if (folder / name).exists() and not name.endswith("-shm"):  # index of the log, which SQLite rebuilds
                 shutil.copyfile(folder / name, place / name)
         try:
             with closing(sqlite3.connect(place / FILES[0])) as db:
@@ -45,6 +46,6 @@ def _has_trials(folder: Path) -> bool:
                     "studies" in tables
                     and db.execute("SELECT 1 FROM studies WHERE study_name != ?", (STUDY,)).fetchone()
                 )
-        except sqlite3.Error:  # no database: nothing that a search left
+        except sqlite3.Error:  # not a database, so not left by a search
             return True
     return trials or bool(others)

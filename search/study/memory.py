@@ -1,4 +1,4 @@
-"""Whether a machine can hold the supernet of a space, counted before anything is allocated."""
+"""Memory check: whether this machine can train the supernet of a space, computed before anything is allocated."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import suppress
 
 from wb.core.errors import BadOption
 from wb.core.readings import scaled
-from wb.models.network import build
+from wb.models.network import skeleton
 from wb.spaces.vit import Vit
 
-TRAINING = 16  # bytes a weight takes in training: itself, its gradient, two moments
+TRAINING = 16  # bytes per weight in training: weight, gradient and Adam's two moments in float32
 
 
 def check_memory(space: Vit) -> None:
-    """Raises `BadOption` where training the supernet takes more memory than this machine or process may have."""
+    """Raises `BadOption` if training the supernet of `space` takes more memory than this process may use."""
     advice = "choose fewer or smaller options with --set, or another preset (see `wb spaces`)"
     try:
         weights = count_weights(space)
-    except (RuntimeError, OverflowError, MemoryError):  # numbers that no tensor can have
+    except (RuntimeError, OverflowError, MemoryError):  # sizes that no tensor can have
         weights = None
     have = memory()
     if weights is None:
@@ -31,16 +31,16 @@ def check_memory(space: Vit) -> None:
 
 
 def count_weights(space: Vit) -> int:
-    """Of the supernet: those of all kinds of largest networks, shared ones once."""
+    """The number of weights of the supernet: those of all its largest networks (`tops`), shared ones counted once."""
     sizes: dict[str, int] = {}
     for architecture in space.tops():
-        for name, weight in build(architecture, "meta").named_parameters():
+        for name, weight in skeleton(architecture).named_parameters():
             sizes.setdefault(name, weight.numel())
     return sum(sizes.values())
 
 
 def memory() -> int | None:
-    """Bytes that this process may have; None where the system does not say."""
+    """Bytes of memory that this process may use; None if unknown."""
     found = []
     with suppress(ValueError, OSError, AttributeError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -1,4 +1,4 @@
-"""One worker's part of a study: candidate after candidate, until all workers together have evaluated as many as asked for."""
+"""The loop of one worker: it evaluates candidates until all workers together have evaluated as many as asked for."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from wb.search.study.storage import beat, stale_trials
 from wb.search.study.trials import REPEAT, WORKER, choices_of, network_key, own
 from wb.search.study.workers import Crew
 
-ATTEMPTS = 20  # proposals per unique evaluation; Optuna's own samplers repeat themselves
+ATTEMPTS = 20  # proposals per wanted candidate, at most; Optuna's own samplers repeat themselves
 POLL_S = 0.2
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class _Ended(BaseException):
-    """Carries what ended an evaluation past Optuna, which would write the trial off: it is to be taken up again."""
+    """Carries an error past Optuna, which would mark the trial as failed, so that the trial can be taken up again."""
 
 
 class _Surplus(Exception):
-    """Others evaluate all the candidates that are still wanted."""
+    """Other workers already evaluate all candidates that are still wanted."""
 
 
 @dataclass
 class Optimization:
     """Continues `study` until it has `trials` evaluated candidates, the space is exhausted, or proposals only repeat.
 
-    A proposal whose network was evaluated before (other samplers than ours make such, and a last block that is switched
-    off is none) gets the values of that evaluation. A trial whose worker ended is taken up again first, under its own
-    number. Several workers may share a study: no network is evaluated twice, and never more than `trials` count. `report` gets
-    the number of evaluated candidates and the last of them, whoever evaluated it.
+    A repeated network gets the values of its earlier evaluation. Optuna's samplers propose repeats; besides, candidates are
+    the same network if they differ only in switched-off last blocks. Trials whose worker died are taken up again first,
+    under their own number. Several workers may share a study: no network is evaluated twice, and at most `trials`
+    evaluations count. `report` is called with the number of evaluated candidates and the last of them, of any worker.
     """
 
     study: optuna.Study
@@ -56,13 +56,13 @@ class Optimization:
     crew: Crew
     _done: int = field(default=0, init=False)
     _exhausted: bool = field(default=False, init=False)
-    _keys: dict[int, str] = field(default_factory=dict, init=False)  # of networks, by the numbers of trials
+    _keys: dict[int, str] = field(default_factory=dict, init=False)  # number of the trial -> key of its network
 
     def __call__(self) -> int:
-        """The number of evaluated candidates.
+        """Runs the loop; returns the number of evaluated candidates.
 
         Raises:
-            StorageFailed: the database cannot be written; what is evaluated stays.
+            StorageFailed: the database cannot be written; finished evaluations are kept.
         """
         try:
             with self.crew.join():
@@ -82,7 +82,7 @@ class Optimization:
             except _Ended as ended:
                 if not isinstance(ended.__cause__, _Surplus | optuna.exceptions.UpdateFinishedTrialError):
                     raise cast(BaseException, ended.__cause__) from None
-            except ValueError as error:  # Optuna's word for a trial that another worker took for dead
+            except ValueError as error:  # Optuna raises it for a trial that another worker took for dead
                 if "Cannot tell" not in str(error):
                     raise
             finally:
@@ -90,7 +90,10 @@ class Optimization:
         return self._done
 
     def _turn(self, more: bool) -> bool:
-        """Waits until a candidate is left for this worker; false where all are evaluated, or `more` is and none is under way."""
+        """Waits until another candidate is wanted from this worker; returns whether one is.
+
+        False once enough candidates are evaluated, or if `more` is false and no trial is running.
+        """
         while True:
             self._reclaim()
             trials = self.study.get_trials(deepcopy=False)
@@ -136,10 +139,10 @@ class Optimization:
         return [result.readings[metric.name].value for metric in self.metrics]
 
     def _claim(self, number: int) -> None:
-        """Raises `_Surplus` where trials with lower numbers, evaluated or under way, are as many as are wanted.
+        """Raises `_Surplus` if enough trials with lower numbers are evaluated or running.
 
-        Lower numbers exist already and can only cease to count; so whatever workers do at the same time, at most as many as
-        wanted are evaluated.
+        No trial with a lower number can appear later; so at most the wanted number is evaluated, however the workers'
+        steps interleave.
         """
         trials = self.study.get_trials(deepcopy=False)
         before = [trial for trial in trials if trial.number < number]
@@ -147,7 +150,7 @@ class Optimization:
             raise _Surplus
 
     def _twin(self, number: int, key: str) -> FrozenTrial | None:
-        """The trial that evaluated the same network, after waiting for a worker that is at it."""
+        """The trial that evaluated the same network, or None; waits for an earlier trial that is still evaluating it."""
         while True:
             same = [t for t in self.study.get_trials(deepcopy=False) if t.number != number and self._key(t) == key]
             done = own(same)
@@ -157,39 +160,38 @@ class Optimization:
             self._reclaim()
 
     def _key(self, trial: FrozenTrial) -> str | None:
-        """The network of a trial; None while that is not known."""
+        """The key of the trial's network; None as long as its choices are unknown."""
         if trial.number not in self._keys and trial.params.keys() >= self.space.genes.keys():
             self._keys[trial.number] = network_key(self.space, choices_of(self.space, trial))
         return self._keys.get(trial.number)
 
     def _reclaim(self) -> None:
-        """Puts back into the queue, under its number, what workers that live no more had begun."""
+        """Puts the trials of dead workers back into the queue, under their own numbers."""
         if self._lost():
-            with (
-                self.crew.reclaiming()
-            ):  # of two that see the same, the second must not put back what the first has taken up
+            # Asked again under the lock: another worker may have put back a trial, and may be evaluating it by now.
+            with self.crew.reclaiming():
                 for trial in self._lost():
                     self._put_back(trial)
 
     def _lost(self) -> list[FrozenTrial]:
-        """The trials that nobody evaluates any more. Of workers elsewhere only the heartbeats of their trials are known."""
+        """The running trials whose worker is dead. For workers on other machines, the heartbeats of their trials decide."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         far = {trial._trial_id for trial in running if self.crew.elsewhere(trial.user_attrs.get(WORKER))}
         lost = far & stale_trials(self.study) if far else far
         return [
             trial
             for trial in running
-            if trial._trial_id in lost or self.crew.gone(trial.user_attrs.get(WORKER), trial.datetime_start)
+            if trial._trial_id in lost or self.crew.is_dead(trial.user_attrs.get(WORKER), trial.datetime_start)
         ]
 
     def _give_back(self) -> None:
-        """Puts back what this worker has begun and does not finish."""
+        """Puts the running trials of this worker back into the queue."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get(WORKER) == self.crew.name:
                 self._put_back(trial)
 
     def _put_back(self, trial: FrozenTrial) -> None:
         storage = self.study._storage
-        beat(self.study, trial)  # an old one would have whoever takes it up taken for dead
-        storage.set_trial_user_attr(trial._trial_id, WORKER, "")  # first: whoever takes it up signs it
+        beat(self.study, trial)  # with an old heartbeat, its next worker would be taken for dead
+        storage.set_trial_user_attr(trial._trial_id, WORKER, "")  # first: the next worker writes its name there
         storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)

@@ -1,4 +1,4 @@
-"""What a budget leaves of a space, predicted before anything is trained."""
+"""The share of a space that is within a budget, estimated before anything is trained."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from wb.export.counting.count import model_energy
 from wb.models.counting import count_bytes, count_macs, count_parameters
 from wb.spaces.vit import Vit
 
-DRAWN = 100  # a count of multiply-accumulates takes some 50 ms
+DRAWN = 100  # random networks; counting the multiply-accumulates of one takes some 50 ms
 PREDICTED = ("size", "latency")
 
 
 def reach(space: Vit, limits: Sequence[Limit], ends: Mapping[Architecture, Mapping[str, Reading]], seed: int) -> str:
-    """The share of the space within the limits, and how it was found; empty where there is none to find.
+    """A sentence: the share of random networks of the space within the limits, and how it was estimated.
 
-    `ends` are networks that were read, the smallest and the largest: files grow with the bytes of weights and latencies with
-    the multiply-accumulates, on a line through these two. Parameters, multiply-accumulates and energy are counted.
-    Limits: an accuracy is not known before the supernet is trained; in several precisions, latencies are rough.
+    `ends` holds the readings of the smallest and the largest network. File size and latency are interpolated linearly between
+    these two, by the bytes of weights and by the multiply-accumulates. Parameters, multiply-accumulates and energy are
+    counted. Empty if the only limits are on accuracy.
+    Limits: accuracy is unknown before the supernet is trained. In a space of several precisions, latencies are rough.
     """
-    known = [limit for limit in limits if limit.metric.name != "acc"]
+    known = [limit for limit in limits if not limit.metric.quality]
     if not known:
         return ""
     rng = random.Random(seed)

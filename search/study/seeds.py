@@ -1,17 +1,17 @@
-"""Seed architectures: the candidates that a study evaluates first, whatever its sampler proposes."""
+"""Seed architectures: candidates that a study evaluates before those of its sampler."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import TypeVar, cast
 
 import optuna
 from optuna.trial import TrialState
 
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import NotInSpace, WbError
-from wb.core.records import Softmax
+from wb.core.records import Part
 from wb.core.space import Choices, Option
 from wb.search.config import SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
@@ -19,16 +19,18 @@ from wb.spaces.precision import is_precision
 from wb.spaces.presets import seed_architecture
 from wb.spaces.vit import Vit, options_with
 
+P = TypeVar("P", bound=Part)
+
 
 def seed_choices(space: Vit, seeds: Sequence[SeedName | Architecture]) -> list[dict[str, Option]]:
-    """What each seed chooses in the space.
+    """The choices in the space that give each seed.
 
-    Only the structure of a given architecture counts: labels, normalisation of the input and softmax scales are the
-    space's, and blocks that are switched off may be added or left out.
+    Only the structure of a given architecture counts: labels, input normalisation and softmax scales are replaced by those
+    of the space, and switched-off blocks may be added or removed.
 
     Raises:
-        BadOption: `revit`, and the space's preset has no seed of its own.
-        NotInSpace: one is not in the space; names the first gene that does not fit and how to widen the space.
+        BadOption: a seed is `revit`, and the space's preset has no such seed.
+        NotInSpace: a seed is not in the space; the message names the first gene that does not fit and how to widen the space.
     """
     named: dict[SeedName, Callable[[Vit], Architecture]] = {
         "revit": seed_architecture,
@@ -39,7 +41,7 @@ def seed_choices(space: Vit, seeds: Sequence[SeedName | Architecture]) -> list[d
 
 
 def enqueue(study: optuna.Study, space: Vit, seeds: Mapping[str, Choices]) -> None:
-    """Queues the seeds, in their order, that were not evaluated, are not under way and are not in the queue."""
+    """Queues, in their order, the seeds that are neither evaluated, running nor queued yet."""
     if not seeds:
         return
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
@@ -70,9 +72,9 @@ def _encode(space: Vit, architecture: Architecture) -> dict[str, Option]:
 
 
 def _check_task(space: Vit, architecture: Architecture) -> None:
-    """Images and classes have to be those of the data."""
+    """Raises `NotInSpace` unless the architecture takes the space's images and has its number of classes."""
     given, wanted = (
-        f"images of {image.channels}x{image.height}x{image.width} and {classes} classes"
+        f"images of {', '.join(spec.text for spec in image.specs())} and {classes} classes"
         for image, classes in ((architecture.input, architecture.classes), (space.image, space.classes))
     )
     if given != wanted:
@@ -83,19 +85,20 @@ def _check_task(space: Vit, architecture: Architecture) -> None:
 
 
 def _adapted(space: Vit, architecture: Architecture) -> Architecture:
-    """With what the space fixes: the input, the labels, and softmax scales, which pruning froze for the sake of weights."""
+    """`architecture` with the space's input and labels, and with default softmax scales.
+
+    Pruning stores explicit scales to preserve the function of trained weights; a seed has no weights.
+    """
     fixed = {"input": space.image, "labels": space.labels}
-    return architecture.with_blocks(_unscaled).model_copy(update=fixed)
+    return architecture.with_parts(_structure).model_copy(update=fixed)
 
 
-def _unscaled(_: str, block: Block) -> Block:
-    if not isinstance(block.mixer, Softmax):
-        return block
-    return block.model_copy(update={"mixer": block.mixer.model_copy(update={"scale": None})})
+def _structure(_: str, part: P) -> P:
+    return part.structure()
 
 
 def _forms(space: Vit, architecture: Architecture) -> Iterator[Architecture]:
-    """The same function with other switched-off blocks: as given, with none, and filled up to every depth of the space."""
+    """The same network with other switched-off blocks: as given, without any, and filled up to each depth of the space."""
     yield architecture
     compact = architecture.compact()
     yield compact
@@ -107,7 +110,7 @@ def _forms(space: Vit, architecture: Architecture) -> Iterator[Architecture]:
 
 
 def _widening(space: Vit, architecture: Architecture) -> str:
-    """The `--set` options with which the space contains the architecture; empty if none do."""
+    """The `--set` options that widen the space such that it contains the architecture; empty if that is impossible."""
     changes = _missing(space, architecture)
     parsed = {name: value.split(",") if name not in ("patch", "pool") else value for name, value in changes.items()}
     try:
@@ -119,7 +122,7 @@ def _widening(space: Vit, architecture: Architecture) -> str:
 
 
 def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
-    """The fields of the options that lack something, with what they have and what they lack."""
+    """Field of the options -> its values, including those of the architecture, for each field that has to be changed."""
     found: dict[str, set[Option]] = {}
     for gene, value in space.read(architecture).items():
         name = "precision" if is_precision(gene) else gene.partition(".")[2] or gene

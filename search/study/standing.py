@@ -1,4 +1,4 @@
-"""How far a run is, and what is next, in a sentence: read from its folder, which may be another process's at this moment."""
+"""The progress of a run in one sentence, read from its folder, which another process may be working on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wb.search.study.workers import Crew
 
 
 def standing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
-    """What is missing and who is at it, or how to continue; empty where the run is finished."""
+    """What the run still lacks, and which processes work on it or how to continue it; empty if the run is finished."""
     config = record.config
     wanted = {"trials": config.trials, "finetune": config.finetune}
     if run.front_path.exists() and record.finished == wanted:
@@ -24,7 +24,7 @@ def standing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
     if others:
         who = f"{others} process{'es evaluate' if others > 1 else ' evaluates'} candidates"
     else:
-        way = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"  # last, to be pasted as it is
+        way = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"  # at the end, for pasting
         who = "a process is at it" if crew.busy() else way
     stale = ""
     if run.front_path.exists() and record.finished:

@@ -1,4 +1,4 @@
-"""Where a study is kept: URLs, opening a database to write or only to read, and what a damaged one makes of an error."""
+"""The storage of a study: its URL, opening the database for writing or reading, and errors of damaged databases."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
 from wb.core.files import scratch
 
-HEARTBEAT_S = 30  # a worker on another machine that was killed is noticed after three of them
+HEARTBEAT_S = 30  # a killed worker on another machine is noticed after three missed heartbeats
 DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")
 
 
 def file_url(file: Path) -> str:
-    """The URL of an SQLite database, whatever characters its path has."""
+    """The URL of the SQLite database in `file`; any characters in the path are escaped."""
     return _text(URL.create("sqlite", database=os.path.abspath(file)))
 
 
 def public(url: str) -> str:
-    """`url` without its password, and for a plain file its path."""
+    """`url` for messages: without its password, or just the path of an SQLite file."""
     parsed = _parsed(url)
     if parsed is None:
         return url
@@ -40,30 +40,32 @@ def public(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be written down."""
+    """`url` with its password masked, as it may be stored."""
     parsed = _parsed(url)
     return url if parsed is None else parsed.render_as_string(hide_password=True)
 
 
 def absolute(url: str) -> str:
-    """`url` so that it means the same from any folder.
+    """`url` with an absolute path, so that it means the same in any working folder.
 
     Raises:
-        BadOption: a database in memory, which would be gone with the process.
+        BadOption: a database in memory, which would vanish with the process.
     """
     parsed = _parsed(url)
     if parsed is None or parsed.get_backend_name() != "sqlite" or "uri" in parsed.query:
-        return url  # what is none is refused when it is opened
+        return url  # an invalid URL is refused when it is opened
     if parsed.database in (None, "", ":memory:"):
         raise BadOption(f"--storage {url} keeps nothing; give a file, for example sqlite:///study.db")
     return _text(parsed.set(database=os.path.abspath(os.path.expanduser(parsed.database or ""))))
 
 
 def open_storage(url: str, *, create: bool = False) -> RDBStorage:
-    """The database, for writing; only with `create` are tables made in it.
+    """Opens the database for writing; creates tables only with `create`.
 
-    An SQLite transaction takes its lock at once, so that what Optuna reads before it writes cannot change in between: several
-    processes may share the file. Source: SQLAlchemy, "SQLite: serializable isolation, savepoints, transactional DDL".
+    SQLite transactions take the write lock when they begin (`BEGIN IMMEDIATE`). So the rows that Optuna reads cannot change
+    before it writes, and several processes may share the file.
+
+    Source: SQLAlchemy, "SQLite: serializable isolation, savepoints, transactional DDL".
     """
     _quiet()
     parsed = make_url(url)
@@ -81,7 +83,7 @@ def open_storage(url: str, *, create: bool = False) -> RDBStorage:
         @event.listens_for(storage.engine, "connect")
         def _fast(connection: Any, _: object) -> None:
             connection.isolation_level = None
-            # Five times fewer waits for the disk; a killed process loses nothing, a power cut the last trial at most.
+            # Five times fewer waits for the disk. A killed process loses nothing, a power cut at most the last trial.
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
 
@@ -89,12 +91,12 @@ def open_storage(url: str, *, create: bool = False) -> RDBStorage:
         def _at_once(connection: Any) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-        storage.engine.dispose()  # connections made before the listeners
+        storage.engine.dispose()  # closes the connections opened before the listeners existed
     return storage
 
 
 class _Storage(RDBStorage):
-    """Optuna's, whose heartbeats may be missed: they are written by a thread, whose errors nobody could catch."""
+    """Optuna's storage, except that a failed heartbeat is ignored: it runs in a thread whose errors nobody could catch."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
@@ -102,20 +104,20 @@ class _Storage(RDBStorage):
 
 
 def stale_trials(study: optuna.Study) -> set[int]:
-    """The ids of running trials that have had no heartbeat for the grace period: whoever began them is dead."""
+    """The ids of running trials without a heartbeat for the grace period: their workers are dead."""
     storage = study._storage
     return set(storage._get_stale_trial_ids(study._study_id)) if isinstance(storage, BaseHeartbeat) else set()
 
 
 def beat(study: optuna.Study, trial: FrozenTrial) -> None:
-    """A heartbeat of the trial now."""
+    """Records a heartbeat of the trial now."""
     if isinstance(study._storage, BaseHeartbeat):
         study._storage.record_heartbeat(trial._trial_id)
 
 
 @contextmanager
 def open_to_read(url: str) -> Iterator[RDBStorage]:
-    """The database, which is not written to: it may be on a full disk, or where nothing can be written."""
+    """Opens the database without ever writing to it, so that it may be on a full disk or in a read-only folder."""
     _quiet()
     parsed = make_url(url)
     file = _file(parsed)
@@ -131,12 +133,12 @@ def open_to_read(url: str) -> Iterator[RDBStorage]:
 
 @contextmanager
 def named(url: str) -> Iterator[None]:
-    """Whatever a damaged or unreachable database makes Optuna raise becomes one error that names it.
+    """Turns whatever Optuna raises within the block into one error that names the database.
 
     Raises:
-        BadArtefact: the database is damaged, or is something else.
-        BadOption: there is no such kind of database, or its driver is not installed.
-        StorageFailed: it cannot be reached, read or written.
+        BadArtefact: the database is damaged, or the file is not a database.
+        BadOption: the kind of database is unknown, or its driver is not installed.
+        StorageFailed: the database cannot be reached, read or written.
     """
     try:
         yield
@@ -147,12 +149,12 @@ def named(url: str) -> Iterator[None]:
             f"the storage {public(url)} cannot be used ({reason(error)}); give an Optuna URL, for example sqlite:///study.db, or "
             "postgresql+psycopg2://… with `pip install 'wb[postgres]'`"
         ) from error
-    except Exception as error:  # what damage looks like is up to where it is: KeyError, ValueError, LookupError, …
+    except Exception as error:  # depending on the damage: KeyError, ValueError, LookupError, …
         raise _unusable(url, error) from error
 
 
 def settle(url: str) -> None:
-    """Moves what SQLite keeps in its write-ahead log into the file itself, so that the file can be copied alone."""
+    """Moves SQLite's write-ahead log into the database file, so that the file can be copied alone."""
     file = file_of(url)
     if file is not None and file.is_file():
         with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as db:
@@ -160,7 +162,7 @@ def settle(url: str) -> None:
 
 
 def file_of(url: str) -> Path | None:
-    """The file of an SQLite database; None for other databases, and for what is no URL."""
+    """The file of an SQLite database; None for other databases and invalid URLs."""
     parsed = _parsed(url)
     return None if parsed is None else _file(parsed)
 
@@ -169,27 +171,30 @@ def _unusable(url: str, error: Exception) -> WbError:
     causes = [each for each in (error, error.__cause__) if each is not None]
     said = reason(next((each for each in causes if isinstance(each, SQLAlchemyError)), error))
     unreachable = any(isinstance(each, OperationalError | OSError) for each in causes)
-    newer = type(error) is RuntimeError  # Optuna's word for a schema of another version
+    newer = type(error) is RuntimeError  # Optuna raises it for a schema of another version
     if any(word in said.lower() for word in DAMAGE) or not (unreachable or newer):
         return BadArtefact(f"the study at {public(url)} is damaged ({said}); restore it from a copy or start a new run")
     return StorageFailed(f"the storage {public(url)} cannot be used ({said}); check the URL and that it is reachable")
 
 
 def _readable(file: Path, stack: ExitStack) -> URL:
-    """How to open the file without writing beside it; what is still in its log is read from a copy where need be."""
+    """A URL that opens the SQLite file without writing beside it.
+
+    A file with a write-ahead log needs shared memory beside it; in a read-only folder, both are copied to a temporary one.
+    """
     log = file.with_name(file.name + "-wal")
     if not log.exists() or not log.stat().st_size:
         return _uri(file, immutable="1")
     try:
         with closing(sqlite3.connect(f"file:{quote(os.fsencode(file))}?mode=ro", uri=True, timeout=60)) as db:
             db.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.OperationalError:  # its folder cannot be written: no room for the shared memory of readers
+    except sqlite3.OperationalError:  # the folder is read-only: SQLite cannot create the shared memory of readers
         folder = stack.enter_context(scratch())
         for part in (file, log):
             shutil.copyfile(part, folder / part.name)
         return URL.create("sqlite", database=str(folder / file.name))
     except sqlite3.DatabaseError:
-        pass  # damaged, which is told when it is read
+        pass  # damaged; the error comes when it is read
     return _uri(file, mode="ro")
 
 

@@ -1,4 +1,4 @@
-"""The Optuna study of a run: made, found again, and checked before anything relies on it."""
+"""The Optuna study of a run: creating it, loading it, and checking it before anything relies on it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from wb.search.study.trials import check, check_for, evaluated, own
 
 
 def create_study(url: str, name: str, metrics: Sequence[Metric]) -> optuna.Study:
-    """A new study `name` at `url`.
+    """Creates the study `name` at `url`.
 
     Raises:
-        BadOption: no such kind of storage, its driver is not installed, or there is a study of that name.
+        BadOption: the kind of storage is unknown, its driver is not installed, or a study of that name exists.
         BadArtefact: the database is damaged.
-        StorageFailed: it cannot be reached.
+        StorageFailed: the database cannot be reached.
     """
     with named(url):
         try:
@@ -37,10 +37,10 @@ def create_study(url: str, name: str, metrics: Sequence[Metric]) -> optuna.Study
 
 
 def load_study(url: str, name: str) -> optuna.Study:
-    """The study `name` at `url`, which exists.
+    """Loads the study `name` at `url`.
 
     Raises:
-        BadArtefact: there is none, or it is damaged.
+        BadArtefact: the study does not exist or is damaged.
         BadOption: the driver of the database is not installed.
         StorageFailed: the database cannot be reached.
     """
@@ -49,7 +49,7 @@ def load_study(url: str, name: str) -> optuna.Study:
 
 
 def read_evaluated(url: str, name: str, metrics: Sequence[Metric], limits: Sequence[Limit]) -> list[FrozenTrial]:
-    """The evaluated trials of the study, checked; its database is not written to. Raises as `load_study` does."""
+    """The evaluated trials of the study, checked. Never writes to the database. Raises as `load_study` does."""
     with _found(url, name), open_to_read(url) as storage:
         found = evaluated(optuna.load_study(storage=storage, study_name=name))
     for trial in found:
@@ -60,10 +60,10 @@ def read_evaluated(url: str, name: str, metrics: Sequence[Metric], limits: Seque
 def check_study(
     url: str, study: optuna.Study, metrics: Sequence[Metric], limits: Sequence[Limit], space: Space
 ) -> None:
-    """Reads every trial once, with what it holds.
+    """Checks every trial of the study.
 
     Raises:
-        BadArtefact: something is not what a search writes, or is none of the space's choices.
+        BadArtefact: a value is not what a search writes, or a choice is not in the space.
         StorageFailed: the database cannot be reached.
     """
     with named(url):
@@ -84,7 +84,7 @@ def check_study(
 @contextmanager
 def _found(url: str, name: str) -> Iterator[None]:
     file = file_of(url)
-    if file is not None and not file.is_file():  # SQLite would make an empty one
+    if file is not None and not file.is_file():  # SQLite would create an empty file
         raise BadArtefact(f"there is no study at {public(url)}; restore the file, or start a new run")
     with named(url):
         try:

@@ -1,4 +1,4 @@
-"""What of a run is there already, so that a plan of its continuation leaves it out. Writes nothing."""
+"""The finished parts of a run, which a plan for continuing it leaves out. Writes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wb.search.study.study import read_evaluated
 
 
 class There(NamedTuple):
-    """What need not be done again: epochs of the supernet's training, evaluations, made finalists; or all of it."""
+    """Finished work of a run: epochs of the supernet's training, evaluations, exported finalists; `front` if all is done."""
 
     epochs: int = 0
     evaluations: int = 0
@@ -22,7 +22,7 @@ class There(NamedTuple):
 
 
 def there(run: Run, config: SearchConfig) -> There:
-    """What a search with `config` that continues `run` finds there.
+    """The finished work that a search with `config` finds when it continues `run`.
 
     Raises:
         BadArtefact: the run or its study is damaged.
@@ -40,7 +40,7 @@ def there(run: Run, config: SearchConfig) -> There:
 def _epochs(run: Run, config: SearchConfig) -> int:
     if run.supernet_path.exists():
         return config.epochs
-    with suppress(BadArtefact):  # there is none; a damaged one is told when it is continued from
+    with suppress(BadArtefact):  # no checkpoint, or a damaged one, which is an error only when the training continues
         state: Any = read_torch(run.checkpoint_path, "the state of a training that `wb` left")
         epoch = state.get("epoch") if isinstance(state, dict) else None
         return min(epoch, config.epochs) if isinstance(epoch, int) else 0

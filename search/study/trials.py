@@ -1,4 +1,4 @@
-"""What a trial of a study holds: choices, readings, violations; and whether it holds what it should."""
+"""The content of a trial: choices, readings and violations; and checks that a trial holds what it should."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ REPEAT = "repeat_of"  # user attribute: the trial that evaluated the same networ
 
 
 def violations(trial: FrozenTrial) -> Sequence[float]:
-    """How far a trial is over each budget; what Optuna calls constraints."""
+    """The excess of a trial over each budget, at most 0 where it is kept: Optuna's constraints."""
     return [float(value) for value in trial.user_attrs.get("violations", ())]
 
 
 def readings_of(trial: FrozenTrial) -> dict[str, Reading]:
-    """All readings of an evaluated trial by metric name.
+    """Metric name -> reading of an evaluated trial.
 
     Raises:
-        BadArtefact: they are damaged.
+        BadArtefact: the readings are damaged.
     """
     try:
         return {name: Reading.model_validate(value) for name, value in trial.user_attrs["readings"].items()}
@@ -37,17 +37,17 @@ def readings_of(trial: FrozenTrial) -> dict[str, Reading]:
 
 
 def evaluated(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials with a true evaluation of their own, in order; repeats of an earlier one are left out."""
+    """The trials of the study that were evaluated themselves, in order; repeats of an earlier network are left out."""
     return own(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
 
 def own(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those of `trials` that `evaluated` gives."""
+    """The complete trials among `trials` that are not repeats of an earlier one."""
     return [trial for trial in trials if trial.state == TrialState.COMPLETE and REPEAT not in trial.user_attrs]
 
 
 def at_once(trials: Sequence[FrozenTrial]) -> int:
-    """How many of the trials were under way at the same time, at most."""
+    """The largest number of trials that were running at the same time, at least 1."""
     begun = [(trial.datetime_start, 1) for trial in trials if trial.datetime_start and trial.datetime_complete]
     ended = [(trial.datetime_complete, -1) for trial in trials if trial.datetime_start and trial.datetime_complete]
     moments = sorted((moment, step) for moment, step in (*begun, *ended) if moment is not None)
@@ -55,17 +55,17 @@ def at_once(trials: Sequence[FrozenTrial]) -> int:
 
 
 def choices_of(space: Genes, trial: FrozenTrial) -> dict[str, Option]:
-    """What a trial chose, with inactive genes at their first option."""
+    """The choices of a trial, with inactive genes set to their first option."""
     return canonical(space, cast(Choices, trial.params))
 
 
 def network_key(space: Space, choices: Choices) -> str:
-    """What trials are compared by: the network without switched-off last blocks."""
+    """The key by which trials are compared: that of the network without switched-off last blocks."""
     return space.decode(choices).trimmed().key
 
 
 def check(trial: FrozenTrial, metrics: Sequence[Metric], limits: Sequence[Limit]) -> None:
-    """Raises `BadArtefact` unless an evaluated trial holds what this version writes, in the types that it has there."""
+    """Raises `BadArtefact` unless an evaluated trial holds everything that this version writes, with the right types."""
     wrong = _wrong(trial, metrics, limits)
     if wrong:
         raise BadArtefact(
@@ -74,7 +74,7 @@ def check(trial: FrozenTrial, metrics: Sequence[Metric], limits: Sequence[Limit]
 
 
 def check_for(space: Space, trial: FrozenTrial) -> None:
-    """Raises `BadArtefact` unless what a trial chose, or was told to choose, is in the space."""
+    """Raises `BadArtefact` unless the choices of a trial, or those it was enqueued with, are in the space."""
     fixed = trial.system_attrs.get("fixed_params", {})
     finished = trial.state == TrialState.COMPLETE
     try:
@@ -91,13 +91,13 @@ def check_for(space: Space, trial: FrozenTrial) -> None:
 
 
 def _wrong(trial: FrozenTrial, metrics: Sequence[Metric], limits: Sequence[Limit]) -> str | None:
-    """What is wrong with the first thing that is."""
+    """Describes the first fault of the trial; None if there is none."""
     values, attributes = trial.values or [], trial.user_attrs
     if len(values) != len(metrics) or not all(_finite(value) for value in values):
         return (
             f"it has the values {values}, expected one finite number for each of {', '.join(m.name for m in metrics)}"
         )
-    unnamed = [name for name in trial.params if not isinstance(name, str)]  # whatever its types promise
+    unnamed = [name for name in trial.params if not isinstance(name, str)]  # possible in a damaged database
     if unnamed:
         return f"it chose something that is called {unnamed[0]!r}"
     over = attributes.get("violations", [])

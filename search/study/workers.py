@@ -1,7 +1,8 @@
-"""Who is at work on a run: every process holds a lock file of its own while it lives, and one lock guards what only one may do.
+"""The workers of a run: each living process holds a lock file of its own, and further locks guard exclusive work.
 
-The operating system takes a lock away from a process that ends, however it ends; so a worker that was killed is known at once.
-Limits: a worker on another machine is seen only where the run folder is shared with its locks; there Optuna's heartbeats tell.
+The operating system releases the locks of a process when it ends, however it ends; so a killed worker is noticed at once.
+Limits: locks of other machines are visible only if the run folder and its locks are shared. For workers elsewhere, Optuna's
+heartbeats decide.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from wb.core.errors import StorageFailed, reason
 
 FOLDER = ".locks"
 WORKER = "worker-"
-UNNAMED = timedelta(seconds=60)  # a trial gets its worker's name milliseconds after it began
-GLANCE_S = 0.3  # somebody may just be looking whether a lock is held
+UNNAMED = timedelta(seconds=60)  # grace for a trial without a worker's name, which it normally gets within milliseconds
+GLANCE_S = 0.3  # another process may hold a lock for a moment, to find out whether it is held
 
 
 class Crew:
-    """The processes that work on the run in `folder`; `name` is this one's, which is among them while it has joined."""
+    """The processes that work on the run in `folder`. `name` is this process's; it is a worker while inside `join`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
@@ -39,38 +40,41 @@ class Crew:
 
     @contextmanager
     def join(self) -> Iterator[None]:
-        """This process is one of the workers meanwhile."""
+        """Makes this process one of the workers within the block."""
         with self._held(self._own):
             yield
 
     @contextmanager
     def timing(self) -> Iterator[None]:
-        """Nobody else measures a latency meanwhile: two at a time would measure each other."""
+        """Lock for measuring latency: simultaneous measurements would disturb each other."""
         with self._held(self._timing):
             yield
 
     @contextmanager
     def reclaiming(self) -> Iterator[None]:
-        """Nobody else takes up what dead workers left meanwhile."""
+        """Lock for putting back the trials of dead workers."""
         with self._held(self._reclaiming):
             yield
 
     @contextmanager
     def sole(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Nobody else is here meanwhile; `waiting` is called once where somebody is, before waiting for them."""
+        """Lock for work that only one process may do; `waiting` is called once if another process holds it."""
         with self._held(self._sole, waiting):
             yield
 
     def busy(self) -> bool:
-        """Whether somebody does what only one may do. Writes nothing."""
+        """Whether some process holds the lock `sole`. Writes nothing."""
         return _locked(self.folder / "sole")
 
     def others(self) -> list[str]:
-        """The names of the other workers that live. Writes nothing."""
+        """The names of the other living workers. Writes nothing."""
         return [path.name for path in self._workers() if path.name != self.name and _locked(path)]
 
-    def gone(self, worker: object, since: datetime | None) -> bool:
-        """Whether the worker of that name, who began at `since`, is known to live no more."""
+    def is_dead(self, worker: object, since: datetime | None) -> bool:
+        """Whether the worker of a trial that began at `since` is known to be dead.
+
+        A trial without a worker's name counts as lost if there are no other workers, or after `UNNAMED`.
+        """
         if not _is_name(worker):
             return not self.others() or since is None or datetime.now() - since > UNNAMED
         path = self.folder / worker
@@ -79,13 +83,13 @@ class Crew:
         return not self.elsewhere(worker)
 
     def elsewhere(self, worker: object) -> bool:
-        """Whether the worker of that name is one of another machine."""
+        """Whether the worker of that name runs on another machine."""
         return _is_name(worker) and not worker.startswith(f"{WORKER}{socket.gethostname()}-")
 
     def disband(self, *, whole: bool) -> None:
-        """Takes the lock files of workers away that live no more; with `whole`, where there is no run after all, the folder.
+        """Deletes the lock files of dead workers; with `whole`, when no run came of it, the whole folder of locks.
 
-        The other locks stay: one that is taken away while somebody waits for it is a lock no more.
+        The locks of exclusive work stay: deleting one while a process waits for it would break it.
         """
         for path in self._workers():
             if not _locked(path):
@@ -118,7 +122,7 @@ class Crew:
                 return
             except Timeout:
                 raise
-            except FileNotFoundError as error:  # another process has just taken the empty folder away
+            except FileNotFoundError as error:  # another process has just deleted the folder
                 if last:
                     raise self._failed(error) from error
             except OSError as error:
@@ -135,7 +139,7 @@ def _is_name(worker: object) -> TypeGuard[str]:
 
 
 def _locked(path: Path) -> bool:
-    """Whether some process holds the lock; false where that cannot be found out."""
+    """Whether some process holds the lock file; false if that cannot be found out."""
     if not path.exists():
         return False
     lock = FileLock(path)

@@ -47,7 +47,7 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text("page")
 
     pace = Reading(value=1.0, unit="ms", how="measured")
-    for place in ("export.timing.measure", "export.assess", "export.timing.table", "compress.quantize.read"):
+    for place in ("export.timing.measure", "export.assess", "export.timing.table"):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)
     for place in ("compress.prune.begin", "compress.binarize.begin"):
         monkeypatch.setattr(f"wb.{place}.reference_pace", lambda *_: pace)

@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ms = Reading(value=1.0, unit="ms", how="measured")
         return dict.fromkeys(graphs, Latency(ms, ms.model_copy(update={"unit": "x"}), 1, 0, 1.0))
 
-    for module in ("export.assess", "export.timing.estimate", "compress.quantize.read"):
+    for module in ("export.assess", "export.timing.estimate"):
         monkeypatch.setattr(f"wb.{module}.measure_latency", latency)
     for module in ("compress.prune.begin", "compress.binarize.begin"):
         pace = Reading(value=1.0, unit="ms", how="measured")

@@ -56,7 +56,10 @@ def test_resize_names_the_axes_that_there_are(image: ImageInput) -> None:
         ({"colour": "red"}, "Extra inputs"),
         ({"norm": "sandwich"}, "Input should be 'pre' or 'post'"),
         ({"pool": "cls", "stages": (Stage(embed=8, blocks=(Block(mixer=Pool()),)),)}, "reads the tokens as an image"),
-        ({"pool": "cls", "stages": (Stage(embed=8, blocks=()), Stage(embed=8, blocks=()))}, "does not survive"),
+        (
+            {"pool": "cls", "stages": (Stage(embed=8, blocks=()), Stage(embed=8, blocks=()))},
+            "merge 'conv' of s1 reads the tokens as an image",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(image: ImageInput, changes: dict[str, object], words: str) -> None:

@@ -12,11 +12,12 @@ from wb.core.records import Mlp, PatchStem
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.hardware.device import Device
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
+from wb.tasks.classes import CLASSES
 
 pytestmark = pytest.mark.usefixtures("untimed")
 
@@ -43,7 +44,7 @@ def test_each_model_gets_its_own_readings(image: ImageInput, stripes: Dataset, t
         assert found[name]["params"] == count_parameters(one.architecture)
         assert found[name]["size"].value == path.stat().st_size
         for split_name, split in (("acc", stripes.validation), ("test", stripes.test)):
-            assert found[name][split_name] == accuracy(path, split.pixels(), split.labels, Device())
+            assert found[name][split_name] == score(path, split, CLASSES, Device())
     assert found["small"]["latency"].value < found["large"]["latency"].value
 
 

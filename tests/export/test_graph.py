@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 
 from wb.core.architecture import Architecture, ImageInput
 from wb.core.errors import BadArtefact, BadOption
+from wb.core.specs import PIXELS
 from wb.export.counting.graph import count_graph
 from wb.export.foreign.opening import read_metadata
-from wb.export.graph import ExportDiffers, check_parity, export, export_module, read_architecture
+from wb.export.graph import ExportDiffers, Exporter, check_parity, export, export_module, read_architecture
+from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.models.counting import count_macs
 from wb.models.model import Model, Step, from_network
@@ -55,7 +58,7 @@ def test_a_graph_that_computes_something_else_is_refused_and_not_written(model: 
     torch.manual_seed(1)
     other.reset()
     with pytest.raises(ExportDiffers, match="differs from the model by"):
-        check_parity(other, tmp_path / "a.onnx", torch.rand(2, 1, 8, 8), Device())
+        check_parity(other, tmp_path / "a.onnx", {PIXELS: torch.rand(2, 1, 8, 8)}, Device())
     broken = Model(model.architecture, dict(model.weights) | {"head": torch.full_like(model.weights["head"], 1e38)})
     with pytest.raises(ExportDiffers):
         export(broken, tmp_path / "b.onnx")
@@ -101,7 +104,21 @@ def test_counting_the_graph_agrees_with_counting_the_architecture(
 
 def test_any_module_of_one_tensor_exports(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
-    x = torch.rand(2, 3, 4)
-    export_module(module, x, tmp_path / "a.onnx", "x", "y")
-    assert check_parity(module, tmp_path / "a.onnx", x, Device()).value < 1e-5
+    feed = {"x": torch.rand(2, 3, 4)}
+    export_module(module, feed, tmp_path / "a.onnx", "y")
+    assert check_parity(module, tmp_path / "a.onnx", feed, Device()).value < 1e-5
     assert count_graph(tmp_path / "a.onnx").readings["macs"].value == 24
+
+
+class Difference(torch.nn.Module):
+    def forward(self, minuend: torch.Tensor, subtrahend: torch.Tensor) -> torch.Tensor:
+        return minuend - 2 * subtrahend
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_a_module_of_two_tensors_takes_them_by_their_names(tmp_path: Path, exporter: Exporter) -> None:
+    path, feed = tmp_path / "a.onnx", {"a": torch.rand(3, 4), "b": torch.rand(3, 4)}
+    export_module(Difference(), feed, path, "y", exporter=exporter)
+    assert check_parity(Difference(), path, feed, Device()).value < 1e-6
+    a, b = feed["a"].numpy(), feed["b"].numpy()
+    np.testing.assert_allclose(Runner(path, Device())({"b": b[:2], "a": a[:2]}), a[:2] - 2 * b[:2], atol=1e-6)

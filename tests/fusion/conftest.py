@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes
+from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_dims, axis_sizes
 from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.models.axes import Couple, Map, Select, SelectWithin, nested, remap
 from wb.models.model import Model, from_network
-from wb.models.network import Network, axes_of, build
+from wb.models.network import Network, axes_of, build, describe
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 MIXERS: tuple[Mixer | None, ...] = (
@@ -139,7 +139,7 @@ def _networks(draw: st.DrawFn) -> Architecture:
     """Any stem, one or two stages, a class token or none, up to three blocks of any kind, any part of which may be missing."""
     norm = draw(st.sampled_from(["pre", "pre", "post"]))
     cls = draw(st.booleans())
-    mixers = [m for m in MIXERS if not (cls and m is not None and m.needs_grid)]
+    mixers = [m for m in MIXERS if not (cls and m is not None and not m.supports.prefix)]
     blocks = st.builds(Block, mixer=st.sampled_from(mixers), ffn=st.sampled_from([Mlp(mlp=7), Mlp(mlp=10), None]))
     stage = st.lists(blocks, max_size=3).map(tuple)
     stages = [draw(stage) for _ in range(1 if cls else draw(st.integers(1, 2)))]
@@ -150,7 +150,7 @@ def _networks(draw: st.DrawFn) -> Architecture:
 
 def _orders(network: Network, sizes: Mapping[str, int], generator: torch.Generator) -> dict[str, Map]:
     """A random order of every axis that bears one, for each head its own where that may be."""
-    outer = nested(axes_of(network))
+    outer = nested(axes_of(network), axis_dims(describe(network)))
     maps: dict[str, Map] = {
         axis: Select(torch.randperm(size, generator=generator))
         for axis, size in sizes.items()

@@ -9,17 +9,18 @@ import pytest
 import torch
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.precision import allowed, in_floating_point, precisions, with_precisions
+from wb.core.precision import allowed, in_floating_point, with_precisions
 from wb.core.records import Mlp, PatchStem, Precision, Softmax
 from wb.data import Dataset
 from wb.export.graph import export
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
 from wb.fusion.job.record import Config, read
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device
 from wb.models.model import Model, load, save
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train
 
@@ -37,7 +38,7 @@ SMALL = Architecture(
 
 def in_(a: Architecture, precision: Precision) -> Architecture:
     """As many groups of `a` as may be in that precision."""
-    return with_precisions(a, {group: precision for group in precisions(a) if precision in allowed(group)})
+    return with_precisions(a, {group: precision for group, options in allowed(a).items() if precision in options})
 
 
 def kept(model: Model, precision: Precision) -> Model:
@@ -89,5 +90,5 @@ def test_a_fusion_is_read_in_its_precision(tmp_path: Path, stripes: Dataset, mon
     ):
         export(one, tmp_path / "x.onnx", force=True)
         assert readings["size"].value == (tmp_path / "x.onnx").stat().st_size
-        assert readings["acc"] == accuracy(tmp_path / "x.onnx", split.pixels(), split.labels, Device())
+        assert readings["acc"] == score(tmp_path / "x.onnx", split, CLASSES, Device())
     assert record.tuned["acc"].value > 0.8

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings, Stat
@@ -197,7 +197,7 @@ def test_biases_do_nothing_or_pass_through_where_that_is_declared(any_architectu
 def copy(model: Model) -> Model:
     """Every axis that bears it in another order."""
     network = build(model.architecture, "meta")
-    outer, widths = nested(axes_of(network)), axis_sizes(model.architecture)
+    outer, widths = nested(axes_of(network), axis_dims(model.architecture)), axis_sizes(model.architecture)
     generator = torch.Generator().manual_seed(7)
     fixed = {f"{s.place}.{a}" for s in network.walk() for a in sizes(s.operator) if a not in s.operator.symmetries}
     maps: dict[str, Map] = {}

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.nvit import NViT, Pruned, Settings
-from wb.compress.nvit.saliency import UNSCORED, Method, Scores, score
+from wb.compress.nvit.saliency import Method, Scores, score
 from wb.compress.prune.landing import Landing
 from wb.compress.prune.stages import Stage
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import Reading
 from wb.data import Dataset, Split
@@ -114,7 +114,7 @@ def test_pruning_equals_masking(model: Model) -> None:
 
 def test_pruning_within_heads_equals_masking(model: Model) -> None:
     sizes = axis_sizes(model.architecture)
-    outer = nested(axes_of(build(model.architecture, "meta")))
+    outer = nested(axes_of(build(model.architecture, "meta")), axis_dims(model.architecture))
     kept = {n: torch.stack([some(sizes[n], 7 * i) for i in range(sizes[o])]) for n, o in outer.items()}
     heads = {o: some(sizes[o], 3) for o in outer.values()}
     if not kept:
@@ -150,8 +150,8 @@ def test_pruning_to_the_same_size_changes_nothing(model: Model, noise: Dataset) 
 
 @pytest.mark.parametrize("method", ["nvit", "taylor", "magnitude"])
 def test_a_permuted_twin_has_permuted_saliencies(model: Model, noise: Dataset, method: Method) -> None:
-    sizes = {n: s for n, s in axis_sizes(model.architecture).items() if n.rsplit(".", 1)[1] not in UNSCORED}
-    outer = nested(axes_of(build(model.architecture, "meta")))
+    sizes = {n: s for n, s in axis_sizes(model.architecture).items() if axis_dims(model.architecture)[n].scored}
+    outer = nested(axes_of(build(model.architecture, "meta")), axis_dims(model.architecture))
 
     def scores_of(model: Model) -> Scores:
         pixels, labels = torch.from_numpy(noise.train.images).double(), torch.from_numpy(noise.train.labels)

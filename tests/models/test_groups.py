@@ -37,7 +37,7 @@ def network_of(image: ImageInput, stem: Stem, norm: Form = "pre") -> Architectur
 
 def mixed(a: Architecture, seed: int = 0) -> Architecture:
     draw = random.Random(seed)
-    return with_precisions(a, {group: draw.choice(allowed(group)) for group in precisions(a)})
+    return with_precisions(a, {group: draw.choice(options) for group, options in allowed(a).items()})
 
 
 def random_model(a: Architecture) -> Model:
@@ -144,7 +144,7 @@ def test_only_one_and_two_bits_change_the_forward_pass(image: ImageInput) -> Non
     x = images(a)
     expected = model.network()(x)
     for precision in ("int4", "int8"):
-        low = with_precisions(a, {g: precision for g in precisions(a) if precision in allowed(g)})
+        low = with_precisions(a, {g: precision for g, options in allowed(a).items() if precision in options})
         assert torch.equal(Model(low, model.weights).network()(x), expected)
 
 
@@ -158,4 +158,4 @@ def test_remapping_keeps_precisions(image: ImageInput) -> None:
 
 def _linear(a: Architecture) -> list[str]:
     """The groups that may be kept in one or two bits."""
-    return [group for group in precisions(a) if "w1" in allowed(group)]
+    return [group for group, options in allowed(a).items() if "w1" in options]

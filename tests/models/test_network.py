@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
 from wb.core.errors import Unsupported
 from wb.core.records import Mlp, PatchStem, Pool, Softmax
+from wb.models.counting import count_macs
 from wb.models.model import Model, from_network
-from wb.models.network import axes_of, build, describe
+from wb.models.network import axes_of, build, describe, skeleton
 
 FORMS: tuple[Form, ...] = ("pre", "post")
 EPS = 1e-3  # large enough to be seen
@@ -123,3 +125,15 @@ def test_the_norms_are_described_even_where_there_are_none(
     found = describe(build(a, "meta"))
     assert (found.norm, found.norm_eps) == (norm, EPS)
     assert found == a
+
+
+def test_a_shared_skeleton_is_as_it_was_after_all_uses(image: ImageInput) -> None:
+    a = architecture(image, "pre", Stage(embed=8, blocks=(both(8),)))
+    network, x = random_model(a).network(), torch.rand(2, 1, 8, 8)
+    expected = network(x)
+    for _ in range(2):
+        assert torch.equal(functional_call(skeleton(a), dict(network.named_parameters()), x), expected)
+        assert count_macs(a).value > 0
+        assert all(weight.is_meta for weight in skeleton(a).parameters())
+    assert describe(skeleton(a)) == a
+    assert build(a, "meta") is not skeleton(a)

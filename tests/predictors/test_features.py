@@ -77,7 +77,7 @@ def test_columns_of_alike_genes_are_one_family_and_every_trait_is_one() -> None:
         *[depth] * 3, *[widths] * 9, depth, *[widths] * 3, *[widths] * 3, *layout.families[-2:]
     ]  # fmt: skip
     assert sorted(set(layout.families.tolist())) == [0, 1, 2, 3]
-    assert layout.told == 2
+    assert layout.traits == 2
     assert layout.emphasis.tolist() == [1.0] * 16 + [10.0] * 5
 
 

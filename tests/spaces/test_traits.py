@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import fields
-from typing import get_args
 
 import numpy as np
 import pytest
 
 from wb.core.architecture import ImageInput
 from wb.core.precision import BITS, precisions
+from wb.core.records import FFNS, MIXERS, kind_of
 from wb.core.space import Choices, Informed, random_choices
 from wb.models.counting import count_macs, operations
 from wb.models.groups import groups_of
@@ -18,8 +18,10 @@ from wb.models.network import build
 from wb.models.operator import OperatorModule
 from wb.predictors.features import Encoder
 from wb.spaces.presets import TINY
-from wb.spaces.traits import KINDS, Traits, traits
-from wb.spaces.vit import MixerName, Vit, options_with
+from wb.spaces.traits import Traits, traits
+from wb.spaces.vit import Vit, options_with
+
+KINDS = tuple(map(kind_of, (*MIXERS, *FFNS)))
 
 
 def some(vit: Vit, count: int) -> list[Choices]:
@@ -35,7 +37,7 @@ def test_bytes_and_work_are_those_of_the_groups(image: ImageInput) -> None:
     vit = Vit(options_with(TINY, {"precision": ["int8", "fp32"]}), image, 3)
     for choices in some(vit, 30):
         a = vit.decode(choices)
-        network, kept, found = build(a, "meta"), precisions(a), named(traits(a))
+        network, kept, found = build(a, "meta"), precisions(a), named(traits(a, KINDS))
         operators = [module for module in network.modules() if isinstance(module, OperatorModule)]
         held = sum(t.numel() for module in operators for t in (*module.parameters(), *module.buffers()))
         bits = 32 * (held + a.stages[0].embed * 3)
@@ -55,12 +57,12 @@ def test_work_and_parts_are_all_there(image: ImageInput) -> None:
         vit = Vit(options_with(TINY, {"pool": pool, "mixer": ["none", "lmu", "cosformer", "softmax"]}), image, 3)
         for choices in some(vit, 20):
             a = vit.decode(choices)
-            found, told = named(traits(a)), traits(a)
+            found, told = named(traits(a, KINDS)), traits(a, KINDS)
             stem = operations(a)["stem"].macs
             assert found.floating + found.products == pytest.approx(count_macs(a).value - stem)
             blocks = [block for _, _, block in a.blocks() if not block.off]
             assert (found.blocks, found.stream) == (len(blocks), len(blocks) * a.stages[0].embed)
-            assert sum(told[-2 - len(KINDS) : -2]) == sum(len(block.operators) for block in blocks)
+            assert sum(told[-2 - len(KINDS) : -2]) == sum(len(list(block.parts())) for block in blocks)
             assert told[-2:] == (np.log1p(found.size), np.log1p(found.floating + found.products))
 
 
@@ -71,9 +73,5 @@ def test_they_are_the_last_features(image: ImageInput) -> None:
     encoder = Encoder(vit)
     features = encoder.features(encoder.indices(candidates))
     assert features.shape[1] == len(encoder.layout.emphasis)
-    told = encoder.layout.told
+    told = encoder.layout.traits
     assert np.array_equal(features[:, -told:], [vit.traits(choices) for choices in candidates])
-
-
-def test_every_operator_of_the_space_is_counted() -> None:
-    assert set(KINDS) == {*get_args(MixerName), "mlp"} - {"none"}

@@ -121,7 +121,7 @@ def test_what_is_outside_is_named(image: ImageInput) -> None:
     ("changes", "words"),
     [
         ({"embed": [32, 16]}, "from small to large"),
-        ({"mixer": ["fourier"]}, "mixer.0"),
+        ({"mixer": ["fourier"]}, "mixer: .*'fourier' is not known; expected some of none, pool, lmu"),
         ({"width": [3]}, "no field 'width'"),
         ({"heads": [0]}, "heads.0"),
     ],

@@ -15,8 +15,9 @@ from wb.data import Dataset
 from wb.models.model import Model
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit, options_with
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Batch, Recipe, TrainingDiverged, fit
-from wb.training.train import Finetune, accuracy, distillation, train
+from wb.training.train import Finetune, score, train
 
 CPU = torch.device("cpu")
 
@@ -32,7 +33,7 @@ def trained(architecture: Architecture, stripes: Dataset) -> Model:
 
 
 def test_training_learns_and_is_written_down(trained: Model, stripes: Dataset) -> None:
-    assert accuracy(trained.network(), stripes.test, CPU).value > 0.9
+    assert score(trained.network(), stripes.test, CLASSES, CPU).value > 0.9
     (step,) = trained.history
     assert (step.name, step.seed, step.arguments["epochs"], step.arguments["data"]) == ("train", 1, 12, "stripes")
     assert step.arguments["architecture"] == trained.architecture.key, "the seed alone does not say which model it is"
@@ -116,16 +117,16 @@ def test_finetuning_is_a_pass(trained: Model, stripes: Dataset) -> None:
     assert tuned.history[-1].arguments["distilled"] is True
     images = torch.from_numpy(stripes.test.pixels())
     with torch.no_grad():
-        distance = [distillation(model.network()(images), teacher(images)) for model in (untrained, tuned)]
+        distance = [CLASSES.distillation(model.network()(images), teacher(images)) for model in (untrained, tuned)]
     assert distance[1] < 0.9 * distance[0]
 
 
 def test_distillation_is_least_where_the_student_is_the_teacher() -> None:
     target = torch.randn(5, 4)
-    same = distillation(target, target, 2.0)
-    assert all(distillation(target + 0.5 * torch.randn(5, 4), target, 2.0) > same for _ in range(10))
+    same = CLASSES.distillation(target, target, 2.0)
+    assert all(CLASSES.distillation(target + 0.5 * torch.randn(5, 4), target, 2.0) > same for _ in range(10))
     torch.testing.assert_close(
-        distillation(target, target, 1.0), -(target.softmax(1) * target.log_softmax(1)).sum(1).mean()
+        CLASSES.distillation(target, target, 1.0), -(target.softmax(1) * target.log_softmax(1)).sum(1).mean()
     )
 
 
@@ -142,7 +143,10 @@ def test_a_loss_that_is_no_number_stops_the_training(stripes: Dataset) -> None:
 
 def test_data_that_do_not_fit_are_named(stripes: Dataset, image: ImageInput) -> None:
     other = Vit(TINY, image, 7).smallest()
-    with pytest.raises(BadData, match="images of 1x8x8 in 3 classes; the model takes 1x8x8 in 7"):
+    with pytest.raises(BadData, match="have 3 classes, and the model has 7"):
         train(other, stripes, Recipe(epochs=1))
+    larger = Vit(TINY, image.model_copy(update={"height": 16}), 3).smallest()
+    with pytest.raises(BadData, match="have images of 1x8x8; the model takes 1x16x8"):
+        train(larger, stripes, Recipe(epochs=1))
     with pytest.raises(BadOption, match="0 epochs train nothing"):
         Recipe(epochs=0)

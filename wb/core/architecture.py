@@ -5,40 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from wb.core.checks import MAX_BLOCKS, MAX_STAGES, check_layouts, check_preparation, check_tokens
 from wb.core.errors import BadArtefact, BadOption, printable, reason
-from wb.core.records import ConvKept, Ffn, Frozen, Kept, Lmu, Mixer, Operator, Stem, Width
+from wb.core.layout import Layout
+from wb.core.records import (
+    Classify,
+    ConvKept,
+    Dim,
+    Ffn,
+    Frozen,
+    HeadKept,
+    Merge,
+    Mixer,
+    Operator,
+    Part,
+    Stem,
+    Width,
+    dims,
+)
+from wb.core.records import ImageInput as ImageInput
 
-T = TypeVar("T", bound=Operator)
+P = TypeVar("P", bound=Part)
 Form = Literal["pre", "post"]  # where a block has its norms
 
-# What a file may ask for. Far beyond what fits a device, and little enough that reading one takes seconds.
-MAX_BLOCKS = 512
-MAX_STAGES = 12  # each halves the sides, and images have 4096 pixels at most
-MAX_TOKENS = 1 << 16
-MAX_RESPONSE = 1 << 33  # multiplications, about, to prepare all LMU mixers: 2 s
 
+class Change(Protocol):
+    """Makes another record of a part, which it is also told the name of; of the same kind where the place has one kind only."""
 
-class ImageInput(Frozen):
-    """Images in [0, 1] of a fixed size; `mean` and `std` per channel are applied inside the network."""
-
-    channels: Annotated[int, Field(ge=1, le=64)]
-    height: Annotated[int, Field(ge=1, le=4096)]
-    width: Annotated[int, Field(ge=1, le=4096)]
-    mean: tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...]
-    std: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...]
-
-    @model_validator(mode="after")
-    def _lengths(self) -> ImageInput:
-        if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(
-                f"{len(self.mean)} means and {len(self.std)} standard deviations for {self.channels} channels; give one each"
-            )
-        return self
+    def __call__(self, name: str, part: P, /) -> P:
+        """The record that takes the place of `part`."""
+        ...
 
 
 class Block(Frozen):
@@ -55,10 +56,12 @@ class Block(Frozen):
         """Whether the block is the identity."""
         return self.mixer is None and self.ffn is None
 
-    @property
-    def operators(self) -> tuple[Operator, ...]:
-        """The mixer and the feed-forward, those that are there."""
-        return tuple(operator for operator in (self.mixer, self.ffn) if operator is not None)
+    def parts(self) -> Iterator[tuple[Literal["mixer", "ffn"], Operator]]:
+        """The mixer and the feed-forward by name, those that are there."""
+        if self.mixer is not None:
+            yield "mixer", self.mixer
+        if self.ffn is not None:
+            yield "ffn", self.ffn
 
 
 class Stage(Frozen):
@@ -67,7 +70,7 @@ class Stage(Frozen):
     `merge` is the precision of that convolution.
     """
 
-    embed: Width
+    embed: Annotated[Width, Dim("residual stream", late=2)]
     blocks: Annotated[tuple[Block, ...], Field(max_length=MAX_BLOCKS)]
     merge: ConvKept = "fp32"
 
@@ -79,13 +82,15 @@ class Architecture(Frozen):
     `norm(x + f(x))`, as in BERT, and no further norm. `head` is the precision of the last linear map.
     """
 
+    task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
+
     input: ImageInput
     stem: Stem
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)]
     pool: Literal["mean", "cls"] = "mean"
     classes: Annotated[int, Field(ge=2, le=1_000_000)]
     labels: tuple[str, ...] = ()
-    head: Kept = "fp32"
+    head: HeadKept = "fp32"
     norm: Form = "pre"
     norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-6
 
@@ -99,12 +104,54 @@ class Architecture(Frozen):
         """Rows and columns of tokens in the first stage."""
         return self.input.height // self.stem.patch, self.input.width // self.stem.patch
 
+    def layouts(self) -> Iterator[Layout]:
+        """How the tokens lie, stage by stage."""
+        layout = self.stem.layout(self.input, 1 if self.pool == "cls" else 0)
+        for i in range(len(self.stages)):
+            if i > 0:
+                layout = self._merge(i).layout(layout)
+            yield layout
+
     def grids(self) -> Iterator[tuple[int, int]]:
         """Rows and columns of tokens, stage by stage."""
-        rows, columns = self.grid
-        for _ in self.stages:
+        for layout in self.layouts():
+            rows, columns = layout.shape
             yield rows, columns
-            rows, columns = rows // 2, columns // 2
+
+    def parts(self) -> Iterator[tuple[str, Part]]:
+        """Every record with a module, by name, in order of execution: `stem`, `s0.b3.mixer`, `s1.merge`, `head`."""
+        yield "stem", self.stem
+        for i in range(len(self.stages)):
+            yield from self.stage_parts(i)
+        yield "head", self._head()
+
+    def with_parts(self, change: Change) -> Architecture:
+        """The same network with each part, called by its name, replaced by what `change` makes of it."""
+        stages = []
+        for i, stage in enumerate(self.stages):
+            blocks = tuple(
+                block.model_copy(update={kind: change(f"s{i}.b{j}.{kind}", part) for kind, part in block.parts()})
+                for j, block in enumerate(stage.blocks)
+            )
+            merge = change(f"s{i}.merge", self._merge(i)).precision if i > 0 else stage.merge
+            stages.append(stage.model_copy(update={"blocks": blocks, "merge": merge}))
+        head = change("head", self._head())
+        answer = {"classes": head.classes, "labels": head.labels, "pool": head.pool, "head": head.precision}
+        return self.model_copy(update={"stem": change("stem", self.stem), "stages": tuple(stages), **answer})
+
+    def stage_parts(self, stage: int) -> Iterator[tuple[str, Part]]:
+        """The parts of one stage."""
+        if stage > 0:
+            yield f"s{stage}.merge", self._merge(stage)
+        for j, block in enumerate(self.stages[stage].blocks):
+            for kind, part in block.parts():
+                yield f"s{stage}.b{j}.{kind}", part
+
+    def _merge(self, stage: int) -> Merge:
+        return Merge(precision=self.stages[stage].merge)
+
+    def _head(self) -> Classify:
+        return Classify.model_construct(classes=self.classes, labels=self.labels, pool=self.pool, precision=self.head)
 
     def blocks(self) -> Iterator[tuple[str, Stage, Block]]:
         """Every block with its name (`s0.b3`) and its stage, in order of execution."""
@@ -162,57 +209,19 @@ class Architecture(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
-        if self.labels and len(self.labels) != self.classes:
-            raise ValueError(f"{len(self.labels)} labels for {self.classes} classes; give one each, or none")
+        Classify(classes=self.classes, labels=self.labels)  # raises where they do not go together
         stride = self.stem.patch * 2 ** (len(self.stages) - 1)
         if self.input.height % stride or self.input.width % stride:
             raise ValueError(
                 f"images of {self.input.height}x{self.input.width} cannot be cut into patches of {stride}; choose a patch "
                 f"that divides {math.gcd(self.input.height, self.input.width)}"
             )
-        self._check_bounds()
-        if self.pool == "cls":
-            self._check_class_token()
+        check_tokens(self)
+        check_layouts(self)
+        check_preparation(self)
         if self.stages[0].merge != "fp32":
             raise ValueError(f"the first stage merges nothing, so that it has no merge={self.stages[0].merge!r}")
         return self
-
-    def _check_bounds(self) -> None:
-        blocks = sum(len(stage.blocks) for stage in self.stages)
-        if blocks > MAX_BLOCKS:
-            raise ValueError(
-                f"{blocks:,} blocks are more than the {MAX_BLOCKS} that a network may have; leave some out"
-            )
-        tokens = math.prod(self.grid)
-        if tokens > MAX_TOKENS:
-            raise ValueError(
-                f"{self.grid[0]}x{self.grid[1]} patches are {tokens:,} tokens, and at most {MAX_TOKENS:,} are possible; choose "
-                "larger patches or smaller images"
-            )
-        responses = {
-            (block.mixer.memory, rows * columns)
-            for stage, (rows, columns) in zip(self.stages, self.grids(), strict=True)
-            for block in stage.blocks
-            if isinstance(block.mixer, Lmu)
-        }
-        work = sum(memory**2 * (16 * memory + length) for memory, length in responses)
-        if work > MAX_RESPONSE:
-            raise ValueError(
-                f"LMU mixers with memory up to {max(responses)[0]} would take {work:,} multiplications to prepare, and at most "
-                f"{MAX_RESPONSE:,} are spent on that; choose smaller or fewer sizes of memory, or fewer tokens"
-            )
-
-    def _check_class_token(self) -> None:
-        if len(self.stages) > 1:
-            raise ValueError(
-                "a class token does not survive the merging of tokens; use pool='mean' with several stages"
-            )
-        for name, _, block in self.blocks():
-            if block.mixer is not None and block.mixer.needs_grid:
-                raise ValueError(
-                    f"mixer {block.mixer.kind!r} of {name} reads the tokens as an image, where a class token has no place; "
-                    "use pool='mean' or another mixer"
-                )
 
 
 def resize(architecture: Architecture, sizes: Mapping[str, int]) -> Architecture:
@@ -226,36 +235,41 @@ def resize(architecture: Architecture, sizes: Mapping[str, int]) -> Architecture
     if unknown:
         raise BadOption(f"no axis named {', '.join(unknown)}; this architecture has {', '.join(known)}")
 
-    def resized(name: str, block: Block) -> Block:
-        return Block(
-            mixer=block.mixer and _resized(block.mixer, name, sizes), ffn=block.ffn and _resized(block.ffn, name, sizes)
-        )
+    def resized(name: str, part: P) -> P:
+        changes = {field: sizes[axis] for axis, field in axes_of_part(name, part).items() if axis in sizes}
+        return part.model_copy(update=changes) if changes else part
 
     stages = tuple(
-        stage.model_copy(update={"embed": sizes.get(f"s{i}.embed", stage.embed)})
-        for i, stage in enumerate(architecture.with_blocks(resized).stages)
+        stage.model_copy(update={field: sizes[axis] for axis, field in _axes(f"s{i}", Stage) if axis in sizes})
+        for i, stage in enumerate(architecture.stages)
     )
-    stem = architecture.stem
-    if "stem.width" in sizes:
-        stem = stem.model_copy(update={"width": sizes["stem.width"]})
-    return architecture.model_copy(update={"stages": stages, "stem": stem})
+    return architecture.model_copy(update={"stages": stages}).with_parts(resized)
 
 
 def axis_sizes(architecture: Architecture) -> dict[str, int]:
     """Every named axis with its size, in order of execution."""
-    sizes = {"stem.width": architecture.stem.width} if architecture.stem.kind == "conv" else {}
-    for i, stage in enumerate(architecture.stages):
-        sizes[f"s{i}.embed"] = stage.embed
-        for j, block in enumerate(stage.blocks):
-            for operator in block.operators:
-                sizes |= {f"s{i}.b{j}.{name}": getattr(operator, name) for name in widths(operator)}
-    return sizes
+    return {axis: getattr(record, field) for axis, record, field in _widths(architecture)}
 
 
-def widths(operator: Operator) -> list[str]:
-    """The fields of a record that are the sizes of axes."""
-    names = ("heads", "qk", "v", "anchors", "bits", "memory", "hidden", "mlp")
-    return [name for name in names if name in type(operator).model_fields]
+def axis_dims(architecture: Architecture) -> dict[str, Dim]:
+    """Every named axis with what is known of it, in order of execution."""
+    return {axis: dims(type(record))[field] for axis, record, field in _widths(architecture)}
+
+
+def kind_of_axis(axis: str) -> str:
+    """The kind of an axis is the name of its width: `s0.b3.heads` -> `heads`."""
+    return axis.rsplit(".", 1)[-1]
+
+
+def kinds_of_axes(architectures: Iterable[Architecture]) -> dict[str, Dim]:
+    """The kinds of axes in any of these, with what is known of each: of stems, of streams, of mixers, of feed-forwards."""
+    places = [(name, record) for architecture in architectures for name, record in _records(architecture)]
+    places.sort(key=lambda item: item[0].endswith(".ffn"))  # stable
+    found: dict[str, Dim] = {}
+    for _, record in places:
+        for kind, dim in dims(type(record)).items():
+            found.setdefault(kind, dim)
+    return found
 
 
 def explain(error: ValidationError) -> str:
@@ -267,6 +281,32 @@ def explain(error: ValidationError) -> str:
     return "; ".join(problems)
 
 
-def _resized(operator: T, prefix: str, sizes: Mapping[str, int]) -> T:
-    changes = {name: sizes[f"{prefix}.{name}"] for name in widths(operator) if f"{prefix}.{name}" in sizes}
-    return operator.model_copy(update=changes) if changes else operator
+def axes_of_part(name: str, part: Part) -> dict[str, str]:
+    """The axes of the part called `name`, each with the field that has its size: `s0.b3.heads` -> `heads`."""
+    return dict(_axes(_place(name), type(part)))
+
+
+def _widths(architecture: Architecture) -> Iterator[tuple[str, Frozen, str]]:
+    """Every axis by name, with the record that has it and the field, in order of execution."""
+    for name, record in _records(architecture):
+        for axis, field in _axes(_place(name), type(record)):
+            yield axis, record, field
+
+
+def _records(architecture: Architecture) -> Iterator[tuple[str, Frozen]]:
+    """Every record that may have widths, by name: a part or a stage."""
+    yield "stem", architecture.stem
+    for i, stage in enumerate(architecture.stages):
+        yield f"s{i}", stage
+        yield from architecture.stage_parts(i)
+
+
+def _axes(place: str, record: type[Frozen]) -> Iterator[tuple[str, str]]:
+    """The axes of a record in that place, each with the field that has its size."""
+    for field in dims(record):
+        yield f"{place}.{field}", field
+
+
+def _place(part: str) -> str:
+    """Where the axes of a part are: `s0.b3.mixer` -> `s0.b3`; those of a stem, a merge or a head are in its own name."""
+    return part.removesuffix(".mixer").removesuffix(".ffn")

@@ -1,10 +1,10 @@
-"""Spans of time as people read them."""
+"""Durations as text."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """`12 ms`, `3.4 s`, `42 s`, `2 min 5 s`, `25 min`, `2 h 35 min`, `3 d 4 h`: two parts at most, none of them 0."""
+    """Formats seconds: `12 ms`, `3.4 s`, `42 s`, `2 min 5 s`, `25 min`, `2 h 35 min`, `3 d 4 h`; zero parts are left out."""
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms"
     if seconds < 9.95:
@@ -19,6 +19,6 @@ def duration(seconds: float) -> str:
 
 
 def _parts(count: int, per: int, large: str, small: str) -> str:
-    """`count` of the small unit, of which `per` make a large one."""
+    """Formats `count` small units in large and small ones; `per` small units make a large one."""
     whole, rest = divmod(count, per)
     return " ".join(f"{number} {unit}" for number, unit in ((whole, large), (rest, small)) if number)

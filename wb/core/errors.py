@@ -15,20 +15,20 @@ from __future__ import annotations
 
 import re
 
-_ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])")  # what colours a terminal, or worse
+_ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])")  # terminal codes: colours, or worse
 
 
 class WbError(Exception):
-    """Anything the workbench refuses; the command line prints it as one paragraph.
+    """Base of all errors for users; the command line prints them as one paragraph.
 
-    `exit_code` is what the process ends with: 1 for a failure, 2 for wrong use, 3 for a requirement not met.
+    `exit_code` is the exit code of the process: 1 for a failure, 2 for wrong use, 3 for a requirement that is not met.
     """
 
     exit_code = 1
 
 
 class BadArtefact(WbError, ValueError):
-    """A model, graph or run file that is damaged or is something else."""
+    """A model, graph or run file that is missing, damaged, or of another kind."""
 
 
 class BadData(WbError, ValueError):
@@ -42,7 +42,7 @@ class BadOption(WbError, ValueError):
 
 
 class BudgetMissed(WbError, ValueError):
-    """A budget that nothing meets."""
+    """No network meets the budget."""
 
     exit_code = 3
 
@@ -72,18 +72,18 @@ _MEMORY = re.compile(
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory or address space ran out: each library says so in its own way."""
+    """Whether the error means that memory or address space ran out; each library reports that in its own words."""
     return isinstance(error, MemoryError) or (isinstance(error, Exception) and bool(_MEMORY.search(str(error))))
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what an error says, or its type where it says nothing: for use inside another message."""
+    """The first line of an error's message, or its type if the message is empty: for use inside another message."""
     lines = _ESCAPES.sub("", str(error)).strip().splitlines()
     return printable(lines[0]) if lines else type(error).__name__
 
 
 def printable(text: str, most: int = 200) -> str:
-    """Text that comes from a file, for a message: no terminal codes, unprintable characters escaped, `most` characters."""
+    """Text from a file made safe for a message: no terminal codes, unprintable characters escaped, cut to `most` characters."""
     shown = _ESCAPES.sub("", text[: 4 * most])
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
     return shown if len(shown) <= most else f"{shown[:most]}…"

@@ -1,4 +1,4 @@
-"""Reading regular files only, and writing so that a crash or a full disk leaves the old file or the new one, never half."""
+"""Files: reading regular files only, writing atomically, and temporary folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, printable
 
-MAX_TEXT = 64 << 20  # bytes of a text file that is read whole
+MAX_TEXT = 64 << 20  # bytes of a text file, at most
 _KINDS = {
     stat.S_IFDIR: "is a folder",
     stat.S_IFIFO: "is a named pipe",
@@ -28,9 +28,9 @@ _KINDS = {
 
 
 def irregular(path: Path) -> str | None:
-    """Why `path` cannot be read as a file ("is a named pipe"); None where it is, or leads to, a regular one.
+    """Why `path` is not a regular file ("is a named pipe"); None if it is one, or a link to one.
 
-    Opening anything else may wait for ever, so that every reader asks this first.
+    Opening anything else may block for ever, so every reader calls this first.
     """
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
@@ -45,10 +45,10 @@ def irregular(path: Path) -> str | None:
 
 
 def regular(path: Path, expected: str) -> Path:
-    """`path` itself, if it is or leads to a regular file; `expected` says in the error what should have been given.
+    """Returns `path` if it is, or links to, a regular file. `expected` completes the error: "expected a model file".
 
     Raises:
-        BadArtefact: there is nothing, or a folder, a pipe, a socket, a device or a link that leads nowhere.
+        BadArtefact: `path` does not exist, or is a folder, a pipe, a socket, a device or a broken link.
     """
     why = irregular(path)
     if why == "does not exist":
@@ -62,7 +62,7 @@ def read_text(path: Path, expected: str) -> str:
     """The content of a text file.
 
     Raises:
-        BadArtefact: no regular file, more than `MAX_TEXT` bytes, unreadable, or not UTF-8.
+        BadArtefact: the file is not regular, has more than `MAX_TEXT` bytes, cannot be read, or is not UTF-8.
     """
     size = regular(path, expected).stat().st_size
     if size > MAX_TEXT:
@@ -89,7 +89,7 @@ def absolute(path: Path | str) -> Path:
 
 
 def of_path(error: BaseException) -> str | None:
-    """What is wrong with a path that cannot be written out, None for other errors; `pathlib` raises plain RuntimeErrors."""
+    """Explains an error of resolving a path (`pathlib` raises plain RuntimeErrors); None for other errors."""
     if not isinstance(error, RuntimeError | OSError):
         return None
     text = str(error)
@@ -106,14 +106,16 @@ def of_path(error: BaseException) -> str | None:
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-LONG = 3600.0  # seconds in which any file that is being written is written to
-SCRATCH = "wb-"  # what the names of temporary folders begin with
-OWNED = ".in-use"  # the file in them that is locked for as long as their process lives
+LONG = 3600.0  # seconds; a temporary file that was not written to for so long is abandoned
+SCRATCH = "wb-"  # prefix of temporary folders
+OWNED = ".in-use"  # lock file in a temporary folder, held as long as its process lives
 
 
 @contextmanager
 def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is synced to disk and renamed to `path`.
+
+    A crash or a full disk leaves the old file or the new one, never half of one.
 
     Raises:
         BadOption: `path` exists and `force` is false.
@@ -144,7 +146,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
 
 
 def _clear(path: Path) -> None:
-    """Removes what killed processes left half written beside `path`, long ago enough that no other is at it."""
+    """Removes temporary files that killed processes left beside `path`; only old ones, which no process is still writing."""
     named = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}")
     for entry in os.scandir(path.parent):
         if named.fullmatch(entry.name):
@@ -160,11 +162,11 @@ def write_text(path: Path, text: str, *, force: bool = True) -> None:
 
 
 def place(source: Path, path: Path, *, force: bool) -> None:
-    """Copies a finished file to where it was asked for, atomically; one that is there already with that content stays.
+    """Copies the finished file `source` to `path`, atomically; does nothing if `path` has the same content already.
 
     Raises:
-        BadOption: another file is there and `force` is false.
-        StorageFailed: it could not be written.
+        BadOption: `path` exists with other content, and `force` is false.
+        StorageFailed: `path` could not be written.
     """
     if path.exists() and path.is_file() and path.read_bytes() == source.read_bytes():
         return
@@ -174,10 +176,10 @@ def place(source: Path, path: Path, *, force: bool) -> None:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder, gone at the end. What killed processes left of theirs is removed when the first one is made.
+    """A temporary folder, deleted at the end of the block. The first call also deletes those that killed processes left.
 
     Raises:
-        StorageFailed: there is no room for temporary files.
+        StorageFailed: the temporary folder cannot be created.
     """
     sweep(Path(tempfile.gettempdir()))
     try:
@@ -195,10 +197,10 @@ def scratch() -> Iterator[Path]:
 
 @cache
 def sweep(root: Path) -> None:
-    """Removes the temporary folders in `root` whose processes are gone, once in a process.
+    """Deletes the temporary folders in `root` whose processes have ended; done once per process.
 
-    A process holds a lock in each of its folders, which the system releases however it ends. Only real folders of the same
-    user that have such a lock are touched.
+    A process holds a lock in each of its folders, which the system releases however the process ends. Only real folders of
+    the same user that contain such a lock are deleted.
     """
     for folder in root.glob(f"{SCRATCH}*"):
         with suppress(OSError):
@@ -215,7 +217,7 @@ def _claimed() -> tuple[Path, BaseFileLock]:
         lock.acquire()
         if (folder / OWNED).exists():
             return folder, lock
-        lock.release()  # another process swept it away before it was locked
+        lock.release()  # another process deleted the folder before it was locked
 
 
 def _ours(folder: Path) -> bool:
@@ -231,7 +233,7 @@ def _remove_abandoned(folder: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return  # its process lives
+        return  # its process is alive
     try:
         shutil.rmtree(folder, ignore_errors=True)
     finally:

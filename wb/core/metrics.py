@@ -13,13 +13,19 @@ from wb.core.readings import Reading, scaled
 
 @dataclass(frozen=True)
 class Metric:
-    """A name, which way is better, the unit of its readings, and the units in which a budget may be given."""
+    """A name, which way is better, the unit of its readings, and the units in which a budget may be given.
+
+    A metric of `quality` says how good a network is at its task, others what it costs; `best` is the best value that there is,
+    None where costs have no such end.
+    """
 
     name: str
     direction: Literal["maximize", "minimize"]
     unit: str
     title: str
     units: Mapping[str, float]  # what a user may write -> factor to `unit`
+    quality: bool = False
+    best: float | None = None
 
     def cost(self, reading: Reading) -> float:
         """The reading's value, negated where more is better: less is better, whatever the metric."""
@@ -32,7 +38,7 @@ _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}),
+        Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}, quality=True, best=1.0),
         Metric("latency", "minimize", "ms", "latency", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}),
         Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
         Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
@@ -108,9 +114,9 @@ class Rules:
         texts = {"latency": "latency=2ms", "size": "size=1MB", "macs": "macs=0.5x" if self.shares else "macs=1M"}
         return ", ".join(text for name, text in texts.items() if name in self.metrics)
 
-    def accuracy(self) -> str:
-        """A budget on the accuracy that is allowed."""
-        return "acc=-0.5" if self.changes else "acc=0.95"
+    def on_quality(self, metric: Metric) -> str:
+        """A budget on a metric of quality that is allowed: `acc=-0.5`, `acc=0.95`."""
+        return f"{metric.name}=-0.5" if self.changes else f"{metric.name}=0.95"
 
 
 def parse_budget(texts: Sequence[str], rules: Rules | None = None) -> tuple[Limit, ...]:
@@ -140,12 +146,14 @@ def _parse_limit(text: str, rules: Rules) -> Limit:
         value = float(number)
     except ValueError:
         raise BadOption(f"{number!r} in budget {text!r} is no number; write for example {rules.example()}") from None
-    if name == "acc" and number.startswith("-"):
+    if metric.quality and number.startswith("-"):
         return _parse_change(text, metric, value, unit, rules)
     if value <= 0:
         raise BadOption(f"budget {text!r} allows nothing; give a positive number")
-    if name == "acc" and value * metric.units.get(unit, 1.0) > 1:
-        raise BadOption(f"budget {text!r} asks for more than 100 %; write for example acc=0.95 or acc=95%")
+    if metric.direction == "maximize" and metric.best is not None and value * metric.units.get(unit, 1.0) > metric.best:
+        raise BadOption(
+            f"budget {text!r} asks for more than {100 * metric.best:g} %; write for example {name}=0.95 or {name}=95%"
+        )
     if unit == "x" and rules.shares:
         return Limit(metric, value, relative=True)
     if unit == "x":
@@ -174,11 +182,13 @@ def _parse_change(text: str, metric: Metric, points: float, unit: str, rules: Ru
     """`acc=-0.5`: what may be lost."""
     if not rules.changes:
         raise BadOption(
-            f"budget {text!r} is relative to an input model's accuracy, which only `wb quantize` keeps to; write for example "
-            f"{rules.accuracy()}"
+            f"budget {text!r} is relative to an input model's {metric.title}, which only `wb quantize` keeps to; "
+            f"write for example {rules.on_quality(metric)}"
         )
     if unit not in ("", "%"):
-        raise BadOption(f"{unit!r} in budget {text!r} is no unit of a loss of accuracy; write for example acc=-0.5")
+        raise BadOption(
+            f"{unit!r} in budget {text!r} is no unit of a loss of {metric.title}; write for example {metric.name}=-0.5"
+        )
     if points <= -100:
-        raise BadOption(f"budget {text!r} allows a loss of more than 100 points; write for example acc=-0.5")
+        raise BadOption(f"budget {text!r} allows a loss of more than 100 points; write for example {metric.name}=-0.5")
     return Limit(metric, points / 100, change=True)

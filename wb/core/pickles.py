@@ -1,8 +1,8 @@
-"""Looking through a pickle before anything loads it: how deep, how large, what it names and what it would hash.
+"""Scanning a pickle before it is loaded: nesting depth, expanded size, names, and dictionary keys.
 
-A pickle is a program for a small stack machine. Loaders that refuse to run foreign code still build whatever tuples it
-asks for, and a tuple nested a million times, or one that shares its parts forty times over, ends the process or never ends
-as soon as it is hashed. `scan` runs the program on sizes instead of objects, once, in linear time.
+A pickle is a program for a small stack machine. Loaders that refuse to run foreign code still build any tuples the program
+describes. Hashing a tuple that is nested a million times, or that shares its parts forty levels deep, crashes the process
+or never ends. `scan` therefore first runs the program on the sizes of objects instead of the objects, in linear time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 from wb.core.errors import printable
 
-MAX_OPCODES = 1_000_000  # 28,000 tensors
+MAX_OPCODES = 1_000_000  # enough for 28,000 tensors
 MAX_DEPTH = 100
-MAX_EXPANDED = 1 << 24  # objects, those that are shared counted wherever they are used
+MAX_EXPANDED = 1 << 24  # objects; a shared object counts at each use
 
-# What plain data need. Not among them: instances, sets, extension codes, and buffers outside the file.
+# The instructions that plain data need. Excluded: instances, sets, extension codes, and buffers outside the file.
 _PLAIN = """
 PROTO STOP FRAME MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
@@ -26,21 +26,21 @@ EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT
 GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD
 """
 PLAIN = frozenset(_PLAIN.split())
-_FILLS = frozenset(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"))  # change what lies below their arguments
-_NO_KEYS = frozenset(("tuple", "list", "dict", "long number"))  # of chosen tuples and numbers thousands have one hash
+_FILLS = frozenset(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"))  # change the object below their arguments
+_NO_KEYS = frozenset(("tuple", "list", "dict", "long number"))  # thousands of chosen tuples or numbers can share a hash
 _LONGEST = 1 << 63
 
 
 class SuspiciousPickle(ValueError):
-    """A pickle that no honest writer makes; says why in half a sentence."""
+    """A pickle that no honest program writes; the message says why in half a sentence."""
 
 
 class DamagedPickle(SuspiciousPickle):
-    """Bytes that are no pickle, or no longer one."""
+    """Bytes that are not a pickle, or a truncated or corrupted one."""
 
 
 class ForeignName(SuspiciousPickle):
-    """A pickle that asks for something outside it, by name."""
+    """A pickle that imports a name that is not allowed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"it asks for {name}")
@@ -48,7 +48,7 @@ class ForeignName(SuspiciousPickle):
 
 
 class Stream(Protocol):
-    """What is read: bytes, or a mapped file, which makes no room for what a damaged length promises."""
+    """The input: bytes in memory or a mapped file. Reading from it must not allocate the length that a damaged file claims."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -58,15 +58,14 @@ class Stream(Protocol):
 
 
 def scan(stream: Stream, size: int, *, opcodes: Collection[str] = PLAIN, names: Collection[str] | None = None) -> None:
-    """Looks through the pickle at the position of `stream`, which ends at `size`, and leaves the stream behind it.
+    """Checks the pickle that starts at the position of `stream`, whose end is at `size`; leaves the stream after the pickle.
 
     Raises:
-        ForeignName: it asks for a name (`module.name`) that is not among `names`, where those are given. Names that are put
-            together on the stack are not looked at; leave STACK_GLOBAL out of `opcodes` to have none.
-        DamagedPickle: truncated, something else, or with an opcode that is not among `opcodes`.
-        SuspiciousPickle: more than `MAX_OPCODES` of them;
-            nested deeper than `MAX_DEPTH`; more than `MAX_EXPANDED` objects; keys of dictionaries that are no text and no
-            small number.
+        ForeignName: it imports a name (`module.name`) that is not in `names`, if that is given. Names built on the stack are
+            not checked; leave STACK_GLOBAL out of `opcodes` to exclude them.
+        DamagedPickle: it is truncated, is not a pickle, or has an opcode that is not in `opcodes`.
+        SuspiciousPickle: it has more than `MAX_OPCODES` instructions, is nested deeper than `MAX_DEPTH`, expands to more than
+            `MAX_EXPANDED` objects, or has dictionary keys other than text and small numbers.
     """
     machine = _Machine(size, names)
     try:
@@ -86,7 +85,7 @@ def scan(stream: Stream, size: int, *, opcodes: Collection[str] = PLAIN, names: 
 
 @dataclass(slots=True)
 class _Cell:
-    """An object on the stack: how deep it is nested, how many objects it has expanded, and what it is."""
+    """An object on the stack: its nesting depth, its expanded size in objects, and its kind."""
 
     depth: int
     size: int
@@ -94,7 +93,7 @@ class _Cell:
 
 
 class _Effect(NamedTuple):
-    """What an opcode takes off the stack: objects, and all above the last mark; and the kind of what it leaves, if anything."""
+    """The stack effect of an opcode: it removes `fixed` objects and, if `marked`, all above the last mark; it adds a `kind`."""
 
     fixed: int
     marked: bool
@@ -112,6 +111,8 @@ _EFFECTS = {opcode.name: _effect(opcode) for opcode in pickletools.opcodes}
 
 
 class _Machine:
+    """The stack machine of pickle, run on cells instead of objects."""
+
     def __init__(self, size: int, names: Collection[str] | None) -> None:
         self.size, self.names = size, names
         self.stack: list[_Cell] = []
@@ -119,7 +120,7 @@ class _Machine:
         self.memo: dict[int, _Cell] = {}
 
     def step(self, name: str, argument: Any, position: int) -> None:
-        """Does what the opcode at `position` does, to the sizes of things."""
+        """Applies the opcode at `position` to the stack of cells."""
         match name:
             case "PROTO":
                 pass
@@ -146,14 +147,14 @@ class _Machine:
         self.stack.append(_Cell(1, 1, name))
 
     def _put(self, index: int) -> None:
-        if not 0 <= index <= MAX_OPCODES:  # loaders make room for all below
+        if not 0 <= index <= MAX_OPCODES:  # loaders allocate a memo of this length
             raise DamagedPickle(f"it remembers an object under the number {index:,}")
         self.memo[index] = self.stack[-1]
 
     def _apply(self, name: str, argument: Any) -> None:
         effect = _EFFECTS[name]
         if name == "POP" and self.marks and self.marks[-1] == len(self.stack):
-            self.marks.pop()  # the mark is what it takes
+            self.marks.pop()  # this POP removes a mark, not an object
             return
         taken = self._take(effect, name)
         if name in ("SETITEM", "SETITEMS", "DICT"):
@@ -173,7 +174,7 @@ class _Machine:
             self.stack.append(made)
 
     def _take(self, effect: _Effect, name: str) -> list[_Cell]:
-        """Takes the opcode's arguments off the stack, the lowest first."""
+        """Removes the opcode's arguments from the stack and returns them, the lowest first."""
         start = (self.marks.pop() if effect.marked else len(self.stack)) - effect.fixed
         if start < (self.marks[-1] if self.marks else 0):
             raise DamagedPickle(f"{name} finds nothing to work on")

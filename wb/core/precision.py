@@ -6,12 +6,12 @@ reads the residual stream inside a mixer or feed-forward is one group, what writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar, get_args
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar, get_args
 
-from wb.core.architecture import Architecture, Block
+from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
-from wb.core.records import ConvPrecision, Operator, Precision, Weighted
+from wb.core.records import ConvPrecision, Part, Precision, groups
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CONVOLUTIONS: tuple[ConvPrecision, ...] = get_args(ConvPrecision)
@@ -24,26 +24,23 @@ BITS: dict[Precision, float] = {
 }  # in a file, with the scales of int4
 TRAINED: tuple[Precision, ...] = ("w1", "w2")  # what the forward pass rounds to, and the gradient passes through
 
-T = TypeVar("T", bound=Operator)
+P = TypeVar("P", bound=Part)
+
+
+class _Group(NamedTuple):
+    name: str
+    precision: Precision
+    allowed: tuple[Precision, ...]
 
 
 def precisions(architecture: Architecture) -> dict[str, Precision]:
     """Every group of the architecture with what it is kept in, in order of execution."""
-    found: dict[str, Precision] = {"stem": architecture.stem.precision}
-    for i, stage in enumerate(architecture.stages):
-        if i > 0:
-            found[f"s{i}.merge"] = stage.merge
-        for j, block in enumerate(stage.blocks):
-            for part, operator in (("mixer", block.mixer), ("ffn", block.ffn)):
-                if isinstance(operator, Weighted):
-                    found[f"s{i}.b{j}.{part}.in"] = operator.reads
-                    found[f"s{i}.b{j}.{part}.out"] = operator.writes
-    return found | {"head": architecture.head}
+    return {group.name: group.precision for group in _groups(architecture)}
 
 
-def allowed(group: str) -> tuple[Precision, ...]:
-    """What a group may be kept in: convolutions in `int8` or `fp32`, the others in anything."""
-    return CONVOLUTIONS if group == "stem" or group.endswith(".merge") else PRECISIONS
+def allowed(architecture: Architecture) -> dict[str, tuple[Precision, ...]]:
+    """Every group with what it may be kept in: convolutions in `int8` or `fp32`, the others in anything."""
+    return {group.name: group.allowed for group in _groups(architecture)}
 
 
 def with_precisions(architecture: Architecture, policy: Mapping[str, Precision]) -> Architecture:
@@ -52,25 +49,19 @@ def with_precisions(architecture: Architecture, policy: Mapping[str, Precision])
     Raises:
         BadOption: a group that the architecture does not have, or a precision that it cannot be kept in.
     """
-    known = precisions(architecture)
+    known = allowed(architecture)
     unknown = sorted(set(policy) - set(known))
     if unknown:
         raise BadOption(f"no group named {', '.join(unknown)}; this network has {', '.join(known)}")
     for group, precision in policy.items():
-        if precision not in allowed(group):
-            raise BadOption(f"{group} cannot be kept in {precision!r}; it takes {', '.join(allowed(group))}")
-    changed = architecture.with_blocks(
-        lambda name, block: Block(
-            mixer=block.mixer and _changed(block.mixer, f"{name}.mixer", policy),
-            ffn=block.ffn and _changed(block.ffn, f"{name}.ffn", policy),
-        )
-    )
-    stages = tuple(
-        stage.model_copy(update={"merge": policy.get(f"s{i}.merge", stage.merge)})
-        for i, stage in enumerate(changed.stages)
-    )
-    stem = changed.stem.model_copy(update={"precision": policy.get("stem", changed.stem.precision)})
-    return changed.model_copy(update={"stages": stages, "stem": stem, "head": policy.get("head", changed.head)})
+        if precision not in known[group]:
+            raise BadOption(f"{group} cannot be kept in {precision!r}; it takes {', '.join(known[group])}")
+
+    def changed(name: str, part: P) -> P:
+        fields = {field: f"{name}{ending}" for ending, (field, _) in groups(type(part)).items()}
+        return part.model_copy(update={field: policy[group] for field, group in fields.items() if group in policy})
+
+    return architecture.with_parts(changed)
 
 
 def in_floating_point(architecture: Architecture) -> Architecture:
@@ -78,8 +69,7 @@ def in_floating_point(architecture: Architecture) -> Architecture:
     return with_precisions(architecture, dict.fromkeys(precisions(architecture), "fp32"))
 
 
-def _changed(operator: T, prefix: str, policy: Mapping[str, Precision]) -> T:
-    if not isinstance(operator, Weighted):
-        return operator
-    fields = {"reads": f"{prefix}.in", "writes": f"{prefix}.out"}
-    return operator.model_copy(update={name: policy[group] for name, group in fields.items() if group in policy})
+def _groups(architecture: Architecture) -> Iterator[_Group]:
+    for name, part in architecture.parts():
+        for ending, (field, options) in groups(type(part)).items():
+            yield _Group(f"{name}{ending}", getattr(part, field), options)

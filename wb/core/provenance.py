@@ -1,4 +1,4 @@
-"""Where and when numbers were obtained: the machine, the versions of libraries, the time."""
+"""Provenance of numbers: the machine, the versions of libraries, the time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "pymoo", "pot", "scikit-le
 
 
 def machine(device: str) -> dict[str, str]:
-    """What the numbers were obtained on."""
+    """The device, operating system and Python version that numbers are obtained on."""
     return {"device": device, "system": platform.platform(), "python": sys.version.split()[0]}
 
 
 def versions() -> dict[str, str]:
-    """The installed versions of the libraries that shape the numbers."""
+    """Installed versions of the libraries that affect the numbers."""
     found = {}
     for name in PACKAGES:
         try:
@@ -27,5 +27,5 @@ def versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """UTC, to the second."""
+    """The current time in UTC, to the second, in ISO format."""
     return datetime.now(UTC).isoformat(timespec="seconds")

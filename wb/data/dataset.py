@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData
+from wb.core.specs import PIXELS, Spec, image_spec
 from wb.data.preparation import Preparation
 
 Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]  # (n, channels, height, width)
 Labels = npt.NDArray[np.int64]  # (n,)
 Pixels = npt.NDArray[np.float32]  # in [0, 1], unless they are prepared
 Index = slice | npt.NDArray[np.integer]
+Feed = Mapping[str, npt.NDArray[Any]]  # input of a network or graph -> (n, ...)
 Progress = Callable[[int, int], None]  # done, total
 
 MAX_BYTES = 4 * 2**30  # of images in memory, as uint8
@@ -63,6 +66,10 @@ class Split:
         whole = chosen.dtype == np.uint8
         pixels = chosen.astype(np.float32) / np.float32(255) if whole else chosen.astype(np.float32, copy=True)
         return pixels if self.preparation is None else self.preparation(pixels)
+
+    def feed(self, index: Index = _ALL) -> Feed:
+        """What a network or its graph takes of the examples at `index`, by the names of its inputs."""
+        return {PIXELS: self.pixels(index)}
 
     def take(self, index: Index) -> Split:
         """The images and labels at `index`, as a split."""
@@ -126,6 +133,10 @@ class Dataset:
     def width(self) -> int:
         """Of every image, in pixels."""
         return int(self.train.images.shape[3])
+
+    def specs(self) -> tuple[Spec, ...]:
+        """The arrays that the examples consist of."""
+        return (image_spec(self.channels, self.height, self.width),)
 
     @property
     def origin(self) -> dict[str, str | int]:

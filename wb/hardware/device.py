@@ -1,6 +1,6 @@
-"""Where a graph is timed: a runtime on a processor with a fixed number of threads, and sessions on it.
+"""Devices: a processor, its runtime and a number of threads; and sessions of the runtime on it.
 
-onnxruntime is imported when a device is first described or used, so that importing this module stays cheap.
+onnxruntime is imported when a device is first described or used, so that importing this module stays fast.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-REMOTE = ("AzureExecutionProvider",)  # calls a web service: nothing of this machine to time
+REMOTE = ("AzureExecutionProvider",)  # calls a web service, so there is nothing to time on this machine
 
 DTYPES = {
     "tensor(float)": np.float32,
@@ -49,11 +49,11 @@ def _runtime_version() -> str:
 
 
 class Device(BaseModel):
-    """A processor, the runtime on it, and how many threads it may use.
+    """A processor, the runtime on it, and the number of threads that it may use.
 
-    `name` is an execution provider of ONNX Runtime in short ("cpu", "cuda", …); `cores` pins the process to these cores
-    while it is timed (None: the operating system chooses, which measured no worse on a loaded machine). The rest
-    describes the machine and is filled in by itself. Make one with `parse_device`, which checks the name.
+    `name` is short for an execution provider of ONNX Runtime ("cpu", "cuda", …). `cores` pins the process to these cores
+    during timing (None: the operating system chooses, which was no worse on a loaded machine). The other fields describe the
+    machine and have defaults. Use `parse_device`, which checks the name, to make a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,13 +67,13 @@ class Device(BaseModel):
 
     @property
     def key(self) -> str:
-        """What a timing is valid for: a hash of name, processor, runtime, version and threads."""
+        """A hash of name, processor, runtime, version and threads; a timing is valid for devices with the same key."""
         parts = (self.name, self.processor, self.runtime, self.version, str(self.threads))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @property
     def text(self) -> str:
-        """For people and for `Reading.device`: `cpu: AMD EPYC (family 26 model 2), onnxruntime 1.32.0, 1 thread`."""
+        """The device as text: `cpu: AMD EPYC (family 26 model 2), onnxruntime 1.32.0, 1 thread`."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return f"{self.name}: {self.processor}, {self.runtime} {self.version}, {threads}"
 
@@ -82,7 +82,7 @@ def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | Non
     """The device called `spec`, with `threads` threads.
 
     Raises:
-        BadOption: no such device here, or more threads or other cores than the process may use.
+        BadOption: the device is not available, or the process may not use so many threads or these cores.
     """
     known = providers()
     if spec not in known:
@@ -114,10 +114,10 @@ def usable_cores() -> tuple[int, ...]:
 
 
 def processor_name(device: str = "cpu") -> str:
-    """The model name of the processor behind `device`, as far as the operating system tells.
+    """The model name of the processor of `device`, as far as the operating system knows it.
 
-    Limits: clouds often give only "AMD EPYC", so family and model number are added where they are known. The name of a
-    graphics card is found on Linux with NVIDIA's driver only; else the host's processor is named.
+    Limits: clouds often report only "AMD EPYC", so family and model number are added if known. The name of a graphics card is
+    found only on Linux with NVIDIA's driver; otherwise the host's processor is named.
     """
     if device in ("cuda", "tensorrt"):
         for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
@@ -131,7 +131,7 @@ def processor_name(device: str = "cpu") -> str:
 
 
 def _fields(file: Path) -> dict[str, str]:
-    """The first value of each `name : value` line; empty where the file cannot be read."""
+    """Name -> first value, from lines `name : value`; empty if the file cannot be read."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -142,7 +142,7 @@ def _fields(file: Path) -> dict[str, str]:
 
 @contextmanager
 def pinned(cores: Iterable[int] | None) -> Iterator[None]:
-    """Keeps the process on `cores` inside the block; does nothing for None or where the system cannot do it."""
+    """Pins the process to `cores` within the block; does nothing for None or on systems that cannot pin."""
     if cores is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -155,11 +155,11 @@ def pinned(cores: Iterable[int] | None) -> Iterator[None]:
 
 
 def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
-    """Loads an ONNX file, or its bytes, on `device`: sequential, all optimisations, `device.threads` threads.
+    """Loads an ONNX file, or its bytes, on `device`: sequential execution, all optimisations, `device.threads` threads.
 
     Raises:
-        BadArtefact: missing, truncated, no ONNX graph, or with an operator or opset that the runtime lacks.
-        Unsupported: the runtime cannot start this device (for instance a missing driver).
+        BadArtefact: the file is missing, truncated or not an ONNX graph, or needs an operator or opset that the runtime lacks.
+        Unsupported: the runtime cannot start the device (for instance, a driver is missing).
     """
     import onnxruntime
 
@@ -171,14 +171,14 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # what goes wrong is raised; the runtime would print it to stderr as well
+    options.log_severity_level = 4  # errors are raised; the runtime would also print them to stderr
     provider = providers()[device.name]
     try:
         loaded = onnxruntime.InferenceSession(
             graph if isinstance(graph, bytes) else str(graph),
             sess_options=options,
             providers=[provider],
-            enable_fallback=0,  # else it prints what went wrong to stdout, and does it again
+            enable_fallback=0,  # otherwise it prints errors to stdout, and tries again
         )
     except Exception as error:  # the runtime's exceptions have no common base class
         raise BadArtefact(_why_not_loaded(what, str(error), device)) from error
@@ -188,7 +188,7 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
 
 
 def _why_not_loaded(what: str, message: str, device: Device) -> str:
-    """One sentence for the usual reasons, else the runtime's own words."""
+    """A sentence that explains the runtime's `message`, for the usual reasons."""
     detail = said(message)
     if any(words in message for words in ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED")):
         return f"{what} is not an ONNX graph, or is cut short; export it again ({detail})"
@@ -201,26 +201,28 @@ def _why_not_loaded(what: str, message: str, device: Device) -> str:
 
 
 def said(error: Exception | str) -> str:
-    """The first line of what the runtime says, without its codes and the places in its source."""
+    """The first line of an error of the runtime, without error codes and source locations."""
     text = str(error).strip() or "no reason given"
     first = text.splitlines()[0].removeprefix("[ONNXRuntimeError] : ")
-    told = re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))
-    return printable(told, 300)  # it repeats names that come from the file
+    text = re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))
+    return printable(text, 300)  # it contains names from the file
 
 
 def of_run(shape: Sequence[int]) -> str | None:
-    """What to note about a number that is of one run, whose first input has this shape; None where that is one example."""
+    """A note for a reading of one run whose first input has `shape`: how many examples it takes; None for a single one."""
     if not shape or shape[0] <= 1:
         return None
     return f"of one run, which takes {shape[0]} " + ("images" if len(shape) == 4 else "along its input's first axis")
 
 
 def example_inputs(loaded: ort.InferenceSession, batch: int = 1, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Inputs that fit the graph's own specification: floats uniform in [0, 1), integers ones for masks and 0 or 1 for
-    ids (valid in any vocabulary), a dynamic first axis set to `batch`.
+    """Random inputs that fit the graph: name of the input -> array.
+
+    Floats are uniform in [0, 1). Integers are 1 for masks, else 0 or 1 (ids that are valid in any vocabulary). A dynamic
+    first axis becomes `batch`.
 
     Raises:
-        Unsupported: another dynamic axis, an input that is no dense tensor, or a fixed batch other than `batch`.
+        Unsupported: another axis is dynamic, an input is not a dense tensor, or the graph has a fixed batch other than `batch`.
     """
     rng = np.random.default_rng(seed)
     made: dict[str, NDArray[Any]] = {}
@@ -238,10 +240,10 @@ def example_inputs(loaded: ort.InferenceSession, batch: int = 1, seed: int = 0) 
 
 
 def _shape(name: str, declared: list[int | str | None], batch: int) -> tuple[int, ...]:
-    """`declared` with its batch axis filled in; the batch's symbol may come again on another axis."""
+    """`declared` with the batch axis filled in, and every other axis with the same symbol."""
     if not declared:
         return ()
-    declared = [None if isinstance(n, int) and n < 0 else n for n in declared]  # as some exporters write a dynamic axis
+    declared = [None if isinstance(n, int) and n < 0 else n for n in declared]  # -1: a dynamic axis
     first = declared[0]
     sizes = [batch if axis == 0 or (n is not None and n == first) else n for axis, n in enumerate(declared)]
     if isinstance(first, int):

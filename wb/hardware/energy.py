@@ -1,10 +1,10 @@
-"""What a network's arithmetic would take in energy: operations times the published energy of each. A model, not a measurement.
+"""Energy model: arithmetic operations times the published energy of each. A model, not a measurement.
 
 Source: Horowitz, "Computing's Energy Problem (and What We Can Do about It)", ISSCC 2014, figure 1.1.9: picojoules of an
 operation in a 45 nm process at 0.9 V. Liu et al., "EcoFormer", 2022, count with the same two numbers for fp32.
-Limits: arithmetic only. Reading and writing memory, which takes more in most machines (20 pJ for 64 bits of a small cache, 1300
-and more of DRAM, in the same source), is left out; so are norms, softmax, biases, and the scales of quantized weights and of
-their inputs. Zeros of ternary weights count like the others, since it is the architecture that is counted.
+Limits: arithmetic only. Memory traffic is ignored, although it takes more energy in most machines (same source: 20 pJ for 64 bits
+of a small cache, 1300 and more of DRAM). So are norms, softmax, biases, and the scales of quantized weights and of their inputs.
+Zeros of ternary weights count like other weights, because the count depends on the architecture only.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ INT32 = Energy(3.1, 0.1)
 
 
 def of_multiply_accumulate(precision: Precision) -> float:
-    """Picojoules of one product with a weight in `precision`, and of adding it to the sum.
+    """Picojoules of one multiply-accumulate with a weight in `precision`.
 
-    In int8, an 8-bit product and a 32-bit addition. Weights in int4 are expanded and multiplied in floating point, as in
-    fp32. Those in w1 and w2 are plus or minus one, or zero, before the scale: an addition in floating point is all there is.
+    int8 takes an 8-bit product and a 32-bit addition. int4 weights are expanded and multiplied in floating point, as in fp32.
+    w1 and w2 weights are plus or minus one, or zero, before scaling, so only a floating-point addition remains.
     """
     match precision:
         case "w1" | "w2":
@@ -44,5 +44,5 @@ def of_multiply_accumulate(precision: Precision) -> float:
 
 
 def picojoules(macs: float, precision: Precision = "fp32", additions: float = 0.0) -> float:
-    """Of `macs` multiply-accumulates with weights in `precision`; `additions` of them need no product."""
+    """Picojoules of `macs` multiply-accumulates with weights in `precision`; `additions` of them are plain additions."""
     return (macs - additions) * of_multiply_accumulate(precision) + additions * FP32.add

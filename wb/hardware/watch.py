@@ -1,4 +1,4 @@
-"""A limit of time on every run of a graph that anybody may have written: a loop in it may depend on what it is given."""
+"""A time limit on every run of an untrusted graph, whose loops may depend on its input and run for ever."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RUN_S = 60.0
 
 
 class Watch:
-    """Runs a session inside a `with` block; one run that takes longer than `limit_s` seconds is stopped.
+    """Runs a session inside a `with` block, and stops any run that takes longer than `limit_s` seconds.
 
-    The runtime looks between two operators whether it is to stop, also within the body of a loop. One thread watches all runs,
-    so that a run costs a microsecond more.
+    The runtime checks between two operators whether to stop, also in the body of a loop. One thread watches all runs, which
+    adds a microsecond to each.
     """
 
     def __init__(self, loaded: ort.InferenceSession, what: str, limit_s: float = RUN_S) -> None:
@@ -45,10 +45,10 @@ class Watch:
         self._thread.join()
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
-        """What the session's `run` gives.
+        """Runs the session and returns its outputs.
 
         Raises:
-            BadArtefact: it took too long.
+            BadArtefact: the run took too long.
             Exception: whatever the runtime raises.
         """
         self._since = time.monotonic()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from wb.core.errors import BadArtefact, BadOption
+from wb.core.records import Dim
 
 
 class Axis(NamedTuple):
@@ -146,20 +147,18 @@ def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping
     return result
 
 
-def nested(axes: Mapping[str, Axes]) -> dict[str, str]:
+def nested(axes: Mapping[str, Axes], dims: Mapping[str, Dim]) -> dict[str, str]:
     """Axis -> the axis within which its entries may be chosen freely: `s0.b3.qk` -> `s0.b3.heads`.
 
-    That is so where every parameter on the first lies on the second too: then each head has channels of its own. (Not so
-    for the values of SLA, whose convolution all heads share.)
+    `dims` (`axis_dims`) say within which they may lie. They do where every parameter on the first lies on the second too:
+    then each head has channels of its own. (Not so for the values of SLA, whose convolution all heads share.)
     """
-    heads: dict[str, set[str | None]] = {}
-    for dimensions in axes.values():
-        names = [axis.name for axis in dimensions if axis is not None]
-        for name in names:
-            if name.endswith((".qk", ".v")):
-                outer = f"{name.rsplit('.', 1)[0]}.heads"
-                heads.setdefault(name, set()).add(outer if outer in names else None)
-    return {name: outer for name, found in heads.items() if None not in found for outer in found if outer}
+    outer = {name: f"{name.rsplit('.', 1)[0]}.{dim.within}" for name, dim in dims.items() if dim.within is not None}
+    together = [{axis.name for axis in dimensions if axis is not None} for dimensions in axes.values()]
+    found = {name for names in together for name in names if name in outer}
+    return {
+        name: outer[name] for name in outer if name in found and all(outer[name] in n for n in together if name in n)
+    }
 
 
 def _mapped(tensor: Tensor, name: str, dimensions: Axes, maps: Mapping[str, Map]) -> Tensor:

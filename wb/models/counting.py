@@ -12,8 +12,9 @@ from wb.core.architecture import Architecture
 from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
 from wb.core.records import Precision
+from wb.models.feeds import shapes_only
 from wb.models.groups import groups_of
-from wb.models.network import Network, build
+from wb.models.network import Network, skeleton
 from wb.models.operator import OperatorModule
 
 
@@ -27,7 +28,7 @@ class Operations(NamedTuple):
 
 def count_parameters(architecture: Architecture) -> Reading:
     """All trainable numbers of the network."""
-    count = sum(p.numel() for p in build(architecture, "meta").parameters())
+    count = sum(p.numel() for p in skeleton(architecture).parameters())
     return Reading(value=count, unit="parameters", how="counted")
 
 
@@ -36,7 +37,7 @@ def count_bytes(architecture: Architecture) -> Reading:
 
     Limits: without the graph itself and the constants of operators; int8's scales, one a row, are left out.
     """
-    network = build(architecture, "meta")
+    network = skeleton(architecture)
     kept, bits = precisions(architecture), 32.0 * sum(p.numel() for p in network.parameters())
     for group, names in groups_of(network).items():
         bits -= (32 - BITS[kept[group]]) * sum(network.get_parameter(name).numel() for name in names)
@@ -49,7 +50,7 @@ def count_macs(architecture: Architecture) -> Reading:
     Counted on the `meta` device, where attention is not hidden in a fused kernel (on the CPU torch leaves that out).
     Limits: norms, softmax, pooling and biases count as nothing.
     """
-    counter = _counter(build(architecture.compact(), "meta"), architecture)
+    counter = _counter(skeleton(architecture.compact()))
     return Reading(value=counter.get_total_flops() / 2, unit="MAC", how="counted")
 
 
@@ -59,10 +60,8 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
 
     `s0.b3.mixer.products` are those of mixer and activations alone: queries with keys, depthwise and fixed convolutions.
     """
-    network = build(architecture, "meta")
-    counts = {
-        name: sum(found.values()) / 2 for name, found in _counter(network, architecture).get_flop_counts().items()
-    }
+    network = skeleton(architecture)
+    counts = {name: sum(found.values()) / 2 for name, found in _counter(network).get_flop_counts().items()}
     kept, groups = precisions(architecture), groups_of(network)
     found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
     for i, (rows, columns) in enumerate(architecture.grids()):
@@ -79,11 +78,10 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
     return found | {"head": Operations(float(network.head.numel()), kept["head"])}
 
 
-def _counter(network: Network, architecture: Architecture) -> FlopCounterMode:
-    image = architecture.input
+def _counter(network: Network) -> FlopCounterMode:
     counter: FlopCounterMode = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(torch.empty(1, image.channels, image.height, image.width, device="meta"))
+        network(*shapes_only(network.architecture.input.specs(), 1).values())
     return counter
 
 

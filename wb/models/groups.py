@@ -67,5 +67,5 @@ def settle(module: nn.Module) -> None:
 
 def _settled(architecture: Architecture) -> Architecture:
     """`architecture` with every group in fp32 that could be kept in one or two bits."""
-    groups = [group for group in precisions(architecture) if TRAINED[0] in allowed(group)]
+    groups = [group for group, options in allowed(architecture).items() if TRAINED[0] in options]
     return with_precisions(architecture, dict.fromkeys(groups, "fp32"))

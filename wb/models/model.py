@@ -6,27 +6,28 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wb.core.architecture import Architecture, Block, axis_sizes, resize
+from wb.core.architecture import Architecture, axes_of_part, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption, printable, reason
 from wb.core.files import regular, replacing
-from wb.core.records import Softmax
+from wb.core.records import Part
 from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
 from wb.models.header import EXPECTED, FORMAT, described
 from wb.models.header import Step as Step
 from wb.models.header import read_history as read_history
-from wb.models.network import Network, axes_of, build
+from wb.models.network import Network, axes_of, build, skeleton
 from wb.models.torchfile import read_torch
 
+P = TypeVar("P", bound=Part)
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PART = 32 << 20  # bytes that are read of a file at a time
 
@@ -56,7 +57,7 @@ class Model:
         Raises:
             BadArtefact: they do not fit it.
         """
-        expected = {name: tuple(p.shape) for name, p in build(self.architecture, "meta").named_parameters()}
+        expected = {name: tuple(p.shape) for name, p in skeleton(self.architecture).named_parameters()}
         given = {name: tuple(w.shape) for name, w in self.weights.items()}
         if expected != given:
             wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
@@ -88,8 +89,8 @@ def from_network(architecture: Architecture, network: Network, history: tuple[St
 def remap_model(model: Model, maps: Mapping[str, Map]) -> Model:
     """`model` with its axes mapped (`wb.models.axes.remap`), architecture and weights together.
 
-    A softmax mixer's scale is frozen at its present value when its `qk` changes, so that dropping channels equals masking
-    them.
+    Defaults that depend on a mapped axis are written out (a softmax mixer's scale where its `qk` changes), so that dropping
+    channels equals masking them.
 
     Raises:
         BadOption: an axis that the model does not have.
@@ -98,8 +99,8 @@ def remap_model(model: Model, maps: Mapping[str, Map]) -> Model:
     unknown = sorted(set(maps) - set(before))
     if unknown:
         raise BadOption(f"no axis named {', '.join(unknown)}; this model has {', '.join(before)}")
-    architecture = resize(_frozen_scales(model.architecture, maps), {name: _size(m) for name, m in maps.items()})
-    axes = axes_of(build(model.architecture, "meta"))
+    architecture = resize(_settled(model.architecture, maps), {name: _size(m) for name, m in maps.items()})
+    axes = axes_of(skeleton(model.architecture))
     weights = {name: w.detach().clone() for name, w in remap(model.weights, axes, maps).items()}
     return Model(architecture, weights, model.history)
 
@@ -253,13 +254,10 @@ def _size(mapping: Map) -> int:
             return int(write.shape[1])
 
 
-def _frozen_scales(architecture: Architecture, maps: Mapping[str, Map]) -> Architecture:
-    """`architecture` with an explicit scale in every softmax mixer whose `qk` is mapped."""
+def _settled(architecture: Architecture, changed: Collection[str]) -> Architecture:
+    """`architecture` with explicit values for the defaults that depend on the axes `changed`, a softmax's scale for example."""
 
-    def frozen(name: str, block: Block) -> Block:
-        mixer = block.mixer
-        if not isinstance(mixer, Softmax) or mixer.scale is not None or f"{name}.qk" not in maps:
-            return block
-        return block.model_copy(update={"mixer": mixer.model_copy(update={"scale": mixer.qk**-0.5})})
+    def settled(name: str, part: P) -> P:
+        return part.settled([axis.rsplit(".", 1)[-1] for axis in axes_of_part(name, part) if axis in changed])
 
-    return architecture.with_blocks(frozen)
+    return architecture.with_parts(settled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 import torch
@@ -216,7 +216,7 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
     """
     if torch.device(device or "cpu").type == "meta":
         return Network(architecture, device)
-    count = sum(parameter.numel() for parameter in Network(architecture, "meta").parameters())
+    count = sum(parameter.numel() for parameter in skeleton(architecture).parameters())
     if count > MAX_PARAMETERS:
         raise Unsupported(
             f"a network of {count:,} parameters is beyond the {MAX_PARAMETERS:,} that are computed with; choose smaller widths"
@@ -244,6 +244,16 @@ def build_wiring(architecture: Architecture) -> Wiring:
     """How the sub-layers of the architecture's stages are wired."""
     wiring: Wiring = _load(WIRINGS[architecture.norm])()
     return wiring
+
+
+@lru_cache(maxsize=8)
+def skeleton(architecture: Architecture) -> Network:
+    """The network of `architecture` on the `meta` device, built once for all who need it one after the other.
+
+    It is shared: look at it, or run it on weights with `torch.func.functional_call`, but do not change it, and not from two
+    threads at once; `build` gives one of your own.
+    """
+    return build(architecture, "meta")
 
 
 def describe(network: Network) -> Architecture:

@@ -193,12 +193,12 @@ class OperatorModule(PartModule):
 
     @property
     def factors(self) -> Mapping[str, float]:
-        """What parameters have to be multiplied by so that the function stays when the record becomes its `unit()`."""
+        """How parameters share the record's `factor`: what each is multiplied by when the record becomes its `unit()`."""
         return {}
 
-    def converted(self, axis: str, old: int, new: int) -> Map | None:
-        """What brings an axis to another size where its entries are not alike: coefficients, codes. None: they are."""
-        return None
+    def converted(self, axis: str, old: int, new: int) -> Map:
+        """What brings an axis that is `fitted` (`wb.core.records.Dim`) to another size: the old coefficients by new ones."""
+        raise NotImplementedError
 
     def reset(self) -> None:
         """Linear maps uniform in ±1/√(size of what they read), in order of execution, everything else zero."""

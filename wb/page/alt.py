@@ -1,4 +1,4 @@
-"""What a plot shows, in words, for readers who cannot see it: made from the figure itself, so that it is never out of date."""
+"""Alternative text of plots, for readers who cannot see them; generated from the figure, so that it is never out of date."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-_MOST = 12  # series that are told one by one
+_MOST = 12  # series that are described one by one
 
 
 def described(figure: go.Figure) -> str:
-    """The axes of `figure`, and for every series its number of values, its ends and its range, as plain text."""
+    """Describes `figure` as plain text: its axes and, for each series, the number of values, the range and both ends."""
     content = figure.to_plotly_json()
     layout, traces = content.get("layout", {}), content.get("data", [])
     said = [text for trace in traces if (text := _series(trace, layout))]
@@ -23,7 +23,7 @@ def described(figure: go.Figure) -> str:
 
 
 def _axes(layout: dict[str, Any]) -> str:
-    """`accuracy against latency in ms`; with several panels, all of them."""
+    """The titles of the axes, of all panels: `accuracy against latency in ms`."""
     found = {
         letter: [
             text for key in sorted(layout) if re.fullmatch(rf"{letter}axis\d*", key) and (text := _title(layout[key]))
@@ -39,7 +39,7 @@ def _title(axis: dict[str, Any]) -> str:
 
 
 def _series(trace: dict[str, Any], layout: dict[str, Any]) -> str:
-    """One series; nothing of one without values or of one that is only a line through those of another."""
+    """Describes one series; empty for a series without values, or one that only draws a line through another."""
     name = trace.get("name") or ""
     if "z" in trace:
         cells = [cell for row in trace["z"] for cell in row]
@@ -69,5 +69,5 @@ def _at(place: Any, value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without tags and entities, which figures have where text comes from files."""
+    """`text` without HTML tags and entities, which figures contain because text from files is escaped."""
     return html.unescape(re.sub(r"<[^<>]*>", " ", text))

@@ -1,4 +1,4 @@
-"""The look of all figures: colours, axes of a metric, error bars, and a figure as a piece of a page.
+"""The style of all figures: colours, axes of a metric, error bars, and a figure as HTML.
 
 Text that comes from files has to be escaped before it becomes part of a figure: Plotly reads it as HTML.
 """
@@ -18,25 +18,25 @@ from wb.core.readings import Reading
 from wb.page.alt import described
 
 FRONT, TEST, BUDGET, BLUE, GREY = "#f76707", "#0ca678", "#e64980", "#3b82f6", "#8b95a5"
-COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")  # of kinds, in turn
-ORDER = [[0, "#b3bdca"], [0.5, "#6f9fe0"], [1, "#3565d8"]]  # early to late; all of it visible on white and on black
-TICKS = {"fraction": ".3~%", "ms": ".3~g"}  # everything else is a count and gets a prefix
+COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")  # of categories
+ORDER = [[0, "#b3bdca"], [0.5, "#6f9fe0"], [1, "#3565d8"]]  # colour scale, early to late; visible on white and on black
+TICKS = {"fraction": ".3~%", "ms": ".3~g"}  # all other units are counts and get an SI prefix
 UNITS = {"fraction": "", "ms": " in ms", "B": " in bytes", "pJ": " in pJ"}
-LOG_FROM = 20  # times the smallest value, from where on a linear axis would hide the small ones
-HEIGHT = 450  # of a figure that does not say its own, in pixels
+LOG_FROM = 20  # an axis is logarithmic if the largest value exceeds the smallest by this factor
+HEIGHT = 450  # default height of a figure in pixels
 LONG, WIDE = (
     24,
     44,
-)  # letters of an upright and of a level title, from where on it is broken in two to fit a small screen
-SPAN = 0.05  # of an accuracy axis at least; on a shorter one a single image of a few hundred would look like a cliff
-# What the library that pages carry can draw (`plotly-cartesian.min.js`); anything else would be an empty space.
+)  # letters of a vertical and of a horizontal axis title; longer ones are broken in two to fit a small screen
+SPAN = 0.05  # the least range of an accuracy axis; on a smaller one a single image would look like a large difference
+# Types of traces that the bundled library (`plotly-cartesian.min.js`) can draw; others would leave an empty space.
 DRAWN = frozenset({"bar", "box", "contour", "heatmap", "histogram", "image", "pie", "scatter", "violin"})
-# Named one by one, because Plotly's own choice has a button that sends the data to a server.
+# The buttons are listed explicitly, because one of Plotly's default buttons sends the data to a server.
 CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}
 
 
 def template(*, dark: bool) -> go.layout.Template:
-    """The look of all figures; the page swaps the two as the reader's system is light or dark."""
+    """The Plotly template of all figures; the page switches between the light and the dark one, as the reader's system does."""
     text, grid, card = ("#d5dae2", "#333b47", "#262d38") if dark else ("#3b4454", "#e6e9ee", "#ffffff")
     axis = {"gridcolor": grid, "linecolor": grid, "zeroline": False, "showline": True, "automargin": True}
     return go.layout.Template(
@@ -55,12 +55,12 @@ def template(*, dark: bool) -> go.layout.Template:
 
 
 def figure_html(name: str, figure: go.Figure) -> Markup:
-    """The figure for a page of `wb.page.page.render`, in an element with the id `figure-NAME`, with what it shows in words.
+    """The figure as HTML for `wb.page.page.render`, with alternative text, in an element with the id `figure-NAME`.
 
     Raises:
-        ValueError: `name` has other signs than letters, digits, `_`, `.` and `-`, or pages carry nothing to draw it with.
+        ValueError: `name` has characters other than letters, digits, `_`, `.` and `-`, or the bundled library cannot draw it.
     """
-    if not re.fullmatch(r"[\w.-]+", name):  # Plotly writes it into its script as it is
+    if not re.fullmatch(r"[\w.-]+", name):  # Plotly writes it into its script without escaping
         raise ValueError(f"{name!r} cannot be part of an id")
     kinds = {trace.type for trace in figure.data} - DRAWN
     if kinds:
@@ -84,7 +84,7 @@ def figure_html(name: str, figure: go.Figure) -> Markup:
 
 
 def broken(title: str, most: int = LONG) -> str:
-    """`title` in two lines where it has more than `most` letters."""
+    """`title`, broken into two lines if it has more than `most` letters."""
     spaces = [i for i, sign in enumerate(title) if sign == " "]
     if len(title) <= most or not spaces or "<" in title:
         return title
@@ -93,7 +93,7 @@ def broken(title: str, most: int = LONG) -> str:
 
 
 def _broken(figure: go.Figure) -> go.Figure:
-    """`figure` with the long titles of its axes and panels in two lines, changed in place."""
+    """Breaks long titles of axes and panels into two lines, in place; returns `figure`."""
     figure.for_each_yaxis(lambda axis: axis.update(title_text=broken(axis.title.text or "")))
     figure.for_each_xaxis(lambda axis: axis.update(title_text=broken(axis.title.text or "", WIDE)))
     figure.for_each_annotation(lambda note: note.update(text=broken(note.text or "")))
@@ -101,19 +101,22 @@ def _broken(figure: go.Figure) -> go.Figure:
 
 
 def bars(readings: Sequence[Reading], *, faint: bool = False) -> dict[str, Any]:
-    """Error bars over the 95 % intervals; where none is known there is no bar."""
+    """Error bars of the 95 % intervals; a reading without an interval gets no bar."""
     spans = [(r.value, *(r.interval or (r.value, r.value))) for r in readings]
     lengths = {"array": [high - v for v, _, high in spans], "arrayminus": [v - low for v, low, _ in spans]}
     return {"type": "data", "symmetric": False, **lengths, **(thin() if faint else {"thickness": 1.5, "width": 4})}
 
 
 def thin() -> dict[str, Any]:
-    """Error bars that do not hide many points."""
+    """The style of thin, faint error bars, for plots with many points."""
     return {"thickness": 1, "width": 0, "color": "rgba(139, 149, 165, 0.45)"}
 
 
 def axes(shown: Mapping[str, tuple[Metric, Sequence[float]]], limits: Sequence[Limit] = ()) -> dict[str, Any]:
-    """What a menu has to set so that the axes `x` and `y` show these metrics and values, with their budgets as lines."""
+    """Layout settings, as a menu takes them, that make axes show the given metrics and values, with budgets as lines.
+
+    `shown` maps the axis (`x`, `y`) to its metric and values.
+    """
     layout: dict[str, Any] = {}
     lines = []
     for letter, (metric, numbers) in shown.items():
@@ -128,29 +131,29 @@ def axes(shown: Mapping[str, tuple[Metric, Sequence[float]]], limits: Sequence[L
 
 
 def underscored(layout: Mapping[str, Any]) -> dict[str, Any]:
-    """Names of properties as `update_layout` wants them, from those that a menu wants."""
+    """Converts property names from a menu's form (`xaxis.title`) to that of `update_layout` (`xaxis_title`)."""
     return {name.replace(".", "_"): value for name, value in layout.items()}
 
 
 def title(metric: Metric) -> str:
-    """The metric with its unit."""
+    """The title of the metric, with its unit."""
     return f"{metric.title}{UNITS.get(metric.unit, '')}"
 
 
 def ticks(metric: Metric) -> str:
-    """How Plotly writes the metric's numbers."""
+    """Plotly's number format for the metric."""
     return TICKS.get(metric.unit, ".3~s")
 
 
 def scale(numbers: Sequence[float]) -> dict[str, Any]:
-    """The type of axis that the numbers need; a logarithmic one has ticks at 1, 2 and 5, or at powers of ten only."""
+    """Axis type for the numbers: linear, or logarithmic with ticks at 1, 2 and 5 or (wide ranges) at powers of ten."""
     if not numbers or not 0 < min(numbers) * LOG_FROM < max(numbers):
         return {"type": "linear", "dtick": None}
     return {"type": "log", "dtick": "D2" if max(numbers) < 1000 * min(numbers) else 1}
 
 
 def _room(metric: Metric, numbers: Sequence[float]) -> list[float] | None:
-    """What an axis has to reach around its numbers, so that small differences look small."""
+    """Values that an axis of fractions has to include, so that it spans at least `SPAN`; None for other metrics."""
     if metric.unit != "fraction" or not numbers:
         return None
     middle = (min(numbers) + max(numbers)) / 2
@@ -164,7 +167,7 @@ def diagonal(numbers: Sequence[float]) -> go.Scatter:
 
 
 def line_name(text: str, colour: str, **style: Any) -> dict[str, Any]:
-    """What makes a line of a figure's shapes an entry of its legend: a label beside it would lie over points."""
+    """Properties that name a line in the legend; a label beside the line would cover points."""
     return {"name": text, "showlegend": True, "line": {"color": colour, "width": 1.5, "dash": "dash"} | style}
 
 

@@ -1,7 +1,7 @@
-"""Reports: each is one page that needs no network and no other file.
+"""Rendering of reports: each is one self-contained HTML page that needs no network and no other file.
 
-A report's template begins with `{% extends "frame.html.jinja" %}` and fills the blocks `title`, `style` (CSS of its own)
-and `content`; `macros.html.jinja` has what several reports show alike.
+A report's template begins with `{% extends "frame.html.jinja" %}` and fills the blocks `title`, `style` (its own CSS) and
+`content`. `macros.html.jinja` has the parts that several reports share.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from wb.core.durations import duration
 from wb.core.readings import Reading, scaled
 from wb.page.look import template
 
-# Plotly's bundle of plane figures, a third of the whole: https://www.npmjs.com/package/plotly.js-cartesian-dist-min,
-# in the version that `plotly.offline.get_plotlyjs_version()` names.
+# Plotly's bundle for 2D figures, a third of the whole library: https://www.npmjs.com/package/plotly.js-cartesian-dist-min,
+# in the version of `plotly.offline.get_plotlyjs_version()`.
 LIBRARY = Path(__file__).with_name("plotly-cartesian.min.js")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table of readings; `how` is None where they were not all obtained in one way."""
+    """A column of a table of readings."""
 
     title: str
     readings: Sequence[Reading]
 
     @property
     def how(self) -> str | None:
-        """How all of them were obtained."""
+        """How the readings were obtained; None if not all in the same way."""
         ways = {reading.how for reading in self.readings}
         return ways.pop() if len(ways) == 1 else None
 
 
 def render(report: Path, /, **context: object) -> str:
-    """The page that the template `report` makes of `context`; everything in it is escaped that is not `Markup`.
+    """Renders the template `report` with `context`; everything that is not `Markup` is escaped.
 
-    Templates know the filters `scaled(unit)`, `duration` and `setting`, and find others beside `report`.
+    Templates have the filters `scaled(unit)`, `duration` and `setting`, and can include templates beside `report`.
     """
     environment = Environment(
         loader=FileSystemLoader([Path(__file__).parent, report.parent]),
@@ -63,12 +63,12 @@ def _library() -> Markup:
 
 
 def link(target: Path, beside: Path) -> str:
-    """The way to `target` from a page in the folder `beside`, quoted, so that no path can be taken for another scheme."""
+    """Relative URL of `target` for a page in the folder `beside`; quoted, so that no path can look like a URL scheme."""
     return quote(Path(os.path.relpath(target, beside)).as_posix())
 
 
 def setting(value: object) -> str:
-    """A value of a configuration for people: lists and mappings with commas, `none` where there is nothing."""
+    """A configuration value as text: lists and mappings separated by commas, `none` for empty ones and None."""
     if isinstance(value, list | tuple):
         return ", ".join(str(part) for part in value) or "none"
     if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ from wb.data import Dataset
 from wb.data.batches import batches, shift
 from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network, build
+from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled
 
@@ -22,7 +23,7 @@ STEPS = 5  # that are timed, after one that is not
 def data_stage(data: Dataset, seconds: float) -> Planned:
     """What was read, in `seconds`: images of what size, in which classes."""
     counts = " + ".join(f"{len(split):,}" for split in (data.train, data.validation, data.test))
-    size = f"{data.channels}x{data.height}x{data.width}"
+    size = ", ".join(spec.text for spec in data.specs())
     shown = ", ".join(data.classes[:10]) + (", …" if len(data.classes) > 10 else "")
     text = f"{data.spec}: {counts} images for training, validation, test, of {size} in {len(data.classes)} classes ({shown})"
     return Planned("data", text, seconds)
@@ -49,7 +50,7 @@ def step_seconds(architecture: Architecture, data: Dataset, batch: int, *, teach
     network = _fresh(architecture).train()
     taught = _fresh(architecture).eval() if teacher else None
     recipe = Recipe(epochs=1, batch=batch)
-    backward = distilled(network, taught, recipe)
+    backward = distilled(network, taught, recipe, task_of(architecture))
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
     images, labels = next(batches(data.train, batch, shuffle=False))
     given = Batch(images.to(pick_device()), labels.to(pick_device()), 0, STEPS)

@@ -6,20 +6,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData
 from wb.core.readings import Reading
-from wb.core.statistics.scores import score
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Network, build, describe
-from wb.training.classes import check_names, matched
+from wb.tasks.base import Grades, Task
+from wb.tasks.known import task_of
+from wb.tasks.names import matched
 from wb.training.fit import Backward, Batch, Recipe, Report, fit, pick_device
 
 TEMPERATURE = 2.0
@@ -91,45 +92,43 @@ def _fit(
     report: Report | None,
 ) -> None:
     weights: dict[str, nn.Parameter] = dict(network.named_parameters())
-    backward = distilled(network, teacher, recipe)
-    identity = f"data {data.fingerprint}, architecture {describe(network).key}"
+    architecture = describe(network)
+    backward = distilled(network, teacher, recipe, task_of(architecture))
+    identity = f"data {data.fingerprint}, architecture {architecture.key}"
     fit(weights, backward, data.train, recipe, seed=seed, identity=identity, checkpoint=checkpoint, report=report)
 
 
 def distilled(
-    network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe
+    network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
 ) -> Backward:
-    """What `wb.training.fit.fit` does with a batch: from the labels and, given a `teacher`, half from its logits.
+    """What `wb.training.fit.fit` does with a batch: from the labels and, given a `teacher`, half from its outputs.
 
-    Both take images (B, channels, height, width) and give logits (B, classes).
+    Both take a batch (B, ...) and give outputs of `task` for it.
     """
 
     def backward(batch: Batch) -> float:
-        logits = network(batch.images)
-        loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+        outputs = network(batch.images)
+        loss = task.loss(outputs, batch.labels, recipe.label_smoothing)
         if teacher is not None:
             with torch.no_grad():
                 target = teacher(batch.images)
-            loss = (loss + distillation(logits, target, TEMPERATURE)) / 2
+            loss = (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
         loss.backward()
         return loss.item()
 
     return backward
 
 
-def distillation(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
-    """Cross entropy of `logits` (B, C) against the softened `target` logits (B, C), times temperature squared."""
-    soft = (target / temperature).softmax(dim=-1)
-    return F.cross_entropy(logits / temperature, soft) * temperature**2
-
-
-def accuracy(network: Callable[[Tensor], Tensor], split: Split, device: torch.device, batch: int = 256) -> Reading:
-    """Top-1 accuracy in torch; `wb.export.score` reads it from the exported file, which is what is reported."""
-    correct = 0
+def score(
+    network: Callable[[Tensor], Tensor], split: Split, task: Task, device: torch.device, batch: int = 256
+) -> Reading:
+    """The task's metric in torch; `wb.export.score` reads it from the exported file, which is what is reported."""
+    each = []
     with torch.inference_mode():
         for images, labels in batches(split, batch, shuffle=False):
-            correct += int((network(images.to(device)).argmax(dim=1).cpu() == labels).sum())
-    return score(correct, split.labels.tolist(), f"torch {device}")
+            outputs = network(images.to(device)).cpu()
+            each.append(task.grade(outputs.numpy(), labels.numpy()).each)
+    return task.reading(Grades(np.concatenate(each), split.labels), f"torch {device}")
 
 
 def fitted(
@@ -138,25 +137,21 @@ def fitted(
     """`data` in the order of the classes of `architecture`, that of `model`, and what is to be known of that.
 
     Raises:
-        BadData: the images have another size, or the classes are others (`wb.training.classes.matched`).
+        BadData: the images have another size, or the classes are others (`wb.tasks.names.matched`).
     """
-    a = architecture.input
-    if (data.channels, data.height, data.width) != (a.channels, a.height, a.width):
-        check_fits(architecture, data)
+    _check_specs(architecture, data)
     return matched(data, architecture.labels, architecture.classes, model, by_index=by_index)
 
 
 def check_fits(architecture: Architecture, data: Dataset) -> None:
-    """Raises `BadData` unless `data` has the images that `architecture` takes and its classes, in its order.
+    """Raises `BadData` unless `data` has the arrays that `architecture` takes, and the labels of its task."""
+    _check_specs(architecture, data)
+    task_of(architecture).check(architecture, data)
 
-    `wb.training.classes.matched` puts those of data in the order of a model's.
-    """
-    a = architecture.input
-    given = (data.channels, data.height, data.width, len(data.classes))
-    expected = (a.channels, a.height, a.width, architecture.classes)
-    if given != expected:
+
+def _check_specs(architecture: Architecture, data: Dataset) -> None:
+    if data.specs() != architecture.input.specs():
+        given, taken = (", ".join(spec.text for spec in specs) for specs in (data.specs(), architecture.input.specs()))
         raise BadData(
-            f"data {data.spec!r} have images of {'x'.join(map(str, given[:3]))} in {given[3]} classes; the model takes "
-            f"{'x'.join(map(str, expected[:3]))} in {expected[3]}; name other data with --data"
+            f"data {data.spec!r} have images of {given}; the model takes {taken}; name other data with --data"
         )
-    check_names(architecture.labels, data)

@@ -142,5 +142,5 @@ def test_what_cannot_be_converted_is_refused(trained: Model, stripes: Dataset, c
     with pytest.raises(BadOption, match="25 anchors cannot be chosen among 16 tokens"):
         HashAttention(stripes, images=1)(trained)
     other = replace(stripes, classes=("a", "b", "c", "d"))
-    with pytest.raises(BadData, match="in 4 classes; the model takes 1x8x8 in 3"):
+    with pytest.raises(BadData, match="have 4 classes, and the model has 3"):
         HashAttention(other)(trained)

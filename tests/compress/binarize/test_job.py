@@ -20,9 +20,10 @@ from wb.core.records import Hash, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.data import Dataset
 from wb.export.counting.count import model_energy
 from wb.export.graph import read_architecture
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.hardware.device import Device
 from wb.models.model import Model, load
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train
 
@@ -99,7 +100,7 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
     assert kept == {"stem", "head", "s0.b0.ffn.out"}
     after = whole.stages[1].after
     for split, reading in ((stripes.validation, after["acc"]), (stripes.test, whole.final_test)):
-        assert accuracy(graph, split.pixels(), split.labels, Device()) == reading
+        assert score(graph, split, CLASSES, Device()) == reading
     assert after["size"].value == graph.stat().st_size
     assert model.history[-1].readings["acc"] == after["acc"]
     assert model.history[-1].readings["test"] == whole.final_test
@@ -221,7 +222,7 @@ def test_an_error_at_the_first_step_leaves_nothing(trained: Model, stripes: Data
 
 def test_a_model_in_eight_bits_is_taken_in_floating_point(trained: Model, stripes: Dataset, tmp_path: Path) -> None:
     groups: dict[str, Precision] = {
-        group: "int8" for group in precisions(trained.architecture) if "int8" in allowed(group)
+        group: "int8" for group, options in allowed(trained.architecture).items() if "int8" in options
     }
     quantized = replace(trained, architecture=with_precisions(trained.architecture, groups))
     job = job_of(quantized, stripes, tmp_path / "b.safetensors")

@@ -28,6 +28,7 @@ from wb.compress.depgraph.pruning import Batches, Pruned, family_chunks, prune_m
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, MissingExtra, StorageFailed, Unsupported
 from wb.core.metrics import parse_budget
 from wb.core.readings import Reading
+from wb.core.specs import PIXELS
 from wb.data import Dataset
 from wb.export.counting.graph import count_graph
 from wb.export.graph import export_module
@@ -263,7 +264,7 @@ def test_the_budget_is_met_within_one_percent(budget: str, tmp_path: Path) -> No
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
     assert all(p.grad is None for p in module.parameters())
     path = tmp_path / "pruned.onnx"
-    export_module(result.module, EXAMPLE, path, "pixel_values", "logits")
+    export_module(result.module, {PIXELS: EXAMPLE}, path)
     assert count_graph(path).readings["macs"].value == result.size.macs
     (logits,) = onnxruntime.InferenceSession(str(path)).run(None, {"pixel_values": EXAMPLE.numpy()})
     with torch.no_grad():

@@ -23,7 +23,8 @@ from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
 from wb.models.passes import apply
-from wb.training.train import accuracy
+from wb.tasks.classes import CLASSES
+from wb.training.train import score as accuracy
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def test_saliency_beats_chance(trained: Model, stripes: Dataset, costs: dict[str
     def scored(method: Method, seed: int) -> float:
         settings = Settings(method=method, rounds=2, calibration=96, seed=seed)
         network = NViT(stripes, targets, costs, settings)(trained).network()
-        return accuracy(network, stripes.validation, torch.device("cpu")).value
+        return accuracy(network, stripes.validation, CLASSES, torch.device("cpu")).value
 
-    assert accuracy(trained.network(), stripes.validation, torch.device("cpu")).value > 0.9
+    assert accuracy(trained.network(), stripes.validation, CLASSES, torch.device("cpu")).value > 0.9
     assert scored("nvit", 0) > np.mean([scored("random", seed) for seed in range(3)]) + 0.1
 
 
@@ -161,7 +162,7 @@ def test_what_is_refused(trained: Model, stripes: Dataset, costs: dict[str, Cost
     ):
         NViT(stripes, {"macs": 1.0}, costs, Settings(rounds=1, keep=("embed", "blocks"), calibration=16))(trained)
     other = resize(trained.architecture, {}).model_copy(update={"classes": 4, "labels": ()})
-    with pytest.raises(BadData, match="in 3 classes; the model takes"):
+    with pytest.raises(BadData, match="have 3 classes, and the model has"):
         NViT(stripes, targets, costs)(Model(other, trained.weights))
     broken = {**trained.weights, "head_bias": torch.full((3,), float("nan"))}
     with pytest.raises(BadData, match="the loss on the calibration images is nan"):

@@ -16,10 +16,11 @@ from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
 from wb.data import Dataset
 from wb.export.graph import export
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.hardware.device import Device
 from wb.models.counting import count_macs
 from wb.models.model import Model, load
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train
 
@@ -62,5 +63,5 @@ def test_precisions_outlive_pruning(
     result = record.results[0]
     assert result.after["size"].value == (tmp_path / "again.onnx").stat().st_size
     split = stripes.validation
-    read_again = accuracy(tmp_path / "again.onnx", split.pixels(), split.labels, Device())
+    read_again = score(tmp_path / "again.onnx", split, CLASSES, Device())
     assert result.after["acc"].value == read_again.value > 0.8

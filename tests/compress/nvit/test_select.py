@@ -16,12 +16,12 @@ from wb.compress.depth.drop import sublayers, without
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.saliency import Gates, Scores
-from wb.compress.nvit.select import ALIGNED, STEPS, Line, Rules, Selector
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
+from wb.compress.nvit.select import STEPS, Line, Rules, Selector
+from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_dims, axis_sizes, resize
 from wb.core.records import Mlp, PatchStem, Sla, Softmax
 from wb.models.axes import SelectWithin
 from wb.models.model import Model, from_network, remap_model
-from wb.models.network import axes_of, build
+from wb.models.network import axes_of, build, describe
 
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
 BLOCKS = (
@@ -47,7 +47,9 @@ def costs() -> dict[str, Cost]:
 @cache
 def shapes() -> dict[str, tuple[int, ...]]:
     network = build(DENSE)
-    found = Gates.of(axes_of(network)).sums({n: w.detach() for n, w in network.named_parameters()})
+    found = Gates.of(axes_of(network), axis_dims(describe(network))).sums(
+        {n: w.detach() for n, w in network.named_parameters()}
+    )
     return {name: tuple(value.shape) for name, value in found.items()} | dict.fromkeys(sublayers(DENSE), ())
 
 
@@ -99,7 +101,7 @@ def test_what_is_left_keeps_targets_and_rules(case: tuple[Selector, dict[str, fl
     if any(floor[metric] > target * (1 + 1e-9) for metric, target in targets.items()):
         assert not met
     for name, size in axis_sizes(a).items():
-        whole, align = axis_sizes(DENSE)[name], selector.rules.align if kind(name) in ALIGNED else 1
+        whole, align = axis_sizes(DENSE)[name], selector.rules.align if axis_dims(DENSE)[name].aligned else 1
         assert 1 <= size <= whole
         assert size == whole or (size % align == 0 and kind(name) not in selector.rules.keep)
     if "blocks" in selector.rules.keep:

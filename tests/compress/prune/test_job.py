@@ -20,10 +20,11 @@ from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbErro
 from wb.core.files import place
 from wb.data import Dataset
 from wb.export.graph import export, read_architecture
-from wb.export.score import accuracy
+from wb.export.score import score
 from wb.hardware.device import Device
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, load
+from wb.tasks.classes import CLASSES
 
 pytestmark = pytest.mark.usefixtures("untimed")
 SETTINGS = Settings(rounds=4, recovery=1, calibration=32, momentum=0.5)
@@ -81,12 +82,12 @@ def test_what_is_written_is_what_it_says(whole: Record, trained: Model, stripes:
         assert result.verdict == "met"
         assert result.graph is not None, "the graph that was read lies beside the model"
         assert result.after["size"].value == (folder / result.graph).stat().st_size
-        assert accuracy(folder / result.graph, stripes.test.pixels(), stripes.test.labels, Device()) == result.test
+        assert score(folder / result.graph, stripes.test, CLASSES, Device()) == result.test
         assert read_architecture(folder / result.graph) == model.architecture
         told = model.history[-1].model_copy(update={"readings": {}})  # the graph carries the history
         export(replace(model, history=(*model.history[:-1], told)), folder / "again.onnx", force=True)
         for split, reading in ((stripes.validation, result.after["acc"]), (stripes.test, result.test)):
-            assert accuracy(folder / "again.onnx", split.pixels(), split.labels, Device()).value == reading.value
+            assert score(folder / "again.onnx", split, CLASSES, Device()).value == reading.value
         assert result.after["size"].value == (folder / "again.onnx").stat().st_size
         stages = 1 if result.name == "0.75x" else 2
         assert [step.name for step in model.history] == ["train", *["prune nvit"] * stages, "finetune"]
@@ -175,7 +176,7 @@ def test_killed_while_it_publishes(
     assert before.results
     last = Tale()
     with monkeypatch.context() as patch:
-        for name in ("export", "accuracy", "measure_latency"):
+        for name in ("export", "score", "measure_latency"):
             patch.setattr(f"wb.export.assess.{name}", lambda *_, **__: pytest.fail("something is read again"))
         record = job_of(trained, stripes, out, ONE_ROUND, last)()
     assert last.heard == []
@@ -344,7 +345,7 @@ def test_depth_drops_whole_sublayers(trained: Model, stripes: Dataset, tmp_path:
     assert record.results[0].after[metric].value <= 0.7 * record.dense[metric].value
     assert len(record.rounds) == 1
     before, after = (
-        [operator for _, _, block in a.blocks() for operator in block.operators]
+        [operator for _, _, block in a.blocks() for _, operator in block.parts()]
         for a in (trained.architecture, model.architecture)
     )
     assert len(after) < len(before)

@@ -299,16 +299,18 @@ def test_every_axis_has_its_place_in_the_table(image: ImageInput) -> None:
     smaller = resize(before, {"stem.width": 4, "s0.embed": 6, "s0.b0.memory": 2, "s0.b0.hidden": 1, "s0.b10.qk": 2})
     after = without(without(Model(smaller, {}), "s0.b9.mixer"), "s1.b0.mixer").architecture
     columns, rows = redistribution(before, after)
-    assert columns == ["", "mixer", "stem", "stream", "heads", "qk", "v", "memory", "hidden", "mlp"]
+    whole, heads = ("width of the stem", "residual stream"), ("heads", "query/key channels", "value channels")
+    assert columns == ["", "mixer", *whole, "memory", "hidden units of the memory", *heads, "hidden units"]
     assert [row[0] for row in rows] == ["stem", "s0", *(f"s0.b{i}" for i in range(11)), "s1", "s1.b0"]
     table = {row[0]: dict(zip(columns[1:], row[1:], strict=True)) for row in rows}
-    assert table["stem"] == dict.fromkeys(columns[1:], "") | {"stem": "7 → 4"}
-    assert table["s0"]["stream"] == "8 → 6"
-    assert table["s1"]["stream"] == "10 → 10"
-    assert table["s0.b0"] == dict.fromkeys(columns[1:], "") | {"mixer": "lmu", "memory": "3 → 2", "hidden": "5 → 1"}
+    assert table["stem"] == dict.fromkeys(columns[1:], "") | {"width of the stem": "7 → 4"}
+    assert table["s0"]["residual stream"] == "8 → 6"
+    assert table["s1"]["residual stream"] == "10 → 10"
+    lmu_row = {"mixer": "lmu", "memory": "3 → 2", "hidden units of the memory": "5 → 1"}
+    assert table["s0.b0"] == dict.fromkeys(columns[1:], "") | lmu_row
     assert table["s0.b1"]["mixer"] == "–"
-    assert (table["s0.b9"]["mixer"], table["s0.b9"]["qk"]) == ("softmax → gone", "3 → gone")
-    assert table["s0.b10"]["qk"] == "3 → 2"
+    assert (table["s0.b9"]["mixer"], table["s0.b9"]["query/key channels"]) == ("softmax → gone", "3 → gone")
+    assert table["s0.b10"]["query/key channels"] == "3 → 2"
     assert table["s1.b0"]["mixer"] == "pool → gone"
     shown = {name for row in rows for name, cell in zip(columns, row, strict=True) if "→" in cell}
     assert shown == set(columns) - {""}

@@ -52,8 +52,12 @@ def test_logits_come_before_other_outputs() -> None:
 
 
 def test_graphs_that_fail() -> None:
+    graph = relu_graph({"x": ["n", "m"]})
+    graph.graph.node[0].op_type = "Det"  # of what is not square
     with pytest.raises(BadArtefact, match="fails on its inputs"):
-        outputs(relu_graph({"x": ["n", 2]}), {"y": draw(3, 2)}, DEVICE)
+        outputs(graph, {"x": draw(3, 2)}, DEVICE)
+    with pytest.raises(BadArtefact, match=r"takes x .*, and is given x .*, y "):
+        outputs(graph, {"x": draw(3, 2), "y": draw(3, 2)}, DEVICE)
     graph = relu_graph({"x": ["n", 2]})
     graph.graph.node[0].op_type = "Log"
     with pytest.raises(BadArtefact, match="not finite"):

@@ -26,7 +26,7 @@ from wb.models.model import Model
 
 def foreign(path: Path) -> Path:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 32), nn.ReLU(), nn.Linear(32, 3))
-    export_module(network, torch.rand(1, 1, 8, 8), path, "image", "out")
+    export_module(network, {"image": torch.rand(1, 1, 8, 8)}, path, "out")
     return path
 
 

@@ -21,14 +21,17 @@ from wb.compress.quantize.job import Job
 from wb.compress.quantize.record import Config, Record, read
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.precision import precisions
+from wb.core.specs import PIXELS
 from wb.data import Dataset, Split
 from wb.export.counting.count import model_energy
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import export, read_architecture
-from wb.export.score import accuracy, logits
+from wb.export.run import Runner
+from wb.export.score import score
 from wb.hardware.device import Device
 from wb.jobs.work import work_of
 from wb.models.model import Model, load
+from wb.tasks.classes import CLASSES
 
 pytestmark = pytest.mark.usefixtures("by_size")
 Where = Callable[[str, int], bool]  # what is done, how much of it
@@ -84,7 +87,7 @@ def check(record: Record, out: Path, data: Dataset) -> None:
     quantized = record.quantized
     assert quantized["size"].value == out.stat().st_size
     for name, split in (("acc", data.validation), ("test", data.test)):
-        assert quantized[name] == accuracy(out, split.pixels(), split.labels, Device())
+        assert quantized[name] == score(out, split, CLASSES, Device())
     architecture = read_architecture(out)
     assert architecture == record.architecture
     assert architecture is not None
@@ -120,7 +123,7 @@ def test_the_output_error_is_that_of_the_files(striped: Model, stripes: Dataset,
     record = job_of(striped, stripes, out, config_of("int8-dynamic"))()
     export(striped, tmp_path / "float.onnx")
     pixels = next(iter(of_images(of_model(striped).graph, stripes.validation, 256, 0).values()))
-    before, after = (logits(path, pixels, Device(), batch=1) for path in (tmp_path / "float.onnx", out))
+    before, after = (Runner(path, Device())({PIXELS: pixels}, batch=1) for path in (tmp_path / "float.onnx", out))
     assert record.error is not None
     assert record.error.n == len(stripes.validation)
     assert record.error.on == "validation images"
@@ -267,7 +270,7 @@ def test_our_own_graph_as_a_foreign_one_is_scored(striped: Model, stripes: Datas
     path, out = tmp_path / "m.onnx", tmp_path / "q.onnx"
     export(striped, path)
     record = foreign_job(path, stripes, out, config_of("int8-dynamic"))()
-    assert record.quantized["acc"] == accuracy(out, stripes.validation.pixels(), stripes.validation.labels, Device())
+    assert record.quantized["acc"] == score(out, stripes.validation, CLASSES, Device())
     assert record.architecture is None
     assert read_architecture(out) is None  # it would say that all is in floating point
     history = [step["name"] for step in json.loads(read_metadata(out)["wb.history"])]

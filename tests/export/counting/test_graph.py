@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from tests.compress.ptq.graphs import model as network
 from tests.export.foreign_graphs import constant, floats, linear, model, save
-from wb.core.precision import allowed, precisions, with_precisions
+from wb.core.precision import allowed, with_precisions
 from wb.core.records import Precision
 from wb.export.counting.graph import count_graph
 from wb.export.graph import export
@@ -65,8 +65,8 @@ def test_operators_that_contradict_each_other_give_no_number(tmp_path: Path) -> 
 def test_a_quantized_file_has_the_parameters_and_products_of_the_float_one(tmp_path: Path) -> None:
     floating = network()
     chosen: dict[str, Precision] = {
-        group: "int4" if "int4" in allowed(group) and i % 2 else "int8"
-        for i, group in enumerate(precisions(floating.architecture))
+        group: "int4" if "int4" in options and i % 2 else "int8"
+        for i, (group, options) in enumerate(allowed(floating.architecture).items())
     }
     low = Model(with_precisions(floating.architecture, chosen), floating.weights, floating.history)
     for name, made in (("float", floating), ("low", low)):

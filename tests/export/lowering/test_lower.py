@@ -60,12 +60,12 @@ def narrow(image: ImageInput, seed: int) -> Architecture:
     stem: Stem = PatchStem(patch=2) if draw.random() < 0.5 else ConvStem(patch=2, width=width(4))
     norm: Form = draw.choice(["pre", "post"])
     a = Architecture(input=image, stem=stem, stages=stages, classes=3, norm=norm)
-    return with_precisions(a, {group: draw.choice(allowed(group)) for group in precisions(a)})
+    return with_precisions(a, {group: draw.choice(options) for group, options in allowed(a).items()})
 
 
 def everywhere(a: Architecture, precision: Precision) -> Architecture:
     """As many groups in `precision` as may be."""
-    return with_precisions(a, {group: precision for group in precisions(a) if precision in allowed(group)})
+    return with_precisions(a, {group: precision for group, options in allowed(a).items() if precision in options})
 
 
 def model_of(a: Architecture, seed: int = 0) -> Model:
@@ -367,7 +367,7 @@ def test_shared_ternary_weights_are_packed_once(tmp_path: Path) -> None:
             layer.weight.copy_(weight)
     module = torch.nn.Sequential(*layers)
     x = torch.rand(5, 19)
-    export_module(module, x, tmp_path / "a.onnx", "x", "y")
+    export_module(module, {"x": x}, tmp_path / "a.onnx", "y")
     graph = folded(tmp_path / "a.onnx")
     lowered = lower(graph, dict.fromkeys(linear_nodes(graph), "w2"))
     onnx.checker.check_model(lowered)

@@ -47,7 +47,7 @@ def test_post_norm_parts_are_parts_of_their_own(image: ImageInput) -> None:
     assert not set(keys(pre)) & set(keys(post))
     ends, block = (part.make()[:2] for part in parts(post))
     assert "norm.gain" not in dict(ends[0].named_parameters())
-    module, x = block
+    module, x = block[0], block[1]["x"]
     inner: Any = module.get_submodule("block")
     h = inner.norm1(x + inner.mixer(x))
     torch.testing.assert_close(module(x), inner.norm2(h + inner.ffn(h)))
@@ -59,8 +59,8 @@ def test_every_part_runs(image: ImageInput, norm: Form) -> None:
     stage_two = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,)))})
     shapes = []
     for part in parts(stage_two):
-        module, example, _ = part.make()
-        shapes.append(tuple(module(example).shape))
+        module, examples, _ = part.make()
+        shapes.append(tuple(module(*examples.values()).shape))
     assert shapes == [(2, 3), *[(2, 16, 8)] * 3, (2, 4, 12)]
 
 
@@ -94,7 +94,7 @@ def test_parts_are_timed_in_their_precision(
 
     monkeypatch.setattr(LatencyTable, "time", time)
     table = LatencyTable(Device(), tmp_path)
-    low = with_precisions(a, {group: precision for group in precisions(a) if precision in allowed(group)})
+    low = with_precisions(a, {group: precision for group, options in allowed(a).items() if precision in options})
     for one in (a, low):
         time_parts(list(parts(one)), table)
     whole, small = sizes

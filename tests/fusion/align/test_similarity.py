@@ -53,7 +53,7 @@ def test_what_is_usable_has_no_other_axis_that_is_unknown(kit: Kit) -> None:
 
 def test_memory_needs_no_map(kit: Kit) -> None:
     axes: dict[str, Axes] = {"wm": (write("s0.b0.hidden"), None, read("s0.b0.memory"))}
-    assert list(usable(axes, "s0.b0.hidden", set())) == ["wm"]
+    assert list(usable(axes, "s0.b0.hidden", {"s0.b0.memory"})) == ["wm"]
 
 
 def test_what_is_shared_out_evenly_is_as_large_as_its_duplicate() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from torch.func import functional_call
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import ConvStem, Lmu, Mixer, Mlp, Operator, PatchStem, Pool, Softmax, Stem
+from wb.core.records import MIXERS, ConvStem, Lmu, Mlp, Operator, PatchStem, Pool, Softmax, Stem, dims, kind_of
 from wb.fusion.forms.canonical import canonical
 from wb.fusion.forms.conform import conform
 from wb.models.axes import Select, remap
@@ -23,8 +22,6 @@ from wb.models.model import Model, from_network
 from wb.models.network import axes_of, build
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
-WIDTHS = {"heads": 3, "qk": 4, "v": 5, "bits": 11, "anchors": 3, "memory": 5, "hidden": 7}
-MIXERS: tuple[type[Operator], ...] = get_args(get_args(Mixer)[0])
 TOKENS = {0: 16, 1: 4}
 
 
@@ -42,11 +39,14 @@ def network(
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
     for kind in MIXERS:
-        record = kind.model_validate({name: size for name, size in WIDTHS.items() if name in kind.model_fields})
-        name = kind.model_fields["kind"].default
+        record = kind.sample()
+        record = record.model_copy(
+            update={name: size for name, size in {"heads": 3, "v": 5}.items() if name in dims(kind)}
+        )
+        name = kind_of(kind)
         yield f"{name}-patch", network(record, PatchStem(patch=2))
         yield f"{name}-conv-stages", network(record, ConvStem(patch=2, width=5), stages=2)
-        if not kind.needs_grid:
+        if kind.supports.prefix:
             yield f"{name}-cls", network(record, PatchStem(patch=4), pool="cls")
     yield "no-mixer", network(None, ConvStem(patch=4, width=5))
 

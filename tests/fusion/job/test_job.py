@@ -17,7 +17,7 @@ from wb.core.records import Mlp, PatchStem, Softmax
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset, Split
 from wb.export.graph import export
-from wb.export.score import accuracy, logits
+from wb.export.score import outputs, score
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
@@ -32,6 +32,7 @@ from wb.models.axes import Select, remap
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, load, save
 from wb.models.network import axes_of, build
+from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train
 
@@ -128,7 +129,7 @@ def test_what_is_written_is_what_it_says(whole: Record, folder: Path, stripes: D
     assert model.history[1].arguments["images"] == whole.images == 64
     graph = exported(model, tmp_path)
     for split, name in ((stripes.validation, "acc"), (stripes.test, "test")):
-        assert accuracy(graph, split.pixels(), split.labels, Device()) == whole.tuned[name]
+        assert score(graph, split, CLASSES, Device()) == whole.tuned[name]
     assert whole.tuned["params"].value == count_parameters(model.architecture).value
     assert whole.tuned["macs"] == count_macs(model.architecture)
     assert whole.tuned["size"].value == graph.stat().st_size
@@ -145,7 +146,7 @@ def test_the_parents_and_their_ensemble_are_read_from_their_files(
     for parent, model in zip(whole.parents, models, strict=True):
         graph = exported(model, tmp_path)
         for split, name in ((stripes.validation, "acc"), (stripes.test, "test")):
-            assert accuracy(graph, split.pixels(), split.labels, Device()) == parent.readings[name]
+            assert score(graph, split, CLASSES, Device()) == parent.readings[name]
         assert parent.readings["size"].value == graph.stat().st_size
         assert parent.key == model.fingerprint()
         assert parent.share == 0.5
@@ -166,7 +167,7 @@ def test_what_came_of_it_is_compared_image_by_image(
     split = stripes.test
 
     def scores(graph: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        return logits(graph, split.pixels(), Device())
+        return outputs(graph, split, Device())
 
     parents = [scores(exported(load(path), tmp_path)) for _, path in files_of(folder)]
     shares = [np.exp(values) / np.exp(values).sum(axis=1, keepdims=True) for values in parents]
@@ -243,7 +244,7 @@ def test_interruptions_change_nothing(whole: Record, folder: Path, stripes: Data
 
 
 def test_without_data_nothing_is_measured(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("export", "logits", "Assessor"):
+    for name in ("export", "checked", "Assessor"):
         monkeypatch.setattr(f"wb.fusion.job.finish.{name}", lambda *_, **__: pytest.fail("something is measured"))
     out = tmp_path / "new" / "x.pt"
     record = job_of(files_of(folder), None, out, PLAIN)()
@@ -308,7 +309,7 @@ def test_classes_in_another_order(folder: Path, stripes: Dataset, tmp_path: Path
     assert model.architecture.labels == (("a", "b", "c") if names == "ab" else ("c", "a", "b"))
     order = reordered(model, ("a", "b", "c"))
     split = stripes.test
-    right = accuracy(exported(order, tmp_path), split.pixels(), split.labels, Device())
+    right = score(exported(order, tmp_path), split, CLASSES, Device())
     assert right.value == record.tuned["test"].value
 
 

@@ -213,7 +213,7 @@ def test_stages_and_switched_off_blocks_are_drawn(fabricate: Fabricate) -> None:
     edit(run.front_path, change)
     page = shown(run)
     titles = [attributes.get("title") for _, attributes in page.tags]
-    assert {"s0.b0: switched off", "s0.b1: pool 3 × 3, no feed-forward", "s1.b0: switched off"} <= set(titles)
+    assert {"s0.b0: switched off", "s0.b1: pool kernel 3, no feed-forward", "s1.b0: switched off"} <= set(titles)
     assert {"embedding of 24 channels", "embedding of 48 channels"} <= set(titles)
 
 

@@ -97,7 +97,7 @@ def test_a_worker_that_lives_is_left_alone_and_what_it_does_is_waited_for(tmp_pa
         if not evaluated(study):
             crew, again = Crew(tmp_path), load_study(url, "s")
             again.sampler = make_sampler("random", SPACE, (), 0, crew.name)
-            assert not crew.gone(other.name, datetime.now() - timedelta(days=1))
+            assert not crew.is_dead(other.name, datetime.now() - timedelta(days=1))
             worker = Optimization(again, SPACE, OBJECTIVES, (), evaluate, 3, lambda *_: None, crew)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("wb.search.study.optimize.time.sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
@@ -108,7 +108,7 @@ def test_a_worker_that_lives_is_left_alone_and_what_it_does_is_waited_for(tmp_pa
 
     Optimization(study, SPACE, OBJECTIVES, (), second, 3, lambda *_: None, other)()
     assert len(evaluated(study)) == 3
-    assert Crew(tmp_path).gone(other.name, datetime.now())
+    assert Crew(tmp_path).is_dead(other.name, datetime.now())
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -18,11 +18,11 @@ def test_a_worker_is_known_while_it_is_there_and_gone_at_once_when_it_is_not(tmp
     with one.join():
         assert two.others() == [one.name]
         assert one.others() == []
-        assert not two.gone(one.name, LONG_AGO)
-        assert not one.gone(one.name, LONG_AGO)
-        assert two.gone(two.name, LONG_AGO), "it has not joined"
+        assert not two.is_dead(one.name, LONG_AGO)
+        assert not one.is_dead(one.name, LONG_AGO)
+        assert two.is_dead(two.name, LONG_AGO), "it has not joined"
     assert two.others() == []
-    assert two.gone(one.name, datetime.now())
+    assert two.is_dead(one.name, datetime.now())
     two.disband(whole=False)
     assert not list((tmp_path / FOLDER).glob("worker-*"))
 
@@ -30,14 +30,14 @@ def test_a_worker_is_known_while_it_is_there_and_gone_at_once_when_it_is_not(tmp
 def test_who_signed_nothing_is_gone_when_nobody_is_there_or_after_a_while(tmp_path: Path) -> None:
     one, two = Crew(tmp_path), Crew(tmp_path)
     for name in (None, "", "../../etc/passwd", 7, "worker-/x"):
-        assert two.gone(name, datetime.now())
+        assert two.is_dead(name, datetime.now())
         with one.join():
-            assert not two.gone(name, datetime.now())
-            assert two.gone(name, LONG_AGO)
+            assert not two.is_dead(name, datetime.now())
+            assert two.is_dead(name, LONG_AGO)
 
 
 def test_a_worker_of_another_machine_is_left_to_its_heartbeats(tmp_path: Path) -> None:
-    assert not Crew(tmp_path).gone("worker-elsewhere-12-abcdef01", LONG_AGO)
+    assert not Crew(tmp_path).is_dead("worker-elsewhere-12-abcdef01", LONG_AGO)
 
 
 def test_only_one_is_sole_and_the_other_is_told_before_it_waits(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: how many only one of them names rightly, and what that says of their difference."""
+"""Paired comparison of two classifiers on the same images, with an interval for the difference of their accuracies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wb.core.statistics.scores import Z95
 
 
 class Paired(Frozen):
-    """Of `n` images, how many one model names rightly and the other does not (`won`), and the other way round (`lost`)."""
+    """Counts of `n` images: `won` are right only with the first model, `lost` only with the second."""
 
     won: Annotated[int, Field(ge=0)]
     lost: Annotated[int, Field(ge=0)]
@@ -21,7 +21,7 @@ class Paired(Frozen):
 
     @classmethod
     def of(cls, one: Sequence[bool], other: Sequence[bool]) -> Self:
-        """From what each names rightly, image by image."""
+        """Counts from whether each model is right, image by image."""
         pairs = list(zip(one, other, strict=True))
         won, lost = (sum(bool(a) and not b for a, b in part) for part in (pairs, [(b, a) for a, b in pairs]))
         return cls(won=won, lost=lost, n=len(pairs))
@@ -33,7 +33,9 @@ class Paired(Frozen):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Its 95 % interval, in percentage points, for a draw of as many images: narrower than those of both accuracies.
+        """The 95 % interval of the difference, in percentage points, for a random sample of `n` images.
+
+        Pairing makes it narrower than the intervals of the two accuracies.
 
         Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
         Paired Data", 2012, https://doi.org/10.3102/1076998611411915

@@ -1,4 +1,4 @@
-"""Accuracies: a share of right answers with its interval, what always naming one class would give, and which of two is higher."""
+"""Accuracies: Wilson's interval, and comparison with the majority class (chance)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from wb.core.readings import Reading, scaled
 
 Z95 = 1.959963984540054
-NEAR = 0.05  # above the share of the largest class, an accuracy is worth little without that share beside it
+NEAR = 0.05  # an accuracy at most so far above the majority class is shown together with that class's share
 
 
 def score(right: int, labels: Iterable[int], device: str) -> Reading:
     """The top-1 accuracy of `right` answers to images with these `labels`, as a fraction, with Wilson's 95 % interval.
 
-    The interval is that of a draw of as many images from the population; the number itself is exact. Where it is near the
-    share of the largest class, or may be below it, the note says that share: whoever always names that class has it too.
+    The interval is that of a random sample of images from the population; for these images the number is exact. If the
+    interval reaches down to about the share of the largest class, the note states that share: always naming that class would
+    give the same accuracy.
     """
     counts = Counter(labels)
     n = sum(counts.values())
@@ -29,10 +30,9 @@ def score(right: int, labels: Iterable[int], device: str) -> Reading:
 
 
 def near(accuracy: float, largest: float) -> bool:
-    """Whether an accuracy is near chance where the largest class has that share of the images, both as fractions.
+    """Whether an accuracy is near chance, i.e. near `largest`, the share of the largest class; both are fractions.
 
-    It is, where it is at most `NEAR` of the way from always naming that class to being always right; the share is said in
-    the note then, and where little is left of that way.
+    Near means at most `NEAR` of the way from `largest` to 1. The note of `score` then states that share.
     """
     return accuracy <= largest + NEAR * (1 - largest)
 
@@ -45,4 +45,4 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     share, z2 = right / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # at the ends, rounding aside
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding at 0 and 1

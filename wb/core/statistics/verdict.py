@@ -1,4 +1,4 @@
-"""What readings are against limits: the number that decides, with its interval, beside what was asked for."""
+"""Verdicts: readings compared with limits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ Verdict = Literal["met", "within noise", "missed"]
 
 
 class Remark(NamedTuple):
-    """A sentence on a result; `warn` where something that was wanted is not there, or something was lost unasked."""
+    """A sentence about a result; `warn` if something requested is missing, or something was lost without being requested."""
 
     text: str
     warn: bool = False
 
 
 class Judgement(BaseModel):
-    """One limit as it was asked for, and the reading that is held against it.
+    """One limit and the reading compared with it.
 
-    Of a limit that is a share, `reading` and `allowed` are shares, too (in x), else both are in the metric's unit.
+    `limit` is its text as requested. If it is a share of the input model's value, `reading` and `allowed` are shares too (unit
+    x), else both are in the metric's unit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,14 +36,14 @@ class Judgement(BaseModel):
 
     @property
     def over(self) -> float:
-        """How far the reading is over what has to be left, as a share of that; not above 0 where the limit is kept."""
+        """How far the reading exceeds `allowed`, as a share of it; at most 0 if the limit is kept."""
         return self._excess(self.reading.value)
 
     @property
     def verdict(self) -> Verdict:
-        """`met`; `within noise` where it is over, but not with its whole 95 % interval; `missed` where it is.
+        """`met`; `within noise` if the value exceeds the limit but its 95 % interval reaches back to it; else `missed`.
 
-        Only latencies are noisy here: an accuracy is that of the images that are there, which are all of them.
+        Only latencies can be within noise: an accuracy is exact for the images that it was measured on.
         """
         if self.over <= 1e-9:
             return "met"
@@ -51,9 +52,9 @@ class Judgement(BaseModel):
         return "within noise" if self._excess(self.reading.interval[0]) <= 0 else "missed"
 
     def text(self, given: str) -> str:
-        """The number that decides, against what: `latency is 0.712x of the dense model’s (…); latency <= 0.7x was asked for`.
+        """A sentence such as `latency is 0.712x of the dense model’s (…); latency <= 0.7x was asked for`.
 
-        `given` names the model that shares are of.
+        `given` names the input model, which shares relate to ("the dense model").
         """
         reading, unit = self.reading, self.reading.unit
         value = reading.plain() + (f" of {given}’s" if unit == "x" else "")
@@ -73,9 +74,9 @@ class Judgement(BaseModel):
 
 
 def judge(limit: Limit, found: Reading, given: Reading, share: Reading | None = None) -> Judgement:
-    """`found` against `limit`, which may be relative to what the input model has, `given`.
+    """Compares the reading `found` with `limit`, which may be relative to the input model's reading `given`.
 
-    Latencies of both have to be of one timing. `share` is the ratio of the two where it is known better than from them.
+    Two latencies must come from one timing. `share` is their ratio, if it is known more precisely than from the readings.
     """
     reading, allowed = found, limit.against(given).value
     if limit.relative:
@@ -90,7 +91,7 @@ def worst(judgements: Iterable[Judgement]) -> Verdict:
 
 
 def loss(what: str, before: Reading, after: Reading) -> Remark | None:
-    """What is to be said where `what` (fine-tuning) lowered an accuracy; a warning where the intervals say so, too."""
+    """A remark if `what` ("fine-tuning") lowered an accuracy, else None; it warns if the two intervals do not overlap."""
     lost = before.value - after.value
     if lost <= 0:
         return None

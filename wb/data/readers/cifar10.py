@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors publish it: the binary version, or the Python version without trusting its pickles.
+"""Reader of CIFAR-10 as its authors publish it: the binary version, or the Python version without trusting its pickles.
 
 Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
@@ -23,16 +23,16 @@ _TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 _NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _DOWNLOAD = "unpack cifar-10-binary.tar.gz or cifar-10-python.tar.gz there again"
 
-Rows = npt.NDArray[np.uint8]  # (n, 3072): red, green and blue plane, each by rows
+Rows = npt.NDArray[np.uint8]  # (n, 3072): red, green and blue plane, each row by row
 
 
 def read(folder: Path) -> Parts:
     """Reads the five training batches and the test batch in `folder`, or in its `cifar-10-batches-bin` or `-py`.
 
-    Images are (n, 3, 32, 32). Class names come from the batches' meta file where there is one.
+    Images are (n, 3, 32, 32). Class names come from the batches' meta file if it exists.
 
     Raises:
-        BadData: a batch is missing or damaged, or a pickle asks for anything but plain data.
+        BadData: a batch is missing or damaged, or a pickle contains anything but plain data.
     """
     home, suffix = _home(folder)
     missing = [name + suffix for name in (*_TRAIN, "test_batch") if not (home / (name + suffix)).is_file()]
@@ -47,7 +47,7 @@ def read(folder: Path) -> Parts:
 
 
 def _home(folder: Path) -> tuple[Path, str]:
-    """The folder with the batches, and the end of their names."""
+    """The folder with the batches, and the suffix of their names."""
     for home in (folder, folder / "cifar-10-batches-bin", folder / "cifar-10-batches-py"):
         for suffix in (".bin", ""):
             if any((home / (name + suffix)).is_file() for name in (*_TRAIN, "test_batch")):
@@ -70,7 +70,7 @@ def _join(paths: list[Path], batch: Callable[[Path], tuple[Rows, Labels]]) -> Sp
 
 
 def _binary(path: Path) -> tuple[Rows, Labels]:
-    """Records of one label byte and 3,072 pixel bytes."""
+    """Reads a binary batch: records of one label byte and 3,072 pixel bytes."""
     content = np.fromfile(path, np.uint8)
     if content.size % (1 + _PIXELS):
         raise BadData(

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits of 8x8 grey pixels, which come with the library and need no download."""
+"""Reader of scikit-learn's 1,797 handwritten digits of 8x8 grey pixels, which come with the library."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _LEVELS = 16  # the source counts inked pixels in 4x4 cells: 0..16
 
 
 def read() -> Parts:
-    """60 % training, 20 % validation, 20 % test, stratified.
+    """Reads the digits, split into 60 % training, 20 % validation and 20 % test, stratified.
 
     Differs: the 17 grey levels are rounded to 0..255, as in any image file, so that a digit saved as PNG and read back
-    is the same input; v / 16 is met within 1/510.
+    is the same input. This differs from v / 16 by at most 1/510.
     """
     from sklearn.datasets import load_digits  # slow to import, and only this set needs it
 

@@ -1,4 +1,4 @@
-"""One decoded picture as 8-bit grey or colour: 16 bits scaled, transparent parts laid on a background."""
+"""Conversion of a decoded image to 8-bit grey or RGB: 16 bits are scaled, transparent parts are put on a background."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ Colour = tuple[int, int, int]
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether the picture, as its header has it, is without colours; a palette counts as colour."""
+    """Whether the image is grey according to its header; a palette counts as colour."""
     return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
 
 
 def flattened(image: Image.Image, background: Colour) -> tuple[Image.Image, bool]:
-    """`image` in mode L or RGB, and whether parts of it were transparent and are `background` now.
+    """`image` in mode L or RGB, and whether it had transparent parts, which are put on `background`.
 
     Raises:
-        ValueError: floating-point pixels, or whole numbers beyond 16 bits, whose range is not known.
+        ValueError: the pixels are floating-point numbers or integers beyond 16 bits, whose range is unknown.
     """
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose range is not known; save 8 or 16 bits")
@@ -35,12 +35,12 @@ def flattened(image: Image.Image, background: Colour) -> tuple[Image.Image, bool
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits in 8: Pillow would clip or cut. 257 maps 0..65535 on 0..255."""
+    """Scales a 16-bit grey image to 8 bits: dividing by 257 maps 0..65535 to 0..255. Pillow would clip or truncate instead."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("pixels beyond 16 bits, whose range is not known; save 8 or 16 bits")
     grey = Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    key = image.info.get("transparency")  # the one level that is transparent
+    key = image.info.get("transparency")  # the single grey level that is transparent
     if not isinstance(key, int):
         return grey
     return Image.merge("LA", (grey, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))

@@ -1,4 +1,4 @@
-"""Folders with the four files of MNIST, Fashion-MNIST, EMNIST and the like: the IDX format, gzipped or not.
+"""Reader of the IDX format, gzipped or not: folders with the four files of MNIST, Fashion-MNIST, EMNIST and the like.
 
 Source: http://yann.lecun.com/exdb/mnist/ (big-endian header: two zero bytes, type, number of dimensions, the sizes).
 """
@@ -20,7 +20,7 @@ from wb.data.dataset import Split, check_memory
 from wb.data.readers.parts import Parts, with_validation
 
 _UINT8 = 0x08
-_DEFLATE = 1032  # no gzip file expands further
+_DEFLATE = 1032  # the largest factor by which a gzip file can expand
 _BLOCK = 1 << 20
 _FILES = (("train", "images", 3), ("train", "labels", 1), ("t10k", "images", 3), ("t10k", "labels", 1))
 
@@ -28,10 +28,10 @@ _FILES = (("train", "images", 3), ("train", "labels", 1), ("t10k", "images", 3),
 def read(folder: Path) -> Parts:
     """Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and `t10k-…`, also with `.idx3-ubyte` or `.gz`.
 
-    Images are grey, (n, 1, height, width). Classes are called by their numbers, "0" to the largest label of training.
+    Images are grey, (n, 1, height, width). Classes are named by their numbers, "0" to the largest training label.
 
     Raises:
-        BadData: a file is missing, truncated, of another type, or does not fit the others.
+        BadData: a file is missing, truncated or of another type, or the files do not fit each other.
 
     Limits: 8-bit images and labels only.
     """
@@ -81,7 +81,7 @@ def _array(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
 
 def _header(file: BinaryIO | gzip.GzipFile, path: Path, dimensions: int) -> tuple[int, ...]:
-    """The sizes, checked against what the file can hold before anything of that size is allocated."""
+    """Reads the sizes of the array, and checks that the file can hold so much before anything is allocated."""
     header = file.read(4 + 4 * dimensions)
     expected = bytes((0, 0, _UINT8, dimensions))
     if header[:4] != expected:

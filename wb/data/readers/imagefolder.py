@@ -1,6 +1,6 @@
-"""Folders of images, one folder for each class, divided into splits or not (`wb.data.readers.layout`).
+"""Reader of image folders: one folder per class, with or without folders for splits (`wb.data.readers.layout`).
 
-Files are whatever Pillow reads by itself; hidden files, other files and deeper folders are left out, which a note says.
+Images are all files that Pillow can read. Hidden files, other files and deeper folders are ignored, and a note says so.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from wb.data.readers.pictures import decode
 from wb.data.spec import WHITE
 from wb.data.stratify import carve
 
-_FEWEST = 3  # images of a class: one for each split
-_SHOWN = 3  # names of folders in a note
+_FEWEST = 3  # images per class, at least: one for each split
+_SHOWN = 3  # names of folders in a note, at most
 
 
 def read(
     folder: Path, *, image_size: int | None = None, background: str = WHITE, progress: Progress | None = None
 ) -> Parts:
-    """Classes are the names of the folders, sorted. Sizes, channels and `background` are as `pictures.decode` says.
+    """Reads the images in `folder`. Classes are the names of the folders, sorted.
 
-    Without folders for validation and test the images are split 70 % training, 15 % validation, 15 % test; where one of
-    the two is missing, 10 % of training (at most 5,000) takes its place; always stratified. Test and validation may lack
-    classes that training has.
+    For sizes, channels and `background` see `pictures.decode`. Without folders for validation and test, the images are split
+    into 70 % training, 15 % validation and 15 % test. If one of the two is missing, 10 % of training (at most 5,000) are used
+    for it. All splits are stratified. Test and validation may lack classes that training has.
 
     Raises:
         BadData: a folder is missing or empty, a class is too small or unknown to training, or images are broken.
-        BadOption: `background` is no colour.
+        BadOption: `background` is not a colour.
     """
     division = layout(folder)
     places = [place for place in (division.train, division.validation, division.test) if place is not None]
@@ -55,7 +55,7 @@ def read(
 
 
 def _divided(names: tuple[str, ...], division: Layout, parts: list[Split]) -> tuple[Parts, str | None]:
-    """The three splits, and a word on where they come from if that is not plain from the folders."""
+    """The three splits, and a note on how they were made if the folders do not show it."""
     if len(parts) == 3:
         return Parts(names, parts[0], parts[1], parts[2]), None
     if division.test is not None:
@@ -72,7 +72,7 @@ def _divided(names: tuple[str, ...], division: Layout, parts: list[Split]) -> tu
 
 
 def _beside(top: Path, division: Layout) -> str | None:
-    """What lies in the folders above those of classes, and is read by nobody."""
+    """A note on ignored files and folders beside the folders of splits or classes; None if there are none."""
     read = {place.name for place in division[:3] if place is not None}
     tops = [place for place in division[:3] if place is not None and place != top]
     above = listing([top, *tops])
@@ -82,7 +82,7 @@ def _beside(top: Path, division: Layout) -> str | None:
 
 
 def _inside(top: Path, inside: Listing) -> str | None:
-    """What lies in the folders of classes beside images, and in which of them."""
+    """A note on ignored files and folders inside the class folders; None if there are none."""
     text = inside.left_out(top)
     strays = (*inside.others, *inside.hidden, *inside.folders)
     names = [f"{home}/" for home in sorted({path.parent.relative_to(top) for path in strays})]
@@ -102,7 +102,7 @@ def _classes(place: Path) -> tuple[str, ...]:
 
 
 def _listings(place: Path, labels: dict[str, int]) -> list[tuple[int, Listing]]:
-    """What is in the folder of each class, with its label."""
+    """The label and the content of each class folder."""
     found: list[tuple[int, Listing]] = []
     for home in folders(place):
         if home.name not in labels:

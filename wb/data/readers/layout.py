@@ -1,4 +1,4 @@
-"""How a folder of images is divided: `PATH/<class>/*`, or `PATH/train/<class>/*` with folders for the other splits."""
+"""The layout of an image folder: `PATH/<class>/*`, or `PATH/train/<class>/*` with folders for the other splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES = {
 
 
 class Layout(NamedTuple):
-    """The folders that hold the class folders of each split: without any names, all is in `train`."""
+    """The folder of each split, which holds its class folders. Without folders for splits (`named`), `train` holds all."""
 
     train: Path
     validation: Path | None = None
@@ -27,17 +27,17 @@ class Layout(NamedTuple):
 
 
 def folders(place: Path) -> list[Path]:
-    """The folders in `place`, sorted, without hidden ones."""
+    """The folders in `place`, sorted; hidden ones are left out."""
     return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def layout(top: Path) -> Layout:
-    """What `top` is divided into. Names of splits are known in any case (Train, TEST) and in several words (val, valid, dev).
+    """Finds the folders of splits in `top`, by name in any case (Train, TEST) and with synonyms (val, valid, dev).
 
-    A folder that is called like a split but holds images and no folders may as well be a class: trains.
+    A folder named like a split that holds images instead of folders may be a class: "train" may mean railway trains.
 
     Raises:
-        BadData: two folders for one split, or none for training.
+        BadData: there are two folders for one split, or no folder for training.
     """
     splits = {role: [path for path in folders(top) if path.name.lower() in names] for role, names in _NAMES.items()}
     train = splits["train"]

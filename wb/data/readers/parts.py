@@ -1,4 +1,4 @@
-"""What every reader of a format returns."""
+"""The result of every reader of a data format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wb.data.stratify import carve
 
 
 class Parts(NamedTuple):
-    """Class names by label, the three splits, uint8, and what a user should know about how they came to be."""
+    """Class names by label, the three splits (uint8), and notes for the user on how they were made."""
 
     classes: tuple[str, ...]
     train: Split
@@ -19,6 +19,6 @@ class Parts(NamedTuple):
 
 
 def with_validation(classes: tuple[str, ...], train: Split, test: Split) -> Parts:
-    """For sets that publish training and test only: a stratified 10 % of training, at most 5,000, is validation."""
+    """Parts of a data set without validation split: a stratified 10 % of training, at most 5,000, becomes validation."""
     train, validation = carve(train, 0.1, most=5000)
     return Parts(classes, train, validation, test)

@@ -1,4 +1,4 @@
-"""Decoding image files into one array, and saying which of them are broken."""
+"""Decoding image files into one array, and reporting broken ones."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from wb.data.readers.flat import Colour, flattened, is_grey
 from wb.data.resize import fit, planes
 from wb.data.spec import WHITE, levels
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of damaged files comes with no name of a file
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # its messages on damaged files do not name the file
 
-MIXED_SIDE = 64  # pixels; for images of mixed sizes when no size is asked for
+MIXED_SIDE = 64  # pixels; the size for images of mixed sizes, unless one is requested
 _SHOWN = 3
 _ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 _TURNS = {
@@ -39,7 +39,7 @@ _TURNS = {
 
 
 class Decoded(NamedTuple):
-    """Pixels (n, channels, height, width), uint8, and what a user should know about how they came to be."""
+    """Pixels (n, channels, height, width), uint8, and notes for the user on how they were made."""
 
     images: npt.NDArray[np.uint8]
     notes: tuple[str, ...]
@@ -60,19 +60,19 @@ def decode(
     background: str = WHITE,
     progress: Progress | None = None,
 ) -> Decoded:
-    """The pixels of `paths`, all under `folder`.
+    """Decodes the image files `paths`, which are all under `folder`.
 
-    One channel if every file is grey, else three. All images have the size `image_size` x `image_size`; without it,
-    their own size if that is the same for all, else 64 x 64, which a note says. An image of another size is scaled by its
-    shorter side and cut to the centre. The orientation that a camera noted is applied. What is transparent is laid on
-    `background`, a colour. `progress(done, total)` is called after each.
+    Images have one channel if every file is grey, else three. Their size is `image_size` x `image_size`; by default their own
+    size if that is the same for all, else 64 x 64, which a note says. An image of another size is scaled by its shorter side
+    and cropped to the centre. The orientation in the camera's metadata is applied. Transparent parts are put on the colour
+    `background`. `progress(done, total)` is called after each image.
 
     Raises:
-        BadData: files are broken or no regular ones (one error for all of them), or the images would not fit into memory.
-        BadOption: `background` is no colour.
+        BadData: files are broken or not regular (one error for all of them), or the images would not fit into memory.
+        BadOption: `background` is not a colour.
 
-    Limits: a palette counts as colour; of 16-bit grey the upper 8 bits count; an image of more than Pillow's
-    `MAX_IMAGE_PIXELS` is refused as a decompression bomb; of an animation, the first frame is read.
+    Limits: a palette counts as colour; 16-bit grey is reduced to 8 bits; an image of more than Pillow's `MAX_IMAGE_PIXELS` is
+    refused as a decompression bomb; only the first frame of an animation is read.
     """
     ground = levels(background)
     headers: dict[Path, _Header] = {}
@@ -111,7 +111,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if why is not None:
         raise ValueError(why.removeprefix("is "))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as slips in metadata that do not touch the pixels
+        warnings.simplefilter("ignore")  # e.g. errors in metadata that do not affect the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=formats()) as image:
             yield image
@@ -137,10 +137,10 @@ def _pixels(
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG" and "exif" not in image.info:
-        return 1  # asking Pillow would decode the whole file in search of it
+        return 1  # Pillow would decode the whole file to search for it
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged metadata is no reason to refuse the pixels
+    except Exception:  # damaged metadata is no reason to refuse the image
         return 1
 
 

@@ -1,9 +1,9 @@
 """Reading a pickle of plain data and byte arrays without running any code that it names.
 
-A pickle is a program that may call any importable function. Here the four names that numpy's arrays and Python 2's
-strings need stand for inert records of this module, every other name is refused, and the array is made from the record
-after its type and size were checked. numpy's own constructors are never called with what the file says. Before all that the
-program is looked through for what would end or stall the process (`wb.core.pickles`).
+A pickle is a program that may call any importable function. Here the few names that numpy's arrays and Python 2's strings
+need are replaced by inert stand-ins of this module, and every other name is refused. The array is made from a stand-in after
+its type and size were checked, so numpy's own constructors never get values from the file. Before that, the pickle is
+scanned for content that would crash or stall the process (`wb.core.pickles`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wb.core.pickles import DamagedPickle, SuspiciousPickle, scan
 
 
 class _Array:
-    """Where numpy would rebuild an array: keeps (version, shape, type, column order, bytes) for later."""
+    """Stand-in for a numpy array: keeps (version, shape, type, column order, bytes) for later."""
 
     state: object = None
 
@@ -31,13 +31,13 @@ class _Array:
 
 
 class _Type:
-    """Where numpy would make a dtype: keeps its code, such as `u1`."""
+    """Stand-in for a numpy dtype: keeps its code, such as `u1`."""
 
     def __init__(self, code: object, *_: object) -> None:
         self.code = code
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and alignment: without meaning for single bytes."""
+        """Ignores byte order and alignment, which have no meaning for single bytes."""
 
 
 def _array(*_: object) -> _Array:
@@ -60,8 +60,10 @@ _STANDINS: dict[tuple[str, str], object] = {
 
 
 class _Reader(pickle.Unpickler):
+    """An unpickler that knows the stand-ins and no other names."""
+
     def find_class(self, module: str, name: str, /) -> Any:
-        """A stand-in for the few names that are allowed; imports nothing."""
+        """The stand-in of an allowed name; imports nothing."""
         try:
             return _STANDINS[module, name]
         except KeyError:
@@ -69,13 +71,13 @@ class _Reader(pickle.Unpickler):
 
 
 def load(path: Path) -> dict[object, object]:
-    """The dictionary that `path` pickles; strings of Python 2 come as bytes, byte arrays of its values as uint8 arrays.
+    """Reads the pickled dictionary at `path`. Strings of Python 2 become bytes, byte arrays among its values uint8 arrays.
 
     Raises:
-        BadData: the file is no pickle, no dictionary, holds an array of another type, or names anything else.
+        BadData: the file is not a pickle of a dictionary, holds an array of another type, or uses a name that is not allowed.
         OSError: the file cannot be read.
 
-    Limits: finds arrays among the dictionary's values, not deeper.
+    Limits: arrays are converted only as values of the dictionary, not inside other objects.
     """
     try:
         with path.open("rb") as file:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.records import Hash
-from wb.models.axes import Leading, Map, read
+from wb.models.axes import read
 from wb.models.mixers.attention import AttentionModule
 from wb.models.operator import Context, Grid, Symmetry
 
@@ -54,9 +54,6 @@ class HashAttention(AttentionModule):
         self.holds("anchors", "heads", "anchors", "qk", trained=False)
         self.holds("mean", "heads", "anchors", trained=False)
         self.holds("hash", "heads", "bits", read("anchors"), trained=False)
-
-    def converted(self, axis: str, old: int, new: int) -> Map | None:
-        return Leading(new) if axis == "bits" and new < old else None  # each was learned to correct those before it
 
     @property
     def convex(self) -> bool:

@@ -25,7 +25,7 @@ from wb.models.axes import Couple, Map, read
 from wb.models.operator import Context, Grid, OperatorModule, Symmetry
 from wb.models.tensors import constant
 
-_SAME = 1e-3  # singular values of impulse responses below, of the largest, would blow up the weights
+_SAME = 1e-3  # relative cut-off of singular values of impulse responses; smaller ones would blow up the weights
 
 
 @lru_cache(maxsize=256)
@@ -42,9 +42,9 @@ def impulse_response(memory: int, tokens: int, theta: float) -> Tensor:
 
 
 def memory_fit(old: int, new: int, tokens: int) -> Couple:
-    """What is remembered in `old` coefficients, read from `new` ones: least squares on their responses.
+    """The map between memories of `old` and `new` coefficients: least squares on their impulse responses.
 
-    Coefficients of another number are other ones; as many as there are tokens say everything.
+    Memories of different size have different coefficients. One with as many coefficients as tokens loses nothing.
     """
     have, get = (impulse_response(memory, tokens, float(tokens)) for memory in (old, new))
     read_from = (have @ torch.linalg.pinv(get, rtol=_SAME)).T
@@ -72,8 +72,8 @@ class LegendreMemory(OperatorModule):
         self.reads("wx", "bh", "hidden")
         self.writes("out", "out_bias", "hidden")
 
-    def converted(self, axis: str, old: int, new: int) -> Map | None:
-        return memory_fit(old, new, self.grid.tokens) if axis == "memory" else None
+    def converted(self, axis: str, old: int, new: int) -> Map:
+        return memory_fit(old, new, self.grid.tokens)
 
     def fan_in(self, name: str) -> int:
         if name in ("wm", "wx"):  # both add up in one unit

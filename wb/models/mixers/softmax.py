@@ -36,9 +36,8 @@ class SoftmaxAttention(AttentionModule):
 
     @property
     def factors(self) -> Mapping[str, float]:
-        scale = float(self.wq.shape[1] ** -0.5 if self.scale is None else self.scale)
-        root = abs(scale) ** 0.5
-        signed = math.copysign(root, scale)
+        root = abs(self.record.factor) ** 0.5
+        signed = math.copysign(root, self.record.factor)
         return {"wq": signed, "bq": signed, "wk": root, "bk": root}
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:

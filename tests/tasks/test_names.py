@@ -10,7 +10,7 @@ import pytest
 from wb.core.errors import BadData
 from wb.data import Dataset, Split
 from wb.models.model import Model
-from wb.training.classes import matched
+from wb.tasks.names import matched
 from wb.training.fit import Recipe
 from wb.training.train import Finetune, fitted
 

@@ -1,0 +1,129 @@
+"""What a graph gives for examples: the only place that runs a session to look at its outputs.
+
+Every run has the same number of examples (the last is filled up by repeating one, and the surplus dropped), since kernels sum
+in another order for another batch size: the same file and examples give exactly the same numbers. A graph that quantizes its
+activations as they come takes one range for a whole batch, so that examples would change each other's outputs: it is run example
+by example, as it is timed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.data import Feed
+from wb.export.foreign.opening import open_graph
+from wb.export.foreign.stored import scopes
+from wb.hardware.device import DTYPES, Device, said, session
+from wb.hardware.watch import Watch
+
+BATCH = 64
+
+
+class Runner:
+    """A graph, loaded on a device.
+
+    Raises:
+        BadArtefact, Unsupported: as `wb.hardware.device.session`.
+    """
+
+    def __init__(self, graph: onnx.ModelProto | Path, device: Device) -> None:
+        self._graph = graph
+        self.what = str(graph) if isinstance(graph, Path) else "the graph"
+        self._loaded = session(graph if isinstance(graph, Path) else graph.SerializeToString(), device)
+        names = [output.name for output in self._loaded.get_outputs()]
+        self.output = "logits" if "logits" in names else names[0]
+
+    def __call__(self, feed: Feed, batch: int | None = None) -> NDArray[np.float32]:
+        """The output `logits`, or the first, for every example: (n, ...).
+
+        An only array goes to an only input, whatever its name. Without `batch`, runs have one example where a graph quantizes
+        its activations as they come, else 64; where a graph's batch is fixed, they have that.
+
+        Raises:
+            BadOption: `batch` is below 1.
+            BadArtefact: the graph takes something else, fails, or gives no numbers for every example.
+            BadData: no examples, or of another shape.
+        """
+        if batch is not None and batch < 1:
+            raise BadOption(f"batch={batch}; give a positive number of examples per run")
+        feed, fixed = self._fitted(feed)
+        size = fixed or batch or (1 if self._dynamic() else BATCH)
+        count = len(next(iter(feed.values())))
+        parts = []
+        with Watch(self._loaded, self.what) as watch:
+            for start in range(0, count, size):
+                part = {name: _filled(values[start : start + size], size) for name, values in feed.items()}
+                try:
+                    (given,) = watch.run([self.output], part)
+                except BadArtefact:
+                    raise
+                except Exception as error:  # the runtime's exceptions have no common base class
+                    shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in part.items())
+                    raise BadArtefact(
+                        f"{self.what} fails on its inputs {shapes}; export it again ({said(error)})"
+                    ) from error
+                parts.append(self._checked(given, size)[: count - start])
+        return np.concatenate(parts)
+
+    def _fitted(self, feed: Feed) -> tuple[Feed, int | None]:
+        """The examples by the names and in the types of the graph's inputs, and its batch where that is fixed."""
+        taken = {spec.name: spec for spec in self._loaded.get_inputs()}
+        if len(taken) == len(feed) == 1:
+            feed = dict(zip(taken, feed.values(), strict=True))
+        offered = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feed.items()) or "nothing"
+        if taken.keys() != feed.keys() or any(
+            spec.type not in DTYPES or _numbers(DTYPES[spec.type]) != _numbers(feed[name].dtype)
+            for name, spec in taken.items()
+        ):
+            wanted = ", ".join(f"{name} {spec.type}{spec.shape}" for name, spec in taken.items()) or "nothing"
+            raise BadArtefact(f"{self.what} takes {wanted}, and is given {offered}; give a graph that takes just that")
+        fixed = None
+        for name, spec in taken.items():
+            shape, given = spec.shape, feed[name].shape
+            matches = len(shape) == len(given) and all(
+                n == m for n, m in zip(shape[1:], given[1:], strict=True) if isinstance(n, int) and n >= 0
+            )
+            if not matches or not given[0]:
+                raise BadData(
+                    f"{feed[name].dtype}{list(given)} do not fit {self.what}, whose input {name!r} is {shape}; give at least one "
+                    "example of that shape, images by --image-size"
+                )
+            if isinstance(shape[0], int) and shape[0] > 0:
+                fixed = shape[0]
+        return {name: values.astype(DTYPES[taken[name].type], copy=False) for name, values in feed.items()}, fixed
+
+    def _checked(self, given: object, size: int) -> NDArray[np.float32]:
+        """What the graph gave, if it is numbers for each of `size` examples."""
+        if not isinstance(given, np.ndarray) or given.dtype.kind not in "fiub":
+            kind = f"{given.dtype} array" if isinstance(given, np.ndarray) else type(given).__name__
+            raise BadArtefact(f"{self.what} gives {self.output!r}, a {kind}; numbers for each example were expected")
+        if not given.ndim and size == 1:
+            given = given[None]
+        if not given.ndim or len(given) != size:
+            raise BadArtefact(
+                f"{self.what} gives {self.output!r} {list(given.shape)} for {size} examples; expected numbers for each of them"
+            )
+        return np.asarray(given, dtype=np.float32)
+
+    def _dynamic(self) -> bool:
+        """Whether the graph finds the range of activations when it runs."""
+        graph = open_graph(self._graph) if isinstance(self._graph, Path) else self._graph
+        nodes = (node for scope in scopes(graph) for node in scope.nodes)
+        return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
+
+
+def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:
+    """`part` (b, ...) with its last example repeated until there are `size`."""
+    return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]) if len(part) < size else part
+
+
+def _numbers(dtype: Any) -> str:
+    """Of which kind: "f" for floating-point ones, "b" for truth values, "i" for whole ones."""
+    kind = np.dtype(dtype).kind
+    return "i" if kind == "u" else kind

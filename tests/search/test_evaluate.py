@@ -1,0 +1,49 @@
+"""What is read of a candidate is what is read of its extracted model; its skeleton is built once on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from wb.core.architecture import ImageInput
+from wb.data import Dataset
+from wb.export.graph import export
+from wb.export.score import score
+from wb.hardware.device import Device
+from wb.models.counting import count_macs, count_parameters
+from wb.models.network import Network, skeleton
+from wb.search.evaluate import Evaluator
+from wb.search.supernet import Supernet
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit, options_with
+from wb.tasks.classes import CLASSES
+
+
+@pytest.fixture
+def supernet(image: ImageInput) -> Supernet:
+    return Supernet.fresh(Vit(options_with(TINY, {"embed": [8, 16], "depth": [1, 2]}), image, 3), 0)
+
+
+def test_readings_are_those_of_the_extracted_model(supernet: Supernet, stripes: Dataset, tmp_path: Path) -> None:
+    a = supernet.space.smallest()
+    found = Evaluator(supernet, stripes, Device(), latency=False)(a).readings
+    export(supernet.extract(a), tmp_path / "a.onnx")
+    assert found["acc"] == score(tmp_path / "a.onnx", stripes.validation, CLASSES, Device())
+    assert found["size"].value == (tmp_path / "a.onnx").stat().st_size
+    assert (found["macs"], found["params"]) == (count_macs(a), count_parameters(a))
+
+
+def test_a_candidate_is_built_once_as_a_skeleton_and_once_with_weights(supernet: Supernet, stripes: Dataset) -> None:
+    evaluate, places = Evaluator(supernet, stripes, Device(), latency=False), []
+
+    def built(network: Network, architecture: object, device: object = None) -> None:
+        places.append(device)
+        original(network, architecture, device)  # type: ignore[arg-type]
+
+    original = Network.__init__
+    skeleton.cache_clear()
+    with patch.object(Network, "__init__", built):
+        evaluate(supernet.space.largest())
+    assert places == ["meta", None]

@@ -1,0 +1,65 @@
+"""What an architecture is refused for: more than a device holds, or a part that cannot compute on the tokens it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from wb.core.records import FFNS, MIXERS, Part, kind_of
+
+if TYPE_CHECKING:
+    from wb.core.architecture import Architecture
+
+# What a file may ask for. Far beyond what fits a device, and little enough that reading one takes seconds.
+MAX_BLOCKS = 512
+MAX_STAGES = 12  # each halves the sides, and images have 4096 pixels at most
+MAX_TOKENS = 1 << 16
+MAX_PREPARATION = 1 << 33  # multiplications, about, before a network can run: 2 s
+CHOICES: Mapping[str, Sequence[type[Part]]] = {"mixer": MIXERS, "ffn": FFNS}  # by the last word of a part's name
+
+
+def check_tokens(architecture: Architecture) -> None:
+    """Raises `ValueError` for more blocks or tokens than a network may have."""
+    blocks = sum(len(stage.blocks) for stage in architecture.stages)
+    if blocks > MAX_BLOCKS:
+        raise ValueError(f"{blocks:,} blocks are more than the {MAX_BLOCKS} that a network may have; leave some out")
+    rows, columns = architecture.grid
+    if rows * columns > MAX_TOKENS:
+        raise ValueError(
+            f"{rows}x{columns} patches are {rows * columns:,} tokens, and at most {MAX_TOKENS:,} are possible; choose larger "
+            "patches or smaller images"
+        )
+
+
+def check_preparation(architecture: Architecture) -> None:
+    """Raises `ValueError` where building the network would take too long."""
+    found = {
+        preparation.key: (preparation.work, name, part, preparation.width)
+        for i, layout in enumerate(architecture.layouts())
+        for name, part in architecture.stage_parts(i)
+        if (preparation := part.preparation(layout.tokens)) is not None
+    }
+    work = sum(each for each, *_ in found.values())
+    if work > MAX_PREPARATION:
+        _, name, part, width = max(found.values(), key=lambda item: item[0])
+        raise ValueError(
+            f"{kind_of(type(part))} mixers ({name}) with {width} up to {getattr(part, width)} would take {work:,} "
+            f"multiplications to prepare, and at most {MAX_PREPARATION:,} are spent on that; choose smaller or fewer sizes "
+            f"of {width}, or fewer tokens"
+        )
+
+
+def check_layouts(architecture: Architecture) -> None:
+    """Raises `ValueError` where a part cannot compute on the tokens that it is given."""
+    before = None
+    for i, layout in enumerate(architecture.layouts()):
+        for name, part in architecture.stage_parts(i):
+            place, _, role = name.rpartition(".")
+            given = before if role == "merge" and before is not None else layout
+            lack = given.refused(part.supports)
+            if lack is not None:
+                others = [kind_of(kind) for kind in CHOICES.get(role, ()) if given.refused(kind.supports) is None]
+                ways = ["pool='mean'"] if given.prefix and not part.supports.prefix else []
+                ways += [f"{role} {', '.join(others)}"] if others else []
+                raise ValueError(f"{role} {kind_of(type(part))!r} of {place} {lack}; use {' or '.join(ways)}")
+        before = layout

@@ -1,0 +1,46 @@
+"""How the tokens of a stage lie, and which layouts an operator computes correctly."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+
+class Supports(NamedTuple):
+    """The layouts that an operator computes correctly. An architecture that asks for another is refused when it is made."""
+
+    line: bool = True
+    grid: bool = True
+    prefix: bool = True  # tokens in front that have no place, a class token for example
+    padded: bool = False  # padding changes no token that counts
+    causal: Literal["no", "yes", "only"] = "no"  # "yes": can look back only; "only": can do nothing else
+    dynamic: bool = False  # fewer tokens than it was built for, by the same function
+
+
+class Layout(NamedTuple):
+    """The tokens of a stage: `shape` is (longest,) of a line and (rows, columns) of a picture."""
+
+    shape: tuple[int, ...]
+    prefix: int = 0  # tokens in front without a place
+    causal: bool = False  # a token sees itself and what comes before it
+    padded: bool = False  # a run brings a mask of the tokens that count
+    dynamic: bool = False  # a run may have fewer tokens than `tokens`
+
+    @property
+    def tokens(self) -> int:
+        """N, the most tokens of one example."""
+        return self.prefix + math.prod(self.shape)
+
+    def refused(self, supports: Supports) -> str | None:
+        """What an operator lacks for this layout, in words; None where it lacks nothing."""
+        line = len(self.shape) == 1
+        lacks = {
+            "reads the tokens as an image, which a line of tokens is not": line and not supports.line,
+            "reads the tokens as a line, which an image is not": not line and not supports.grid,
+            "reads the tokens as an image, where a class token has no place": self.prefix > 0 and not supports.prefix,
+            "cannot leave out padding": self.padded and not supports.padded,
+            "sees the tokens that follow": self.causal and supports.causal == "no",
+            "sees no tokens that follow": not self.causal and supports.causal == "only",
+            "is made for one number of tokens": self.dynamic and not supports.dynamic,
+        }
+        return next((words for words, lacking in lacks.items() if lacking), None)

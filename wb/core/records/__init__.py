@@ -1,0 +1,46 @@
+"""The parts of a network as data: one frozen record for each kind of input, stem, mixer, feed-forward, merge and head.
+
+A record's widths are named like the axes of its module (`wb.models.axes`). What is known of a width stands in the metadata
+of its field (`Dim`), what is known of all parts of a kind in the class (`Part`). To add one, write its record in the file of
+its kind, add it to the union at the end of that file, and write the module that `module` names. Nothing else has to know.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from wb.core.records.attention import Attention as Attention
+from wb.core.records.attention import Cosformer as Cosformer
+from wb.core.records.attention import Hash as Hash
+from wb.core.records.attention import Sla as Sla
+from wb.core.records.attention import Softmax as Softmax
+from wb.core.records.base import ConvKept as ConvKept
+from wb.core.records.base import ConvPrecision as ConvPrecision
+from wb.core.records.base import Dim as Dim
+from wb.core.records.base import Frozen as Frozen
+from wb.core.records.base import HeadKept as HeadKept
+from wb.core.records.base import Operator as Operator
+from wb.core.records.base import Part as Part
+from wb.core.records.base import Precision as Precision
+from wb.core.records.base import Preparation as Preparation
+from wb.core.records.base import Weighted as Weighted
+from wb.core.records.base import Width as Width
+from wb.core.records.base import dims as dims
+from wb.core.records.base import groups as groups
+from wb.core.records.base import kind_of as kind_of
+from wb.core.records.ffns import Ffn as Ffn
+from wb.core.records.ffns import Mlp as Mlp
+from wb.core.records.heads import Classify as Classify
+from wb.core.records.inputs import ImageInput as ImageInput
+from wb.core.records.merges import Conv2x2 as Conv2x2
+from wb.core.records.merges import Merge as Merge
+from wb.core.records.mixers import Lmu as Lmu
+from wb.core.records.mixers import Mixer as Mixer
+from wb.core.records.mixers import Pool as Pool
+from wb.core.records.stems import ConvStem as ConvStem
+from wb.core.records.stems import PatchStem as PatchStem
+from wb.core.records.stems import Stem as Stem
+
+MIXERS: tuple[type[Mixer], ...] = get_args(get_args(Mixer)[0])
+FFNS: tuple[type[Ffn], ...] = (Mlp,)
+STEMS: tuple[type[Stem], ...] = get_args(get_args(Stem)[0])

@@ -1,0 +1,83 @@
+"""Mixers that project tokens to queries, keys and values of several heads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from wb.core.layout import Supports
+from wb.core.records.base import Dim, Weighted, Width
+
+
+class Attention(Weighted):
+    """The widths that all attention variants share: heads, and channels per head of queries and keys, and of values."""
+
+    heads: Annotated[Width, Dim("heads", aligned=False)]
+    qk: Annotated[Width, Dim("query/key channels", within="heads", late=1)]
+    v: Annotated[Width, Dim("value channels", within="heads", late=1)]
+
+
+class Softmax(Attention):
+    """Multi-head self-attention with softmax. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
+
+    module = "wb.models.mixers.softmax:SoftmaxAttention"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
+    title = "softmax attention"
+    source = 'Vaswani et al., "Attention Is All You Need", 2017'
+    kind: Literal["softmax"] = "softmax"
+    scale: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
+
+    @property
+    def factor(self) -> float:
+        return self.qk**-0.5 if self.scale is None else self.scale
+
+    def settled(self, changed: Collection[str]) -> Self:
+        return self.model_copy(update={"scale": self.factor}) if "qk" in changed else self
+
+    def structure(self) -> Self:
+        return self.model_copy(update={"scale": None})
+
+    def unit(self) -> Self:
+        return self.model_copy(update={"scale": 1.0})
+
+
+class Sla(Attention):
+    """SLAB's simplified linear attention: ReLU kernel, learned key positions, depthwise convolution on the values."""
+
+    module = "wb.models.mixers.sla:SimplifiedLinearAttention"
+    supports = Supports(line=False, prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
+    title = "simplified linear attention"
+    source = 'Guo et al., "SLAB", 2024'
+    kind: Literal["sla"] = "sla"
+    kernel: Literal[1, 3, 5, 7, 9] = 5
+
+
+class Cosformer(Attention):
+    """cosFormer: ReLU kernel re-weighted by the cosine of the distance."""
+
+    module = "wb.models.mixers.cosformer:CosformerAttention"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
+    title = "cosFormer attention"
+    source = 'Qin et al., "cosFormer: Rethinking Softmax in Attention", 2022'
+    kind: Literal["cosformer"] = "cosformer"
+
+
+class Hash(Attention):
+    """EcoFormer's kernelized hashing: queries, which are also the keys, as codes of `bits` signs; `qk` is their channels.
+
+    The codes are signs of sums over the kernel distances to `anchors` points. `form` "kernel" weighs all values, "official"
+    is the published code's numerator, whose weights of a token do not sum to one.
+    """
+
+    module = "wb.models.mixers.hash:HashAttention"
+    untaught = True
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "anchors": 3, "bits": 11}
+    title = "hash attention"
+    source = 'Liu et al., "EcoFormer: Energy-Saving Attention with Linear Complexity", 2022'
+    kind: Literal["hash"] = "hash"
+    anchors: Annotated[Width, Dim("anchors", scored=False, aligned=False)] = 25
+    bits: Annotated[Width, Dim("bits of a code", ordered=True, scored=False, aligned=False)] = 16
+    form: Literal["kernel", "official"] = "kernel"

@@ -1,0 +1,137 @@
+"""What all records share: frozen data, what is known of a width (`Dim`), and parts of a network (`Part`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wb.core.layout import Supports
+
+Width = Annotated[int, Field(ge=1, le=65536)]
+
+# What the weights of a group of linear maps are kept in, from small to large. "int8": 8 bits per output channel, products in
+# integers, inputs quantized as they come. "int4": 4 bits in blocks, products in floating point. "w1" and "w2": binary and
+# ternary weights with one scale per output channel, which the network is trained with (`wb.models.lowbit`).
+Precision = Literal["w1", "w2", "int4", "int8", "fp32"]
+ConvPrecision = Literal["int8", "fp32"]  # no runtime here has kernels for less
+
+
+class Dim(NamedTuple):
+    """What is known of a width besides its size; it stands in the metadata of the record's field."""
+
+    title: str  # in every table and figure
+    within: str | None = None  # the width whose every entry may have other entries of this one: channels within "heads"
+    ordered: bool = False  # entries build on those before them, so that only the leading ones make sense
+    fitted: bool = False  # entries are coefficients of a basis: another size is another basis, fitted to this one
+    scored: bool = True  # a gradient tells its units apart
+    aligned: bool = True  # pruning makes it a multiple of `--align`
+    late: int = 0  # the round in which it is resized: heads and hidden units 0, channels 1, streams 2
+    squared: bool = False  # a cost may have its square: a convolution leads from it to itself
+
+
+class Group(NamedTuple):
+    """Marks a field that says what a group of linear maps is kept in. The group has the part's name and this ending."""
+
+    ending: str = ""
+
+
+class Preparation(NamedTuple):
+    """Work that building a part takes, in multiplications, once for all parts with the same `key`."""
+
+    key: Hashable
+    work: int
+    width: str  # the field that it grows with
+
+
+def is_fp32(precision: str) -> bool:
+    """Whether a precision is left out of the JSON: networks keep the keys they had before there was a choice."""
+    return precision == "fp32"
+
+
+ConvKept = Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group()]
+HeadKept = Annotated[Precision, Field(exclude_if=is_fp32), Group()]
+
+
+class Frozen(BaseModel):
+    """Frozen, compared by value, refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(Frozen):
+    """A record with a module: a stem, a merge, a mixer, a feed-forward, a head. Its class says what is known of all such."""
+
+    module: ClassVar[str]  # "package.file:Class" of the torch module
+    supports: ClassVar[Supports] = Supports()
+    example: ClassVar[Mapping[str, Any]] = {}  # the fields of a small one with every width different
+    title: ClassVar[str]  # "softmax attention"
+    source: ClassVar[str] = ""  # the paper, in one line
+
+    @classmethod
+    def sample(cls) -> Self:
+        """The record of `example`, on which laws and benchmarks run."""
+        return cls.model_validate(cls.example)
+
+    @property
+    def factor(self) -> float:
+        """The number by which the part multiplies a product of two of its weights, which these could take over."""
+        return 1.0
+
+    def settled(self, changed: Collection[str]) -> Self:
+        """The record with every default written out that would be another one once the widths `changed` are."""
+        return self
+
+    def structure(self) -> Self:
+        """The record without numbers that weights could take over: what timings, matches and seeds compare."""
+        return self
+
+    def unit(self) -> Self:
+        """The record once its weights have taken over `factor`."""
+        return self
+
+    def preparation(self, tokens: int) -> Preparation | None:
+        """What building the part for so many tokens takes, where that is not next to nothing."""
+        return None
+
+
+class Operator(Part):
+    """A mixer or a feed-forward."""
+
+    untaught: ClassVar[bool] = False  # made from a trained network by a pass; training alone cannot find its constants
+
+
+class Weighted(Operator):
+    """An operator with weights: what those that read the residual stream are kept in, and those that write to it."""
+
+    reads: Annotated[Precision, Field(exclude_if=is_fp32), Group(".in")] = "fp32"
+    writes: Annotated[Precision, Field(exclude_if=is_fp32), Group(".out")] = "fp32"
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [(n, value) for n, value in super().__repr_args__() if n not in ("reads", "writes") or value != "fp32"]
+
+
+@cache
+def dims(record: type[BaseModel]) -> Mapping[str, Dim]:
+    """The widths of a record by the names of their fields, in the order of the fields."""
+    return {
+        name: mark for name, field in record.model_fields.items() for mark in field.metadata if isinstance(mark, Dim)
+    }
+
+
+@cache
+def groups(part: type[Part]) -> Mapping[str, tuple[str, tuple[Precision, ...]]]:
+    """The groups of linear maps of a part: ending -> the field with its precision, and the precisions it may have."""
+    return {
+        mark.ending: (name, get_args(field.annotation))
+        for name, field in part.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Group)
+    }
+
+
+def kind_of(part: type[Part]) -> str:
+    """The name of a kind of part, as in its JSON: `softmax`."""
+    return str(part.model_fields["kind"].default)

@@ -1,0 +1,32 @@
+"""What a network is given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from wb.core.records.base import Frozen
+from wb.core.specs import Spec, image_spec
+
+
+class ImageInput(Frozen):
+    """Images in [0, 1] of a fixed size; `mean` and `std` per channel are applied inside the network."""
+
+    channels: Annotated[int, Field(ge=1, le=64)]
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    mean: tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...]
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...]
+
+    def specs(self) -> tuple[Spec, ...]:
+        """The arrays that a network with this input takes."""
+        return (image_spec(self.channels, self.height, self.width),)
+
+    @model_validator(mode="after")
+    def _lengths(self) -> ImageInput:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"{len(self.mean)} means and {len(self.std)} standard deviations for {self.channels} channels; give one each"
+            )
+        return self

@@ -1,0 +1,46 @@
+"""Mixers: what moves information between tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from wb.core.layout import Supports
+from wb.core.records.attention import Cosformer, Hash, Sla, Softmax
+from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
+
+
+class Pool(Operator):
+    """PoolFormer's token mixer: average of the neighbours minus the token."""
+
+    module = "wb.models.mixers.pool:PoolMixer"
+    supports = Supports(line=False, prefix=False)
+    title = "average pooling"
+    source = 'Yu et al., "MetaFormer Is Actually What You Need for Vision", 2022'
+    kind: Literal["pool"] = "pool"
+    kernel: Literal[3, 5, 7, 9] = 3
+
+
+class Lmu(Weighted):
+    """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
+
+    module = "wb.models.mixers.lmu:LegendreMemory"
+    example: ClassVar[Mapping[str, Any]] = {"memory": 5, "hidden": 7}
+    title = "Legendre memory unit"
+    source = 'Voelker et al., "Legendre Memory Units", 2019'
+    kind: Literal["lmu"] = "lmu"
+    memory: Annotated[  # papers use 468 at most
+        int, Field(ge=1, le=512), Dim("memory", ordered=True, fitted=True, scored=False, aligned=False)
+    ]
+    hidden: Annotated[Width, Dim("hidden units of the memory")]
+    bidirectional: bool = True
+
+    def preparation(self, tokens: int) -> Preparation:
+        """The impulse response of the memory: a matrix exponential, and one product with it a token."""
+        return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
+
+
+# From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
+Mixer = Annotated[Softmax | Sla | Cosformer | Lmu | Pool | Hash, Field(discriminator="kind")]

@@ -1,0 +1,52 @@
+"""How an input becomes tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from wb.core.layout import Layout
+from wb.core.records.base import ConvKept, Dim, Part, Width
+from wb.core.records.inputs import ImageInput
+
+
+class ImageStem(Part):
+    """What cuts images into patches: `patch` pixels a side become one token."""
+
+    patch: int
+    precision: ConvKept = "fp32"
+
+    def layout(self, image: ImageInput, prefix: int = 0) -> Layout:
+        """The tokens of the first stage."""
+        return Layout((image.height // self.patch, image.width // self.patch), prefix)
+
+
+class PatchStem(ImageStem):
+    """A linear map of each `patch` x `patch` square to a token."""
+
+    module = "wb.models.stems.patch:PatchStem"
+    example: ClassVar[Mapping[str, Any]] = {"patch": 2}
+    title = "linear patches"
+    source = 'Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021'
+    kind: Literal["patch"] = "patch"
+    patch: Annotated[int, Field(ge=1, le=64)]
+
+
+class ConvStem(ImageStem):
+    """3x3 convolutions of `width` channels with GroupNorm and GELU, then a 2x2 convolution with stride 2.
+
+    `patch` is the total stride, a power of two from 2.
+    """
+
+    module = "wb.models.stems.conv:ConvStem"
+    example: ClassVar[Mapping[str, Any]] = {"patch": 2, "width": 5}
+    title = "convolutional stem"
+    source = 'Xiao et al., "Early Convolutions Help Transformers See Better", 2021'
+    kind: Literal["conv"] = "conv"
+    patch: Literal[2, 4, 8, 16, 32]
+    width: Annotated[Width, Dim("width of the stem", squared=True)]
+
+
+Stem = Annotated[PatchStem | ConvStem, Field(discriminator="kind")]

@@ -1,0 +1,16 @@
+"""The tasks by name, and that of an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wb.core.architecture import Architecture
+from wb.tasks.base import Task
+from wb.tasks.classes import CLASSES
+
+TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
+
+
+def task_of(architecture: Architecture) -> Task:
+    """What its outputs are for."""
+    return TASKS[architecture.task]
