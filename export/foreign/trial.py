@@ -135,7 +135,7 @@ def _exhausted(path: Path, memory: int) -> str:
 def main() -> None:
     """The other process: reads an order from stdin and answers on stdout."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print what they like
+    os.dup2(2, 1)  # libraries may print to stdout
     order = json.loads(sys.stdin.buffer.read())
     _load_libraries()
     try:

@@ -9,7 +9,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wb.export.lowering import scopes
 
-_PLAIN = (False, 1.0)  # a Gemm that multiplies by its weights as they are
+_PLAIN = (False, 1.0)  # the form of a Gemm that neither transposes nor scales its weights
 
 
 def split_gemms(graph: GraphProto, taken: set[str]) -> None:

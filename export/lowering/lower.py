@@ -80,7 +80,7 @@ def lower(graph: onnx.ModelProto, policy: Policy) -> onnx.ModelProto:
     lowered = onnx.ModelProto()
     lowered.CopyFrom(graph)
     by_precision = {precision: [name for name, p in wanted.items() if p == precision] for precision in wanted.values()}
-    if "int8" in by_precision:  # first: its quantizer cannot infer types behind a product with fewer bits
+    if "int8" in by_precision:  # first: its quantizer cannot infer types after a product with fewer bits
         lowered = _int8(lowered, by_precision["int8"])
     if "int4" in by_precision:
         lowered = _int4(lowered, by_precision["int4"])

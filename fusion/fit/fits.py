@@ -64,7 +64,7 @@ class Ridge:
 
 
 class Moments:
-    """Scales and shifts each output such that its mean and standard deviation are the averages of the parents'; nothing else.
+    """Scales and shifts each output: its mean and standard deviation become the averages of the parents'.
 
     Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403.
     """

@@ -30,7 +30,7 @@ _EPS = 1e-9  # added to the norms of rows
 _FLAT = 1e-12  # smaller variances count as zero
 
 
-def kept(architecture: Architecture, tokens: Tokens, *, last: bool = False) -> Tensor:
+def compared_tokens(architecture: Architecture, tokens: Tokens, *, last: bool = False) -> Tensor:
     """The indices of the compared tokens, int64. A window includes the class token, if there is one.
 
     With a filter, the output of the `last` block is compared on the class token only, because nothing else is read from it.
@@ -64,8 +64,8 @@ def trace(model: Model, images: Tensor, tokens: Tokens) -> Iterator[dict[str, Te
     network = network_of(model)
     dtype = next(network.parameters()).dtype
     parts = list(sublayers(network))
-    every = kept(model.architecture, tokens)
-    last = kept(model.architecture, tokens, last=True)
+    every = compared_tokens(model.architecture, tokens)
+    last = compared_tokens(model.architecture, tokens, last=True)
     for batch in cut(images.to(dtype)):
         with torch.inference_mode():
             patches = network.stem(network.normalised(batch)).flatten(2).transpose(1, 2)

@@ -21,7 +21,7 @@ POPULATION = 25
 
 
 def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed: int, worker: str = "") -> BaseSampler:
-    """The sampler called `name`; all but `random` rank candidates over a budget behind all others.
+    """The sampler called `name`; all except `random` rank candidates over a budget below all others.
 
     It has no state besides the study, so a continued study gets the same proposals as an uninterrupted one. The name of the
     `worker` is stored in every trial that it proposes.

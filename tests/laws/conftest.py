@@ -9,16 +9,35 @@ import pytest
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
-from wb.core.records import MIXERS, ConvStem, Hash, Mlp, Operator, PatchStem, Precision, Softmax, Stem, kind_of
+from wb.core.records import (
+    FFNS,
+    MIXERS,
+    STEMS,
+    ConvStem,
+    Hash,
+    Mlp,
+    Operator,
+    PatchStem,
+    Precision,
+    Softmax,
+    Stem,
+    kind_of,
+)
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 
 
 def architecture(
-    mixer: Operator | None, stem: Stem, *, pool: str = "mean", stages: int = 1, norm: str = "pre"
+    mixer: Operator | None,
+    stem: Stem,
+    *,
+    ffn: type[Operator] = Mlp,
+    pool: str = "mean",
+    stages: int = 1,
+    norm: str = "pre",
 ) -> Architecture:
     """Two blocks of that mixer with one that is switched off between them; further stages have one block."""
-    block = Block.model_validate({"mixer": mixer, "ffn": Mlp(mlp=9)})
+    block = Block.model_validate({"mixer": mixer, "ffn": ffn.sample()})
     bare = Block.model_validate({"mixer": mixer})
     first = Stage(embed=8, blocks=(block, Block(), bare))
     rest = tuple(Stage(embed=12, blocks=(block,)) for _ in range(stages - 1))
@@ -27,12 +46,12 @@ def architecture(
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
-    """Every mixer behind every stem, post-norm, with a class token and in two stages where the mixer allows it."""
+    """Every mixer behind every stem, post-norm, with a class token and in two stages where it allows that; every feed-forward."""
     for kind in MIXERS:
         record = kind.sample()
         name = kind_of(kind)
-        yield f"{name}-patch", architecture(record, PatchStem(patch=2))
-        yield f"{name}-conv", architecture(record, ConvStem(patch=2, width=5))
+        for stem in STEMS:
+            yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
         yield f"{name}-post", architecture(record, PatchStem(patch=2), norm="post")
@@ -40,7 +59,8 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
     official = Hash.sample().model_copy(update={"form": "official"})
     yield "hash-official", architecture(official, PatchStem(patch=2))
-    yield "no-mixer", architecture(None, PatchStem(patch=2))
+    for ffn in FFNS:
+        yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn)
     softmax = Softmax.sample()
     yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
     yield "softmax-post-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm="post")

@@ -28,7 +28,7 @@ class WbError(Exception):
 
 
 class BadArtefact(WbError, ValueError):
-    """A model, graph or run file that is damaged or is something else."""
+    """A model, graph or run file that is missing, damaged, or of another kind."""
 
 
 class BadData(WbError, ValueError):

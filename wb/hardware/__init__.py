@@ -1,1 +1,1 @@
-"""Devices: where a graph is timed, and what it costs there block by block."""
+"""Devices that run graphs, a time limit on runs, and a model of energy."""

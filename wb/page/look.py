@@ -60,7 +60,7 @@ def figure_html(name: str, figure: go.Figure) -> Markup:
     Raises:
         ValueError: `name` has characters other than letters, digits, `_`, `.` and `-`, or the bundled library cannot draw it.
     """
-    if not re.fullmatch(r"[\w.-]+", name):  # Plotly writes it into its script as it is
+    if not re.fullmatch(r"[\w.-]+", name):  # Plotly writes it into its script without escaping
         raise ValueError(f"{name!r} cannot be part of an id")
     kinds = {trace.type for trace in figure.data} - DRAWN
     if kinds:

@@ -16,7 +16,18 @@ from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_si
 from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import ConvStem, Mlp, PatchStem, Pool, Softmax
 from wb.fusion.align.solvers import Matrix
-from wb.fusion.paper.maps import Residual, Tokens, compared, correlated, coupled, distances, kept, mixed, sizes, trace
+from wb.fusion.paper.maps import (
+    Residual,
+    Tokens,
+    compared,
+    compared_tokens,
+    correlated,
+    coupled,
+    distances,
+    mixed,
+    sizes,
+    trace,
+)
 from wb.fusion.paper.paper import Paper
 from wb.models.axes import Couple, Select
 from wb.models.model import Model, Step, from_network, remap_model
@@ -388,13 +399,13 @@ def test_maps_are_mixed_by_policy() -> None:
 
 def test_windows_are_in_the_middle_of_any_grid() -> None:
     cls, mean = network(pool="cls", patch=1), network(patch=1)
-    assert kept(cls, "window_2").tolist() == [0, 28, 29, 36, 37]
-    assert kept(mean, "window_2").tolist() == [27, 28, 35, 36]
-    assert kept(mean, "window_2", last=True).tolist() == [27, 28, 35, 36]
-    assert kept(cls, "window_8").tolist() == list(range(65)) == kept(cls, "all").tolist()
-    assert kept(network(), "window_4").tolist() == list(range(16))
-    assert kept(cls, "cls").tolist() == [0] == kept(cls, "window_4", last=True).tolist()
-    assert kept(cls, "all", last=True).tolist() == list(range(65))
+    assert compared_tokens(cls, "window_2").tolist() == [0, 28, 29, 36, 37]
+    assert compared_tokens(mean, "window_2").tolist() == [27, 28, 35, 36]
+    assert compared_tokens(mean, "window_2", last=True).tolist() == [27, 28, 35, 36]
+    assert compared_tokens(cls, "window_8").tolist() == list(range(65)) == compared_tokens(cls, "all").tolist()
+    assert compared_tokens(network(), "window_4").tolist() == list(range(16))
+    assert compared_tokens(cls, "cls").tolist() == [0] == compared_tokens(cls, "window_4", last=True).tolist()
+    assert compared_tokens(cls, "all", last=True).tolist() == list(range(65))
     model = random_model(network(pool="cls"))
     found = whole(model, "window_2")
     rows = {name: len(values) // 40 for name, values in found.items()}
