@@ -40,7 +40,7 @@ EVERY = pytest.mark.parametrize("name", list(CATALOGUE))
 PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if a.norm == "pre"])
 SOME = pytest.mark.parametrize(
     "name",
-    ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "no-mixer", "sla-post", "softmax-post-stages"],
+    ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "sla-post", "softmax-post-stages"],
 )
 
 
@@ -270,7 +270,7 @@ def test_the_images_are_spread_over_the_split() -> None:
     with pytest.raises(BadOption, match="a limit of 0 images leaves nothing"):
         chosen(split, 0)
     with pytest.raises(BadOption, match="a batch of 0 images is empty"):
-        analyze_depth(random_model(CATALOGUE["no-mixer"]), random_split(CATALOGUE["no-mixer"]), batch=0)
+        analyze_depth(random_model(CATALOGUE["mlp-alone"]), random_split(CATALOGUE["mlp-alone"]), batch=0)
 
 
 def test_depth_score() -> None:
