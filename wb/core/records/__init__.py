@@ -37,9 +37,16 @@ from wb.core.records.merges import Merge as Merge
 from wb.core.records.mixers import Lmu as Lmu
 from wb.core.records.mixers import Mixer as Mixer
 from wb.core.records.mixers import Pool as Pool
+from wb.core.records.norms import LayerNorm as LayerNorm
+from wb.core.records.norms import Norm as Norm
+from wb.core.records.positions import Learned as Learned
+from wb.core.records.positions import Position as Position
 from wb.core.records.stems import ConvStem as ConvStem
 from wb.core.records.stems import PatchStem as PatchStem
 from wb.core.records.stems import Stem as Stem
+from wb.core.records.wirings import Post as Post
+from wb.core.records.wirings import Pre as Pre
+from wb.core.records.wirings import Wiring as Wiring
 
 MIXERS: tuple[type[Mixer], ...] = get_args(get_args(Mixer)[0])
 FFNS: tuple[type[Ffn], ...] = (Mlp,)
