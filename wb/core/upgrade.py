@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 VERSION = 2
 _WHOLE = "fp32"  # precisions that are left out of the JSON
 
@@ -19,7 +21,7 @@ def upgraded(content: Any) -> Any:
 
     Fields that hold nonsense are carried over, so that validation names them; nothing of `content` is changed in place.
     """
-    if not isinstance(content, Mapping) or "version" in content or "classes" not in content:
+    if not isinstance(content, Mapping) or "version" in content or "classes" not in content or _has_records(content):
         return content
     rest = dict(content)
     pool, norm = rest.pop("pool", "mean"), rest.pop("norm", "pre")
@@ -36,6 +38,13 @@ def upgraded(content: Any) -> Any:
         "position": {"kind": "learned"},
         "prefix": 1 if pool == "cls" else 0,
     }
+
+
+def _has_records(content: Mapping[str, Any]) -> bool:
+    """Whether this is no JSON, but what a caller who has records of the present format says."""
+    stages = content.get("stages")
+    listed = stages if isinstance(stages, list | tuple) else ()
+    return any(isinstance(part, BaseModel) for part in (*content.values(), *listed))
 
 
 def _stages(stages: Any, norm: Any) -> Any:

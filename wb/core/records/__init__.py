@@ -31,7 +31,9 @@ from wb.core.records.base import kind_of as kind_of
 from wb.core.records.ffns import Ffn as Ffn
 from wb.core.records.ffns import Mlp as Mlp
 from wb.core.records.heads import Classify as Classify
+from wb.core.records.heads import Head as Head
 from wb.core.records.inputs import ImageInput as ImageInput
+from wb.core.records.inputs import Input as Input
 from wb.core.records.merges import Conv2x2 as Conv2x2
 from wb.core.records.merges import Merge as Merge
 from wb.core.records.mixers import Lmu as Lmu
