@@ -13,4 +13,4 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
 
 def task_of(architecture: Architecture) -> Task:
     """What its outputs are for."""
-    return TASKS[architecture.task]
+    return TASKS[architecture.head.task]
