@@ -17,6 +17,7 @@ from wb.fusion.fit.fits import Ridge
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings
 from wb.models.model import Model
+from wb.models.network import Network
 
 CALIBRATION = 600
 PAPERS = 200  # images that the published code looks at
@@ -90,11 +91,11 @@ def with_head(start: Callable[[Pair], Model]) -> Make:
     return make
 
 
-def _stream(net: torch.nn.Module, images: Tensor) -> Tensor:
-    x: Tensor = net.tokens(images)  # type: ignore[operator]
-    for block in net.stages[0]:  # type: ignore[index]
-        x = block(x)
-    return x
+def _stream(net: Network, images: Tensor) -> Tensor:
+    state = net.begin(images)
+    for at in net.walk(0):
+        state = at(state)
+    return state.stream
 
 
 def random(pair: Pair) -> Model:

@@ -40,7 +40,7 @@ from wb.hardware.device import Device
 from wb.models.model import Model, save
 from wb.models.model import load as load_model
 from wb.models.network import build_operator
-from wb.models.operators._base import Grid
+from wb.models.operator import Grid
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
 

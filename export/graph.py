@@ -31,10 +31,10 @@ from wb.export.lowering.lower import lower_file
 from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.models.feeds import made_up
+from wb.models.groups import kept, settle
 from wb.models.history import public
 from wb.models.model import Model
-from wb.models.network import kept, settle
-from wb.models.operators._base import OperatorModule
+from wb.models.operator import OperatorModule
 
 IMAGES = "wb.images"  # metadata of a network that is not ours: how its images are prepared
 Exporter = Literal["torchscript", "dynamo"]

@@ -34,7 +34,8 @@ from wb.fusion.match.placed import Placed, place
 from wb.fusion.paper.paper import Paper
 from wb.fusion.settings import Settings, anchor_of, shares_of
 from wb.models.model import Model, Step, check_weights
-from wb.models.network import Norm, build
+from wb.models.network import build
+from wb.models.norm import NormModule
 
 
 @dataclass
@@ -199,7 +200,7 @@ class _Fusing:
             norms = {
                 f"{n}.{p}"
                 for n, m in build(model.architecture, "meta").named_modules()
-                if isinstance(m, Norm)
+                if isinstance(m, NormModule)
                 for p in ("gain", "shift")
             }
             # Copies: a view into a file would keep the whole of it in memory.

@@ -19,7 +19,7 @@ from wb.core.architecture import Architecture
 from wb.core.precision import BITS
 from wb.core.records import Operator, Precision, Weighted, dims, kind_of
 from wb.models.network import build_operator
-from wb.models.operators._base import Grid
+from wb.models.operator import Grid
 
 
 @dataclass
@@ -102,7 +102,7 @@ def _add(found: Traits, operator: Operator, embed: int, grid: Grid) -> None:
 @lru_cache(maxsize=16384)
 def _counts(operator: Operator, embed: int, grid: Grid) -> _Counts:
     module = build_operator(operator, embed, grid, "meta")
-    inner = sum(module.get_parameter(name).numel() for name in (*module.readers, *module.between))
+    inner = sum(module.get_parameter(name).numel() for name in module.inner)
     outer = sum(module.get_parameter(name).numel() for name in module.writers)
     everything = sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
     counter: FlopCounterMode = FlopCounterMode(display=False)

@@ -12,9 +12,9 @@ attention, and an asymmetric one has no counterpart: fine-tune afterwards. All c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,11 +28,13 @@ from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadOption
 from wb.core.records import Hash, Softmax
 from wb.data import Dataset
+from wb.models.mixers import hash as operator
+from wb.models.mixers.softmax import SoftmaxAttention
 from wb.models.model import Model, Step, from_network
 from wb.models.network import BlockModule, Network, build_operator
-from wb.models.operators import hash as operator
-from wb.models.operators._base import Grid, project
-from wb.models.operators.softmax import SoftmaxAttention
+from wb.models.operator import Grid
+from wb.models.tensors import project
+from wb.models.walk import Sublayer
 from wb.training.train import check_fits
 
 Shared = Literal["queries", "keys", "both"]
@@ -81,9 +83,10 @@ class HashAttention:
         generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             pictures = self._pictures(model.architecture)
-            for name, block, twin, x, y, grid in _walk(before, after, pictures, model.architecture):
+            for name, at, twin, x, y in _walk(before, after, pictures):
                 if name in records:
-                    twin.mixer, found[name] = _converted(block, x, y, records[name], grid, generator)
+                    mixer, found[name] = _converted(at, x, y, records[name], generator)
+                    twin.mixer = mixer
                     if self.report is not None:
                         self.report(name, found[name])
         return from_network(architecture, after, (*model.history, self._step(found, len(pictures))))
@@ -137,32 +140,29 @@ class HashAttention:
 
 
 def _walk(
-    before: Network, after: Network, pictures: Tensor, architecture: Architecture
-) -> Iterator[tuple[str, BlockModule, BlockModule, Tensor, Tensor, Grid]]:
-    """Every block that is on, its twin, the streams (B, N, D) that each reads, and how its tokens lie.
+    before: Network, after: Network, pictures: Tensor
+) -> Iterator[tuple[str, Sublayer, BlockModule, Tensor, Tensor]]:
+    """Every block with a mixer: its name, the mixer, the block's twin, and what the mixers of both see (B, N, D).
 
     The twin may be changed before the next is asked for: what follows sees what it does by then.
     """
-    x, y = before.tokens(pictures), after.tokens(pictures)
-    prefix = 1 if architecture.pool == "cls" else 0
-    for i, (rows, columns) in enumerate(architecture.grids()):
-        if i > 0:
-            x, y = before.merges[i - 1](x), after.merges[i - 1](y)
-        pair = (cast(Iterable[BlockModule], network.stages[i]) for network in (before, after))
-        for j, (block, twin) in enumerate(zip(*pair, strict=True)):
-            yield f"s{i}.b{j}", block, twin, x, y, Grid(rows, columns, prefix)
-            x, y = block(x), twin(y)
+    x, y = before.begin(pictures), after.begin(pictures)
+    for i in range(len(before.stages)):
+        x, y = before.enter(x, i), after.enter(y, i)
+        for block, twin in zip(before.blocks(i), after.blocks(i), strict=True):
+            for at, other in zip(block.sublayers(before.wiring(i)), twin.sublayers(after.wiring(i)), strict=True):
+                if at.kind == "mixer":
+                    yield at.place, at, twin, at.read(x), other.read(y)
+            x, y = block(before.wiring(i), x), twin(after.wiring(i), y)
 
 
 def _converted(
-    block: BlockModule, x: Tensor, y: Tensor, record: Hash, grid: Grid, generator: torch.Generator
+    at: Sublayer, x: Tensor, y: Tensor, record: Hash, generator: torch.Generator
 ) -> tuple[operator.HashAttention, Converted]:
-    """The mixer for `block`, whose maps are those on the stream x, learned on the stream y (B, N, D)."""
-    mixer = block.mixer
+    """The mixer in the place of `at`, whose maps are those on tokens x, learned on tokens y (B, N, D)."""
+    mixer, grid = at.operator, at.operator.grid
     if not isinstance(mixer, SoftmaxAttention):
         raise TypeError(f"a {type(mixer).__name__} has no attention maps")
-    if block.form == "pre":
-        x, y = block.norm1(x), block.norm1(y)
     maps = _maps(mixer, x)
     target = targets(maps)
     seed = int(torch.randint(2**31, (), generator=generator))  # the same anchors for all that are tried

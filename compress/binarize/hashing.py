@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core.errors import BadOption
-from wb.models.operators.hash import kernel, sign
+from wb.models.mixers.hash import kernel, sign
 
 MARKED = 10  # of the strongest and of the weakest entries of a row
 SHARE = 4  # at most one in so many

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wb.compress.depth.chain import Chain, Kind, Trace, chosen
+from wb.compress.depth.chain import Chain, Trace, chosen
 from wb.compress.depth.effect import Tally, cosine, overlap, relative, relative_change
 from wb.core.readings import Reading
 from wb.core.records import Frozen
@@ -32,6 +32,7 @@ from wb.data import Split
 from wb.data.batches import batches
 from wb.data.dataset import Progress
 from wb.models.model import Model
+from wb.models.walk import Kind
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 
@@ -177,7 +178,7 @@ def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
         tally.add(cosine(c, h), "cosine", i)
     for name, inside in _blocks(chain):
         h, last = trace.inputs[inside[0]], inside[-1]
-        after = chain.sublayers[last].leave(trace.inputs[last], trace.writes[last])
+        after = chain.sublayers[last].add(trace.states[last], trace.writes[last]).stream
         tally.add(relative(after - h, h), "ratio", name)
         tally.add(cosine(after - h, h), "cosine", name)
         tally.add(1 - cosine(h, after), "influence", name)
@@ -185,7 +186,7 @@ def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
 
 def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
     k = min(LIKELIEST, trace.logits.shape[1])
-    seen = [chain.lens(i + 1, h) for i, h in enumerate(trace.inputs)]
+    seen = [chain.network.end(state) for state in trace.states]
     for depth, logits in enumerate([*seen, trace.logits]):  # after the last sub-layer it is the output
         for name, values in task.effects(trace.logits, logits, labels).items():
             tally.add(values, "lens", name, depth)
@@ -196,7 +197,7 @@ def _blocks(chain: Chain) -> Iterator[tuple[str, list[int]]]:
     """The blocks that are not switched off, with the indices of their sub-layers."""
     inside: dict[str, list[int]] = {}
     for i, sublayer in enumerate(chain.sublayers):
-        inside.setdefault(sublayer.block, []).append(i)
+        inside.setdefault(sublayer.place, []).append(i)
     yield from inside.items()
 
 
@@ -234,7 +235,7 @@ def _row(chain: Chain, tally: Tally, s: int) -> SublayerRow:
     return SublayerRow(
         name=sublayer.name,
         kind=sublayer.kind,
-        operator=sublayer.module.describe().model_dump()["kind"],
+        operator=sublayer.operator.describe().model_dump()["kind"],
         ratio=tally.mean("ratio", s),
         cosine=tally.mean("cosine", s),
         later=0.0 if last else tally.most("later", s),

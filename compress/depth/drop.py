@@ -27,20 +27,14 @@ from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step
+from wb.models.network import build
 from wb.tasks.known import task_of
 from wb.training.train import check_fits
-
-NORMS = {"mixer": "norm1", "ffn": "norm2"}
 
 
 def sublayers(architecture: Architecture) -> list[str]:
     """The names of the mixers and feed-forwards, `s0.b3.mixer` before `s0.b3.ffn`, in order of execution."""
-    return [
-        f"{name}.{kind}"
-        for name, _, block in architecture.blocks()
-        for kind, part in (("mixer", block.mixer), ("ffn", block.ffn))
-        if part is not None
-    ]
+    return [at.name for at in build(architecture, "meta").walk()]
 
 
 def gone(before: Architecture, after: Architecture) -> list[str]:
@@ -61,14 +55,11 @@ def without(model: Model, sublayer: str) -> Model:
     if sublayer not in names:
         raise BadOption(f"no sub-layer {sublayer!r}; this model has {', '.join(names) or 'none'}")
     place, kind = sublayer.rsplit(".", 1)
-    stages = list(model.architecture.stages)
-    i, j = (int(part[1:]) for part in place.split("."))
-    blocks = list(stages[i].blocks)
-    blocks[j] = blocks[j].model_copy(update={kind: None})
-    stages[i] = stages[i].model_copy(update={"blocks": tuple(blocks)})
-    architecture = model.architecture.model_copy(update={"stages": tuple(stages)})
-    gone = tuple(f"stages.{i}.{j}.{part}." for part in (kind, NORMS[kind]))
-    weights = {name: weight for name, weight in model.weights.items() if not name.startswith(gone)}
+    architecture = model.architecture.with_blocks(
+        lambda name, block: block.model_copy(update={kind: None}) if name == place else block
+    )
+    left = {name for name, _ in build(architecture, "meta").named_parameters()}
+    weights = {name: weight for name, weight in model.weights.items() if name in left}
     return replace(model, architecture=architecture, weights=weights)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from wb import __version__
 from wb.compress.depth.drop import gone, without
 from wb.compress.nvit.cost import Cost
-from wb.compress.nvit.saliency import Method, Scores, score, sublayers
+from wb.compress.nvit.saliency import Method, Scores, score
 from wb.compress.nvit.select import Rules, Selector
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, kinds_of_axes
 from wb.core.errors import BadOption, BudgetMissed
@@ -192,7 +192,7 @@ def check_reachable(limits: Sequence[Limit], costs: Mapping[str, Cost], model: M
     network = model.network()
     scores = score(network, (), "random")
     if settings.method == "nvit":  # by gates, so that sub-layers without axes of their own can go as well
-        scores |= {name: torch.zeros(()) for name in sublayers(network)}
+        scores |= {at.name: torch.zeros(()) for at in network.walk()}
     selector = Selector(model.architecture, scores, costs, settings.rules)
     for limit in limits:
         least = selector.floor(limit.metric.name)

@@ -28,13 +28,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wb.compress.depth.drop import NORMS
 from wb.core.architecture import axis_dims, kind_of_axis
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Dim, dims
 from wb.models.axes import Axes, nested
-from wb.models.network import Network, axes_of, describe
-from wb.models.operators._base import OperatorModule
+from wb.models.network import Network, axes_of
+from wb.models.walk import State, Sublayer
 from wb.tasks.known import task_of
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
@@ -106,13 +105,13 @@ def score(
     """
     if method not in METHODS:
         raise BadOption(f"no method {method!r}; there are {', '.join(METHODS)}")
-    gates = Gates.of(axes_of(network), axis_dims(describe(network)), keep)
+    gates = Gates.of(axes_of(network), axis_dims(network.architecture), keep)
     if method in ("random", "magnitude"):
         squares = {name: weight.detach().square() for name, weight in network.named_parameters()}
         found = {name: value.cpu() for name, value in gates.sums(squares).items()}
         return _with_layers(_random(found, seed) if method == "random" else found, network)
     network.eval()
-    layers, handles = _gate_layers(network)
+    layers = {at.name: nn.Parameter(torch.ones((), device=network.head.device)) for at in network.walk()}
     gathered = Gathered(gates, network, layers, entrywise=method == "taylor")
     try:
         for images, labels in data:
@@ -120,7 +119,7 @@ def score(
             if report is not None:
                 report()
     finally:
-        for handle in (*handles, *gathered.handles):
+        for handle in gathered.handles:
             handle.remove()
         network.zero_grad(set_to_none=True)
         network.requires_grad_(True)
@@ -130,12 +129,14 @@ def score(
 class Gathered:
     """Sums over the gates, taken from each parameter's gradient as soon as that is there, so that no two are held at once.
 
+    `layers` are the gates of whole sub-layers.
+
     A mini-batch goes through the network in parts that bound the memory of activations; its gradient is their sum.
     """
 
     def __init__(self, gates: Gates, network: Network, layers: Mapping[str, nn.Parameter], *, entrywise: bool) -> None:
         self.gates, self.network, self.layers, self.entrywise = gates, network, layers, entrywise
-        self.task = task_of(describe(network))
+        self.task = task_of(network.architecture)
         self.total: Scores = {}
         self.mean: dict[str, Tensor] = {}
         self.count = 0
@@ -156,7 +157,7 @@ class Gathered:
         size = max(1, MICRO_TOKENS // self.network.position.shape[0])
         for start in range(0, len(labels), size):
             part, target = images[start : start + size], labels[start : start + size]
-            loss = self.task.loss(self.network(part), target, LABEL_SMOOTHING)
+            loss = self.task.loss(self.network.run(part, self._step), target, LABEL_SMOOTHING)
             if not torch.isfinite(loss):
                 raise BadData(f"the loss on the calibration images is {loss.item()}; check the weights and the data")
             (loss * (len(target) / len(labels))).backward()
@@ -174,6 +175,9 @@ class Gathered:
             products = {n: (weights[n].detach() * mean / self.count).abs() for n, mean in self.mean.items()}
             found = _with_layers(self.gates.sums(products), self.network)
         return {name: value.cpu() for name, value in found.items()}
+
+    def _step(self, state: State, at: Sublayer) -> State:
+        return at.wiring.gated(state, at, at.contribution(state), self.layers[at.name])
 
     def _hook(self, name: str) -> Callable[[Tensor], None]:
         def taken(weight: Tensor) -> None:
@@ -199,54 +203,14 @@ class Gathered:
             self._now[name] = self._now[name] + value if name in self._now else value
 
 
-def _gate_layers(network: Network) -> tuple[dict[str, nn.Parameter], list[torch.utils.hooks.RemovableHandle]]:
-    """A factor of one on what each sub-layer does, for sub-layers without parameters as well."""
-    gates, handles = {}, []
-    for name, operator in sublayers(network).items():
-        gate = nn.Parameter(torch.ones((), device=network.head.device))
-        gates[name] = gate
-        if network.form == "pre":
-            handles.append(operator.register_forward_hook(lambda _m, _i, out, gate=gate: out * gate))
-        else:
-            stage, block, part = name.split(".")
-            norm = network.get_submodule(f"stages.{stage[1:]}.{block[1:]}.{NORMS[part]}")
-            handles += _gate_with_norm(operator, norm, gate)
-    return gates, handles
-
-
-def _gate_with_norm(
-    operator: OperatorModule, norm: nn.Module, gate: nn.Parameter
-) -> list[torch.utils.hooks.RemovableHandle]:
-    """A post-norm sub-layer that is there as far as `gate` says: at zero the stream passes both it and its norm."""
-    read: list[Tensor] = []
-
-    def before(_module: nn.Module, inputs: tuple[Tensor]) -> None:
-        read[:] = inputs
-
-    def after(_module: nn.Module, _inputs: tuple[Tensor], out: Tensor) -> Tensor:
-        return out + (gate - 1) * (out - read.pop())  # at one `out` to the bit
-
-    return [operator.register_forward_pre_hook(before), norm.register_forward_hook(after)]
-
-
-def sublayers(network: Network) -> dict[str, OperatorModule]:
-    """Mixers and feed-forwards by name, `s0.b3.mixer`, in order of execution."""
-    found: dict[str, OperatorModule] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, OperatorModule):
-            _, stage, block, part = name.split(".")
-            found[f"s{stage}.b{block}.{part}"] = module
-    return found
-
-
 def _with_layers(scores: Scores, network: Network) -> Scores:
     """`scores` with those of whole sub-layers: of all units of the axis on which they add up to most."""
     found = dict(scores)
-    for layer, operator in sublayers(network).items():
-        axes = [f"{layer.rsplit('.', 1)[0]}.{kind}" for kind in dims(type(operator.describe()))]
+    for at in network.walk():
+        axes = [f"{at.place}.{kind}" for kind in dims(type(at.operator.record))]
         sums = [scores[axis].sum() for axis in axes if axis in scores]
         if sums:
-            found[layer] = torch.stack(sums).max()
+            found[at.name] = torch.stack(sums).max()
     return found
 
 

@@ -21,8 +21,8 @@ from wb.export.graph import export
 from wb.export.lowering.fold import folded
 from wb.export.lowering.lower import lower, nodes_of
 from wb.export.lowering.products import QUANTIZED, Product, products
+from wb.models.groups import groups_of, settle
 from wb.models.model import Model, read_history
-from wb.models.network import groups_of, settle
 
 Choice = Mapping[str, Precision]  # group -> its precision; groups that are not named stay in fp32
 

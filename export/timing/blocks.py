@@ -21,8 +21,10 @@ from wb.export.graph import export_module
 from wb.export.lowering.lower import lower_file
 from wb.export.timing.table import LatencyTable
 from wb.models.feeds import made_up
-from wb.models.network import BlockModule, build, kept, kept_in_block, settle
-from wb.models.operators._base import Grid
+from wb.models.groups import kept, kept_in_block, settle
+from wb.models.network import BlockModule, build, build_wiring
+from wb.models.operator import Grid
+from wb.models.walk import Wiring
 
 TOGETHER = 8  # parts that are timed in one call
 PART_CAP_S = 2.0  # for each; on a quiet machine it takes a quarter of that
@@ -37,6 +39,17 @@ class Part:
 
     key: str
     make: Callable[[], tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]]
+
+
+class _Alone(nn.Module):
+    """A block between tokens (B, N, D), with the wiring of its stage."""
+
+    def __init__(self, block: BlockModule, wiring: Wiring) -> None:
+        super().__init__()
+        self.block, self.wiring = block, wiring
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.wiring.end(self.block(self.wiring, self.wiring.begin(x, 0)))
 
 
 def parts(architecture: Architecture) -> Iterator[Part]:
@@ -57,9 +70,11 @@ def parts(architecture: Architecture) -> Iterator[Part]:
         key = json.dumps([_timed(block).model_dump(mode="json"), stage.embed, *grid, *form], sort_keys=True)
 
         def make(block=block, embed=stage.embed, grid=grid):  # type: ignore[no-untyped-def]
-            module = BlockModule(block, embed, grid, architecture.norm, architecture.norm_eps)
+            module = BlockModule(block, (0, 0), embed, grid, architecture.norm_eps)
             _fill(module)
-            return module, {"x": torch.rand(2, grid.tokens, embed)}, kept_in_block(module)
+            kept_in = {f"block.{weight}": precision for weight, precision in kept_in_block(module).items()}
+            example = {"x": torch.rand(2, grid.tokens, embed)}
+            return _Alone(module, build_wiring(architecture)), example, kept_in
 
         yield Part(f"block/{key}", make)
 

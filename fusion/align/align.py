@@ -32,7 +32,6 @@ from wb.fusion.align.solvers import (
     couple,
     couplings,
     matched,
-    memory_fit,
     rotations,
     shown,
     stream_rotation,
@@ -44,7 +43,6 @@ from wb.fusion.match.placed import Placed
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
 from wb.models.model import Model
 from wb.models.network import axes_of, build
-from wb.models.operators.lmu import LegendreMemory
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
@@ -91,10 +89,10 @@ class Aligner:
         self.settled: dict[str, tuple[Matrix, int]] = {}  # axis -> plan of heads, and how often it did not change
         own, wanted = axis_sizes(self.source.model.architecture), axis_sizes(self.reference.architecture)
         for name, sublayer in self.source.sublayers.items():
-            for width, dim in dims(type(sublayer.module.describe())).items():
+            for width, dim in dims(type(sublayer.operator.record)).items():
                 old, axis = own[f"{sublayer.place}.{width}"], f"{name.rsplit('.', 1)[0]}.{width}"
-                if dim.fitted and old != wanted[axis] and isinstance(sublayer.module, LegendreMemory):
-                    self.found.maps[axis] = memory_fit(old, wanted[axis], sublayer.module.tokens)
+                if dim.fitted and old != wanted[axis]:
+                    self.found.maps[axis] = sublayer.operator.converted(width, old, wanted[axis])
 
     def __call__(self) -> Alignment:
         """The alignment: rounds over all axes until the similarity stops growing; a single round with `statistics`."""
@@ -229,7 +227,7 @@ def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]
     bears: Mapping[str, str] = {
         f"{name.rsplit('.', 1)[0]}.{axis}": symmetry
         for name, sublayer in source.sublayers.items()
-        for axis, symmetry in sublayer.module.symmetries.items()
+        for axis, symmetry in sublayer.operator.symmetries.items()
     }
     for axis in axis_sizes(reference.architecture):
         if axis not in present:

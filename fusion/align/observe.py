@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from wb.fusion.align.similarity import Statistics
-from wb.fusion.align.trace import added, contribution, cut, network_of, projected, read_by
-from wb.fusion.forms.canonical import Sublayer, sublayers
+from wb.fusion.align.trace import cut, network_of, projected
 from wb.fusion.match.placed import Placed, runs
 from wb.models.axes import nested
 from wb.models.model import Model
+from wb.models.walk import Sublayer
 
 ROWS = 16_384  # tokens that are compared at most at a place
 
@@ -28,24 +28,24 @@ def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> 
     dtype = next(b.parameters()).dtype
     generator = torch.Generator().manual_seed(seed)
     for part in cut(images.to(dtype)):
-        x, y = a.tokens(part), b.tokens(part)
+        x, y = a.begin(part), b.begin(part)
         for stage in range(len(b.stages)):
-            if stage:
-                x, y = a.merges[stage - 1](x), b.merges[stage - 1](y)
-            rows = _drawn(y, len(part) / len(images), generator)
+            x, y = a.enter(x, stage), b.enter(y, stage)
+            rows = _drawn(y.stream, len(part) / len(images), generator)
             for mine in starts[stage]:
-                x = added(a, mine, x, contribution(a, mine, x))
-            for theirs in (s for s in sublayers(b) if s.stage == stage):
+                x = a.at(mine)(x)
+            for theirs in b.walk(stage):
                 twin = source.sublayers.get(theirs.name)
                 if twin is not None:
-                    found.add(f"s{stage}.embed", _scaled(x, rows), _scaled(y, rows))
-                    outputs = (projected(a, twin, read_by(a, twin, x)), projected(b, theirs, read_by(b, theirs, y)))
+                    found.add(f"s{stage}.embed", _scaled(x.stream, rows), _scaled(y.stream, rows))
+                    own = a.at(twin.name)
+                    outputs = (projected(own, own.read(x)), projected(theirs, theirs.read(y)))
                     drawn = [{name: y.flatten(0, 1)[rows] for name, y in values.items()} for values in outputs]
                     _compare(found, source, theirs, within, drawn)
                 for mine in groups[theirs.name]:
-                    x = added(a, mine, x, contribution(a, mine, x))
-                y = added(b, theirs, y, contribution(b, theirs, y))
-            found.add(f"s{stage}.embed", _scaled(x, rows), _scaled(y, rows))
+                    x = a.at(mine)(x)
+                y = theirs(y)
+            found.add(f"s{stage}.embed", _scaled(x.stream, rows), _scaled(y.stream, rows))
     return found
 
 
@@ -53,13 +53,13 @@ def _compare(
     found: Statistics, source: Placed, theirs: Sublayer, within: dict[str, str], outputs: list[dict[str, Tensor]]
 ) -> None:
     """Adds what the readers of one sub-layer give (rows, features) in both networks."""
-    for name in theirs.module.readers:
+    for name in theirs.operator.readers:
         a, b = (part[name] for part in outputs)
         axes = [axis.name for axis in source.axes[f"{theirs.prefix}.{name}"][:-1] if axis is not None]
         if len(axes) == 1:
             found.add(axes[0], a, b)
         elif len(axes) == 2 and within.get(axes[1]) == axes[0]:
-            heads = source.weight(f"{theirs.prefix}.{name}").shape[0], getattr(theirs.module, name).shape[0]
+            heads = source.weight(f"{theirs.prefix}.{name}").shape[0], getattr(theirs.operator, name).shape[0]
             found.add_heads(axes[1], a.unflatten(1, (heads[0], -1)), b.unflatten(1, (heads[1], -1)))
 
 

@@ -21,14 +21,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from wb.models.axes import Couple, Map, Select
-from wb.models.operators.lmu import impulse_response
 
 Solver = Literal["lap", "emd", "sinkhorn"]
 Matrix = NDArray[np.float64]
 REGULARISATION = 0.08  # of Sinkhorn, for costs up to 1
 SHOWN = 64  # rows and columns of a plan for display, at most
 _ITERATIONS = 1000
-_SAME = 1e-3  # relative cut-off of singular values of impulse responses; smaller ones would blow up the weights
 
 
 def couplings(cost: Matrix, solver: Solver = "lap", reg: float = REGULARISATION) -> Matrix:
@@ -143,13 +141,3 @@ def stream_rotation(similarity: Tensor) -> Couple:
     q = rotations(s + (norm or 1.0) / math.sqrt(source * reference))
     ratio = math.sqrt(reference / source)
     return Couple(ratio * q.T, q.T / ratio)
-
-
-def memory_fit(old: int, new: int, tokens: int) -> Couple:
-    """The map between memories of an LMU with `old` and `new` coefficients: least squares on their impulse responses.
-
-    Memories of different size have different coefficients. One with as many coefficients as tokens loses nothing.
-    """
-    have, get = (impulse_response(memory, tokens, float(tokens)) for memory in (old, new))
-    read = (have @ torch.linalg.pinv(get, rtol=_SAME)).T
-    return Couple(read, read)

@@ -14,7 +14,7 @@ of a stem but its last are averaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -22,16 +22,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wb.fusion.align.trace import added, contribution, cut, network_of, operator, projected, read_by
+from wb.fusion.align.trace import cut, network_of, projected
 from wb.fusion.fit.fits import RIDGE, Fit, Moments, Outputs, Ridge
 from wb.fusion.fit.merge import Aligned
-from wb.fusion.forms.canonical import Sublayer, sublayers
 from wb.fusion.match.placed import runs
 from wb.models.axes import Axes, Axis, remap, write
+from wb.models.merges.conv import Merge
 from wb.models.model import Model
 from wb.models.network import Network, axes_of
-from wb.models.operators._base import OperatorModule
-from wb.models.stem import ConvStem, Merge
+from wb.models.operator import NOTHING
+from wb.models.stems.conv import ConvStem
+from wb.models.walk import State, Sublayer
 
 ROWS = 24_576  # tokens that a map is fitted on at most
 Report = Callable[[int, int], None]
@@ -39,28 +40,34 @@ Report = Callable[[int, int], None]
 
 @dataclass
 class Lane:
-    """A parent on its way through the images: its network, its sub-layers by the fused one's, and its streams by batch."""
+    """A parent on its way through the images: its network, its sub-layers by the fused one's, and its states by batch."""
 
     aligned: Aligned
     share: float
     network: Network
-    starts: dict[int, list[Sublayer]]
-    groups: dict[str, list[Sublayer]]
-    streams: list[Tensor] = field(default_factory=list)
+    starts: dict[int, list[str]]
+    groups: dict[str, list[str]]
+    states: list[State] = field(default_factory=list)
+
+    @property
+    def streams(self) -> list[Tensor]:
+        """The residual streams (b, N, D), batch by batch."""
+        return [state.stream for state in self.states]
 
     def mapped(self, values: Tensor, axes: Axes) -> Tensor:
         """Activations (rows, the sizes of `axes`) on the fused network's axes, flattened: (rows, features)."""
         return remap({"": values}, {"": (None, *axes)}, self.aligned.maps)[""].flatten(1)
 
-    def run(self, group: Sequence[Sublayer]) -> list[Tensor]:
-        """Lets every stream through some sub-layers; gives what each was before the last norm of a post-norm network."""
+    def run(self, group: Sequence[str]) -> list[Tensor]:
+        """Lets every state through some sub-layers; gives each stream as it was before a norm behind the last of them."""
         sums = []
-        for i, x in enumerate(self.streams):
-            total = x
-            for mine in group:
-                given = contribution(self.network, mine, x)
-                total, x = x + given, added(self.network, mine, x, given)
-            self.streams[i] = x
+        steps = [self.network.at(name) for name in group]
+        for i, state in enumerate(self.states):
+            total = state.stream
+            for at in steps:
+                given = at.contribution(state)
+                total, state = state.stream + given, at.add(state, given)
+            self.states[i] = state
             sums.append(total)
         return sums
 
@@ -90,7 +97,7 @@ class Correction:
         ]
         dtype = next(self.network.parameters()).dtype
         self.batches = [part.to(dtype) for part in cut(images)]
-        self.streams: list[Tensor] = []
+        self.states: list[State] = []
         self.rows: list[Tensor] = []  # the tokens of each batch that count
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -98,7 +105,7 @@ class Correction:
     def __call__(self) -> Model:
         """The corrected model, in canonical form as the average was."""
         self._start()
-        steps = list(sublayers(self.network))
+        steps = list(self.network.walk())
         for stage in range(len(self.network.stages)):
             if stage:
                 self._merge(stage)
@@ -115,14 +122,14 @@ class Correction:
     def _start(self) -> None:
         """Tokens of all; a convolutional stem is fitted, and what is missing at each place is added to the positions."""
         for lane in self.lanes:
-            lane.streams = [lane.network.tokens(part) for part in self.batches]
+            lane.states = [lane.network.begin(part) for part in self.batches]
         self._draw()
         if self.method == "regress":
             if isinstance(self.network.stem, ConvStem):
                 self._fit_stem(self.network.stem)
             missing = [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
             self.network.position.add_(torch.stack(missing).sum(0) / sum(map(len, self.batches)))
-        self.streams = [self.network.tokens(part) for part in self.batches]
+        self.states = [self.network.begin(part) for part in self.batches]
 
     def _fit_stem(self, stem: ConvStem) -> None:
         fit = self._fit(stem.last.flatten(1), stem.last_bias)
@@ -136,46 +143,47 @@ class Correction:
     def _merge(self, stage: int) -> None:
         """Parents' streams into their next stage, and the fused one's behind a fitted merge."""
         for lane in self.lanes:
-            lane.streams = [lane.network.merges[stage - 1](x) for x in lane.streams]
+            lane.states = [lane.network.enter(state, stage) for state in lane.states]
         self._draw()
         merge = self.network.merges[stage - 1]
         if not isinstance(merge, Merge):
             raise TypeError(type(merge).__name__)
         if self.method == "regress":
             fit = self._fit(merge.merge.flatten(1), merge.merge_bias)
-            for i, x in enumerate(self.streams):
+            for i, state in enumerate(self.states):
+                x = self.network.wiring(stage - 1).end(state)
                 inputs = _patches(x.transpose(1, 2).unflatten(2, merge.grid))
                 fit.add(self._picked(inputs, i), [(1.0, self._picked(self._wanted(i, stage), i))])
             _set(merge, ["merge"], ["merge_bias"], fit)
-        self.streams = [merge(x) for x in self.streams]
+        self.states = [self.network.enter(state, stage) for state in self.states]
 
     def _sublayer(self, sublayer: Sublayer) -> None:
         """Fits what reads the stream, then what writes to it, and lets all streams through."""
-        module, stage = operator(self.network, sublayer), sublayer.stage
+        module, stage = sublayer.operator, sublayer.stage
         before = self._mapped([lane.streams for lane in self.lanes], stage)
-        self._readers(sublayer, module)
+        self._readers(sublayer)
         after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
-        for weight, bias in sublayer.module.writers.items():
+        for weight, bias in _with_biases(module.writers).items():
             fit = self._fit(getattr(module, weight).flatten(1), getattr(module, bias))
-            for i, x in enumerate(self.streams):
+            for i, state in enumerate(self.states):
                 given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
                 if sublayer.kind == "ffn":  # it need not see the tokens that do not count
-                    hidden = module.hidden(read_by(self.network, sublayer, self._picked(x, i)))
+                    hidden = module.hidden(self._seen(sublayer, state, i), NOTHING)
                 else:
-                    whole.append(module.hidden(read_by(self.network, sublayer, x)))
+                    whole.append(module.hidden(sublayer.read(state), NOTHING))
                     hidden = self._picked(whole[i], i)
-                fit.add(hidden, given, _total(before[i]) - self._picked(x, i))
+                fit.add(hidden, given, _total(before[i]) - self._picked(state.stream, i))
             _set(module, [weight], [bias], fit)
-        for i, x in enumerate(self.streams):
-            given_now = module.written(whole[i]) if whole else contribution(self.network, sublayer, x)
-            self.streams[i] = added(self.network, sublayer, x, given_now)
+        for i, state in enumerate(self.states):
+            given_now = module.written(whole[i]) if whole else sublayer.contribution(state)
+            self.states[i] = sublayer.add(state, given_now)
 
-    def _readers(self, sublayer: Sublayer, module: OperatorModule) -> None:
+    def _readers(self, sublayer: Sublayer) -> None:
         """Fits what reads the stream in this sub-layer, all at once, for none depends on another."""
         there = [(lane, mine) for lane in self.lanes if (mine := lane.aligned.parent.sublayers.get(sublayer.name))]
         total = sum(lane.share for lane, _ in there)
-        readers = sublayer.module.readers
+        module, readers = sublayer.operator, _with_biases(sublayer.operator.readers)
         names = [name for name in readers if self.method == "regress" or self._counted(sublayer, name)]
         if not there or not names:
             return
@@ -184,21 +192,21 @@ class Correction:
             torch.cat([getattr(module, name).flatten(0, -2) for name in names]),
             torch.cat([getattr(module, name).flatten() for name in biases]),
         )
-        for i, x in enumerate(self.streams):
+        for i, state in enumerate(self.states):
             outputs: list[tuple[float, Tensor]] = []
             for lane, mine in there:
-                seen = read_by(lane.network, mine, self._picked(lane.streams[i], i))
-                values = projected(lane.network, mine, seen)
+                own = lane.network.at(mine.name)
+                values = projected(own, self._seen(own, lane.states[i], i))
                 parts = [self._on_axes(lane, f"{sublayer.prefix}.{name}", values[name]) for name in names]
                 outputs.append((lane.share / total, torch.cat(parts, dim=1)))
-            fit.add(read_by(self.network, sublayer, self._picked(x, i)), outputs)
+            fit.add(self._seen(sublayer, state, i), outputs)
         _set(module, names, biases, fit)
 
     def _head(self) -> None:
         fit = self._fit(self.network.head, self.network.head_bias)
-        for i, x in enumerate(self.streams):
-            given: Outputs = [(lane.share, lane.network.classify(lane.streams[i])) for lane in self.lanes]
-            fit.add(self.network.pooled(x), given)
+        for i, state in enumerate(self.states):
+            given: Outputs = [(lane.share, lane.network.end(lane.states[i])) for lane in self.lanes]
+            fit.add(self.network.pooled(self.network.wiring(state.stage).end(state)), given)
         _set(self.network, ["head"], ["head_bias"], fit)
 
     # --------------------------------------------------------------------------------------------------------- pieces
@@ -241,9 +249,24 @@ class Correction:
         share = min(1.0, ROWS / sum(totals))
         self.rows = [torch.randperm(n, generator=self.generator)[: max(1, round(share * n))] for n in totals]
 
+    def _seen(self, at: Sublayer, state: State, batch: int) -> Tensor:
+        """What the operator of a sub-layer sees at the tokens that count: (rows, D)."""
+        some = State(
+            self._picked(state.stream, batch), state.stage, tuple(self._picked(x, batch) for x in state.memory)
+        )
+        return at.read(some)
+
     def _picked(self, x: Tensor, batch: int) -> Tensor:
         """The tokens of (B, N, ·) that count: (rows, ·)."""
         return x.flatten(0, 1)[self.rows[batch]]
+
+
+def _with_biases(pairs: Mapping[str, str | None]) -> dict[str, str]:
+    """Weights with their biases, which they all have in canonical form."""
+    found = {weight: bias for weight, bias in pairs.items() if bias is not None}
+    if len(found) < len(pairs):
+        raise ValueError(f"{', '.join(pairs.keys() - found.keys())} without a bias cannot be fitted")
+    return found
 
 
 def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str], fit: Fit) -> None:

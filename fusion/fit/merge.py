@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wb.fusion.forms.canonical import sublayers
 from wb.fusion.match.placed import Placed
 from wb.models.axes import Map
 from wb.models.model import Model
@@ -60,8 +59,8 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
 def _writers(network: Network) -> set[str]:
     """The parameters that scale what sub-layers add to the stream: writers and their biases, or norms."""
     found = set()
-    for sublayer in sublayers(network):
-        found |= {name for pair in sublayer.writers.items() for name in pair}
-        if not sublayer.writers and network.form == "pre":
-            found |= {f"{sublayer.norm}.gain", f"{sublayer.norm}.shift"}
+    for sublayer in network.walk():
+        found |= {name for pair in sublayer.writers.items() for name in pair if name is not None}
+        if not sublayer.writers and sublayer.wiring.folds:
+            found |= {f"{sublayer.norm_prefix}.{name}" for name in sublayer.norm.axes}
     return found

@@ -7,78 +7,53 @@ zero, and each head's query and key (value and output) matrices are balanced: wh
 Source: operations 0 of fusion by symmetries as in Theus et al., "Generalized Linear Mode Connectivity for Transformers",
 2025, https://arxiv.org/abs/2506.22712.
 Differs: the result is an ordinary network with LayerNorm, whose gains are one. Operators say themselves what they bear
-(`wb.models.operators._base`). A norm in front of an operator without parameters keeps its gain.
+(`wb.models.operator`). A norm in front of an operator without parameters keeps its gain.
 Limits: in a post-norm network gains and shifts lie in the stream, so that neither folding nor centring is possible; heads
 are balanced and biases moved all the same. A stream that a merge reads is not centred.
 """
 
 from __future__ import annotations
 
-import math
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture
+from wb.core.architecture import Architecture, axis_dims
 from wb.core.records import Part
-from wb.models.axes import Axes
+from wb.models.axes import Axes, nested, read, write
 from wb.models.model import Model
-from wb.models.network import Network, Norm, axes_of, build
-from wb.models.operators._attention import AttentionModule
-from wb.models.operators._base import OperatorModule
+from wb.models.network import Network, axes_of, build
+from wb.models.norm import NormModule
+from wb.models.operator import OperatorModule
+from wb.models.walk import Sublayer
 
 P = TypeVar("P", bound=Part)
 SMALLEST_GAIN = 1e-3  # of the largest of its norm: what is divided by less would blow up rounding
 
 
-@dataclass(frozen=True)
-class Sublayer:
-    """A mixer or feed-forward, its norm, and the prefixes of their parameters."""
+class Factor(NamedTuple):
+    """One of two factors that meet on an axis: a weight and, where it has one on the axis, its bias. Local names."""
 
-    place: str  # s0.b3
-    kind: str  # mixer or ffn
-    module: OperatorModule
-    prefix: str  # stages.0.3.mixer
-    norm: str  # stages.0.3.norm1
-
-    @property
-    def name(self) -> str:
-        """`s0.b3.mixer`."""
-        return f"{self.place}.{self.kind}"
-
-    @property
-    def stage(self) -> int:
-        """Its stage's number."""
-        return int(self.place.split(".")[0][1:])
-
-    @property
-    def block(self) -> int:
-        """The number of its block in the stage."""
-        return int(self.place.split(".b")[1])
-
-    @property
-    def readers(self) -> dict[str, str]:
-        """Full names of the weights that read the stream -> their biases."""
-        return {f"{self.prefix}.{weight}": f"{self.prefix}.{bias}" for weight, bias in self.module.readers.items()}
-
-    @property
-    def writers(self) -> dict[str, str]:
-        """Full names of the weights that write to the stream -> their biases."""
-        return {f"{self.prefix}.{weight}": f"{self.prefix}.{bias}" for weight, bias in self.module.writers.items()}
+    weight: str
+    bias: str | None
 
 
-def sublayers(network: Network) -> Iterator[Sublayer]:
-    """All that add to the stream, in order of execution."""
-    for i, blocks in enumerate(network.stages):
-        for j, block in enumerate(blocks):  # type: ignore[arg-type,var-annotated]
-            for kind, norm in (("mixer", "norm1"), ("ffn", "norm2")):
-                module = getattr(block, kind)
-                if module is not None:
-                    prefix = f"stages.{i}.{j}"
-                    yield Sublayer(f"s{i}.b{j}", kind, module, f"{prefix}.{kind}", f"{prefix}.{norm}")
+def factors_on(operator: OperatorModule, axis: str) -> tuple[Factor, Factor] | None:
+    """What meets on an axis and nowhere else: two weights that read the stream, or one that reads and one that writes it.
+
+    None where the axis bears no rotation, or anything else lies on it.
+    """
+    if operator.symmetries.get(axis) != "rotation":
+        return None
+    found = [Factor(name, bias) for name, bias in operator.readers.items() if write(axis) in operator.axes[name]]
+    found += [Factor(name, None) for name in operator.writers if read(axis) in operator.axes[name]]
+    known = {name for factor in found for name in factor}
+    others = [name for name, axes in operator.axes.items() if name not in known and {write(axis), read(axis)} & {*axes}]
+    return (found[0], found[1]) if len(found) == 2 and not others else None
 
 
 def canonical(model: Model, *, balance: bool = True, release: bool = False) -> Model:
@@ -90,17 +65,18 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
     Limits: heads whose singular values coincide keep some freedom beyond a rotation of the whole head.
     """
     network = build(model.architecture, "meta")
+    axes = axes_of(network)
     weights = model.weights if release and isinstance(model.weights, dict) else dict(model.weights)
-    attentions = [(s, s.module) for s in sublayers(network) if isinstance(s.module, AttentionModule)]
-    if model.architecture.norm == "pre":
-        for norm, readers in _norms(network):
-            _fold(weights, norm, readers)
-    for sublayer, module in attentions:
-        _standardise(weights, sublayer.prefix, module)
-    if model.architecture.norm == "pre":
-        _centre(weights, axes_of(network), f"s{len(network.stages) - 1}.embed", _norm_parameters(network))
-    for sublayer, module in attentions if balance else ():
-        _balance(weights, sublayer.prefix, module)
+    for prefix, norm, readers in _norms(network):
+        _fold(weights, prefix, norm, readers)
+    for at in network.walk():
+        _standardise(weights, at)
+    last = len(network.stages) - 1
+    if network.wiring(last).folds and all(norm.centred for norm in _norms_on(network, last)):
+        _centre(weights, axes, f"s{last}.embed", _norm_parameters(network))
+    within = nested(axes, axis_dims(model.architecture))
+    for at in network.walk() if balance else ():
+        _balance(weights, at, within)
     return replace(model, architecture=with_unit_scales(model.architecture), weights=weights)
 
 
@@ -110,10 +86,12 @@ def rebalanced(model: Model, to: Architecture) -> Model:
     In a wider stream of the same size, what reads is smaller and what writes is larger.
     """
     weights = dict(model.weights)
-    for sublayer in sublayers(build(model.architecture, "meta")):
-        own, new = (a.stages[sublayer.stage].embed for a in (model.architecture, to))
-        if isinstance(sublayer.module, AttentionModule) and own != new:
-            _balance(weights, sublayer.prefix, sublayer.module, (own / new) ** 0.5)
+    network = build(model.architecture, "meta")
+    within = nested(axes_of(network), axis_dims(model.architecture))
+    for at in network.walk():
+        own, new = (a.stages[at.stage].embed for a in (model.architecture, to))
+        if own != new:
+            _balance(weights, at, within, (own / new) ** 0.5)
     return replace(model, weights=weights)
 
 
@@ -124,114 +102,156 @@ def restored(model: Model, like: Model) -> Model:
     """
     network = build(model.architecture, "meta")
     weights = dict(model.weights)
-    if model.architecture.norm == "pre":
-        for norm, readers in _norms(network):
-            _unfold(weights, norm, readers, like)
-    originals = dict(
-        zip((s.name for s in sublayers(network)), sublayers(build(like.architecture, "meta")), strict=True)
-    )
-    for sublayer in sublayers(network):
-        record = originals[sublayer.name].module.describe()
-        if record.factor != 1:
-            for letter, factor in zip("qk", _factors(record), strict=True):
-                for name in (f"{sublayer.prefix}.w{letter}", f"{sublayer.prefix}.b{letter}"):
-                    weights[name] = weights[name] / factor
+    for prefix, _, readers in _norms(network):
+        _unfold(weights, prefix, readers, like)
+    originals = build(like.architecture, "meta")
+    for at in network.walk():
+        for name, factor in originals.at(at.name).operator.factors.items():
+            weights[f"{at.prefix}.{name}"] = weights[f"{at.prefix}.{name}"] / factor
     return replace(model, architecture=like.architecture, weights=weights)
 
 
 def foldable(network: Network, stage: int) -> bool:
     """Whether nothing on the stream of this stage but weights knows its channels, so that it may be rotated."""
-    return network.form == "pre" and all(
-        sublayer.module.readers for sublayer in sublayers(network) if sublayer.stage == stage
+    return (
+        network.wiring(stage).folds
+        and all(at.readers for at in network.walk(stage))
+        and all(norm.foldable for norm in _norms_on(network, stage))
     )
 
 
-def _norms(network: Network) -> Iterator[tuple[str, dict[str, str]]]:
+def _norms(network: Network) -> Iterator[tuple[str, NormModule, dict[str, str]]]:
     """Every norm that can be folded: its prefix, and the weights that read it with their biases."""
-    for sublayer in sublayers(network):
-        if sublayer.readers:
-            yield sublayer.norm, sublayer.readers
-    yield "norm", {"head": "head_bias"}
+    found = [(at.norm_prefix, at.norm, at.readers) for at in network.walk() if at.wiring.folds and at.readers]
+    if network.norm is not None:
+        found.append(("norm", network.norm, {"head": "head_bias"}))
+    for prefix, norm, readers in found:
+        biases = {weight: bias for weight, bias in readers.items() if bias is not None}
+        if norm.foldable and len(biases) == len(readers):
+            yield prefix, norm, biases
+
+
+def _norms_on(network: Network, stage: int) -> Iterator[NormModule]:
+    """The norms that read the stream of a stage."""
+    yield from (at.norm for at in network.walk(stage))
+    if network.norm is not None and stage == len(network.stages) - 1:
+        yield network.norm
 
 
 def _norm_parameters(network: Network) -> set[str]:
-    return {f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, Norm) for p in ("gain", "shift")}
+    return {f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, NormModule) for p in m.axes}
 
 
-def _fold(weights: dict[str, Tensor], norm: str, readers: dict[str, str]) -> None:
+def _fold(weights: dict[str, Tensor], prefix: str, norm: NormModule, readers: dict[str, str]) -> None:
     """b <- b + W shift, W <- W gain; gain one, shift zero. What a reader makes of the mean over channels is nothing."""
-    gain, shift = (weights[f"{norm}.{name}"] for name in ("gain", "shift"))
+    gain, shift = weights[f"{prefix}.gain"], weights.get(f"{prefix}.shift")
     for name, bias in readers.items():
         weight = weights[name]
-        weights[bias] = weights[bias] + weight @ shift
+        if shift is not None:
+            weights[bias] = weights[bias] + weight @ shift
         weight = weight * gain
-        weights[name] = weight.sub_(weight.mean(dim=-1, keepdim=True))
-    weights[f"{norm}.gain"], weights[f"{norm}.shift"] = torch.ones_like(gain), torch.zeros_like(shift)
+        weights[name] = weight.sub_(weight.mean(dim=-1, keepdim=True)) if norm.centred else weight
+    weights[f"{prefix}.gain"] = torch.ones_like(gain)
+    if shift is not None:
+        weights[f"{prefix}.shift"] = torch.zeros_like(shift)
 
 
 def _unfold(weights: dict[str, Tensor], norm: str, readers: dict[str, str], like: Model) -> None:
     """Gives a norm the gain and shift it has in `like`, if it is there."""
     if f"{norm}.gain" not in like.weights:
         return
-    gain, shift = (like.weights[f"{norm}.{name}"] for name in ("gain", "shift"))
+    gain, shift = like.weights[f"{norm}.gain"], like.weights.get(f"{norm}.shift")
     if gain.abs().min() <= SMALLEST_GAIN * gain.abs().max():
         return
     for name, bias in readers.items():
         weights[name] = weights[name] / gain
-        weights[bias] = weights[bias] - weights[name] @ shift
-    weights[f"{norm}.gain"], weights[f"{norm}.shift"] = gain.clone(), shift.clone()
+        if shift is not None:
+            weights[bias] = weights[bias] - weights[name] @ shift
+    weights[f"{norm}.gain"] = gain.clone()
+    if shift is not None:
+        weights[f"{norm}.shift"] = shift.clone()
 
 
-def _standardise(weights: dict[str, Tensor], prefix: str, module: AttentionModule) -> None:
-    """Biases and scale of one attention, as far as it bears that."""
-    w = _projections(weights, prefix, module)
-    record = module.describe()
-    if module.convex:
-        w["bo"] = w["bo"] + torch.einsum("dhv,hv->d", w["wo"], w["bv"])
-        w |= {name: torch.zeros_like(w[name]) for name in ("bv", "bk") if name in w}
-    if record.factor != 1:
-        for letter, factor in zip("qk", _factors(record), strict=True):
-            w |= {name: w[name] * factor for name in (f"w{letter}", f"b{letter}")}
-    _put(weights, prefix, w)
+def _standardise(weights: dict[str, Tensor], at: Sublayer) -> None:
+    """Biases and fixed factors of one operator, as far as it bears that."""
+    operator = at.operator
+    changed: dict[str, Tensor] = {}
+
+    def now(name: str) -> Tensor:
+        return changed[name] if name in changed else weights[f"{at.prefix}.{name}"].double()
+
+    for weight, bias in operator.writers.items() if operator.convex else ():
+        averaged = tuple(axis and axis._replace(role="write") for axis in operator.axes[weight][1:])
+        for own in operator.readers.values():
+            if own is not None and bias is not None and operator.axes[own] == averaged:
+                on = string.ascii_letters[: len(averaged)]
+                changed[bias] = now(bias) + torch.einsum(f"Z{on},{on}->Z", now(weight), now(own))
+                changed[own] = torch.zeros_like(now(own))
+    changed |= {name: torch.zeros_like(now(name)) for name in operator.idle}
+    changed |= {name: now(name) * factor for name, factor in operator.factors.items()}
+    _put(weights, at.prefix, changed)
 
 
-def _balance(weights: dict[str, Tensor], prefix: str, module: AttentionModule, ratio: float = 1.0) -> None:
+def _balance(weights: dict[str, Tensor], at: Sublayer, within: dict[str, str], ratio: float = 1.0) -> None:
     """Heads whose two factors have equal Gram matrices, the strongest channel first, once the stream is `1/ratio` as large."""
-    w = _projections(weights, prefix, module)
-    w |= {name: w[name] * ratio for name in module.readers} | {"wo": w["wo"] / ratio}
-    if module.symmetries["qk"] == "rotation" and "wk" in w:
-        (w["wq"], w["bq"]), (w["wk"], w["bk"]) = map(_split, _balanced(_joint(w, "q"), _joint(w, "k")))
-    if module.symmetries["v"] == "rotation":
-        values, out = _balanced(_joint(w, "v"), w["wo"].permute(1, 2, 0))
-        (w["wv"], w["bv"]), w["wo"] = _split(values), out.permute(2, 0, 1)
-    w |= {name: w[name] / ratio for name in module.readers} | {"wo": w["wo"] * ratio}
-    _put(weights, prefix, w)
+    for axis in at.operator.symmetries:
+        pair = factors_on(at.operator, axis)
+        if pair is None:
+            continue
+        outer = within.get(f"{at.place}.{axis}")
+        on = [axis] if outer is None else [outer.removeprefix(f"{at.place}."), axis]
+        layouts = [_Layout(weights, at, factor, on, ratio) for factor in pair]
+        for layout, matrix in zip(layouts, _balanced(*(layout.matrix() for layout in layouts)), strict=True):
+            _put(weights, at.prefix, layout.split(matrix))
 
 
-def _projections(weights: dict[str, Tensor], prefix: str, module: AttentionModule) -> dict[str, Tensor]:
-    """What reads the stream and what writes to it, with biases, by local names. Queries may have the keys' projection."""
-    pairs = (*module.readers.items(), *module.writers.items())
-    return {name: weights[f"{prefix}.{name}"].double() for pair in pairs for name in pair}
+@dataclass(frozen=True)
+class _Layout:
+    """A factor as one matrix per entry of the outer axis, (outer, axis, everything else and the bias), and back."""
 
+    weights: dict[str, Tensor]
+    at: Sublayer
+    factor: Factor
+    on: list[str]  # the outer axis, where there is one, and the axis
+    ratio: float
 
-def _factors(record: Part) -> tuple[float, float]:
-    """What queries and keys have to be multiplied by, so that the record's factor is one."""
-    root = abs(record.factor) ** 0.5
-    return math.copysign(root, record.factor), root
+    def matrix(self) -> Tensor:
+        """(outer or 1, axis, everything else)."""
+        parts = [self._moved(name) * share for name, share in self._parts]
+        joint = torch.cat([part.reshape(*part.shape[: len(self.on)], -1) for part in parts], dim=-1)
+        return joint if len(self.on) > 1 else joint[None]
+
+    def split(self, matrix: Tensor) -> dict[str, Tensor]:
+        """The weight and its bias, by local names, out of what the matrix became."""
+        found = {}
+        start = 0
+        for name, share in self._parts:
+            like = self._moved(name)
+            size = like[(0,) * len(self.on)].numel()
+            part = matrix[..., start : start + size].reshape(like.shape) / share
+            found[name] = part.movedim(list(range(len(self.on))), self._places(name))
+            start += size
+        return found
+
+    @property
+    def _parts(self) -> list[tuple[str, float]]:
+        """The weight and its bias, and by how much larger each is in that stream: what reads is smaller, a bias stays."""
+        share = self.ratio if self.factor.weight in self.at.operator.readers else 1 / self.ratio
+        return [(name, s) for name, s in ((self.factor.weight, share), (self.factor.bias, 1.0)) if name is not None]
+
+    def _moved(self, name: str) -> Tensor:
+        tensor = self.weights[f"{self.at.prefix}.{name}"].double()
+        return tensor.movedim(self._places(name), list(range(len(self.on))))
+
+    def _places(self, name: str) -> list[int]:
+        """The dimensions of a parameter on these axes."""
+        names = [axis and axis.name for axis in self.at.operator.axes[name]]
+        return [names.index(axis) for axis in self.on]
 
 
 def _put(weights: dict[str, Tensor], prefix: str, changed: dict[str, Tensor]) -> None:
     for name, weight in changed.items():
         weights[f"{prefix}.{name}"] = weight.to(weights[f"{prefix}.{name}"]).contiguous()
-
-
-def _joint(w: dict[str, Tensor], letter: str) -> Tensor:
-    """Weight and bias of a projection as one matrix per head: (H, K, D + 1)."""
-    return torch.cat([w[f"w{letter}"], w[f"b{letter}"][..., None]], dim=2)
-
-
-def _split(joint: Tensor) -> tuple[Tensor, Tensor]:
-    return joint[..., :-1], joint[..., -1]
 
 
 def _balanced(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

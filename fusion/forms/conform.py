@@ -28,13 +28,14 @@ from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
-from wb.fusion.align.solvers import couple, memory_fit, stream_rotation
-from wb.fusion.forms.canonical import foldable, sublayers, with_unit_scales
+from wb.fusion.align.solvers import couple, stream_rotation
+from wb.fusion.forms.canonical import factors_on, foldable, with_unit_scales
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
-from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested
+from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
 from wb.models.model import Model, remap_model
-from wb.models.network import Norm, axes_of, build
-from wb.models.operators.lmu import LegendreMemory
+from wb.models.network import axes_of, build
+from wb.models.norm import NormModule
+from wb.models.walk import Sublayer
 
 Role = Literal["write", "read"]
 
@@ -134,14 +135,15 @@ class _Resizer:
     def __init__(self, model: Model, images: Tensor | None) -> None:
         self.model, self.images = model, images
         self.network = build(model.architecture, "meta")
-        self.sublayers = list(sublayers(self.network))
+        self.sublayers = list(self.network.walk())
         self.axes, self.dims = axes_of(self.network), axis_dims(model.architecture)
-        self.bears = {f"{s.place}.{axis}": kind for s in self.sublayers for axis, kind in s.module.symmetries.items()}
+        self.nested = nested(self.axes, self.dims)
+        self.bears = {f"{s.place}.{axis}": kind for s in self.sublayers for axis, kind in s.operator.symmetries.items()}
 
     def __call__(self, axis: str, old: int, new: int) -> Map:
-        dim = self.dims[axis]
-        if dim.fitted:
-            return self._memory(axis, old, new)
+        dim, at = self.dims[axis], self._of(axis)
+        if dim.fitted and at is not None:
+            return at.operator.converted(axis.rsplit(".", 1)[1], old, new)
         if axis.endswith(".embed"):
             gram = self._gram(axis).cpu() if new < old else None
             if foldable(self.network, _stage(axis)):
@@ -154,7 +156,7 @@ class _Resizer:
             return Leading(new)  # each was learned to correct those before it
         if new > old:
             return _repeated(old, new, paired=not self._on(axis, "read"))
-        outer = nested(self.axes, self.dims).get(axis)
+        outer = self.nested.get(axis)
         index = _largest(self._energy(axis, outer), new)
         return index if outer is None else SelectWithin(index.index, outer)
 
@@ -164,7 +166,8 @@ class _Resizer:
 
     def _sorted(self, axis: str) -> bool:
         """Whether the strongest channels come first, as in balanced heads; queries that are the keys are not balanced."""
-        return axis.endswith(".v") or any(name.endswith(".wk") for name in self._on(axis, "write"))
+        at = self._of(axis)
+        return at is not None and factors_on(at.operator, axis.rsplit(".", 1)[1]) is not None
 
     def _gram(self, axis: str) -> Tensor:
         """(D, D): products of the channels of a stream, over tokens or over the weights that write it."""
@@ -175,9 +178,9 @@ class _Resizer:
                     rows = F.layer_norm(x, x.shape[-1:]).flatten(0, 1).double()
                     total = total + rows.T @ rows
             return total
-        norms = {name for name, module in self.network.named_modules() if isinstance(module, Norm)}
+        norms = {name for name, module in self.network.named_modules() if isinstance(module, NormModule)}
         for name in self._on(axis, "write"):
-            if self.model.architecture.norm == "post" or name.rsplit(".", 1)[0] not in norms:
+            if not self.network.wiring(_stage(axis)).folds or name.rsplit(".", 1)[0] not in norms:
                 rows = self._entries(name, "write", axis)
                 total = total + rows @ rows.T
         return total
@@ -186,19 +189,46 @@ class _Resizer:
         """How strong the entries are: the product of the norms of what writes and what reads them; (entries of `outer`, n)."""
         on = (axis,) if outer is None else (outer, axis)
         written, reading = self._on(axis, "write"), self._on(axis, "read")
-        queries = [name for name in written if name.endswith(("wq", "bq"))]
-        keys = [name for name in written if not name.endswith(("wq", "bq", "wv", "bv"))]
-        if queries:
-            meeting = self._norm(queries, "write", on) * self._norm(keys, "write", on)
+        first, values = self._meeting(axis)
+        if first:
+            rest = [name for name in written if name not in (*first, *values)]
+            meeting = self._norm(first, "write", on) * self._norm(rest, "write", on)
             return meeting * self._circuit(axis) if reading else meeting
         return self._norm(written, "write", on) * self._norm(reading, "read", on)
 
+    def _of(self, axis: str) -> Sublayer | None:
+        """The sub-layer that has the axis for its own."""
+        return next((at for at in self.sublayers if axis.startswith(f"{at.place}.") and self._local(at, axis)), None)
+
+    def _local(self, at: Sublayer, axis: str) -> bool:
+        return any(axis == f"{at.place}.{on}" for on in at.operator.sizes if on != "embed")
+
+    def _meeting(self, axis: str) -> tuple[list[str], list[str]]:
+        """Of what writes an axis, the first of two that meet in a product (queries; the rest are keys), and the values.
+
+        Values are what a writer of the stream reads, channel by channel. None are first where the axis is one of values.
+        """
+        at = self._of(axis)
+        if at is None:
+            return [], []
+        carried = {on for name in at.writers for on in self.axes[name][1:] if on is not None}
+        channels = {on.name for on in carried} - set(self.nested.values())
+        readers = [pair for pair in at.readers.items() if write(axis) in self.axes[pair[0]]]
+        is_value = [any(on is not None and on.name in channels for on in self.axes[name]) for name, _ in readers]
+        names = [[name for name in pair if name is not None] for pair in readers]
+        first = next((pair for pair, value in zip(names, is_value, strict=True) if not value), [])
+        return first, [name for pair, value in zip(names, is_value, strict=True) if value for name in pair]
+
     def _circuit(self, heads: str) -> Tensor:
         """How much each head can write: the norm of its output times its values."""
-        prefix = next(s.prefix for s in self.sublayers if f"{s.place}.heads" == heads and s.kind == "mixer")
-        channels = heads.replace("heads", "v")
-        v = self._entries(f"{prefix}.wv", "write", heads, channels)
-        o = self._entries(f"{prefix}.wo", "read", heads, channels)
+        at = self._of(heads)
+        if at is None:
+            raise ValueError(f"{heads} is no axis of a sub-layer")
+        (writer,) = at.writers
+        value = self._meeting(heads)[1][0]
+        channels = next(on.name for on in self.axes[writer][1:] if on is not None and on.name != heads)
+        v = self._entries(value, "write", heads, channels)
+        o = self._entries(writer, "read", heads, channels)
         return ((v @ v.transpose(1, 2)) * (o @ o.transpose(1, 2))).sum(dim=(1, 2)).clamp(min=0).sqrt()
 
     def _norm(self, names: Sequence[str], role: Role, on: tuple[str, ...]) -> Tensor:
@@ -210,11 +240,6 @@ class _Resizer:
         places = [self.axes[name].index(Axis(axis, role)) for axis in on]
         moved = self.model.weights[name].double().movedim(places, list(range(len(on))))
         return moved.reshape(*moved.shape[: len(on)], -1)
-
-    def _memory(self, axis: str, old: int, new: int) -> Couple:
-        """The responses of the old coefficients as sums of those of the new ones, as far as they go."""
-        parts = [s.module for s in self.sublayers if axis.startswith(f"{s.place}.")]
-        return memory_fit(old, new, next(part.tokens for part in parts if isinstance(part, LegendreMemory)))
 
 
 def _stage(axis: str) -> int:

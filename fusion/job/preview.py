@@ -12,7 +12,7 @@ from wb.core.errors import Unsupported
 from wb.core.precision import in_floating_point
 from wb.core.progress import Progress
 from wb.data import Dataset
-from wb.fusion.forms.canonical import canonical, sublayers
+from wb.fusion.forms.canonical import canonical
 from wb.fusion.forms.compatible import adapted, check_images, check_together
 from wb.fusion.job.begin import Checked, Files, checked
 from wb.fusion.job.job import calibration, overflow_named
@@ -172,4 +172,4 @@ class _Look:
 
 
 def _others(model: Model, known: set[str]) -> tuple[str, ...]:
-    return tuple(s.name for s in sublayers(build(model.architecture, "meta")) if s.name not in known)
+    return tuple(s.name for s in build(model.architecture, "meta").walk() if s.name not in known)

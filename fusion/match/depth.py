@@ -13,9 +13,9 @@ from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Operator, dims
 from wb.fusion.align.trace import cut, network_of
-from wb.fusion.forms.canonical import Sublayer, sublayers
 from wb.models.model import Model
 from wb.models.network import build
+from wb.models.walk import Sublayer
 
 Match = tuple[tuple[int | None, ...], ...]
 _SMALL = 0.02  # standard deviation of the random weights of a silent sub-layer (one whose writers are zero)
@@ -40,14 +40,14 @@ def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
     network = network_of(model)
     with torch.inference_mode():
         for part in cut(images.to(network.position)):
-            x = network.tokens(part)
+            state = network.begin(part)
             found: list[list[Tensor]] = []
-            for i, blocks in enumerate(network.stages):
-                x = network.merges[i - 1](x) if i else x
-                found.append([x])
-                for block in blocks:  # type: ignore[attr-defined]
-                    x = block(x)
-                    found[-1].append(x)
+            for i in range(len(network.stages)):
+                state = network.enter(state, i)
+                found.append([state.stream])
+                for block in network.blocks(i):
+                    state = block(network.wiring(i), state)
+                    found[-1].append(state.stream)
             yield found
 
 
@@ -72,11 +72,11 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
     weights = {name: weight for name, weight in model.weights.items() if not name.startswith("stages.")}
     generator = torch.Generator().manual_seed(_SEED)
     last: dict[int, str] = {}  # stage -> norm of the previous sub-layer
-    for sublayer in sublayers(network):
+    for sublayer in network.walk():
         origin = origins[sublayer.stage][sublayer.block]
         moved = _moved(model, sublayer, origin)
         weights |= moved or _silent(sublayer, architecture, weights, last.get(sublayer.stage), generator)
-        last[sublayer.stage] = sublayer.norm
+        last[sublayer.stage] = sublayer.norm_prefix
     return replace(model, architecture=architecture, weights=weights)
 
 
@@ -133,7 +133,7 @@ def alike(one: Operator, other: Operator) -> bool:
 def _moved(model: Model, sublayer: Sublayer, origin: int | None) -> dict[str, Tensor]:
     """The weights of a sub-layer in the model's block `origin`, renamed to `sublayer`; empty if the block lacks it."""
     result: dict[str, Tensor] = {}
-    for prefix in (sublayer.prefix, sublayer.norm):
+    for prefix in (sublayer.prefix, sublayer.norm_prefix):
         _, stage, _, part = prefix.split(".")
         old = f"stages.{stage}.{origin}.{part}."
         result |= {f"{prefix}.{n.removeprefix(old)}": w for n, w in model.weights.items() if n.startswith(old)}
@@ -150,19 +150,19 @@ def _silent(
     like, embed = known["position"], a.stages[sublayer.stage].embed
     zero = {*sublayer.writers, *sublayer.writers.values(), *sublayer.readers.values()}
     result = {}
-    for name, parameter in sublayer.module.named_parameters(sublayer.prefix):
+    for name, parameter in sublayer.operator.named_parameters(sublayer.prefix):
         drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * _SMALL
         result[name] = (torch.zeros_like(drawn) if name in zero else drawn).to(like)
-    gain, shift = like.new_ones(embed), like.new_zeros(embed)
-    if a.norm == "post" and not sublayer.writers:
+    norm = {"gain": like.new_ones(embed), "shift": like.new_zeros(embed)}
+    if not sublayer.wiring.folds and not sublayer.writers:
         raise Unsupported(
             f"{sublayer.name} of the target has no counterpart in the model and no weights that could silence it in a "
-            "post-norm network; give a target without it"
+            f"{a.norm}-norm network; give a target without it"
         )
-    if a.norm == "post" and before is not None:
-        old_gain, old_shift = known[f"{before}.gain"], known[f"{before}.shift"]
-        gain = gain * (old_gain.square().mean() + old_shift.var(correction=0)).sqrt()
-        shift = shift + old_shift.mean()
+    if not sublayer.wiring.folds and before is not None:
+        old_gain, old_shift = known[f"{before}.gain"], known.get(f"{before}.shift", like.new_zeros(embed))
+        norm["gain"] = norm["gain"] * (old_gain.square().mean() + old_shift.var(correction=0)).sqrt()
+        norm["shift"] = norm["shift"] + old_shift.mean()
     elif not sublayer.writers:
-        gain = torch.zeros_like(gain)
-    return result | {f"{sublayer.norm}.gain": gain, f"{sublayer.norm}.shift": shift}
+        norm["gain"] = torch.zeros_like(norm["gain"])
+    return result | {f"{sublayer.norm_prefix}.{name}": norm[name] for name in sublayer.norm.axes}

@@ -24,12 +24,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.fusion.align.solvers import Matrix
-from wb.fusion.align.trace import added, contribution, cut, network_of
-from wb.fusion.forms.canonical import Sublayer, sublayers
+from wb.fusion.align.trace import cut, network_of
 from wb.fusion.match.depth import alike, check_images
 from wb.models.axes import Axes
 from wb.models.model import Model
 from wb.models.network import Network, axes_of, build
+from wb.models.walk import Sublayer
 
 ROWS = 2048  # tokens for CKA, at most
 _FLAT = 1e-12  # a relative variation below this is rounding
@@ -108,10 +108,10 @@ def _tables(
         for a, b in zip(source.architecture.stages, reference.architecture.stages, strict=True)
     ]
     values, counts = ([np.zeros(shape) for shape in shapes] for _ in range(2))
-    own, other = (list(sublayers(build(model.architecture, "meta"))) for model in (source, reference))
+    own, other = (list(build(model.architecture, "meta").walk()) for model in (source, reference))
     for mine in own:
         for theirs in other:
-            one, two = (sublayer.module.describe().structure() for sublayer in (mine, theirs))
+            one, two = (sublayer.operator.describe().structure() for sublayer in (mine, theirs))
             if mine.stage != theirs.stage or not alike(one, two):
                 continue
             value = compared(mine, theirs)
@@ -152,7 +152,7 @@ def _grams(model: Model, index: dict[str, Tensor]) -> dict[str, list[Tensor]]:
     """Sub-layer -> normalised Gram matrix W Wᵀ of each weight on the stream, without trace, (channels, channels)."""
     axes = axes_of(build(model.architecture, "meta"))
     found: dict[str, list[Tensor]] = {}
-    for sublayer in sublayers(build(model.architecture, "meta")):
+    for sublayer in build(model.architecture, "meta").walk():
         axis, found[sublayer.name] = f"s{sublayer.stage}.embed", []
         for name in (*sublayer.readers, *sublayer.writers):
             columns = _columns(model.weights[name], axes[name], axis, {})[index[axis]]
@@ -198,14 +198,12 @@ def _additions(model: Model, images: Tensor) -> dict[str, Tensor]:
 
 def _walk(network: Network, images: Tensor) -> Iterator[tuple[Sublayer, Tensor]]:
     """Yields every sub-layer with its addition to the stream, (B, N, D)."""
-    x, stage = network.tokens(images), 0
-    for sublayer in sublayers(network):
-        while stage < sublayer.stage:
-            x = network.merges[stage](x)
-            stage += 1
-        addition = contribution(network, sublayer, x)
+    state = network.begin(images)
+    for sublayer in network.walk():
+        state = network.enter(state, sublayer.stage)
+        addition = sublayer.contribution(state)
         yield sublayer, addition
-        x = added(network, sublayer, x, addition)
+        state = sublayer.add(state, addition)
 
 
 def _rows(total: int) -> Tensor:

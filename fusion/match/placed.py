@@ -9,12 +9,12 @@ from torch import Tensor
 
 from wb.core.architecture import axis_dims
 from wb.core.records import Dim
-from wb.fusion.forms.canonical import Sublayer, sublayers
 from wb.fusion.match.depth import Match, alike
 from wb.fusion.match.match import By
 from wb.models.axes import Axes, Axis, Map, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
+from wb.models.walk import Sublayer
 
 
 @dataclass
@@ -73,7 +73,7 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
     Sub-layers that differ in kind or in fixed settings (kernel size, direction) do not match, even in matching blocks.
     """
     own, other = build(parent.architecture, "meta"), build(reference.architecture, "meta")
-    there = {sublayer.name: sublayer for sublayer in sublayers(own)}
+    there = {sublayer.name: sublayer for sublayer in own.walk()}
     axes = axes_of(own)
     names: dict[str, str] = {}
     placed: dict[str, Axes] = {}
@@ -81,13 +81,13 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
     for name, dimensions in axes.items():
         if not name.startswith("stages."):
             names[name], placed[name] = name, dimensions
-    for sublayer in sublayers(other):
+    for sublayer in other.walk():
         block = match[sublayer.stage][sublayer.block]
         mine = there.get(f"s{sublayer.stage}.b{block}.{sublayer.kind}")
-        if mine is None or not alike(mine.module.describe().structure(), sublayer.module.describe().structure()):
+        if mine is None or not alike(mine.operator.describe().structure(), sublayer.operator.describe().structure()):
             continue
         found[sublayer.name] = mine
-        for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm, sublayer.norm)):
+        for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm_prefix, sublayer.norm_prefix)):
             for name in [name for name in axes if name.startswith(f"{prefix}.")]:
                 renamed = f"{new}{name.removeprefix(prefix)}"
                 names[renamed] = name
@@ -102,21 +102,21 @@ def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:
     return axis._replace(name=f"{new}{axis.name.removeprefix(old)}")
 
 
-def runs(placed: Placed, reference: Model) -> tuple[dict[int, list[Sublayer]], dict[str, list[Sublayer]]]:
-    """Groups the parent's sub-layers, in order of execution, by the sub-layers of the reference.
+def runs(placed: Placed, reference: Model) -> tuple[dict[int, list[str]], dict[str, list[str]]]:
+    """Groups the names of the parent's sub-layers, in order of execution, by the sub-layers of the reference.
 
     The first result maps a stage to the unmatched sub-layers at its start. The second maps a sub-layer of the reference to its
     counterpart and the unmatched sub-layers after that: the reference's sub-layer has to do what they do together.
     """
     theirs = {mine.name: name for name, mine in placed.sublayers.items()}
-    starts: dict[int, list[Sublayer]] = {i: [] for i in range(len(reference.architecture.stages))}
-    groups: dict[str, list[Sublayer]] = {s.name: [] for s in sublayers(build(reference.architecture, "meta"))}
-    current: list[Sublayer] = []
+    starts: dict[int, list[str]] = {i: [] for i in range(len(reference.architecture.stages))}
+    groups: dict[str, list[str]] = {at.name: [] for at in build(reference.architecture, "meta").walk()}
+    current: list[str] = []
     stage = -1
-    for mine in sublayers(build(placed.model.architecture, "meta")):
+    for mine in build(placed.model.architecture, "meta").walk():
         if mine.stage != stage:
             stage, current = mine.stage, starts[mine.stage]
         if mine.name in theirs:
             current = groups[theirs[mine.name]]
-        current.append(mine)
+        current.append(mine.name)
     return starts, groups

@@ -16,11 +16,10 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, couple
-from wb.fusion.align.trace import added, contribution, cut, network_of, projected, read_by
-from wb.fusion.forms.canonical import Sublayer, sublayers
+from wb.fusion.align.trace import cut, network_of, projected
 from wb.models.axes import Couple, Select
 from wb.models.model import Model
-from wb.models.network import Network
+from wb.models.walk import State, Sublayer
 
 Residual = Literal["mean", "none", "only", "identity", "scalar", "matrix"]
 Tokens = Literal["all", "cls", "window_2", "window_4", "window_6", "window_8"]
@@ -63,20 +62,20 @@ def trace(model: Model, images: Tensor, tokens: Tokens) -> Iterator[dict[str, Te
     """
     network = network_of(model)
     dtype = next(network.parameters()).dtype
-    parts = list(sublayers(network))
+    parts = list(network.walk())
     every = compared_tokens(model.architecture, tokens)
     last = compared_tokens(model.architecture, tokens, last=True)
     for batch in cut(images.to(dtype)):
         with torch.inference_mode():
             patches = network.stem(network.normalised(batch)).flatten(2).transpose(1, 2)
-            x = network.tokens(batch)
+            state = network.begin(batch)
         yield {"patch": patches.flatten(0, 1)}
         block = ""
         for sublayer in parts:
             place = sublayer.place
-            found = {} if place == block else {f"{place}.in": x[:, every]}
+            found = {} if place == block else {f"{place}.in": state.stream[:, every]}
             with torch.inference_mode():
-                x, new = _observed(network, sublayer, x, every, last if place == parts[-1].place else every)
+                state, new = _observed(sublayer, state, every, last if place == parts[-1].place else every)
             yield {name: values.flatten(0, 1) for name, values in {**found, **new}.items()}
             block = place
 
@@ -170,19 +169,17 @@ def mixed(policy: Residual, residual: Couple, branch: Couple, found: tuple[Tenso
     return Couple(write, read)
 
 
-def _observed(
-    network: Network, sublayer: Sublayer, x: Tensor, every: Tensor, rows: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The stream (B, N, D) after a sub-layer, and its activations by name of the plan, (B, tokens, units)."""
+def _observed(sublayer: Sublayer, state: State, every: Tensor, rows: Tensor) -> tuple[State, dict[str, Tensor]]:
+    """The state after a sub-layer, and its activations by name of the plan, (B, tokens, units)."""
     place = sublayer.place
-    values = projected(network, sublayer, read_by(network, sublayer, x))
-    given = contribution(network, sublayer, x)
+    values = projected(sublayer, sublayer.read(state))
+    given = sublayer.contribution(state)
     if sublayer.kind == "mixer":
         found = {f"{place}.{letter}": values[f"w{letter}"][:, every] for letter in "qkv"}
         found |= {f"{place}.o": given[:, rows], f"{place}.attention": given[:, every]}
     else:
         found = {f"{place}.mlp": values["up"][:, rows], f"{place}.down": given[:, rows]}
-    return added(network, sublayer, x, given), found
+    return sublayer.add(state, given), found
 
 
 def _moments(model: Model, images: Tensor, tokens: Tokens) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

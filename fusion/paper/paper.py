@@ -31,7 +31,6 @@ from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Softmax
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, Solver, couplings
-from wb.fusion.forms.canonical import Sublayer, sublayers
 from wb.fusion.forms.compatible import check_images, check_together
 from wb.fusion.paper.maps import (
     EMBEDDING,
@@ -48,6 +47,7 @@ from wb.fusion.paper.maps import (
 from wb.models.axes import Couple
 from wb.models.model import Model
 from wb.models.network import build
+from wb.models.walk import Sublayer
 
 REGULARISATION = {"activations": 0.08, "weights": 0.06}  # the authors' best, on CIFAR-10
 _TIES = 1e-6  # weight of values, which break ties between equal signs
@@ -112,20 +112,19 @@ class _Transport:
 
     def __call__(self) -> tuple[Model, dict[str, Matrix]]:
         """Transports layer by layer; each layer gets the map of its input."""
-        pre = self.reference.architecture.norm == "pre"
-        own = {sublayer.name: sublayer for sublayer in sublayers(build(self.source.architecture, "meta"))}
+        own, reference = (build(model.architecture, "meta") for model in (self.source, self.reference))
         stream = self._embeddings()
-        for sublayer in sublayers(build(self.reference.architecture, "meta")):
-            if pre:
-                self._norm(sublayer.norm, stream)
+        for sublayer in reference.walk():
+            if sublayer.wiring.folds:  # its norm stands in front of it
+                self._norm(sublayer.norm_prefix, stream)
             if sublayer.kind == "mixer":
-                added = self._attention(sublayer, own[sublayer.name], stream)
+                added = self._attention(sublayer, own.at(sublayer.name), stream)
             else:
                 added = self._mlp(sublayer, stream)
             stream = mixed(self.settings.residual, stream, added, self.sizes.get(sublayer.name))
-            if not pre:
-                self._norm(sublayer.norm, stream)
-        if pre:
+            if not sublayer.wiring.folds:
+                self._norm(sublayer.norm_prefix, stream)
+        if reference.norm is not None:
             self._norm("norm", stream)
         self._put("head", stream(self._own("head"), 1, "read"))
         self._put("head_bias", self._own("head_bias"))
@@ -231,7 +230,7 @@ def _score_factor(own: Sublayer, other: Sublayer) -> float:
     """The factor of queries and keys that preserves attention scores under another softmax scale or number of channels."""
     scales = []
     for sublayer in (own, other):
-        record = sublayer.module.describe()
+        record = sublayer.operator.describe()
         if not isinstance(record, Softmax):
             raise TypeError(f"{sublayer.name} is a {type(record).__name__}")
         scales.append(record.qk * record.factor)

@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_dims, axis_sizes
 from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
-from wb.fusion.forms.canonical import canonical, foldable, restored, sublayers
+from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.models.axes import Couple, Map, Select, SelectWithin, nested, remap
 from wb.models.model import Model, from_network
 from wb.models.network import Network, axes_of, build, describe
@@ -113,9 +113,9 @@ class Kit:
         twin = canonical(self.permuted(model, seed), balance=False)
         built = build(twin.architecture, "meta")
         weights = dict(twin.weights)
-        for sublayer in sublayers(built):
+        for sublayer in built.walk():
             for axis in ("qk", "v"):
-                if sublayer.module.symmetries.get(axis) == "rotation":
+                if sublayer.operator.symmetries.get(axis) == "rotation":
                     _regauge(weights, sublayer.prefix, axis, generator)
         maps = {
             f"s{i}.embed": _rotation(stage.embed, generator)
@@ -156,8 +156,8 @@ def _orders(network: Network, sizes: Mapping[str, int], generator: torch.Generat
         for axis, size in sizes.items()
         if axis.endswith((".embed", ".width"))
     }
-    for sublayer in sublayers(network):
-        for name in sublayer.module.symmetries:
+    for sublayer in network.walk():
+        for name in sublayer.operator.symmetries:
             axis = f"{sublayer.place}.{name}"
             orders = [
                 torch.randperm(sizes[axis], generator=generator) for _ in range(sizes.get(outer.get(axis, ""), 1))

@@ -13,14 +13,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
-from wb.fusion.forms.canonical import canonical, foldable, restored, sublayers
+from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
 from wb.models.model import Model, from_network
 from wb.models.network import axes_of, build
-from wb.models.operators._attention import AttentionModule
-from wb.models.operators._base import OperatorModule
+from wb.models.operator import NOTHING, OperatorModule
 
 EMBED = "embed"
 Weights = Mapping[str, Tensor]
@@ -58,8 +57,8 @@ def same(one: Model, other: Model) -> None:
 
 def operators(architecture: Architecture) -> Iterator[tuple[OperatorModule, Weights, Tensor]]:
     """Every operator with random weights and tokens for it, all in float64."""
-    for sublayer in sublayers(build(architecture)):
-        module = sublayer.module.double().requires_grad_(False)
+    for sublayer in build(architecture).walk():
+        module = sublayer.operator.double().requires_grad_(False)
         generator = torch.Generator().manual_seed(2)
         weights = {
             name: 0.5 * torch.randn(w.shape, generator=generator, dtype=torch.float64)
@@ -113,17 +112,18 @@ def test_what_reads_the_stream_is_named_with_its_bias(any_architecture: Architec
         assert reading == set(module.readers), type(module)
         for name, bias in module.readers.items():
             assert module.axes[name][-1] == Axis(EMBED, "read"), "a reader's columns are the stream"
-            assert weights[bias].shape == weights[name].shape[:-1]
-            assert module.axes[bias] == module.axes[name][:-1]
+            if bias is not None:
+                assert weights[bias].shape == weights[name].shape[:-1]
+                assert module.axes[bias] == module.axes[name][:-1]
 
 
 def test_what_writes_to_the_stream_is_named_with_its_bias(any_architecture: Architecture) -> None:
     for module, weights, x in operators(any_architecture):
         writing = {name for name, axes in module.axes.items() if Axis(EMBED, "write") in axes}
-        assert writing == {name for pair in module.writers.items() for name in pair}, type(module)
+        assert writing == {name for pair in module.writers.items() for name in pair if name is not None}, type(module)
         for name, bias in module.writers.items():
             assert module.axes[name][0] == Axis(EMBED, "write"), "a writer's rows are the stream"
-            assert weights[bias].shape == x.shape[2:]
+            assert bias is None or weights[bias].shape == x.shape[2:]
 
 
 def test_a_writer_on_what_is_hidden_is_the_whole_operator(any_architecture: Architecture) -> None:
@@ -133,9 +133,10 @@ def test_a_writer_on_what_is_hidden_is_the_whole_operator(any_architecture: Arch
         ((name, bias),) = module.writers.items()
         for parameter, value in weights.items():
             getattr(module, parameter).data.copy_(value)
-        hidden = module.hidden(x)
+        hidden = module.hidden(x, NOTHING)
         assert hidden.shape == (*x.shape[:2], weights[name][0].numel())
-        torch.testing.assert_close(F.linear(hidden, weights[name].flatten(1), weights[bias]), module(x))
+        added = None if bias is None else weights[bias]
+        torch.testing.assert_close(F.linear(hidden, weights[name].flatten(1), added), module(x))
 
 
 def test_readers_are_all_that_sees_the_stream(any_architecture: Architecture) -> None:
@@ -175,21 +176,22 @@ def test_symmetries_hold_all_at_once(any_architecture: Architecture) -> None:
         torch.testing.assert_close(after, functional_call(module, dict(weights), x))
 
 
-def test_weights_of_tokens_sum_to_one_where_that_is_declared(any_architecture: Architecture) -> None:
-    """Then what all keys have in common does nothing, and what all values have in common passes through."""
+def test_biases_do_nothing_or_pass_through_where_that_is_declared(any_architecture: Architecture) -> None:
+    """An idle one never changes the output; behind a convex operator what all values have in common passes through."""
     for module, weights, x in operators(any_architecture):
-        if not isinstance(module, AttentionModule):
-            continue
         before = functional_call(module, dict(weights), x)
-        keys = torch.zeros(())
-        if "bk" in weights:
-            shift = torch.randn(weights["bk"].shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-            keys = functional_call(module, {**weights, "bk": weights["bk"] + shift}, x) - before
-        shift = torch.randn(weights["bv"].shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
-        values = functional_call(module, {**weights, "bv": weights["bv"] + shift}, x) - before
-        passed = torch.einsum("dhv,hv->d", weights["wo"], shift)
-        holds = max(float(keys.abs().max()), float((values - passed).abs().max())) < 1e-9
-        assert holds == module.convex, type(module)
+        idle = set()
+        for bias in [bias for bias in module.readers.values() if bias is not None]:
+            shift = torch.randn(weights[bias].shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+            change = functional_call(module, {**weights, bias: weights[bias] + shift}, x) - before
+            if float(change.abs().max()) < 1e-9:
+                idle.add(bias)
+            for writer in module.writers:
+                carried = [a and a.name for a in module.axes[bias]] == [a and a.name for a in module.axes[writer][1:]]
+                if module.convex and carried:
+                    passed = weights[writer].flatten(1) @ shift.flatten()
+                    torch.testing.assert_close(change, passed.expand_as(change), rtol=1e-9, atol=1e-9)
+        assert idle == set(module.idle), type(module)
 
 
 def copy(model: Model) -> Model:
@@ -197,7 +199,7 @@ def copy(model: Model) -> Model:
     network = build(model.architecture, "meta")
     outer, widths = nested(axes_of(network), axis_dims(model.architecture)), axis_sizes(model.architecture)
     generator = torch.Generator().manual_seed(7)
-    fixed = {f"{s.place}.{a}" for s in sublayers(network) for a in sizes(s.module) if a not in s.module.symmetries}
+    fixed = {f"{s.place}.{a}" for s in network.walk() for a in sizes(s.operator) if a not in s.operator.symmetries}
     maps: dict[str, Map] = {}
     for axis, size in widths.items():
         if axis in outer:
@@ -214,10 +216,10 @@ def rotated(model: Model) -> Model:
     network = build(twin.architecture, "meta")
     generator = torch.Generator().manual_seed(8)
     maps: dict[str, Map] = {}
-    for sublayer in sublayers(network):
-        for axis, kind in sublayer.module.symmetries.items():
+    for sublayer in network.walk():
+        for axis, kind in sublayer.operator.symmetries.items():
             if kind == "rotation":
-                map_ = turned(sublayer.module, axis, "rotation")
+                map_ = turned(sublayer.operator, axis, "rotation")
                 assert isinstance(map_, CoupleWithin)
                 maps[f"{sublayer.place}.{axis}"] = replace(map_, along=f"{sublayer.place}.heads")
     for i, stage in enumerate(twin.architecture.stages):

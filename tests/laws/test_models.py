@@ -168,9 +168,10 @@ def check_views(a: Architecture) -> None:
     torch.testing.assert_close(logits, copy.network()(x))
     logits.sum().backward()
     reached = {name for name, weight in shared.items() if weight.grad is not None}
-    untrained = {f"{n}.{local}" for n, m in skeleton.named_modules() for local in getattr(m, "untrained", ())}
-    assert reached >= {n for n in views if not n.endswith(".bk")} - untrained, "gradients reach the shared weights"
-    assert not reached & untrained
+    constants = {f"{at.prefix}.{name}" for at in skeleton.walk() for name in at.operator.constants}
+    idle = {f"{at.prefix}.{name}" for at in skeleton.walk() for name in at.operator.idle}
+    assert reached >= set(views) - idle - constants, "gradients reach the shared weights"
+    assert not reached & constants
 
 
 def test_the_exported_graph_computes_what_torch_does(any_architecture: Architecture, tmp_path: Path) -> None:
@@ -196,6 +197,39 @@ def test_the_exported_graph_of_rounded_weights_computes_what_torch_does(
         x = images(one_rounded, batch)
         given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
         torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_walk_is_the_forward_pass_to_the_bit(any_architecture: Architecture) -> None:
+    network = random_model(any_architecture).network()
+    x = images(any_architecture)
+    expected = network(x)
+    state = network.begin(x)
+    for at in network.walk():
+        state = network.enter(state, at.stage)
+        assert at.operator is network.get_submodule(at.prefix)
+        assert at.norm is network.get_submodule(at.norm_prefix)
+        state = at.add(state, at.contribution(state))
+    assert torch.equal(network.end(state), expected)
+    assert torch.equal(network.run(x), expected)
+
+
+def test_gates_lead_from_the_missing_sublayer_to_the_whole_one(any_architecture: Architecture) -> None:
+    network = random_model(any_architecture).network()
+    state = network.begin(images(any_architecture))
+    for at in network.walk():
+        state = network.enter(state, at.stage)
+        given, after = at.contribution(state), at(state)
+        for gate, expected in ((1.0, after), (0.0, at.wiring.skip(state, at))):
+            found = at.wiring.gated(state, at, given, torch.tensor(gate))
+            torch.testing.assert_close(found.stream, expected.stream)
+        state = after
+
+
+def test_an_image_is_alone_in_its_batch(any_architecture: Architecture) -> None:
+    model, x = random_model(any_architecture), images(any_architecture)
+    together = run(model, x)
+    for i in range(len(x)):
+        torch.testing.assert_close(run(model, x[i : i + 1]), together[i : i + 1], rtol=1e-9, atol=1e-9)
 
 
 def test_switched_off_blocks_change_nothing(any_architecture: Architecture) -> None:

@@ -13,17 +13,9 @@ from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage, a
 from wb.core.precision import allowed, in_floating_point, precisions, with_precisions
 from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.models.axes import Leading
+from wb.models.groups import block_groups, groups_of, kept, kept_in_block, settle
 from wb.models.model import Model, from_network, remap_model
-from wb.models.network import (
-    BlockModule,
-    block_groups,
-    build,
-    describe,
-    groups_of,
-    kept,
-    kept_in_block,
-    settle,
-)
+from wb.models.network import BlockModule, build, describe
 
 MIXERS: tuple[Mixer, ...] = (
     Softmax(heads=2, qk=4, v=6),

@@ -13,8 +13,9 @@ from wb.core.precision import BITS, precisions
 from wb.core.records import FFNS, MIXERS, kind_of
 from wb.core.space import Choices, Informed, random_choices
 from wb.models.counting import count_macs, operations
-from wb.models.network import build, groups_of
-from wb.models.operators._base import OperatorModule
+from wb.models.groups import groups_of
+from wb.models.network import build
+from wb.models.operator import OperatorModule
 from wb.predictors.features import Encoder
 from wb.spaces.presets import TINY
 from wb.spaces.traits import Traits, traits

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -31,11 +32,13 @@ class Axis(NamedTuple):
 Axes = tuple[Axis | None, ...]
 
 
+@cache
 def write(name: str) -> Axis:
     """A dimension that produces the axis."""
     return Axis(name, "write")
 
 
+@cache
 def read(name: str) -> Axis:
     """A dimension that consumes the axis."""
     return Axis(name, "read")

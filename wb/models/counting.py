@@ -13,8 +13,9 @@ from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
 from wb.core.records import Precision
 from wb.models.feeds import shapes_only
-from wb.models.network import Network, groups_of, skeleton
-from wb.models.operators._base import OperatorModule
+from wb.models.groups import groups_of
+from wb.models.network import Network, skeleton
+from wb.models.operator import OperatorModule
 
 
 class Operations(NamedTuple):
@@ -80,7 +81,7 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
 def _counter(network: Network) -> FlopCounterMode:
     counter: FlopCounterMode = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(*shapes_only(network.input.specs(), 1).values())
+        network(*shapes_only(network.architecture.input.specs(), 1).values())
     return counter
 
 

@@ -3,92 +3,90 @@
 from __future__ import annotations
 
 import importlib
-from functools import lru_cache
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import Unsupported, out_of_memory
-from wb.core.precision import precisions
-from wb.core.records import Operator, Precision, Weighted
+from wb.core.records import Operator
 from wb.models.axes import Axes, Axis, read, write
 from wb.models.lowbit import low_bit
-from wb.models.operators._base import Grid, OperatorModule, parameter
-from wb.models.stem import Merge
+from wb.models.merges.conv import PREVIOUS, Merge
+from wb.models.norm import NormModule
+from wb.models.operator import NOTHING, Context, Grid, OperatorModule, PartModule
+from wb.models.tensors import parameter
+from wb.models.walk import Kind, State, Sublayer, Wiring
 
 MAX_PARAMETERS = 1 << 31  # 8 GB, and training takes four times that
-
-
-class Norm(nn.Module):
-    """LayerNorm over the channels of a token."""
-
-    axes: ClassVar[dict[str, Axes]] = {"gain": (write("embed"),), "shift": (write("embed"),)}
-
-    def __init__(self, embed: int, eps: float, device: torch.device | str | None = None) -> None:
-        super().__init__()
-        self.eps = eps
-        self.gain = parameter(embed, device=device)
-        self.shift = parameter(embed, device=device)
-
-    def reset(self) -> None:
-        """One and zero."""
-        nn.init.ones_(self.gain)
-        nn.init.zeros_(self.shift)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
-        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.eps)
+NORM = "wb.models.norms.layer:LayerNorm"
+WIRINGS = {"pre": "wb.models.wirings.pre:Pre", "post": "wb.models.wirings.post:Post"}
+KINDS: tuple[tuple[Kind, str], ...] = (("mixer", "norm1"), ("ffn", "norm2"))  # in order of execution
 
 
 class BlockModule(nn.Module):
-    """Pre-norm: `x + mixer(norm1(x))`, then `x + ffn(norm2(x))`. Post-norm: `norm1(x + mixer(x))`, then `norm2(x + ffn(x))`.
+    """A mixer and a feed-forward, each with its norm. What the record leaves out is the identity, and has no norm."""
 
-    What the record leaves out is the identity: its norm is left out with it.
-    """
+    mixer: OperatorModule | None
+    ffn: OperatorModule | None
 
     def __init__(
-        self, block: Block, embed: int, grid: Grid, form: Form, eps: float, device: torch.device | str | None = None
+        self,
+        block: Block,
+        place: tuple[int, int],
+        embed: int,
+        grid: Grid,
+        eps: float,
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.form = form
-        self.mixer: OperatorModule | None = None
-        self.ffn: OperatorModule | None = None
-        if block.mixer is not None:
-            self.norm1 = Norm(embed, eps, device)
-            self.mixer = build_operator(block.mixer, embed, grid, device)
-        if block.ffn is not None:
-            self.norm2 = Norm(embed, eps, device)
-            self.ffn = build_operator(block.ffn, embed, grid, device)
+        self.stage, self.block = place
+        for (kind, norm), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
+            if record is None:
+                setattr(self, kind, None)
+            else:
+                setattr(self, norm, _load(NORM)(embed, eps, device))
+                setattr(self, kind, build_operator(record, embed, grid, device))
 
     def describe(self) -> Block:
         """The record of this module."""
-        mixer, ffn = (None if part is None else describe_operator(part) for part in (self.mixer, self.ffn))
+        mixer, ffn = (None if part is None else part.describe() for part in (self.mixer, self.ffn))
         return Block.model_validate({"mixer": mixer, "ffn": ffn})
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        if self.mixer is not None:
-            x = x + self.mixer(self.norm1(x)) if self.form == "pre" else self.norm1(x + self.mixer(x))
-        if self.ffn is not None:
-            x = x + self.ffn(self.norm2(x)) if self.form == "pre" else self.norm2(x + self.ffn(x))
-        return x
+    def sublayers(self, wiring: Wiring) -> Iterator[Sublayer]:
+        """The mixer and the feed-forward, those that are there."""
+        place, prefix, first = f"s{self.stage}.b{self.block}", f"stages.{self.stage}.{self.block}", True
+        for kind, norm in KINDS:
+            operator = getattr(self, kind)
+            if operator is not None:
+                name, own = f"{place}.{kind}", f"{prefix}.{kind}"
+                normed = getattr(self, norm)
+                yield Sublayer(
+                    name, self.stage, self.block, kind, first, operator, normed, wiring, own, f"{prefix}.{norm}"
+                )
+                first = False
+
+    def forward(self, wiring: Wiring, state: State, context: Context = NOTHING) -> State:
+        """The state behind the block."""
+        for at in self.sublayers(wiring):
+            state = at(state, context)
+        return state
 
 
 class Network(nn.Module):
     """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
 
-    `form` says whether its blocks are pre-norm or post-norm; `norm` is the last norm, which only a pre-norm network has.
+    `architecture` is what it was built from; whoever has the network need not read that off again (`describe` does).
+    `norm` is the last norm, which only a pre-norm network has.
     """
 
     def __init__(self, architecture: Architecture, device: torch.device | str | None = None) -> None:
         super().__init__()
-        a = architecture
-        self.input, self.pool, self.labels = a.input, a.pool, a.labels
-        self.form, self.norm_eps = a.norm, a.norm_eps  # there may be no norm to read them off
-        self.precision, self.merge_precisions = a.head, [stage.merge for stage in a.stages]
+        a = self.architecture = architecture
         first, last = a.stages[0].embed, a.stages[-1].embed
         prefix = 1 if a.pool == "cls" else 0
         for name, values in (("mean", a.input.mean), ("std", a.input.std)):
@@ -104,17 +102,21 @@ class Network(nn.Module):
             for before, after, grid in zip(a.stages, a.stages[1:], grids, strict=False)
         )
         self.stages = nn.ModuleList(
-            nn.ModuleList(BlockModule(block, stage.embed, grid, a.norm, a.norm_eps, device) for block in stage.blocks)
-            for stage, grid in zip(a.stages, grids, strict=True)
+            nn.ModuleList(
+                BlockModule(block, (i, j), stage.embed, grid, a.norm_eps, device)
+                for j, block in enumerate(stage.blocks)
+            )
+            for i, (stage, grid) in enumerate(zip(a.stages, grids, strict=True))
         )
-        self.norm = Norm(last, a.norm_eps, device) if a.norm == "pre" else None
+        self.wirings = nn.ModuleList(build_wiring(a) for _ in a.stages)
+        self.norm: NormModule | None = _load(NORM)(last, a.norm_eps, device) if a.norm == "pre" else None
         self.head = parameter(a.classes, last, device=device)
         self.head_bias = parameter(a.classes, device=device)
 
     def reset(self) -> None:
         """Initial values for every parameter, drawn from torch's global generator."""
         for module in self.modules():
-            if isinstance(module, (Norm, OperatorModule, Merge)):
+            if isinstance(module, PartModule) and module is not self.stem:
                 module.reset()
         self.stem.reset()
         for token in (self.position, self.cls):
@@ -122,6 +124,63 @@ class Network(nn.Module):
                 nn.init.trunc_normal_(token, std=0.02)
         nn.init.trunc_normal_(self.head, std=0.02)
         nn.init.zeros_(self.head_bias)
+
+    # ------------------------------------------------------------------------------------------------------- the walk
+
+    def blocks(self, stage: int) -> Iterator[BlockModule]:
+        """The blocks of a stage, also those that are switched off."""
+        yield from cast(nn.ModuleList, self.stages[stage])  # type: ignore[misc]
+
+    def walk(self, stage: int | None = None) -> Iterator[Sublayer]:
+        """The sub-layers of one stage or of all, in order of execution."""
+        for i in range(len(self.stages)) if stage is None else (stage,):
+            for block in self.blocks(i):
+                yield from block.sublayers(self.wiring(i))
+
+    def at(self, name: str) -> Sublayer:
+        """The sub-layer of that name, `s0.b3.mixer`."""
+        stage = int(name[1 : name.index(".")])
+        return next(at for at in self.walk(stage) if at.name == name)
+
+    def wiring(self, stage: int) -> Wiring:
+        """How the sub-layers of a stage are wired."""
+        return cast(Wiring, self.wirings[stage])
+
+    def begin(self, pixel_values: Tensor) -> State:
+        """The state in front of the first sub-layer."""
+        return self.wiring(0).begin(self.tokens(pixel_values), 0)
+
+    def enter(self, state: State, stage: int) -> State:
+        """The state at the start of `stage`, from one that is there already or in an earlier one: merges lie between."""
+        while state.stage < stage:
+            tokens = self.merges[state.stage](self.wiring(state.stage).end(state))
+            state = self.wiring(state.stage + 1).begin(tokens, state.stage + 1)
+        return state
+
+    def end(self, state: State) -> Tensor:
+        """The logits (B, classes) of a network that ends with `state`; merges that are still to come are run."""
+        state = self.enter(state, len(self.stages) - 1)
+        return self.classify(self.wiring(state.stage).end(state))
+
+    def run(
+        self, pixel_values: Tensor, step: Callable[[State, Sublayer], State] = lambda state, at: at(state)
+    ) -> Tensor:
+        """The logits where `step` stands for what every sub-layer does to the state."""
+        state = self.begin(pixel_values)
+        for at in self.walk():
+            state = step(self.enter(state, at.stage), at)
+        return self.end(state)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """What `run` gives; here the blocks are called as modules, so that hooks and exporters see them."""
+        state, context = self.begin(pixel_values), NOTHING
+        for i in range(len(self.stages)):
+            state = self.enter(state, i)
+            for block in self.blocks(i):
+                state = block(self.wiring(i), state, context)
+        return self.end(state)
+
+    # -------------------------------------------------------------------------------------------------------- the ends
 
     def normalised(self, pixel_values: Tensor) -> Tensor:
         """What the stem sees: (B, channels, height, width) -> the same shape."""
@@ -144,16 +203,7 @@ class Network(nn.Module):
 
     def classify(self, x: Tensor) -> Tensor:
         """What follows the last block: (B, N, D) -> (B, classes)."""
-        return F.linear(self.pooled(x), low_bit(self.head, self.precision, 1), self.head_bias)
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        x = self.tokens(pixel_values)
-        for i, stage in enumerate(self.stages):
-            if i > 0:
-                x = self.merges[i - 1](x)
-            for block in stage:  # type: ignore[attr-defined]
-                x = block(x)
-        return self.classify(x)
+        return F.linear(self.pooled(x), low_bit(self.head, self.architecture.head, 1), self.head_bias)
 
 
 def build(architecture: Architecture, device: torch.device | str | None = None) -> Network:
@@ -182,6 +232,20 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
         ) from error
 
 
+def build_operator(
+    record: Operator, embed: int, grid: Grid, device: torch.device | str | None = None
+) -> OperatorModule:
+    """The module of a mixer's or feed-forward's record."""
+    module: OperatorModule = _load(record.module)(record, embed, grid, device)
+    return module
+
+
+def build_wiring(architecture: Architecture) -> Wiring:
+    """How the sub-layers of the architecture's stages are wired."""
+    wiring: Wiring = _load(WIRINGS[architecture.norm])()
+    return wiring
+
+
 @lru_cache(maxsize=8)
 def skeleton(architecture: Architecture) -> Network:
     """The network of `architecture` on the `meta` device, built once for all who need it one after the other.
@@ -193,22 +257,15 @@ def skeleton(architecture: Architecture) -> Network:
 
 
 def describe(network: Network) -> Architecture:
-    """The architecture of a network, read off its modules and the shapes of their parameters."""
+    """The architecture of a network as it is now: widths read off the shapes of its parameters, the rest from its parts."""
+    a = network.architecture
     stages = []
-    for i, blocks in enumerate(network.stages):
-        embed = network.position.shape[1] if i == 0 else network.merges[i - 1].merge.shape[0]  # type: ignore[index]
-        described = tuple(block.describe() for block in blocks)  # type: ignore[attr-defined]
-        stages.append(Stage(embed=embed, blocks=described, merge=network.merge_precisions[i]))  # type: ignore[arg-type]
-    return Architecture(
-        input=ImageInput.model_validate(network.input.model_dump()),
-        stem=network.stem.describe(),
-        stages=tuple(stages),
-        pool=network.pool,
-        classes=network.head.shape[0],
-        labels=network.labels,
-        head=network.precision,
-        norm=network.form,
-        norm_eps=network.norm_eps,
+    for i, stage in enumerate(a.stages):
+        embed = network.position.shape[1] if i == 0 else cast(Merge, network.merges[i - 1]).merge.shape[0]
+        described = tuple(block.describe() for block in network.blocks(i))
+        stages.append(Stage(embed=embed, blocks=described, merge=stage.merge))
+    return a.model_copy(
+        update={"stem": network.stem.describe(), "stages": tuple(stages), "classes": network.head.shape[0]}
     )
 
 
@@ -222,90 +279,19 @@ def axes_of(network: Network) -> dict[str, Axes]:
     if network.cls is not None:
         table["cls"] = (write("s0.embed"),)
     for name, module in network.named_modules():
-        for local, axes in getattr(module, "axes", {}).items():
-            table[f"{name}.{local}"] = tuple(_global(axis, name, len(network.stages)) for axis in axes)
+        if isinstance(module, PartModule):
+            for local, axes in module.axes.items():
+                table[f"{name}.{local}"] = tuple(_global(axis, name, len(network.stages)) for axis in axes)
     return table
-
-
-def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
-    """The weights of every group of linear maps (`wb.core.precision`), in order of execution, by their full names."""
-    table = {"stem": tuple(f"stem.{name}" for name, weight in network.stem.named_parameters() if weight.dim() == 4)}
-    for i, stage in enumerate(network.stages):
-        if i > 0:
-            table[f"s{i}.merge"] = (f"merges.{i - 1}.merge",)
-        for j, block in enumerate(cast(nn.ModuleList, stage)):
-            table |= {
-                f"s{i}.b{j}.{group}": tuple(f"stages.{i}.{j}.{name}" for name in names)
-                for group, names in block_groups(cast(BlockModule, block)).items()
-            }
-    return table | {"head": ("head",)}
-
-
-def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
-    """`mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, those that are there, each with its weights' names in the block."""
-    table = {}
-    for part, operator in (("mixer", block.mixer), ("ffn", block.ffn)):
-        if operator is not None and operator.writers:
-            inner = {*operator.readers, *operator.between}
-            table[f"{part}.in"] = tuple(f"{part}.{name}" for name in operator.axes if name in inner)
-            table[f"{part}.out"] = tuple(f"{part}.{name}" for name in operator.writers)
-    return table
-
-
-def kept(network: Network) -> dict[str, Precision]:
-    """What each weight of a linear map is kept in, by its full name, in order of execution."""
-    chosen = precisions(describe(network))
-    return {name: chosen[group] for group, names in groups_of(network).items() for name in names}
-
-
-def kept_in_block(block: BlockModule) -> dict[str, Precision]:
-    """The same for one block, by the names in it."""
-    table: dict[str, Precision] = {}
-    for group, names in block_groups(block).items():
-        part, way = group.split(".")
-        operator: OperatorModule = getattr(block, part)
-        table |= dict.fromkeys(names, operator.reads if way == "in" else operator.writes)
-    return table
-
-
-def settle(module: nn.Module) -> None:
-    """Rounds binary and ternary weights in place, once and for all, so that a graph of `module` has them as constants."""
-    with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, OperatorModule):
-                for name in (*part.readers, *part.between, *part.writers):
-                    getattr(part, name).copy_(part.kept(name))
-                part.reads = part.writes = "fp32"
-            elif isinstance(part, Network):
-                part.head.copy_(low_bit(part.head, part.precision, 1))
-                part.precision = "fp32"
-
-
-def build_operator(
-    record: Operator, embed: int, grid: Grid, device: torch.device | str | None = None
-) -> OperatorModule:
-    """The module of a mixer's or feed-forward's record."""
-    module: OperatorModule = _load(record.module)(record, embed, grid, device)
-    if isinstance(record, Weighted):
-        module.reads, module.writes = record.reads, record.writes
-    return module
-
-
-def describe_operator(module: OperatorModule) -> Operator:
-    """The record of a module, with what its weights are kept in."""
-    record = module.describe()
-    if not isinstance(record, Weighted):
-        return record
-    return record.model_copy(update={"reads": module.reads, "writes": module.writes})
 
 
 def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
     """`embed` of `stages.0.3.mixer` -> `s0.embed`; `heads` -> `s0.b3.heads`."""
-    if axis is None or ("." in axis.name and not axis.name.startswith("previous.")):
+    if axis is None or ("." in axis.name and axis.name != PREVIOUS):
         return axis
     parts = module.split(".")
     if parts[0] == "merges":
-        after = int(parts[1]) + (0 if axis.name.startswith("previous.") else 1)
+        after = int(parts[1]) + (0 if axis.name == PREVIOUS else 1)
         return axis._replace(name=f"s{after}.embed")
     if parts[0] != "stages":  # the stem begins the first stage, the last norm ends the last
         return axis._replace(name=f"s{stages - 1 if parts[0] == 'norm' else 0}.{axis.name}")
@@ -313,6 +299,7 @@ def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
     return axis._replace(name=f"s{stage}.embed" if axis.name == "embed" else f"s{stage}.b{block}.{axis.name}")
 
 
+@cache
 def _load(path: str) -> Any:
     """The class that "package.file:Class" names."""
     module, name = path.split(":")

@@ -13,9 +13,9 @@ from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Cosformer, Hash, Mlp, PatchStem, Softmax
 from wb.data import Dataset
+from wb.models.mixers.softmax import SoftmaxAttention
 from wb.models.model import Model, from_network
 from wb.models.network import build
-from wb.models.operators.softmax import SoftmaxAttention
 from wb.models.passes import apply
 from wb.training.fit import Recipe
 from wb.training.train import train

@@ -96,7 +96,7 @@ def contributions(
                     found[name] = (fixed or {}).get(name, added), streams[name]
                     return found[name][0]
 
-                getattr(block, norm if network.form == "pre" else kind).register_forward_pre_hook(read)
+                getattr(block, norm if network.architecture.norm == "pre" else kind).register_forward_pre_hook(read)
                 getattr(block, kind).register_forward_hook(wrote)
     with torch.no_grad():
         y = network(images).softmax(dim=1)

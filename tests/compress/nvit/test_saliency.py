@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from wb.compress.nvit.saliency import LABEL_SMOOTHING, METHODS, Method, Scores, score, sublayers
+from wb.compress.nvit.saliency import LABEL_SMOOTHING, METHODS, Method, Scores, score
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.network import Network, build
+from wb.models.walk import State, Sublayer
 
 MIXERS: list[Mixer] = [
     Softmax(heads=2, qk=3, v=4),
@@ -116,16 +117,15 @@ def test_residual_channels_are_gated_where_they_are_read(
     close(score(network, data, "nvit")["s0.embed"], gated(network, data, (6,), gate))
 
 
-def partly(block: Any, part: str, factor: float) -> Callable[[Tensor], Tensor]:
-    """The forward pass of a block in which one sub-layer changes the stream by `factor` of what it would."""
+def partly(name: str, factor: float) -> Callable[[State, Sublayer], State]:
+    """A step in which one sub-layer changes the stream by `factor` of what it would."""
 
-    def forward(x: Tensor) -> Tensor:
-        for kind, norm, operator in (("mixer", block.norm1, block.mixer), ("ffn", block.norm2, block.ffn)):
-            after = x + operator(norm(x)) if block.form == "pre" else norm(x + operator(x))
-            x = x + (factor if kind == part else 1) * (after - x)
-        return x
+    def step(state: State, at: Sublayer) -> State:
+        after = at(state)
+        changed = state.stream + factor * (after.stream - state.stream)
+        return after._replace(stream=changed) if at.name == name else after
 
-    return forward
+    return step
 
 
 @pytest.mark.parametrize("norm", FORMS)
@@ -135,18 +135,18 @@ def test_whole_sublayers(
     """By differences of the loss where what the sub-layer changes of the stream is a little larger or smaller."""
     network = network_of(image, *MIXERS, Pool(), norm=norm)
     found = score(network, data, "nvit")
-    layers = sublayers(network)
-    assert {name for name in found if name.endswith((".mixer", ".ffn"))} == layers.keys()
+    layers = [at.name for at in network.walk()]
+    assert {name for name in found if name.endswith((".mixer", ".ffn"))} == set(layers)
     weights: Weights = dict(network.named_parameters())
     step = 1e-4
+    run = network.run
     for name in layers:
-        block, part = network.get_submodule(f"stages.0.{name[4]}"), name.split(".")[-1]
         slopes = []
         for images, labels in data:
             losses = []
             for factor in (1 + step, 1 - step):
                 with monkeypatch.context() as patch:
-                    patch.setattr(block, "forward", partly(block, part, factor))
+                    patch.setattr(network, "forward", partial(run, step=partly(name, factor)))
                     losses.append(loss_of(network, weights, images, labels).item())
             slopes.append((losses[0] - losses[1]) / (2 * step))
         expected = sum(slope**2 for slope in slopes) / len(slopes)
@@ -204,7 +204,7 @@ def test_magnitude_is_the_squared_weights_that_read_a_unit(softmax: Network) -> 
     expected = by_hand({name: weight.square() for name, weight in weights.items()})
     for name, value in expected.items():
         close(found[name], value)
-    assert found.keys() == expected.keys() | sublayers(softmax).keys()
+    assert found.keys() == expected.keys() | {at.name for at in softmax.walk()}
 
 
 def test_taylor_is_the_absolute_product_with_the_mean_gradient(

@@ -25,8 +25,9 @@ from wb.export.lowering.fold import folded
 from wb.export.lowering.lower import lower, nodes_of
 from wb.export.lowering.products import linear_nodes, lowered_nodes
 from wb.hardware.device import Device, session
+from wb.models.groups import kept, settle
 from wb.models.model import Model, Step, from_network
-from wb.models.network import build, kept, settle
+from wb.models.network import build
 
 EXPORTERS: tuple[Exporter, ...] = ("torchscript", "dynamo")
 SOFTMAX = Block(mixer=Softmax(heads=2, qk=16, v=16), ffn=Mlp(mlp=96))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wb.core.architecture import Block
-from wb.core.records import ConvStem, Cosformer, Mlp, PatchStem, Pool, Sla, Softmax
+from wb.core.records import ConvStem, Cosformer, Mlp, Pool, Sla, Softmax
 from wb.fusion.align.trace import network_of
-from wb.fusion.forms.canonical import canonical, foldable, restored, sublayers
+from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.models.model import Model
 from wb.models.network import build
 
@@ -99,9 +99,10 @@ def test_what_it_looks_like(kit: Kit) -> None:
     for name in ("head", "stages.0.0.mixer.wv", "stages.0.1.ffn.up"):
         torch.testing.assert_close(w[name].sum(dim=-1), torch.zeros(w[name].shape[:-1]).double())
     network = network_of(model)
-    x = network.tokens(kit.pictures().double())
-    for place in ("stages.0.0", "stages.0.1"):
-        x = network.get_submodule(place)(x)
+    state = network.begin(kit.pictures().double())
+    for at in network.walk(0):
+        state = at(state)
+        x = state.stream
         torch.testing.assert_close(x.mean(dim=-1), torch.zeros(x.shape[:-1]).double())
     for one, other in grams(model, "stages.0.1.mixer"):
         torch.testing.assert_close(one, other)
@@ -185,14 +186,3 @@ def test_a_stream_may_be_rotated_where_only_weights_read_it(kit: Kit) -> None:
     architecture = kit.network((kit.softmax,), (kit.softmax, pool))
     assert [foldable(build(architecture, "meta"), stage) for stage in (0, 1)] == [True, False]
     assert not foldable(build(kit.network(norm="post"), "meta"), 0)
-
-
-def test_sublayers_come_in_order_of_execution(kit: Kit) -> None:
-    blocks = (kit.softmax, kit.off, Block(ffn=Mlp(mlp=3)))
-    found = list(sublayers(build(kit.network(blocks, (kit.softmax,), stem=PatchStem(patch=2)), "meta")))
-    assert [s.name for s in found] == ["s0.b0.mixer", "s0.b0.ffn", "s0.b2.ffn", "s1.b0.mixer", "s1.b0.ffn"]
-    assert [s.stage for s in found] == [0, 0, 0, 1, 1]
-    assert found[2].prefix == "stages.0.2.ffn"
-    assert found[2].norm == "stages.0.2.norm2"
-    assert found[2].readers == {"stages.0.2.ffn.up": "stages.0.2.ffn.up_bias"}
-    assert found[2].writers == {"stages.0.2.ffn.down": "stages.0.2.ffn.down_bias"}

@@ -323,11 +323,11 @@ def test_the_most_influential_blocks_are_kept_in_order() -> None:
     built.load_state_dict(dict(model.weights))
     influence = {}
     with torch.no_grad():
-        x = built.tokens(pictures().double())
-        for j in range(len(blocks)):
-            y = built.get_submodule(f"stages.0.{j}")(x)
+        state = built.begin(pictures().double())
+        for j, module in enumerate(built.blocks(0)):
+            x, state = state.stream, module(built.wiring(0), state)
+            y = state.stream
             influence[j] = 1 - float((x * y).sum(-1).div(x.norm(dim=-1) * y.norm(dim=-1)).mean())
-            x = y
     assert influence.pop(2) == pytest.approx(0)
     best = sorted(sorted(influence, key=influence.__getitem__)[2:])
     goal = SOFTMAX.model_copy(update={"stages": (Stage(embed=8, blocks=(block, block)),)})

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from wb.core.architecture import Block
 from wb.core.records import Cosformer, Lmu, Mixer, Mlp, Pool, Sla, Softmax
-from wb.fusion.forms.canonical import sublayers
 from wb.fusion.match.placed import place, runs
 from wb.models.axes import Axis, Couple, Select
 from wb.models.network import axes_of, build
@@ -106,12 +105,12 @@ def test_every_sublayer_of_the_parent_runs_once_and_in_order(kit: Kit, data: st.
     parent, reference = kit.model(one), kit.model(two)
     placed = place(parent, reference, tuple(match))
     starts, groups = runs(placed, reference)
-    expected = [s.name for s in sublayers(build(one, "meta"))]
+    expected = [s.name for s in build(one, "meta").walk()]
     found = []
     for stage in range(len(two.stages)):
-        found += [s.name for s in starts[stage]]
-        found += [s.name for name, group in groups.items() if name.startswith(f"s{stage}.") for s in group]
+        found += starts[stage]
+        found += [own for name, group in groups.items() if name.startswith(f"s{stage}.") for own in group]
     assert found == expected
     for name, mine_ in placed.sublayers.items():
-        assert groups[name][0].name == mine_.name
+        assert groups[name][0] == mine_.name
     assert all(not group for name, group in groups.items() if name not in placed.sublayers)

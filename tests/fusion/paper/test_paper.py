@@ -350,7 +350,7 @@ def test_activations_are_those_of_the_network() -> None:
     with torch.no_grad():
         x = built.tokens(pictures())
         assert torch.equal(found["s0.b0.in"].float(), x.flatten(0, 1))
-        x = built.stages[0][0](x)  # type: ignore[index]
+        x = next(built.blocks(0))(built.wiring(0), built.begin(pictures())).stream
         after = x + last.mixer(last.norm1(x))
         up = torch.nn.functional.linear(last.norm2(after), last.ffn.up, last.ffn.up_bias)
         expected = {"in": x, "o": after - x, "mlp": up, "down": last.ffn(last.norm2(after))}

@@ -22,7 +22,7 @@ class Attention(Weighted):
 class Softmax(Attention):
     """Multi-head self-attention with softmax. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
 
-    module = "wb.models.operators.softmax:SoftmaxAttention"
+    module = "wb.models.mixers.softmax:SoftmaxAttention"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "softmax attention"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
@@ -46,7 +46,7 @@ class Softmax(Attention):
 class Sla(Attention):
     """SLAB's simplified linear attention: ReLU kernel, learned key positions, depthwise convolution on the values."""
 
-    module = "wb.models.operators.sla:SimplifiedLinearAttention"
+    module = "wb.models.mixers.sla:SimplifiedLinearAttention"
     supports = Supports(line=False, prefix=False)
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "simplified linear attention"
@@ -58,7 +58,7 @@ class Sla(Attention):
 class Cosformer(Attention):
     """cosFormer: ReLU kernel re-weighted by the cosine of the distance."""
 
-    module = "wb.models.operators.cosformer:CosformerAttention"
+    module = "wb.models.mixers.cosformer:CosformerAttention"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "cosFormer attention"
     source = 'Qin et al., "cosFormer: Rethinking Softmax in Attention", 2022'
@@ -72,7 +72,7 @@ class Hash(Attention):
     is the published code's numerator, whose weights of a token do not sum to one.
     """
 
-    module = "wb.models.operators.hash:HashAttention"
+    module = "wb.models.mixers.hash:HashAttention"
     untaught = True
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "anchors": 3, "bits": 11}
     title = "hash attention"

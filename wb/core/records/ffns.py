@@ -11,7 +11,7 @@ from wb.core.records.base import Dim, Weighted, Width
 class Mlp(Weighted):
     """Two linear layers with GELU between them."""
 
-    module = "wb.models.operators.mlp:Mlp"
+    module = "wb.models.ffns.mlp:Mlp"
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
     title = "two-layer perceptron"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'

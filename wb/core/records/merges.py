@@ -11,7 +11,7 @@ from wb.core.records.base import ConvKept, Part
 class Conv2x2(Part):
     """A 2x2 convolution with stride 2: four tokens become one."""
 
-    module = "wb.models.stem:Merge"
+    module = "wb.models.merges.conv:Merge"
     supports = Supports(line=False, prefix=False)
     title = "merging 2x2 tokens"
     source = 'Liu et al., "Swin Transformer", 2021'

@@ -15,7 +15,7 @@ from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
 class Pool(Operator):
     """PoolFormer's token mixer: average of the neighbours minus the token."""
 
-    module = "wb.models.operators.pool:PoolMixer"
+    module = "wb.models.mixers.pool:PoolMixer"
     supports = Supports(line=False, prefix=False)
     title = "average pooling"
     source = 'Yu et al., "MetaFormer Is Actually What You Need for Vision", 2022'
@@ -26,7 +26,7 @@ class Pool(Operator):
 class Lmu(Weighted):
     """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
 
-    module = "wb.models.operators.lmu:LegendreMemory"
+    module = "wb.models.mixers.lmu:LegendreMemory"
     example: ClassVar[Mapping[str, Any]] = {"memory": 5, "hidden": 7}
     title = "Legendre memory unit"
     source = 'Voelker et al., "Legendre Memory Units", 2019'

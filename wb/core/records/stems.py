@@ -26,7 +26,7 @@ class ImageStem(Part):
 class PatchStem(ImageStem):
     """A linear map of each `patch` x `patch` square to a token."""
 
-    module = "wb.models.stem:PatchStem"
+    module = "wb.models.stems.patch:PatchStem"
     example: ClassVar[Mapping[str, Any]] = {"patch": 2}
     title = "linear patches"
     source = 'Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021'
@@ -40,7 +40,7 @@ class ConvStem(ImageStem):
     `patch` is the total stride, a power of two from 2.
     """
 
-    module = "wb.models.stem:ConvStem"
+    module = "wb.models.stems.conv:ConvStem"
     example: ClassVar[Mapping[str, Any]] = {"patch": 2, "width": 5}
     title = "convolutional stem"
     source = 'Xiao et al., "Early Convolutions Help Transformers See Better", 2021'

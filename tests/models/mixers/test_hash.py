@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from wb.core.records import Hash
+from wb.models.mixers.hash import HashAttention, sign
 from wb.models.network import build_operator
-from wb.models.operators._base import Grid
-from wb.models.operators.hash import HashAttention, sign
+from wb.models.operator import NOTHING, Grid
 
 EMBED = 10
 GRID = Grid(3, 4, 1)
@@ -82,7 +82,7 @@ def rows(form: Form) -> Tensor:
     m = module(form)
     q = torch.randn(1, 2, GRID.tokens, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     v = torch.eye(GRID.tokens, dtype=torch.float64).expand(1, 2, -1, -1)
-    return m.mix(q, q, v).detach()[0, 0]
+    return m.mix(q, q, v, NOTHING).detach()[0, 0]
 
 
 def test_rows_of_the_kernel_form_sum_to_one_and_the_official_ones_differ_on_the_diagonal_as_specified() -> None:
@@ -101,7 +101,7 @@ def test_gradients_reach_the_projection_and_not_the_hash_functions() -> None:
     m = module()
     m(tokens()).square().sum().backward()
     found = {name for name, weight in m.named_parameters() if weight.grad is not None}
-    assert found == set(m.axes) - set(m.untrained)
+    assert found == set(m.axes) - set(m.constants)
     assert m.wq.grad is not None
     assert m.wq.grad.abs().max() > 0
 

@@ -18,6 +18,7 @@ another number of either is best learned anew.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -25,43 +26,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.records import Hash
-from wb.models.axes import Axes, read, write
-from wb.models.operators._attention import AttentionModule
-from wb.models.operators._base import Grid, Symmetry, parameter
-
-_KEYS = ("wk", "bk")
+from wb.models.axes import read
+from wb.models.mixers.attention import AttentionModule
+from wb.models.operator import Context, Grid, Symmetry
 
 
 class HashAttention(AttentionModule):
     """Attention between codes of `bits` signs. Cost: N·D·H·(K + 2V) + N·H·M·(K + P) + N·H·P·(2V + 1), the last additions."""
 
-    axes: ClassVar[dict[str, Axes]] = {
-        **{name: axes for name, axes in AttentionModule.axes.items() if name not in _KEYS},
-        "anchors": (write("heads"), write("anchors"), write("qk")),
-        "mean": (write("heads"), write("anchors")),
-        "hash": (write("heads"), write("bits"), read("anchors")),
-    }
-    symmetries: ClassVar[dict[str, Symmetry]] = {
+    anchors: nn.Parameter
+    mean: nn.Parameter
+    hash: nn.Parameter
+
+    shared: ClassVar[bool] = True
+    jumps: ClassVar[bool] = True
+    symmetries: Mapping[str, Symmetry] = {
         "heads": "permutation",
         "qk": "rotation",
         "v": "rotation",
         "bits": "permutation",
         "anchors": "permutation",
     }
-    readers: ClassVar[dict[str, str]] = {"wq": "bq", "wv": "bv"}
-    untrained: ClassVar[tuple[str, ...]] = ("anchors", "mean", "hash")
-    jumps: ClassVar[bool] = True
 
     def __init__(self, record: Hash, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)
         self.form = record.form
-        self.anchors = parameter(record.heads, record.anchors, record.qk, device=device)
-        self.mean = parameter(record.heads, record.anchors, device=device)
-        self.hash = parameter(record.heads, record.bits, record.anchors, device=device)
-
-    def describe(self) -> Hash:
-        _, bits, anchors = self.hash.shape
-        return Hash.model_validate({**self.sizes, "bits": bits, "anchors": anchors, "form": self.form})
+        self.holds("anchors", "heads", "anchors", "qk", trained=False)
+        self.holds("mean", "heads", "anchors", trained=False)
+        self.holds("hash", "heads", "bits", read("anchors"), trained=False)
 
     @property
     def convex(self) -> bool:
@@ -70,7 +62,7 @@ class HashAttention(AttentionModule):
     @property
     def additions(self) -> int:
         heads, bits, _ = self.hash.shape
-        return self.tokens * heads * bits * (2 * self.sizes["v"] + 1)
+        return self.grid.tokens * heads * bits * (2 * self.wv.shape[1] + 1)
 
     def reset(self) -> None:
         """Random points on the sphere, and random hyperplanes through the middle of what they see of random tokens."""
@@ -81,10 +73,10 @@ class HashAttention(AttentionModule):
             self.mean.copy_(kernel(tokens[None], self.anchors)[0].mean(dim=1))
         nn.init.normal_(self.hash)  # kernel values differ by some 0.2: sums of 25 of them by one
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         del k  # the queries
         codes = self.codes(q)  # (B, H, N, P)
-        bits, tokens = self.hash.shape[1], self.tokens
+        bits, tokens = self.hash.shape[1], self.grid.tokens
         norm = codes @ codes.sum(dim=2, keepdim=True).transpose(-1, -2) + tokens * (bits + 1)  # (B, H, N, 1)
         common = v.sum(dim=2, keepdim=True) if self.form == "kernel" else v
         return (codes @ (codes.transpose(-1, -2) @ v) + (bits + 1) * common) / norm

@@ -11,8 +11,8 @@ Limits: θ is the number of tokens. H of a smaller memory is rebuilt, not sliced
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,8 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.records import Lmu
-from wb.models.axes import Axes, read, write
-from wb.models.operators._base import Grid, OperatorModule, Symmetry, constant, parameter, uniform_
+from wb.models.axes import Couple, Map, read
+from wb.models.operator import Context, Grid, OperatorModule, Symmetry
+from wb.models.tensors import constant
+
+_SAME = 1e-3  # relative cut-off of singular values of impulse responses; smaller ones would blow up the weights
 
 
 @lru_cache(maxsize=256)
@@ -38,51 +41,46 @@ def impulse_response(memory: int, tokens: int, theta: float) -> Tensor:
     return torch.from_numpy(np.stack(columns, axis=1))
 
 
+def memory_fit(old: int, new: int, tokens: int) -> Couple:
+    """The map between memories of `old` and `new` coefficients: least squares on their impulse responses.
+
+    Memories of different size have different coefficients. One with as many coefficients as tokens loses nothing.
+    """
+    have, get = (impulse_response(memory, tokens, float(tokens)) for memory in (old, new))
+    read_from = (have @ torch.linalg.pinv(get, rtol=_SAME)).T
+    return Couple(read_from, read_from)
+
+
 class LegendreMemory(OperatorModule):
     """`W_o ReLU(W_m m + W_x x + b) + b_o`, with m the memory of the sequence up to (and, bidirectional, from) each token."""
 
-    axes: ClassVar[dict[str, Axes]] = {
-        "wu": (None, read("embed")),
-        "bu": (None,),
-        "wm": (write("hidden"), None, read("memory")),
-        "wx": (write("hidden"), read("embed")),
-        "bh": (write("hidden"),),
-        "out": (write("embed"), read("hidden")),
-        "out_bias": (write("embed"),),
-    }
-    symmetries: ClassVar[dict[str, Symmetry]] = {"hidden": "permutation"}  # `memory` has an order
-    readers: ClassVar[dict[str, str]] = {"wu": "bu", "wx": "bh"}
-    writers: ClassVar[dict[str, str]] = {"out": "out_bias"}
-    between: ClassVar[tuple[str, ...]] = ("wm",)
+    wu: nn.Parameter
+    bu: nn.Parameter
+    wm: nn.Parameter
+    wx: nn.Parameter
+    bh: nn.Parameter
+
+    symmetries: Mapping[str, Symmetry] = {"hidden": "permutation"}  # `memory` has an order
 
     def __init__(self, record: Lmu, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__()
-        directions = 2 if record.bidirectional else 1
-        self.tokens = grid.tokens
+        super().__init__(record, embed, grid, device)
+        tokens = grid.tokens
         # No buffer: float64 cannot follow the module to every device.
-        self.impulse = impulse_response(record.memory, self.tokens, float(self.tokens))[:, None, :]  # (memory, 1, N)
-        self.wu = parameter(1, embed, device=device)
-        self.bu = parameter(1, device=device)
-        self.wm = parameter(record.hidden, directions, record.memory, device=device)
-        self.wx = parameter(record.hidden, embed, device=device)
-        self.bh = parameter(record.hidden, device=device)
-        self.out = parameter(embed, record.hidden, device=device)
-        self.out_bias = parameter(embed, device=device)
+        self.impulse = impulse_response(record.memory, tokens, float(tokens))[:, None, :]  # (memory, 1, N)
+        self.reads("wu", "bu", 1)
+        self.between("wm", "hidden", 2 if record.bidirectional else 1, read("memory"))
+        self.reads("wx", "bh", "hidden")
+        self.writes("out", "out_bias", "hidden")
 
-    def describe(self) -> Lmu:
-        hidden, directions, memory = self.wm.shape
-        return Lmu(memory=memory, hidden=hidden, bidirectional=directions == 2)
+    def converted(self, axis: str, old: int, new: int) -> Map:
+        return memory_fit(old, new, self.grid.tokens)
 
-    def reset(self) -> None:
-        embed, (hidden, directions, memory) = self.wx.shape[1], self.wm.shape
-        uniform_(self.wu, embed)
-        uniform_(self.wm, directions * memory + embed)
-        uniform_(self.wx, directions * memory + embed)
-        uniform_(self.out, hidden)
-        for bias in (self.bu, self.bh, self.out_bias):
-            nn.init.zeros_(bias)
+    def fan_in(self, name: str) -> int:
+        if name in ("wm", "wx"):  # both add up in one unit
+            return int(self.wm[0].numel() + self.wx.shape[1])
+        return super().fan_in(name)
 
-    def hidden(self, x: Tensor) -> Tensor:
+    def hidden(self, x: Tensor, context: Context) -> Tensor:
         u = F.linear(x, self.kept("wu"), self.bu).relu().transpose(1, 2)  # (B, 1, N)
         return (F.linear(self._memory(u), self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)).relu()
 

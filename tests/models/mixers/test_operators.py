@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from wb.core.records import Cosformer, Lmu, Operator, Pool, Sla, Softmax
+from wb.models.mixers.lmu import impulse_response
 from wb.models.network import build_operator
-from wb.models.operators._base import Grid, OperatorModule
-from wb.models.operators.lmu import impulse_response
+from wb.models.operator import Grid, OperatorModule
 
 EMBED = 10
 

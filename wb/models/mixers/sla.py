@@ -9,16 +9,16 @@ Limits: the key positions P and the convolution fix the grid, and a class token 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.records import Sla
-from wb.models.axes import Axes, write
-from wb.models.operators._attention import AttentionModule, kernel_product
-from wb.models.operators._base import Grid, Symmetry, parameter, uniform_
+from wb.models.mixers.attention import AttentionModule, kernel_product
+from wb.models.operator import Context, Grid, Symmetry
+from wb.models.tensors import uniform_
 
 EPSILON = 1e-6
 
@@ -26,42 +26,36 @@ EPSILON = 1e-6
 class SimplifiedLinearAttention(AttentionModule):
     """ReLU kernel attention plus a depthwise convolution of the values, whose filters all heads share."""
 
-    axes: ClassVar[dict[str, Axes]] = AttentionModule.axes | {
-        "position": (None, write("heads"), write("qk")),
-        "depthwise": (write("v"), None, None, None),
-        "depthwise_bias": (write("v"),),
-    }
-    symmetries: ClassVar[dict[str, Symmetry]] = {"heads": "permutation", "qk": "permutation", "v": "permutation"}
+    position: nn.Parameter
+    depthwise: nn.Parameter
+    depthwise_bias: nn.Parameter
+
+    symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "permutation"}
 
     def __init__(self, record: Sla, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)
-        self.grid = grid
-        self.position = parameter(grid.tokens, record.heads, record.qk, device=device)
-        self.depthwise = parameter(record.v, 1, record.kernel, record.kernel, device=device)
-        self.depthwise_bias = parameter(record.v, device=device)
-
-    def describe(self) -> Sla:
-        return Sla.model_validate({**self.sizes, "kernel": self.depthwise.shape[-1]})
+        self.holds("position", grid.tokens, "heads", "qk")
+        self.holds("depthwise", "v", 1, record.kernel, record.kernel)
+        self.holds("depthwise_bias", "v")
 
     def reset(self) -> None:
         super().reset()
         nn.init.trunc_normal_(self.position, std=0.02)
         uniform_(self.depthwise, self.depthwise.shape[-1] ** 2)
-        nn.init.zeros_(self.depthwise_bias)
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         q = q.relu()
         k = (k + self.position.permute(1, 0, 2)).relu()
-        sizes = self.sizes
-        linear = 2 * sizes["qk"] * sizes["v"] < self.tokens * (sizes["qk"] + sizes["v"])
+        _, queries, values = self.channels
+        linear = 2 * queries * values < self.grid.tokens * (queries + values)
         norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)
         return kernel_product(q, k, v, key_value_first=linear) / (norm + EPSILON) + self._convolved(v)
 
     def _convolved(self, v: Tensor) -> Tensor:
         """The depthwise convolution, each head an image of its own: (B, H, N, V) -> (B, H, N, V)."""
-        heads, channels = self.sizes["heads"], self.sizes["v"]
+        heads, _, channels = self.channels
         rows, columns, _ = self.grid
         image = v.transpose(2, 3).reshape(-1, channels, rows, columns)  # (B*H, V, rows, columns)
         kernel = self.depthwise.shape[-1]
         image = F.conv2d(image, self.depthwise, self.depthwise_bias, padding=kernel // 2, groups=channels)
-        return image.reshape(-1, heads, channels, self.tokens).transpose(2, 3)
+        return image.reshape(-1, heads, channels, self.grid.tokens).transpose(2, 3)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from wb.core.records import Cosformer
-from wb.models.operators._attention import AttentionModule, kernel_product
-from wb.models.operators._base import Grid, constant
+from wb.models.mixers.attention import AttentionModule, kernel_product
+from wb.models.operator import Context, Grid
+from wb.models.tensors import constant
 
 EPSILON = 1e-6  # the official code clamps the row sums here
 
@@ -26,16 +27,13 @@ class CosformerAttention(AttentionModule):
     def __init__(self, record: Cosformer, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)
         # No buffer: float64 cannot follow the module to every device.
-        self.angle = torch.arange(self.tokens, dtype=torch.float64) * (math.pi / 2 / self.tokens)
+        self.angle = torch.arange(grid.tokens, dtype=torch.float64) * (math.pi / 2 / grid.tokens)
 
-    def describe(self) -> Cosformer:
-        return Cosformer.model_validate(self.sizes)
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         q, k = q.relu(), k.relu()
-        sizes, tokens = self.sizes, self.tokens
-        square = tokens * (sizes["qk"] + sizes["v"])
-        linear = 4 * sizes["qk"] * sizes["v"] + 2 * sizes["qk"]
+        _, queries, values = self.channels
+        square = self.grid.tokens * (queries + values)
+        linear = 4 * queries * values + 2 * queries
         if square <= linear:
             cosine = constant(torch.cos(self.angle[:, None] - self.angle[None, :]), v)  # (N, N)
             scores = (q @ k.transpose(-1, -2)) * cosine

@@ -7,33 +7,22 @@ Differs: it sits behind this workbench's LayerNorm, without PoolFormer's GroupNo
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core.records import Pool
-from wb.models.axes import Axes
-from wb.models.operators._base import Grid, OperatorModule
+from wb.models.operator import NOTHING, Context, Grid, OperatorModule
 
 
 class PoolMixer(OperatorModule):
     """Average of the `kernel` x `kernel` neighbourhood minus the token; no parameters."""
 
-    axes: ClassVar[dict[str, Axes]] = {}
-
     def __init__(self, record: Pool, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__()
-        self.kernel, self.embed, self.grid = record.kernel, embed, grid
+        super().__init__(record, embed, grid, device)
+        self.kernel, self.embed = record.kernel, embed
 
-    def describe(self) -> Pool:
-        return Pool(kernel=self.kernel)
-
-    def reset(self) -> None:
-        """Nothing to fill."""
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context = NOTHING) -> Tensor:
         rows, columns, _ = self.grid
         image = x.transpose(1, 2).reshape(-1, self.embed, rows, columns)  # (B, D, rows, columns)
         mean = F.avg_pool2d(image, self.kernel, stride=1, padding=self.kernel // 2, count_include_pad=False)

@@ -1,0 +1,71 @@
+"""The groups of linear maps that share a precision (`wb.core.precision`): which weights are in which, and rounding them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from wb.core.architecture import Architecture
+from wb.core.precision import TRAINED, allowed, precisions, with_precisions
+from wb.core.records import Precision
+from wb.models.lowbit import low_bit
+from wb.models.network import KINDS, BlockModule, Network
+from wb.models.operator import OperatorModule
+
+
+def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
+    """The weights of every group, in order of execution, by their full names."""
+    table = {"stem": tuple(f"stem.{name}" for name, weight in network.stem.named_parameters() if weight.dim() == 4)}
+    for i in range(len(network.stages)):
+        if i > 0:
+            table[f"s{i}.merge"] = (f"merges.{i - 1}.merge",)
+        for j, block in enumerate(network.blocks(i)):
+            table |= {
+                f"s{i}.b{j}.{group}": tuple(f"stages.{i}.{j}.{name}" for name in names)
+                for group, names in block_groups(block).items()
+            }
+    return table | {"head": ("head",)}
+
+
+def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
+    """`mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, those that are there, each with its weights' names in the block."""
+    table = {}
+    for kind, _ in KINDS:
+        operator = getattr(block, kind)
+        if operator is not None and operator.writers:
+            table[f"{kind}.in"] = tuple(f"{kind}.{name}" for name in operator.inner)
+            table[f"{kind}.out"] = tuple(f"{kind}.{name}" for name in operator.writers)
+    return table
+
+
+def kept(network: Network) -> dict[str, Precision]:
+    """What each weight of a linear map is kept in, by its full name, in order of execution."""
+    chosen = precisions(network.architecture)
+    return {name: chosen[group] for group, names in groups_of(network).items() for name in names}
+
+
+def kept_in_block(block: BlockModule) -> dict[str, Precision]:
+    """The same for one block, by the names in it."""
+    table: dict[str, Precision] = {}
+    for names in block_groups(block).values():
+        for name in names:
+            kind, local = name.split(".")
+            table[name] = getattr(block, kind).precision(local)
+    return table
+
+
+def settle(module: nn.Module) -> None:
+    """Rounds binary and ternary weights in place, once and for all, so that a graph of `module` has them as constants."""
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, OperatorModule):
+                part.settle()
+            elif isinstance(part, Network):
+                part.head.copy_(low_bit(part.head, part.architecture.head, 1))
+                part.architecture = _settled(part.architecture)
+
+
+def _settled(architecture: Architecture) -> Architecture:
+    """`architecture` with every group in fp32 that could be kept in one or two bits."""
+    groups = [group for group, options in allowed(architecture).items() if TRAINED[0] in options]
+    return with_precisions(architecture, dict.fromkeys(groups, "fp32"))

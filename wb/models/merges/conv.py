@@ -1,0 +1,42 @@
+"""Between stages: 2x2 neighbouring tokens become one token of the next width.
+
+Source: Liu et al., "Swin Transformer", 2021, patch merging.
+Differs: one 2x2 convolution with bias instead of concatenation, norm and a linear layer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.models.axes import read
+from wb.models.operator import PartModule
+from wb.models.tensors import uniform_
+
+PREVIOUS = "previous.embed"
+
+
+class Merge(PartModule):
+    """A 2x2 convolution with stride 2 on the tokens of a grid (rows, columns)."""
+
+    merge: nn.Parameter
+    merge_bias: nn.Parameter
+
+    def __init__(
+        self, embed: int, grid: tuple[int, int], next_embed: int, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__({"embed": next_embed, PREVIOUS: embed}, device)
+        self.grid = grid
+        self.holds("merge", "embed", read(PREVIOUS), 2, 2)
+        self.holds("merge_bias", "embed")
+
+    def reset(self) -> None:
+        uniform_(self.merge, self.merge[0].numel())
+        nn.init.zeros_(self.merge_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N/4, D')."""
+        rows, columns = self.grid
+        image = x.transpose(1, 2).reshape(-1, x.shape[2], rows, columns)
+        return F.conv2d(image, self.merge, self.merge_bias, stride=2).flatten(2).transpose(1, 2)

@@ -1,0 +1,1 @@
+"""One file a mixer; each is named by the `module` of its record."""

@@ -1,0 +1,68 @@
+"""The projections that all attention variants share, by name and by shape, so that a supernet shares them too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from wb.core.records import Attention
+from wb.models.operator import Context, Grid, OperatorModule, Symmetry
+from wb.models.tensors import join_heads, project
+
+
+class AttentionModule(OperatorModule):
+    """Projects to queries, keys and values, lets the subclass `mix` them, and projects back.
+
+    A subclass that is `shared` has one projection for both: its queries are the keys.
+    """
+
+    wq: nn.Parameter
+    bq: nn.Parameter
+    wk: nn.Parameter
+    bk: nn.Parameter
+    wv: nn.Parameter
+    bv: nn.Parameter
+    wo: nn.Parameter
+    bo: nn.Parameter
+
+    shared: ClassVar[bool] = False
+    # A kernel on queries and keys bears permutations only; values are linear from one projection to the other.
+    symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
+
+    def __init__(self, record: Attention, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, grid, device)
+        self.reads("wq", "bq", "heads", "qk")
+        if not self.shared:
+            self.reads("wk", "bk", "heads", "qk")
+        self.reads("wv", "bv", "heads", "v")
+        self.writes("wo", "bo", "heads", "v")
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Heads, channels of a query and of a value, read off the parameters."""
+        heads, queries, _ = self.wq.shape
+        return heads, queries, self.wv.shape[1]
+
+    def hidden(self, x: Tensor, context: Context) -> Tensor:
+        q = self.projected(x, "wq")  # (B, H, N, K)
+        k = q if self.shared else self.projected(x, "wk")  # (B, H, N, K)
+        v = self.projected(x, "wv")  # (B, H, N, V)
+        return join_heads(self.mix(q, k, v, context))
+
+    def projected(self, x: Tensor, name: str) -> Tensor:
+        """What a reader makes of tokens, head by head: (B, N, D) -> (B, H, N, channels)."""
+        return project(x, self.kept(name), self.bias(name))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        """(B, H, N, K), (B, H, N, K), (B, H, N, V) -> (B, H, N, V)."""
+        raise NotImplementedError
+
+
+def kernel_product(q: Tensor, k: Tensor, v: Tensor, *, key_value_first: bool) -> Tensor:
+    """`(q kᵀ) v`, or the same as `q (kᵀ v)` where that costs less."""
+    if key_value_first:
+        return q @ (k.transpose(-1, -2) @ v)
+    return (q @ k.transpose(-1, -2)) @ v

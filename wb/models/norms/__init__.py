@@ -1,0 +1,1 @@
+"""One file a norm: of the channels of a token."""

@@ -1,0 +1,28 @@
+"""LayerNorm.
+
+Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.models.norm import NormModule
+
+
+class LayerNorm(NormModule):
+    """`(x - mean) / sqrt(variance + eps) * gain + shift` over the channels of a token."""
+
+    centred: ClassVar[bool] = True
+    foldable: ClassVar[bool] = True
+    shift: nn.Parameter
+
+    def __init__(self, embed: int, eps: float, device: torch.device | str | None = None) -> None:
+        super().__init__(embed, eps, device, shift=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.eps)

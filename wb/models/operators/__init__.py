@@ -1,1 +1,0 @@
-"""One file per operator; each is named by the `module` of its record in `wb.core.records`."""

@@ -1,0 +1,41 @@
+"""A linear map of patches.
+
+Source: Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.core import records
+from wb.models.operator import PartModule
+from wb.models.tensors import uniform_
+
+
+class PatchStem(PartModule):
+    """A convolution whose kernel is its stride: one token per patch."""
+
+    patches: nn.Parameter
+    patches_bias: nn.Parameter
+
+    def __init__(
+        self, record: records.PatchStem, channels: int, embed: int, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__({"embed": embed}, device)
+        self.precision = record.precision
+        self.holds("patches", "embed", channels, record.patch, record.patch)
+        self.holds("patches_bias", "embed")
+
+    def describe(self) -> records.PatchStem:
+        """The record of this module, read off its parameters."""
+        return records.PatchStem(patch=self.patches.shape[-1], precision=self.precision)
+
+    def reset(self) -> None:
+        uniform_(self.patches, self.patches[0].numel())
+        nn.init.zeros_(self.patches_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, height, width) -> (B, D, rows, columns)."""
+        return F.conv2d(x, self.patches, self.patches_bias, stride=self.patches.shape[-1])

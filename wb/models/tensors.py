@@ -1,0 +1,39 @@
+"""Small helpers of the modules: parameters, their first values, constants, and products per head."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:
+    """An uninitialised parameter."""
+    return nn.Parameter(torch.empty(*shape, device=device))
+
+
+def constant(value: Tensor, like: Tensor) -> Tensor:
+    """`value` in the type and on the device of `like`, converted before it moves: not every device knows float64."""
+    return value.to(like.dtype).to(like.device)
+
+
+def uniform_(weight: Tensor, fan_in: int) -> None:
+    """What `nn.Linear` starts with: uniform in ±1/√fan_in."""
+    bound = 1 / math.sqrt(fan_in)
+    nn.init.uniform_(weight, -bound, bound)
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Per-head projection: x (B, N, D), weight (H, K, D), bias (H, K) -> (B, H, N, K)."""
+    heads, channels, _ = weight.shape
+    y = F.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())  # (B, N, H*K)
+    tokens = int(x.shape[1])  # an exporter would trace it, and compute it again in every graph
+    return y.reshape(-1, tokens, heads, channels).transpose(1, 2)
+
+
+def join_heads(y: Tensor) -> Tensor:
+    """(B, H, N, V) -> (B, N, H*V)."""
+    heads, tokens, channels = (int(size) for size in y.shape[1:])
+    return y.transpose(1, 2).reshape(-1, tokens, heads * channels)

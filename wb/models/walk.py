@@ -1,0 +1,115 @@
+"""The one way through a network: sub-layer by sub-layer, each read from and added to a state as its wiring says.
+
+    state = network.begin(images)
+    for at in network.walk():
+        state = network.enter(state, at)            # merges, where another stage begins
+        state = at(state)                           # or: at.add(state, at.contribution(state))
+    logits = network.end(state)
+
+`Network.forward` does just that, and so does everything that looks at what sub-layers do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from wb.models.norm import NormModule
+from wb.models.operator import NOTHING, Context, OperatorModule
+
+Kind = Literal["mixer", "ffn"]
+
+
+class State(NamedTuple):
+    """What goes from one sub-layer to the next: the residual stream (B, N, D), the stage that it is in, and what else the
+    wiring remembers.
+    """
+
+    stream: Tensor
+    stage: int
+    memory: tuple[Tensor, ...] = ()
+
+
+class Wiring(nn.Module):
+    """How the sub-layers of a stage read the residual stream and add to it. Final subclasses live in one file each."""
+
+    folds: ClassVar[bool]
+    """Whether norms stand in front of operators only, so that they may be folded into what reads them, and what nothing but
+    such norms reads of the stream may be changed."""
+
+    def begin(self, x: Tensor, stage: int) -> State:
+        """The state at the start of a stage whose tokens are x (B, N, D)."""
+        return State(x, stage)
+
+    def read(self, state: State, at: Sublayer) -> Tensor:
+        """What the operator sees: (B, N, D)."""
+        raise NotImplementedError
+
+    def add(self, state: State, at: Sublayer, given: Tensor) -> State:
+        """The state once a sub-layer has contributed `given` (B, N, D)."""
+        raise NotImplementedError
+
+    def skip(self, state: State, at: Sublayer) -> State:
+        """The state where the sub-layer is missing, and its norm with it."""
+        return state
+
+    def gated(self, state: State, at: Sublayer, given: Tensor, gate: Tensor) -> State:
+        """The state where the sub-layer is there as far as `gate` says: at one `add` to the bit, at zero `skip`."""
+        return self.add(state, at, given * gate)
+
+    def end(self, state: State) -> Tensor:
+        """The tokens at the end of the stage: (B, N, D)."""
+        return state.stream
+
+
+@dataclass(frozen=True)
+class Sublayer:
+    """A mixer or feed-forward in its place: all that any tool needs to go through a network."""
+
+    name: str  # s0.b3.mixer
+    stage: int
+    block: int
+    kind: Kind
+    first: bool  # in its block
+    operator: OperatorModule
+    norm: NormModule
+    wiring: Wiring
+    prefix: str  # stages.0.3.mixer
+    norm_prefix: str  # stages.0.3.norm1
+
+    @property
+    def place(self) -> str:
+        """The name of its block, `s0.b3`."""
+        return f"s{self.stage}.b{self.block}"
+
+    @property
+    def readers(self) -> dict[str, str | None]:
+        """Full names of the weights that read the stream -> their biases."""
+        return self._full(self.operator.readers)
+
+    @property
+    def writers(self) -> dict[str, str | None]:
+        """Full names of the weights that write to the stream -> their biases."""
+        return self._full(self.operator.writers)
+
+    def read(self, state: State) -> Tensor:
+        """What its operator sees: (B, N, D)."""
+        return self.wiring.read(state, self)
+
+    def contribution(self, state: State, context: Context = NOTHING) -> Tensor:
+        """What it adds to the stream: (B, N, D)."""
+        given: Tensor = self.operator(self.read(state), context)
+        return given
+
+    def add(self, state: State, given: Tensor) -> State:
+        """The state once it has contributed `given`."""
+        return self.wiring.add(state, self, given)
+
+    def __call__(self, state: State, context: Context = NOTHING) -> State:
+        """The state behind it."""
+        return self.add(state, self.contribution(state, context))
+
+    def _full(self, pairs: dict[str, str | None]) -> dict[str, str | None]:
+        return {f"{self.prefix}.{w}": None if bias is None else f"{self.prefix}.{bias}" for w, bias in pairs.items()}

@@ -1,0 +1,1 @@
+"""One file a wiring: how mixers and feed-forwards read the residual stream and add to it."""
