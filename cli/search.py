@@ -151,7 +151,7 @@ def search(
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
-    """The front as a table, with notes on its accuracies below; with `energy`, which is a model, where that was an objective."""
+    """The front as a table, with notes on its quality below; with `energy`, which is a model, where that was an objective."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -168,14 +168,14 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
         values = point.values
         table.add_row(
             str(point.id),
-            *(_two_lines(reading) for reading in (values["acc"], point.test, values["latency"])),
+            *(_two_lines(reading) for reading in (point.validation, point.test, values["latency"])),
             f"{values['size'].value / 1e3:.4g}",
             f"{values['macs'].value / 1e3:.4g}",
             f"{values['params'].value:.0f}",
             *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
             summary(point),
         )
-    validation = [(f"{point.id}, val", point.values["acc"]) for point in points]
+    validation = [(f"{point.id}, val", point.validation) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
     return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
