@@ -194,13 +194,14 @@ def summary(point: FrontPoint) -> str:
 
     from wb.core.architecture import Architecture
     from wb.core.precision import precisions
+    from wb.core.records import dims, kind_of
 
     architecture = Architecture.model_validate(point.architecture)
     names = []
     for _, _, block in architecture.compact().blocks():
-        mixer = "mlp" if block.mixer is None else block.mixer.kind
-        heads = getattr(block.mixer, "heads", None)
-        names.append(f"{mixer} {heads}" if heads else mixer)
+        _, first = next(block.parts())  # the feed-forward where there is no mixer
+        outer = dict.fromkeys(dim.within for dim in dims(type(first)).values() if dim.within is not None)
+        names.append(" ".join([kind_of(type(first)), *(str(getattr(first, width)) for width in outer)]))
     runs = [(name, len(list(group))) for name, group in groupby(names)]
     listed = ", ".join(name if count == 1 else f"{count}x {name}" for name, count in runs)
     low = Counter(p for p in precisions(architecture).values() if p != "fp32")

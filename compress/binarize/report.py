@@ -11,6 +11,7 @@ from wb.compress.binarize import figures
 from wb.compress.binarize.record import Binarization
 from wb.core.precision import precisions
 from wb.core.readings import ratio
+from wb.core.records import Hash
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.page import links, settings
 from wb.jobs.shown import Table, columns_table
@@ -24,7 +25,7 @@ COLUMNS = {  # costs
     "macs": "MACs",
     "params": "parameters",
 }
-STAGES = {"hash": "hash attention", "w2": "ternary weights", "w1": "binary weights"}
+STAGES = {"hash": Hash.title, "w2": "ternary weights", "w1": "binary weights"}
 
 
 def page(record: Binarization, folder: Path, beside: Path) -> str:
