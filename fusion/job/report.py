@@ -47,6 +47,7 @@ def page(record: Fusion, folder: Path, beside: Path) -> str:
         remarks=remarks(record),
         graph=link(folder / record.graph, beside) if record.graph else None,
         metrics=metrics,
+        titles=titles(record),
         notes=[
             (who, titles(record)[metric], found[metric].note)
             for who, found in table
