@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from wb.compress.ptq.sensitivity import Sensitivity
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit, Rules, parse_budget
+from wb.core.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import Frozen, Precision
 from wb.data.preparation import Preparation
@@ -18,7 +18,7 @@ from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
 REQUIRED = ("size", "latency")  # of both graphs in the end
-LIMITED = Rules(("size", "acc", "latency"), changes=True)  # what a budget may be on
+LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # what a budget may be on
 
 PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 Inputs = Literal[
@@ -51,14 +51,13 @@ class QuantizeConfig(JobConfig):
         """One budget each, as `latency=2ms,size=1MB` may come in one."""
         return tuple(part.strip() for text in budget for part in text.split(",") if part.strip())
 
-    @property
-    def limits(self) -> dict[str, Limit]:
-        """The budgets by what was given; half a point of accuracy where `mixed` has none.
+    def limits(self, quality: str) -> dict[str, Limit]:
+        """The budgets by what was given; where `mixed` has none, half a point of the metric `quality`.
 
         Raises:
             BadOption: they are no budgets, or one is on what quantization does not change or cannot aim at.
         """
-        texts = self.budget or (("acc=-0.5",) if self.policy == "mixed" else ())
+        texts = self.budget or ((LIMITED.on_quality(METRICS[quality]),) if self.policy == "mixed" else ())
         return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))
 
 
@@ -117,9 +116,14 @@ class Quantization(JobRecord[QuantizeConfig]):
     ratio: Reading | None = None
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
-    near_chance: bool = False  # or not told from it, the float graph's accuracy, so that a change of it says nothing
+    near_chance: bool = False  # or not told from it, the float graph's quality, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The budgets by what was given."""
+        return self.config.limits(self.quality)
 
     @property
     def worked_on(self) -> Mapping[str, JsonValue]:
