@@ -124,7 +124,7 @@ def _norms(network: Network) -> Iterator[tuple[str, NormModule, dict[str, str]]]
     """Every norm that can be folded: its prefix, and the weights that read it with their biases."""
     found = [(at.norm_prefix, at.norm, at.readers) for at in network.walk() if at.wiring.folds and at.readers]
     if network.norm is not None:
-        found.append(("norm", network.norm, {"head": "head_bias"}))
+        found.append(("norm", network.norm, network.answer.readers))
     for prefix, norm, readers in found:
         biases = {weight: bias for weight, bias in readers.items() if bias is not None}
         if norm.foldable and len(biases) == len(readers):

@@ -72,6 +72,8 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-prefix", architecture(softmax, PatchStem(patch=2), prefix=2)
     yield "softmax-prefix-first", architecture(softmax, PatchStem(patch=2), pool="cls", prefix=3)
     yield "softmax-first", architecture(softmax, ConvStem(patch=2, width=5), first=LayerNorm(eps=1e-3))
+    own = architecture(softmax, PatchStem(patch=2))
+    yield "softmax-own-norm", own.with_blocks(lambda _, block: block.model_copy(update={"norm": LayerNorm(eps=1e-2)}))
     yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
     yield "softmax-post-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm="post")
 

@@ -1,4 +1,5 @@
-"""The parts of a network as data: one frozen record for each kind of input, stem, mixer, feed-forward, merge and head.
+"""The parts of a network as data: one frozen record for each kind of input, stem, position, mixer, feed-forward,
+norm, wiring, merge and head.
 
 A record's widths are named like the axes of its module (`wb.models.axes`). What is known of a width stands in the metadata
 of its field (`Dim`), what is known of all parts of a kind in the class (`Part`). To add one, write its record in the file of
