@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from wb.compress.nvit.saliency import LABEL_SMOOTHING, METHODS, Method, Scores, score
+from wb.compress.nvit.saliency import LABEL_SMOOTHING, Scores, score
+from wb.compress.nvit.settings import METHODS, Method
 from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax

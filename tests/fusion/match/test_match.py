@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from wb.compress.depth.drop import without
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import NViT
-from wb.compress.nvit.nvit import Settings as Pruning
+from wb.compress.nvit.settings import Settings as Pruning
 from wb.core.architecture import Architecture, Block, ImageInput, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Cosformer, Mlp, PatchStem, Softmax
