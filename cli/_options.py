@@ -184,7 +184,7 @@ class Command(TyperCommand):
         self._whole = getattr(self.callback, _DERIVED, None)
 
     @property
-    def params(self) -> list[Any]:  # type: ignore[override]  # an attribute in typer
+    def params(self) -> list[Any]:
         """The parameters."""
         if self._whole is not None:
             app, whole, self._whole = typer.Typer(add_completion=False), self._whole, None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from pydantic import Field
 
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
 SeedName = Literal["revit", "largest", "smallest"]
+QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
@@ -33,7 +34,7 @@ class SearchConfig(DataConfig):
     data: Data = "digits"
     objectives: Annotated[
         str, Field(description="One to four of acc, latency, size, macs, params, energy (a model).")
-    ] = "acc,latency"
+    ] = f"{QUALITY},latency"
     budget: Annotated[
         tuple[str, ...],
         Field(description="Hard limits, e.g. latency=2ms,size=1MB."),

@@ -72,7 +72,7 @@ class Front(Shown):
 
     def table(self) -> Table:
         """One row a network."""
-        columns = ("acc", "latency", "size", "macs", "params")
+        columns = (*dict.fromkeys(point.quality for point in self.points), "latency", "size", "macs", "params")
         rows = [
             (str(point.id), *(point.values[name].text() for name in columns), point.test.text())
             for point in self.points
@@ -172,12 +172,9 @@ def prune(
         WbError: whatever is wrong with the model, the data, the options or the budget.
     """
     from wb.compress.prune.begin import OUTPUT, begin, files_of
-    from wb.compress.prune.config import DEFAULTS, configured
+    from wb.compress.prune.config import configured
     from wb.compress.prune.report import table
-    from wb.core.errors import BadOption
 
-    if method not in DEFAULTS:
-        raise BadOption(f"no method {method!r}; there are {' and '.join(DEFAULTS)}")
     if "ranking" in options:
         options["method"] = options.pop("ranking")
     chosen = _chosen(model, data, options)

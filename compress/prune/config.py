@@ -10,18 +10,17 @@ from pydantic import Field
 from wb.compress.nvit.settings import Settings
 from wb.compress.prune.stages import name_of
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, Limit, Rules, parse_budget
+from wb.core.metrics import COSTS, Limit, Rules, parse_budget
 from wb.core.option import Cli, structured
 from wb.jobs.config import JobConfig, ModelData
 from wb.jobs.output import config_of
 
 Cut = Literal["nvit", "depth"]
 HALF = "latency=0.5x"  # the budget where none is given
-# what a pruning can aim at: accuracy is what comes of it
-LIMITED = Rules(tuple(name for name in METRICS if name != "acc"))
+LIMITED = Rules(COSTS)  # what a pruning can aim at: quality is what comes of it
 # Of each command: what it takes where nothing is given, instead of the configuration's default, and the fields it has not.
-DEFAULTS: Mapping[Cut, Mapping[str, Any]] = {"nvit": {"recovery": 20}, "depth": {"calibration": 512}}
-WITHOUT: Mapping[Cut, tuple[str, ...]] = {
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {"nvit": {"recovery": 20}, "depth": {"calibration": 512}}
+WITHOUT: Mapping[str, tuple[str, ...]] = {
     "nvit": ("method",),
     "depth": ("method", *(f"settings.{name}" for name in Settings.model_fields if name not in ("calibration", "seed"))),
 }
@@ -71,7 +70,7 @@ class PruneConfig(JobConfig):
         """The budgets, parsed: half the latency where neither they nor snapshots are given.
 
         Raises:
-            BadOption: they are no budgets, or one is on the accuracy.
+            BadOption: they are no budgets, or one is on a quality.
         """
         limits = parse_budget(self.budget or (() if self.snapshots else (HALF,)), LIMITED)
         if not limits and not self.snapshots:
@@ -79,12 +78,14 @@ class PruneConfig(JobConfig):
         return limits
 
 
-def configured(method: Cut, given: Mapping[str, Any]) -> PruneConfig:
+def configured(method: str, given: Mapping[str, Any]) -> PruneConfig:
     """The options of a command, by the names of fields, as a configuration.
 
     Raises:
-        BadOption: a value that does not fit, or a budget that is none.
+        BadOption: no such method, a value that does not fit, or a budget that is none.
     """
+    if method not in DEFAULTS:
+        raise BadOption(f"no method {method!r}; there are {' and '.join(DEFAULTS)}")
     whole = structured(PruneConfig, {**DEFAULTS[method], **given}, WITHOUT[method])
     if method == "depth":
         whole["settings"]["rounds"] = 1

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 from wb.compress.prune.config import PruneConfig
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import METRICS
+from wb.core.metrics import COSTS
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
@@ -93,11 +93,13 @@ class Pruning(JobRecord[PruneConfig]):
         """What the report divides by and shows has to be there."""
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
             # Records of before there was a model of energy have none.
-            missing = [name for name in METRICS if name not in readings and name != "energy"]
+            missing = [name for name in (self.quality, *COSTS) if name not in readings and name != "energy"]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
         dense = [*self.dense.items(), *self.dense_final.items()]
-        if not all(math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != "acc"):
+        if not all(
+            math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != self.quality
+        ):
             raise ValueError("the dense model costs nothing")
         if self.results and self.dense_test is None:
             raise ValueError("there are results without a reading of the test split")
@@ -127,8 +129,8 @@ class Pruning(JobRecord[PruneConfig]):
                 found.append(Remark(f"{result.name} is over {what}: {result.reason}{way}.", end))
             elif result.verdict == "within noise":
                 found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
-            tuned = self.config.finetune and "acc" in result.before
-            worse = loss("fine-tuning", result.before["acc"], result.after["acc"]) if tuned else None
+            tuned = self.config.finetune and self.quality in result.before
+            worse = loss("fine-tuning", result.before[self.quality], result.after[self.quality]) if tuned else None
             if worse is not None:
                 found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
         return tuple(found)

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from wb.core.metrics import Limit, Rules, parse_budget
+from wb.core.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
 from wb.core.option import Cli
 from wb.data.preparation import Preparation
 from wb.jobs.config import JobConfig, Seed
 from wb.jobs.names import SAMPLES
 
-LIMITED = Rules(("size", "acc", "latency"), changes=True)  # what a budget may be on
+LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # what a budget may be on
 
 PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 FITTED: tuple[PolicyName, ...] = ("int8", "mixed")  # what they do depends on the calibration inputs
@@ -62,12 +62,11 @@ class QuantizeConfig(JobConfig):
         """One budget each, as `latency=2ms,size=1MB` may come in one."""
         return tuple(part.strip() for text in budget for part in text.split(",") if part.strip())
 
-    @property
-    def limits(self) -> dict[str, Limit]:
-        """The budgets by what was given; half a point of accuracy where `mixed` has none.
+    def limits(self, quality: str) -> dict[str, Limit]:
+        """The budgets by what was given; where `mixed` has none, half a point of the metric `quality`.
 
         Raises:
             BadOption: they are no budgets, or one is on what quantization does not change or cannot aim at.
         """
-        texts = self.budget or (("acc=-0.5",) if self.policy == "mixed" else ())
+        texts = self.budget or ((LIMITED.on_quality(METRICS[quality]),) if self.policy == "mixed" else ())
         return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))

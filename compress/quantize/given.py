@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from wb.compress.quantize.begin import Given
-from wb.compress.quantize.config import FITTED, QuantizeConfig
+from wb.compress.quantize.config import FITTED, LIMITED, QuantizeConfig
 from wb.core.errors import BadOption
 from wb.core.files import absolute
+from wb.core.metrics import parse_budget
 from wb.core.option import option_of
 from wb.data import Dataset
 from wb.data.preparation import Preparation, described
@@ -46,7 +47,7 @@ def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
     if "calib" in given and sampled:
         raise BadOption(f"--samples is of no use: --policy {given['policy']} needs no calibration; leave it out")
     config = config_of(QuantizeConfig, "quantize", given)
-    _ = config.limits  # raises
+    parse_budget(config.budget, LIMITED)  # raises
     return config
 
 

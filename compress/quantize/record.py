@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.quantize.config import QuantizeConfig
 from wb.core.architecture import Architecture
+from wb.core.metrics import Limit
 from wb.core.readings import Reading
 from wb.core.records import Frozen, Precision
 from wb.jobs.record import JobRecord
@@ -78,9 +79,14 @@ class Quantization(JobRecord[QuantizeConfig]):
     ratio: Reading | None = None
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
-    near_chance: bool = False  # or not told from it, the float graph's accuracy, so that a change of it says nothing
+    near_chance: bool = False  # or not told from it, the float graph's quality, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The budgets by what was given."""
+        return self.config.limits(self.quality)
 
     @property
     def worked_on(self) -> Mapping[str, JsonValue]:

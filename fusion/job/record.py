@@ -19,7 +19,7 @@ from wb.fusion.match.match import By
 from wb.jobs.record import JobRecord
 
 COUNTED = ("params", "macs")
-MEASURED = ("acc", "test", "size")  # with data only
+MEASURED = ("test", "size")  # with data only, and the quality on the validation split
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kept = Mapping[str, Reading]
 Match = tuple[tuple[int | None, ...], ...]
@@ -174,7 +174,7 @@ class Fusion(JobRecord[FuseConfig]):
     def _check_finished(self) -> None:
         if self.architecture is None:
             raise ValueError("it is finished without an architecture")
-        needed = (*COUNTED, *(MEASURED if self.config.data is not None else ()))
+        needed = (*COUNTED, *((self.quality, *MEASURED) if self.config.data is not None else ()))
         whole = [("a parent", parent.readings) for parent in self.parents]
         whole += [("the fused model", self.one_shot)]
         whole += [("the fine-tuned model", self.tuned)] if self.config.finetune else []

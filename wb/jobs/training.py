@@ -54,9 +54,7 @@ class Training:
         """What is trained; of a given architecture no weights are taken, so that its classes are those of the data."""
         given = read_architecture(self.config.architecture) if self.config.architecture else None
         chosen = given or vit_space(data, self.config.preset).largest("softmax")
-        if chosen.classes == len(data.classes):
-            chosen = chosen.model_copy(update={"labels": data.classes})
-        return chosen
+        return chosen.with_labels(data.classes) if chosen.head.classes == len(data.classes) else chosen
 
     def __call__(self, progress: Progress) -> tuple[Model, dict[str, Reading]]:
         """Trains and writes; gives the model and its accuracies on the validation and test split.

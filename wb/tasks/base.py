@@ -25,7 +25,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """As `Architecture.task` says it."""
+        """As the head of an architecture says it."""
         ...
 
     @property

@@ -11,6 +11,6 @@ from wb.tasks.classes import CLASSES
 TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
 
 
-def task_of(architecture: Architecture) -> Task:
-    """What its outputs are for."""
-    return TASKS[architecture.task]
+def task_of(architecture: Architecture | None) -> Task:
+    """What its outputs are for; a graph without an architecture of ours (None) is taken for a classifier."""
+    return CLASSES if architecture is None else TASKS[architecture.head.task]
