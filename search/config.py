@@ -26,11 +26,9 @@ class SearchConfig(DataConfig):
 
     space: Annotated[Literal["vit"], Field(description="Space to search.")] = "vit"
     preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them.")] = "tiny"
-    changes: Annotated[  # fields of the space that replace the preset's
-        Mapping[str, str],
-        Field(description="Replace a field of the preset, e.g. --set embed=16,32.", default_factory=dict),
-        Cli("--set", default="none", typed=list[str]),
-    ]
+    changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str])] = Field(
+        default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
+    )
     data: Data = "digits"
     objectives: Annotated[
         str, Field(description="One to four of acc, latency, size, macs, params, energy (a model).")

@@ -27,7 +27,10 @@ from wb.cli import (
 from wb.cli._options import After, Command, Offer, options
 from wb.compress.prune.config import PruneConfig, configured
 from wb.core.option import Cli, flat, option_of, structured
+from wb.core.records import Classify
 from wb.jobs.config import TrainConfig
+from wb.search.config import QUALITY
+from wb.tasks.known import TASKS
 from wb.training.fit import Recipe
 
 QUANTIZE = quantize._offer()
@@ -88,6 +91,7 @@ def parameters(name: str) -> dict[str, Any]:
 def test_every_field_is_reachable(name: str, path: str, owner: type[BaseModel], field: str) -> None:
     parameter = parameters(name)[field]
     opposite = parameter.secondary_opts or parameter.opts
+    expected: Any
     needed = ("--budget", "x") if name == "prune depgraph" and field != "budget" else ()
     if parameter.is_flag:
         words, expected = [opposite[0]], not parameter.default
@@ -130,7 +134,7 @@ class Outer(BaseModel):
 
 def test_an_option_says_what_its_field_says() -> None:
     _, command = parsed(Offer(Outer))
-    found = {parameter.name: parameter for parameter in command.params}
+    found: dict[str, Any] = {str(parameter.name): parameter for parameter in command.params}
     assert list(found) == ["often", "rate", "colour", "fast", "names", "seed"], "what all commands have is last"
     assert (found["often"].min, found["often"].max, found["often"].default) == (1, 8, 2)
     assert (found["rate"].min, found["rate"].default) == (None, 0.5), "a strict bound of a real number is not typer's"
@@ -165,7 +169,7 @@ def test_own_options_stand_where_they_say_and_replace_a_field() -> None:
     app.command(cls=Command)(command)
     assert CliRunner().invoke(app, ["a", "--more", "--rate", "0.25"]).exit_code == 0
     assert seen == {"often": 7, "rate": 0.25, "own": (Path("a"), True, "none")}
-    names = [parameter.name for parameter in typer.main.get_command(app).params]  # type: ignore[attr-defined]
+    names = [parameter.name for parameter in typer.main.get_command(app).params]
     assert names == ["file", "often", "rate", "colour", "more", "fast", "names", "seed"]
 
 
@@ -182,3 +186,7 @@ def test_what_depth_has_not_stays_the_default() -> None:
 def test_a_training_is_by_default_what_the_recipe_is() -> None:
     config = TrainConfig()
     assert Recipe(config.epochs, config.learning_rate, config.batch) == Recipe()
+
+
+def test_a_search_aims_at_the_quality_of_what_its_spaces_hold() -> None:
+    assert TASKS[Classify.task].metric == QUALITY
