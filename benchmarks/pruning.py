@@ -30,7 +30,8 @@ from torch_pruning_methods import METHODS, run
 from torch_pruning_vit import to_plain
 
 from wb.compress.nvit.costs import costs_of
-from wb.compress.nvit.nvit import NViT, Settings
+from wb.compress.nvit.nvit import NViT
+from wb.compress.nvit.settings import Settings
 from wb.core.errors import BudgetMissed
 from wb.data import Dataset, load
 from wb.models.counting import count_macs

@@ -19,7 +19,8 @@ from pruning_scale import random_data, random_model
 from tables import Table, begin, parser_of, told
 
 from wb.compress.nvit.costs import costs_of
-from wb.compress.nvit.nvit import NViT, Pruned, Settings
+from wb.compress.nvit.nvit import NViT, Pruned
+from wb.compress.nvit.settings import Settings
 from wb.core.architecture import Architecture
 from wb.export.graph import export
 from wb.export.timing.measure import measure_latency

@@ -19,7 +19,8 @@ from tables import Table, begin, parser_of
 from torch.nn import functional as F
 
 from wb.compress.nvit.costs import costs_of
-from wb.compress.nvit.nvit import NViT, Pruned, Settings
+from wb.compress.nvit.nvit import NViT, Pruned
+from wb.compress.nvit.settings import Settings
 from wb.core.architecture import Architecture
 from wb.core.specs import image_spec
 from wb.data import Dataset, Split

@@ -21,16 +21,14 @@ if TYPE_CHECKING:
     from wb.models.model import Model
 
 
-def binarize(given: Mapping[str, Any], hashing: Mapping[str, Any], asked: _job.Asked) -> None:
+def binarize(given: Mapping[str, Any], asked: _job.Asked) -> None:
     """Binarizes, writes model, graph, record and report, and prints what came of it; or says what would be done.
-
-    `hashing` has the options of hash attention, None where not given.
 
     Raises:
         WbError: whatever is wrong with the model, the data or the options.
     """
-    config = configured(given, hashing)
-    out = OUTPUT.place(asked.out, [asked.file] if asked.file else [], files_of, force=asked.force)
+    config = configured(given)
+    out = OUTPUT.place(asked.out, asked.files, files_of, force=asked.force)
 
     def job(model: Model, data: Dataset, progress: Progress) -> BinarizeJob:
         return begin(config, model, asked.name, data, out, progress, force=asked.force)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from wb.cli import _dry_run, _job, _output
 from wb.core.errors import BadOption
@@ -13,10 +13,11 @@ from wb.core.files import scratch
 from wb.core.progress import Progress
 from wb.data import load
 from wb.fusion.job.begin import OUTPUT, begin, files_of
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.given import give_back, read
 from wb.fusion.job.job import FuseJob
 from wb.fusion.job.preview import preview
-from wb.fusion.job.record import FuseConfig, Fusion
+from wb.fusion.job.record import Fusion
 from wb.models.model import save
 from wb.training.estimate import data_stage
 
@@ -29,25 +30,6 @@ if TYPE_CHECKING:
     from wb.fusion.job.preview import Preview
 
 UNTUNED = "nothing was measured; the fused model is expected to need fine-tuning: give data, and --finetune"
-
-
-def parse_anchor(text: str | None) -> int | Literal["mean"] | None:
-    """`2` or `mean`. Raises `BadOption` for anything else."""
-    if text is None or text == "mean":
-        return text if text is None else "mean"
-    if text.isdecimal() and int(text) >= 1:
-        return int(text)
-    raise BadOption(f"--anchor {text!r} is no model; give its number in the order of the command, from 1, or mean")
-
-
-def parse_weights(text: str | None) -> tuple[float, ...] | None:
-    """`0.3,0.7` -> (0.3, 0.7). Raises `BadOption` for anything else."""
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise BadOption(f"--weights {text!r} is no list of numbers; give one for each model, like 0.3,0.7") from None
 
 
 def run(

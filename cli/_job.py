@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wb.cli import _output
 from wb.core.progress import Progress
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from wb.core.plan import Planned
     from wb.data import Dataset
     from wb.jobs.config import JobConfig
-    from wb.jobs.inputs import Choice
     from wb.models.model import Model
 
 
@@ -30,23 +29,23 @@ class Asked(NamedTuple):
     as_json: bool
 
     @property
+    def files(self) -> list[Path]:
+        """The file of the model, if any."""
+        return [self.file] if self.file else []
+
+    @property
     def name(self) -> str:
         """What the model is called."""
         return str(self.file or "stock model")
 
 
-def chosen(
-    files: Sequence[Path],
-    data: str | None,
-    background: str | None,
-    image_size: int | None = None,
-    limit: int | None = None,
-    **which: bool,
-) -> Choice:
-    """The data for the models in `files`, as `wb.jobs.inputs.choose`; says on stderr what was not asked for."""
+def chosen(given: Mapping[str, Any], files: Sequence[Path], background: str | None, **which: bool) -> dict[str, Any]:
+    """`given` with the data for the models in `files`, as `wb.jobs.inputs.choose`; says on stderr what was not asked for."""
     from wb.jobs.inputs import choose, given_data
 
-    return choose(files, given_data(data, background), image_size, limit, say=_output.say, **which)
+    spec = given_data(given.get("data"), background)
+    data = choose(files, spec, given.get("image_size"), given.get("limit"), say=_output.say, **which)
+    return {**given, **data.fields}
 
 
 def telling(work: Work, what: str) -> Progress:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wb.cli import _job, _output
 from wb.compress.prune.begin import OUTPUT, begin, files_of
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
-from wb.compress.prune.record import PruneConfig, Pruning, parse_shares
+from wb.compress.prune.record import Pruning
 from wb.core.progress import Progress
-from wb.jobs.output import config_of
 from wb.jobs.shown import noted
 
 if TYPE_CHECKING:
@@ -22,26 +22,15 @@ if TYPE_CHECKING:
     from wb.models.model import Model
 
 
-def prune(method: str, given: Mapping[str, Any], settings: Mapping[str, Any], asked: _job.Asked) -> None:
+def prune(config: PruneConfig, asked: _job.Asked) -> None:
     """Prunes, writes models, record and report, and prints what came of it; or says what would be done.
 
     Raises:
         BudgetMissed: the last readings are over a budget for sure; everything is written all the same.
-        WbError: whatever is wrong with the model, the data, the options or the budget.
+        WbError: whatever is wrong with the model, the data or the budget.
     """
-    shares = parse_shares(given["snapshots"]) if given["snapshots"] else ()
-    whole = {
-        **given,
-        "method": method,
-        "settings": settings,
-        "budget": tuple(given["budget"] or ()),
-        "snapshots": shares,
-    }
-    config = config_of(PruneConfig, f"prune {method}", whole)
-    _ = config.limits  # raises
     seed = config.settings.seed
-    files = [asked.file] if asked.file else []
-    out = OUTPUT.place(asked.out, files, lambda out: files_of(config, out), force=asked.force)
+    out = OUTPUT.place(asked.out, asked.files, lambda out: files_of(config, out), force=asked.force)
 
     def job(model: Model, data: Dataset, progress: Progress) -> PruneJob:
         return begin(config, model, asked.name, data, out, progress, force=asked.force)

@@ -11,9 +11,10 @@ import torch
 
 from wb.cli import _dry_run, _job, _output
 from wb.compress.quantize.begin import OUTPUT, Given, begin, files_of
+from wb.compress.quantize.config import QuantizeConfig
 from wb.compress.quantize.given import configured, foreign, is_graph
 from wb.compress.quantize.job import QuantizeJob
-from wb.compress.quantize.record import Quantization, QuantizeConfig
+from wb.compress.quantize.record import Quantization
 from wb.core.progress import Progress
 from wb.jobs.inputs import Choice
 
@@ -32,9 +33,8 @@ def quantize(given: Mapping[str, Any], run_limit: float | None, asked: _job.Aske
         BudgetMissed: nothing was written.
         WbError: whatever is wrong with the model, the data or the options.
     """
-    config = configured(asked.file, dict(given))
-    files = [asked.file] if asked.file else []
-    out = OUTPUT.place(asked.out, files, lambda out: files_of(config, asked.file, out), force=asked.force)
+    config = configured(asked.file, given)
+    out = OUTPUT.place(asked.out, asked.files, lambda out: files_of(config, asked.file, out), force=asked.force)
 
     def job(given: Given, data: Dataset | None, progress: Progress) -> QuantizeJob:
         return begin(config, given, data, out, progress, force=asked.force)

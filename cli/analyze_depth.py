@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wb.cli import _output
-from wb.cli._options import (
-    BackgroundOption,
-    ByIndexOption,
-    ForceOption,
-    JsonOption,
-    ModelDataOption,
-    SeedOption,
-    ThreadsOption,
-)
+from wb.cli._options import Offer, options
+from wb.cli._shared import BackgroundOption, ForceOption, JsonOption, ModelArgument
 
 if TYPE_CHECKING:
     from wb.compress.depth.analysis import DepthAnalysis
@@ -33,19 +26,19 @@ GLOSS = (
 )
 
 
+def _offer() -> Offer:
+    from wb.compress.depth.config import AnalyzeConfig
+
+    return Offer(AnalyzeConfig)
+
+
+@options(_offer)
 def depth(
-    model: Annotated[
-        Path | None, typer.Argument(help="A model file.", show_default="the stock model, trained on first use")
-    ] = None,
-    data: ModelDataOption = None,
-    split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
-    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    given: dict[str, Any],
+    model: ModelArgument = None,
+    *,
     background: BackgroundOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images.")] = 512,
-    by_index: ByIndexOption = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("depth.html"),
-    threads: ThreadsOption = None,
-    seed: SeedOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,22 +46,27 @@ def depth(
     import torch
 
     from wb.cli import _job
+    from wb.compress.depth.config import AnalyzeConfig
     from wb.compress.depth.report import About, write_depth_report
     from wb.core.errors import BadOption
-    from wb.jobs.inputs import read
+    from wb.jobs.inputs import choose, given_data, read
+    from wb.jobs.output import config_of
 
+    config = config_of(AnalyzeConfig, "analyze depth", given)
+    split, seed = config.split, config.seed
     if split not in ("validation", "train"):
         raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name with --out or say --force to replace it")
-    choice = _job.chosen([model] if model else [], data, background, image_size)
-    torch.set_num_threads(1 if threads is None else threads)
+    files = [model] if model else []
+    choice = choose(files, given_data(config.data, background), config.image_size, say=_output.say)
+    torch.set_num_threads(config.threads)
     with _output.progress() as progress:
         told = _job.telling(progress, "reading the data")
-        chosen, dataset = read(model, choice, seed or 0, told, say=_output.say, by_index=by_index)
-        analysis = _analyze(chosen, dataset, split, limit, told)
+        chosen, dataset = read(model, choice, seed, told, say=_output.say, by_index=config.by_index)
+        analysis = _analyze(chosen, dataset, split, config.limit, told)
     about = About(
-        model=model.name if model else f"the stock model, seed {seed or 0}",
+        model=model.name if model else f"the stock model, seed {seed}",
         data=dataset.spec,
         split=split,
         settings={"data": {"fingerprint": dataset.fingerprint}, "model": {"architecture": chosen.architecture.key}},

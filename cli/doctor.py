@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from wb.cli import _output
-from wb.cli._options import JsonOption
+from wb.cli._shared import JsonOption
 
 
 def doctor(as_json: JsonOption = False) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import ForceOption
+from wb.cli._shared import ForceOption
 from wb.jobs.kinds import RUN, job_of, need
 
 

@@ -6,19 +6,13 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wb.cli import _output
-from wb.cli._options import (
-    BackgroundOption,
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    SeedOption,
-    ThreadsOption,
-)
+from wb.cli._options import After, Offer, options
+from wb.cli._shared import BackgroundOption, JsonOption
 from wb.jobs.kinds import need
 
 if TYPE_CHECKING:
@@ -29,55 +23,25 @@ if TYPE_CHECKING:
     from wb.search.run import FrontPoint, Run
 
 
+def _offer() -> Offer:
+    from wb.search.config import SearchConfig
+
+    return Offer(SearchConfig)
+
+
+@options(_offer)
 def search(
-    space: Annotated[str | None, typer.Option(help="Space to search.", show_default="vit")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Size of the space; `wb spaces` lists them.", show_default="tiny")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Replace a field of the preset, e.g. --set embed=16,32.")
-    ] = None,
+    given: dict[str, Any],
+    *,
     precision: Annotated[
         str | None,
         typer.Option(
             help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=…",
             show_default="fp32",
         ),
+        After("changes"),
     ] = None,
-    data: DataOption = None,
-    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
-    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
-    objectives: Annotated[
-        str | None,
-        typer.Option(
-            help="One to four of acc, latency, size, macs, params, energy (a model).", show_default="acc,latency"
-        ),
-    ] = None,
-    budget: Annotated[list[str] | None, typer.Option(help="Hard limits, e.g. latency=2ms,size=1MB.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random.", show_default="guided")] = None,
-    trials: Annotated[int | None, typer.Option(help="True evaluations.", show_default="100")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training.", show_default="60")] = None,
-    finetune: Annotated[
-        int | None, typer.Option(help="Epochs of fine-tuning for each finalist.", show_default="20")
-    ] = None,
-    latency: Annotated[
-        str | None,
-        typer.Option(
-            help="measured: time every candidate; table: sum of its blocks' timings.", show_default="measured"
-        ),
-    ] = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    seed: SeedOption = None,
-    seed_architecture: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WHAT",
-            help="Evaluate this first: revit (the preset's own), largest, smallest, or the file of an architecture or model, "
-            "for example a pruned one. May be given several times.",
-        ),
-    ] = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -89,9 +53,8 @@ def search(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="a new folder in runs/")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL.", show_default="study.db in the run folder")
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run folder; more --trials extend it.", show_default="none")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
@@ -105,26 +68,11 @@ def search(
     from wb.search.pipeline import Search
     from wb.search.study.seeds import read_seeds
 
-    data = given_data(data, background)
-    given = {
-        "space": space,
-        "preset": preset,
-        "changes": _changes(set_ or (), precision),
-        "data": data,
-        "image_size": image_size,
-        "limit": limit,
-        "objectives": objectives,
-        "budget": tuple(budget) if budget else None,
-        "sampler": sampler,
-        "trials": trials,
-        "epochs": epochs,
-        "finetune": finetune,
-        "latency": latency,
-        "device": device,
-        "threads": threads,
-        "seed": seed,
-        "seeds": read_seeds(seed_architecture) if seed_architecture else None,
-        "storage": storage,
+    given |= {
+        "changes": _changes(given.get("changes", ()), precision),
+        "data": given_data(given.get("data"), background),
+        "budget": tuple(given.get("budget", ())) or None,
+        "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if resume is not None and resume.exists():

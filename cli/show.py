@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import JsonOption
+from wb.cli._shared import JsonOption
 from wb.jobs.kinds import Kind, need
 
 if TYPE_CHECKING:

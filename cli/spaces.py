@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import JsonOption
+from wb.cli._shared import JsonOption
 
 
 def spaces(
-    preset: Annotated[str | None, typer.Argument(help="Show this preset only.")] = None,
+    preset: Annotated[str | None, typer.Argument(help="Show this preset only.", show_default="all")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the spaces, their presets, and what each leaves to choose."""

@@ -9,14 +9,34 @@ from pydantic import Field, model_validator
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
+from wb.core.option import Cli
 from wb.core.records import Frozen
-from wb.fusion.align.solvers import Solver
-from wb.fusion.fit.fits import RIDGE
-from wb.models.counting import count_parameters
+from wb.jobs.config import Seed
 
 Method = Literal["vanilla", "ot", "perm", "orth", "regress"]
 Stat = Literal["weights", "activations"]
 Size = Literal["anchor", "small", "large"]
+Solver = Literal["lap", "emd", "sinkhorn"]
+RIDGE = 1e-3  # strength, relative to the mean variance of the inputs; ten times as much cost 0.7 points on digits
+
+
+def parse_anchor(text: str | None) -> int | Literal["mean"] | None:
+    """`2` or `mean`. Raises `BadOption` for anything else."""
+    if text is None or text == "mean":
+        return text if text is None else "mean"
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise BadOption(f"--anchor {text!r} is no model; give its number in the order of the command, from 1, or mean")
+
+
+def parse_weights(text: str | None) -> tuple[float, ...] | None:
+    """`0.3,0.7` -> (0.3, 0.7). Raises `BadOption` for anything else."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise BadOption(f"--weights {text!r} is no list of numbers; give one for each model, like 0.3,0.7") from None
 
 
 class Settings(Frozen):
@@ -28,16 +48,36 @@ class Settings(Frozen):
     "mean" aligns every parent to the mean of the others.
     """
 
-    method: Method = "orth"
-    stat: Stat | None = None
-    solver: Solver | None = None
-    reg: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    anchor: Annotated[int, Field(ge=1)] | Literal["mean"] | None = None
-    size: Size = "anchor"
-    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
-    repair: bool = False
+    method: Annotated[
+        Method,
+        Field(description="vanilla, ot (as published), perm, orth, or regress (needs data)."),
+        Cli(default="regress with data, else orth"),
+    ] = "orth"
+    stat: Annotated[Stat | None, Field(description="What is compared."), Cli(default="weights; ot: activations")] = None
+    solver: Annotated[
+        Solver | None,
+        Field(description="What couples hidden units: lap, emd or sinkhorn; in ot all."),
+        Cli(default="lap; ot: sinkhorn"),
+    ] = None
+    reg: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Field(description="Sinkhorn's regularisation."),
+        Cli(default="0.08; ot by weights: 0.06"),
+    ] = None
+    anchor: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["mean"] | None,
+        Field(description="The model that gives the axes, counted from 1, or mean (of the others)."),
+        Cli(default="1", parse=parse_anchor),
+    ] = None
+    size: Annotated[Size, Field(description="Whose sizes to take: anchor, small or large (by parameters).")] = "anchor"
+    weights: Annotated[
+        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None,
+        Field(description="Of the models in the average: 0.3,0.7."),
+        Cli(default="equal", parse=parse_weights),
+    ] = None
+    repair: Annotated[bool, Field(description="Restore the moments of activations.")] = False
     ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = RIDGE
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -76,6 +116,8 @@ def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
     Raises:
         BadOption: there is no such model.
     """
+    from wb.models.counting import count_parameters  # loads torch, which data about a fusion need not
+
     if settings.size != "anchor":
         parameters = [count_parameters(architecture).value for architecture in architectures]
         pick = min if settings.size == "small" else max

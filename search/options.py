@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wb.core.errors import BadOption
+from wb.core.option import option_of
 from wb.data.spec import resolved
-from wb.jobs.names import option_of
 from wb.jobs.output import config_of
 from wb.search.config import SearchConfig
 from wb.search.run import Run
@@ -39,7 +39,7 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
     wanted = configured({**config.model_dump(), **given})
     changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
     if changed or out is not None:
-        names = ", ".join(map(option_of, changed)) or "--out"
+        names = ", ".join(option_of(SearchConfig, name) for name in changed) or "--out"
         raise BadOption(
             f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can. Start a new run instead"
         )

@@ -165,7 +165,8 @@ def _record_of(times: tuple[float, float, float], size: float = 30, acc: float =
             "latency": Reading(value=ms, unit="ms", how="measured", interval=(0.5 * ms, 1.5 * ms)),
         }
 
-    from wb.compress.quantize.record import Group, OutputError, Quantization, QuantizeConfig
+    from wb.compress.quantize.config import QuantizeConfig
+    from wb.compress.quantize.record import Group, OutputError, Quantization
 
     error = OutputError(divergence=0.1, kind="KL divergence", sqnr=20, agreement=0.5, n=3, on="random inputs")
     middle, low, high = times

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import check_work
-from wb.compress.binarize.record import Binarization, BinarizeConfig
+from wb.compress.binarize.record import Binarization
 from wb.core.errors import BadOption
 from wb.core.precision import TRAINED, precisions, with_precisions
 from wb.core.progress import Progress
@@ -34,18 +35,19 @@ def files_of(out: Path) -> list[Path]:
     return [out.with_suffix(ending) for ending in (".html", ".json", ".onnx", out.suffix)]
 
 
-def configured(given: Mapping[str, Any], hashing: Mapping[str, Any]) -> BinarizeConfig:
-    """The options as a configuration; `hashing` has those of hash attention, None where not given.
+def configured(given: Mapping[str, Any]) -> BinarizeConfig:
+    """The options by the names of fields, as a configuration.
 
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
-    hashing = {name: value for name, value in hashing.items() if value is not None}
-    if hashing and given["attention"] != "hash":
-        raise BadOption(f"--{next(iter(hashing))} is of hash attention; add --attention hash")
-    if given["weights"] == "keep" and (given["keep"] or given["head"]):
+    config = config_of(BinarizeConfig, "binarize", given)
+    hashing = [name for name in ("form", "bits", "anchors") if name in given]
+    if hashing and config.attention != "hash":
+        raise BadOption(f"--{hashing[0]} is of hash attention; add --attention hash")
+    if config.weights == "keep" and (config.keep or config.head):
         raise BadOption("--keep and --all choose which weights are rounded, but with --weights keep none are")
-    return config_of(BinarizeConfig, "binarize", {**given, **hashing})
+    return config
 
 
 def begin(

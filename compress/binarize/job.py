@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.plan import stages_of, step_of
-from wb.compress.binarize.record import Binarization, BinarizeConfig, Epoch, Name, Stage
+from wb.compress.binarize.record import Binarization, Epoch, Name, Stage
 from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.hash import HashAttention
 from wb.compress.binarize.lowbits import LowBits, chosen
-from wb.compress.binarize.record import BinarizeConfig, Name
+from wb.compress.binarize.record import Name
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.records import Softmax, kind_of

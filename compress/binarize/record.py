@@ -8,34 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from wb.compress.binarize.config import BinarizeConfig
 from wb.core.architecture import Architecture
 from wb.core.metrics import COSTS
 from wb.core.readings import Reading
-from wb.core.records import Frozen, Width
-from wb.jobs.config import JobConfig
+from wb.core.records import Frozen
 from wb.jobs.record import JobRecord
 
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
 Name = Literal["hash", "w1", "w2"]  # what a stage brings
-
-
-class BinarizeConfig(JobConfig):
-    """Everything that determines a binarization, apart from the model and the machine.
-
-    `finetune` are epochs after each stage. `keep` has names of groups, or what they begin with; `head` includes the head.
-    """
-
-    data: str = "digits"
-    attention: Literal["hash", "keep"] = "keep"
-    form: Literal["kernel", "official"] = "kernel"
-    bits: Width = 16
-    anchors: Width = 25
-    weights: Literal["w1", "w2", "keep"] = "w1"
-    keep: tuple[str, ...] = ()
-    head: bool = False
-    finetune: Annotated[int, Field(ge=0)] = 20
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Epoch(Frozen):

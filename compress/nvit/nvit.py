@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from wb import __version__
 from wb.compress.depth.drop import gone, without
 from wb.compress.nvit.cost import Cost
-from wb.compress.nvit.saliency import Method, Scores, score
-from wb.compress.nvit.select import Rules, Selector
+from wb.compress.nvit.saliency import Scores, score
+from wb.compress.nvit.select import Selector
+from wb.compress.nvit.settings import Rules, Settings
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, kinds_of_axes
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
@@ -36,33 +36,6 @@ from wb.models.axes import Map, Select, SelectWithin
 from wb.models.model import Model, Step, remap_model
 from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune, check_fits
-
-
-class Settings(BaseModel):
-    """How to prune, whatever the budget.
-
-    `calibration` images of the training split are scored in mini-batches of `batch`; `momentum` is the weight of earlier
-    rounds in the saliency; between rounds come `recovery` steps of training at `learning_rate`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Method = "nvit"
-    keep: tuple[str, ...] = ()
-    align: Annotated[int, Field(ge=1)] = 1
-    eta: Annotated[float, Field(ge=0, le=10)] = 1.0
-    rounds: Annotated[int, Field(ge=1)] = 10
-    calibration: Annotated[int, Field(ge=1)] = 640
-    batch: Annotated[int, Field(ge=1)] = 16
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    recovery: Annotated[int, Field(ge=0)] = 0
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-    @property
-    def rules(self) -> Rules:
-        """What the selection needs of it."""
-        return Rules(frozenset(self.keep), self.align, self.eta)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from wb.compress.nvit.settings import METHODS, Method
 from wb.core.architecture import axis_dims, kind_of_axis
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Dim, dims
@@ -36,8 +36,6 @@ from wb.models.network import Network, axes_of
 from wb.models.walk import State, Sublayer
 from wb.tasks.known import task_of
 
-Method = Literal["nvit", "taylor", "magnitude", "random"]
-METHODS: tuple[Method, ...] = ("nvit", "taylor", "magnitude", "random")
 MICRO_TOKENS = 1024  # go through the network at once
 LABEL_SMOOTHING = 0.1  # as in training: a saturated loss has no gradient to tell units apart
 

@@ -19,22 +19,12 @@ from numpy.typing import NDArray
 
 from wb.compress.nvit.cost import Cost, pieces
 from wb.compress.nvit.saliency import Scores
+from wb.compress.nvit.settings import Rules
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, kind_of_axis
 from wb.models.axes import Map, Select, SelectWithin
 
 STEPS = 96  # at most about so many steps take an axis from its whole size to nothing
 TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What may go and how: `keep` names the kinds of axes that stay (`blocks` for whole sub-layers); sizes become
-    multiples of `align` (the number of heads is free); `eta` is the weight of the cost.
-    """
-
-    keep: frozenset[str] = frozenset()
-    align: int = 1
-    eta: float = 1.0
 
 
 @dataclass

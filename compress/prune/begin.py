@@ -6,8 +6,9 @@ from pathlib import Path
 
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.nvit.nvit import check_keep
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
-from wb.compress.prune.record import PruneConfig, Pruning
+from wb.compress.prune.record import Pruning
 from wb.compress.prune.stages import name_of, stages_of
 from wb.core.progress import Progress
 from wb.data import Dataset

@@ -12,7 +12,7 @@ from wb import __version__
 from wb.compress.depth.drop import DropLayers, gone
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.nvit import NViT, Pruned
-from wb.compress.prune.record import PruneConfig
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture
 from wb.data import Dataset

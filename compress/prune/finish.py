@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from wb.compress.nvit.cost import parameters_by_part
-from wb.compress.prune.record import PruneConfig, Pruning, Result
+from wb.compress.prune.config import PruneConfig
+from wb.compress.prune.record import Pruning, Result
 from wb.compress.prune.stages import Stage
 from wb.core.progress import Progress
 from wb.core.statistics.verdict import worst

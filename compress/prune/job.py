@@ -13,10 +13,11 @@ from torch import Tensor
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import Pruned, between, check_reachable
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.cutter import Cutter, cutter_of
 from wb.compress.prune.finish import Finish, spectrum
 from wb.compress.prune.landing import Landing, correct, read_costs
-from wb.compress.prune.record import PruneConfig, Pruning, Round
+from wb.compress.prune.record import Pruning, Round
 from wb.compress.prune.stages import Stage, stages_of
 from wb.core.architecture import Architecture
 from wb.core.files import regular, replacing

@@ -8,43 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from wb.compress.nvit.nvit import Settings
-from wb.compress.prune.stages import name_of
+from wb.compress.prune.config import PruneConfig
 from wb.core.architecture import Architecture
-from wb.core.errors import BadOption, BudgetMissed
-from wb.core.metrics import COSTS, Limit, Rules, parse_budget
+from wb.core.errors import BudgetMissed
+from wb.core.metrics import COSTS
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
-from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
-
-LIMITED = Rules(COSTS)  # what a pruning can aim at: quality is what comes of it
-
-
-class PruneConfig(JobConfig):
-    """Everything that determines a pruning, apart from the model and the machine."""
-
-    method: Literal["nvit", "depth"] = "nvit"
-    data: str = "digits"
-    budget: tuple[str, ...] = ()
-    snapshots: tuple[float, ...] = ()
-    settings: Settings = Field(default_factory=Settings)
-    finetune: Annotated[int, Field(ge=0)] = 20
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    distill: bool = True
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """The budgets, parsed: half the latency where neither they nor snapshots are given.
-
-        Raises:
-            BadOption: they are no budgets, or one is on a quality.
-        """
-        limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)), LIMITED)
-        if not limits and not self.snapshots:
-            raise BadOption(f"{list(self.budget)} is no budget; say for example --budget latency=0.5x")
-        return limits
 
 
 class Round(Frozen):
@@ -163,22 +134,3 @@ class Pruning(JobRecord[PruneConfig]):
             if worse is not None:
                 found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
         return tuple(found)
-
-
-def parse_shares(text: str) -> tuple[float, ...]:
-    """`0.75x,0.5x` -> (0.75, 0.5).
-
-    Raises:
-        BadOption: not of this form, or not falling shares between 0 and 1.
-    """
-    shares = []
-    for part in text.split(","):
-        number = part.strip().removesuffix("x")
-        try:
-            shares.append(float(number))
-        except ValueError:
-            raise BadOption(f"{part!r} in --snapshots is no share; write for example --snapshots 0.75x,0.5x") from None
-    names = {name_of(share) for share in shares}  # of their files
-    if not all(0 < share < 1 for share in shares) or shares != sorted(shares, reverse=True) or len(names) < len(shares):
-        raise BadOption(f"--snapshots {text} has to fall, between 1x and 0x; write for example --snapshots 0.75x,0.5x")
-    return tuple(shares)

@@ -13,8 +13,9 @@ from pydantic import JsonValue
 from wb.compress.ptq.calibration import Inputs, batch_of, number_of, of_images, read_inputs
 from wb.compress.ptq.holdout import drawn, parted
 from wb.compress.ptq.subject import Subject, of_graph, of_model
+from wb.compress.quantize.config import FITTED, QuantizeConfig
 from wb.compress.quantize.job import QuantizeJob
-from wb.compress.quantize.record import FITTED, Quantization, QuantizeConfig, worked_on
+from wb.compress.quantize.record import Quantization, worked_on
 from wb.compress.quantize.source import Source
 from wb.core.errors import BadData, BadOption
 from wb.core.metrics import Limit

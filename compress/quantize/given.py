@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from wb.compress.quantize.begin import Given
-from wb.compress.quantize.record import LIMITED, QuantizeConfig
+from wb.compress.quantize.config import FITTED, LIMITED, QuantizeConfig
 from wb.core.errors import BadOption
 from wb.core.files import absolute
 from wb.core.metrics import parse_budget
+from wb.core.option import option_of
 from wb.data import Dataset
 from wb.data.preparation import Preparation, described
 from wb.data.spec import WHITE, colour
@@ -21,28 +23,29 @@ from wb.jobs.output import config_of
 from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
 
 
-def configured(file: Path | None, given: dict[str, Any]) -> QuantizeConfig:
-    """The options of the command as a configuration; those that are None have not been given.
+def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
+    """The options of the command, by the names of fields, as a configuration; None is as not given.
 
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
+    given = {name: value for name, value in given.items() if value is not None or name == "data"}
+    given.setdefault("policy", "mixed" if given.get("budget") else "int8-dynamic")
     for name in ("image_size", "by_index"):
-        if given["data"] is None and given[name]:
-            raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
-    shown = given["data"] is not None or (given["calibration"] is not None and given["calibration"].is_dir())
-    given["images"] = _images(file, given["images"], shown=shown)
-    if given["calibration"] is not None:
-        place = absolute(given["calibration"])
+        if given["data"] is None and given.get(name):
+            raise BadOption(f"{option_of(QuantizeConfig, name)} is of no use without data; name some with --data")
+    calibration = given.get("calibration")
+    shown = given["data"] is not None or (calibration is not None and calibration.is_dir())
+    given["images"] = _images(file, given.get("images"), shown=shown)
+    if calibration is not None:
+        place = absolute(calibration)
         need(place, "pictures", "folder", "arrays", expected="a folder of images, .npy or .npz")
         given["calibration"] = str(place)
-    given["background"] = colour(given["background"] or WHITE)
-    calibrated = given["policy"] in ("int8", "mixed")
-    sampled = not calibrated and (given["data"] or given["calibration"]) and not is_graph(file)
-    if given["calib"] is not None and sampled:
+    given["background"] = colour(given.get("background", WHITE))
+    calibrated = given["policy"] in FITTED
+    sampled = not calibrated and (given["data"] or calibration) and not is_graph(file)
+    if "calib" in given and sampled:
         raise BadOption(f"--samples is of no use: --policy {given['policy']} needs no calibration; leave it out")
-    if given["calib"] is None:
-        del given["calib"]
     config = config_of(QuantizeConfig, "quantize", given)
     parse_budget(config.budget, LIMITED)  # raises
     return config

@@ -18,7 +18,8 @@ from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.ptq.static import static_int8
 from wb.compress.ptq.subject import Choice
 from wb.compress.quantize.budgeted import Mixed, candidates
-from wb.compress.quantize.record import FITTED, OutputError, Quantization, QuantizeConfig
+from wb.compress.quantize.config import FITTED, QuantizeConfig
+from wb.compress.quantize.record import OutputError, Quantization
 from wb.compress.quantize.source import KEPT, REFUSED, Source
 from wb.compress.quantize.verdict import check_budget, few_inputs
 from wb.core.errors import BadArtefact, BadOption, Unsupported

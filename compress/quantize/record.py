@@ -6,59 +6,22 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from wb.compress.ptq.sensitivity import Sensitivity
+from wb.compress.quantize.config import QuantizeConfig
 from wb.core.architecture import Architecture
-from wb.core.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
+from wb.core.metrics import Limit
 from wb.core.readings import Reading
 from wb.core.records import Frozen, Precision
-from wb.data.preparation import Preparation
-from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
 REQUIRED = ("size", "latency")  # of both graphs in the end
-LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # what a budget may be on
-
-PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 Inputs = Literal[
     "training images", "validation images", "calibration inputs", "inputs kept out", "given inputs", "random inputs"
 ]
-FITTED: tuple[PolicyName, ...] = ("int8", "mixed")  # what they do depends on the calibration inputs
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-
-
-class QuantizeConfig(JobConfig):
-    """Everything that determines a quantization, apart from the model and the machine.
-
-    `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored. `background` is
-    what transparent images of `calibration` are laid on; that of the data stands in their name.
-    """
-
-    policy: PolicyName = "int8-dynamic"
-    budget: tuple[str, ...] = ()
-    images: Preparation | None = None  # as the options or the file of a foreign graph say
-    calibration: str | None = None
-    background: str = "white"
-    calib: Annotated[int, Field(ge=1)] = 128
-    keep: tuple[str, ...] = ()
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @field_validator("budget")
-    @classmethod
-    def _parts(cls, budget: tuple[str, ...]) -> tuple[str, ...]:
-        """One budget each, as `latency=2ms,size=1MB` may come in one."""
-        return tuple(part.strip() for text in budget for part in text.split(",") if part.strip())
-
-    def limits(self, quality: str) -> dict[str, Limit]:
-        """The budgets by what was given; where `mixed` has none, half a point of the metric `quality`.
-
-        Raises:
-            BadOption: they are no budgets, or one is on what quantization does not change or cannot aim at.
-        """
-        texts = self.budget or ((LIMITED.on_quality(METRICS[quality]),) if self.policy == "mixed" else ())
-        return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))
 
 
 class OutputError(Frozen):

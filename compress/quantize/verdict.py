@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from wb.compress.ptq.holdout import FEW
-from wb.compress.quantize.record import FITTED, Quantization
+from wb.compress.quantize.config import FITTED
+from wb.compress.quantize.record import Quantization
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit
 from wb.core.readings import Reading

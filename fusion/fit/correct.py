@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.fusion.align.trace import cut, network_of, projected
-from wb.fusion.fit.fits import RIDGE, Fit, Moments, Outputs, Ridge
+from wb.fusion.fit.fits import Fit, Moments, Outputs, Ridge
 from wb.fusion.fit.merge import Aligned
 from wb.fusion.match.placed import runs
+from wb.fusion.settings import RIDGE
 from wb.models.axes import Axes, Axis, remap, write
 from wb.models.merges.conv import Merge
 from wb.models.model import Model

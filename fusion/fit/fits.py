@@ -12,9 +12,6 @@ Outputs = Sequence[tuple[float, Tensor]]  # of each parent: its share, and its o
 _FLAT = 1e-12
 
 
-RIDGE = 1e-3  # strength, relative to the mean variance of the inputs; ten times as much cost 0.7 points on digits
-
-
 class Fit(Protocol):
     """Accumulates rows of inputs and outputs, then solves for a weight and a bias."""
 

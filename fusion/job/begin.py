@@ -11,8 +11,9 @@ from wb.core.errors import BadOption
 from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.fusion.forms.compatible import check_together
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.job import FuseJob
-from wb.fusion.job.record import FuseConfig, Fusion, ParentRow, worked_on
+from wb.fusion.job.record import Fusion, ParentRow, worked_on
 from wb.fusion.settings import anchor_of, shares_of
 from wb.hardware.device import parse_device
 from wb.jobs.begin import begin as taken_up

@@ -15,8 +15,8 @@ from wb.data import Dataset
 from wb.fusion.forms.canonical import canonical
 from wb.fusion.forms.compatible import adapted, check_images, check_together
 from wb.fusion.job.begin import Checked, Files, checked
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.job import calibration, overflow_named
-from wb.fusion.job.record import FuseConfig
 from wb.fusion.job.tables import Table, in_order, matches, short, sizes, ways
 from wb.fusion.match.depth import Match
 from wb.fusion.match.match import By, Reference, resized

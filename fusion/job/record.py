@@ -13,41 +13,16 @@ from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.paired import Paired
 from wb.fusion.align.solvers import SHOWN
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.curve import Curve, Point
 from wb.fusion.match.match import By
-from wb.fusion.settings import Settings
-from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
-CALIBRATION = 1024  # images that are looked at by default
 COUNTED = ("params", "macs")
 MEASURED = ("test", "size")  # with data only, and the quality on the validation split
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kept = Mapping[str, Reading]
 Match = tuple[tuple[int | None, ...], ...]
-
-
-class FuseConfig(JobConfig):
-    """Everything that determines a fusion, apart from the models and the machine.
-
-    `data` is None where there are none. `calib` is None for the default, of which nothing is drawn where no image is
-    looked at. `to` is the architecture to fuse into, None for the anchor's.
-    """
-
-    data: str | None = None
-    settings: Settings = Field(default_factory=Settings)
-    calib: Annotated[int, Field(ge=1)] | None = None
-    finetune: Annotated[int, Field(ge=0)] = 0
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
-        3e-4  # more undoes what was fitted before it helps
-    )
-    to: Architecture | None = None
-
-    def looks(self, parents: Sequence[Architecture]) -> bool:
-        """Whether images are of any use: to fit, to compare, to match blocks, or for another architecture."""
-        depths = {tuple(sum(not block.off for block in stage.blocks) for stage in a.stages) for a in parents}
-        matched = len(depths) > 1 and self.settings.method not in ("vanilla", "ot")
-        return self.settings.needs_images or matched or self.to is not None
 
 
 class Plan(Frozen):

@@ -30,7 +30,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Softmax
 from wb.fusion.align.similarity import Statistics
-from wb.fusion.align.solvers import Matrix, Solver, couplings
+from wb.fusion.align.solvers import Matrix, couplings
 from wb.fusion.forms.compatible import check_images, check_together
 from wb.fusion.paper.maps import (
     EMBEDDING,
@@ -44,6 +44,7 @@ from wb.fusion.paper.maps import (
     mixed,
     sizes,
 )
+from wb.fusion.settings import Solver
 from wb.models.axes import Couple
 from wb.models.model import Model
 from wb.models.network import build

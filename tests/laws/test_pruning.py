@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from wb.compress.nvit.costs import counted
-from wb.compress.nvit.nvit import NViT, Pruned, Settings
-from wb.compress.nvit.saliency import Method, Scores, score
+from wb.compress.nvit.nvit import NViT, Pruned
+from wb.compress.nvit.saliency import Scores, score
+from wb.compress.nvit.settings import Method, Settings
 from wb.compress.prune.landing import Landing
 from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture, axis_dims, axis_sizes

@@ -20,6 +20,7 @@ from wb.export.graph import export, read_architecture
 from wb.export.score import examined
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device, of_run, parse_device
+from wb.jobs.config import MeasureConfig
 from wb.jobs.inputs import Choice, Say, choose, read_data
 from wb.jobs.kinds import GRAPH, need
 from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
@@ -44,25 +45,14 @@ class Measured(Shown):
         return readings_table(str(self.path), self.readings, lines)
 
 
-@dataclass(frozen=True)
-class Measuring:
-    """How a file is measured: on which data and `split`, and with how many images a run.
+class Measuring(MeasureConfig):
+    """How a file is measured: as a configuration says, and besides how a network that is not wb's is tried out.
 
-    `said` is what the images of a network that is not wb's are shown as. `run_limit` and `cap` are seconds: of trying a file
-    out, and of timing it.
+    `said` is what its images are shown as, `run_limit` are the seconds of trying it out.
     """
 
-    data: str | None = None
-    split: str = "test"
-    image_size: int | None = None
-    by_index: bool = False
     said: Preparation | None = None
-    batch: int = 1
     run_limit: float | None = None
-    cap: float = 10.0
-    device: str = "cpu"
-    threads: int = 1
-    seed: int = 0
 
     def __call__(self, file: Path, progress: Progress, say: Say) -> Measured:
         """Measures the model or graph in `file`.

@@ -13,8 +13,9 @@ from tests.networks import answering
 from wb.compress.depth.drop import gone
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
-from wb.compress.nvit.nvit import NViT, Pruned, Settings, between, check_reachable
-from wb.compress.nvit.saliency import METHODS, Method, score
+from wb.compress.nvit.nvit import NViT, Pruned, between, check_reachable
+from wb.compress.nvit.saliency import score
+from wb.compress.nvit.settings import METHODS, Method, Settings
 from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadData, BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit

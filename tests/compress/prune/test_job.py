@@ -11,11 +11,13 @@ import pytest
 from tests.jobs.suite import Begin, JobSuite
 from wb.compress.depth.drop import gone
 from wb.compress.nvit.cost import parameters_by_part
-from wb.compress.nvit.nvit import Pruned, Settings
+from wb.compress.nvit.nvit import Pruned
+from wb.compress.nvit.settings import Settings
 from wb.compress.prune.begin import begin
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
 from wb.compress.prune.landing import Aims, Landing
-from wb.compress.prune.record import PruneConfig, Pruning
+from wb.compress.prune.record import Pruning
 from wb.core.errors import BadArtefact, BudgetMissed
 from wb.core.progress import Progress
 from wb.data import Dataset

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from wb.compress.quantize.record import Quantization, QuantizeConfig
+from wb.compress.quantize.config import QuantizeConfig
+from wb.compress.quantize.record import Quantization
 from wb.core.errors import BadArtefact, BadOption
 
 
