@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -179,14 +178,13 @@ def test_a_permuted_twin_has_permuted_saliencies(model: Model, noise: Dataset, m
 
 def test_a_pruned_network_counts_exports_and_computes(model: Model, noise: Dataset, tmp_path: Path) -> None:
     """Through the correcting last round, as some mixers' costs are predicted only nearly."""
-    count = cache(count_macs)
-    dense = count(model.architecture)
+    dense = count_macs(model.architecture)
     target = 0.6 * dense.value
     costs = {"macs": counted(model.architecture, "macs")}
     pruner = NViT(noise, {}, costs, Settings(calibration=16, batch=8))
 
     def read(models: Mapping[str, Model], **_: object) -> dict[str, dict[str, Reading]]:
-        return {name: {"macs": count(m.architecture)} for name, m in models.items()}
+        return {name: {"macs": count_macs(m.architecture)} for name, m in models.items()}
 
     stage = Stage("", (Limit(METRICS["macs"], target),), 1)
     landing = Landing(pruner.cut, lambda model: model, read, stage, model, lambda *_: None)  # type: ignore[arg-type]

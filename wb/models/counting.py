@@ -50,8 +50,12 @@ def count_macs(architecture: Architecture) -> Reading:
     Counted on the `meta` device, where attention is not hidden in a fused kernel (on the CPU torch leaves that out).
     Limits: norms, softmax, pooling and biases count as nothing.
     """
-    counter = _counter(skeleton(architecture.compact()))
-    return Reading(value=counter.get_total_flops() / 2, unit="MAC", how="counted")
+    return Reading(value=_macs(architecture.compact()), unit="MAC", how="counted")
+
+
+@lru_cache(maxsize=4096)
+def _macs(compact: Architecture) -> float:
+    return _counter(skeleton(compact)).get_total_flops() / 2
 
 
 @lru_cache(maxsize=4096)
