@@ -198,9 +198,9 @@ def summary(point: FrontPoint) -> str:
     architecture = Architecture.model_validate(point.architecture)
     names = []
     for _, _, block in architecture.compact().blocks():
-        mixer = "mlp" if block.mixer is None else block.mixer.kind
+        kind = (block.mixer or block.ffn).kind  # type: ignore[union-attr]  # one of them is there
         heads = getattr(block.mixer, "heads", None)
-        names.append(f"{mixer} {heads}" if heads else mixer)
+        names.append(f"{kind} {heads}" if heads else kind)
     runs = [(name, len(list(group))) for name, group in groupby(names)]
     listed = ", ".join(name if count == 1 else f"{count}x {name}" for name, count in runs)
     low = Counter(p for p in precisions(architecture).values() if p != "fp32")

@@ -15,6 +15,7 @@ from wb.jobs.kinds import Kind, need
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture, Block
     from wb.core.readings import Reading
+    from wb.core.records import Operator
     from wb.models.header import Step
 
 
@@ -104,28 +105,41 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     )
     _output.data.print(f"classes: {', '.join(a.labels) or 'without names'}", soft_wrap=True)
     table = Table()
-    for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp", *(["precision"] if low else [])):
+    ffns = {block.ffn.kind for _, _, block in a.blocks() if block.ffn is not None}
+    ffn = next(iter(ffns)) if len(ffns) == 1 else "feed-forward"
+    for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", ffn, *(["precision"] if low else [])):
         left = column in ("block", "mixer", "other", "precision")
         table.add_column(column, justify="left" if left else "right")
     for name, stage, block in a.blocks():
-        cells = [*_cells(block), *([_precision(name, kept)] if low else [])]
+        cells = [*_cells(block, named=len(ffns) > 1), *([_precision(name, kept)] if low else [])]
         table.add_row(name, str(stage.embed), *cells, style="dim" if block.off else None)
     _output.data.print(table)
     _output.data.print(
-        "embed: channels of the stream; qk, v: of a head's queries and keys, and values; mlp: hidden units of the feed-forward",
+        f"embed: channels of the stream; qk, v: of a head's queries and keys, and values; {ffn}: hidden units"
+        f"{'' if ffn == 'feed-forward' else ' of the feed-forward'}",
         soft_wrap=True,
     )
 
 
-def _cells(block: Block) -> list[str]:
-    """What a block has, column by column; a dash where there is nothing."""
-    mlp = "-" if block.ffn is None else str(block.ffn.mlp)
+def _cells(block: Block, *, named: bool) -> list[str]:
+    """What a block has, column by column; a dash where there is nothing. Feed-forwards of several kinds are `named`."""
+    mlp = "-" if block.ffn is None else _feed_forward(block.ffn, named=named)
     if block.mixer is None:
         return ["off" if block.off else "none", "-", "-", "-", "", mlp]
     fields = block.mixer.model_dump(exclude={"kind", "reads", "writes"})
     widths = [str(fields.pop(name, "-")) for name in ("heads", "qk", "v")]
     other = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
     return [block.mixer.kind, *widths, other, mlp]
+
+
+def _feed_forward(record: Operator, *, named: bool) -> str:
+    """`glu 32, bias False`: the kind where there are several, widths, and settings other than the default."""
+    from wb.core.records import dims, kind_of
+
+    widths = [str(getattr(record, name)) for name in dims(type(record))]
+    other = record.model_dump(exclude={*dims(type(record)), "kind", "reads", "writes"}, exclude_defaults=True)
+    kind = f"{kind_of(type(record))} " if named else ""
+    return ", ".join([f"{kind}{' '.join(widths)}", *(f"{name} {value}" for name, value in other.items())])
 
 
 def _precision(name: str, kept: Mapping[str, str]) -> str:
