@@ -1,4 +1,4 @@
-"""The ordinary feed-forward: two linear layers with GELU between them."""
+"""The ordinary feed-forward: two linear layers with an activation between them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from torch.nn import functional as F
 
 from wb.core import records
 from wb.models.operator import Context, Grid, OperatorModule, Symmetry
+from wb.models.tensors import ACTIVATIONS
 
 
 class Mlp(OperatorModule):
-    """`down(gelu(up(x)))` with the exact (erf) GELU."""
+    """`down(activation(up(x)))`; `gelu` is the exact one (erf), `gelu_tanh` its usual approximation."""
 
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
 
     def __init__(self, record: records.Mlp, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, grid, device)
-        self.reads("up", "up_bias", "mlp")
-        self.writes("down", "down_bias", "mlp")
+        self.activation = ACTIVATIONS[record.activation]
+        self.reads("up", "up_bias" if record.bias else None, "mlp")
+        self.writes("down", "down_bias" if record.bias else None, "mlp")
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
-        return F.gelu(F.linear(x, self.kept("up"), self.bias("up")))
+        return self.activation(F.linear(x, self.kept("up"), self.bias("up")))
