@@ -28,4 +28,18 @@ class Mlp(Weighted):
     bias: Biases = True
 
 
-Ffn = Mlp  # becomes a union like Mixer with the second feed-forward
+class Glu(Weighted):
+    """Two linear layers side by side, one of which gates the other, and a third behind them."""
+
+    module = "wb.models.ffns.glu:Glu"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "gated linear unit"
+    source = 'Shazeer, "GLU Variants Improve Transformer", 2020'
+    kind: Literal["glu"] = "glu"
+    mlp: Annotated[Width, Dim("hidden units")]
+    activation: Activation = "silu"
+    bias: bool = False
+
+
+# From dear to cheap; spaces offer them in the opposite order.
+Ffn = Annotated[Glu | Mlp, Field(discriminator="kind")]
