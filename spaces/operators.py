@@ -1,14 +1,15 @@
-"""Which mixers and stems a space offers, and the genes of each: all from what their records say of their widths."""
+"""Which mixers, feed-forwards and stems a space offers, and the genes of each: all from what records say of their widths."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from wb.core.records import MIXERS, STEMS, Mixer, Stem, Weighted, dims, kind_of
+from wb.core.records import FFNS, MIXERS, STEMS, Ffn, Mixer, Operator, Stem, Weighted, dims, kind_of
 from wb.core.space import Choices, Option
 
 NONE = "none"  # the option of a block without a mixer
 OFFERED: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
+FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS)}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
 
 
@@ -36,6 +37,11 @@ def has_weights(kind: str) -> bool:
     return kind in OFFERED and issubclass(OFFERED[kind], Weighted)
 
 
+def is_width(name: str) -> bool:
+    """Whether some mixer that is offered has such a width."""
+    return any(name in dims(mixer) for mixer in OFFERED.values())
+
+
 def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
     """The mixer of that kind; a width that is not among `sizes` is the record's default, or as large as the stream."""
     if kind == NONE:
@@ -44,6 +50,17 @@ def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
     required = [name for name in dims(record) if record.model_fields[name].is_required()]
     widths = dict.fromkeys(required, embed) | {name: int(sizes[name]) for name in dims(record) if name in sizes}
     return record.model_validate(widths)
+
+
+def ffn_of(kind: str, width: int) -> Ffn:
+    """The feed-forward of that kind, every width of which that has no default is `width`."""
+    record = FFN_KINDS[kind]
+    return record.model_validate({name: width for name in dims(record) if record.model_fields[name].is_required()})
+
+
+def width_of(operator: Operator) -> int:
+    """How wide a feed-forward is: its first width."""
+    return int(getattr(operator, next(iter(dims(type(operator))))))
 
 
 def sizes_of(mixer: Mixer, options: Collection[str]) -> dict[str, Option]:

@@ -179,8 +179,9 @@ def _converted(
 
 def projections(mixer: SoftmaxAttention) -> dict[Shared, tuple[Tensor, Tensor]]:
     """What queries and keys could share, weights (H, K, D) and biases (H, K), of one softmax mixer."""
-    q = _scale(mixer) * torch.cat([mixer.wq, mixer.bq[..., None]], dim=2)  # (H, K, D + 1)
-    k = torch.cat([mixer.wk, torch.zeros_like(mixer.bk)[..., None]], dim=2)  # their bias does nothing in a softmax
+    bq, bk = (_bias(mixer, name) for name in ("wq", "wk"))
+    q = _scale(mixer) * torch.cat([mixer.wq, bq[..., None]], dim=2)  # (H, K, D + 1)
+    k = torch.cat([mixer.wk, torch.zeros_like(bk)[..., None]], dim=2)  # their bias does nothing in a softmax
     basis, factors = torch.linalg.qr(torch.cat([q, k], dim=1).double().mT)  # (H, D + 1, r), (H, r, 2K)
     one, other = factors.chunk(2, dim=2)
     product = one @ other.mT
@@ -190,8 +191,8 @@ def projections(mixer: SoftmaxAttention) -> dict[Shared, tuple[Tensor, Tensor]]:
     both = (values.clamp(min=0).sqrt()[..., None] * (basis @ vectors).mT).to(q)  # (H, K, D + 1)
     both = F.pad(both, (0, 0, 0, channels - both.shape[1]))
     return {
-        "queries": (mixer.wq, mixer.bq),
-        "keys": (mixer.wk, mixer.bk),
+        "queries": (mixer.wq, bq),
+        "keys": (mixer.wk, bk),
         "both": (both[..., :-1], both[..., -1]),
     }
 
@@ -203,8 +204,9 @@ def _module(
     module = build_operator(record, mixer.wq.shape[2], layout)
     if not isinstance(module, operator.HashAttention):
         raise TypeError(f"{record.module} is no hash attention")
-    for name in ("wv", "bv", "wo", "bo"):
+    for name, beside in (("wv", module.bv), ("wo", module.bo)):
         getattr(module, name).copy_(getattr(mixer, name))
+        beside.copy_(_bias(mixer, name))
     module.wq.copy_(weight)
     module.bq.copy_(bias)
     return module.eval()
@@ -219,13 +221,20 @@ def _learn(module: operator.HashAttention, y: Tensor, target: Tensor, seed: int,
         getattr(module, name).copy_(value)
 
 
+def _bias(mixer: SoftmaxAttention, weight: str) -> Tensor:
+    """The bias beside a weight; zeros where the mixer has none."""
+    bias = mixer.bias(weight)
+    rows: Tensor = getattr(mixer, weight)[(..., 0) if weight in mixer.readers else (..., 0, 0)]
+    return torch.zeros_like(rows) if bias is None else bias
+
+
 def _scale(mixer: SoftmaxAttention) -> float:
     return float(mixer.wq.shape[1] ** -0.5 if mixer.scale is None else mixer.scale)
 
 
 def _maps(mixer: SoftmaxAttention, x: Tensor) -> Tensor:
     """The softmax's weights: (B, N, D) -> (B, H, N, N)."""
-    q, k = (project(x, mixer.kept(f"w{name}"), getattr(mixer, f"b{name}")) for name in "qk")
+    q, k = (project(x, mixer.kept(name), mixer.bias(name)) for name in ("wq", "wk"))
     return (_scale(mixer) * q @ k.mT).softmax(dim=-1)
 
 

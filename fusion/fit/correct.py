@@ -14,7 +14,7 @@ of a stem but its last are averaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -165,8 +165,8 @@ class Correction:
         self._readers(sublayer)
         after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
-        for weight, bias in _with_biases(module.writers).items():
-            fit = self._fit(getattr(module, weight).flatten(1), getattr(module, bias))
+        for weight, bias in module.writers.items():
+            fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
                 given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
                 if sublayer.kind == "ffn":  # it need not see the tokens that do not count
@@ -181,17 +181,21 @@ class Correction:
             self.states[i] = sublayer.add(state, given_now)
 
     def _readers(self, sublayer: Sublayer) -> None:
-        """Fits what reads the stream in this sub-layer, all at once, for none depends on another."""
+        """Fits what reads the stream in this sub-layer: those with a bias at once and the others at once, each by itself."""
         there = [(lane, mine) for lane in self.lanes if (mine := lane.aligned.parent.sublayers.get(sublayer.name))]
-        total = sum(lane.share for lane, _ in there)
-        module, readers = sublayer.operator, _with_biases(sublayer.operator.readers)
+        readers = sublayer.operator.readers
         names = [name for name in readers if self.method == "regress" or self._counted(sublayer, name)]
-        if not there or not names:
-            return
-        biases = [readers[name] for name in names]
+        for chosen in ([n for n in names if readers[n] is not None], [n for n in names if readers[n] is None]):
+            if there and chosen:
+                self._fit_readers(sublayer, there, chosen)
+
+    def _fit_readers(self, sublayer: Sublayer, there: Sequence[tuple[Lane, Sublayer]], names: Sequence[str]) -> None:
+        """Fits some readers, which all have a bias or none, to those of the parents that have the sub-layer."""
+        module, total = sublayer.operator, sum(lane.share for lane, _ in there)
+        biases = [module.readers[name] for name in names]
+        given = [bias.flatten() for name in names if (bias := module.bias(name)) is not None]
         fit = self._fit(
-            torch.cat([getattr(module, name).flatten(0, -2) for name in names]),
-            torch.cat([getattr(module, name).flatten() for name in biases]),
+            torch.cat([getattr(module, name).flatten(0, -2) for name in names]), torch.cat(given) if given else None
         )
         for i, state in enumerate(self.states):
             outputs: list[tuple[float, Tensor]] = []
@@ -241,7 +245,7 @@ class Correction:
         axes = [axis for axis in self.axes[f"{sublayer.prefix}.{reader}"][:-1] if isinstance(axis, Axis)]
         return len(axes) == 1
 
-    def _fit(self, weight: Tensor, bias: Tensor) -> Fit:
+    def _fit(self, weight: Tensor, bias: Tensor | None) -> Fit:
         return Ridge(weight, bias, self.ridge) if self.method == "regress" else Moments(weight, bias)
 
     def _draw(self) -> None:
@@ -262,21 +266,17 @@ class Correction:
         return x.flatten(0, 1)[self.rows[batch]]
 
 
-def _with_biases(pairs: Mapping[str, str | None]) -> dict[str, str]:
-    """Weights with their biases, which they all have in canonical form."""
-    found = {weight: bias for weight, bias in pairs.items() if bias is not None}
-    if len(found) < len(pairs):
-        raise ValueError(f"{', '.join(pairs.keys() - found.keys())} without a bias cannot be fitted")
-    return found
-
-
-def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str], fit: Fit) -> None:
+def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str | None], fit: Fit) -> None:
     """Puts what was fitted jointly into its parameters."""
     weight, bias = fit.solve()
-    sizes = [getattr(module, name).numel() for name in biases]
-    for name, other, w, b in zip(weights, biases, weight.split(sizes), bias.split(sizes), strict=True):
-        for parameter, value in ((getattr(module, name), w), (getattr(module, other), b)):
-            parameter.copy_(value.reshape(parameter.shape))
+    start = 0
+    for name, other in zip(weights, biases, strict=True):
+        own = getattr(module, name)
+        rows = slice(start, start := start + own.numel() // weight.shape[1])
+        own.copy_(weight[rows].reshape(own.shape))
+        if other is not None:
+            beside = getattr(module, other)
+            beside.copy_(bias[rows].reshape(beside.shape))
 
 
 def _total(parts: Outputs) -> Tensor:

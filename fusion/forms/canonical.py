@@ -7,7 +7,8 @@ zero, and each head's query and key (value and output) matrices are balanced: wh
 Source: operations 0 of fusion by symmetries as in Theus et al., "Generalized Linear Mode Connectivity for Transformers",
 2025, https://arxiv.org/abs/2506.22712.
 Differs: the result is an ordinary network with LayerNorm, whose gains are one. Operators say themselves what they bear
-(`wb.models.operator`). A norm in front of an operator without parameters keeps its gain.
+(`wb.models.operator`). A norm in front of an operator without parameters keeps its gain. One in front of weights without
+biases keeps its shift: a bias that a network does not have could not be taken away again.
 Limits: in a post-norm network gains and shifts lie in the stream, so that neither folding nor centring is possible; heads
 are balanced and biases moved all the same. A stream that a merge reads is not centred.
 """
@@ -15,7 +16,7 @@ are balanced and biases moved all the same. A stream that a merge reads is not c
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -33,6 +34,9 @@ from wb.models.walk import Sublayer
 
 P = TypeVar("P", bound=Part)
 SMALLEST_GAIN = 1e-3  # of the largest of its norm: what is divided by less would blow up rounding
+TINIEST_GAIN = 1e-6  # smaller ones count as that large where a shift is divided by them
+
+Readers = Mapping[str, str | None]  # the weights that read a norm -> their biases
 
 
 class Factor(NamedTuple):
@@ -120,15 +124,12 @@ def foldable(network: Network, stage: int) -> bool:
     )
 
 
-def _norms(network: Network) -> Iterator[tuple[str, NormModule, dict[str, str]]]:
+def _norms(network: Network) -> Iterator[tuple[str, NormModule, Readers]]:
     """Every norm that can be folded: its prefix, and the weights that read it with their biases."""
     found = [(at.norm_prefix, at.norm, at.readers) for at in network.walk() if at.wiring.folds and at.readers]
     if network.norm is not None:
         found.append(("norm", network.norm, network.answer.readers))
-    for prefix, norm, readers in found:
-        biases = {weight: bias for weight, bias in readers.items() if bias is not None}
-        if norm.foldable and len(biases) == len(readers):
-            yield prefix, norm, biases
+    yield from (each for each in found if each[1].foldable)
 
 
 def _norms_on(network: Network, stage: int) -> Iterator[NormModule]:
@@ -142,34 +143,45 @@ def _norm_parameters(network: Network) -> set[str]:
     return {f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, NormModule) for p in m.axes}
 
 
-def _fold(weights: dict[str, Tensor], prefix: str, norm: NormModule, readers: dict[str, str]) -> None:
-    """b <- b + W shift, W <- W gain; gain one, shift zero. What a reader makes of the mean over channels is nothing."""
+def _fold(weights: dict[str, Tensor], prefix: str, norm: NormModule, readers: Readers) -> None:
+    """b <- b + W shift, W <- W gain; gain one, shift zero. What a reader makes of the mean over channels is nothing.
+
+    Where a reader has no bias the shift stays, divided by the gain, and what readers make of its mean with it.
+    """
     gain, shift = weights[f"{prefix}.gain"], weights.get(f"{prefix}.shift")
+    stays = shift is not None and None in readers.values()
+    if stays:
+        least = TINIEST_GAIN * gain.abs().max()
+        if not least:
+            return  # whatever is read is the shift alone
+        gain = torch.where(gain.abs() < least, least.copysign(gain), gain)
     for name, bias in readers.items():
         weight = weights[name]
-        if shift is not None:
+        if shift is not None and bias is not None and not stays:
             weights[bias] = weights[bias] + weight @ shift
         weight = weight * gain
-        weights[name] = weight.sub_(weight.mean(dim=-1, keepdim=True)) if norm.centred else weight
+        centred = norm.centred and not stays
+        weights[name] = weight.sub_(weight.mean(dim=-1, keepdim=True)) if centred else weight
     weights[f"{prefix}.gain"] = torch.ones_like(gain)
     if shift is not None:
-        weights[f"{prefix}.shift"] = torch.zeros_like(shift)
+        weights[f"{prefix}.shift"] = shift / gain if stays else torch.zeros_like(shift)
 
 
-def _unfold(weights: dict[str, Tensor], norm: str, readers: dict[str, str], like: Model) -> None:
+def _unfold(weights: dict[str, Tensor], norm: str, readers: Readers, like: Model) -> None:
     """Gives a norm the gain and shift it has in `like`, if it is there."""
     if f"{norm}.gain" not in like.weights:
         return
     gain, shift = like.weights[f"{norm}.gain"], like.weights.get(f"{norm}.shift")
     if gain.abs().min() <= SMALLEST_GAIN * gain.abs().max():
         return
+    stays = shift is not None and None in readers.values()
     for name, bias in readers.items():
         weights[name] = weights[name] / gain
-        if shift is not None:
+        if shift is not None and bias is not None and not stays:
             weights[bias] = weights[bias] - weights[name] @ shift
     weights[f"{norm}.gain"] = gain.clone()
     if shift is not None:
-        weights[f"{norm}.shift"] = shift.clone()
+        weights[f"{norm}.shift"] = weights[f"{norm}.shift"] * gain if stays else shift.clone()
 
 
 def _standardise(weights: dict[str, Tensor], at: Sublayer) -> None:

@@ -157,7 +157,7 @@ class _Resizer:
         if dim.ordered and new < old:
             return Leading(new)  # each was learned to correct those before it
         if new > old:
-            return _repeated(old, new, paired=not self._on(axis, "read"))
+            return _repeated(old, new, paired=not self._on(axis, "read") and bool(self._meeting(axis)[0]))
         outer = self.nested.get(axis)
         index = _largest(self._energy(axis, outer), new)
         return index if outer is None else SelectWithin(index.index, outer)
@@ -196,6 +196,8 @@ class _Resizer:
             rest = [name for name in written if name not in (*first, *values)]
             meeting = self._norm(first, "write", on) * self._norm(rest, "write", on)
             return meeting * self._circuit(axis) if reading else meeting
+        if not reading:
+            return self._norm(written, "write", on)
         return self._norm(written, "write", on) * self._norm(reading, "read", on)
 
     def _of(self, axis: str) -> Sublayer | None:

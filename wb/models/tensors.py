@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def relu2(x: Tensor) -> Tensor:
+    """The square of what is positive (So et al., "Primer", 2021)."""
+    positive = x.relu()
+    return positive * positive
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "relu2": relu2,
+    "silu": F.silu,
+}
 
 
 def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:

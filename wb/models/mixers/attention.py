@@ -17,7 +17,7 @@ from wb.models.tensors import join_heads, project
 class AttentionModule(OperatorModule):
     """Projects to queries, keys and values, lets the subclass `mix` them, and projects back.
 
-    A subclass that is `shared` has one projection for both: its queries are the keys.
+    A subclass that is `shared` has one projection for both: its queries are the keys. One without `bias` has no biases at all.
     """
 
     wq: nn.Parameter
@@ -33,13 +33,21 @@ class AttentionModule(OperatorModule):
     # A kernel on queries and keys bears permutations only; values are linear from one projection to the other.
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
 
-    def __init__(self, record: Attention, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        record: Attention,
+        embed: int,
+        layout: Layout,
+        device: torch.device | str | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
         super().__init__(record, embed, layout, device)
-        self.reads("wq", "bq", "heads", "qk")
+        self.reads("wq", "bq" if bias else None, "heads", "qk")
         if not self.shared:
-            self.reads("wk", "bk", "heads", "qk")
-        self.reads("wv", "bv", "heads", "v")
-        self.writes("wo", "bo", "heads", "v")
+            self.reads("wk", "bk" if bias else None, "heads", "qk")
+        self.reads("wv", "bv" if bias else None, "heads", "v")
+        self.writes("wo", "bo" if bias else None, "heads", "v")
 
     @property
     def channels(self) -> tuple[int, int, int]:
