@@ -1,4 +1,4 @@
-"""What `wb binarize` leaves beside its model, as JSON: how it went, and everything that its report shows."""
+"""The record of a binarization, a JSON file beside its model: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wb.core.records import Frozen, Width
 from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
-REQUIRED = ("acc", "latency", "size", "macs", "params", "energy")  # of every model in the end
+REQUIRED = ("acc", "latency", "size", "macs", "params", "energy")  # final readings that every model has
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
-Name = Literal["hash", "w1", "w2"]  # what a stage brings
+Name = Literal["hash", "w1", "w2"]  # the stages: hash attention, binary weights, ternary weights
 
 
 class BinarizeConfig(JobConfig):
-    """Everything that determines a binarization, apart from the model and the machine.
+    """The configuration of a binarization: everything that determines it, apart from the model and the machine.
 
-    `finetune` are epochs after each stage. `keep` has names of groups, or what they begin with; `head` includes the head.
+    `finetune` is the number of epochs after each stage. `keep` has names of groups or their beginnings; `head` includes the head.
     """
 
     data: str = "digits"
@@ -39,16 +39,16 @@ class BinarizeConfig(JobConfig):
 
 
 class Epoch(Frozen):
-    """The mean loss of one epoch of fine-tuning, from 1."""
+    """One epoch of fine-tuning, counted from 1, and its mean loss."""
 
     number: Annotated[int, Field(ge=1)]
     loss: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Stage(Frozen):
-    """One step: the network, its modelled energy by part, and what was read before and after fine-tuning.
+    """One stage: the network, its modelled energy by part, and the readings before and after fine-tuning.
 
-    `after` is of all models together, at the end.
+    `after` is read at the end, of all models together.
     """
 
     name: Name
@@ -60,7 +60,7 @@ class Stage(Frozen):
 
 
 class Binarization(JobRecord[BinarizeConfig]):
-    """A whole binarization; `model` and `graph` are there when it is finished, relative to the record."""
+    """The record of a whole binarization; a finished one has `model` and `graph`, paths relative to the record."""
 
     verb = "binarize"
 
@@ -86,7 +86,7 @@ class Binarization(JobRecord[BinarizeConfig]):
 
     @property
     def begun(self) -> bool:
-        """Whether a stage was read."""
+        """Whether a stage has been read."""
         return bool(self.stages)
 
     @property
@@ -96,7 +96,7 @@ class Binarization(JobRecord[BinarizeConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Binarization:
-        """What the report divides by and shows has to be there."""
+        """Raises `ValueError` if a finished record lacks what the report divides by or shows."""
         if not self.done:
             return self
         if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:

@@ -16,7 +16,7 @@ from wb.page.look import BLUE, COLOURS, FRONT, GREY, axes, bars, underscored
 
 
 def sensitivity_figure(record: Quantization) -> go.Figure:
-    """The output error of every group quantized alone, in each precision; on a logarithmic scale, zeros left out."""
+    """Output error of every group quantized alone, in each precision, on a logarithmic scale; zeros are left out."""
     figure = go.Figure(layout={"height": 440})
     names = list(dict.fromkeys(one.group for one in record.sensitivities))
     chosen = {group.name: group.precision for group in record.groups}
@@ -37,14 +37,14 @@ def sensitivity_figure(record: Quantization) -> go.Figure:
             hoverinfo="text",
         )
         figure.add_trace(dots)
-    # Named in order, since a group without a dot in the first precision would come last.
+    # The order is given by name, because a group without a dot in the first precision would come last.
     figure.update_xaxes(categoryorder="array", categoryarray=[html.escape(name) for name in names], tickangle=-60)
     kind = record.error.kind if record.error else "error"
     return figure.update_yaxes(type="log", title_text=kind, exponentformat="power", dtick=1)
 
 
 def candidates_figure(record: Quantization) -> go.Figure:
-    """The candidates that were assessed: size against accuracy, with the float graph and the one that was chosen."""
+    """Size against accuracy of the assessed candidates, with the float graph and the chosen policy."""
     size, acc = METRICS["size"], METRICS["acc"]
     shown = [one for one in record.candidates if {"size", "acc"} <= one.readings.keys()]
     x, y = ([one.readings[metric.name].value for one in shown] for metric in (size, acc))

@@ -1,4 +1,4 @@
-"""What a quantization is given: a model of ours or any ONNX file, with options that fit it."""
+"""The arguments of a quantization: a model of the workbench or any ONNX file, with options that fit it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
 
 
 def configured(file: Path | None, given: dict[str, Any]) -> QuantizeConfig:
-    """The options of the command as a configuration; those that are None have not been given.
+    """The options of the command as a configuration; options that were not given are None.
 
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
@@ -48,15 +48,15 @@ def configured(file: Path | None, given: dict[str, Any]) -> QuantizeConfig:
 
 
 def is_graph(file: Path | None) -> TypeGuard[Path]:
-    """Whether it is an ONNX file that was given."""
+    """Whether the given file is an ONNX file."""
     return file is not None and file.suffix == ".onnx"
 
 
 def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Preparation | None:
-    """How images are prepared for a foreign graph: as is said, or as it says itself.
+    """How images are prepared for a foreign graph: as the options say, or else as the graph's file says.
 
     Raises:
-        BadOption: something is said of a network of ours, or no images are shown.
+        BadOption: options of preparation for a model of the workbench, or without images.
     """
     if not is_graph(file):
         refuse_for_ours(str(file or "the stock model"), said)
@@ -70,7 +70,7 @@ def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Prep
 
 
 def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
-    """An ONNX file, with what is to be known of its images, and the data to score it on."""
+    """An ONNX file with notes on the preparation of its images, and the data to score it on."""
     data, notes = None, list[str]()
     if config.data is not None:
         choice = Choice(config.data, config.image_size, config.limit)
