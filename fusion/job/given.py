@@ -1,4 +1,4 @@
-"""What a fusion is given: models as files, or none, with data and options that fit them."""
+"""The arguments of a fusion: models as files, or none, with data and options that fit them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wb.jobs.names import option_of
 from wb.jobs.output import config_of
 from wb.spaces.stock import Stock
 
-EPOCHS = 5  # of fine-tuning where no models are given
+EPOCHS = 5  # of fine-tuning, by default, if no models are given
 
 
 def choose_data(
@@ -32,7 +32,7 @@ def choose_data(
     limit: int | None,
     say: Say,
 ) -> Choice:
-    """The data that are named, or those that all models were trained with; none where `spec` is `none`, or nothing is known.
+    """The data named by `spec`, or else the data that all models were trained with; none if `spec` is `none` or nothing is known.
 
     Raises:
         BadArtefact: a file is no model.
@@ -65,10 +65,10 @@ def configured(settings: Mapping[str, Any], *, to: Path | None, **given: Any) ->
 
 
 def give_back() -> None:
-    """Lets memory of freed tensors go back to the system at once.
+    """Makes the C library return the memory of freed tensors to the system at once.
 
-    glibc keeps what is smaller than the largest it has seen freed: of two large models, that would be half a model more.
-    Only without data, because training would be slower.
+    glibc keeps freed blocks up to the largest size that it has seen freed. With two large models, half a model's memory would
+    stay allocated. Only used without data, because training would be slower.
     """
     m_mmap_threshold = -3
     with suppress(AttributeError, OSError, TypeError):  # another system's library
@@ -76,7 +76,7 @@ def give_back() -> None:
 
 
 def read(config: FuseConfig, models: Sequence[Path], progress: Progress) -> tuple[Dataset | None, Files]:
-    """The data, where there are any, and what the models are called and where they are: two stock models by default."""
+    """The data, if any, and the models' names and files; without models, two stock models are trained or read."""
     torch.set_num_threads(config.threads)
     for path in models:
         need_model(path)
