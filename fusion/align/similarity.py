@@ -128,7 +128,7 @@ class Heads:
         return np.asarray(total, dtype=np.float64).clip(min=0)
 
     def within(self, name: str, plan: Matrix) -> Tensor:
-        """Inner products of channels, averaged over the source heads of a reference head: (reference heads, source, reference)."""
+        """Inner products of channels, averaged over the source heads of each reference head: (heads, source, reference)."""
         products = self._channels(name)[0].double()
         share = torch.from_numpy(plan / plan.sum(axis=0))
         return torch.einsum("ij,ijkl->jkl", share, products)
