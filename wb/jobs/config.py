@@ -1,4 +1,4 @@
-"""What the configurations of jobs have in common."""
+"""Fields that the configurations of all jobs share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wb.core.records import Frozen
 
 
 class DataConfig(Frozen):
-    """The data a job works on; `data` is None where it works without any."""
+    """The data of a job; `data` is None for a job without data."""
 
     data: str | None = "digits"
     image_size: int | None = None
@@ -18,8 +18,8 @@ class DataConfig(Frozen):
 
 
 class JobConfig(DataConfig):
-    """What every job on trained models is told besides: how to take the classes, and where it runs."""
+    """The other fields of every job on trained models: how classes are matched, and where the job runs."""
 
-    by_index: bool = False  # classes of data and model that have other names
+    by_index: bool = False  # match classes by index although their names differ
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1

@@ -1,11 +1,11 @@
-"""What fields of configurations are called on the command line, where that is not their own name."""
+"""Names of configuration fields on the command line, if they differ from the field's own name."""
 
 from __future__ import annotations
 
-SAMPLES = "--samples"  # how many images; `--calibration` says which, where they can be chosen
+SAMPLES = "--samples"  # the number of images; where images can be chosen, `--calibration` chooses them
 FIELDS = {"calib": SAMPLES, "changes": "--set", "seeds": "--seed-architecture"}
 
 
 def option_of(field: str) -> str:
-    """What a field of a command's configuration is called on the command line."""
+    """The command line option of a configuration field."""
     return FIELDS.get(field, "--" + field.replace("_", "-"))

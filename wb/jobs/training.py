@@ -1,4 +1,4 @@
-"""Training one architecture from scratch into a model file; the same call continues what was interrupted."""
+"""Training of one architecture from scratch to a model file; the same call continues after an interruption."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wb.training.train import score, train
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained on which data, and where it goes; `architecture` is a file, else the largest network of `preset`."""
+    """The settings of a training; `architecture` is a file, by default the largest network of `preset` is trained."""
 
     out: Path
     choice: Choice
@@ -37,20 +37,20 @@ class Training:
 
     @property
     def checkpoint(self) -> Path:
-        """What is kept while it trains."""
+        """The checkpoint file, kept until training ends."""
         return self.out.with_name(self.out.name + ".checkpoint")
 
     def check(self) -> None:
-        """Raises `BadOption` where the model cannot go to `out`."""
+        """Raises `BadOption` if the model cannot be written to `out`."""
         check_ending(self.out, MODELS)
         check_free(self.out, force=self.force)
 
     def data(self) -> Dataset:
-        """The data."""
+        """Loads the data."""
         return load_data(self.choice.spec or "digits", image_size=self.choice.image_size, limit=self.choice.limit)
 
     def network(self, data: Dataset) -> Architecture:
-        """What is trained; of a given architecture no weights are taken, so that its classes are those of the data."""
+        """The architecture to train. Weights of a given model file are not used, so its class names become those of the data."""
         given = read_architecture(self.architecture) if self.architecture else None
         chosen = given or vit_space(data, self.preset).largest("softmax")
         if chosen.classes == len(data.classes):
@@ -58,12 +58,12 @@ class Training:
         return chosen
 
     def __call__(self, progress: Progress) -> tuple[Model, dict[str, Reading]]:
-        """Trains and writes; gives the model and its accuracies on the validation and test split.
+        """Trains and writes the model; returns it and its accuracies on the validation and test split.
 
         Raises:
             BadArtefact: `architecture` is neither an architecture nor a model.
             BadData: the data are damaged, or of another shape or number of classes.
-            BadOption: no name for a model file, or one that is taken.
+            BadOption: an output that is no name for a model file, or exists already.
             StorageFailed: the file cannot be written.
             TrainingDiverged: the loss is NaN or infinite.
         """

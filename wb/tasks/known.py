@@ -1,4 +1,4 @@
-"""The tasks by name, and that of an architecture."""
+"""All tasks by name, and the task of an architecture."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
 
 
 def task_of(architecture: Architecture) -> Task:
-    """What its outputs are for."""
+    """The task of an architecture."""
     return TASKS[architecture.task]
