@@ -37,20 +37,19 @@ from wb.spaces.precision import (
 )
 
 PATCHES = (2, 4, 8, 16, 32)
-MOST = 2**20  # of anything that has a size
-DEEPEST = 256  # blocks
+MOST = 2**20  # largest width of anything
+DEEPEST = 256  # largest number of blocks
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
 Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=DEEPEST)], ...], Field(min_length=1)]
 
 
 class VitOptions(BaseModel):
-    """What may be chosen; every field lists the options of one kind of choice, from small to large.
+    """The options of the space; every field lists the options of one kind of choice, from small to large.
 
-    `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
-    none; a block with mixer `none` and mlp 0 is switched off. A width that has no options, as an LMU's hidden layer, is as wide
-    as the embedding. `patch` 0
-    takes the smallest patch that leaves at most `grid` x `grid` tokens. `precision` is chosen for the stem, the head and, in
-    every block, for what goes into and out of the mixer and the feed-forward.
+    `mixer` and all later fields are chosen block by block. `mlp` is the feed-forward's width relative to the embedding, 0 for
+    none; a block with mixer `none` and mlp 0 is switched off. A width without options, such as an LMU's hidden layer, is as
+    wide as the embedding. `patch` 0 means the smallest patch that leaves at most `grid` x `grid` tokens. `precision` is chosen
+    for the stem, the head and, in every block, for the input and the output maps of the mixer and of the feed-forward.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +72,7 @@ class VitOptions(BaseModel):
     @field_validator("*")
     @classmethod
     def _in_order(cls, values: object, field: ValidationInfo) -> object:
-        """Names in the order in which they are known, numbers from small to large."""
+        """Sorts names by the order of the records; raises `ValueError` for numbers that are not ascending."""
         order = {"mixer": (NONE, *OFFERED), "stem": tuple(STEM_KINDS), "precision": SEARCHED}.get(str(field.field_name))
         if not isinstance(values, tuple):
             return values
@@ -84,7 +83,7 @@ class VitOptions(BaseModel):
         return values
 
 
-# Chosen block by block: the mixer, the widths that some mixer has, and the feed-forward's.
+# Fields that are chosen block by block: the mixer, the widths of all mixers, and the feed-forward's.
 WIDTHS = tuple(name for name in VitOptions.model_fields if any(name in dims(mixer) for mixer in OFFERED.values()))
 BLOCK = ("mixer", *WIDTHS, "mlp")
 
@@ -94,12 +93,12 @@ class Vit:
 
     Genes: `embed`, `depth`, `stem`, `stem_width`, and per block `b0.mixer`, `b0.heads`, `b0.qk`, `b0.v`, `b0.memory`,
     `b0.mlp`; with several precisions `stem_precision`, `head_precision`, `b0.mixer_in`, `b0.mixer_out`, `b0.ffn_in`,
-    `b0.ffn_out` (`wb.spaces.precision`); a gene with one option is left out. `depth` says how many of the leading blocks
-    there are.
+    `b0.ffn_out` (`wb.spaces.precision`). A gene with one option is left out. `depth` is the number of blocks; later blocks are
+    dropped.
 
     Raises:
         BadData: no patch size fits the images.
-        BadOption: options that do not go together, or beyond what a network may have.
+        BadOption: options that contradict each other, or exceed the bounds of an architecture.
     """
 
     name = "vit"
@@ -129,7 +128,7 @@ class Vit:
             )
         try:
             self.tops()
-        except ValidationError as error:  # beyond the bounds of an architecture
+        except ValidationError as error:  # a network exceeds the bounds of an architecture
             raise BadOption(
                 f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose fewer or smaller options with "
                 "--set, or another preset (see `wb spaces`)"
@@ -137,7 +136,7 @@ class Vit:
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
-        """Every choice with its options, also where there is but one."""
+        """Every choice with its options, including choices with one option."""
         o = self.options
         genes: dict[str, tuple[Option, ...]] = {
             "embed": o.embed,
@@ -161,7 +160,7 @@ class Vit:
 
     @cached_property
     def coupled(self) -> tuple[tuple[str, ...], ...]:
-        """The precisions of all groups: a network entirely in one of them has the simplest graph."""
+        """The precision genes, as one set of genes to change together: a uniform precision gives the simplest graph."""
         names = tuple(name for name in self.genes if is_precision(name))
         return (names,) if names else ()
 
@@ -196,13 +195,13 @@ class Vit:
         return architecture if self.options.precision == ("fp32",) else chosen(architecture, full)
 
     def traits(self, choices: Choices) -> tuple[float, ...]:
-        """What predictors are told of a candidate beside its choices (`wb.spaces.traits`)."""
-        from wb.spaces.traits import traits  # takes torch, which a list of the spaces does not
+        """The traits of a candidate, which predictors use beside its choices (`wb.spaces.traits`)."""
+        from wb.spaces.traits import traits  # imports torch, which listing the spaces must not
 
         return traits(self.decode(choices), (*OFFERED, *map(kind_of, FFNS)))
 
     def read(self, architecture: Architecture) -> dict[str, Option]:
-        """What `architecture` would choose, be it among the options or not; the rest at its first option."""
+        """The choices that describe `architecture`, in the options or not; inactive genes have their first option."""
         a = architecture
         choices = {name: options[0] for name, options in self.all_genes.items()}
         choices |= {"embed": a.stages[0].embed, "depth": len(a.stages[0].blocks), "stem": a.stem.kind}
@@ -227,7 +226,7 @@ class Vit:
         return self.decode({name: options[0] for name, options in self.genes.items()})
 
     def smallest_of_each_precision(self) -> list[Architecture]:
-        """The smallest network in each precision throughout, since the smallest file need not be the fastest."""
+        """The smallest network in each uniform precision, because the smallest file need not be the fastest."""
         first = {name: options[0] for name, options in self.genes.items()}
         found = []
         for wanted in self.options.precision:
@@ -243,7 +242,7 @@ class Vit:
         return self.decode(choices)
 
     def tops(self) -> tuple[Architecture, ...]:
-        """The largest network with each stem and each mixer everywhere: together they have every parameter of the space."""
+        """The largest network for each stem and each mixer in all blocks; together they have every parameter of the space."""
         mixers: list[str] = [mixer for mixer in self.options.mixer if mixer != NONE] or [NONE]
         fixed = {name: options[-1] for name, options in self.genes.items()}
         return tuple(
@@ -266,7 +265,7 @@ class Vit:
         return Block(mixer=mixer_of(str(full[f"b{i}.mixer"]), sizes, embed), ffn=ffn)
 
     def _encoded(self, block: Block, embed: int) -> dict[str, Option]:
-        """The genes of one block, without its prefix; only those that are active."""
+        """The active genes of one block, without its prefix."""
         found: dict[str, Option] = {"mixer": NONE if block.mixer is None else block.mixer.kind, "mlp": 0.0}
         if block.ffn is not None:
             width = block.ffn.mlp
@@ -291,8 +290,10 @@ class Vit:
 def smallest_patch(image: ImageInput, grid: int) -> int:
     """The smallest of 2, 4, 8, 16, 32 that divides the image and leaves at most `grid` tokens a side.
 
+    If none leaves so few, the largest that divides the image.
+
     Raises:
-        BadData: none does.
+        BadData: none divides the image.
     """
     fitting = [p for p in PATCHES if image.height % p == 0 and image.width % p == 0]
     small = [p for p in fitting if max(image.height, image.width) // p <= grid]
