@@ -1,4 +1,4 @@
-"""Options that mean the same in every command, and what options were called before."""
+"""Options that all commands share, and former names of options."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ ModelDataOption = Annotated[
 ]
 ByIndexOption = Annotated[
     bool,
-    typer.Option("--by-index", help="Take the classes of the data in their order, though they are named otherwise."),
+    typer.Option("--by-index", help="Match the classes of data and model by their order, although their names differ."),
 ]
 MeanOption = Annotated[
     str | None,
     typer.Option(
         "--mean",
-        help="What the network's loader takes off the images, one number or one for each channel: 0.485,0.456,0.406.",
+        help="Mean that the network's loader subtracts from images, one number or one per channel: 0.485,0.456,0.406.",
     ),
 ]
-StdOption = Annotated[str | None, typer.Option("--std", help="What it divides them by afterwards.")]
+StdOption = Annotated[str | None, typer.Option("--std", help="Deviation that it then divides images by.")]
 ScaleOption = Annotated[
     float | None,
-    typer.Option("--scale", help="What it multiplies them by before, as they are in 0 to 1: 255 for 0 to 255."),
+    typer.Option("--scale", help="Factor for images in 0 to 1, before mean and std: 255 for 0 to 255."),
 ]
 PreprocessorOption = Annotated[
     Path | None,
     typer.Option(
-        "--preprocessor", help="A file of Hugging Face's preprocessor that says all three, or timm's config.json."
+        "--preprocessor",
+        help="File with all three: a preprocessor file of Hugging Face, or timm's config.json.",
     ),
 ]
 BackgroundOption = Annotated[
     str | None,
     typer.Option(
-        "--background", help="What transparent images are laid on: white, black or #rrggbb.", show_default="white"
+        "--background", help="Colour behind transparent images: white, black or #rrggbb.", show_default="white"
     ),
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where latency is measured.", show_default="cpu")]
@@ -64,19 +65,19 @@ RunLimitOption = Annotated[
     typer.Option(
         "--run-limit",
         min=0.1,
-        help="Seconds that an ONNX file may take to load and to run once, when it is tried out.",
+        help="Time limit in seconds for the trial run of an ONNX file: loading it and running it once.",
         show_default="30",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
-FORMER = {"--rate": "--learning-rate", "--calib": SAMPLES}  # earlier names, which still work and are not shown
+FORMER = {"--rate": "--learning-rate", "--calib": SAMPLES}  # former names, which still work and are not shown
 
 
 class Command(TyperCommand):
-    """A command whose options may be given by the names they had before, and which takes nothing that is no UTF-8 text.
+    """A command that also accepts former names of its options, and refuses arguments that are not UTF-8 text.
 
-    Most libraries that read and write models refuse other paths, each in its own way, and some late.
+    Most libraries that read and write models refuse such paths, each in its own way, and some late.
     """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer re-exports
@@ -92,7 +93,7 @@ class Command(TyperCommand):
 
 
 def _renamed(argument: str, own: set[str]) -> str:
-    """`--calib=8` -> `--samples=8`, in a command that has the new name among its `own` and not the old one."""
+    """`--calib=8` -> `--samples=8`, if `own`, the options of the command, has the new name and not the old one."""
     name, sign, value = argument.partition("=")
     new = FORMER.get(name)
     return argument if new is None or name in own or new not in own else f"{new}{sign}{value}"

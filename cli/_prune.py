@@ -1,4 +1,4 @@
-"""What `wb prune nvit` and `wb prune depth` share."""
+"""The work that `wb prune nvit` and `wb prune depth` share."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def prune(method: str, given: Mapping[str, Any], settings: Mapping[str, Any], asked: _job.Asked) -> None:
-    """Prunes, writes models, record and report, and prints what came of it; or says what would be done.
+    """Prunes, writes models, record and report, and prints the result; or, for a dry run, prints the plan.
 
     Raises:
-        BudgetMissed: the last readings are over a budget for sure; everything is written all the same.
-        WbError: whatever is wrong with the model, the data, the options or the budget.
+        BudgetMissed: the last readings are certainly over a budget; all files are written all the same.
+        WbError: the model, the data, the options or the budget have a fault.
     """
     shares = parse_shares(given["snapshots"]) if given["snapshots"] else ()
     whole = {
@@ -79,7 +79,7 @@ def _tell(record: Pruning) -> None:
 
 
 def _readings(record: Pruning) -> Group:
-    """One row per metric; columns for the dense model and for each pruned one before and after fine-tuning."""
+    """A table of readings: one row per metric; columns for the dense model and each pruned one before and after fine-tuning."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 GLOSS = (
-    "‖c‖/‖h‖: what a sub-layer (a mixer or a feed-forward) adds, c, relative to the stream h that it is added to",
-    "cos(c,h): the cosine of the two; below 0 it erases, about 0 it writes something new, above 0 it reinforces",
-    "later change: by how much of itself what later sub-layers add changes without this one, on average",
-    "KL: how far the probabilities of the classes move without it, in nats (0: not at all); accuracy: that without it",
+    "‖c‖/‖h‖: contribution c of a sub-layer (a mixer or a feed-forward), relative to the stream h that it is added to",
+    "cos(c,h): their cosine; below 0 the sub-layer erases, about 0 it writes something new, above 0 it reinforces",
+    "later change: mean relative change of later sub-layers' contributions without this one",
+    "KL: change of the class probabilities without it, in nats (0: none); accuracy: accuracy without it",
 )
 
 
@@ -38,10 +38,10 @@ def depth(
         Path | None, typer.Argument(help="A model file.", show_default="the stock model, trained on first use")
     ] = None,
     data: ModelDataOption = None,
-    split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
+    split: Annotated[str, typer.Option(help="Images to analyse: validation or train.")] = "validation",
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images.")] = 512,
+    limit: Annotated[int, typer.Option(min=1, help="Analyse at most this many images.")] = 512,
     by_index: ByIndexOption = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("depth.html"),
     threads: ThreadsOption = None,
@@ -49,7 +49,7 @@ def depth(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what each mixer and feed-forward adds, and what becomes of the output without it."""
+    """Show what each mixer and feed-forward contributes, and how the output changes without it."""
     import torch
 
     from wb.cli import _job
@@ -63,10 +63,10 @@ def depth(
         raise BadOption(f"{out} exists already; choose another name with --out or say --force to replace it")
     choice = _job.chosen([model] if model else [], data, background, image_size)
     torch.set_num_threads(1 if threads is None else threads)
-    with _output.progress() as progress:
-        told = _job.telling(progress, "reading the data")
-        chosen, dataset = read(model, choice, seed or 0, told, say=_output.say, by_index=by_index)
-        analysis = _analyze(chosen, dataset, split, limit, told)
+    with _output.progress() as work:
+        progress = _job.telling(work, "reading the data")
+        chosen, dataset = read(model, choice, seed or 0, progress, say=_output.say, by_index=by_index)
+        analysis = _analyze(chosen, dataset, split, limit, progress)
     about = About(
         model=model.name if model else f"the stock model, seed {seed or 0}",
         data=dataset.spec,
@@ -96,7 +96,7 @@ def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: P
 
 
 def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
-    """The sub-layers as a table, the accuracy of the whole model above it; all fits 80 columns."""
+    """Prints the accuracy of the whole model, then a table of sub-layers that fits 80 columns."""
     from rich.table import Table
     from rich.text import Text
 

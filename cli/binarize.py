@@ -33,26 +33,28 @@ def binarize(
         ),
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="Linear weights: w1 (binary), w2 (ternary) or keep (as they are).")
+        str, typer.Option(help="Weights of linear maps: w1 (binary), w2 (ternary) or keep (unchanged).")
     ] = "w1",
     attention: Annotated[
         str, typer.Option(help="Softmax attention: keep, or hash (kernelized hashing, linear in the tokens).")
     ] = "keep",
     keep: Annotated[
         list[str] | None,
-        typer.Option(help="A group that stays in floating point, or what its name begins with: s0.b3, s0.b3.ffn.out."),
+        typer.Option(help="Group to keep in floating point, or the beginning of its name: s0.b3, s0.b3.ffn.out."),
     ] = None,
-    head: Annotated[bool, typer.Option("--all", help="Round the head as well; it stays in fp32 otherwise.")] = False,
+    head: Annotated[bool, typer.Option("--all", help="Round the head too; by default it stays in fp32.")] = False,
     form: Annotated[
         str | None,
-        typer.Option(help="Of hash attention: kernel, or official (the published code).", show_default="kernel"),
+        typer.Option(help="Form of hash attention: kernel, or official (the published code).", show_default="kernel"),
     ] = None,
-    bits: Annotated[int | None, typer.Option(min=1, help="Of a hash code.", show_default="16")] = None,
-    anchors: Annotated[int | None, typer.Option(min=1, help="Of the hash functions.", show_default="25")] = None,
+    bits: Annotated[int | None, typer.Option(min=1, help="Bits of a hash code.", show_default="16")] = None,
+    anchors: Annotated[
+        int | None, typer.Option(min=1, help="Anchors of the hash functions.", show_default="25")
+    ] = None,
     finetune: Annotated[
         int, typer.Option(min=0, help="Epochs of fine-tuning after each stage: attention, then weights.")
     ] = 20,
-    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak, in fine-tuning.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Peak learning rate of fine-tuning.")] = 1e-3,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
@@ -67,8 +69,8 @@ def binarize(
 ) -> None:
     """Give a trained transformer binary or ternary weights, hash attention, or both, and fine-tune it with distillation.
 
-    What shrinks is the file and the modelled energy; this runtime has no fast kernels for so few bits, and it is said where
-    the result is slower. Interrupted, the same command with the same --out continues.
+    The file and the modelled energy shrink. This runtime has no fast kernels for so few bits; the result says if it is slower.
+    Interrupted, the same command with the same --out continues.
     """
     from wb.cli import _binarize
     from wb.cli._job import Asked, chosen

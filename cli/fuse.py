@@ -43,7 +43,8 @@ def fuse(
     solver: Annotated[
         str | None,
         typer.Option(
-            help="What couples hidden units: lap, emd or sinkhorn; in ot all.", show_default="lap; ot: sinkhorn"
+            help="Solver that couples hidden units (in ot all axes): lap, emd or sinkhorn.",
+            show_default="lap; ot: sinkhorn",
         ),
     ] = None,
     reg: Annotated[
@@ -51,24 +52,30 @@ def fuse(
     ] = None,
     anchor: Annotated[
         str | None,
-        typer.Option(help="The model that gives the axes, counted from 1, or mean (of the others).", show_default="1"),
+        typer.Option(help="Model that the others are aligned to, from 1, or mean (of the others).", show_default="1"),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Of the models in the average: 0.3,0.7.", show_default="equal")
+        str | None, typer.Option(help="Weights of the models in the average: 0.3,0.7.", show_default="equal")
     ] = None,
     calib: Annotated[
         int | None,
-        typer.Option(SAMPLES, min=1, help="Unlabelled training images to look at.", show_default="1024"),
+        typer.Option(SAMPLES, min=1, help="Training images to use, without their labels.", show_default="1024"),
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Restore the moments of activations.")] = False,
     finetune: Annotated[
         int | None,
         typer.Option(min=0, help="Epochs of fine-tuning, all models as teachers.", show_default="0; 5 without models"),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Its peak.", show_default="0.0003")] = None,
-    size: Annotated[str, typer.Option(help="Whose sizes to take: anchor, small or large (by parameters).")] = "anchor",
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-9, help="Peak learning rate of fine-tuning.", show_default="0.0003")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="Model whose sizes the result has: anchor, small or large (by parameters).")
+    ] = "anchor",
     to: Annotated[Path | None, typer.Option(help="An architecture (JSON or a model file) to fuse into.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether and how; write nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether and how the models can be fused; write nothing.")
+    ] = False,
     dry_run: DryRunOption = False,
     data: Annotated[
         str | None,
@@ -82,7 +89,7 @@ def fuse(
     background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
-    device: Annotated[str | None, typer.Option(help="What accuracies are read with.", show_default="cpu")] = None,
+    device: Annotated[str | None, typer.Option(help="Device to read accuracies with.", show_default="cpu")] = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,

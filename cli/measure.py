@@ -37,17 +37,17 @@ def measure(
     background: BackgroundOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per run when timing.")] = 1,
     run_limit: RunLimitOption = None,
-    cap: Annotated[float, typer.Option(min=0.1, help="Seconds after which timing stops, narrow enough or not.")] = 10.0,
+    cap: Annotated[float, typer.Option(min=0.1, help="Seconds after which timing stops at any precision.")] = 10.0,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency with its spread, accuracy where there are data, and count size, MACs and parameters.
+    """Measure latency with its spread, accuracy if there are data, and count size, MACs and parameters.
 
-    Images are shown in 0 to 1. What the loader of another network makes of them say --mean, --std and --scale, or
-    --preprocessor; a graph that wb quantized says it itself. Latency, MACs and energy are of one run; where it takes more
-    than one image, a note says how many. What cannot be counted has no number and says why.
+    Networks get images in 0 to 1. For a network whose own loader prepares images, give --mean, --std and --scale, or
+    --preprocessor; a graph that wb quantized has them in its metadata. Latency, MACs and energy are of one run; if a run takes
+    more than one image, a note says how many. A metric that cannot be counted has no number, and the reason is given.
     """
     from wb.cli._job import telling
     from wb.jobs.inputs import given_data

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def depgraph(
-    factory: Annotated[str, typer.Argument(help="MODULE:FACTORY, what gives the nn.Module when it is called.")],
+    factory: Annotated[str, typer.Argument(help="MODULE:FACTORY, a callable that returns the nn.Module.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write; weights go beside it.")],
     budget: Annotated[
         list[str], typer.Option(help="macs=0.5x, params=1M, or latency=0.7x; a share of the module's, or absolute.")
@@ -54,17 +54,17 @@ def depgraph(
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
     calib: Annotated[
-        int, typer.Option(SAMPLES, min=1, help="Training images that the saliency sees, each round.")
+        int, typer.Option(SAMPLES, min=1, help="Training images to compute the saliency on, each round.")
     ] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the budget is approached.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of pruning down to the budget.")] = 5,
     round_to: Annotated[int, typer.Option(min=1, help="Make numbers of channels multiples of this.")] = 1,
     cost: Annotated[
-        str | None, typer.Option(help="What saliency is divided by: macs, params or none.", show_default="the budget's")
+        str | None, typer.Option(help="Cost to divide saliency by: macs, params or none.", show_default="the budget's")
     ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="A layer that keeps its outputs; may be repeated.")] = None,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning afterwards.")] = 6,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Its peak.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate of fine-tuning.")] = 1e-3,
     distill: Annotated[bool, typer.Option(help="Fine-tune with the dense module as teacher.")] = True,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -75,9 +75,9 @@ def depgraph(
 ) -> None:
     """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph.
 
-    Images are shown in 0 to 1, unless --mean, --std, --scale or --preprocessor say what the module's loader makes of them.
-    The ONNX file, which says that too, is the deliverable; the .safetensors has the pruned shapes and does not load into
-    what FACTORY gives.
+    The module gets images in 0 to 1, prepared as --mean, --std, --scale or --preprocessor say. The ONNX file, whose metadata
+    describe that preparation, is the deliverable. The .safetensors file has the pruned shapes and does not load into the module
+    that FACTORY returns.
 
     A budget is on latency, or on macs and params. If the last latency is over it, all is written and the exit code is 3.
     """
@@ -111,10 +111,10 @@ def depgraph(
         stages = _plan(factory, (weights, data, image_size, limit, images), limits, where, effort)
         show_plan(stages, [beside, out], as_json=as_json)
         return
-    with _output.progress() as progress, scratch() as folder:
-        told = telling(progress, "reading")
+    with _output.progress() as work, scratch() as folder:
+        progress = telling(work, "reading")
         dense, dataset = read(factory, weights, data, image_size, limit, images)
-        job = ModuleJob(dense, dataset, where, seed or 0, Path(folder), told)
+        job = ModuleJob(dense, dataset, where, seed or 0, Path(folder), progress)
         pruned = job.prune(limits, timed, job.batches(calib, batch), **options)
         if finetune:
             job.finetune(pruned.module, finetune, learning_rate, distill)
@@ -139,7 +139,7 @@ def _plan(
     device: Device,
     effort: tuple[int, int, int, int, bool],
 ) -> list[Planned]:
-    """What would be done; `given` and `effort` are what `_read` and `Options` take. Raises as the command before it begins."""
+    """The plan; `given` has the arguments of `read`, `effort` those of `Options`. Raises as the command before it begins."""
     import time
 
     from wb.cli._job import telling
@@ -147,18 +147,18 @@ def _plan(
     from wb.compress.depgraph.job import ModuleJob, read
     from wb.training.estimate import data_stage
 
-    with _output.progress() as progress:
-        told = telling(progress, "reading")
+    with _output.progress() as work:
+        progress = telling(work, "reading")
         start = time.perf_counter()
         dense, dataset = read(factory, *given)
         reading = data_stage(dataset, time.perf_counter() - start)
-        job = ModuleJob(dense, dataset, device, 0, Path(), told)
-        told("timing a few steps", 0, 0)
+        job = ModuleJob(dense, dataset, device, 0, Path(), progress)
+        progress("timing a few steps", 0, 0)
         return [reading, *estimate(dense, factory, dataset, job.write, limits, device, Options(*effort))]
 
 
 def _check_names(out: Path, force: bool) -> Path:
-    """Where the weights go. Raises `BadOption` for a name that does not fit or that is taken."""
+    """The file of the weights. Raises `BadOption` for an ending that does not fit or a file that exists."""
     from wb.core.errors import BadOption
 
     if out.suffix != ".onnx":

@@ -25,17 +25,17 @@ def depth(
     model: ModelArgument = None,
     out: OutOption = None,
     budget: BudgetOption = None,
-    snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
+    snapshots: Annotated[str | None, typer.Option(help="Larger models to write too, as shares: 0.75x,0.5x.")] = None,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
     calib: Annotated[
-        int, typer.Option(SAMPLES, min=1, help="Training images that a drop's effect is measured on.")
+        int, typer.Option(SAMPLES, min=1, help="Training images to measure the effect of each drop on.")
     ] = 512,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
-    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Peak learning rate of fine-tuning.")] = 1e-3,
     distill: Annotated[bool, typer.Option(help="Train with the dense model as teacher.")] = True,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -44,7 +44,7 @@ def depth(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Drop whole mixers and feed-forwards, each time the one without which the output changes least, until a budget is met.
+    """Drop whole mixers and feed-forwards until a budget is met, each time the one with the least effect on the output.
 
     `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
     """

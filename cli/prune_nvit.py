@@ -45,27 +45,29 @@ def nvit(
     model: ModelArgument = None,
     out: OutOption = None,
     budget: BudgetOption = None,
-    snapshots: Annotated[str | None, typer.Option(help="Models to leave on the way, as shares: 0.75x,0.5x.")] = None,
+    snapshots: Annotated[str | None, typer.Option(help="Larger models to write too, as shares: 0.75x,0.5x.")] = None,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     by_index: ByIndexOption = False,
-    method: Annotated[str, typer.Option(help="What ranks the units: nvit, taylor, magnitude or random.")] = "nvit",
+    method: Annotated[str, typer.Option(help="Ranking of units: nvit, taylor, magnitude or random.")] = "nvit",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of scoring and cutting; 1 is one-shot.")] = 10,
     recovery: Annotated[int, typer.Option(min=0, help="Training steps between rounds.")] = 20,
     calib: Annotated[
-        int, typer.Option(SAMPLES, min=1, help="Training images that the saliency sees each round.")
+        int, typer.Option(SAMPLES, min=1, help="Training images to compute the saliency on, each round.")
     ] = 640,
     batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
     momentum: Annotated[float, typer.Option(min=0, max=0.99, help="Weight of earlier rounds in the saliency.")] = 0.5,
     eta: Annotated[float, typer.Option(min=0, max=10, help="Weight of the cost: saliency / cost^eta.")] = 1.0,
     align: Annotated[int, typer.Option(min=1, help="Make dimensions multiples of this.")] = 1,
     keep: Annotated[
-        str | None, typer.Option(help="Axes not to touch: embed,heads,qk,v,mlp,…, or blocks (whole sub-layers).")
+        str | None, typer.Option(help="Axes not to prune: embed,heads,qk,v,mlp,…, or blocks (whole sub-layers).")
     ] = None,
     finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning at the end.")] = 20,
-    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Its peak, and that of recovery.")] = 1e-3,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-9, help="Peak learning rate of fine-tuning, and rate of recovery.")
+    ] = 1e-3,
     distill: Annotated[bool, typer.Option(help="Train with the dense model as teacher.")] = True,
     device: DeviceOption = None,
     threads: ThreadsOption = None,

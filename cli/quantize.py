@@ -43,7 +43,7 @@ def quantize(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="int8-dynamic (activations quantized as they come, convolutions in fp32), int8 (static, NNCF), "
+            help="int8-dynamic (activations quantized at run time, convolutions in fp32), int8 (static, NNCF), "
             "int4-weights, or mixed (group by group, by sensitivity).",
             show_default="int8-dynamic; mixed with a budget",
         ),
@@ -56,7 +56,7 @@ def quantize(
     ] = None,
     calib: Annotated[
         int | None,
-        typer.Option(SAMPLES, min=1, help="Inputs to calibrate on, or random ones to compare on.", show_default="128"),
+        typer.Option(SAMPLES, min=1, help="Number of inputs to calibrate on, or to compare on.", show_default="128"),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -64,7 +64,7 @@ def quantize(
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(help="A group that stays in floating point, or what its name begins with: s0.b3, head."),
+        typer.Option(help="Group to keep in floating point, or the beginning of its name: s0.b3, head."),
     ] = None,
     data: ModelDataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
@@ -84,10 +84,10 @@ def quantize(
 ) -> None:
     """Quantize a trained model, and measure what that does to accuracy, size and latency.
 
-    A foreign ONNX file is scored only where --data are given, on images in 0 to 1 unless --mean, --std, --scale or
-    --preprocessor say what its loader makes of them; the quantized file then says so itself.
+    A foreign ONNX file is scored only with --data. It gets images in 0 to 1, prepared as --mean, --std, --scale or
+    --preprocessor say; the metadata of the quantized file then describe that preparation.
 
-    A slower graph is never called an improvement, and a budget that is missed leaves nothing (exit code 3). Interrupted,
+    A slower graph is never called an improvement. If a budget is missed, no graph is written (exit code 3). Interrupted,
     `mixed` continues with the same command and the same --out.
     """
     from wb.cli import _quantize
@@ -96,7 +96,7 @@ def quantize(
 
     said = read_preparation(mean, std, scale, preprocessor)
     foreign = model is not None and model.suffix == ".onnx"
-    of_data = background if calibration is None or data is not None else None  # else it is that of the calibration
+    of_data = background if calibration is None or data is not None else None  # otherwise it is for the calibration
     files = [model] if model else []
     given = {
         **chosen(files, data, of_data, image_size, needed=not foreign, guess=not foreign, graphs=True).fields,

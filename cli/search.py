@@ -40,7 +40,7 @@ def search(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=…",
+            help="Precisions that each group of linear maps may have: some of int4, int8, fp32; short for --set precision=…",
             show_default="fp32",
         ),
     ] = None,
@@ -56,7 +56,7 @@ def search(
     ] = None,
     budget: Annotated[list[str] | None, typer.Option(help="Hard limits, e.g. latency=2ms,size=1MB.")] = None,
     sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random.", show_default="guided")] = None,
-    trials: Annotated[int | None, typer.Option(help="True evaluations.", show_default="100")] = None,
+    trials: Annotated[int | None, typer.Option(help="Candidates to evaluate.", show_default="100")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training.", show_default="60")] = None,
     finetune: Annotated[
         int | None, typer.Option(help="Epochs of fine-tuning for each finalist.", show_default="20")
@@ -74,8 +74,8 @@ def search(
         list[str] | None,
         typer.Option(
             metavar="WHAT",
-            help="Evaluate this first: revit (the preset's own), largest, smallest, or the file of an architecture or model, "
-            "for example a pruned one. May be given several times.",
+            help="Architecture to evaluate first: revit (the preset's own), largest, smallest, or a file of an architecture or "
+            "model, for example a pruned one. May be given several times.",
         ),
     ] = None,
     workers: Annotated[
@@ -94,7 +94,7 @@ def search(
         str | None, typer.Option(help="Optuna storage URL.", show_default="study.db in the run folder")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
+        bool, typer.Option("--dry-run", help="Print the plan and about how long it takes; write nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,7 +139,7 @@ def search(
             points = Search(config, run, progress, workers)(resume=resume is not None)
         except BaseException as error:
             with suppress(OSError):
-                run.folder.rmdir()  # if it is empty: nothing was begun
+                run.folder.rmdir()  # succeeds only if it is empty, so that nothing was begun
             if run.record_path.exists():
                 error.add_note(f"continue with: wb search --resume {shlex.quote(str(run.folder))}")
             raise
@@ -151,7 +151,7 @@ def search(
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
-    """The front as a table, with notes on its accuracies below; with `energy`, which is a model, where that was an objective."""
+    """The front as a table, with notes on accuracies below; `energy` adds its column, for runs that had it as an objective."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -182,13 +182,13 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
 
 
 def _two_lines(reading: Reading) -> str:
-    """The value and below it its spread, for a column that says the units: percent and points, or ms and percent."""
+    """The value and its spread on two lines, for a column whose heading has the units: percent and points, or ms and percent."""
     value = reading.plain().removesuffix(f" {reading.unit}").removesuffix(" %")
     return f"{value}\n{reading.spread().removesuffix(' points').removesuffix(' %')}".rstrip()
 
 
 def summary(point: FrontPoint) -> str:
-    """`embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order, with their heads, and precisions."""
+    """A network in a line, `embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order with heads, and precisions."""
     from collections import Counter
     from itertools import groupby
 
@@ -209,7 +209,7 @@ def summary(point: FrontPoint) -> str:
 
 
 def _changes(texts: Sequence[str], precision: str | None) -> dict[str, str] | None:
-    """The fields of the space that are to be replaced; None if there are none."""
+    """The fields of the space to replace; None if there are none."""
     from wb.core.errors import BadOption
 
     pairs = {} if precision is None else {"precision": precision}

@@ -22,7 +22,7 @@ def show(
     path: Annotated[Path, typer.Argument(help="A model file, an ONNX file of wb's, or a run folder.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show an architecture block by block, its history and readings; of a run, its front and how far it is."""
+    """Show an architecture block by block, its history and readings; or a run's front and how far the run is."""
     kind = need(path, "run", "model", "torch", "onnx", expected="a model file, an ONNX file of wb's, or a run folder")
     if kind == "run":
         _show_run(path, as_json)
@@ -38,7 +38,7 @@ def show(
 
 
 def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
-    """Architecture and history of a model or graph; of a .safetensors file from its header alone, which takes no torch.
+    """Architecture and history of a model or graph; for a .safetensors file from its header alone, without importing torch.
 
     Raises:
         BadArtefact: the file is damaged, or a foreign graph.
@@ -65,7 +65,7 @@ def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
 
 
 def _show_step(step: Step) -> None:
-    """One line of a history, and what was read then."""
+    """Prints one step of a history and its readings."""
     from rich.text import Text
 
     arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
@@ -76,7 +76,7 @@ def _show_step(step: Step) -> None:
 
 
 def _counts(a: Architecture, history: Sequence[Step]) -> tuple[Reading, Reading]:
-    """Parameters and multiply-accumulates: as they were read last, else counted, which takes torch and some seconds."""
+    """Parameters and multiply-accumulates: from the last step's readings, or else counted, which needs torch and seconds."""
     last = history[-1].readings if history else {}
     if {"params", "macs"} <= last.keys():
         return last["params"], last["macs"]
@@ -118,7 +118,7 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
 
 
 def _cells(block: Block) -> list[str]:
-    """What a block has, column by column; a dash where there is nothing."""
+    """The cells of a block, one per column; a dash for nothing."""
     mlp = "-" if block.ffn is None else str(block.ffn.mlp)
     if block.mixer is None:
         return ["off" if block.off else "none", "-", "-", "-", "", mlp]
@@ -129,7 +129,7 @@ def _cells(block: Block) -> list[str]:
 
 
 def _precision(name: str, kept: Mapping[str, str]) -> str:
-    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; of what has no weights, a dash."""
+    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; a dash for a part without weights."""
     parts = ([kept.get(f"{name}.{part}.{way}") for way in ("in", "out")] for part in ("mixer", "ffn"))
     return " · ".join("/".join(pair) if (pair := [p for p in part if p]) else "-" for part in parts)
 

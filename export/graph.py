@@ -234,8 +234,8 @@ def read_image(path: Path) -> tuple[int | None, int | None]:
     Raises:
         BadArtefact: no ONNX file.
     """
-    taken = next(iter(inputs(open_graph(path))), None)
-    sizes = [] if taken is None else [dim.dim_value for dim in taken.type.tensor_type.shape.dim]
+    image = next(iter(inputs(open_graph(path))), None)
+    sizes = [] if image is None else [dim.dim_value for dim in image.type.tensor_type.shape.dim]
     return (sizes[2] or None, sizes[3] or None) if len(sizes) == 4 else (None, None)
 
 

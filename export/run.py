@@ -73,18 +73,18 @@ class Runner:
 
     def _fitted(self, feed: Feed) -> tuple[Feed, int | None]:
         """The examples with the names and types of the graph's inputs, and the graph's batch size if that is fixed."""
-        taken = {spec.name: spec for spec in self._loaded.get_inputs()}
-        if len(taken) == len(feed) == 1:
-            feed = dict(zip(taken, feed.values(), strict=True))
+        inputs = {spec.name: spec for spec in self._loaded.get_inputs()}
+        if len(inputs) == len(feed) == 1:
+            feed = dict(zip(inputs, feed.values(), strict=True))
         offered = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feed.items()) or "nothing"
-        if taken.keys() != feed.keys() or any(
+        if inputs.keys() != feed.keys() or any(
             spec.type not in DTYPES or _numbers(DTYPES[spec.type]) != _numbers(feed[name].dtype)
-            for name, spec in taken.items()
+            for name, spec in inputs.items()
         ):
-            wanted = ", ".join(f"{name} {spec.type}{spec.shape}" for name, spec in taken.items()) or "nothing"
+            wanted = ", ".join(f"{name} {spec.type}{spec.shape}" for name, spec in inputs.items()) or "nothing"
             raise BadArtefact(f"{self.what} takes {wanted}, and is given {offered}; give a graph that takes just that")
         fixed = None
-        for name, spec in taken.items():
+        for name, spec in inputs.items():
             shape, given = spec.shape, feed[name].shape
             matches = len(shape) == len(given) and all(
                 n == m for n, m in zip(shape[1:], given[1:], strict=True) if isinstance(n, int) and n >= 0
@@ -96,7 +96,7 @@ class Runner:
                 )
             if isinstance(shape[0], int) and shape[0] > 0:
                 fixed = shape[0]
-        return {name: values.astype(DTYPES[taken[name].type], copy=False) for name, values in feed.items()}, fixed
+        return {name: values.astype(DTYPES[inputs[name].type], copy=False) for name, values in feed.items()}, fixed
 
     def _checked(self, given: object, size: int) -> NDArray[np.float32]:
         """The output of a run, checked to be numbers for each of `size` examples."""

@@ -192,10 +192,10 @@ class _Fusing:
     def _read(self, models: Iterable[Model]) -> tuple[list[Model], list[Model], list[str]]:
         """The models in the form to be aligned, skeletons that have only the norms (to undo that form), and fingerprints."""
         parents, skeletons, prints = [], [], []
-        taken = iter(models)
+        unread = iter(models)
         for i, name in enumerate(self.names):
             self.progress(f"reading {name}", i, len(self.names))
-            model = next(taken)
+            model = next(unread)
             check_weights(model.weights, name)
             norms = {
                 f"{n}.{p}"

@@ -16,12 +16,12 @@ DIGITS = 3
 POSITIVE, NEGATIVE = (59, 130, 246), (247, 103, 7)  # BLUE and FRONT of wb.page.look
 
 
-def kept(plans: Mapping[str, Matrix]) -> tuple[Plan, ...]:
+def thinned(plans: Mapping[str, Matrix]) -> tuple[Plan, ...]:
     """Plans (source, reference) by axis for the record, reduced to at most 64 entries on a side by means over neighbours.
 
     In a coupling each column is scaled to sum to one: it says what an entry of the reference is made of. Rotations stay.
     """
-    return tuple(_kept(axis, plan) for axis, plan in plans.items())
+    return tuple(_thinned(axis, plan) for axis, plan in plans.items())
 
 
 def picture(plan: Plan) -> str:
@@ -38,7 +38,7 @@ def picture(plan: Plan) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _kept(axis: str, plan: Matrix) -> Plan:
+def _thinned(axis: str, plan: Matrix) -> Plan:
     signed = bool((plan < 0).any())
     plan = shown(plan)
     if not signed:

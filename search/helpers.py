@@ -63,10 +63,10 @@ class Helpers:
                 process.join(PATIENCE_S)
         for news, process, ended in zip(self._news, self._processes, early, strict=True):
             if ended and kind is None:
-                told = f"exit code {process.exitcode}"
+                cause = f"exit code {process.exitcode}"
                 with suppress(EOFError, OSError):  # the worker sent no message
-                    told = news.recv() if news.poll() else told
-                self._say(f"a worker ended early ({told}); the others did its part")
+                    cause = news.recv() if news.poll() else cause
+                self._say(f"a worker ended early ({cause}); the others did its part")
             news.close()
 
 

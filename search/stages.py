@@ -109,13 +109,13 @@ class Stages(Recorder[RunRecord]):
         )
         with self.tell.task("evaluating candidates", config.trials) as task:
 
-            def heard(done: int, trial: FrozenTrial) -> None:
+            def report(done: int, trial: FrozenTrial) -> None:
                 readings = readings_of(trial)
                 values = "  ".join(f"{metric.name} {readings[metric.name].value:.4g}" for metric in config.metrics)
                 self.tell.update(task, f"evaluating candidates, last {values}", done)
 
             search = Optimization(
-                self.study, ground.space, config.metrics, config.limits, evaluate, config.trials, heard, ground.crew
+                self.study, ground.space, config.metrics, config.limits, evaluate, config.trials, report, ground.crew
             )
             return search()
 

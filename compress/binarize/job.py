@@ -93,22 +93,22 @@ class BinarizeJob(Job[Binarization]):
         return prepared
 
     def _pass(self, name: Name) -> Pass:
-        def heard(block: str, _: object) -> None:
+        def report(block: str, _: object) -> None:
             self.progress(f"{name}, converted {block}", 0, 0)
 
-        return step_of(name, self.config, self.model.architecture, self.data, heard)
+        return step_of(name, self.config, self.model.architecture, self.data, report)
 
     def _tuned(self, number: int, name: Name, model: Model) -> Model:
         recipe = Recipe(epochs=self.config.finetune, learning_rate=self.config.learning_rate)
 
-        def heard(epoch: int, of: int, loss: float) -> None:
+        def report(epoch: int, of: int, loss: float) -> None:
             self.progress(f"{name}, fine-tuning, loss {loss:.3f}", epoch, of)
             stage = self.record.stages[number]
-            told = [one for one in stage.epochs if one.number < epoch]  # one may be trained again
-            stage = stage.model_copy(update={"epochs": (*told, Epoch(number=epoch, loss=loss))})
+            earlier = [one for one in stage.epochs if one.number < epoch]  # one may be trained again
+            stage = stage.model_copy(update={"epochs": (*earlier, Epoch(number=epoch, loss=loss))})
             self.note(stages=(*self.record.stages[:number], stage))
 
-        tune = Finetune(self.data, recipe, self.teacher, self.config.seed, heard)
+        tune = Finetune(self.data, recipe, self.teacher, self.config.seed, report)
         what = f"{name}, fine-tuning"
         return tuned(tune, model, self.work, f"stage-{number}", lambda: self.progress(what, 0, recipe.epochs))
 

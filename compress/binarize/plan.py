@@ -25,12 +25,12 @@ def stages_of(config: BinarizeConfig) -> tuple[Name, ...]:
 
 
 def step_of(
-    name: Name, config: BinarizeConfig, original: Architecture, data: Dataset, heard: Callable[[str, object], None]
+    name: Name, config: BinarizeConfig, original: Architecture, data: Dataset, report: Callable[[str, object], None]
 ) -> Pass:
-    """The pass of a stage; `heard` is called for every block whose attention is converted."""
+    """The pass of a stage; `report` is called for every block whose attention is converted."""
     if name == "hash":
         form, bits, anchors = config.form, config.bits, config.anchors
-        return HashAttention(data, bits=bits, anchors=anchors, form=form, seed=config.seed, report=heard)
+        return HashAttention(data, bits=bits, anchors=anchors, form=form, seed=config.seed, report=report)
     return LowBits(name, _groups(config, original))
 
 

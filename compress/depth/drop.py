@@ -37,7 +37,7 @@ def sublayers(architecture: Architecture) -> list[str]:
     return [at.name for at in build(architecture, "meta").walk()]
 
 
-def gone(before: Architecture, after: Architecture) -> list[str]:
+def removed(before: Architecture, after: Architecture) -> list[str]:
     """The names of the sub-layers of `before` that `after`, a smaller network made from it, has lost."""
     left = sublayers(after)
     return [name for name in sublayers(before) if name not in left]

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.depth.drop import gone, without
+from wb.compress.depth.drop import removed, without
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.saliency import Method, Scores, score
 from wb.compress.nvit.select import Rules, Selector
@@ -166,7 +166,7 @@ class NViT:
             "targets": dict(self.targets),
             **self.data.origin,
             "distilled": self.teacher is not None,
-            "dropped": gone(model.architecture, state.model.architecture),
+            "dropped": removed(model.architecture, state.model.architecture),
             **self.settings.model_dump(mode="json", exclude={"seed"}),
         }
         step = Step(name="prune nvit", arguments=arguments, seed=self.settings.seed, version=__version__)

@@ -181,7 +181,7 @@ class Gathered:
         return at.wiring.gated(state, at, at.contribution(state), self.layers[at.name])
 
     def _hook(self, name: str) -> Callable[[Tensor], None]:
-        def taken(weight: Tensor) -> None:
+        def accumulate(weight: Tensor) -> None:
             gradient = weight.grad
             if gradient is None:
                 return
@@ -197,7 +197,7 @@ class Gathered:
             else:
                 self._add(self.gates.sums({name: weight.detach() * gradient}))
 
-        return taken
+        return accumulate
 
     def _add(self, found: Scores) -> None:
         for name, value in found.items():

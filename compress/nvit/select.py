@@ -136,10 +136,10 @@ class Selector:
     def floor(self, metric: str) -> float:
         """The least cost that the rules allow."""
         sizes = {**self.sizes, **{line.name: min(line.align, line.units) for line in self.lines.values()}}
-        gone = set() if "blocks" in self.rules.keep else {name for name in self.layers if self._droppable(name)}
+        dropped = set() if "blocks" in self.rules.keep else {name for name in self.layers if self._droppable(name)}
         cost = self.costs[metric]
         return cost.factor * (
-            cost.constant + sum(cost.part(p, sizes) for n, p in self._pieces.items() if n not in gone)
+            cost.constant + sum(cost.part(p, sizes) for n, p in self._pieces.items() if n not in dropped)
         )
 
     def cost(self, metric: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.depth.drop import DropLayers, gone
+from wb.compress.depth.drop import DropLayers, removed
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.nvit import NViT, Pruned
 from wb.compress.prune.record import PruneConfig
@@ -84,7 +84,7 @@ class Units:
             "budget": [limit.text() for limit in stage.asked],
             **self.data.origin,
             "distilled": self.config.distill and settings.recovery > 0,
-            "dropped": gone(self.dense, model.architecture),
+            "dropped": removed(self.dense, model.architecture),
             **settings.model_dump(mode="json", exclude={"seed"}),
         }
         return model.then(Step(name="prune nvit", arguments=arguments, seed=settings.seed, version=__version__))

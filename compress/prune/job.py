@@ -95,11 +95,11 @@ class PruneJob(Job[Pruning]):
         what = "timing mixers and feed-forwards" if table else "counting mixers and feed-forwards"
         keep = frozenset(self.config.settings.keep)
 
-        def heard(done: int, of: int) -> None:
+        def report(done: int, of: int) -> None:
             self.progress(what, done, of)
 
         with self.timed("costs"):
-            costs = costs_of(metrics, self.model.architecture, table, keep=keep, progress=heard)
+            costs = costs_of(metrics, self.model.architecture, table, keep=keep, progress=report)
         for metric, cost in costs.items():
             found, predicted = self.record.dense[metric].value, cost(self.model.architecture)
             if metric == "size":  # a file has a header besides its weights

@@ -24,13 +24,13 @@ def sensitivity_figure(record: Quantization) -> go.Figure:
     for precision, colour in zip(kinds, COLOURS, strict=False):
         shown = [one for one in record.sensitivities if one.precision == precision and one.error > 0]
         dots = go.Scatter(x=[html.escape(one.group) for one in shown], y=[one.error for one in shown], mode="markers")
-        taken = [chosen.get(one.group) == precision for one in shown]
+        filled = [chosen.get(one.group) == precision for one in shown]
         dots.update(
             name=f"{precision} (filled: chosen)",
             marker={
                 "color": colour,
                 "size": 9,
-                "symbol": ["circle" if one else "circle-open" for one in taken],
+                "symbol": ["circle" if one else "circle-open" for one in filled],
                 "line": {"width": 1.5},
             },
             text=[f"{html.escape(one.group)} in {precision}: {one.error:.3g}, saves {one.saved} B" for one in shown],

@@ -148,10 +148,10 @@ class QuantizeJob(Job[Quantization]):
         return choice, static.reasons
 
     def _mixed(self) -> tuple[Choice, Mapping[str, str]]:
-        def heard(one: Sensitivity) -> None:
+        def note_one(one: Sensitivity) -> None:
             self.note(sensitivities=(*self.record.sensitivities, one))
 
-        search = Mixed(self.source, self.record, self._typical(), self.assess, self._step, heard, self.progress)
+        search = Mixed(self.source, self.record, self._typical(), self.assess, self._step, note_one, self.progress)
         found = search()
         self.note(candidates=candidates(found))
         return found.choice, found.reasons

@@ -99,7 +99,7 @@ def bits(group: Group) -> str:
     return f"{BITS[group.precision]:g}"
 
 
-def kept(record: Quantization) -> str:
+def by_precision(record: Quantization) -> str:
     """Number of groups by precision: `24 int8, 2 fp32`."""
     counts = Counter(group.precision for group in record.groups)
     return ", ".join(f"{counts[p]} {p}" for p in BITS if counts[p])

@@ -90,9 +90,9 @@ def read(config: FuseConfig, models: Sequence[Path], progress: Progress) -> tupl
     for i, seed in enumerate((config.settings.seed, config.settings.seed + 1), start=1):
         stock = Stock(data, seed)
 
-        def told(epoch: int, of: int, loss: float, number: int = i) -> None:
+        def report(epoch: int, of: int, loss: float, number: int = i) -> None:
             progress(f"training stock model {number} of 2 once, loss {loss:.3f}", epoch, of)
 
-        stock(told)
+        stock(report)
         files.append((f"stock model, seed {seed}", stock.path))
     return data, files

@@ -23,7 +23,7 @@ from wb.fusion.job.curve import interpolate, point
 from wb.fusion.job.finish import Finish, Parents, counted, with_readings
 from wb.fusion.job.record import CALIBRATION, FuseConfig, Fusion, Line, ParentRow
 from wb.fusion.job.verdict import remarks
-from wb.fusion.plans import kept
+from wb.fusion.plans import thinned
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device, parse_device
 from wb.jobs.job import Job
@@ -218,7 +218,7 @@ def _described(parents: Sequence[ParentRow], fusion: Fused) -> tuple[ParentRow, 
             update = {
                 "before": alignment.before,
                 "costs": alignment.costs,
-                "plans": kept(alignment.plans),
+                "plans": thinned(alignment.plans),
                 "match": alignment.match,
                 "matched_by": alignment.by,
             }

@@ -87,8 +87,8 @@ class Classifier(Shown):
     @cached_property
     def _shape(self) -> tuple[int | None, int | None, int | None]:
         """Channels, height and width; None for those that are dynamic."""
-        taken = next(iter(inputs(open_graph(self.path))), None)
-        sizes = [] if taken is None else [dim.dim_value or None for dim in taken.type.tensor_type.shape.dim]
+        image = next(iter(inputs(open_graph(self.path))), None)
+        sizes = [] if image is None else [dim.dim_value or None for dim in image.type.tensor_type.shape.dim]
         if len(sizes) != 4:
             raise BadData(f"{self.path} does not take pictures: its input has {len(sizes)} dimensions; 4 are expected")
         return sizes[1], sizes[2], sizes[3]

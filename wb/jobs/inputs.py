@@ -76,9 +76,9 @@ def choose(
     if not files:
         return Choice(resolved(spec or STOCK), image_size, limit)
     if spec is not None:
-        taken = resolved(spec)
-        side = _side(files[0], about(files[0])[0]) if Spec.parse(taken).form == FOLDERS and image_size is None else None
-        return Choice(taken, side if image_size is None else image_size, limit)
+        named = resolved(spec)
+        side = _side(files[0], about(files[0])[0]) if Spec.parse(named).form == FOLDERS and image_size is None else None
+        return Choice(named, side if image_size is None else image_size, limit)
     architectures, histories = zip(*(about(file) for file in files), strict=True)
     known = _common(histories)
     if known is not None and known.there:
@@ -87,14 +87,14 @@ def choose(
         own = None if side == _NATIVE.get(form) else side
         size = next((one for one in (image_size, known.image_size, own) if one is not None), None)
         limit = known.limit if limit is None else limit
-        told = "" if size is None else f" at {size}x{size}"
-        told += "" if limit is None else f", {limit} training images"
-        say(f"data: {known.spec}{told}, as the history of {files[0]} says; --data names others")
+        extent = "" if size is None else f" at {size}x{size}"
+        extent += "" if limit is None else f", {limit} training images"
+        say(f"data: {known.spec}{extent}, as the history of {files[0]} says; --data names others")
         return Choice(resolved(known.spec), size, limit)
     if guess and not any(map(data_of, histories)) and all(map(_takes_digits, architectures)):
         say(f"data: digits, which {files[0]} takes, for its history names none; --data names others")
         return Choice(STOCK, image_size, limit)
-    _untold(files, histories, needed, say)
+    _without_data(files, histories, needed, say)
     return Choice(None, image_size, limit)
 
 
@@ -246,7 +246,7 @@ def _takes_digits(architecture: Architecture | None) -> bool:
     return (a.channels, a.height, a.width, architecture.classes) == (1, 8, 8, 10)
 
 
-def _untold(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool, say: Say) -> None:
+def _without_data(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool, say: Say) -> None:
     """Notes that data are missing or that histories differ. Raises `BadOption` if data are `needed`."""
     named = {str(file): data.spec for file, history in zip(files, histories, strict=True) if (data := data_of(history))}
     trained = "; ".join(f"{file} was trained with {spec}" for file, spec in named.items())

@@ -158,5 +158,5 @@ def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: 
     """Accuracy on one split; its note gives the preparation of images, the matching of classes, and a warning if near chance."""
     images = dataset.validation if split == "validation" else dataset.test
     reading, doubt = examined(graph, images, CLASSES, device)
-    told = "; ".join((*notes, *([doubt] if doubt else [])))
-    return reading.model_copy(update={"note": told or None})
+    note = "; ".join((*notes, *([doubt] if doubt else [])))
+    return reading.model_copy(update={"note": note or None})

@@ -61,7 +61,7 @@ def read_torch(path: Path, expected: str) -> Any:
             warnings.simplefilter("ignore")  # torch warns about kinds of storage
             return torch.load(path, map_location="cpu", weights_only=True)
     except ForeignName as error:
-        why = _told(error.name)
+        why = _refusal(error.name)
     except Exception as error:  # torch raises many types, depending on where the file is broken
         refused = isinstance(error, SuspiciousPickle) and not isinstance(error, DamagedPickle)
         why = str(error) if refused else f"it is damaged or no torch file ({reason(error)})"
@@ -95,7 +95,7 @@ def _scan_legacy(file: BinaryIO, size: int) -> None:
             scan(mapped, size, opcodes=_OPCODES, names=_ALLOWED)
 
 
-def _told(name: str) -> str:
+def _refusal(name: str) -> str:
     """The reason in words why a file that asks for `name` is refused."""
     if name.partition(".")[0] in ("builtins", "__builtin__", "_codecs", "collections") or name.startswith(_TENSORS):
         return f"it holds {name}, and only numbers, text, lists, dictionaries and plain dense tensors are read"
