@@ -73,8 +73,8 @@ def _runtimes() -> Iterator[Check]:
 def _round_trip() -> Check:
     """Exports and runs a small network, with the check of parity."""
 
-    from wb.core.architecture import ImageInput
     from wb.core.files import scratch
+    from wb.core.records import ImageInput
     from wb.export.graph import export
     from wb.models.model import from_network
     from wb.models.network import build

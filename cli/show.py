@@ -93,16 +93,16 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     kept = precisions(a)
     low = any(precision != "fp32" for precision in kept.values())
     ends = f"; stem {kept['stem']}, head {kept['head']}" if low else ""
-    grid = "x".join(map(str, a.grid))
+    grid = "x".join(map(str, a.layout.shape))
     size = f"{a.input.channels}x{a.input.height}x{a.input.width}"
     stem = f"{a.stem.kind} stem, patch {a.stem.patch}" + (f", width {a.stem.width}" if a.stem.kind == "conv" else "")
     parameters, macs = _counts(a, history)
     _output.data.print(
-        f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.classes} classes ({a.pool} pooling); "
+        f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes ({a.head.pool} pooling); "
         f"{parameters.text()} parameters, {macs.text()} multiply-accumulates{ends}",
         soft_wrap=True,
     )
-    _output.data.print(f"classes: {', '.join(a.labels) or 'without names'}", soft_wrap=True)
+    _output.data.print(f"classes: {', '.join(a.head.labels) or 'without names'}", soft_wrap=True)
     table = Table()
     for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp", *(["precision"] if low else [])):
         left = column in ("block", "mixer", "other", "precision")

@@ -70,7 +70,7 @@ def export(
     feed = made_up(a.input.specs(), 4)
     network = model.network()
     metadata = {
-        "wb.labels": json.dumps(a.labels),
+        "wb.labels": json.dumps(a.head.labels),
         "wb.architecture": a.to_json(),
         "wb.history": json.dumps(public(model.history)),
     }

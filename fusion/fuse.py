@@ -27,7 +27,7 @@ from wb.fusion.align.universe import settle
 from wb.fusion.fit.correct import Correction
 from wb.fusion.fit.merge import Aligned, merge
 from wb.fusion.forms.canonical import canonical, rebalanced, restored
-from wb.fusion.forms.compatible import adapted, check_images, check_scales, check_together
+from wb.fusion.forms.compatible import adapted, check_images, check_scales, check_together, settings_of_norms
 from wb.fusion.match.depth import Match
 from wb.fusion.match.match import Reference, resized
 from wb.fusion.match.placed import Placed, place
@@ -124,12 +124,12 @@ class _Fusing:
         if self.target is not None:
             self.progress("bringing the anchor to its new size", 0, 0)
             check_scales(self.target, "the target")
-            if self.target.norm_eps != like.architecture.norm_eps:
-                new, old = self.target.norm_eps, like.architecture.norm_eps
+            new, old = settings_of_norms(self.target), settings_of_norms(like.architecture)
+            if new != old:
                 notes.append(
-                    f"the norms of the target add {new:g}, those of {self.names[anchor]} {old:g}; the former is taken"
+                    f"the norms of the target have {new}, those of {self.names[anchor]} {old}; the former is taken"
                 )
-            target = self.target.model_copy(update={"labels": self.target.labels or like.architecture.labels})
+            target = self.target.with_labels(self.target.head.labels or like.architecture.head.labels)
             goal = resized(reference, in_floating_point(target), self.images, balance=self._balances)
             like = Model(target, {}, like.history)
         else:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.nearest import meant
+from wb.core.records import ImageInput
 from wb.spaces.revit import revit
 from wb.spaces.vit import Vit, VitOptions, options_with
 

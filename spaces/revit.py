@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.architecture import Architecture, Block, Stage
+from wb.core.records import Classify, ImageInput, Mlp, PatchStem, Softmax
 
 V = 64
 
@@ -31,9 +31,8 @@ def revit(
         input=image,
         stem=PatchStem(patch=patch),
         stages=(Stage(embed=embed, blocks=blocks),),
-        pool="cls",
-        classes=classes,
-        labels=tuple(labels),
+        head=Classify(classes=classes, labels=tuple(labels), pool="first"),
+        prefix=1,
     )
 
 

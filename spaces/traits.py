@@ -17,10 +17,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
+from wb.core.layout import Layout
 from wb.core.precision import BITS
 from wb.core.records import Operator, Precision, Weighted, dims, kind_of
 from wb.models.network import build_operator
-from wb.models.operator import Grid
 
 
 @dataclass
@@ -64,8 +64,7 @@ class _Counts(NamedTuple):
 
 def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, ...]:
     """The fields of `Traits`, the number of operators of each kind in `counted`, and the logarithms of bytes and work."""
-    rows, columns = architecture.grid
-    grid = Grid(rows, columns, int(architecture.pool == "cls"))
+    layout, head = architecture.layout, architecture.head
     found = Traits(stem=float(architecture.stem.precision != "fp32"), embed=architecture.stages[-1].embed)
     kinds = dict.fromkeys(counted, 0.0)
     for _, stage, block in architecture.blocks():
@@ -75,8 +74,8 @@ def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, .
         for _, operator in block.parts():
             kinds[kind_of(type(operator))] += 1
             found.heads += sum(getattr(operator, name) for name in _outer(type(operator)))
-            _add(found, operator, stage.embed, grid)
-    found.add(architecture.stages[-1].embed * architecture.classes, architecture.head, 1)
+            _add(found, operator, stage.embed, layout)
+    found.add(architecture.stages[-1].embed * head.classes, head.precision, 1)
     work = found.floating + found.quantized + found.products
     return (*vars(found).values(), *kinds.values(), math.log1p(found.size), math.log1p(work))
 
@@ -88,26 +87,26 @@ def _outer(operator: type[Operator]) -> tuple[str, ...]:
     return tuple(name for name in known if any(dim.within == name for dim in known.values()))
 
 
-def _add(found: Traits, operator: Operator, embed: int, grid: Grid) -> None:
+def _add(found: Traits, operator: Operator, embed: int, layout: Layout) -> None:
     if isinstance(operator, Weighted):
         plain = operator.model_copy(update={"reads": "fp32", "writes": "fp32"})  # one cache entry for all precisions
-        counts = _counts(plain, embed, grid)
-        found.add(counts.inner, operator.reads, grid.tokens)
-        found.add(counts.outer, operator.writes, grid.tokens)
+        counts = _counts(plain, embed, layout)
+        found.add(counts.inner, operator.reads, layout.tokens)
+        found.add(counts.outer, operator.writes, layout.tokens)
     else:
-        counts = _counts(operator, embed, grid)
+        counts = _counts(operator, embed, layout)
     found.size += 4 * counts.other
     found.products += counts.products
 
 
 @lru_cache(maxsize=16384)
-def _counts(operator: Operator, embed: int, grid: Grid) -> _Counts:
-    module = build_operator(operator, embed, grid, "meta")
+def _counts(operator: Operator, embed: int, layout: Layout) -> _Counts:
+    module = build_operator(operator, embed, layout, "meta")
     inner = sum(module.get_parameter(name).numel() for name in module.inner)
     outer = sum(module.get_parameter(name).numel() for name in module.writers)
     everything = sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
     counter: FlopCounterMode = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        module(torch.empty(1, grid.tokens, embed, device="meta"))
-    products = counter.get_total_flops() / 2 - (inner + outer) * grid.tokens
+        module(torch.empty(1, layout.tokens, embed, device="meta"))
+    products = counter.get_total_flops() / 2 - (inner + outer) * layout.tokens
     return _Counts(inner, outer, everything - inner - outer, products)

@@ -8,10 +8,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, explain
+from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.nearest import meant
-from wb.core.records import FFNS, Mlp, Stem, dims, kind_of
+from wb.core.records import FFNS, Classify, ImageInput, Mlp, Stem, dims, kind_of
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.operators import (
     NONE,
@@ -188,9 +188,10 @@ class Vit:
             input=self.image,
             stem=stem,
             stages=(Stage(embed=embed, blocks=blocks),),
-            pool=self.options.pool,
-            classes=self.classes,
-            labels=self.labels,
+            head=Classify(
+                classes=self.classes, labels=self.labels, pool="first" if self.options.pool == "cls" else "mean"
+            ),
+            prefix=1 if self.options.pool == "cls" else 0,
         )
         return architecture if self.options.precision == ("fp32",) else chosen(architecture, full)
 
@@ -274,9 +275,11 @@ class Vit:
         return found if block.mixer is None else found | sizes_of(block.mixer, WIDTHS)
 
     def _explain(self, a: Architecture, choices: Choices) -> None:
-        if a.norm != "pre":
+        wiring = self.smallest().stages[0].wiring
+        other = next((stage.wiring for stage in a.stages if stage.wiring != wiring), None)
+        if other is not None:
             raise NotInSpace(
-                f"architecture {a.key} is {a.norm}-norm, but space 'vit' has pre-norm networks only; give one with norm='pre'"
+                f"architecture {a.key} is {other.title}, but space 'vit' has {wiring.title} networks only; give one of those"
             )
         for name, value in choices.items():
             options = self.all_genes.get(name, ())
@@ -285,6 +288,11 @@ class Vit:
                     f"{name}={value!r} is not in space 'vit' ({', '.join(map(str, options)) or 'no such block'})"
                 )
         raise NotInSpace(f"architecture {a.key} is not in space 'vit': its input, task or operator settings are others")
+
+
+def pool_of(architecture: Architecture) -> str:
+    """What `VitOptions.pool` says of how the architecture pools: "cls" where a class token is read."""
+    return "cls" if architecture.head.pool == "first" else architecture.head.pool
 
 
 def smallest_patch(image: ImageInput, grid: int) -> int:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled
+from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset, Split
 from wb.export import graph
 from wb.models.counting import count_macs
@@ -144,7 +145,7 @@ def striped(image: ImageInput, stripes: Dataset) -> Model:
     """A model of two blocks that knows the stripes."""
     block = Block(mixer=Softmax(heads=2, qk=8, v=8), ffn=Mlp(mlp=32))
     stage = Stage(embed=16, blocks=(block, block))
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, labels=("a", "b", "c"))
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, labels=("a", "b", "c"))
     return train(a, stripes, Recipe(epochs=6, learning_rate=1e-2))
 
 

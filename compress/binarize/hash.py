@@ -13,6 +13,7 @@ attention, and an asymmetric one has no counterpart: fine-tune afterwards. All c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -27,13 +28,13 @@ from wb import __version__
 from wb.compress.binarize.hashing import STEPS, learned, targets, unit
 from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadOption
+from wb.core.layout import Layout
 from wb.core.records import Hash, Softmax
 from wb.data import Dataset
 from wb.models.mixers import hash as operator
 from wb.models.mixers.softmax import SoftmaxAttention
 from wb.models.model import Model, Step, from_network
 from wb.models.network import BlockModule, Network, build_operator
-from wb.models.operator import Grid
 from wb.models.tensors import project
 from wb.models.walk import Sublayer
 from wb.training.train import check_fits
@@ -129,8 +130,8 @@ class HashAttention:
 
     def _pictures(self, architecture: Architecture) -> Tensor:
         """Training images, evenly spaced, as many as `images` and `PAIRS` allow: (B, channels, height, width)."""
-        rows, columns = architecture.grid
-        count = min(self.images, len(self.data.train), max(1, PAIRS // (rows * columns) ** 2))
+        tokens = math.prod(architecture.layout.shape)
+        count = min(self.images, len(self.data.train), max(1, PAIRS // tokens**2))
         return torch.from_numpy(self.data.train.pixels(np.arange(count) * len(self.data.train) // count))
 
     def _step(self, found: Mapping[str, Converted], images: int) -> Step:
@@ -162,7 +163,7 @@ def _converted(
     at: Sublayer, x: Tensor, y: Tensor, record: Hash, generator: torch.Generator
 ) -> tuple[operator.HashAttention, Converted]:
     """The hash mixer that replaces `at`: its target is the attention of `at` on tokens x, it learns on tokens y (B, N, D)."""
-    mixer, grid = at.operator, at.operator.grid
+    mixer, layout = at.operator, at.operator.layout
     if not isinstance(mixer, SoftmaxAttention):
         raise TypeError(f"a {type(mixer).__name__} has no attention maps")
     maps = _maps(mixer, x)
@@ -170,7 +171,7 @@ def _converted(
     seed = int(torch.randint(2**31, (), generator=generator))  # the same anchors for all candidates
     tried: dict[Shared, operator.HashAttention] = {}
     for shared, (weight, bias) in projections(mixer).items():
-        tried[shared] = _module(mixer, record, grid, weight, bias)
+        tried[shared] = _module(mixer, record, layout, weight, bias)
         _learn(tried[shared], y, target, seed, steps=0)
     divergence = {shared: _divergence(maps, one, y) for shared, one in tried.items()}
     best = min(divergence, key=divergence.__getitem__)
@@ -197,9 +198,11 @@ def projections(mixer: SoftmaxAttention) -> dict[Shared, tuple[Tensor, Tensor]]:
     }
 
 
-def _module(mixer: SoftmaxAttention, record: Hash, grid: Grid, weight: Tensor, bias: Tensor) -> operator.HashAttention:
+def _module(
+    mixer: SoftmaxAttention, record: Hash, layout: Layout, weight: Tensor, bias: Tensor
+) -> operator.HashAttention:
     """A hash mixer with that projection and the values and output of `mixer`; its hash functions are still to be learned."""
-    module = build_operator(record, mixer.wq.shape[2], grid)
+    module = build_operator(record, mixer.wq.shape[2], layout)
     if not isinstance(module, operator.HashAttention):
         raise TypeError(f"{record.module} is no hash attention")
     for name in ("wv", "bv", "wo", "bo"):

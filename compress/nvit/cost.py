@@ -68,7 +68,9 @@ def pieces(architecture: Architecture) -> Iterator[Piece]:
         for role, part in block.parts():
             axes = dims(type(part))
             fixed = part.structure().model_dump(mode="json", exclude={*axes})
-            family = json.dumps([role, fixed, layouts[int(stage[1:])]], sort_keys=True)
+            norm, wiring = block.norm or architecture.norm, architecture.stages[int(stage[1:])].wiring
+            around = [record.model_dump(mode="json") for record in (norm, wiring)]
+            family = json.dumps([role, fixed, layouts[int(stage[1:])], *around], sort_keys=True)
             local = {f"{stage}.embed": "embed"} | {f"{name}.{axis}": axis for axis in axes}
             yield Piece(f"{name}.{role}", family, local)
 
@@ -80,7 +82,7 @@ def alone(architecture: Architecture, piece: Piece) -> Architecture:
     stage_name, block_name, part = piece.name.split(".")
     i, j = int(stage_name[1:]), int(block_name[1:])
     stage = architecture.stages[i]
-    kept = Block.model_validate({part: getattr(stage.blocks[j], part)})
+    kept = Block.model_validate({part: getattr(stage.blocks[j], part), "norm": stage.blocks[j].norm})
     stages = list(bare(architecture).stages)
     stages[i] = stage.model_copy(update={"blocks": (kept,)})
     return architecture.model_copy(update={"stages": tuple(stages)})

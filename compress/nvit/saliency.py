@@ -155,7 +155,7 @@ class Gathered:
     def batch(self, images: Tensor, labels: Tensor) -> None:
         """Adds one mini-batch: images (B, channels, height, width), labels (B,)."""
         self._now = {}
-        size = max(1, MICRO_TOKENS // self.network.position.shape[0])
+        size = max(1, MICRO_TOKENS // self.network.architecture.layout.tokens)
         for start in range(0, len(labels), size):
             part, target = images[start : start + size], labels[start : start + size]
             loss = self.task.loss(self.network.run(part, self._step), target, LABEL_SMOOTHING)

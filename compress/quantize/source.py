@@ -147,7 +147,7 @@ def sign(graph: onnx.ModelProto, model: Model | None, step: Step, images: Prepar
             metadata[IMAGES] = images.model_dump_json()
     else:
         history = public(model.history)
-        metadata["wb.labels"] = json.dumps(model.architecture.labels)
+        metadata["wb.labels"] = json.dumps(model.architecture.head.labels)
         metadata["wb.architecture"] = model.architecture.to_json()
     metadata["wb.history"] = json.dumps(history)
     del graph.metadata_props[:]

@@ -23,7 +23,6 @@ from wb.export.timing.table import LatencyTable
 from wb.models.feeds import made_up
 from wb.models.groups import kept, kept_in_block, settle
 from wb.models.network import BlockModule, build, build_wiring
-from wb.models.operator import Grid
 from wb.models.walk import Wiring
 
 TOGETHER = 8  # parts that are timed in one call
@@ -56,25 +55,25 @@ def parts(architecture: Architecture) -> Iterator[Part]:
     """The network without its blocks (stem, merging, head), then every block that is not switched off."""
     bare = tuple(stage.model_copy(update={"blocks": ()}) for stage in architecture.stages)
     # Labels do not influence the graph, and the mean and deviation of the data only its constants.
-    ends = architecture.model_copy(update={"stages": bare, "labels": ()})
+    ends = architecture.with_labels(()).model_copy(update={"stages": bare})
     zeros, ones = (0.0,) * ends.input.channels, (1.0,) * ends.input.channels
     ends = ends.model_copy(update={"input": ends.input.model_copy(update={"mean": zeros, "std": ones})})
     yield Part(f"ends/{ends.key}", lambda: _ends(ends))
-    grids = list(architecture.grids())
-    prefix = 1 if architecture.pool == "cls" else 0
+    layouts = list(architecture.layouts())
     for name, stage, block in architecture.blocks():
         if block.off:
             continue
-        grid = Grid(*grids[int(name[1 : name.index(".")])], prefix)
-        form = [] if architecture.norm == "pre" else [architecture.norm]
-        key = json.dumps([_timed(block).model_dump(mode="json"), stage.embed, *grid, *form], sort_keys=True)
+        layout = layouts[int(name[1 : name.index(".")])]
+        norm = block.norm or architecture.norm
+        records = [part.model_dump(mode="json") for part in (_timed(block), norm, stage.wiring)]
+        key = json.dumps([*records, stage.embed, layout], sort_keys=True)
 
-        def make(block=block, embed=stage.embed, grid=grid):  # type: ignore[no-untyped-def]
-            module = BlockModule(block, (0, 0), embed, grid, architecture.norm_eps)
+        def make(block=block, stage=stage, layout=layout):  # type: ignore[no-untyped-def]
+            module = BlockModule(block, (0, 0), stage.embed, layout, architecture.norm)
             _fill(module)
             kept_in = {f"block.{weight}": precision for weight, precision in kept_in_block(module).items()}
-            example = {"x": torch.rand(2, grid.tokens, embed)}
-            return _Alone(module, build_wiring(architecture)), example, kept_in
+            example = {"x": torch.rand(2, layout.tokens, stage.embed)}
+            return _Alone(module, build_wiring(stage)), example, kept_in
 
         yield Part(f"block/{key}", make)
 

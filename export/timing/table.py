@@ -29,7 +29,7 @@ from wb.export.timing.reference import overhead_graph
 from wb.hardware.device import Device
 
 T = TypeVar("T")
-VERSION = 2  # of the timed graphs; since 2 they have no shape arithmetic
+VERSION = 3  # of the timed graphs and their keys; since 2 no shape arithmetic, since 3 architectures of format 2
 OVERHEAD = "wb/overhead"  # key of the overhead: the latency of a call that computes nothing
 REFERENCE = "wb/reference"  # key of the reference graph's milliseconds when the table was begun
 CREATE = """CREATE TABLE IF NOT EXISTS latency (

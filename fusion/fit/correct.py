@@ -124,7 +124,7 @@ class Correction:
         for lane in self.lanes:
             lane.states = [lane.network.begin(part) for part in self.batches]
         self._draw()
-        if self.method == "regress":
+        if self.method == "regress" and self.network.first is None:  # which stands between them and the stream
             if isinstance(self.network.stem, ConvStem):
                 self._fit_stem(self.network.stem)
             missing = [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
@@ -133,7 +133,7 @@ class Correction:
 
     def _fit_stem(self, stem: ConvStem) -> None:
         fit = self._fit(stem.last.flatten(1), stem.last_bias)
-        prefix = 0 if self.network.cls is None else 1
+        prefix = self.network.architecture.prefix
         for i, part in enumerate(self.batches):
             wanted = (self._wanted(i, 0) - self.network.position)[:, prefix:]
             inputs = _patches(stem.features(self.network.normalised(part)))
@@ -152,7 +152,7 @@ class Correction:
             fit = self._fit(merge.merge.flatten(1), merge.merge_bias)
             for i, state in enumerate(self.states):
                 x = self.network.wiring(stage - 1).end(state)
-                inputs = _patches(x.transpose(1, 2).unflatten(2, merge.grid))
+                inputs = _patches(x.transpose(1, 2).unflatten(2, merge.layout.shape))
                 fit.add(self._picked(inputs, i), [(1.0, self._picked(self._wanted(i, stage), i))])
             _set(merge, ["merge"], ["merge_bias"], fit)
         self.states = [self.network.enter(state, stage) for state in self.states]

@@ -74,7 +74,7 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
     for at in network.walk():
         _standardise(weights, at)
     last = len(network.stages) - 1
-    if network.wiring(last).folds and all(norm.centred for norm in _norms_on(network, last)):
+    if network.folds(last) and network.norm is not None and all(norm.centred for norm in _norms_on(network, last)):
         _centre(weights, axes, f"s{last}.embed", _norm_parameters(network))
     within = nested(axes, axis_dims(model.architecture))
     for at in network.walk() if balance else ():
@@ -117,7 +117,7 @@ def restored(model: Model, like: Model) -> Model:
 def foldable(network: Network, stage: int) -> bool:
     """Whether the stream of a stage may be rotated: its norms fold, and only weights read its channels."""
     return (
-        network.wiring(stage).folds
+        network.folds(stage)
         and all(at.readers for at in network.walk(stage))
         and all(norm.foldable for norm in _norms_on(network, stage))
     )

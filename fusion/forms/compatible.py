@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture, ImageInput, axis_sizes
+from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import kind_of
+from wb.core.records import ImageInput, kind_of
 from wb.models.axes import Select, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
@@ -40,10 +40,9 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
                     "or search one of the two like the other"
                 )
         notes += _classes(given, wanted, other, name)
-        if given.norm_eps != wanted.norm_eps:
-            notes.append(
-                f"the norms of {other} add {given.norm_eps:g}, those of {name} {wanted.norm_eps:g}; the latter stays"
-            )
+        if settings_of_norms(given) != settings_of_norms(wanted):
+            own, new = settings_of_norms(given), settings_of_norms(wanted)
+            notes.append(f"the norms of {other} have {own}, those of {name} {new}; the latter stays")
     return notes
 
 
@@ -70,8 +69,7 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
             f"{spec.text}: name other data with --data"
         )
     widest, size = max(axis_sizes(architecture).items(), key=lambda item: item[1])
-    rows, columns = architecture.grid
-    tokens = len(images) * rows * columns
+    tokens = len(images) * math.prod(architecture.layout.shape)
     last = architecture.stages[-1].embed
     notes = []
     if tokens < size:
@@ -117,37 +115,61 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
     return [
         ("images of", image(one), image(other)),
         ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
-        ("norms", f"{one.norm}-norm", f"{other.norm}-norm"),
-        ("pooling", one.pool, other.pool),
+        ("norms", norms_of(one), norms_of(other)),
+        ("prefix tokens", one.prefix, other.prefix),
+        ("pooling", one.head.pool, other.head.pool),
         ("stages", len(one.stages), len(other.stages)),
     ]
 
 
+def norms_of(architecture: Architecture) -> str:
+    """How norms stand, and of which kind they are; networks of one family have that in common, whatever the settings."""
+    a = architecture
+    wirings = [stage.wiring.title for stage in a.stages]
+    own = [f"{block.norm.title} in {name}" for name, _, block in a.blocks() if block.norm is not None]
+    ends = [f"{norm.title} {where}" for norm, where in ((a.first, "first"), (a.last, "last")) if norm is not None]
+    return ", ".join([*(wirings[:1] if len(set(wirings)) == 1 else wirings), a.norm.title, *own, *ends])
+
+
+def settings_of_norms(architecture: Architecture) -> str:
+    """What numbers the norms compute with: `eps 1e-06`; those of different norms one after the other."""
+    a = architecture
+    norms = (a.norm, a.first, a.last, *(block.norm for _, _, block in a.blocks()))
+    found = (norm.model_dump(exclude={"kind"}) for norm in norms if norm is not None)
+    return ", ".join(dict.fromkeys(f"{name} {value:g}" for numbers in found for name, value in numbers.items()))
+
+
 def _classes(given: Architecture, wanted: Architecture, name: str, anchor: str) -> list[str]:
-    if given.labels and wanted.labels:
-        if len(set(given.labels)) < len(given.labels) or set(given.labels) != set(wanted.labels):
-            missing = sorted(set(wanted.labels) ^ set(given.labels))
+    if given.head.labels and wanted.head.labels:
+        if len(set(given.head.labels)) < len(given.head.labels) or set(given.head.labels) != set(wanted.head.labels):
+            missing = sorted(set(wanted.head.labels) ^ set(given.head.labels))
             raise BadOption(
                 f"the classes of {name} and {anchor} are not the same: {', '.join(missing[:5])} in one only; classes are matched "
                 "by name and none is dropped: train both for the same classes"
             )
-        return [] if given.labels == wanted.labels else [f"the classes of {name} are put into the order of {anchor}"]
-    if given.classes != wanted.classes:
-        raise BadOption(
-            f"{name} has {given.classes} classes and {anchor} has {wanted.classes}; train both for the same classes"
+        return (
+            []
+            if given.head.labels == wanted.head.labels
+            else [f"the classes of {name} are put into the order of {anchor}"]
         )
-    return [f"{name} or {anchor} has no class names: their {given.classes} classes are taken to be in the same order"]
+    if given.head.classes != wanted.head.classes:
+        raise BadOption(
+            f"{name} has {given.head.classes} classes and {anchor} has {wanted.head.classes}; train both for the same classes"
+        )
+    return [
+        f"{name} or {anchor} has no class names: their {given.head.classes} classes are taken to be in the same order"
+    ]
 
 
 def _classes_ordered(model: Model, to: Architecture) -> Model:
-    own = model.architecture.labels
-    if own == to.labels:
+    own = model.architecture.head.labels
+    if own == to.head.labels:
         return model
-    if not own or not to.labels:  # classes are assumed to be in the same order
-        return replace(model, architecture=model.architecture.model_copy(update={"labels": to.labels}))
-    order = Select(torch.tensor([own.index(label) for label in to.labels]))
+    if not own or not to.head.labels:  # classes are assumed to be in the same order
+        return replace(model, architecture=model.architecture.with_labels(to.head.labels))
+    order = Select(torch.tensor([own.index(label) for label in to.head.labels]))
     axes = axes_of(build(model.architecture, "meta"))
-    architecture = model.architecture.model_copy(update={"labels": to.labels})
+    architecture = model.architecture.with_labels(to.head.labels)
     return replace(model, architecture=architecture, weights=remap(model.weights, axes, {"classes": order}))
 
 

@@ -29,6 +29,7 @@ from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, stream_rotation
 from wb.fusion.forms.canonical import factors_on, foldable, with_unit_scales
+from wb.fusion.forms.compatible import norms_of
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
 from wb.models.model import Model, remap_model
@@ -91,11 +92,12 @@ def _check(own: Architecture, goal: Architecture) -> None:
     facts: dict[str, Callable[[Architecture], object]] = {
         "stem": lambda a: f"{a.stem.kind} of patch {a.stem.patch}",
         "number of stages": lambda a: len(a.stages),
-        "pool": lambda a: a.pool,
+        "pool": lambda a: a.head.pool,
+        "number of prefix tokens": lambda a: a.prefix,
         "input": lambda a: a.input.model_dump_json(),
-        "number of classes": lambda a: a.classes,
-        "norm": lambda a: a.norm,
-        "labels": lambda a: a.labels or own.labels or goal.labels,
+        "number of classes": lambda a: a.head.classes,
+        "norms": norms_of,
+        "labels": lambda a: a.head.labels or own.head.labels or goal.head.labels,
     }
     for name, fact in facts.items():
         given, wanted = fact(own), fact(goal)
@@ -179,7 +181,7 @@ class _Resizer:
             return total
         norms = {name for name, module in self.network.named_modules() if isinstance(module, NormModule)}
         for name in self._on(axis, "write"):
-            if not self.network.wiring(_stage(axis)).folds or name.rsplit(".", 1)[0] not in norms:
+            if not self.network.folds(_stage(axis)) or name.rsplit(".", 1)[0] not in norms:
                 rows = self._entries(name, "write", axis)
                 total = total + rows @ rows.T
         return total

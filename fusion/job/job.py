@@ -183,7 +183,7 @@ class FuseJob(Job[Fusion]):
         """Whether the parents can be averaged without alignment: all architectures and the target are the same."""
         architectures = [parent.architecture for parent in self.record.parents]
         first = architectures[0]
-        same = {a.model_copy(update={"input": first.input, "labels": first.labels}) for a in architectures}
+        same = {a.with_labels(first.head.labels).model_copy(update={"input": first.input}) for a in architectures}
         return len(same) == 1 and self.config.to in (None, architectures[self.record.anchor])
 
 

@@ -69,9 +69,9 @@ class Preview:
 
     def lines(self) -> list[str]:
         """The preview in sentences, apart from the tables."""
-        labels = [parent.architecture.labels for parent in self.found.parents]
+        labels = [parent.architecture.head.labels for parent in self.found.parents]
         how = "by name" if all(labels) else "by their order"
-        found = [f"classes: {self.target.classes}, matched {how}"]
+        found = [f"classes: {self.target.head.classes}, matched {how}"]
         if all(in_order(fit.match) for fit in self.fits):
             found.append("blocks: matched in order")
         else:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import Operator, dims
+from wb.core.records import ImageInput, Operator, dims
 from wb.fusion.align.trace import cut, network_of
 from wb.models.model import Model
 from wb.models.network import build
@@ -157,7 +157,7 @@ def _silent(
     if not sublayer.wiring.folds and not sublayer.writers:
         raise Unsupported(
             f"{sublayer.name} of the target has no counterpart in the model and no weights that could silence it in a "
-            f"{a.norm}-norm network; give a target without it"
+            f"{sublayer.wiring.record.title} network; give a target without it"
         )
     if not sublayer.wiring.folds and before is not None:
         old_gain, old_shift = known[f"{before}.gain"], known.get(f"{before}.shift", like.new_zeros(embed))

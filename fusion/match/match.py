@@ -204,11 +204,12 @@ def _through(match: tuple[int | None, ...], origins: tuple[int | None, ...], sou
 
 def _check(source: Architecture, reference: Architecture) -> None:
     """Raises `Unsupported` unless the two have the same stages with the same tokens."""
-    own, other = ([*a.grids()] for a in (source, reference))
-    if own != other or source.pool != reference.pool:
+    own, other = ([*a.layouts()] for a in (source, reference))
+    if own != other or source.head.pool != reference.head.pool:
         texts = (
-            f"{'x'.join(map(str, grids[0]))} tokens in {len(grids)} stages, pool {a.pool!r}"
-            for grids, a in ((own, source), (other, reference))
+            f"{'x'.join(map(str, a.layout.shape))} tokens and {a.prefix} in front in {len(a.stages)} stages, pool "
+            f"{a.head.pool!r}"
+            for a in (source, reference)
         )
         raise Unsupported(
             f"blocks can be matched where both networks have the same tokens in each stage; given {' and '.join(texts)}; "

@@ -37,14 +37,14 @@ def compared_tokens(architecture: Architecture, tokens: Tokens, *, last: bool = 
     Raises:
         BadOption: the filter needs a class token and there is none, or the window is larger than the grid.
     """
-    rows, columns = architecture.grid
-    prefix = 1 if architecture.pool == "cls" else 0
-    every = torch.arange(prefix + rows * columns)
+    layout = architecture.layout
+    (rows, columns), prefix = layout.shape, layout.prefix
+    every = torch.arange(layout.tokens)
     if tokens == "all":
         return every
     if tokens == "cls" and not prefix:
         raise BadOption("tokens 'cls': these networks pool by the mean and have no class token; take 'all' or a window")
-    if tokens == "cls" or (last and prefix):
+    if tokens == "cls" or (last and architecture.head.pool == "first"):
         return every[:1]
     size = int(tokens.removeprefix("window_"))
     if size > min(rows, columns):

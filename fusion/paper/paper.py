@@ -47,6 +47,7 @@ from wb.fusion.paper.maps import (
 from wb.models.axes import Couple
 from wb.models.model import Model
 from wb.models.network import build
+from wb.models.norm import NormModule
 from wb.models.walk import Sublayer
 
 REGULARISATION = {"activations": 0.08, "weights": 0.06}  # the authors' best, on CIFAR-10
@@ -114,18 +115,20 @@ class _Transport:
         """Transports layer by layer; each layer gets the map of its input."""
         own, reference = (build(model.architecture, "meta") for model in (self.source, self.reference))
         stream = self._embeddings()
+        if reference.first is not None:
+            self._norm("first", reference.first, stream)
         for sublayer in reference.walk():
             if sublayer.wiring.folds:  # its norm stands in front of it
-                self._norm(sublayer.norm_prefix, stream)
+                self._norm(sublayer.norm_prefix, sublayer.norm, stream)
             if sublayer.kind == "mixer":
                 added = self._attention(sublayer, own.at(sublayer.name), stream)
             else:
                 added = self._mlp(sublayer, stream)
             stream = mixed(self.settings.residual, stream, added, self.sizes.get(sublayer.name))
             if not sublayer.wiring.folds:
-                self._norm(sublayer.norm_prefix, stream)
+                self._norm(sublayer.norm_prefix, sublayer.norm, stream)
         if reference.norm is not None:
-            self._norm("norm", stream)
+            self._norm("norm", reference.norm, stream)
         self._put("head", stream(self._own("head"), 1, "read"))
         self._put("head_bias", self._own("head_bias"))
         weights = {name: self.weights[name] for name in self.reference.weights}
@@ -200,9 +203,9 @@ class _Transport:
         self._put(name, map_(own, 1, "write"))
         return map_
 
-    def _norm(self, prefix: str, stream: Couple) -> None:
-        for name in (f"{prefix}.gain", f"{prefix}.shift"):
-            self._put(name, stream(self._own(name), 0, "write"))
+    def _norm(self, prefix: str, norm: NormModule, stream: Couple) -> None:
+        for name in norm.axes:
+            self._put(f"{prefix}.{name}", stream(self._own(f"{prefix}.{name}"), 0, "write"))
 
     def _map(self, name: str, cost: Matrix) -> Couple:
         settings = self.settings

@@ -19,7 +19,7 @@ from wb.search.config import SEED_NAMES, SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
 from wb.spaces.precision import is_precision
 from wb.spaces.presets import seed_architecture
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit, options_with, pool_of
 
 P = TypeVar("P", bound=Part)
 
@@ -77,7 +77,7 @@ def _check_task(space: Vit, architecture: Architecture) -> None:
     """Raises `NotInSpace` unless the architecture takes the space's images and has its number of classes."""
     given, wanted = (
         f"images of {', '.join(spec.text for spec in image.specs())} and {classes} classes"
-        for image, classes in ((architecture.input, architecture.classes), (space.image, space.classes))
+        for image, classes in ((architecture.input, architecture.head.classes), (space.image, space.classes))
     )
     if given != wanted:
         raise NotInSpace(
@@ -91,8 +91,7 @@ def _adapted(space: Vit, architecture: Architecture) -> Architecture:
 
     Pruning stores explicit scales to preserve the function of trained weights; a seed has no weights.
     """
-    fixed = {"input": space.image, "labels": space.labels}
-    return architecture.with_parts(_structure).model_copy(update=fixed)
+    return architecture.with_parts(_structure).with_labels(space.labels).model_copy(update={"input": space.image})
 
 
 def _structure(_: str, part: P) -> P:
@@ -138,8 +137,8 @@ def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
             changes[name] = ",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in ordered)
     if architecture.stem.patch != space.patch:
         changes["patch"] = str(architecture.stem.patch)
-    if architecture.pool != space.options.pool:
-        changes["pool"] = architecture.pool
+    if pool_of(architecture) != space.options.pool:
+        changes["pool"] = pool_of(architecture)
     return changes
 
 

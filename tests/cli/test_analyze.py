@@ -7,6 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from tests.networks import answering
 from wb.cli.main import app
 from wb.compress.depth.analysis import DepthAnalysis
 from wb.data import load as load_data
@@ -91,7 +92,7 @@ def test_wrong_use_is_one_paragraph(file: Path, arguments: list[str], code: int,
 
 
 def test_data_that_do_not_fit_are_refused(file: Path, model: Model) -> None:
-    other = model.architecture.model_copy(update={"classes": 3, "labels": ()})
+    other = answering(model.architecture, classes=3, labels=())
     torch.manual_seed(0)
     network = build(other)
     network.reset()

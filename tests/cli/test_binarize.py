@@ -15,11 +15,12 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from tests.networks import assembled
 from wb.cli.main import app
 from wb.compress.binarize.record import Binarization
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.models.model import from_network, load, save
 from wb.models.network import build
@@ -50,7 +51,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = load_data("digits")
     image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
     block = Block(mixer=Softmax(heads=2, qk=8, v=8), ffn=Mlp(mlp=64))
-    a = Architecture(
+    a = assembled(
         input=image,
         stem=PatchStem(patch=2),
         stages=(Stage(embed=32, blocks=(block,)),),

@@ -17,11 +17,12 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner, Result
 
+from tests.networks import assembled
 from wb.cli.main import app
 from wb.compress.quantize.record import Quantization
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.export.foreign.opening import read_metadata
 from wb.export.timing.measure import Latency
@@ -240,7 +241,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = load_data(spec, image_size=8, limit=24)
     block = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=12))
     image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
-    a = Architecture(
+    a = assembled(
         input=image,
         stem=PatchStem(patch=4),
         stages=(Stage(embed=8, blocks=(block,)),),
@@ -264,10 +265,8 @@ def pictures(folder: Path, names: tuple[str, str], side: int = 8) -> Path:
 def turned(model: Model) -> Model:
     """The same function with its two classes in the other order."""
     head = {name: model.weights[name].flip(0) for name in ("head", "head_bias")}
-    labels = tuple(reversed(model.architecture.labels))
-    return replace(
-        model, weights={**model.weights, **head}, architecture=model.architecture.model_copy(update={"labels": labels})
-    )
+    labels = tuple(reversed(model.architecture.head.labels))
+    return replace(model, weights={**model.weights, **head}, architecture=model.architecture.with_labels(labels))
 
 
 def commands(model: Path, out: Path) -> dict[str, list[object]]:
@@ -342,7 +341,7 @@ def test_an_architecture_that_is_trained_anew_has_the_classes_of_its_data(place:
     options = ("--architecture", place / "m.safetensors", "--data", f"imagefolder:{other}", "--epochs", 1)
     result = wb("train", *options, "-o", tmp_path / "n.safetensors")
     assert result.exit_code == 0, result.output
-    assert load(tmp_path / "n.safetensors").architecture.labels == ("cero", "uno")
+    assert load(tmp_path / "n.safetensors").architecture.head.labels == ("cero", "uno")
 
 
 # ------------------------------------------------------------------------------------------------- data that a model knows

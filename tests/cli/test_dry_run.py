@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.networks import assembled
 from wb.cli.main import app
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.export.timing.measure import Latency
 from wb.models.model import from_network, save
 from wb.models.network import build
@@ -39,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     image = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
     block = Block(mixer=Softmax(heads=2, qk=6, v=5), ffn=Mlp(mlp=20))
     stage = Stage(embed=12, blocks=(block, block))
-    architecture = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10)
+    architecture = assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10)
     network = build(architecture)
     network.reset()
     save(from_network(architecture, network), tmp_path / "m.safetensors")

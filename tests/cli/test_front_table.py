@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from wb.cli.search import front_table
-from wb.core.architecture import ImageInput
 from wb.core.readings import Reading
+from wb.core.records import ImageInput
 from wb.core.statistics.scores import score
 from wb.search.run import FrontPoint
 from wb.spaces.presets import TINY

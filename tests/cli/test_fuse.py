@@ -18,9 +18,10 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from tests.networks import answering, assembled, wired
 from wb.cli.main import app
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.architecture import Architecture, Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.export.graph import export
 from wb.fusion.fuse import fuse as fuse_models
@@ -46,7 +47,7 @@ def network(embed: int = 12, depth: int = 2, heads: int = 2, mlp: int = 20) -> A
     image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
     block = Block(mixer=Softmax(heads=heads, qk=6, v=6), ffn=Mlp(mlp=mlp))
     stages = (Stage(embed=embed, blocks=(block,) * depth),)
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=10, labels=data.classes)
+    return assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=10, labels=data.classes)
 
 
 def random_model(architecture: Architecture, seed: int) -> Model:
@@ -350,7 +351,7 @@ def test_check_says_how_and_writes_nothing(
 
 def test_check_for_programs(a: Path, c: Path, tmp_path: Path) -> None:
     unnamed = load(c)
-    save(replace(unnamed, architecture=unnamed.architecture.model_copy(update={"labels": ()})), tmp_path / "c.pt")
+    save(replace(unnamed, architecture=unnamed.architecture.with_labels(())), tmp_path / "c.pt")
     result = wb("fuse", a, tmp_path / "c.pt", "--check", "--json", "--anchor", 2)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -452,9 +453,9 @@ def test_bad_models(a: Path, c: Path, tmp_path: Path) -> None:
     token = {**model.weights, "cls": torch.zeros(12), "position": torch.zeros(17, 12)}
     bad = {
         "nan": replace(model, weights=nan),
-        "post": replace(model, architecture=here.model_copy(update={"norm": "post"}), weights=post),
-        "other": replace(model, architecture=here.model_copy(update={"labels": tuple("abcdefghij")})),
-        "three": replace(model, architecture=here.model_copy(update={"classes": 3, "labels": ()}), weights=gone),
+        "post": replace(model, architecture=wired(here, "post"), weights=post),
+        "other": replace(model, architecture=here.with_labels(tuple("abcdefghij"))),
+        "three": replace(model, architecture=answering(here, classes=3, labels=()), weights=gone),
         "huge": replace(model, weights=huge),
         "token": replace(model, architecture=flat, weights=token),
     }

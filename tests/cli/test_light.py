@@ -9,10 +9,11 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from tests.networks import assembled
 from wb.cli.main import app
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem
+from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.models.counting import count_macs, count_parameters
 from wb.models.header import read_header
 from wb.models.model import Model, Step, from_network, load, save
@@ -37,7 +38,7 @@ def model(*, counted: bool) -> Model:
     """A small model with named classes, whose multiply-accumulates are in its history or are not."""
     image = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.5,))
     stage = Stage(embed=8, blocks=(Block(ffn=Mlp(mlp=8)),))
-    architecture = Architecture(
+    architecture = assembled(
         input=image, stem=PatchStem(patch=4), stages=(stage,), classes=2, labels=("cat", "siamese cat")
     )
     network = build(architecture)

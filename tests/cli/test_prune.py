@@ -16,10 +16,11 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from tests.networks import answering, assembled
 from wb.cli.main import app
 from wb.compress.prune.record import Pruning
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.architecture import Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import load, save
@@ -49,7 +50,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
     block = Block(mixer=Softmax(heads=2, qk=6, v=6), ffn=Mlp(mlp=24))
     stage = Stage(embed=16, blocks=(block, block))
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10, labels=data.classes)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10, labels=data.classes)
     (folder / "a.json").write_text(a.to_json())
     result = wb("train", "--architecture", folder / "a.json", "--epochs", 2, "-o", folder / "dense.safetensors")
     assert result.exit_code == 0, result.output
@@ -219,7 +220,7 @@ def test_bad_models_and_data(dense: Path, tmp_path: Path) -> None:
     save(type(model)(model.architecture, nan), tmp_path / "nan.pt")
     huge = {**model.weights, "head": model.weights["head"] * 1e38}
     save(type(model)(model.architecture, huge), tmp_path / "huge.pt")
-    other = model.architecture.model_copy(update={"classes": 3, "labels": ()})
+    other = answering(model.architecture, classes=3, labels=())
     three = {**model.weights, "head": model.weights["head"][:3], "head_bias": model.weights["head_bias"][:3]}
     save(type(model)(other, three), tmp_path / "three.pt")
     (tmp_path / "text.pt").write_text("no model")

@@ -17,12 +17,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner, Result
 
+from tests.networks import assembled
 from wb.cli.main import app
 from wb.compress.quantize.record import Quantization
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.precision import precisions
 from wb.core.readings import ratio
-from wb.core.records import Mlp, PatchStem, Pool, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.data import load as load_data
 from wb.export.graph import read_architecture
 from wb.models.model import Model, from_network, load, save
@@ -45,9 +46,7 @@ def made(seed: int = 0, channels: int = 1) -> Model:
     image = ImageInput(channels=channels, height=8, width=8, mean=data.mean * channels, std=data.std * channels)
     blocks = (Block(mixer=Softmax(heads=2, qk=8, v=8), ffn=Mlp(mlp=40)), Block(mixer=Pool(), ffn=Mlp(mlp=40)))
     stage = Stage(embed=24, blocks=blocks)
-    a = Architecture(
-        input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10, labels=data.classes, pool="mean"
-    )
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10, labels=data.classes, pool="mean")
     torch.manual_seed(seed)
     network = build(a)
     network.reset()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.networks import answering
 from wb.cli.main import app
 from wb.core.architecture import Architecture, resize
 from wb.data import load
@@ -130,7 +131,7 @@ def test_seeds_that_do_not_fit_stop_everything(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     smallest = space().smallest()
-    task = smallest.model_copy(update={"classes": 3, "labels": ()})
+    task = answering(smallest, classes=3, labels=())
     Path("odd.json").write_text(resize(smallest, {"s0.embed": 9}).to_json(), encoding="utf-8")
     Path("task.json").write_text(task.to_json(), encoding="utf-8")
     Path("broken.json").write_text("{}", encoding="utf-8")

@@ -16,14 +16,15 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
+from tests.networks import assembled
 from wb.cli import _output
 from wb.cli._output import Plain
 from wb.cli._progress import Work
 from wb.cli._text import paragraph, printable
 from wb.cli.main import app
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem
+from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.models.model import Step, from_network, save
 from wb.models.network import build
 
@@ -90,9 +91,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.5,))
     labels = tuple(name for name in HOSTILE if name != "\udcff")
     stage = Stage(embed=8, blocks=(Block(ffn=Mlp(mlp=8)),))
-    architecture = Architecture(
-        input=image, stem=PatchStem(patch=4), stages=(stage,), classes=len(labels), labels=labels
-    )
+    architecture = assembled(input=image, stem=PatchStem(patch=4), stages=(stage,), classes=len(labels), labels=labels)
     network = build(architecture)
     network.reset()
     read = Reading(value=0.5, unit="[/]", how="measured", device="[bold]\x1b[2J", note="[/] \x1b[31m")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem, Softmax
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset
 from wb.models.model import Model
 from wb.training.fit import Recipe
@@ -17,7 +18,7 @@ def small(image: ImageInput) -> Architecture:
     """Two blocks of two heads; every width is another."""
     block = Block(mixer=Softmax(heads=2, qk=6, v=5), ffn=Mlp(mlp=20))
     stage = Stage(embed=12, blocks=(block, block))
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, labels=("a", "b", "c"))
+    return assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, labels=("a", "b", "c"))
 
 
 @pytest.fixture(scope="session")

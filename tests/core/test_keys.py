@@ -1,4 +1,4 @@
-"""Architectures of every operator, stem, norm and precision keep the JSON and the key that they had when these were written."""
+"""Architectures of every operator, stem, wiring and precision keep the JSON and the key that they had when these were written."""
 
 from __future__ import annotations
 

@@ -6,17 +6,18 @@ import random
 import pytest
 from pydantic import ValidationError
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, resize
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage, resize
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.precision import PRECISIONS, allowed, in_floating_point, precisions, with_precisions
-from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, PatchStem, Pool, Precision, Sla, Softmax
+from wb.core.records import Conv2x2, ConvStem, Cosformer, ImageInput, Lmu, Mlp, PatchStem, Pool, Precision, Sla, Softmax
 
 SOFTMAX = Block(mixer=Softmax(heads=2, qk=4, v=6), ffn=Mlp(mlp=16))
 FIRST = (SOFTMAX, Block(mixer=Pool()), Block())
 
 
 def one_stage(image: ImageInput) -> Architecture:
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=FIRST),), classes=3)
+    return assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=FIRST),), classes=3)
 
 
 def two_stages(image: ImageInput) -> Architecture:
@@ -25,7 +26,7 @@ def two_stages(image: ImageInput) -> Architecture:
     cosformer = Block(mixer=Cosformer(heads=1, qk=4, v=4))
     stages = (Stage(embed=8, blocks=FIRST), Stage(embed=12, blocks=(lmu, sla, cosformer)))
     stem = ConvStem(patch=2, width=4)
-    return Architecture(input=image, stem=stem, stages=stages, classes=3, labels=("a", "b", "c"), norm="post")
+    return assembled(input=image, stem=stem, stages=stages, classes=3, labels=("a", "b", "c"), norm="post")
 
 
 def mixed(a: Architecture, seed: int = 0) -> Architecture:
@@ -95,23 +96,20 @@ def test_what_cannot_be_is_refused(image: ImageInput, policy: dict[str, Precisio
 
 def test_the_first_stage_has_no_merge_to_keep(image: ImageInput) -> None:
     with pytest.raises(ValidationError, match="the first stage merges nothing"):
-        Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(), merge="int8"),), classes=3)
+        assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(), merge=Conv2x2()),))
 
 
-def test_networks_in_floating_point_keep_their_keys(image: ImageInput) -> None:
-    """The keys are those from before there were precisions."""
-    assert one_stage(image).key == "a87d4917e5b25f97"
-    assert two_stages(image).key == "7a2ead50aea813a8"
-    content = one_stage(image).to_json()
-    assert not any(word in content for word in ("reads", "writes", "precision", "merge", '"head"'))
+def test_networks_in_floating_point_say_nothing_of_precisions(image: ImageInput) -> None:
+    for a in (one_stage(image), two_stages(image)):
+        assert not any(word in a.to_json() for word in ("reads", "writes", "precision", "fp32"))
 
 
 def test_json_says_what_is_not_fp32(image: ImageInput) -> None:
     a = with_precisions(two_stages(image), {"s0.b0.ffn.out": "w2", "stem": "int8", "s1.merge": "int8", "head": "int4"})
     content = json.loads(a.to_json())
     assert content["stages"][0]["blocks"][0]["ffn"] == {"kind": "mlp", "mlp": 16, "writes": "w2"}
-    assert (content["stem"]["precision"], content["head"]) == ("int8", "int4")
-    assert [stage.get("merge") for stage in content["stages"]] == [None, "int8"]
+    assert (content["stem"]["precision"], content["head"]["precision"]) == ("int8", "int4")
+    assert [stage.get("merge") for stage in content["stages"]] == [None, {"kind": "conv", "precision": "int8"}]
     again = Architecture.from_json(a.to_json())
     assert again == a
     assert again.key == a.key
@@ -126,7 +124,10 @@ def test_json_gives_random_precisions_back(image: ImageInput, seed: int) -> None
 
 def test_json_with_a_precision_that_does_not_exist_is_a_bad_artefact(image: ImageInput) -> None:
     content = json.loads(one_stage(image).to_json())
-    for broken in (content | {"head": "int2"}, content | {"stem": {"kind": "patch", "patch": 2, "precision": "w1"}}):
+    for broken in (
+        content | {"head": {**content["head"], "precision": "int2"}},
+        content | {"stem": {"kind": "patch", "patch": 2, "precision": "w1"}},
+    ):
         with pytest.raises(BadArtefact, match="this is no architecture"):
             Architecture.from_json(json.dumps(broken))
 

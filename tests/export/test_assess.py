@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem
+from tests.networks import assembled
+from wb.core.architecture import Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
@@ -24,9 +25,7 @@ pytestmark = pytest.mark.usefixtures("untimed")
 
 def model(image: ImageInput, mlp: int) -> Model:
     stage = Stage(embed=8, blocks=(Block(ffn=Mlp(mlp=mlp)),))
-    architecture = Architecture(
-        input=image, stem=PatchStem(patch=4), stages=(stage,), classes=3, labels=("a", "b", "c")
-    )
+    architecture = assembled(input=image, stem=PatchStem(patch=4), stages=(stage,), classes=3, labels=("a", "b", "c"))
     network = build(architecture)
     torch.manual_seed(0)
     network.reset()

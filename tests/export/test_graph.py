@@ -8,8 +8,9 @@ import onnx
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
+from wb.core.records import ImageInput
 from wb.core.specs import PIXELS
 from wb.export.counting.graph import count_graph
 from wb.export.foreign.opening import read_metadata

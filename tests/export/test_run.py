@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.export.foreign_graphs import model, save
-from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact, BadData
+from wb.core.records import ImageInput
 from wb.core.specs import PIXELS
 from wb.export.graph import export
 from wb.export.run import Runner

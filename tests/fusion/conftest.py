@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_dims, axis_sizes
-from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage, axis_dims, axis_sizes
+from wb.core.records import ConvStem, Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.models.axes import Couple, Map, Select, SelectWithin, nested, remap
 from wb.models.model import Model, from_network
@@ -46,14 +48,13 @@ class Kit:
     ) -> Architecture:
         """A network of those blocks, or of two with softmax."""
         blocks = stages or ((self.softmax, self.softmax),)
-        shape = {
+        shape: dict[str, Any] = {
             "input": IMAGE,
             "stem": stem or PatchStem(patch=2),
             "stages": [Stage(embed=width, blocks=part) for width, part in zip(embed, blocks, strict=False)],
-            "classes": 3,
             "labels": ("a", "b", "c"),
         }
-        return Architecture.model_validate(shape | other)
+        return assembled(**{**shape, **other})
 
     @property
     def networks(self) -> st.SearchStrategy[Architecture]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.networks import answering, form
 from wb import __version__
 from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
@@ -155,7 +156,7 @@ GROWING = {"perm": ("heads", "mlp", "hidden", "qk", "v"), "orth": ("embed", "hea
 def test_all_of_the_weight_on_a_smaller_model_gives_it_back(
     kit: Kit, data: st.DataObject, seed: int, method: str
 ) -> None:
-    small = kit.model(data.draw(kit.networks.filter(lambda a: a.norm == "pre")), seed)
+    small = kit.model(data.draw(kit.networks.filter(lambda a: form(a) == "pre")), seed)
     names = GROWING[method]
     if any(isinstance(b.mixer, Pool) for _, _, b in small.architecture.blocks()):
         names = GROWING["perm"]  # its stream cannot be rotated, so that more of it is seen by norms
@@ -254,7 +255,7 @@ def test_all_of_the_weight_on_a_shallower_model_gives_it_back(
     kit: Kit, data: st.DataObject, seed: int, method: str
 ) -> None:
     """Blocks that it lacks write nothing."""
-    deep_one = data.draw(kit.networks.filter(lambda a: a.norm == "pre" and any(s.blocks for s in a.stages)))
+    deep_one = data.draw(kit.networks.filter(lambda a: form(a) == "pre" and any(s.blocks for s in a.stages)))
     like = next(block for _, _, block in deep_one.blocks())
     if len(deep_one.stages) > 1 or (like.mixer is not None and isinstance(like.mixer, Pool)):
         like = Block(mixer=None, ffn=Mlp(mlp=7))
@@ -282,9 +283,9 @@ def test_networks_of_other_blocks_can_be_fused_and_the_anchor_given_back(
     """Blocks switched off, parts missing, mixers of another kind in the same place."""
     one = data.draw(kit.networks)
     two = data.draw(
-        kit.networks.filter(lambda a: (a.pool, a.norm, len(a.stages)) == ("mean", one.norm, len(one.stages)))
+        kit.networks.filter(lambda a: (a.prefix, form(a), len(a.stages)) == (0, form(one), len(one.stages)))
     )
-    one = one.model_copy(update={"stem": two.stem, "pool": "mean"})
+    one = answering(one.model_copy(update={"stem": two.stem, "prefix": 0}), pool="mean")
     models = kit.model(one, seed), kit.model(two, seed + 1)
     found = fused(kit, *models, method=method)
     assert found.model.architecture == one
@@ -298,7 +299,7 @@ def test_networks_of_other_blocks_can_be_fused_and_the_anchor_given_back(
 def test_one_model_is_brought_to_another_architecture(kit: Kit) -> None:
     model = kit.model()
     target = resize(kit.network((kit.softmax,) * 3), {"s0.embed": 11, "s0.b1.mlp": 12, "s0.b0.heads": 4})
-    found = fused(kit, model, target=target.model_copy(update={"labels": ()}))  # classes keep their names
+    found = fused(kit, model, target=target.with_labels(()))  # classes keep their names
     assert found.model.architecture == target
     kit.same(found.model, model)
 
@@ -410,7 +411,7 @@ def test_classes_are_matched_by_name(kit: Kit) -> None:
     order = [2, 0, 1]
     labels = tuple("abc"[i] for i in order)
     heads = {name: model.weights[name][order] for name in ("head", "head_bias")}
-    other = Model(model.architecture.model_copy(update={"labels": labels}), {**model.weights, **heads})
+    other = Model(model.architecture.with_labels(labels), {**model.weights, **heads})
     found = fused(kit, model, other)
     kit.same(found.model, model)
     assert found.notes == ["the classes of m1 are put into the order of m0"]
@@ -501,5 +502,5 @@ def test_weights_may_be_huge() -> None:
 def test_a_target_with_another_epsilon_is_noted_and_named(kit: Kit) -> None:
     target = kit.network(norm_eps=1e-3)
     fusion = fuse([kit.model()], ["a"], Settings(method="orth"), target=target)
-    assert any("the norms of the target add 0.001" in note for note in fusion.notes)
+    assert any("the norms of the target have eps 0.001" in note for note in fusion.notes)
     assert fusion.model.history[-1].arguments["target"] == target.key

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import allowed, in_floating_point, with_precisions
-from wb.core.records import Mlp, PatchStem, Precision, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Precision, Softmax
 from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import score
@@ -27,7 +28,7 @@ from wb.training.train import train
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit
 
-SMALL = Architecture(
+SMALL = assembled(
     input=ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,)),
     stem=PatchStem(patch=2),
     stages=(Stage(embed=12, blocks=(Block(mixer=Softmax(heads=2, qk=6, v=5), ffn=Mlp(mlp=20)),) * 2),),

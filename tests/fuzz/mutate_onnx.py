@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem, Softmax
+from tests.networks import assembled
+from wb.core.architecture import Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 
 # Sizes at the ends of what integers hold, and one that is merely too much.
 SIZES = [0, -1, 1, 2, 3, 7, 100_000, 2**31 - 1, 2**31, 2**32, 2**40, 2**62, 2**63 - 1, -(2**31), -(2**63)]
@@ -107,7 +108,7 @@ def plain() -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=imports, ir_version=9, functions=[twice])
     stage = Stage(embed=8, blocks=(Block(mixer=Softmax(heads=2, qk=3, v=4), ffn=Mlp(mlp=9)),))
     image = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
-    ours = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3)
+    ours = assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3)
     helper.set_model_props(model, {"wb.architecture": ours.to_json(), "wb.history": json.dumps([])})
     return model
 

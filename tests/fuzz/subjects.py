@@ -16,12 +16,13 @@ import torch
 from PIL import Image
 
 from tests.fuzz.mutate import PICKLES, bytes_of, json_of, packed, zip_of
+from tests.networks import assembled
 from wb.compress.depgraph.foreign import load_weights
 from wb.compress.prune import record as pruning
 from wb.compress.prune.job import PruneJob
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax
+from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, Pool, Softmax
 from wb.data.load import load as load_data
 from wb.jobs.inputs import read_architecture
 from wb.jobs.page import write_page
@@ -47,7 +48,7 @@ def architecture() -> Architecture:
         Block(mixer=Lmu(memory=4, hidden=6)),
         Block(mixer=Pool(), ffn=Mlp(mlp=4)),
     )
-    return Architecture(
+    return assembled(
         input=ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,)),
         stem=ConvStem(patch=2, width=3),
         stages=(Stage(embed=6, blocks=blocks),),

@@ -19,9 +19,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from tests.networks import assembled
 from wb.cli.main import app
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem
+from wb.core.architecture import Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.jobs.kinds import KINDS, Kind, kind_of
 from wb.models.model import from_network, save
 from wb.models.network import build
@@ -74,7 +75,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kinds")
     image = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.5,))
     stage = Stage(embed=8, blocks=(Block(ffn=Mlp(mlp=8)),))
-    architecture = Architecture(input=image, stem=PatchStem(patch=4), stages=(stage,), classes=2)
+    architecture = assembled(input=image, stem=PatchStem(patch=4), stages=(stage,), classes=2)
     network = build(architecture)
     network.reset()
     for name in ("m.safetensors", "m.pt"):

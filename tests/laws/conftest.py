@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
+from typing import Any
 
 import pytest
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
 from wb.core.records import (
     FFNS,
@@ -15,6 +17,8 @@ from wb.core.records import (
     STEMS,
     ConvStem,
     Hash,
+    ImageInput,
+    LayerNorm,
     Mlp,
     Operator,
     PatchStem,
@@ -35,14 +39,16 @@ def architecture(
     pool: str = "mean",
     stages: int = 1,
     norm: str = "pre",
+    **fields: Any,
 ) -> Architecture:
     """Two blocks of that mixer with one that is switched off between them; further stages have one block."""
     block = Block.model_validate({"mixer": mixer, "ffn": ffn.sample()})
     bare = Block.model_validate({"mixer": mixer})
     first = Stage(embed=8, blocks=(block, Block(), bare))
     rest = tuple(Stage(embed=12, blocks=(block,)) for _ in range(stages - 1))
-    shape = {"input": IMAGE, "stem": stem, "stages": (first, *rest), "pool": pool, "norm": norm}
-    return Architecture.model_validate(shape | {"classes": 3, "labels": ("a", "b", "c")})
+    return assembled(
+        input=IMAGE, stem=stem, stages=(first, *rest), labels=("a", "b", "c"), pool=pool, norm=norm, **fields
+    )
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
@@ -63,6 +69,10 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn)
     softmax = Softmax.sample()
     yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
+    yield "softmax-prefix", architecture(softmax, PatchStem(patch=2), prefix=2)
+    yield "softmax-prefix-first", architecture(softmax, PatchStem(patch=2), pool="cls", prefix=3)
+    yield "softmax-first", architecture(softmax, ConvStem(patch=2, width=5), first=LayerNorm(eps=1e-3))
+    yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
     yield "softmax-post-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm="post")
 
 

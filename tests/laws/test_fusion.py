@@ -64,8 +64,7 @@ def operators(architecture: Architecture) -> Iterator[tuple[OperatorModule, Weig
             name: 0.5 * torch.randn(w.shape, generator=generator, dtype=torch.float64)
             for name, w in module.named_parameters()
         }
-        rows, columns = list(architecture.grids())[sublayer.stage]
-        tokens = rows * columns + (architecture.pool == "cls")
+        tokens = list(architecture.layouts())[sublayer.stage].tokens
         embed = architecture.stages[sublayer.stage].embed
         yield module, weights, torch.randn(2, tokens, embed, generator=generator, dtype=torch.float64)
 

@@ -77,7 +77,7 @@ def test_precisions_survive_every_round_trip(any_mixture: Architecture, tmp_path
 
 def test_every_parameter_lies_on_axes_of_its_size(any_architecture: Architecture) -> None:
     network = build(any_architecture, "meta")
-    sizes = axis_sizes(any_architecture) | {"classes": any_architecture.classes}
+    sizes = axis_sizes(any_architecture) | {"classes": any_architecture.head.classes}
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     axes = axes_of(network)
     assert axes.keys() == shapes.keys()

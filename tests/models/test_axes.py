@@ -5,9 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_dims
+from tests.networks import assembled
+from wb.core.architecture import Block, Stage, axis_dims
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.records import Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax
+from wb.core.records import Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.axes import Axes, Couple, CoupleWithin, Leading, Map, Select, SelectWithin, nested, read, remap, write
 from wb.models.network import axes_of, build
 
@@ -163,6 +164,6 @@ def test_gradients_flow_through_matrices_within_heads() -> None:
 def test_what_is_nested_in_the_heads(image: ImageInput, mixer: Mixer | None, expected: set[str]) -> None:
     """Each head has channels of its own, but for the values of SLA, whose convolution they share."""
     block = Block(mixer=mixer, ffn=Mlp(mlp=5))
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block, block)),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block, block)),), classes=3)
     found = nested(axes_of(build(a, "meta")), axis_dims(a))
     assert found == {f"s0.b{b}.{axis}": f"s0.b{b}.heads" for b in (0, 1) for axis in expected}

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import torch
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled, wired
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import precisions, with_precisions
-from wb.core.records import ConvStem, Mlp, PatchStem, Softmax
+from wb.core.records import ConvStem, ImageInput, Mlp, PatchStem, Softmax
 from wb.models.counting import count_bytes, count_macs, count_parameters, operations
 from wb.models.network import build
 
@@ -12,7 +13,7 @@ from wb.models.network import build
 def test_macs_are_those_of_the_formula(image: ImageInput) -> None:
     n, d, h, k, v, m, classes = 16, 12, 3, 4, 5, 20, 10
     block = Block(mixer=Softmax(heads=h, qk=k, v=v), ffn=Mlp(mlp=m))
-    a = Architecture(
+    a = assembled(
         input=image, stem=PatchStem(patch=2), stages=(Stage(embed=d, blocks=(block, Block())),), classes=classes
     )
     stem = n * 4 * d
@@ -21,9 +22,9 @@ def test_macs_are_those_of_the_formula(image: ImageInput) -> None:
 
 
 def test_parameters_are_those_of_the_network(image: ImageInput) -> None:
-    a = Architecture(input=image, stem=ConvStem(patch=4, width=6), stages=(Stage(embed=8, blocks=()),), classes=3)
+    a = assembled(input=image, stem=ConvStem(patch=4, width=6), stages=(Stage(embed=8, blocks=()),), classes=3)
     assert count_parameters(a).value == sum(weight.numel() for weight in build(a).parameters())
-    post = a.model_copy(update={"norm": "post"})
+    post = wired(a, "post")
     assert count_parameters(a).value - count_parameters(post).value == 2 * 8, "the last norm"
     assert count_macs(a).value == count_macs(post).value
     assert build(a, "meta").head.device == torch.device("meta")
@@ -32,7 +33,7 @@ def test_parameters_are_those_of_the_network(image: ImageInput) -> None:
 def two_stages(image: ImageInput) -> Architecture:
     block = Block(mixer=Softmax(heads=3, qk=4, v=5), ffn=Mlp(mlp=20))
     stages = (Stage(embed=12, blocks=(block, Block(), block)), Stage(embed=6, blocks=(block,)))
-    return Architecture(input=image, stem=ConvStem(patch=2, width=4), stages=stages, classes=10)
+    return assembled(input=image, stem=ConvStem(patch=2, width=4), stages=stages, classes=10)
 
 
 def test_operations_add_up_to_the_macs_and_belong_to_their_groups(image: ImageInput) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from wb.core.architecture import ImageInput
+from wb.core.records import ImageInput
 from wb.data import Dataset
 from wb.models.feeds import made_up, shapes_only
 

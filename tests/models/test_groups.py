@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage, axis_sizes
+from tests.networks import Form, assembled
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes
 from wb.core.precision import allowed, in_floating_point, precisions, with_precisions
-from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
+from wb.core.records import ConvStem, Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.models.axes import Leading
 from wb.models.groups import block_groups, groups_of, kept, kept_in_block, settle
 from wb.models.model import Model, from_network, remap_model
@@ -32,7 +33,7 @@ def network_of(image: ImageInput, stem: Stem, norm: Form = "pre") -> Architectur
     """Every mixer, in two stages."""
     blocks = tuple(Block(mixer=mixer, ffn=Mlp(mlp=9)) for mixer in MIXERS)
     stages = (Stage(embed=8, blocks=(*blocks, Block())), Stage(embed=10, blocks=blocks[:1]))
-    return Architecture(input=image, stem=stem, stages=stages, classes=3, norm=norm)
+    return assembled(input=image, stem=stem, stages=stages, classes=3, norm=norm)
 
 
 def mixed(a: Architecture, seed: int = 0) -> Architecture:

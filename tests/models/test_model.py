@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.fuzz.mutate import PICKLES, packed
-from wb.core.architecture import ImageInput
+from tests.networks import with_eps
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
+from wb.core.records import ImageInput
 from wb.models.axes import Leading, Select
 from wb.models.header import MAX_STEPS
 from wb.models.model import Model, Step, from_network, load, read_history, remap_model, save
@@ -283,5 +284,5 @@ def test_a_fingerprint_is_of_architecture_and_weights(model: Model, tmp_path: Pa
         changed = weight.clone()
         changed.view(-1)[-1] += 1
         others.add(replace(model, weights={**model.weights, name: changed}).fingerprint())
-    others.add(replace(model, architecture=model.architecture.model_copy(update={"norm_eps": 1e-5})).fingerprint())
+    others.add(replace(model, architecture=with_eps(model.architecture, 1e-5)).fingerprint())
     assert len(others) == len(model.weights) + 2

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
+from tests.networks import Form, assembled, form
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import Unsupported
-from wb.core.records import Mlp, PatchStem, Pool, Softmax
+from wb.core.records import ImageInput, LayerNorm, Mlp, PatchStem, Pool, Softmax
 from wb.models.counting import count_macs
 from wb.models.model import Model, from_network
 from wb.models.network import axes_of, build, describe, skeleton
@@ -21,7 +22,7 @@ EPS = 1e-3  # large enough to be seen
 
 def test_a_network_beyond_all_bounds_is_refused_before_it_takes_memory(image: ImageInput) -> None:
     wide = Block(mixer=Softmax(heads=65536, qk=65536, v=1))
-    huge = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=65536, blocks=(wide,)),), classes=3)
+    huge = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=65536, blocks=(wide,)),), classes=3)
     with pytest.raises(
         Unsupported, match=r"parameters is beyond the 2,147,483,648 that are computed with; choose smaller"
     ):
@@ -35,8 +36,7 @@ def both(embed: int) -> Block:
 
 
 def architecture(image: ImageInput, norm: Form, *stages: Stage, pool: str = "mean") -> Architecture:
-    shape = {"input": image, "stem": PatchStem(patch=2), "stages": stages, "pool": pool, "classes": 3}
-    return Architecture.model_validate(shape | {"norm": norm, "norm_eps": EPS})
+    return assembled(input=image, stem=PatchStem(patch=2), stages=stages, pool=pool, norm=norm, norm_eps=EPS)
 
 
 def random_model(a: Architecture) -> Model:
@@ -49,7 +49,7 @@ def random_model(a: Architecture) -> Model:
     return from_network(a, network)
 
 
-def layer(weights: dict[str, Tensor], place: str, norm: Form) -> nn.TransformerEncoderLayer:
+def layer(weights: dict[str, Tensor], place: str, norm: str) -> nn.TransformerEncoderLayer:
     """torch's layer with the weights of one block of softmax attention and feed-forward."""
     w = {name.removeprefix(place): weight for name, weight in weights.items() if name.startswith(place)}
     embed = len(w["norm1.gain"])
@@ -77,7 +77,7 @@ def by_torch(model: Model, pixel_values: Tensor) -> Tensor:
     a, w = model.architecture, dict(model.weights)
     x = (pixel_values - a.input.mean[0]) / a.input.std[0]
     x = F.conv2d(x, w["stem.patches"], w["stem.patches_bias"], stride=2).flatten(2).transpose(1, 2)  # (B, 16, D)
-    if a.pool == "cls":
+    if a.prefix:
         x = torch.cat([w["cls"].expand(len(x), 1, -1), x], dim=1)
     x = x + w["position"]
     for i, stage in enumerate(a.stages):
@@ -85,10 +85,10 @@ def by_torch(model: Model, pixel_values: Tensor) -> Tensor:
             x = x.transpose(1, 2).reshape(len(x), -1, 4, 4)
             x = F.conv2d(x, w["merges.0.merge"], w["merges.0.merge_bias"], stride=2).flatten(2).transpose(1, 2)
         for j in range(len(stage.blocks)):
-            x = layer(w, f"stages.{i}.{j}.", a.norm)(x)
-    if a.norm == "pre":
+            x = layer(w, f"stages.{i}.{j}.", form(a))(x)
+    if a.last is not None:
         x = F.layer_norm(x, x.shape[-1:], w["norm.gain"], w["norm.shift"], EPS)
-    x = x[:, 0] if a.pool == "cls" else x.mean(dim=1)
+    x = x[:, 0] if a.head.pool == "first" else x.mean(dim=1)
     return F.linear(x, w["head"], w["head_bias"])
 
 
@@ -123,7 +123,7 @@ def test_the_norms_are_described_even_where_there_are_none(
 ) -> None:
     a = architecture(image, norm, Stage(embed=8, blocks=blocks))
     found = describe(build(a, "meta"))
-    assert (found.norm, found.norm_eps) == (norm, EPS)
+    assert (form(found), found.norm) == (norm, LayerNorm(eps=EPS))
     assert found == a
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact
+from wb.core.records import ImageInput
 from wb.models.axes import Leading
 from wb.models.model import Model, Step, from_network, remap_model
 from wb.models.network import build

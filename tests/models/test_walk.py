@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem, Softmax
+from tests.networks import Form, assembled
+from wb.core.architecture import Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.models.network import Network, build
 
 BOTH = Block(mixer=Softmax(heads=2, qk=3, v=2), ffn=Mlp(mlp=5))
@@ -16,7 +17,7 @@ FORMS: tuple[Form, ...] = ("pre", "post")
 def network(image: ImageInput, norm: Form = "pre") -> Network:
     """Two stages, the first with a block that is switched off and one that is half there."""
     stages = (Stage(embed=6, blocks=(BOTH, Block(), Block(ffn=Mlp(mlp=3)))), Stage(embed=8, blocks=(BOTH,)))
-    built = build(Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=3, norm=norm))
+    built = build(assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=3, norm=norm))
     torch.manual_seed(0)
     built.reset()
     return built.eval()
@@ -60,4 +61,4 @@ def test_a_stage_is_entered_by_its_merge_and_the_end_runs_those_that_are_left(im
     merged = built.enter(state, 1)
     assert merged.stage == 1
     assert torch.equal(merged.stream, built.merges[0](state.stream))
-    assert torch.equal(built.end(state), built.classify(merged.stream))
+    assert torch.equal(built.end(state), built.answered(merged.stream))

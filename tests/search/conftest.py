@@ -14,9 +14,10 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 from sqlalchemy import event
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.provenance import machine, versions
 from wb.core.readings import Reading
+from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.search.config import SearchConfig
 from wb.search.front import front

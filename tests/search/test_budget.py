@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
 from wb.core.precision import precisions
 from wb.core.readings import Reading
+from wb.core.records import ImageInput
 from wb.search import budget as budgets
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation

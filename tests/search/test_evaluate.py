@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from wb.core.architecture import ImageInput
+from wb.core.records import ImageInput
 from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import score

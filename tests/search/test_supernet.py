@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wb.core.architecture import ImageInput
 from wb.core.errors import BadArtefact
+from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.data import Dataset
 from wb.search.supernet import Supernet, train_supernet

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from wb.core.architecture import ImageInput
 from wb.core.errors import BadOption, NotInSpace
 from wb.core.precision import allowed, in_floating_point, precisions, with_precisions
+from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.spaces.precision import gene_of, is_precision, kept_by_gene
 from wb.spaces.presets import TINY

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, NotInSpace
-from wb.core.records import Mlp, Softmax
+from wb.core.records import ImageInput, Mlp, Softmax
 from wb.models.counting import count_macs, count_parameters
 from wb.spaces.presets import PRESETS, SEEDED, preset, seed_architecture
 from wb.spaces.revit import revit, revit_block

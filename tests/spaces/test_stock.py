@@ -46,7 +46,7 @@ def test_a_file_that_is_no_good_is_made_anew(stripes: Dataset, tmp_path: Path) -
     whole = stock.path.read_bytes()
     stock.path.write_bytes(whole[: len(whole) // 2])
     assert epochs(stock) == (first, [1, 2])
-    other = stock.architecture.model_copy(update={"labels": ()})
+    other = stock.architecture.with_labels(())
     save(replace(load(stock.path), architecture=other), stock.path, force=True)
     assert epochs(stock) == (first, [1, 2])
 

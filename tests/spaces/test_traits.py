@@ -8,9 +8,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from wb.core.architecture import ImageInput
 from wb.core.precision import BITS, precisions
-from wb.core.records import FFNS, MIXERS, kind_of
+from wb.core.records import FFNS, MIXERS, ImageInput, kind_of
 from wb.core.space import Choices, Informed, random_choices
 from wb.models.counting import count_macs, operations
 from wb.models.groups import groups_of

@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from wb.core.architecture import Architecture, Block, ImageInput
+from tests.networks import wired
+from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadData, BadOption, NotInSpace
-from wb.core.records import Mlp, Pool
+from wb.core.records import ImageInput, Mlp, Pool
 from wb.core.space import canonical, random_choices
 from wb.models.counting import count_macs, count_parameters
 from wb.spaces.presets import PRESETS, TINY, preset
@@ -114,7 +115,7 @@ def test_what_is_outside_is_named(image: ImageInput) -> None:
         space.encode(Architecture.model_validate(other.model_dump()))
     for a in (small, odd):
         with pytest.raises(NotInSpace, match="is post-norm, but space 'vit' has pre-norm networks only; give one with"):
-            space.encode(a.model_copy(update={"norm": "post"}))
+            space.encode(wired(a, "post"))
 
 
 @pytest.mark.parametrize(

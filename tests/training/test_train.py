@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.core.records import ImageInput
 from wb.data import Dataset
 from wb.models.model import Model
 from wb.spaces.presets import TINY

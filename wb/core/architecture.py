@@ -5,33 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from wb.core.checks import MAX_BLOCKS, MAX_STAGES, check_layouts, check_preparation, check_tokens
+from wb.core.checks import MAX_BLOCKS, MAX_STAGES, check_layouts, check_preparation, check_stages, check_tokens
 from wb.core.errors import BadArtefact, BadOption, printable, reason
 from wb.core.layout import Layout
 from wb.core.records import (
-    Classify,
-    ConvKept,
     Dim,
     Ffn,
     Frozen,
-    HeadKept,
+    Head,
+    Input,
+    LayerNorm,
+    Learned,
     Merge,
     Mixer,
+    Norm,
     Operator,
     Part,
+    Position,
+    Pre,
     Stem,
     Width,
+    Wiring,
     dims,
 )
-from wb.core.records import ImageInput as ImageInput
+from wb.core.upgrade import upgraded
 
 P = TypeVar("P", bound=Part)
-Form = Literal["pre", "post"]  # where a block has its norms
+MAX_PREFIX = 64  # tokens in front of those that have a place
 
 
 class Change(Protocol):
@@ -42,14 +47,21 @@ class Change(Protocol):
         ...
 
 
-class Block(Frozen):
-    """A mixer, then a feed-forward, each with a norm and added to the stream (`Architecture.norm` says in which order).
+def is_none(value: object) -> bool:
+    """Whether a record is left out of the JSON: networks keep the keys they had before there was a choice."""
+    return value is None
 
-    Either may be missing, its norm with it; a block without both is switched off.
+
+class Block(Frozen):
+    """A mixer, then a feed-forward, each with a norm and added to the stream as the stage is wired.
+
+    Either may be missing, its norm with it; a block without both is switched off. Without a `norm` of its own it has the
+    network's.
     """
 
     mixer: Mixer | None = None
     ffn: Ffn | None = None
+    norm: Annotated[Norm | None, Field(exclude_if=is_none)] = None
 
     @property
     def off(self) -> bool:
@@ -65,34 +77,40 @@ class Block(Frozen):
 
 
 class Stage(Frozen):
-    """Blocks on one residual stream of `embed` channels. Every stage but the first begins by merging 2x2 tokens.
+    """Blocks on one residual stream of `embed` channels, wired to it one like the other.
 
-    `merge` is the precision of that convolution.
+    `merge` makes the tokens of the stage out of those of the stage before; the first stage has none.
     """
 
     embed: Annotated[Width, Dim("residual stream", late=2)]
     blocks: Annotated[tuple[Block, ...], Field(max_length=MAX_BLOCKS)]
-    merge: ConvKept = "fp32"
+    merge: Annotated[Merge | None, Field(exclude_if=is_none)] = None
+    wiring: Wiring = Pre()
 
 
 class Architecture(Frozen):
     """A whole network. Its axes are named after its fields: `s0.embed`, `s0.b3.heads`, `s0.b3.mlp` (`wb.models.axes`).
 
-    `norm` "pre": `x + f(norm(x))` for every mixer and feed-forward f, and one more norm before pooling. "post":
-    `norm(x + f(x))`, as in BERT, and no further norm. `head` is the precision of the last linear map.
+    `norm` is that of every block that names none, `first` stands behind the positions (None: there is no such norm), `last`
+    in front of the head. `prefix` counts tokens in front of those that the stem makes: class tokens. JSON of format 1 is
+    read as well (`wb.core.upgrade`).
     """
 
-    task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
-
-    input: ImageInput
+    version: Literal[2] = 2
+    input: Input
     stem: Stem
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)]
-    pool: Literal["mean", "cls"] = "mean"
-    classes: Annotated[int, Field(ge=2, le=1_000_000)]
-    labels: tuple[str, ...] = ()
-    head: HeadKept = "fp32"
-    norm: Form = "pre"
-    norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-6
+    head: Head
+    norm: Norm = LayerNorm()
+    position: Position = Learned()
+    prefix: Annotated[int, Field(ge=0, le=MAX_PREFIX)] = 0
+    first: Norm | None = None
+    last: Norm | None = LayerNorm()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgraded(cls, content: Any) -> Any:
+        return upgraded(content)
 
     @property
     def key(self) -> str:
@@ -100,30 +118,23 @@ class Architecture(Frozen):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens in the first stage."""
-        return self.input.height // self.stem.patch, self.input.width // self.stem.patch
+    def layout(self) -> Layout:
+        """How the tokens of the first stage lie."""
+        return self.stem.layout(self.input, self.prefix)
 
     def layouts(self) -> Iterator[Layout]:
         """How the tokens lie, stage by stage."""
-        layout = self.stem.layout(self.input, 1 if self.pool == "cls" else 0)
-        for i in range(len(self.stages)):
-            if i > 0:
-                layout = self._merge(i).layout(layout)
+        layout = self.layout
+        for stage in self.stages:
+            layout = layout if stage.merge is None else stage.merge.layout(layout)
             yield layout
-
-    def grids(self) -> Iterator[tuple[int, int]]:
-        """Rows and columns of tokens, stage by stage."""
-        for layout in self.layouts():
-            rows, columns = layout.shape
-            yield rows, columns
 
     def parts(self) -> Iterator[tuple[str, Part]]:
         """Every record with a module, by name, in order of execution: `stem`, `s0.b3.mixer`, `s1.merge`, `head`."""
         yield "stem", self.stem
         for i in range(len(self.stages)):
             yield from self.stage_parts(i)
-        yield "head", self._head()
+        yield "head", self.head
 
     def with_parts(self, change: Change) -> Architecture:
         """The same network with each part, called by its name, replaced by what `change` makes of it."""
@@ -133,25 +144,23 @@ class Architecture(Frozen):
                 block.model_copy(update={kind: change(f"s{i}.b{j}.{kind}", part) for kind, part in block.parts()})
                 for j, block in enumerate(stage.blocks)
             )
-            merge = change(f"s{i}.merge", self._merge(i)).precision if i > 0 else stage.merge
+            merge = None if stage.merge is None else change(f"s{i}.merge", stage.merge)
             stages.append(stage.model_copy(update={"blocks": blocks, "merge": merge}))
-        head = change("head", self._head())
-        answer = {"classes": head.classes, "labels": head.labels, "pool": head.pool, "head": head.precision}
-        return self.model_copy(update={"stem": change("stem", self.stem), "stages": tuple(stages), **answer})
+        ends = {"stem": change("stem", self.stem), "head": change("head", self.head)}
+        return self.model_copy(update={"stages": tuple(stages), **ends})
+
+    def with_labels(self, labels: Sequence[str]) -> Architecture:
+        """The same network with other names of its classes, or with none."""
+        return self.model_copy(update={"head": self.head.model_copy(update={"labels": tuple(labels)})})
 
     def stage_parts(self, stage: int) -> Iterator[tuple[str, Part]]:
         """The parts of one stage."""
-        if stage > 0:
-            yield f"s{stage}.merge", self._merge(stage)
+        merge = self.stages[stage].merge
+        if merge is not None:
+            yield f"s{stage}.merge", merge
         for j, block in enumerate(self.stages[stage].blocks):
             for kind, part in block.parts():
                 yield f"s{stage}.b{j}.{kind}", part
-
-    def _merge(self, stage: int) -> Merge:
-        return Merge(precision=self.stages[stage].merge)
-
-    def _head(self) -> Classify:
-        return Classify.model_construct(classes=self.classes, labels=self.labels, pool=self.pool, precision=self.head)
 
     def blocks(self) -> Iterator[tuple[str, Stage, Block]]:
         """Every block with its name (`s0.b3`) and its stage, in order of execution."""
@@ -188,14 +197,11 @@ class Architecture(Frozen):
 
     def to_json(self) -> str:
         """Canonical: sorted keys, no white space."""
-        content = self.model_dump(mode="json")
-        if self.norm == "pre":
-            del content["norm"]  # pre-norm networks keep the keys they had before there were others
-        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Architecture:
-        """The architecture that `to_json` wrote.
+        """The architecture that `to_json` wrote, also that of an older version.
 
         Raises:
             BadArtefact: the text is not an architecture; says which field is wrong.
@@ -209,7 +215,7 @@ class Architecture(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
-        Classify(classes=self.classes, labels=self.labels)  # raises where they do not go together
+        check_stages(self)
         stride = self.stem.patch * 2 ** (len(self.stages) - 1)
         if self.input.height % stride or self.input.width % stride:
             raise ValueError(
@@ -219,8 +225,6 @@ class Architecture(Frozen):
         check_tokens(self)
         check_layouts(self)
         check_preparation(self)
-        if self.stages[0].merge != "fp32":
-            raise ValueError(f"the first stage merges nothing, so that it has no merge={self.stages[0].merge!r}")
         return self
 
 

@@ -18,16 +18,30 @@ MAX_PREPARATION = 1 << 33  # multiplications, about, before a network can run: 2
 CHOICES: Mapping[str, Sequence[type[Part]]] = {"mixer": MIXERS, "ffn": FFNS}  # by the last word of a part's name
 
 
+def check_stages(architecture: Architecture) -> None:
+    """Raises `ValueError` where a stage begins as it cannot, or the head reads tokens that are not there."""
+    for i, stage in enumerate(architecture.stages):
+        if i == 0 and stage.merge is not None:
+            raise ValueError(f"the first stage merges nothing, so that it has no merge; given {stage.merge!r}")
+        if i > 0 and stage.merge is None:
+            raise ValueError(f"stage {i} says nothing of how its tokens are made of those before; give it a merge")
+    if architecture.head.pool == "first" and not architecture.prefix:
+        raise ValueError(
+            "the head reads the first token of the prefix, and there is none; give prefix=1 or pool='mean'"
+        )
+
+
 def check_tokens(architecture: Architecture) -> None:
     """Raises `ValueError` for more blocks or tokens than a network may have."""
     blocks = sum(len(stage.blocks) for stage in architecture.stages)
     if blocks > MAX_BLOCKS:
         raise ValueError(f"{blocks:,} blocks are more than the {MAX_BLOCKS} that a network may have; leave some out")
-    rows, columns = architecture.grid
-    if rows * columns > MAX_TOKENS:
+    layout = architecture.layout
+    if layout.tokens > MAX_TOKENS:
+        shape = "x".join(map(str, layout.shape))
         raise ValueError(
-            f"{rows}x{columns} patches are {rows * columns:,} tokens, and at most {MAX_TOKENS:,} are possible; choose larger "
-            "patches or smaller images"
+            f"{shape} patches are {layout.tokens:,} tokens, and at most {MAX_TOKENS:,} are possible; choose larger patches or "
+            "smaller images"
         )
 
 
@@ -59,7 +73,7 @@ def check_layouts(architecture: Architecture) -> None:
             lack = given.refused(part.supports)
             if lack is not None:
                 others = [kind_of(kind) for kind in CHOICES.get(role, ()) if given.refused(kind.supports) is None]
-                ways = ["pool='mean'"] if given.prefix and not part.supports.prefix else []
+                ways = ["prefix=0"] if given.prefix and not part.supports.prefix else []
                 ways += [f"{role} {', '.join(others)}"] if others else []
                 raise ValueError(f"{role} {kind_of(type(part))!r} of {place} {lack}; use {' or '.join(ways)}")
         before = layout

@@ -243,7 +243,7 @@ def _takes_digits(architecture: Architecture | None) -> bool:
     if architecture is None:
         return False
     a = architecture.input
-    return (a.channels, a.height, a.width, architecture.classes) == (1, 8, 8, 10)
+    return (a.channels, a.height, a.width, architecture.head.classes) == (1, 8, 8, 10)
 
 
 def _without_data(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool, say: Say) -> None:

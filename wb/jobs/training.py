@@ -53,9 +53,7 @@ class Training:
         """The architecture to train. Weights of a given model file are not used, so its class names become those of the data."""
         given = read_architecture(self.architecture) if self.architecture else None
         chosen = given or vit_space(data, self.preset).largest("softmax")
-        if chosen.classes == len(data.classes):
-            chosen = chosen.model_copy(update={"labels": data.classes})
-        return chosen
+        return chosen.with_labels(data.classes) if chosen.head.classes == len(data.classes) else chosen
 
     def __call__(self, progress: Progress) -> tuple[Model, dict[str, Reading]]:
         """Trains and writes the model; returns it and its accuracies on the validation and test split.

@@ -64,14 +64,13 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
     counts = {name: sum(found.values()) / 2 for name, found in _counter(network).get_flop_counts().items()}
     kept, groups = precisions(architecture), groups_of(network)
     found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
-    for i, (rows, columns) in enumerate(architecture.grids()):
-        tokens = rows * columns + (architecture.pool == "cls")
+    for i, layout in enumerate(architecture.layouts()):
         if i > 0:
             found[f"s{i}.merge"] = Operations(counts[f"Network.merges.{i - 1}"], kept[f"s{i}.merge"])
         for group, names in groups.items():
             if group.startswith(f"s{i}.b"):
                 weights = sum(network.get_parameter(name).numel() for name in names)
-                found[group] = Operations(float(weights * tokens), kept[group])
+                found[group] = Operations(float(weights * layout.tokens), kept[group])
     for name, operator in network.named_modules():
         if isinstance(operator, OperatorModule) and (rest := _products(name, counts, found)):
             found[f"{_short(name)}.products"] = Operations(rest, "fp32", float(operator.additions))

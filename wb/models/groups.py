@@ -8,7 +8,6 @@ from torch import nn
 from wb.core.architecture import Architecture
 from wb.core.precision import TRAINED, allowed, precisions, with_precisions
 from wb.core.records import Precision
-from wb.models.lowbit import low_bit
 from wb.models.network import KINDS, BlockModule, Network
 from wb.models.operator import OperatorModule
 
@@ -61,7 +60,7 @@ def settle(module: nn.Module) -> None:
             if isinstance(part, OperatorModule):
                 part.settle()
             elif isinstance(part, Network):
-                part.head.copy_(low_bit(part.head, part.architecture.head, 1))
+                part.answer.settle(part)
                 part.architecture = _settled(part.architecture)
 
 

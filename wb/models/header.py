@@ -15,7 +15,8 @@ from wb.core.files import regular
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 
-FORMAT = 1
+FORMAT = 2  # 1 had another form of the architecture (`wb.core.upgrade`) and the same weights
+READ = (1, 2)
 MAX_STEPS = 2000  # steps of a history
 EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
 
@@ -41,9 +42,9 @@ def described(metadata: Mapping[str, str], path: Path) -> tuple[Architecture, tu
     """
     if "wb.architecture" not in metadata:
         raise BadArtefact(f"{path} holds weights but no architecture; expected a model file that `wb` wrote")
-    if metadata.get("wb.format") != str(FORMAT):
+    if metadata.get("wb.format") not in {str(number) for number in READ}:
         given = printable(str(metadata.get("wb.format")))
-        raise BadArtefact(f"{path} has format {given}; this version reads format {FORMAT}")
+        raise BadArtefact(f"{path} has format {given}; this version reads formats {' and '.join(map(str, READ))}")
     history = read_history(metadata.get("wb.history", "[]"), path)
     try:
         return Architecture.from_json(metadata["wb.architecture"]), history

@@ -9,22 +9,20 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import Unsupported, out_of_memory
-from wb.core.records import Operator
-from wb.models.axes import Axes, Axis, read, write
-from wb.models.lowbit import low_bit
+from wb.core.layout import Layout
+from wb.core.records import Norm, Operator
+from wb.models.axes import Axes, Axis, write
+from wb.models.ends import HeadModule, PositionModule
 from wb.models.merges.conv import PREVIOUS, Merge
 from wb.models.norm import NormModule
-from wb.models.operator import NOTHING, Context, Grid, OperatorModule, PartModule
+from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 from wb.models.tensors import parameter
 from wb.models.walk import Kind, State, Sublayer, Wiring
 
 MAX_PARAMETERS = 1 << 31  # 8 GB; training takes four times that
-NORM = "wb.models.norms.layer:LayerNorm"
-WIRINGS = {"pre": "wb.models.wirings.pre:Pre", "post": "wb.models.wirings.post:Post"}
 KINDS: tuple[tuple[Kind, str], ...] = (("mixer", "norm1"), ("ffn", "norm2"))  # in order of execution
 
 
@@ -39,23 +37,24 @@ class BlockModule(nn.Module):
         block: Block,
         place: tuple[int, int],
         embed: int,
-        grid: Grid,
-        eps: float,
+        layout: Layout,
+        norm: Norm,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         self.stage, self.block = place
-        for (kind, norm), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
+        self.own_norm = block.norm
+        for (kind, normed), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
             if record is None:
                 setattr(self, kind, None)
             else:
-                setattr(self, norm, _load(NORM)(embed, eps, device))
-                setattr(self, kind, build_operator(record, embed, grid, device))
+                setattr(self, normed, build_norm(block.norm or norm, embed, device))
+                setattr(self, kind, build_operator(record, embed, layout, device))
 
     def describe(self) -> Block:
         """The record of this module."""
         mixer, ffn = (None if part is None else part.describe() for part in (self.mixer, self.ffn))
-        return Block.model_validate({"mixer": mixer, "ffn": ffn})
+        return Block.model_validate({"mixer": mixer, "ffn": ffn, "norm": self.own_norm})
 
     def sublayers(self, wiring: Wiring) -> Iterator[Sublayer]:
         """The mixer and the feed-forward, those that are there."""
@@ -80,38 +79,43 @@ class BlockModule(nn.Module):
 class Network(nn.Module):
     """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
 
-    `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `norm` is the last
-    norm, which only a pre-norm network has.
+    `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
+    norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the
+    stem's: (D), or (prefix, D) for several.
     """
+
+    position: nn.Parameter
+    head: nn.Parameter
+    head_bias: nn.Parameter
 
     def __init__(self, architecture: Architecture, device: torch.device | str | None = None) -> None:
         super().__init__()
         a = self.architecture = architecture
         first, last = a.stages[0].embed, a.stages[-1].embed
-        prefix = 1 if a.pool == "cls" else 0
         for name, values in (("mean", a.input.mean), ("std", a.input.std)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.mean: Tensor
         self.std: Tensor
         self.stem = _load(a.stem.module)(a.stem, a.input.channels, first, device)
-        grids = [Grid(rows, columns, prefix) for rows, columns in a.grids()]
-        self.position = parameter(grids[0].tokens, first, device=device)
-        self.cls = parameter(first, device=device) if prefix else None
+        layouts = list(a.layouts())
+        self.positions: PositionModule = _load(a.position.module)(a.position, self, first, layouts[0], device)
+        shape = (first,) if a.prefix == 1 else (a.prefix, first)
+        self.cls = parameter(*shape, device=device) if a.prefix else None
+        self.first: NormModule | None = None if a.first is None else build_norm(a.first, first, device)
         self.merges = nn.ModuleList(
-            Merge(before.embed, grid[:2], after.embed, device)
-            for before, after, grid in zip(a.stages, a.stages[1:], grids, strict=False)
+            _load(after.merge.module)(after.merge, before.embed, layout, after.embed, device)
+            for before, after, layout in zip(a.stages, a.stages[1:], layouts, strict=False)
+            if after.merge is not None
         )
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                BlockModule(block, (i, j), stage.embed, grid, a.norm_eps, device)
-                for j, block in enumerate(stage.blocks)
+                BlockModule(block, (i, j), stage.embed, layout, a.norm, device) for j, block in enumerate(stage.blocks)
             )
-            for i, (stage, grid) in enumerate(zip(a.stages, grids, strict=True))
+            for i, (stage, layout) in enumerate(zip(a.stages, layouts, strict=True))
         )
-        self.wirings = nn.ModuleList(build_wiring(a) for _ in a.stages)
-        self.norm: NormModule | None = _load(NORM)(last, a.norm_eps, device) if a.norm == "pre" else None
-        self.head = parameter(a.classes, last, device=device)
-        self.head_bias = parameter(a.classes, device=device)
+        self.wirings = nn.ModuleList(build_wiring(stage, device) for stage in a.stages)
+        self.norm: NormModule | None = None if a.last is None else build_norm(a.last, last, device)
+        self.answer: HeadModule = _load(a.head.module)(a.head, self, last, layouts[-1], device)
 
     def reset(self) -> None:
         """Initial values for every parameter, drawn from torch's global generator."""
@@ -119,11 +123,10 @@ class Network(nn.Module):
             if isinstance(module, PartModule) and module is not self.stem:
                 module.reset()
         self.stem.reset()
-        for token in (self.position, self.cls):
-            if token is not None:
-                nn.init.trunc_normal_(token, std=0.02)
-        nn.init.trunc_normal_(self.head, std=0.02)
-        nn.init.zeros_(self.head_bias)
+        self.positions.reset(self)
+        if self.cls is not None:
+            nn.init.trunc_normal_(self.cls, std=0.02)
+        self.answer.reset(self)
 
     # ------------------------------------------------------------------------------------------------------- the walk
 
@@ -141,6 +144,10 @@ class Network(nn.Module):
         """The sub-layer of that name, `s0.b3.mixer`."""
         stage = int(name[1 : name.index(".")])
         return next(at for at in self.walk(stage) if at.name == name)
+
+    def folds(self, stage: int) -> bool:
+        """Whether norms on the stream of a stage stand in front of operators and of the head only (`Wiring.folds`)."""
+        return self.wiring(stage).folds and (stage > 0 or self.first is None)
 
     def wiring(self, stage: int) -> Wiring:
         """The wiring of the sub-layers of a stage."""
@@ -160,7 +167,7 @@ class Network(nn.Module):
     def end(self, state: State) -> Tensor:
         """The logits (B, classes) of a network that ends with `state`; later merges are run."""
         state = self.enter(state, len(self.stages) - 1)
-        return self.classify(self.wiring(state.stage).end(state))
+        return self.answered(self.wiring(state.stage).end(state))
 
     def run(
         self, pixel_values: Tensor, step: Callable[[State, Sublayer], State] = lambda state, at: at(state)
@@ -191,19 +198,17 @@ class Network(nn.Module):
         """The input of the first block: (B, channels, height, width) -> (B, N, D)."""
         x = self.stem(self.normalised(pixel_values)).flatten(2).transpose(1, 2)  # (B, rows*columns, D)
         if self.cls is not None:
-            x = torch.cat([self.cls.expand(x.shape[0], 1, -1), x], dim=1)
-        placed: Tensor = x + self.position
-        return placed
+            x = torch.cat([self.cls.expand(x.shape[0], self.architecture.prefix, -1), x], dim=1)
+        x = self.positions.placed(self, x)
+        return x if self.first is None else cast(Tensor, self.first(x))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """The input of the head: (B, N, D) -> (B, D)."""
-        if self.norm is not None:
-            x = self.norm(x)
-        return x[:, 0] if self.cls is not None else x.mean(dim=1)
+        """The input of the head's linear map: (B, N, D) -> (B, D)."""
+        return self.answer.pooled(x if self.norm is None else self.norm(x))
 
-    def classify(self, x: Tensor) -> Tensor:
-        """Last norm, pooling and head: (B, N, D) -> (B, classes)."""
-        return F.linear(self.pooled(x), low_bit(self.head, self.architecture.head, 1), self.head_bias)
+    def answered(self, x: Tensor) -> Tensor:
+        """The last norm, pooling and the head: (B, N, D) -> (B, classes)."""
+        return self.answer.outputs(self, self.pooled(x))
 
 
 def build(architecture: Architecture, device: torch.device | str | None = None) -> Network:
@@ -233,16 +238,22 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
 
 
 def build_operator(
-    record: Operator, embed: int, grid: Grid, device: torch.device | str | None = None
+    record: Operator, embed: int, layout: Layout, device: torch.device | str | None = None
 ) -> OperatorModule:
     """The module of a mixer's or feed-forward's record."""
-    module: OperatorModule = _load(record.module)(record, embed, grid, device)
+    module: OperatorModule = _load(record.module)(record, embed, layout, device)
     return module
 
 
-def build_wiring(architecture: Architecture) -> Wiring:
-    """The wiring of the sub-layers of the architecture's stages."""
-    wiring: Wiring = _load(WIRINGS[architecture.norm])()
+def build_norm(record: Norm, embed: int, device: torch.device | str | None = None) -> NormModule:
+    """The module of a norm's record."""
+    norm: NormModule = _load(record.module)(record, embed, device)
+    return norm
+
+
+def build_wiring(stage: Stage, device: torch.device | str | None = None) -> Wiring:
+    """The wiring of the sub-layers of a stage."""
+    wiring: Wiring = _load(stage.wiring.module)(stage, device)
     return wiring
 
 
@@ -263,21 +274,22 @@ def describe(network: Network) -> Architecture:
     for i, stage in enumerate(a.stages):
         embed = network.position.shape[1] if i == 0 else cast(Merge, network.merges[i - 1]).merge.shape[0]
         described = tuple(block.describe() for block in network.blocks(i))
-        stages.append(Stage(embed=embed, blocks=described, merge=stage.merge))
-    return a.model_copy(
-        update={"stem": network.stem.describe(), "stages": tuple(stages), "classes": network.head.shape[0]}
-    )
+        stages.append(stage.model_copy(update={"embed": embed, "blocks": described}))
+    ends = {"stem": network.stem.describe(), "head": network.answer.describe(network)}
+    return a.model_copy(update={"stages": tuple(stages), **ends})
 
 
 def axes_of(network: Network) -> dict[str, Axes]:
     """Every parameter's axes by their full names: `s0.embed`, `s0.b3.heads`, `stem.width`; labels lie on `classes`."""
-    table: dict[str, Axes] = {
-        "position": (None, write("s0.embed")),
-        "head": (write("classes"), read(f"s{len(network.stages) - 1}.embed")),
-        "head_bias": (write("classes"),),
-    }
+    table: dict[str, Axes] = {}
+    for end, stage in ((network.positions, 0), (network.answer, len(network.stages) - 1)):
+        for name, axes in end.axes.items():
+            table[name] = tuple(
+                axis._replace(name=f"s{stage}.embed") if axis is not None and axis.name == "embed" else axis
+                for axis in axes
+            )
     if network.cls is not None:
-        table["cls"] = (write("s0.embed"),)
+        table["cls"] = (*(None,) * (network.cls.dim() - 1), write("s0.embed"))
     for name, module in network.named_modules():
         if isinstance(module, PartModule):
             for local, axes in module.axes.items():
@@ -293,7 +305,9 @@ def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
     if parts[0] == "merges":
         after = int(parts[1]) + (0 if axis.name == PREVIOUS else 1)
         return axis._replace(name=f"s{after}.embed")
-    if parts[0] != "stages":  # the stem begins the first stage, the last norm ends the last
+    if parts[0] == "wirings":
+        return axis._replace(name=f"s{parts[1]}.{axis.name}")
+    if parts[0] != "stages":  # stem and first norm begin the first stage, the last norm ends the last
         return axis._replace(name=f"s{stages - 1 if parts[0] == 'norm' else 0}.{axis.name}")
     stage, block = parts[1], parts[2]
     return axis._replace(name=f"s{stage}.embed" if axis.name == "embed" else f"s{stage}.b{block}.{axis.name}")

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from wb.core.records import Norm
 from wb.models.operator import PartModule
 
 
@@ -23,9 +24,9 @@ class NormModule(PartModule):
 
     gain: nn.Parameter
 
-    def __init__(self, embed: int, eps: float, device: torch.device | str | None = None, *, shift: bool) -> None:
+    def __init__(self, record: Norm, embed: int, device: torch.device | str | None = None, *, shift: bool) -> None:
         super().__init__({"embed": embed}, device)
-        self.eps = eps
+        self.record = record
         self.holds("gain", "embed")
         if shift:
             self.holds("shift", "embed")

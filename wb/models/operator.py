@@ -10,25 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core.layout import Layout
 from wb.core.records import Operator, Precision, Weighted
 from wb.models.axes import Axes, Axis, Map, read, write
 from wb.models.lowbit import low_bit
 from wb.models.tensors import parameter, uniform_
 
 Symmetry = Literal["rotation", "permutation"]
-
-
-class Grid(NamedTuple):
-    """The layout of tokens: `prefix` tokens without a place (a class token), then rows times columns."""
-
-    rows: int
-    columns: int
-    prefix: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """N, the length of the sequence."""
-        return self.prefix + self.rows * self.columns
 
 
 class Context(NamedTuple):
@@ -91,7 +79,7 @@ class PartModule(nn.Module):
 class OperatorModule(PartModule):
     """An operator: tokens (B, N, D) -> its contribution (B, N, D). Final subclasses live in one file each.
 
-    A subclass is built as `Class(record, embed, grid, device)` and declares its parameters in order of execution:
+    A subclass is built as `Class(record, embed, layout, device)` and declares its parameters in order of execution:
     `reads` (weights on the residual stream, with their biases), `between` (matrices that neither read nor write the
     stream), `writes` (weights whose rows are the stream), `holds` (anything else). Axes, `describe`, initial values, the
     groups that share a precision, and what pruning and fusion may do follow from that. `hidden` computes the input of the
@@ -106,7 +94,7 @@ class OperatorModule(PartModule):
     jumps: ClassVar[bool] = False
 
     record: Operator
-    grid: Grid
+    layout: Layout
     readers: dict[str, str | None]
     """Weights that read the stream -> their biases."""
     writers: dict[str, str | None]
@@ -118,9 +106,9 @@ class OperatorModule(PartModule):
     constants: list[str]
     """Parameters without gradient: they are determined once, from data, and training does not change them."""
 
-    def __init__(self, record: Operator, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
+    def __init__(self, record: Operator, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__({**vars(record), "embed": embed}, device)
-        vars(self).update(record=record, grid=grid, readers={}, writers={}, inner=[], outputs={}, constants=[])
+        vars(self).update(record=record, layout=layout, readers={}, writers={}, inner=[], outputs={}, constants=[])
 
     def reads(self, weight: str, bias: str | None, *axes: Axis | str | int) -> None:
         """Declares a weight (*axes, embed) that reads the stream, and its bias (*axes)."""

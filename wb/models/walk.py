@@ -14,10 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
+from wb.core.architecture import Stage
 from wb.models.norm import NormModule
-from wb.models.operator import NOTHING, Context, OperatorModule
+from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 
 Kind = Literal["mixer", "ffn"]
 
@@ -30,12 +32,19 @@ class State(NamedTuple):
     memory: tuple[Tensor, ...] = ()
 
 
-class Wiring(nn.Module):
+class Wiring(PartModule):
     """How the sub-layers of a stage read the residual stream and add to it. Final subclasses live in one file each."""
 
     folds: ClassVar[bool]
     """Whether every norm is read by operators only (pre-norm). Then norms may be folded into their readers, and the stream may be
     changed in any way that its norms do not notice."""
+
+    def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
+        super().__init__({"embed": stage.embed}, device)
+        self.record = stage.wiring
+
+    def reset(self) -> None:
+        """Nothing, where a wiring has no parameters."""
 
     def begin(self, x: Tensor, stage: int) -> State:
         """The state at the start of a stage whose tokens are x (B, N, D)."""

@@ -25,7 +25,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in `Architecture.task`."""
+        """The name that the head of an architecture gives."""
         ...
 
     @property

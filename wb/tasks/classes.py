@@ -142,12 +142,12 @@ class Classes:
 
         `wb.tasks.names.matched` puts the classes of data into a model's order.
         """
-        if len(data.classes) != architecture.classes:
+        if len(data.classes) != architecture.head.classes:
             raise BadData(
-                f"data {data.spec!r} have {len(data.classes)} classes, and the model has {architecture.classes}; name other "
+                f"data {data.spec!r} have {len(data.classes)} classes, and the model has {architecture.head.classes}; name other "
                 "data with --data"
             )
-        check_names(architecture.labels, data)
+        check_names(architecture.head.labels, data)
 
 
 CLASSES = Classes()

@@ -12,5 +12,5 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
 
 
 def task_of(architecture: Architecture) -> Task:
-    """The task of an architecture."""
-    return TASKS[architecture.task]
+    """The task of an architecture, given by its head."""
+    return TASKS[architecture.head.task]

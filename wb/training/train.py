@@ -140,7 +140,7 @@ def fitted(
         BadData: the images have another size, or the classes are others (`wb.tasks.names.matched`).
     """
     _check_specs(architecture, data)
-    return matched(data, architecture.labels, architecture.classes, model, by_index=by_index)
+    return matched(data, architecture.head.labels, architecture.head.classes, model, by_index=by_index)
 
 
 def check_fits(architecture: Architecture, data: Dataset) -> None:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.networks import assembled
 from wb.compress.binarize import hash as hashed
 from wb.compress.binarize.hash import Converted, HashAttention, projections
 from wb.compress.binarize.hashing import drawn
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, BadOption
-from wb.core.records import Cosformer, Hash, Mlp, PatchStem, Softmax
+from wb.core.records import Cosformer, Hash, ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset
 from wb.models.mixers.softmax import SoftmaxAttention
 from wb.models.model import Model, from_network
@@ -27,8 +29,8 @@ def architecture(image: ImageInput, **changes: object) -> Architecture:
     """Two softmax blocks, one that is off and one with other attention between them."""
     block = Block(mixer=SOFTMAX, ffn=Mlp(mlp=16))
     blocks = (block, Block(), Block(mixer=Cosformer(heads=2, qk=4, v=4)), block)
-    fields = {"input": image, "stem": PatchStem(patch=2), "stages": (Stage(embed=12, blocks=blocks),), "classes": 3}
-    return Architecture.model_validate({**fields, **changes})
+    fields: dict[str, Any] = {"input": image, "stem": PatchStem(patch=2), "stages": (Stage(embed=12, blocks=blocks),)}
+    return assembled(**{**fields, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,15 @@ import onnx
 import pytest
 
 from tests.jobs.suite import Begin, JobSuite
+from tests.networks import assembled
 from wb.compress.binarize.begin import begin
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.record import Binarization, BinarizeConfig
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.errors import BadData, BadOption, WbError
 from wb.core.precision import allowed, precisions, with_precisions
 from wb.core.progress import Progress
-from wb.core.records import Hash, Mlp, PatchStem, Pool, Precision, Softmax
+from wb.core.records import Hash, ImageInput, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.data import Dataset
 from wb.export.counting.count import model_energy
 from wb.export.graph import read_architecture
@@ -59,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(image: ImageInput, stripes: Dataset) -> Model:
     """A model that knows the stripes."""
     block = Block(mixer=Softmax(heads=2, qk=6, v=5), ffn=Mlp(mlp=20))
-    a = Architecture(
+    a = assembled(
         input=image,
         stem=PatchStem(patch=2),
         stages=(Stage(embed=12, blocks=(block, block)),),

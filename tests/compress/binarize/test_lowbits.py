@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.networks import assembled
 from wb.compress.binarize.lowbits import LowBits, chosen
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption
 from wb.core.precision import precisions, with_precisions
-from wb.core.records import Mlp, PatchStem, Pool, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.models.model import Model, from_network
 from wb.models.network import build
 from wb.models.passes import apply
@@ -18,7 +19,7 @@ BLOCK = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=8))
 @pytest.fixture(scope="module")
 def network(image: ImageInput) -> Architecture:
     stages = (Stage(embed=8, blocks=(BLOCK, Block(mixer=Pool(), ffn=Mlp(mlp=8)))), Stage(embed=12, blocks=(BLOCK,)))
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=3)
+    return assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=3)
 
 
 def model_of(architecture: Architecture) -> Model:

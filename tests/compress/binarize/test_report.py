@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from tests.networks import assembled
 from wb.compress.binarize import record as binarize_record
 from wb.compress.binarize.figures import accuracy_figure, energy_figure, loss_figure
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.lowbits import chosen
 from wb.compress.binarize.record import Binarization, BinarizeConfig, Epoch
 from wb.compress.binarize.report import page, remarks, result
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.precision import with_precisions
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.export.counting.count import energy_by_part, model_energy
 from wb.jobs.page import write_page
 
@@ -44,7 +45,7 @@ def readings(architecture: Architecture, acc: float, ms: float, size: float) -> 
 @pytest.fixture(scope="module")
 def network(image: ImageInput) -> Architecture:
     block = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=8))
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block,)),), classes=3)
+    return assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block,)),), classes=3)
 
 
 def record_of(

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.networks import form
 from wb.compress.depth.analysis import DepthAnalysis, analyze_depth, depth_score
 from wb.compress.depth.chain import Chain, chosen
 from wb.compress.depth.drop import sublayers, without
@@ -37,7 +38,7 @@ def _catalogue() -> Mapping[str, Architecture]:
 
 CATALOGUE = _catalogue()
 EVERY = pytest.mark.parametrize("name", list(CATALOGUE))
-PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if a.norm == "pre"])
+PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if form(a) == "pre"])
 SOME = pytest.mark.parametrize(
     "name",
     ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "sla-post", "softmax-post-stages"],
@@ -57,7 +58,7 @@ def random_model(a: Architecture, seed: int = 0) -> Model:
 def random_split(a: Architecture, count: int = 7) -> Split:
     rng = np.random.default_rng(1)
     images = rng.random((count, a.input.channels, a.input.height, a.input.width), dtype=np.float32)
-    return Split(images, rng.integers(a.classes, size=count))
+    return Split(images, rng.integers(a.head.classes, size=count))
 
 
 def silenced(model: Model, sublayer: str) -> Model:
@@ -96,7 +97,7 @@ def contributions(
                     found[name] = (fixed or {}).get(name, added), streams[name]
                     return found[name][0]
 
-                getattr(block, norm if network.architecture.norm == "pre" else kind).register_forward_pre_hook(read)
+                getattr(block, norm if form(network.architecture) == "pre" else kind).register_forward_pre_hook(read)
                 getattr(block, kind).register_forward_hook(wrote)
     with torch.no_grad():
         y = network(images).softmax(dim=1)
@@ -217,7 +218,7 @@ def test_the_stream_is_the_sum_of_the_contributions() -> None:
         trace = Chain(network).trace(images)
         total = network.tokens(images) + torch.stack(trace.writes).sum(dim=0)
         torch.testing.assert_close(trace.inputs[-1] + trace.writes[-1], total)
-        torch.testing.assert_close(network.classify(total), trace.logits)
+        torch.testing.assert_close(network.answered(total), trace.logits)
 
 
 @pytest.mark.parametrize("name", ["softmax-patch", "softmax-post"])
@@ -227,7 +228,7 @@ def test_blocks_are_mixer_and_feed_forward_together(name: str) -> None:
     whole, _ = contributions(model, torch.from_numpy(split.pixels()))
     (added, h), (more, _) = whole["s0.b0.mixer"], whole["s0.b0.ffn"]
     block = analyze_depth(model, split).blocks[0]
-    after = h + added + more if a.norm == "pre" else whole["s0.b2.mixer"][1]  # what the next block reads
+    after = h + added + more if form(a) == "pre" else whole["s0.b2.mixer"][1]  # what the next block reads
     assert block.ratio == pytest.approx(float(((after - h).norm(dim=2) / h.norm(dim=2)).mean()), rel=1e-4)
     assert block.cosine == pytest.approx(float(torch.cosine_similarity(after - h, h, dim=2).mean()), abs=1e-5)
     assert block.influence == pytest.approx(1 - float(torch.cosine_similarity(h, after, dim=2).mean()), abs=1e-5)

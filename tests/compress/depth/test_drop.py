@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.networks import answering, assembled, form
 from wb.compress.depth.drop import DropLayers, removed, sublayers, without
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, BadOption, BudgetMissed
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset
 from wb.models.model import Model, Step, from_network, load, save
 from wb.models.network import Network, build
@@ -24,7 +25,7 @@ def model(image: ImageInput, request: pytest.FixtureRequest) -> Model:
     """Two stages, three blocks; the middle one is switched off."""
     block = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=12))
     stages = (Stage(embed=8, blocks=(block, Block(), block)), Stage(embed=12, blocks=(block,)))
-    architecture = Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=3, norm=request.param)
+    architecture = assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=3, norm=request.param)
     network = build(architecture)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -91,7 +92,7 @@ def test_a_dropped_sublayer_is_the_identity(model: Model) -> None:
     block: Any = next(model.network().blocks(0))
     left = without(model, "s0.b0.mixer").network()
     nothing = without(without(model, "s0.b0.mixer"), "s0.b0.ffn").network()
-    expected = x + block.ffn(block.norm2(x)) if model.architecture.norm == "pre" else block.norm2(x + block.ffn(x))
+    expected = x + block.ffn(block.norm2(x)) if form(model.architecture) == "pre" else block.norm2(x + block.ffn(x))
     torch.testing.assert_close(through_the_first_block(left, x), expected)
     assert torch.equal(through_the_first_block(nothing, x), x)
 
@@ -134,7 +135,7 @@ def test_a_budget_out_of_reach(model: Model, stripes: Dataset, least: int, left:
 
 def test_other_data_are_refused(model: Model, stripes: Dataset) -> None:
     other = without(model, "s0.b0.ffn")
-    wrong = Model(other.architecture.model_copy(update={"classes": 4}), other.weights)
+    wrong = Model(answering(other.architecture, classes=4), other.weights)
     with pytest.raises(BadData, match="have 3 classes"):
         DropLayers(stripes, at_most(3))(wrong)
 

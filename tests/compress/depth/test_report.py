@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.networks import assembled
 from wb.compress.depth.analysis import DepthAnalysis, analyze_depth
 from wb.compress.depth.report import About, page, result, write_depth_report
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.errors import BadOption
-from wb.core.records import Mlp, PatchStem, Pool
+from wb.core.records import ImageInput, Mlp, PatchStem, Pool
 from wb.data import Split
 from wb.models.model import from_network
 from wb.models.network import build
@@ -45,7 +46,7 @@ class Page(HTMLParser):
 
 def analysis_of(image: ImageInput, *blocks: Block) -> DepthAnalysis:
     torch.manual_seed(0)
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=blocks),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=blocks),), classes=3)
     network = build(a)
     network.reset()
     rng = np.random.default_rng(0)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.networks import Form, assembled
 from wb.compress.nvit.cost import Surface, alone, bare, design, parameters_by_part, pieces
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage, axis_sizes
-from wb.core.records import ConvStem, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes
+from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.counting import count_parameters
 
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=4)
@@ -65,7 +66,7 @@ def architecture(image: ImageInput, norm: Form = "pre") -> Architecture:
     rest = Stage(
         embed=10, blocks=(Block(mixer=Sla(heads=2, qk=3, v=4), ffn=Mlp(mlp=5)), Block(mixer=Lmu(memory=3, hidden=4)))
     )
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=(first, rest), classes=3, norm=norm)
+    return assembled(input=image, stem=PatchStem(patch=2), stages=(first, rest), classes=3, norm=norm)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])

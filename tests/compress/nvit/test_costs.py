@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.networks import assembled
 from wb.compress.depth.drop import sublayers, without
 from wb.compress.nvit.cost import Cost, pieces
 from wb.compress.nvit.costs import costs_of, counted, timed, untimed
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
-from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
+from wb.core.records import ConvStem, Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
 from wb.export.counting.count import model_energy
 from wb.export.timing.blocks import Part, parts
 from wb.export.timing.table import OVERHEAD, REFERENCE, Entry, LatencyTable
@@ -45,7 +46,7 @@ COUNTS: dict[str, Callable[[Architecture], float]] = {
 def dense(mixer: Mixer, stem: Stem, stages: int) -> Architecture:
     block = Block(mixer=mixer, ffn=Mlp(mlp=17))
     first = Stage(embed=16, blocks=(block, Block(), block))
-    return Architecture(
+    return assembled(
         input=IMAGE, stem=stem, stages=(first, *[Stage(embed=24, blocks=(block,))] * (stages - 1)), classes=3
     )
 
@@ -158,7 +159,7 @@ def uneven() -> Architecture:
     sizes = ((3, 7, 9, 17), (1, 2, 9, 5), (2, 7, 4, 1))
     blocks = tuple(Block(mixer=Softmax(heads=h, qk=qk, v=v), ffn=Mlp(mlp=mlp)) for h, qk, v, mlp in sizes)
     stage = Stage(embed=16, blocks=blocks)
-    return Architecture(input=IMAGE, stem=ConvStem(patch=2, width=6), stages=(stage,), classes=3)
+    return assembled(input=IMAGE, stem=ConvStem(patch=2, width=6), stages=(stage,), classes=3)
 
 
 @pytest.mark.parametrize("keep", [("heads",), ("qk", "mlp"), ("embed",), ("heads", "qk", "v", "mlp", "embed", "width")])

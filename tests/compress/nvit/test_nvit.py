@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.networks import answering
 from wb.compress.depth.drop import removed
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
@@ -161,7 +162,7 @@ def test_what_is_refused(trained: Model, stripes: Dataset, costs: dict[str, Cost
         BudgetMissed, match=r"macs <= 1 cannot be reached, the least is ~.* with --keep blocks,embed; allow"
     ):
         NViT(stripes, {"macs": 1.0}, costs, Settings(rounds=1, keep=("embed", "blocks"), calibration=16))(trained)
-    other = resize(trained.architecture, {}).model_copy(update={"classes": 4, "labels": ()})
+    other = answering(resize(trained.architecture, {}), classes=4, labels=())
     with pytest.raises(BadData, match="have 3 classes, and the model has"):
         NViT(stripes, targets, costs)(Model(other, trained.weights))
     broken = {**trained.weights, "head_bias": torch.full((3,), float("nan"))}

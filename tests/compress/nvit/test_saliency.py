@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from tests.networks import Form, assembled
 from wb.compress.nvit.saliency import LABEL_SMOOTHING, METHODS, Method, Scores, score
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
+from wb.core.architecture import Block, Stage
 from wb.core.errors import BadData, BadOption
-from wb.core.records import Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax
+from wb.core.records import Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.network import Network, build
 from wb.models.walk import State, Sublayer
 
@@ -33,7 +34,7 @@ Gate = Callable[[Weights, Tensor], Weights]  # the weights with a gate on the un
 def network_of(image: ImageInput, *mixers: Mixer, norm: Form = "pre") -> Network:
     """Random weights in float64, one block for each mixer."""
     stage = Stage(embed=6, blocks=tuple(Block(mixer=mixer, ffn=Mlp(mlp=7)) for mixer in mixers))
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, norm=norm)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=3, norm=norm)
     network = build(a)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -12,13 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.networks import assembled
 from wb.compress.depth.drop import sublayers, without
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.saliency import Gates, Scores
 from wb.compress.nvit.select import STEPS, Line, Rules, Selector
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_dims, axis_sizes, resize
-from wb.core.records import Mlp, PatchStem, Sla, Softmax
+from wb.core.architecture import Architecture, Block, Stage, axis_dims, axis_sizes, resize
+from wb.core.records import ImageInput, Mlp, PatchStem, Sla, Softmax
 from wb.models.axes import SelectWithin
 from wb.models.model import Model, from_network, remap_model
 from wb.models.network import axes_of, build, describe
@@ -29,7 +30,7 @@ BLOCKS = (
     Block(),
     Block(mixer=Sla(heads=2, qk=4, v=3), ffn=Mlp(mlp=10)),
 )
-DENSE = Architecture(
+DENSE = assembled(
     input=IMAGE,
     stem=PatchStem(patch=2),
     stages=(Stage(embed=12, blocks=BLOCKS), Stage(embed=9, blocks=BLOCKS[:1])),
@@ -156,7 +157,7 @@ def removed(scores: Scores, sizes: Mapping[str, int]) -> float:
 
 def feed_forwards() -> tuple[Architecture, dict[str, Cost], tuple[str, ...]]:
     blocks = (Block(ffn=Mlp(mlp=6)), Block(ffn=Mlp(mlp=5)), Block(ffn=Mlp(mlp=4)))
-    a = Architecture(input=IMAGE, stem=PatchStem(patch=2), stages=(Stage(embed=4, blocks=blocks),), classes=3)
+    a = assembled(input=IMAGE, stem=PatchStem(patch=2), stages=(Stage(embed=4, blocks=blocks),), classes=3)
     return a, {"macs": counted(a, "macs")}, tuple(f"s0.b{i}.mlp" for i in range(3))
 
 

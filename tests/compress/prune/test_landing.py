@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.networks import assembled
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.nvit import Pruned
 from wb.compress.prune.landing import ATTEMPTS, SLACK, Landing, correct, next_share, read_costs
 from wb.compress.prune.stages import Stage
-from wb.core.architecture import Architecture, Block, ImageInput, axis_sizes, resize
+from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.architecture import Stage as Blocks
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem
+from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.models.model import Model
 
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
@@ -26,7 +27,7 @@ WHOLE = 400
 
 def architecture(width: int) -> Architecture:
     stage = Blocks(embed=8, blocks=(Block(ffn=Mlp(mlp=width)),))
-    return Architecture(input=IMAGE, stem=PatchStem(patch=2), stages=(stage,), classes=3)
+    return assembled(input=IMAGE, stem=PatchStem(patch=2), stages=(stage,), classes=3)
 
 
 DENSE = architecture(WHOLE)

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.networks import assembled
 from wb.compress.depth.drop import without
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.prune.figures import progress_figure, shares_figure
 from wb.compress.prune.job import PruneJob
 from wb.compress.prune.record import PruneConfig, Pruning, Result, Round
 from wb.compress.prune.report import page, redistribution, result
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.errors import BadOption
 from wb.core.metrics import METRICS, parse_budget
 from wb.core.readings import Reading
-from wb.core.records import ConvStem, Lmu, Mlp, Pool, Softmax
+from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, Pool, Softmax
 from wb.core.statistics.verdict import Verdict, judge
 from wb.jobs.page import write_page
 from wb.models.counting import count_parameters
@@ -297,7 +298,7 @@ def test_every_axis_has_its_place_in_the_table(image: ImageInput) -> None:
     """Stem, streams, memory and hidden widths as well; in the order of the blocks; what is gone says so."""
     lmu, both = Block(mixer=Lmu(memory=3, hidden=5)), Block(mixer=Softmax(heads=2, qk=3, v=4), ffn=Mlp(mlp=6))
     stages = (Stage(embed=8, blocks=(lmu, Block(), *[both] * 9)), Stage(embed=10, blocks=(Block(mixer=Pool()),)))
-    before = Architecture(input=image, stem=ConvStem(patch=2, width=7), stages=stages, classes=3)
+    before = assembled(input=image, stem=ConvStem(patch=2, width=7), stages=stages, classes=3)
     smaller = resize(before, {"stem.width": 4, "s0.embed": 6, "s0.b0.memory": 2, "s0.b0.hidden": 1, "s0.b10.qk": 2})
     after = without(without(Model(smaller, {}), "s0.b9.mixer"), "s1.b0.mixer").architecture
     columns, rows = redistribution(before, after)

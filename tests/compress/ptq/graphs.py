@@ -11,10 +11,11 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.networks import assembled
 from wb.compress.ptq.calibration import Inputs
 from wb.compress.ptq.subject import Subject, of_model
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.architecture import Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.models.model import Model, from_network
 from wb.models.network import build
 
@@ -27,7 +28,7 @@ def model() -> Model:
     image = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
     block = Block(mixer=Softmax(heads=2, qk=12, v=12), ffn=Mlp(mlp=72))
     stem, stage = PatchStem(patch=2), Stage(embed=40, blocks=(block, block))
-    architecture = Architecture(input=image, stem=stem, stages=(stage,), classes=3)
+    architecture = assembled(input=image, stem=stem, stages=(stage,), classes=3)
     network = build(architecture)
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from wb.core.architecture import (
-    Architecture,
-    Block,
-    ImageInput,
-    Stage,
-    axes_of_part,
-    axis_dims,
-    axis_sizes,
-    kinds_of_axes,
-)
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage, axes_of_part, axis_dims, axis_sizes, kinds_of_axes
 from wb.core.precision import allowed, precisions, with_precisions
 from wb.core.records import (
     FFNS,
     MIXERS,
     STEMS,
     Hash,
+    ImageInput,
     Lmu,
     Mlp,
     Part,
@@ -37,8 +32,8 @@ mixers = pytest.mark.parametrize("kind", MIXERS, ids=kind_of)
 
 
 def network(image: ImageInput, **changes: object) -> Architecture:
-    content = {"input": image, "stem": PatchStem(patch=2), "stages": (Stage(embed=8, blocks=()),), "classes": 3}
-    return Architecture.model_validate(content | changes)
+    content: dict[str, Any] = {"input": image, "stem": PatchStem(patch=2), "stages": (Stage(embed=8, blocks=()),)}
+    return assembled(**{**content, **changes})
 
 
 def of(image: ImageInput, mixer: Part, **changes: object) -> Architecture:
@@ -106,12 +101,10 @@ def test_groups_have_the_precisions_of_their_fields(kind: type[Part]) -> None:
 @mixers
 def test_what_a_record_cannot_do_is_refused_with_what_can(image: ImageInput, kind: type[Part]) -> None:
     if kind.supports.prefix:
-        assert next(of(image, kind.sample(), pool="cls").layouts()).prefix == 1
+        assert next(of(image, kind.sample(), prefix=1).layouts()).prefix == 1
         return
-    with pytest.raises(
-        ValueError, match=rf"mixer '{kind_of(kind)}' of s0\.b0 reads .* use pool='mean' or mixer softmax"
-    ):
-        of(image, kind.sample(), pool="cls")
+    with pytest.raises(ValueError, match=rf"mixer '{kind_of(kind)}' of s0\.b0 reads .* use prefix=0 or mixer softmax"):
+        of(image, kind.sample(), prefix=1)
 
 
 @mixers

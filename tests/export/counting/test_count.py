@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import precisions, with_precisions
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.export.counting.count import count_model, energy_by_part, model_energy
 from wb.models.counting import count_macs, count_parameters
 
@@ -16,9 +17,7 @@ from wb.models.counting import count_macs, count_parameters
 @pytest.fixture
 def network(image: ImageInput) -> Architecture:
     block = Block(mixer=Softmax(heads=2, qk=3, v=4), ffn=Mlp(mlp=9))
-    return Architecture(
-        input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block, block)),), classes=3
-    )
+    return assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block, block)),), classes=3)
 
 
 def test_of_a_float_model_every_multiply_accumulate_costs_the_same(network: Architecture) -> None:

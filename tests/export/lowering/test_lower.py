@@ -15,10 +15,24 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import quantize_dynamic
 
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
+from tests.networks import Form, assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.precision import PRECISIONS, allowed, precisions, with_precisions
-from wb.core.records import ConvStem, Cosformer, Lmu, Mixer, Mlp, PatchStem, Pool, Precision, Sla, Softmax, Stem
+from wb.core.records import (
+    ConvStem,
+    Cosformer,
+    ImageInput,
+    Lmu,
+    Mixer,
+    Mlp,
+    PatchStem,
+    Pool,
+    Precision,
+    Sla,
+    Softmax,
+    Stem,
+)
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import Exporter, export, export_module, read_architecture
 from wb.export.lowering.fold import folded
@@ -38,7 +52,7 @@ def wide(image: ImageInput, norm: Form = "pre") -> Architecture:
     """Large enough for the weights to outweigh the graph; heads x channels, mlp and embed are no multiples of 32."""
     blocks = (SOFTMAX, Block(mixer=Lmu(memory=8, hidden=40), ffn=Mlp(mlp=100)))
     stages = (Stage(embed=72, blocks=blocks), Stage(embed=80, blocks=(SOFTMAX,)))
-    return Architecture(input=image, stem=ConvStem(patch=2, width=24), stages=stages, classes=3, norm=norm)
+    return assembled(input=image, stem=ConvStem(patch=2, width=24), stages=stages, classes=3, norm=norm)
 
 
 def narrow(image: ImageInput, seed: int) -> Architecture:
@@ -59,7 +73,7 @@ def narrow(image: ImageInput, seed: int) -> Architecture:
     stages = tuple(Stage(embed=width(40), blocks=(block(), block())) for _ in range(width(2)))
     stem: Stem = PatchStem(patch=2) if draw.random() < 0.5 else ConvStem(patch=2, width=width(4))
     norm: Form = draw.choice(["pre", "post"])
-    a = Architecture(input=image, stem=stem, stages=stages, classes=3, norm=norm)
+    a = assembled(input=image, stem=stem, stages=stages, classes=3, norm=norm)
     return with_precisions(a, {group: draw.choice(options) for group, options in allowed(a).items()})
 
 
@@ -164,7 +178,7 @@ def test_four_bits_are_for_what_is_named(image: ImageInput, tmp_path: Path) -> N
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_both_exporters(image: ImageInput, tmp_path: Path, exporter: Exporter) -> None:
     block = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=20))
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=12, blocks=(block,)),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=12, blocks=(block,)),), classes=3)
     policy: dict[str, Precision] = {"stem": "int8", "s0.b0.mixer.in": "w2", "s0.b0.mixer.out": "int4"}
     policy |= {"s0.b0.ffn.in": "w1", "s0.b0.ffn.out": "int8"}
     weights = dict(model_of(a).weights)
@@ -181,7 +195,7 @@ def test_both_exporters(image: ImageInput, tmp_path: Path, exporter: Exporter) -
 def test_integers_follow_packed_weights(image: ImageInput, tmp_path: Path) -> None:
     """A sum of two packed products is of no type that shape inference knows, and the int8 product behind it needs one."""
     lmu = Block(mixer=Lmu(memory=4, hidden=5, reads="w1", writes="int8"))
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(lmu,)),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(lmu,)),), classes=3)
     model = model_of(a)
     export(model, tmp_path / "a.onnx")
     used = operators(tmp_path / "a.onnx")
@@ -206,7 +220,7 @@ def test_layers_with_equal_weights_are_told_apart(
     image: ImageInput, tmp_path: Path, block: int, precision: Precision
 ) -> None:
     """The file shares their weights where it can; a block in fewer bits is that block and no other."""
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=40, blocks=(SOFTMAX,) * 2),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=40, blocks=(SOFTMAX,) * 2),), classes=3)
     weights = dict(model_of(a).weights)
     weights |= {name.replace(".0.0.", ".0.1."): weight for name, weight in weights.items() if ".0.0." in name}
     policy: dict[str, Precision] = {group: precision for group in precisions(a) if f"b{block}" in group}
@@ -234,7 +248,7 @@ def test_queries_equal_to_keys_and_weights_of_zero_export(
 ) -> None:
     """Runtimes merge equal nodes, and exporters take -0 for 0."""
     blocks = (Block(mixer=Softmax(heads=2, qk=5, v=5)), Block(mixer=Softmax(heads=2, qk=5, v=5)))
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=10, blocks=blocks),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=10, blocks=blocks),), classes=3)
     weights = dict(model_of(a).weights)
     for name in [name for name in weights if ".0.1." in name]:
         weights[name] = weights[name] * 0  # a block that writes nothing, of zeros of either sign
@@ -253,7 +267,7 @@ def build_with(a: Architecture, weights: object) -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def floating(image: ImageInput, tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """A small graph in floating point, folded."""
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(SOFTMAX,)),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(SOFTMAX,)),), classes=3)
     path = tmp_path_factory.mktemp("graph") / "a.onnx"
     export(model_of(a), path)
     return folded(path)
@@ -310,7 +324,7 @@ def test_nothing_is_written_where_lowering_fails(
 
 
 def test_weights_that_the_graph_does_not_have_are_named(image: ImageInput, floating: onnx.ModelProto) -> None:
-    a = Architecture(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(SOFTMAX,)),), classes=3)
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(SOFTMAX,)),), classes=3)
     other = build_with(a, model_of(a, seed=1).weights)
     with pytest.raises(Unsupported, match=r"stem\.patches is nowhere in the exported graph"):
         nodes_of(floating, other, kept(build(a, "meta")))

@@ -8,9 +8,10 @@ import onnx
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, Block, Form, ImageInput, Stage
+from tests.networks import Form, assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import allowed, precisions, with_precisions
-from wb.core.records import Lmu, Mlp, PatchStem, Pool, Precision, Softmax
+from wb.core.records import ImageInput, Lmu, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.export.timing.blocks import TOGETHER, estimate, parts, time_parts
 from wb.export.timing.table import Entry, LatencyTable
 from wb.hardware.device import Device
@@ -22,7 +23,7 @@ FORMS: tuple[Form, ...] = ("pre", "post")
 
 def architecture(image: ImageInput, *blocks: Block, classes: int = 3, norm: Form = "pre") -> Architecture:
     stages = (Stage(embed=8, blocks=blocks),)
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=classes, norm=norm)
+    return assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=classes, norm=norm)
 
 
 def keys(a: Architecture) -> list[str]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, Block, ImageInput
+from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
-from wb.core.records import ConvStem, Mlp, PatchStem, Softmax
+from wb.core.records import ConvStem, ImageInput, Mlp, PatchStem, Softmax
 from wb.fusion.forms.compatible import adapted, check_images, check_together
 from wb.models.model import check_weights
 
@@ -36,8 +36,8 @@ def changed(architecture: Architecture, **fields: object) -> Architecture:
             "one has the stem conv of patch 2 and two has patch of patch 2",
         ),
         ({"stem": {"kind": "patch", "patch": 4}}, "one has the stem patch of patch 4 and two has patch of patch 2"),
-        ({"norm": "post"}, "one has norms post-norm and two has pre-norm"),
-        ({"pool": "cls"}, "one has pooling cls and two has mean"),
+        ({"last": None}, "one has norms pre-norm, layer norm and two has pre-norm, layer norm, layer norm last"),
+        ({"prefix": 1}, "one has prefix tokens 1 and two has 0"),
     ],
 )
 def test_what_cannot_be_aligned_is_named(kit: Kit, fields: dict[str, object], words: str) -> None:
@@ -122,11 +122,11 @@ def test_what_fits_already_is_not_changed(kit: Kit) -> None:
 def test_classes_get_the_order_of_the_other_and_logits_move_with_them(kit: Kit) -> None:
     model = kit.model()
     found = adapted(model, kit.network(labels=("c", "a", "b")))
-    assert found.architecture.labels == ("c", "a", "b")
+    assert found.architecture.head.labels == ("c", "a", "b")
     torch.testing.assert_close(kit.run(found), kit.run(model)[:, [2, 0, 1]])
     nameless = adapted(model, kit.network(labels=()))
     kit.same(nameless, model)
-    assert nameless.architecture.labels == ()
+    assert nameless.architecture.head.labels == ()
 
 
 @pytest.mark.parametrize("pool", ["mean", "cls"])

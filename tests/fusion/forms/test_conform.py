@@ -12,9 +12,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes, resize
+from tests.networks import assembled, form, wired, with_eps
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import MIXERS, ConvStem, Lmu, Mlp, Operator, PatchStem, Pool, Softmax, Stem, dims, kind_of
+from wb.core.records import (
+    MIXERS,
+    Classify,
+    ConvStem,
+    ImageInput,
+    LayerNorm,
+    Lmu,
+    Mlp,
+    Operator,
+    PatchStem,
+    Pool,
+    Softmax,
+    Stem,
+    dims,
+    kind_of,
+)
 from wb.fusion.forms.canonical import canonical
 from wb.fusion.forms.conform import conform
 from wb.models.axes import Select, remap
@@ -32,9 +48,7 @@ def network(
     block = Block.model_validate({"mixer": mixer, "ffn": Mlp(mlp=9)})
     first = Stage(embed=8, blocks=(block, Block(), Block.model_validate({"mixer": mixer})))
     rest = [Stage(embed=6, blocks=(block,)) for _ in range(stages - 1)]
-    return Architecture.model_validate(
-        {"input": IMAGE, "stem": stem, "stages": [first, *rest], "pool": pool, "classes": 3, "norm": norm}
-    )
+    return assembled(input=IMAGE, stem=stem, stages=[first, *rest], pool=pool, norm=norm)
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
@@ -87,7 +101,7 @@ def exact(name: str, axis: str, size: int, architecture: Architecture) -> int:
     """A larger size at which the function can be kept; for most axes any."""
     if axis.endswith("memory"):
         return TOKENS[int(axis[1])] + 4
-    if axis == "stem.width" or (axis.endswith("embed") and (name.startswith("pool") or architecture.norm == "post")):
+    if axis == "stem.width" or (axis.endswith("embed") and (name.startswith("pool") or form(architecture) == "post")):
         return 2 * size
     if axis.endswith("bits"):  # how often signs can agree changes
         return size
@@ -377,10 +391,10 @@ def test_scales_of_softmax_are_one_and_nothing_else_is_touched() -> None:
     before = {name: weight.clone() for name, weight in model.weights.items()}
     state = torch.get_rng_state()
     goal = resize(deeper(SOFTMAX, 3), {"s0.embed": 9})
-    result = conform(model, goal.model_copy(update={"labels": ("a", "b", "c"), "norm_eps": 1e-5}))
+    result = conform(model, with_eps(goal.with_labels(("a", "b", "c")), 1e-5))
     assert all(b.mixer is None or b.mixer.scale == 1.0 for _, _, b in result.architecture.blocks())  # type: ignore[union-attr]
-    assert result.architecture.labels == ("a", "b", "c")
-    assert result.architecture.norm_eps == 1e-5
+    assert result.architecture.head.labels == ("a", "b", "c")
+    assert result.architecture.norm == LayerNorm(eps=1e-5)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[name], weight) for name, weight in model.weights.items())
 
@@ -391,18 +405,19 @@ REFUSED: Mapping[str, dict[str, object]] = {
         "stem": ConvStem(patch=2, width=3)
     },
     "stem of the target is patch of patch 4": {"stem": PatchStem(patch=4)},
-    "number of stages of the target is 2": {"stages": (*SOFTMAX.stages, *SOFTMAX.stages)},
-    "pool of the target is cls": {"pool": "cls"},
+    "number of stages of the target is 2": {"stages": SOFTMAX.stages * 2},
+    "pool of the target is first": {"head": Classify(classes=3, labels=("a", "b", "c"), pool="first")},
+    "number of prefix tokens of the target is 1": {"prefix": 1},
     "input of the target": {"input": OTHER_INPUT},
-    "number of classes of the target is 4 and that of the model 3": {"classes": 4},
-    "norm of the target is post": {"norm": "post"},
-    "labels of the target": {"labels": ("b", "a", "c")},
+    "number of classes of the target is 4 and that of the model 3": {"head": Classify(classes=4)},
+    "norms of the target is post-norm": {"stages": wired(SOFTMAX, "post").stages},
+    "labels of the target": {"head": Classify(classes=3, labels=("b", "a", "c"))},
 }
 
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_differs_is_named(words: str) -> None:
-    model = random_model(SOFTMAX.model_copy(update={"labels": ("a", "b", "c")}))
+    model = random_model(SOFTMAX.with_labels(("a", "b", "c")))
     with pytest.raises(BadOption, match=words):
         conform(model, model.architecture.model_copy(update=REFUSED[words]))
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled, wired
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset, Split
 from wb.export.graph import export
@@ -58,7 +59,7 @@ def network(embed: int = 12, depth: int = 2, heads: int = 2, mlp: int = 20) -> A
     image = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
     block = Block(mixer=Softmax(heads=heads, qk=6, v=5), ffn=Mlp(mlp=mlp))
     stages = (Stage(embed=embed, blocks=(block,) * depth),)
-    return Architecture(input=image, stem=PatchStem(patch=2), stages=stages, classes=3, labels=("a", "b", "c"))
+    return assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=3, labels=("a", "b", "c"))
 
 
 @pytest.fixture(scope="module")
@@ -287,9 +288,9 @@ def test_three_of_two_sizes(folder: Path, stripes: Dataset, tmp_path: Path) -> N
 
 def reordered(model: Model, labels: tuple[str, ...]) -> Model:
     """The same function with its classes in another order."""
-    order = Select(torch.tensor([model.architecture.labels.index(label) for label in labels]))
+    order = Select(torch.tensor([model.architecture.head.labels.index(label) for label in labels]))
     weights = remap(model.weights, axes_of(build(model.architecture, "meta")), {"classes": order})
-    return replace(model, architecture=model.architecture.model_copy(update={"labels": labels}), weights=weights)
+    return replace(model, architecture=model.architecture.with_labels(labels), weights=weights)
 
 
 @pytest.mark.parametrize("names", ["ab", "ba"])
@@ -306,7 +307,7 @@ def test_classes_in_another_order(folder: Path, stripes: Dataset, tmp_path: Path
     assert record.ensemble == {**whole.ensemble, "size": record.ensemble["size"]}
     assert record.tuned["test"].value > 0.7
     model = load(tmp_path / "x.pt")
-    assert model.architecture.labels == (("a", "b", "c") if names == "ab" else ("c", "a", "b"))
+    assert model.architecture.head.labels == (("a", "b", "c") if names == "ab" else ("c", "a", "b"))
     order = reordered(model, ("a", "b", "c"))
     split = stripes.test
     right = score(exported(order, tmp_path), split, CLASSES, Device())
@@ -389,7 +390,7 @@ def test_other_settings_models_or_data_do_not_continue(folder: Path, stripes: Da
         ("ab", {"device": "tpu"}, BadOption, "there is no device 'tpu'"),
         ("ac", {"settings": Settings(method="vanilla"), "calib": None}, Unsupported, "vanilla averages equal"),
         ("ac", {"settings": Settings(method="ot"), "calib": 8}, Unsupported, "ot transports equal depths"),
-        ("ab", {"to": network().model_copy(update={"norm": "post"})}, BadOption, "the norm of the target is post"),
+        ("ab", {"to": wired(network(), "post")}, BadOption, "the norm of the target is post"),
     ],
 )
 def test_errors_leave_nothing(
@@ -414,8 +415,8 @@ def test_bad_models_and_data(folder: Path, stripes: Dataset, tmp_path: Path) -> 
     }
     models = {
         "huge": replace(a, weights=huge),
-        "post": replace(a, architecture=a.architecture.model_copy(update={"norm": "post"})),
-        "classes": replace(a, architecture=a.architecture.model_copy(update={"labels": ("a", "b", "d")})),
+        "post": replace(a, architecture=wired(a.architecture, "post")),
+        "classes": replace(a, architecture=a.architecture.with_labels(("a", "b", "d"))),
     }
     post = {name: weight for name, weight in a.weights.items() if not name.startswith("norm.")}
     models["post"] = replace(models["post"], weights=post)

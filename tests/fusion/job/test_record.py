@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
-from wb.core.records import Mlp, PatchStem, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.fusion.job.curve import Point
 from wb.fusion.job.record import FuseConfig, Fusion, Line, ParentRow, Plan
 from wb.fusion.plans import thinned
@@ -37,9 +38,7 @@ Content = dict[str, Any]
 def network(depth: int = 2) -> Architecture:
     image = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
     block = Block(mixer=Softmax(heads=2, qk=3, v=3), ffn=Mlp(mlp=5))
-    return Architecture(
-        input=image, stem=PatchStem(patch=2), stages=(Stage(embed=6, blocks=(block,) * depth),), classes=3
-    )
+    return assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=6, blocks=(block,) * depth),), classes=3)
 
 
 @pytest.fixture

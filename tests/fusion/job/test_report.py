@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
-from wb.core.records import ConvStem, Lmu, Mlp, PatchStem, Pool, Softmax
+from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, PatchStem, Pool, Softmax
 from wb.core.statistics.paired import Paired
 from wb.fusion.job.curve import Point
 from wb.fusion.job.figures import distance_figures, distance_series, lines_figure
@@ -61,7 +62,7 @@ class Page(HTMLParser):
 
 def network(depth: int = 2, embed: int = 6, labels: tuple[str, ...] = ()) -> Architecture:
     stages = (Stage(embed=embed, blocks=(BLOCK,) * depth),)
-    return Architecture(input=IMAGE, stem=PatchStem(patch=2), stages=stages, classes=3, labels=labels)
+    return assembled(input=IMAGE, stem=PatchStem(patch=2), stages=stages, classes=3, labels=labels)
 
 
 def readings(acc: float, test: float, share: float = 1.0, note: str | None = None) -> dict[str, Reading]:
@@ -360,7 +361,7 @@ def test_names_are_short_where_they_can_be_told_apart() -> None:
 def test_alike_blocks_share_their_rows() -> None:
     lmu, pool = Block(mixer=Lmu(memory=3, hidden=5)), Block(mixer=Pool(), ffn=Mlp(mlp=7))
     stages = (Stage(embed=8, blocks=(BLOCK, BLOCK, lmu)), Stage(embed=10, blocks=(pool, Block())))
-    big = Architecture(input=IMAGE, stem=ConvStem(patch=2, width=7), stages=stages, classes=3)
+    big = assembled(input=IMAGE, stem=ConvStem(patch=2, width=7), stages=stages, classes=3)
     columns, table = sizes({"a": network(2), "b": big})
     assert columns == ["", "axis", "a", "b"]
     assert table[:3] == [

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
-from wb.core.records import Mlp, PatchStem
+from tests.networks import assembled
+from wb.core.architecture import Block, Stage
+from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.core.statistics.paired import Paired
 from wb.core.statistics.verdict import Remark
 from wb.fusion.job.record import Fusion, ParentRow
@@ -20,7 +21,7 @@ Made = Callable[..., Fusion]
 @pytest.fixture
 def record() -> Made:
     image = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
-    a = Architecture(
+    a = assembled(
         input=image, stem=PatchStem(patch=2), stages=(Stage(embed=6, blocks=(Block(ffn=Mlp(mlp=3)),)),), classes=3
     )
 

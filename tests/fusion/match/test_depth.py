@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import Unsupported
-from wb.core.records import Mlp, PatchStem, Pool, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.fusion.match.depth import arranged, probes, streams
 from wb.models.model import Model, from_network
 from wb.models.network import build
@@ -23,15 +24,8 @@ OFF = Block()
 
 
 def network(*stages: tuple[Block, ...], patch: int = 2, norm: str = "pre") -> Architecture:
-    return Architecture.model_validate(
-        {
-            "input": IMAGE,
-            "stem": PatchStem(patch=patch),
-            "stages": [Stage(embed=8 + 4 * i, blocks=blocks) for i, blocks in enumerate(stages)],
-            "classes": 3,
-            "norm": norm,
-        }
-    )
+    described = [Stage(embed=8 + 4 * i, blocks=blocks) for i, blocks in enumerate(stages)]
+    return assembled(input=IMAGE, stem=PatchStem(patch=patch), stages=described, norm=norm)
 
 
 def random_model(architecture: Architecture, seed: int = 0) -> Model:
@@ -60,7 +54,7 @@ def test_streams_are_those_of_the_network() -> None:
     assert torch.equal(whole[0][1], whole[0][2]), "a block that is off changes nothing"
     built = model.network()
     with torch.no_grad():
-        torch.testing.assert_close(built.classify(whole[1][-1]), built(pictures(70)))
+        torch.testing.assert_close(built.answered(whole[1][-1]), built(pictures(70)))
 
 
 def test_streams_keep_the_type_of_the_weights() -> None:
@@ -91,7 +85,7 @@ def test_probes_look_like_images_of_the_network() -> None:
 
 def test_probes_of_a_single_pixel() -> None:
     one = ImageInput(channels=1, height=1, width=1, mean=(0.5,), std=(0.2,))
-    architecture = Architecture(input=one, stem=PatchStem(patch=1), stages=(Stage(embed=2, blocks=()),), classes=2)
+    architecture = assembled(input=one, stem=PatchStem(patch=1), stages=(Stage(embed=2, blocks=()),), classes=2)
     assert torch.isfinite(probes(architecture, 3)).all()
 
 

@@ -13,13 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.networks import assembled
 from wb.compress.depth.drop import without
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import NViT
 from wb.compress.nvit.nvit import Settings as Pruning
-from wb.core.architecture import Architecture, Block, ImageInput, Stage
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import Cosformer, Mlp, PatchStem, Softmax
+from wb.core.records import Cosformer, ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset
 from wb.fusion.align.solvers import Matrix
 from wb.fusion.forms.canonical import canonical
@@ -77,9 +78,7 @@ def test_the_chain_is_the_best_of_all(gain: Matrix) -> None:
 def trained(stripes: Dataset, depth: int, seed: int = 1) -> Model:
     image = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
     block = Block(mixer=Softmax(heads=2, qk=6, v=5), ffn=Mlp(mlp=20))
-    a = Architecture(
-        input=image, stem=PatchStem(patch=2), stages=(Stage(embed=16, blocks=(block,) * depth),), classes=3
-    )
+    a = assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=16, blocks=(block,) * depth),), classes=3)
     return train(a, stripes, Recipe(epochs=2, learning_rate=1e-2), seed=seed)
 
 

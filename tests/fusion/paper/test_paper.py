@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture, Block, ImageInput, Stage, axis_sizes
+from tests.networks import assembled
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import ConvStem, Mlp, PatchStem, Pool, Softmax
+from wb.core.records import Conv2x2, ConvStem, ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.fusion.align.solvers import Matrix
 from wb.fusion.paper.maps import (
     Residual,
@@ -51,9 +52,7 @@ def block(**sizes: Any) -> Block:
 
 def network(*blocks: Block, embed: int = 8, patch: int = 2, pool: str = "mean", norm: str = "pre") -> Architecture:
     stage = Stage(embed=embed, blocks=blocks or (block(), block(heads=1, mlp=7)))
-    return Architecture.model_validate(
-        {"input": IMAGE, "stem": PatchStem(patch=patch), "stages": [stage], "pool": pool, "classes": 3, "norm": norm}
-    )
+    return assembled(input=IMAGE, stem=PatchStem(patch=patch), stages=[stage], pool=pool, norm=norm)
 
 
 def random_model(architecture: Architecture, seed: int = 0) -> Model:
@@ -444,10 +443,14 @@ REFUSED = {
         r"the ffn of block s0\.b1 is mlp in the .*none in the ref",
     ),
     "patch": (network(patch=4), MEAN, "the source has the stem patch of patch 4 and the reference has"),
-    "norm": (MEAN, network(norm="post"), "the source has norms pre-norm and the reference has post-norm"),
-    "pool": (MEAN, network(pool="cls"), "the source has pooling mean and the reference has cls"),
+    "norm": (
+        MEAN,
+        network(norm="post"),
+        "the source has norms pre-norm, .* and the reference has post-norm",
+    ),
+    "pool": (MEAN, network(pool="cls"), "the source has prefix tokens 0 and the reference has 1"),
 }
-STAGES = MEAN.model_copy(update={"stages": (*MEAN.stages, Stage(embed=6, blocks=()))})
+STAGES = MEAN.model_copy(update={"stages": (*MEAN.stages, Stage(embed=6, blocks=(), merge=Conv2x2()))})
 CONV = MEAN.model_copy(update={"stem": ConvStem(patch=2, width=4)})
 REFUSED["stages"] = (STAGES, STAGES, "given 2 stages; ot transports networks of one stage: take orth or regress")
 REFUSED["stem"] = (CONV, CONV, "given a conv stem; ot transports patch stems: take orth or regress")

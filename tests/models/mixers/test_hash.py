@@ -8,20 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from wb.core.layout import Layout
 from wb.core.records import Hash
 from wb.models.mixers.hash import HashAttention, sign
 from wb.models.network import build_operator
-from wb.models.operator import NOTHING, Grid
+from wb.models.operator import NOTHING
 
 EMBED = 10
-GRID = Grid(3, 4, 1)
+LAYOUT = Layout((3, 4), 1)
 FORMS = ("kernel", "official")
 Form = Literal["kernel", "official"]
 
 
 def module(form: Form = "kernel", bits: int = 6, anchors: int = 5, seed: int = 0) -> HashAttention:
     """In float64, as `reset` leaves it but for the biases."""
-    built = build_operator(Hash(heads=2, qk=4, v=3, bits=bits, anchors=anchors, form=form), EMBED, GRID)
+    built = build_operator(Hash(heads=2, qk=4, v=3, bits=bits, anchors=anchors, form=form), EMBED, LAYOUT)
     assert isinstance(built, HashAttention)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -33,7 +34,7 @@ def module(form: Form = "kernel", bits: int = 6, anchors: int = 5, seed: int = 0
 
 
 def tokens(seed: int = 5) -> Tensor:
-    return torch.randn(2, GRID.tokens, EMBED, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(2, LAYOUT.tokens, EMBED, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def written_out(m: HashAttention, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,17 +81,17 @@ def test_the_sign_of_a_bit_does_not_matter(form: Form) -> None:
 def rows(form: Form) -> Tensor:
     """What each token takes of each (N, N): values are one channel that says who a token is."""
     m = module(form)
-    q = torch.randn(1, 2, GRID.tokens, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    v = torch.eye(GRID.tokens, dtype=torch.float64).expand(1, 2, -1, -1)
+    q = torch.randn(1, 2, LAYOUT.tokens, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    v = torch.eye(LAYOUT.tokens, dtype=torch.float64).expand(1, 2, -1, -1)
     return m.mix(q, q, v, NOTHING).detach()[0, 0]
 
 
 def test_rows_of_the_kernel_form_sum_to_one_and_the_official_ones_differ_on_the_diagonal_as_specified() -> None:
     kernel, official = rows("kernel"), rows("official")
-    torch.testing.assert_close(kernel.sum(dim=1), torch.ones(GRID.tokens).double())
+    torch.testing.assert_close(kernel.sum(dim=1), torch.ones(LAYOUT.tokens).double())
     assert (kernel > 0).all()
     norm = 13 / kernel.diagonal()  # a token agrees with itself in all six bits: 6 + 7
-    expected = kernel - 7 * (1 - torch.eye(GRID.tokens)) / norm[:, None]
+    expected = kernel - 7 * (1 - torch.eye(LAYOUT.tokens)) / norm[:, None]
     torch.testing.assert_close(official, expected.double())
     assert (official.sum(dim=1) - 1).abs().min() > 0.1
     assert module("kernel").convex
@@ -118,11 +119,11 @@ def test_the_gradient_of_the_sign_is_clipped() -> None:
 def test_a_fresh_one_has_anchors_on_the_sphere_and_codes_that_tell_tokens_apart() -> None:
     m = module(bits=16, anchors=25)
     torch.testing.assert_close(m.anchors.norm(dim=-1), torch.ones(2, 25).double(), atol=1e-6, rtol=0)
-    q = torch.randn(4, 2, GRID.tokens, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    q = torch.randn(4, 2, LAYOUT.tokens, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     codes = m.codes(q).transpose(0, 1).flatten(1, 2)  # (H, tokens, P)
     assert len(codes[0].unique(dim=0)) > 10
 
 
 def test_additions_are_the_products_with_codes() -> None:
     """Each of N tokens and H heads: P x V twice, and P for the norm."""
-    assert module().additions == GRID.tokens * 2 * (6 * 3 + 6 * 3 + 6)
+    assert module().additions == LAYOUT.tokens * 2 * (6 * 3 + 6 * 3 + 6)

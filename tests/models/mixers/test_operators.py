@@ -10,17 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from wb.core.layout import Layout
 from wb.core.records import Cosformer, Lmu, Operator, Pool, Sla, Softmax
 from wb.models.mixers.lmu import impulse_response
 from wb.models.network import build_operator
-from wb.models.operator import Grid, OperatorModule
+from wb.models.operator import OperatorModule
 
 EMBED = 10
 
 
-def module(record: Operator, grid: Grid, seed: int = 0) -> OperatorModule:
+def module(record: Operator, layout: Layout, seed: int = 0) -> OperatorModule:
     """The operator in float64 with random weights."""
-    built = build_operator(record, EMBED, grid).double()
+    built = build_operator(record, EMBED, layout).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in built.parameters():
@@ -28,8 +29,8 @@ def module(record: Operator, grid: Grid, seed: int = 0) -> OperatorModule:
     return built
 
 
-def tokens(grid: Grid) -> Tensor:
-    return torch.randn(2, grid.tokens, EMBED, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+def tokens(layout: Layout) -> Tensor:
+    return torch.randn(2, layout.tokens, EMBED, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
 
 def heads(m: OperatorModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,35 +49,35 @@ def output(m: OperatorModule, y: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("scale", [None, 0.7])
 def test_softmax_is_attention_head_by_head(scale: float | None) -> None:
-    grid = Grid(2, 3, 1)
-    m = module(Softmax(heads=3, qk=4, v=5, scale=scale), grid)
-    q, k, v = heads(m, tokens(grid))
+    layout = Layout((2, 3), 1)
+    m = module(Softmax(heads=3, qk=4, v=5, scale=scale), layout)
+    q, k, v = heads(m, tokens(layout))
     scores = torch.einsum("bhik,bhjk->bhij", q, k) * (scale or 4**-0.5)
     expected = torch.einsum("bhij,bhjv->bhiv", scores.exp() / scores.exp().sum(-1, keepdim=True), v)
-    torch.testing.assert_close(m(tokens(grid)), output(m, expected))
+    torch.testing.assert_close(m(tokens(layout)), output(m, expected))
 
 
 @pytest.mark.parametrize(("qk", "v"), [(2, 2), (16, 16)])  # one takes the linear form, the other the square one
 def test_cosformer_is_the_reweighted_square(qk: int, v: int) -> None:
-    grid = Grid(3, 4, 1)
-    n = grid.tokens
-    m = module(Cosformer(heads=2, qk=qk, v=v), grid)
-    q, k, values = heads(m, tokens(grid))
+    layout = Layout((3, 4), 1)
+    n = layout.tokens
+    m = module(Cosformer(heads=2, qk=qk, v=v), layout)
+    q, k, values = heads(m, tokens(layout))
     scores = torch.zeros(2, 2, n, n, dtype=torch.float64)
     for i in range(n):
         for j in range(n):
             cosine = math.cos(math.pi / 2 * (i - j) / n)
             scores[:, :, i, j] = (q[:, :, i].relu() * k[:, :, j].relu()).sum(-1) * cosine
     expected = (scores @ values) / scores.sum(-1, keepdim=True).clamp(min=1e-6)
-    torch.testing.assert_close(m(tokens(grid)), output(m, expected))
+    torch.testing.assert_close(m(tokens(layout)), output(m, expected))
 
 
 @pytest.mark.parametrize(("qk", "v"), [(2, 3), (16, 16)])  # keys times values first, and queries times keys first
 def test_sla_is_the_quadratic_form_with_a_convolution(qk: int, v: int) -> None:
-    grid = Grid(3, 4)
-    m = module(Sla(heads=2, qk=qk, v=v, kernel=3), grid)
+    layout = Layout((3, 4))
+    m = module(Sla(heads=2, qk=qk, v=v, kernel=3), layout)
     w = dict(m.named_parameters())
-    q, k, values = heads(m, tokens(grid))
+    q, k, values = heads(m, tokens(layout))
     k = (k + w["position"].permute(1, 0, 2)).relu()
     scores = q.relu() @ k.transpose(-1, -2)
     expected = scores @ values / (scores.sum(-1, keepdim=True) + 1e-6)
@@ -88,30 +89,30 @@ def test_sla_is_the_quadratic_form_with_a_convolution(qk: int, v: int) -> None:
             expected[:, :, r * 4 + c] += (
                 torch.einsum("bhrcv,vrc->bhv", window, w["depthwise"][:, 0]) + w["depthwise_bias"]
             )
-    torch.testing.assert_close(m(tokens(grid)), output(m, expected))
+    torch.testing.assert_close(m(tokens(layout)), output(m, expected))
 
 
 def test_pool_is_the_mean_of_the_neighbours_minus_the_token() -> None:
-    grid = Grid(3, 4)
-    x = tokens(grid)
+    layout = Layout((3, 4))
+    x = tokens(layout)
     image = x.reshape(2, 3, 4, EMBED)
     expected = torch.empty_like(image)
     for r in range(3):
         for c in range(4):
             window = image[:, max(0, r - 1) : r + 2, max(0, c - 1) : c + 2]
             expected[:, r, c] = window.mean(dim=(1, 2)) - image[:, r, c]
-    torch.testing.assert_close(module(Pool(), grid)(x), expected.reshape(2, 12, EMBED))
+    torch.testing.assert_close(module(Pool(), layout)(x), expected.reshape(2, 12, EMBED))
 
 
 def test_pool_of_a_constant_image_is_zero() -> None:
-    assert module(Pool(kernel=5), Grid(4, 4))(torch.ones(1, 16, EMBED, dtype=torch.float64)).abs().max() < 1e-12
+    assert module(Pool(kernel=5), Layout((4, 4)))(torch.ones(1, 16, EMBED, dtype=torch.float64)).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_lmu_is_the_recurrence(bidirectional: bool) -> None:
-    grid = Grid(2, 4, 1)
-    m = module(Lmu(memory=3, hidden=5, bidirectional=bidirectional), grid)
-    w, x = dict(m.named_parameters()), tokens(grid)
+    layout = Layout((2, 4), 1)
+    m = module(Lmu(memory=3, hidden=5, bidirectional=bidirectional), layout)
+    w, x = dict(m.named_parameters()), tokens(layout)
     u = (x @ w["wu"].T + w["bu"]).relu()[..., 0]  # (B, N)
     histories = [recurrence(u)]
     if bidirectional:
@@ -139,9 +140,9 @@ def recurrence(u: Tensor, memory: int = 3) -> Tensor:
 
 
 def test_causal_lmu_does_not_look_ahead() -> None:
-    grid = Grid(2, 4)
-    m = module(Lmu(memory=3, hidden=5, bidirectional=False), grid)
-    x = tokens(grid)
+    layout = Layout((2, 4))
+    m = module(Lmu(memory=3, hidden=5, bidirectional=False), layout)
+    x = tokens(layout)
     changed = x.clone()
     changed[:, 5] += 1
     difference = (m(x) - m(changed)).abs().amax(dim=(0, 2))
@@ -155,7 +156,7 @@ def test_pool_is_the_published_one(reference: Path) -> None:
     x = torch.from_numpy(data["in.x"]).double()  # (B, D, rows, columns)
     batch, embed, rows, columns = x.shape
     for kernel in (3, 5):
-        built = build_operator(Pool(kernel=kernel), embed, Grid(rows, columns))
+        built = build_operator(Pool(kernel=kernel), embed, Layout((rows, columns)))
         y = built(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(batch, embed, rows, columns)
         np.testing.assert_allclose(y.numpy(), data[f"out64.pool{kernel}"], atol=1e-10)
 
@@ -166,7 +167,7 @@ def test_cosformer_is_the_published_one(reference: Path, form: str) -> None:
     data = np.load(reference / "reference/operators/cosformer_attention.npz", allow_pickle=False)
     x = torch.from_numpy(data["in.query"]).double().transpose(0, 1)  # (B, N, D)
     n, (d, h) = x.shape[1], (32, 4)
-    built = build_operator(Cosformer(heads=h, qk=d // h, v=d // h), d, Grid(n, 1)).double()
+    built = build_operator(Cosformer(heads=h, qk=d // h, v=d // h), d, Layout((n, 1))).double()
     w = dict(built.named_parameters())
     with torch.no_grad():
         for ours, theirs in (("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj")):
@@ -185,7 +186,7 @@ def test_lmu_is_the_published_cell(reference: Path) -> None:
     x = torch.from_numpy(data["in.cell_x"]).double()  # (B, N, D)
     n, d = x.shape[1:]
     np.testing.assert_allclose(impulse_response(8, n, float(n)).numpy(), data["w.H"], atol=2e-6)
-    built = build_operator(Lmu(memory=8, hidden=d, bidirectional=False), d, Grid(n, 1)).double()
+    built = build_operator(Lmu(memory=8, hidden=d, bidirectional=False), d, Layout((n, 1))).double()
     w = dict(built.named_parameters())
     weight = torch.from_numpy(data["w.W_h.weight"]).double()  # columns [memory | x]
     with torch.no_grad():

@@ -7,10 +7,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from wb.core.architecture import Architecture, ImageInput, resize
+from tests.networks import wired
+from wb.core.architecture import Architecture, resize
 from wb.core.errors import BadOption, NotInSpace
 from wb.core.metrics import METRICS
 from wb.core.readings import Reading
+from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.models.counting import count_parameters
 from wb.search.config import SearchConfig
@@ -147,7 +149,7 @@ def test_patch_and_pooling_are_suggested_as_well(plain: Vit) -> None:
 def test_a_post_norm_seed_is_refused(plain: Vit) -> None:
     """Whatever its widths are, no option of the space would help."""
     for sizes in ({}, {"s0.embed": 9}):
-        seed = resize(plain.largest("softmax"), sizes).model_copy(update={"norm": "post"})
+        seed = wired(resize(plain.largest("softmax"), sizes), "post")
         with pytest.raises(NotInSpace, match=r"does not fit: .* is post-norm, but .*; choose another$"):
             seed_choices(plain, [seed])
 

@@ -7,10 +7,11 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption, StorageFailed
 from wb.core.metrics import METRICS, Limit, parse_budget
 from wb.core.readings import Reading
+from wb.core.records import ImageInput
 from wb.export.graph import ExportDiffers
 from wb.models.counting import count_parameters
 from wb.search.evaluate import Evaluation

@@ -20,9 +20,10 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from wb.core.architecture import Architecture, ImageInput
+from wb.core.architecture import Architecture
 from wb.core.metrics import METRICS
 from wb.core.readings import Reading
+from wb.core.records import ImageInput
 from wb.models.counting import count_parameters
 from wb.search.evaluate import Evaluation
 from wb.search.front import front

@@ -31,15 +31,24 @@ from wb.core.records.base import kind_of as kind_of
 from wb.core.records.ffns import Ffn as Ffn
 from wb.core.records.ffns import Mlp as Mlp
 from wb.core.records.heads import Classify as Classify
+from wb.core.records.heads import Head as Head
 from wb.core.records.inputs import ImageInput as ImageInput
+from wb.core.records.inputs import Input as Input
 from wb.core.records.merges import Conv2x2 as Conv2x2
 from wb.core.records.merges import Merge as Merge
 from wb.core.records.mixers import Lmu as Lmu
 from wb.core.records.mixers import Mixer as Mixer
 from wb.core.records.mixers import Pool as Pool
+from wb.core.records.norms import LayerNorm as LayerNorm
+from wb.core.records.norms import Norm as Norm
+from wb.core.records.positions import Learned as Learned
+from wb.core.records.positions import Position as Position
 from wb.core.records.stems import ConvStem as ConvStem
 from wb.core.records.stems import PatchStem as PatchStem
 from wb.core.records.stems import Stem as Stem
+from wb.core.records.wirings import Post as Post
+from wb.core.records.wirings import Pre as Pre
+from wb.core.records.wirings import Wiring as Wiring
 
 MIXERS: tuple[type[Mixer], ...] = get_args(get_args(Mixer)[0])
 FFNS: tuple[type[Ffn], ...] = (Mlp,)

@@ -13,15 +13,19 @@ Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 
 
 class Classify(Part):
-    """A linear map from the pooled tokens to one number per class. `labels` are the names of the classes, or none."""
+    """A linear map from the pooled tokens to one number per class. `labels` are the names of the classes, or none.
 
-    module = "wb.models.network:Network"
+    `pool` "mean" is the mean of the tokens that have a place, "first" the first of those in front of them, a class token.
+    """
+
+    task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
+    module = "wb.models.heads.classify:Classify"
     example: ClassVar[Mapping[str, Any]] = {"classes": 3}
     title = "linear classifier"
     kind: Literal["classify"] = "classify"
     classes: Classes
     labels: tuple[str, ...] = ()
-    pool: Literal["mean", "cls"] = "mean"
+    pool: Literal["mean", "first"] = "mean"
     precision: HeadKept = "fp32"
 
     @model_validator(mode="after")
@@ -29,3 +33,6 @@ class Classify(Part):
         if self.labels and len(self.labels) != self.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.classes} classes; give one each, or none")
         return self
+
+
+Head = Classify  # becomes a union like Mixer with the second head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from wb.core.specs import Spec, image_spec
 class ImageInput(Frozen):
     """Images in [0, 1] of a fixed size; `mean` and `std` per channel are applied inside the network."""
 
+    kind: Literal["image"] = "image"
     channels: Annotated[int, Field(ge=1, le=64)]
     height: Annotated[int, Field(ge=1, le=4096)]
     width: Annotated[int, Field(ge=1, le=4096)]
@@ -30,3 +31,6 @@ class ImageInput(Frozen):
                 f"{len(self.mean)} means and {len(self.std)} standard deviations for {self.channels} channels; give one each"
             )
         return self
+
+
+Input = ImageInput  # becomes a union like Mixer with the second

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core import records
-from wb.models.operator import Context, Grid, OperatorModule, Symmetry
+from wb.core.layout import Layout
+from wb.models.operator import Context, OperatorModule, Symmetry
 
 
 class Mlp(OperatorModule):
@@ -17,8 +18,10 @@ class Mlp(OperatorModule):
 
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
 
-    def __init__(self, record: records.Mlp, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
+    def __init__(
+        self, record: records.Mlp, embed: int, layout: Layout, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__(record, embed, layout, device)
         self.reads("up", "up_bias", "mlp")
         self.writes("down", "down_bias", "mlp")
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core import records
+from wb.core.layout import Layout
 from wb.models.axes import read
 from wb.models.operator import PartModule
 from wb.models.tensors import uniform_
@@ -18,16 +20,21 @@ PREVIOUS = "previous.embed"
 
 
 class Merge(PartModule):
-    """A 2x2 convolution with stride 2 on the tokens of a grid (rows, columns)."""
+    """A 2x2 convolution with stride 2 on tokens that lie as in `layout`."""
 
     merge: nn.Parameter
     merge_bias: nn.Parameter
 
     def __init__(
-        self, embed: int, grid: tuple[int, int], next_embed: int, device: torch.device | str | None = None
+        self,
+        record: records.Conv2x2,
+        embed: int,
+        layout: Layout,
+        next_embed: int,
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__({"embed": next_embed, PREVIOUS: embed}, device)
-        self.grid = grid
+        self.record, self.layout = record, layout
         self.holds("merge", "embed", read(PREVIOUS), 2, 2)
         self.holds("merge_bias", "embed")
 
@@ -37,6 +44,6 @@ class Merge(PartModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N/4, D')."""
-        rows, columns = self.grid
+        rows, columns = self.layout.shape
         image = x.transpose(1, 2).reshape(-1, x.shape[2], rows, columns)
         return F.conv2d(image, self.merge, self.merge_bias, stride=2).flatten(2).transpose(1, 2)

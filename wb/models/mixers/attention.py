@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from wb.core.layout import Layout
 from wb.core.records import Attention
-from wb.models.operator import Context, Grid, OperatorModule, Symmetry
+from wb.models.operator import Context, OperatorModule, Symmetry
 from wb.models.tensors import join_heads, project
 
 
@@ -32,8 +33,8 @@ class AttentionModule(OperatorModule):
     # A kernel on queries and keys allows only permutations; values pass linearly from one projection to the other.
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
 
-    def __init__(self, record: Attention, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
+    def __init__(self, record: Attention, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
         self.reads("wq", "bq", "heads", "qk")
         if not self.shared:
             self.reads("wk", "bk", "heads", "qk")

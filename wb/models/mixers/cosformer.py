@@ -13,9 +13,10 @@ import math
 import torch
 from torch import Tensor
 
+from wb.core.layout import Layout
 from wb.core.records import Cosformer
 from wb.models.mixers.attention import AttentionModule, kernel_product
-from wb.models.operator import Context, Grid
+from wb.models.operator import Context
 from wb.models.tensors import constant
 
 EPSILON = 1e-6  # the official code clamps the row sums here
@@ -24,15 +25,15 @@ EPSILON = 1e-6  # the official code clamps the row sums here
 class CosformerAttention(AttentionModule):
     """ReLU kernel, re-weighted by the cosine of the distance."""
 
-    def __init__(self, record: Cosformer, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
+    def __init__(self, record: Cosformer, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
         # No buffer: float64 cannot follow the module to every device.
-        self.angle = torch.arange(grid.tokens, dtype=torch.float64) * (math.pi / 2 / grid.tokens)
+        self.angle = torch.arange(layout.tokens, dtype=torch.float64) * (math.pi / 2 / layout.tokens)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         q, k = q.relu(), k.relu()
         _, queries, values = self.channels
-        square = self.grid.tokens * (queries + values)
+        square = self.layout.tokens * (queries + values)
         linear = 4 * queries * values + 2 * queries
         if square <= linear:
             cosine = constant(torch.cos(self.angle[:, None] - self.angle[None, :]), v)  # (N, N)

@@ -26,10 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core.layout import Layout
 from wb.core.records import Hash
 from wb.models.axes import read
 from wb.models.mixers.attention import AttentionModule
-from wb.models.operator import Context, Grid, Symmetry
+from wb.models.operator import Context, Symmetry
 
 
 class HashAttention(AttentionModule):
@@ -49,8 +50,8 @@ class HashAttention(AttentionModule):
         "anchors": "permutation",
     }
 
-    def __init__(self, record: Hash, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
+    def __init__(self, record: Hash, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
         self.form = record.form
         self.holds("anchors", "heads", "anchors", "qk", trained=False)
         self.holds("mean", "heads", "anchors", trained=False)
@@ -63,7 +64,7 @@ class HashAttention(AttentionModule):
     @property
     def additions(self) -> int:
         heads, bits, _ = self.hash.shape
-        return self.grid.tokens * heads * bits * (2 * self.wv.shape[1] + 1)
+        return self.layout.tokens * heads * bits * (2 * self.wv.shape[1] + 1)
 
     def reset(self) -> None:
         """Random anchors on the unit sphere, kernel means over random tokens, and random hyperplanes."""
@@ -77,7 +78,7 @@ class HashAttention(AttentionModule):
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         del k  # the queries
         codes = self.codes(q)  # (B, H, N, P)
-        bits, tokens = self.hash.shape[1], self.grid.tokens
+        bits, tokens = self.hash.shape[1], self.layout.tokens
         norm = codes @ codes.sum(dim=2, keepdim=True).transpose(-1, -2) + tokens * (bits + 1)  # (B, H, N, 1)
         common = v.sum(dim=2, keepdim=True) if self.form == "kernel" else v
         return (codes @ (codes.transpose(-1, -2) @ v) + (bits + 1) * common) / norm

@@ -20,9 +20,10 @@ from scipy.signal import cont2discrete
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core.layout import Layout
 from wb.core.records import Lmu
 from wb.models.axes import Couple, Map, read
-from wb.models.operator import Context, Grid, OperatorModule, Symmetry
+from wb.models.operator import Context, OperatorModule, Symmetry
 from wb.models.tensors import constant
 
 _SAME = 1e-3  # relative cut-off of singular values of impulse responses; smaller ones would blow up the weights
@@ -62,9 +63,9 @@ class LegendreMemory(OperatorModule):
 
     symmetries: Mapping[str, Symmetry] = {"hidden": "permutation"}  # none for `memory`, whose coefficients are ordered
 
-    def __init__(self, record: Lmu, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
-        tokens = grid.tokens
+    def __init__(self, record: Lmu, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
+        tokens = layout.tokens
         # No buffer: float64 cannot follow the module to every device.
         self.impulse = impulse_response(record.memory, tokens, float(tokens))[:, None, :]  # (memory, 1, N)
         self.reads("wu", "bu", 1)
@@ -73,7 +74,7 @@ class LegendreMemory(OperatorModule):
         self.writes("out", "out_bias", "hidden")
 
     def converted(self, axis: str, old: int, new: int) -> Map:
-        return memory_fit(old, new, self.grid.tokens)
+        return memory_fit(old, new, self.layout.tokens)
 
     def fan_in(self, name: str) -> int:
         if name in ("wm", "wx"):  # their outputs are summed

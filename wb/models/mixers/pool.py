@@ -11,19 +11,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wb.core.layout import Layout
 from wb.core.records import Pool
-from wb.models.operator import NOTHING, Context, Grid, OperatorModule
+from wb.models.operator import NOTHING, Context, OperatorModule
 
 
 class PoolMixer(OperatorModule):
     """Average of the `kernel` x `kernel` neighbourhood minus the token; no parameters."""
 
-    def __init__(self, record: Pool, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
+    def __init__(self, record: Pool, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
         self.kernel, self.embed = record.kernel, embed
 
     def forward(self, x: Tensor, context: Context = NOTHING) -> Tensor:
-        rows, columns, _ = self.grid
+        rows, columns = self.layout.shape
         image = x.transpose(1, 2).reshape(-1, self.embed, rows, columns)  # (B, D, rows, columns)
         mean = F.avg_pool2d(image, self.kernel, stride=1, padding=self.kernel // 2, count_include_pad=False)
         return mean.flatten(2).transpose(1, 2) - x

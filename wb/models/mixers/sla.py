@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core.layout import Layout
 from wb.core.records import Sla
 from wb.models.mixers.attention import AttentionModule, kernel_product
-from wb.models.operator import Context, Grid, Symmetry
+from wb.models.operator import Context, Symmetry
 from wb.models.tensors import uniform_
 
 EPSILON = 1e-6
@@ -32,9 +33,9 @@ class SimplifiedLinearAttention(AttentionModule):
 
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "permutation"}
 
-    def __init__(self, record: Sla, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
-        self.holds("position", grid.tokens, "heads", "qk")
+    def __init__(self, record: Sla, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
+        self.holds("position", layout.tokens, "heads", "qk")
         self.holds("depthwise", "v", 1, record.kernel, record.kernel)
         self.holds("depthwise_bias", "v")
 
@@ -47,15 +48,15 @@ class SimplifiedLinearAttention(AttentionModule):
         q = q.relu()
         k = (k + self.position.permute(1, 0, 2)).relu()
         _, queries, values = self.channels
-        linear = 2 * queries * values < self.grid.tokens * (queries + values)
+        linear = 2 * queries * values < self.layout.tokens * (queries + values)
         norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)
         return kernel_product(q, k, v, key_value_first=linear) / (norm + EPSILON) + self._convolved(v)
 
     def _convolved(self, v: Tensor) -> Tensor:
         """The depthwise convolution, each head an image of its own: (B, H, N, V) -> (B, H, N, V)."""
         heads, _, channels = self.channels
-        rows, columns, _ = self.grid
+        rows, columns = self.layout.shape
         image = v.transpose(2, 3).reshape(-1, channels, rows, columns)  # (B*H, V, rows, columns)
         kernel = self.depthwise.shape[-1]
         image = F.conv2d(image, self.depthwise, self.depthwise_bias, padding=kernel // 2, groups=channels)
-        return image.reshape(-1, heads, channels, self.grid.tokens).transpose(2, 3)
+        return image.reshape(-1, heads, channels, self.layout.tokens).transpose(2, 3)

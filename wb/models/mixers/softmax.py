@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from wb.core.layout import Layout
 from wb.core.records import Softmax
 from wb.models.mixers.attention import AttentionModule
-from wb.models.operator import Context, Grid, Symmetry
+from wb.models.operator import Context, Symmetry
 
 
 class SoftmaxAttention(AttentionModule):
@@ -22,8 +23,8 @@ class SoftmaxAttention(AttentionModule):
 
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "rotation", "v": "rotation"}
 
-    def __init__(self, record: Softmax, embed: int, grid: Grid, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, grid, device)
+    def __init__(self, record: Softmax, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
         self.scale = record.scale
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core import records
 from wb.models.norm import NormModule
 
 
@@ -21,8 +22,8 @@ class LayerNorm(NormModule):
     foldable: ClassVar[bool] = True
     shift: nn.Parameter
 
-    def __init__(self, embed: int, eps: float, device: torch.device | str | None = None) -> None:
-        super().__init__(embed, eps, device, shift=True)
+    def __init__(self, record: records.LayerNorm, embed: int, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, device, shift=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.eps)
+        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.record.eps)

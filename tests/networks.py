@@ -1,0 +1,56 @@
+"""Networks said in the words that tests vary: how they are wired, how they pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from wb.core.architecture import Architecture, Stage
+from wb.core.records import Classify, Conv2x2, LayerNorm, Post, Pre
+
+Form = Literal["pre", "post"]
+WIRINGS = {"pre": Pre(), "post": Post()}
+
+
+def assembled(
+    *,
+    stages: Sequence[Stage],
+    classes: int = 3,
+    labels: Sequence[str] = (),
+    norm: str = "pre",
+    norm_eps: float = 1e-6,
+    pool: str = "mean",
+    **fields: Any,
+) -> Architecture:
+    """An architecture. Every stage is wired as `norm` says, and begins with 2x2 tokens where nothing else is said."""
+    prefix = 1 if pool == "cls" else 0
+    head = Classify(classes=classes, labels=tuple(labels), pool="first" if prefix else "mean")
+    fields = {"norm": LayerNorm(eps=norm_eps), "last": LayerNorm(eps=norm_eps), "prefix": prefix, **fields}
+    joined = tuple(
+        stage if i == 0 or stage.merge is not None else stage.model_copy(update={"merge": Conv2x2()})
+        for i, stage in enumerate(stages)
+    )
+    return wired(Architecture.model_validate({"stages": joined, "head": head, **fields}), norm)
+
+
+def wired(architecture: Architecture, norm: str) -> Architecture:
+    """The same network with norms in front of its sub-layers ("pre") or behind them ("post")."""
+    stages = tuple(stage.model_copy(update={"wiring": WIRINGS[norm]}) for stage in architecture.stages)
+    last = None if norm == "post" else architecture.last
+    return architecture.model_copy(update={"stages": stages, "last": last})
+
+
+def answering(architecture: Architecture, **head: Any) -> Architecture:
+    """The same network with another head."""
+    return architecture.model_copy(update={"head": architecture.head.model_copy(update=head)})
+
+
+def with_eps(architecture: Architecture, eps: float) -> Architecture:
+    """The same network whose norms add `eps`."""
+    norm = LayerNorm(eps=eps)
+    return architecture.model_copy(update={"norm": norm, "last": None if architecture.last is None else norm})
+
+
+def form(architecture: Architecture) -> str:
+    """Where the norms of its sub-layers stand: "pre" or "post"."""
+    return architecture.stages[0].wiring.kind

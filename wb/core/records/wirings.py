@@ -1,0 +1,30 @@
+"""How the sub-layers of a stage read the residual stream and add to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wb.core.records.base import Part
+
+
+class Pre(Part):
+    """`x + f(norm(x))`."""
+
+    module = "wb.models.wirings.pre:Pre"
+    title = "pre-norm"
+    source = 'Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020'
+    kind: Literal["pre"] = "pre"
+
+
+class Post(Part):
+    """`norm(x + f(x))`."""
+
+    module = "wb.models.wirings.post:Post"
+    title = "post-norm"
+    source = 'Vaswani et al., "Attention Is All You Need", 2017'
+    kind: Literal["post"] = "post"
+
+
+Wiring = Annotated[Pre | Post, Field(discriminator="kind")]

@@ -1,0 +1,85 @@
+"""What the parts at the two ends of a network are, whose parameters are the network's own: positions and heads."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from wb.core.layout import Layout
+from wb.core.records import Head, Part, Position
+from wb.models.axes import Axes, Axis, write
+from wb.models.tensors import parameter
+
+R = TypeVar("R", bound=Part)
+
+
+class End(Generic[R]):
+    """A part that keeps its parameters in the network itself, under names without a dot, as files have had them from the first.
+
+    It holds no network: whoever calls it hands it one, so that it sees the weights that are there at the time. `axes` has
+    the axes of its parameters by name; `embed` is the residual stream at this end.
+    """
+
+    def __init__(self, record: R) -> None:
+        self.record = record
+        self.axes: dict[str, Axes] = {}
+
+    def holds(
+        self,
+        network: nn.Module,
+        name: str,
+        *dimensions: tuple[Axis | str | None, int],
+        device: torch.device | str | None = None,
+    ) -> None:
+        """Creates a parameter of the network. Each dimension is an axis or the name of one that it writes, and its size."""
+        self.axes[name] = tuple(write(axis) if isinstance(axis, str) else axis for axis, _ in dimensions)
+        network.register_parameter(name, parameter(*(size for _, size in dimensions), device=device))
+
+    def reset(self, network: Any) -> None:
+        """Fills the parameters with initial values, drawn from torch's global generator."""
+        raise NotImplementedError
+
+
+class PositionModule(End[Position]):
+    """Tells tokens apart by their place. Final subclasses live in one file each."""
+
+    def __init__(
+        self,
+        record: Position,
+        network: nn.Module,
+        embed: int,
+        layout: Layout,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(record)
+
+    def placed(self, network: Any, x: Tensor) -> Tensor:
+        """The tokens with their places: (B, N, D) -> (B, N, D)."""
+        raise NotImplementedError
+
+
+class HeadModule(End[Head]):
+    """Answers the task from the tokens of the last stage. Final subclasses live in one file each."""
+
+    def __init__(
+        self, record: Head, network: nn.Module, embed: int, layout: Layout, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__(record)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """What its linear map reads: (B, N, D), behind the last norm -> (B, ..., D)."""
+        raise NotImplementedError
+
+    def outputs(self, network: Any, pooled: Tensor) -> Tensor:
+        """What the network gives for what it has pooled."""
+        raise NotImplementedError
+
+    def settle(self, network: Any) -> None:
+        """Rounds binary and ternary weights in place, once and for all; the record then says fp32."""
+        raise NotImplementedError
+
+    def describe(self, network: Any) -> Head:
+        """The record of this head: its sizes read off the parameters."""
+        raise NotImplementedError
