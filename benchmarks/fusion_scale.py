@@ -22,6 +22,7 @@ import torch
 from tables import Output, Table
 from tables import told as progress
 
+from wb.core.specs import image_spec
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings
 from wb.models.counting import count_parameters
@@ -35,7 +36,9 @@ CLASSES = tuple(map(str, range(1000)))
 
 def write_models(folder: Path) -> None:
     """Two networks of 12 blocks, width 768, for 224x224 colour images, of random weights."""
-    images = SimpleNamespace(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES)
+    images = SimpleNamespace(
+        specs=lambda: (image_spec(3, 224, 224),), mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES
+    )
     architecture = vit_space(images, "deit-base").largest("softmax")
     for seed in (0, 1):
         torch.manual_seed(seed)

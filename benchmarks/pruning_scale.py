@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import NViT, Pruned, Settings
 from wb.core.architecture import Architecture
+from wb.core.specs import image_spec
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.counting import count_macs, count_parameters
@@ -33,7 +34,9 @@ CLASSES = tuple(map(str, range(1000)))
 
 def random_model(preset: str) -> Model:
     """The largest network of a preset for 224x224 colour images in 1000 classes, with initial weights."""
-    images = SimpleNamespace(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES)
+    images = SimpleNamespace(
+        specs=lambda: (image_spec(3, 224, 224),), mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES
+    )
     architecture: Architecture = vit_space(images, preset).largest("softmax")
     torch.manual_seed(0)
     network = build(architecture)

@@ -27,7 +27,7 @@ import wb.export
 import wb.models
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
-from wb.core.specs import PIXELS
+from wb.core.specs import PIXELS, image_spec
 from wb.export.graph import export, export_module
 from wb.export.lowering.fold import folded
 from wb.export.lowering.lower import lower
@@ -133,7 +133,7 @@ def speed_rows(options: argparse.Namespace, out: Output) -> None:
 def tiny() -> Model:
     """ViT-Tiny with random weights."""
     images = SimpleNamespace(
-        channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.25,) * 3, classes=tuple(map(str, range(1000)))
+        specs=lambda: (image_spec(3, 224, 224),), mean=(0.5,) * 3, std=(0.25,) * 3, classes=tuple(map(str, range(1000)))
     )
     return initial(vit_space(images, "deit-tiny").largest("softmax"), seed=0)
 

@@ -53,15 +53,15 @@ def _tell(record: Binarization) -> None:
 
     _output.data.print(_readings(record))
     _output.data.print(f"energy: {record.original['energy'].note}", markup=False, highlight=False, soft_wrap=True)
-    accuracies: dict[str, Reading] = {
-        "original": record.original["acc"],
-        **{stage.name: stage.after["acc"] for stage in record.stages},
+    validation: dict[str, Reading] = {
+        "original": record.original[record.quality],
+        **{stage.name: stage.after[record.quality] for stage in record.stages},
     }
     tests: dict[str, Reading | None] = {
         "original, test": record.original_test,
         f"{record.stages[-1].name}, test": record.final_test,
     }
-    read = {name: reading for name, reading in {**accuracies, **tests}.items() if reading is not None}
+    read = {name: reading for name, reading in {**validation, **tests}.items() if reading is not None}
     for line in noted(read.items()):
         _output.data.print(line, markup=False, highlight=False, soft_wrap=True)
     _output.remarks(remarks(record))
@@ -80,9 +80,10 @@ def _readings(record: Binarization) -> Table:
         table.add_column(name, justify="right")
 
     if record.config.finetune:
-        table.add_row("as converted\n± points", "", *(_output.cell(stage.before["acc"]) for stage in record.stages))
+        converted = [_output.cell(stage.before[record.quality]) for stage in record.stages]
+        table.add_row("as converted\n± points", "", *converted)
     models = [record.original, *(stage.after for stage in record.stages)]
-    table.add_row("validation\n± points", *(_output.cell(readings["acc"]) for readings in models))
+    table.add_row("validation\n± points", *(_output.cell(readings[record.quality]) for readings in models))
     between = [""] * (len(record.stages) - 1)
     tests = ["" if one is None else _output.cell(one) for one in (record.original_test, record.final_test)]
     table.add_row("test\n± points", tests[0], *between, tests[1])

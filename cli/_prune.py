@@ -97,7 +97,7 @@ def _readings(record: Pruning) -> Group:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    table.add_row("validation\n± points", *(_output.cell(readings["acc"]) for readings in models.values()))
+    table.add_row("validation\n± points", *(_output.cell(readings[record.quality]) for readings in models.values()))
     table.add_row(
         "test\n± points", *("" if (test := tests.get(name)) is None else _output.cell(test) for name in models)
     )
@@ -105,7 +105,7 @@ def _readings(record: Pruning) -> Group:
     for metric in (name for name in ("latency", "macs", "params", "size", "energy") if name in record.dense_final):
         cells = [f"{readings[metric].text()}\n{found[name][metric].plain()}" for name, readings in models.items()]
         table.add_row(f"{metric}\n{record.dense_final[metric].how}", *cells)
-    accuracies = [(f"{name}, validation", readings["acc"]) for name, readings in models.items()]
-    accuracies += [(f"{name}, test", reading) for name, reading in tests.items() if reading is not None]
-    said = noted((name.replace("\n", " "), reading) for name, reading in accuracies)
+    read = [(f"{name}, validation", readings[record.quality]) for name, readings in models.items()]
+    read += [(f"{name}, test", reading) for name, reading in tests.items() if reading is not None]
+    said = noted((name.replace("\n", " "), reading) for name, reading in read)
     return Group(table, *(Text(line) for line in said))

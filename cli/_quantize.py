@@ -107,12 +107,13 @@ def _readings(record: Quantization) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from wb.compress.quantize.report import COLUMNS, changes
+    from wb.compress.quantize.report import changes, titles
 
     table = Table(title=f"{record.config.policy} of {record.source}", title_justify="left", box=SIMPLE)
     for column in ("", "float", "quantized", "change"):
         table.add_column(column, justify="left" if not column else "right")
+    shown = titles(record)
     for name, change in changes(record).items():
         before, after = record.floating[name], record.quantized[name]
-        table.add_row(f"{COLUMNS[name]}\n{after.how}", before.text(), after.text(), change.replace(" (", "\n("))
+        table.add_row(f"{shown[name]}\n{after.how}", before.text(), after.text(), change.replace(" (", "\n("))
     return table

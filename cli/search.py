@@ -151,7 +151,7 @@ def search(
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
-    """The front as a table, with notes on accuracies below; `energy` adds its column, for runs that had it as an objective."""
+    """The front as a table, with notes on quality below; `energy` adds its column, for runs that had it as an objective."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -168,14 +168,14 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
         values = point.values
         table.add_row(
             str(point.id),
-            *(_two_lines(reading) for reading in (values["acc"], point.test, values["latency"])),
+            *(_two_lines(reading) for reading in (point.validation, point.test, values["latency"])),
             f"{values['size'].value / 1e3:.4g}",
             f"{values['macs'].value / 1e3:.4g}",
             f"{values['params'].value:.0f}",
             *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
             summary(point),
         )
-    validation = [(f"{point.id}, val", point.values["acc"]) for point in points]
+    validation = [(f"{point.id}, val", point.validation) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
     return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
@@ -194,13 +194,14 @@ def summary(point: FrontPoint) -> str:
 
     from wb.core.architecture import Architecture
     from wb.core.precision import precisions
+    from wb.core.records import dims, kind_of
 
     architecture = Architecture.model_validate(point.architecture)
     names = []
     for _, _, block in architecture.compact().blocks():
-        mixer = "mlp" if block.mixer is None else block.mixer.kind
-        heads = getattr(block.mixer, "heads", None)
-        names.append(f"{mixer} {heads}" if heads else mixer)
+        _, first = next(block.parts())  # the feed-forward where there is no mixer
+        outer = dict.fromkeys(dim.within for dim in dims(type(first)).values() if dim.within is not None)
+        names.append(" ".join([kind_of(type(first)), *(str(getattr(first, width)) for width in outer)]))
     runs = [(name, len(list(group))) for name, group in groupby(names)]
     listed = ", ".join(name if count == 1 else f"{count}x {name}" for name, count in runs)
     low = Counter(p for p in precisions(architecture).values() if p != "fp32")

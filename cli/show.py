@@ -89,13 +89,15 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     from rich.table import Table
 
     from wb.core.precision import precisions
+    from wb.core.records import Attention, dims
 
     kept = precisions(a)
     low = any(precision != "fp32" for precision in kept.values())
     ends = f"; stem {kept['stem']}, head {kept['head']}" if low else ""
     grid = "x".join(map(str, a.layout.shape))
-    size = f"{a.input.channels}x{a.input.height}x{a.input.width}"
-    stem = f"{a.stem.kind} stem, patch {a.stem.patch}" + (f", width {a.stem.width}" if a.stem.kind == "conv" else "")
+    size = ", ".join(spec.text for spec in a.input.specs())
+    widths = "".join(f", {name} {getattr(a.stem, name)}" for name in dims(type(a.stem)))
+    stem = f"{a.stem.kind} stem, patch {a.stem.patch}{widths}"
     parameters, macs = _counts(a, history)
     _output.data.print(
         f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes ({a.head.pool} pooling); "
@@ -104,11 +106,12 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     )
     _output.data.print(f"classes: {', '.join(a.head.labels) or 'without names'}", soft_wrap=True)
     table = Table()
-    for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp", *(["precision"] if low else [])):
+    shared = tuple(dims(Attention))  # a column each
+    for column in ("block", "embed", "mixer", *shared, "other", "mlp", *(["precision"] if low else [])):
         left = column in ("block", "mixer", "other", "precision")
         table.add_column(column, justify="left" if left else "right")
     for name, stage, block in a.blocks():
-        cells = [*_cells(block), *([_precision(name, kept)] if low else [])]
+        cells = [*_cells(block, shared), *([_precision(name, kept)] if low else [])]
         table.add_row(name, str(stage.embed), *cells, style="dim" if block.off else None)
     _output.data.print(table)
     _output.data.print(
@@ -117,13 +120,16 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     )
 
 
-def _cells(block: Block) -> list[str]:
-    """The cells of a block, one per column; a dash for nothing."""
-    mlp = "-" if block.ffn is None else str(block.ffn.mlp)
+def _cells(block: Block, shared: Sequence[str]) -> list[str]:
+    """The cells of a block, one per column, with the `shared` widths of the mixer; a dash for nothing."""
+    from wb.core.records import dims, groups
+
+    mlp = "-" if block.ffn is None else "/".join(str(getattr(block.ffn, name)) for name in dims(type(block.ffn)))
     if block.mixer is None:
-        return ["off" if block.off else "none", "-", "-", "-", "", mlp]
-    fields = block.mixer.model_dump(exclude={"kind", "reads", "writes"})
-    widths = [str(fields.pop(name, "-")) for name in ("heads", "qk", "v")]
+        return ["off" if block.off else "none", *("-" for _ in shared), "", mlp]
+    precisions = (field for field, _ in groups(type(block.mixer)).values())
+    fields = block.mixer.model_dump(exclude={"kind", *precisions})
+    widths = [str(fields.pop(name, "-")) for name in shared]
     other = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
     return [block.mixer.kind, *widths, other, mlp]
 

@@ -18,7 +18,6 @@ from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
 from wb.tasks.base import Task
-from wb.tasks.classes import CLASSES
 from wb.tasks.known import task_of
 
 QUICK_S = 2.0  # seconds of timing per graph during a job
@@ -74,7 +73,7 @@ class Assessor:
         found = {"size": file_size(path)}
         if architecture is not None:
             found["energy"] = model_energy(architecture)
-        return found | self.scores(path, splits, _task(architecture))
+        return found | self.scores(path, splits, task_of(architecture))
 
     def scores(self, path: Path, splits: Splits, task: Task) -> dict[str, Reading]:
         """The task's metric on every split. Raises as `file` does."""
@@ -82,13 +81,8 @@ class Assessor:
 
     def doubted(self, path: Path, split: Split, architecture: Architecture | None) -> tuple[Reading, str | None]:
         """The metric on one split, and a warning if it is near chance. Raises as `file` does."""
-        return examined(path, split, _task(architecture), self.device)
+        return examined(path, split, task_of(architecture), self.device)
 
     def timed(self, paths: Mapping[str, Path], *, cap_s: float = FINAL_S) -> dict[str, Latency]:
         """Latencies of all graphs, timed together, each for up to `cap_s` seconds."""
         return measure_latency(dict(paths), self.device, cap_s=cap_s * len(paths), seed=self.seed, pace=self.pace)
-
-
-def _task(architecture: Architecture | None) -> Task:
-    """The task of an architecture; a foreign graph counts as a classifier."""
-    return CLASSES if architecture is None else task_of(architecture)

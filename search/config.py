@@ -9,11 +9,14 @@ from pydantic import Field
 
 from wb.core.architecture import Architecture
 from wb.core.metrics import Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.core.records import Classify
 from wb.jobs.config import DataConfig
+from wb.tasks.known import TASKS
 from wb.training.fit import Recipe
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
 SeedName = Literal["revit", "largest", "smallest"]
+QUALITY = TASKS[Classify.task].metric  # of the networks of every space
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
@@ -24,7 +27,7 @@ class SearchConfig(DataConfig):
     preset: str = "tiny"
     changes: Mapping[str, str] = Field(default_factory=dict)  # --set: fields of the space that replace the preset's
     data: str = "digits"
-    objectives: str = "acc,latency"
+    objectives: str = f"{QUALITY},latency"
     budget: tuple[str, ...] = ()
     sampler: SamplerName = "guided"
     trials: Annotated[int, Field(ge=1)] = 100

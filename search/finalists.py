@@ -169,6 +169,7 @@ class Finish:
         save(replace(model, history=(*model.history, step)), file, force=True)
         return FrontPoint(
             id=trial.number,
+            quality=self._task.metric,
             values=dict(readings),
             test=test,
             searched=None if self.recipe is None else readings_of(trial)[self._task.metric],

@@ -36,6 +36,7 @@ from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
 from wb.spaces.presets import vit_space
+from wb.tasks.known import task_of
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class Search:
         record = RunRecord(
             **origin(ground.device.text),
             config=config.model_copy(update={"storage": config.storage and without_password(config.storage)}),
+            quality=task_of(ground.space.largest()).metric,
             study=name,
             data=_described(ground.data),
             pace=pace,
@@ -181,12 +183,14 @@ class Search:
 
 
 def _described(data: Dataset) -> DataRecord:
+    (spec,) = data.specs()
+    channels, height, width = map(int, spec.example)
     return DataRecord(
         spec=data.spec,
         fingerprint=data.fingerprint,
         train=len(data.train),
         validation=len(data.validation),
         test=len(data.test),
-        image=(data.channels, data.height, data.width),
+        image=(channels, height, width),
         classes=data.classes,
     )

@@ -18,6 +18,7 @@ from pydantic import (
     JsonValue,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -26,16 +27,17 @@ from wb import __version__
 from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
+from wb.core.metrics import ACCURACY
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Remark, loss
-from wb.jobs.record import JobRecord
+from wb.jobs.record import JobRecord, Quality
 from wb.search.config import SearchConfig
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
 
 FORMAT = 1
-MEASURED = ("acc", "latency", "size", "macs", "params")  # readings that every network of a front has
+MEASURED = ("latency", "size", "macs", "params")  # readings that every network of a front has, besides its quality
 
 
 class DataRecord(Frozen):
@@ -105,21 +107,30 @@ class RunRecord(JobRecord[SearchConfig]):
 
 
 class FrontPoint(Frozen):
-    """One network of the front, as in `front.json`; paths are relative to the run folder."""
+    """One network of the front, as in `front.json`; paths are relative to the run folder.
+
+    `quality` names the metric that `test` and `searched` are readings of, and among `values` that on the validation split.
+    """
 
     id: int
+    quality: Quality = ACCURACY.name
     values: Mapping[str, Reading]
     test: Reading
-    searched: Reading | None = None  # accuracy before fine-tuning, if any; files of older versions have none
+    searched: Reading | None = None  # quality before fine-tuning, if any; files of older versions have none
     choices: Mapping[str, JsonValue]
     architecture: Mapping[str, JsonValue]
     model: str
     onnx: str
 
     @property
+    def validation(self) -> Reading:
+        """The quality on the validation split."""
+        return self.values[self.quality]
+
+    @property
     def worse(self) -> Remark | None:
-        """A remark if fine-tuning lowered the accuracy."""
-        return None if self.searched is None else loss("fine-tuning", self.searched, self.values["acc"])
+        """A remark if fine-tuning lowered the quality."""
+        return None if self.searched is None else loss("fine-tuning", self.searched, self.validation)
 
     @field_validator("architecture")
     @classmethod
@@ -132,8 +143,9 @@ class FrontPoint(Frozen):
 
     @field_validator("values")
     @classmethod
-    def _are_all_there(cls, values: Mapping[str, Reading]) -> Mapping[str, Reading]:
-        missing = [name for name in MEASURED if name not in values]
+    def _are_all_there(cls, values: Mapping[str, Reading], point: ValidationInfo) -> Mapping[str, Reading]:
+        quality = [point.data["quality"]] if "quality" in point.data else []  # else it is wrong itself
+        missing = [name for name in (*quality, *MEASURED) if name not in values]
         if missing:
             raise ValueError(f"no reading of {', '.join(missing)}")
         odd = [name for name, reading in values.items() if not math.isfinite(reading.value)]

@@ -72,7 +72,7 @@ class Front(Shown):
 
     def table(self) -> Table:
         """One row a network."""
-        columns = ("acc", "latency", "size", "macs", "params")
+        columns = (*dict.fromkeys(point.quality for point in self.points), "latency", "size", "macs", "params")
         rows = [
             (str(point.id), *(point.values[name].text() for name in columns), point.test.text())
             for point in self.points

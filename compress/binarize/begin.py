@@ -23,6 +23,7 @@ from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output, config_of
 from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
+from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 OUTPUT = Output("binarize", "binarized.safetensors", MODELS, "{path} is the model that is binarized")
@@ -77,14 +78,16 @@ def _measured(config: BinarizeConfig, model: Model, key: str, name: str, data: D
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.seed)
+    quality = task_of(model.architecture).metric
     return Binarization(
         **origin(device.text),
         config=config,
+        quality=quality,
         source=name,
         model_key=key,
         data=described(data),
         pace=pace,
         architecture=model.architecture,
         energy=energy_by_part(model.architecture),
-        first=assess({"original": model}, {"acc": data.validation}, timed=False)["original"],
+        first=assess({"original": model}, {quality: data.validation}, timed=False)["original"],
     )

@@ -31,18 +31,18 @@ def energy_figure(record: Binarization) -> go.Figure:
 
 
 def accuracy_figure(record: Binarization) -> go.Figure:
-    """Validation accuracy with 95 % intervals: the original, and each stage as converted and after fine-tuning."""
+    """Validation readings with 95 % intervals: the original, and each stage as converted and after fine-tuning."""
     names = [html.escape(stage.name) for stage in record.stages]
     figure = go.Figure(layout={"height": 320, "bargap": 0.4})
     series: list[tuple[str, list[str], list[Reading], str]] = [
-        ("original", ["original"], [record.original["acc"]], GREY),
-        ("as converted", names, [stage.before["acc"] for stage in record.stages], BLUE),
-        ("fine-tuned", names, [stage.after["acc"] for stage in record.stages], FRONT),
+        ("original", ["original"], [record.original[record.quality]], GREY),
+        ("as converted", names, [stage.before[record.quality] for stage in record.stages], BLUE),
+        ("fine-tuned", names, [stage.after[record.quality] for stage in record.stages], FRONT),
     ]
     for name, x, found, colour in series if record.config.finetune else series[:2]:
         bar = go.Bar(x=x, y=[reading.value for reading in found], name=name, marker_color=colour)
         figure.add_trace(bar.update(error_y=bars(found), hovertemplate="%{x}: %{y:.2%}<extra>%{fullData.name}</extra>"))
-    return figure.update_yaxes(title_text="validation accuracy", tickformat=".0%", range=[0, 1.02])
+    return figure.update_yaxes(title_text=f"validation {record.metric.title}", tickformat=".0%", range=[0, 1.02])
 
 
 def loss_figure(record: Binarization) -> go.Figure:

@@ -87,7 +87,7 @@ class BinarizeJob(Job[Binarization]):
                 name=name,
                 architecture=prepared.architecture,
                 energy=energy_by_part(prepared.architecture),
-                before=self.assess({name: prepared}, {"acc": self.data.validation}, timed=False)[name],
+                before=self.assess({name: prepared}, {self.record.quality: self.data.validation}, timed=False)[name],
             )
             self.note(stages=(*self.record.stages, stage))
         return prepared
@@ -116,7 +116,7 @@ class BinarizeJob(Job[Binarization]):
         """Reads all models together, then the test split; saves the result in `work` and returns the record's changes."""
         self.progress("final readings", 0, 0)
         *_, (last, final) = models.items()
-        found = self.assess({"original": self.model, **models}, {"acc": self.data.validation})
+        found = self.assess({"original": self.model, **models}, {self.record.quality: self.data.validation})
         ends = {"original": self.model, "final": final}
         read = self.assess(ends, {"test": self.data.test}, timed=False)
         tests = {name: readings["test"] for name, readings in read.items()}

@@ -9,7 +9,7 @@ from wb.compress.binarize.lowbits import LowBits, chosen
 from wb.compress.binarize.record import BinarizeConfig, Name
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
-from wb.core.records import Softmax
+from wb.core.records import Softmax, kind_of
 from wb.data import Dataset
 from wb.models.passes import Pass
 
@@ -41,9 +41,9 @@ def check_work(config: BinarizeConfig, architecture: Architecture) -> None:
     _groups(config, architecture)
     if config.attention == "hash":
         mixers = {block.mixer.kind for _, _, block in architecture.blocks() if block.mixer is not None}
-        if Softmax.model_fields["kind"].default not in mixers:
+        if kind_of(Softmax) not in mixers:
             has = f"its mixers are {', '.join(sorted(mixers))}" if mixers else "it has no mixers"
-            raise BadOption(f"this model has no softmax attention to hash, {has}; say --attention keep")
+            raise BadOption(f"this model has no {Softmax.title} to hash, {has}; say --attention keep")
 
 
 def _groups(config: BinarizeConfig, original: Architecture) -> tuple[str, ...]:

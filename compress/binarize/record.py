@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from wb.core.architecture import Architecture
+from wb.core.metrics import COSTS
 from wb.core.readings import Reading
 from wb.core.records import Frozen, Width
 from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
-REQUIRED = ("acc", "latency", "size", "macs", "params", "energy")  # final readings that every model has
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
 Name = Literal["hash", "w1", "w2"]  # the stages: hash attention, binary weights, ternary weights
 
@@ -102,10 +102,10 @@ class Binarization(JobRecord[BinarizeConfig]):
         if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:
             raise ValueError("a finished one has stages, a graph and readings of the test split")
         for readings in (self.original, *(stage.after for stage in self.stages)):
-            missing = [name for name in REQUIRED if name not in readings]
+            missing = [name for name in (self.quality, *COSTS) if name not in readings]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
-        costs = [reading.value for name, reading in self.original.items() if name != "acc"]
+        costs = [self.original[name].value for name in COSTS]
         if not all(math.isfinite(value) and value > 0 for value in costs):
             raise ValueError("the original costs nothing")
         return self

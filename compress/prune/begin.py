@@ -19,6 +19,7 @@ from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output
 from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
+from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 OUTPUT = Output("prune", "pruned.safetensors", MODELS, "{path} is the model that is pruned")
@@ -59,14 +60,16 @@ def _measured(config: PruneConfig, model: Model, key: str, name: str, data: Data
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.settings.seed)
+    quality = task_of(model.architecture).metric
     return Pruning(
         **origin(device.text),
         config=config,
+        quality=quality,
         model=name,
         model_key=key,
         data=described(data),
         pace=pace,
         architecture=model.architecture,
         parts=parameters_by_part(model.architecture),
-        dense=assess({"dense": model}, {"acc": data.validation})["dense"],
+        dense=assess({"dense": model}, {quality: data.validation})["dense"],
     )

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from wb.compress.prune.record import Pruning, Result
+from wb.compress.prune.record import Pruning
 from wb.core.architecture import axis_sizes, kind_of_axis, kinds_of_axes
-from wb.core.metrics import METRICS, Metric
+from wb.core.metrics import Metric
 from wb.core.readings import Reading
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST, axes, bars, underscored
 
@@ -79,31 +79,29 @@ def spectrum_figure(record: Pruning) -> go.Figure:
 
 
 def progress_figure(record: Pruning, metric: Metric) -> go.Figure:
-    """Accuracy against one cost: the dense model, every round, and the results after fine-tuning."""
-    acc = METRICS["acc"]
+    """Quality against one cost: the dense model, every round, and the results after fine-tuning."""
+    both = (metric, record.metric)
     along: list[Mapping[str, Reading]] = [record.dense]
     rounds = {f"round {i + 1}": round_.readings for i, round_ in enumerate(record.rounds)}
-    rounds = {name: readings for name, readings in rounds.items() if {metric.name, "acc"} <= readings.keys()}
+    rounds = {name: readings for name, readings in rounds.items() if {m.name for m in both} <= readings.keys()}
     along += rounds.values()
-    x, y = ([readings[m.name].value for readings in along] for m in (metric, acc))
+    x, y = ([readings[m.name].value for readings in along] for m in both)
     names = ["dense", *rounds]
     hover = [_describe(name, readings) for name, readings in zip(names, along, strict=True)]
     path = go.Scatter(x=x, y=y, mode="lines+markers", name="rounds, before fine-tuning", text=hover, hoverinfo="text")
-    path.update(line={"color": BLUE}, marker={"size": 7}, **_spread(metric, along))
+    path.update(line={"color": BLUE}, marker={"size": 7}, **_spread(both, along))
     figure = go.Figure(path, {"height": 460, "hovermode": "closest"})
     for name, colour, symbol, found in _ends(record):
-        points = go.Scatter(
-            x=[r[metric.name].value for r in found], y=[r["acc"].value for r in found], mode="markers", name=name
-        )
-        points.update(text=[_describe(name, r) for r in found], hoverinfo="text", **_spread(metric, found))
+        across, up = ([readings[m.name].value for readings in found] for m in both)
+        points = go.Scatter(x=across, y=up, mode="markers", name=name)
+        points.update(text=[_describe(name, r) for r in found], hoverinfo="text", **_spread(both, found))
         figure.add_trace(points.update(marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}}))
-    shown = {"x": (metric, x), "y": (acc, y)}
-    return figure.update_layout(underscored(axes(shown)))
+    return figure.update_layout(underscored(axes({"x": (metric, x), "y": (record.metric, y)})))
 
 
-def _spread(metric: Metric, found: Sequence[Mapping[str, Reading]]) -> dict[str, object]:
+def _spread(metrics: tuple[Metric, Metric], found: Sequence[Mapping[str, Reading]]) -> dict[str, object]:
     """Error bars of every point for its known intervals, along both axes."""
-    across, up = ([readings[name] for readings in found] for name in (metric.name, "acc"))
+    across, up = ([readings[metric.name] for readings in found] for metric in metrics)
     return {"error_x": bars(across, faint=True), "error_y": bars(up, faint=True)}
 
 
@@ -112,14 +110,10 @@ def _ends(record: Pruning) -> list[tuple[str, str, str, list[Mapping[str, Readin
     if not record.results:
         return []
     after: list[Mapping[str, Reading]] = [result.after for result in record.results]
-    tested: list[Mapping[str, Reading]] = [_tested(result) for result in record.results]
+    tested: list[Mapping[str, Reading]] = [{**r.after, record.quality: r.test} for r in record.results]
     if record.dense_test is not None:
-        tested = [{**record.dense_final, "acc": record.dense_test}, *tested]
+        tested = [{**record.dense_final, record.quality: record.dense_test}, *tested]
     return [("final", FRONT, "circle", after), ("on the test split", TEST, "diamond-open", tested)]
-
-
-def _tested(result: Result) -> dict[str, Reading]:
-    return {**result.after, "acc": result.test}
 
 
 def _describe(name: str, readings: Mapping[str, Reading]) -> str:

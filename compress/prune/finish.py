@@ -65,7 +65,7 @@ class Finish:
             ExportDiffers: a graph does not compute what its model does.
         """
         self.progress("final readings", 0, 0)
-        splits = {"acc": self.data.validation, "test": self.data.test}
+        splits = {record.quality: self.data.validation, "test": self.data.test}
         names = [stage.name for stage in self.stages]
         found = self.assess({"dense": self.dense} | dict(zip(names, models, strict=True)), splits)
         dense = found["dense"]

@@ -165,7 +165,7 @@ class PruneJob(Job[Pruning]):
     def _keep(self, number: int, state: Pruned, aims: Mapping[str, float], *, timed: bool) -> None:
         """Saves what a round left, the record last: a round in the record always has its model file."""
         predicted = {metric: cost(state.model.architecture) for metric, cost in self.costs.items()}
-        splits = {"acc": self.data.validation}
+        splits = {self.record.quality: self.data.validation}
         readings = self.assess({"dense": self.model, "pruned": state.model}, splits, cap_s=QUICK_S, timed=timed)
         values = read_costs(self.costs, self.record.dense, readings["dense"], readings["pruned"])
         correct(self.costs, state.model.architecture, values)

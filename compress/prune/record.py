@@ -12,15 +12,14 @@ from wb.compress.nvit.nvit import Settings
 from wb.compress.prune.stages import name_of
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.metrics import METRICS, Limit, Rules, parse_budget
+from wb.core.metrics import COSTS, Limit, Rules, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
 from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
-# a pruning has limits on costs; accuracy is its result
-LIMITED = Rules(tuple(name for name in METRICS if name != "acc"))
+LIMITED = Rules(COSTS)  # a pruning has limits on costs; quality is its result
 
 
 class PruneConfig(JobConfig):
@@ -40,7 +39,7 @@ class PruneConfig(JobConfig):
         """The parsed budgets; half the latency if neither budgets nor snapshots are given.
 
         Raises:
-            BadOption: a budget that cannot be parsed, or one on the accuracy.
+            BadOption: a budget that cannot be parsed, or one on a quality.
         """
         limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)), LIMITED)
         if not limits and not self.snapshots:
@@ -123,11 +122,13 @@ class Pruning(JobRecord[PruneConfig]):
         """Raises `ValueError` if a field is missing or zero that the report shows or divides by."""
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
             # Records older than the energy model have no such reading.
-            missing = [name for name in METRICS if name not in readings and name != "energy"]
+            missing = [name for name in (self.quality, *COSTS) if name not in readings and name != "energy"]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
         dense = [*self.dense.items(), *self.dense_final.items()]
-        if not all(math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != "acc"):
+        if not all(
+            math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != self.quality
+        ):
             raise ValueError("the dense model costs nothing")
         if self.results and self.dense_test is None:
             raise ValueError("there are results without a reading of the test split")
@@ -157,8 +158,8 @@ class Pruning(JobRecord[PruneConfig]):
                 found.append(Remark(f"{result.name} is over {what}: {result.reason}{way}.", end))
             elif result.verdict == "within noise":
                 found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
-            tuned = self.config.finetune and "acc" in result.before
-            worse = loss("fine-tuning", result.before["acc"], result.after["acc"]) if tuned else None
+            tuned = self.config.finetune and self.quality in result.before
+            worse = loss("fine-tuning", result.before[self.quality], result.after[self.quality]) if tuned else None
             if worse is not None:
                 found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
         return tuple(found)

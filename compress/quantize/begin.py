@@ -17,6 +17,7 @@ from wb.compress.quantize.job import QuantizeJob
 from wb.compress.quantize.record import FITTED, Quantization, QuantizeConfig, worked_on
 from wb.compress.quantize.source import Source
 from wb.core.errors import BadData, BadOption
+from wb.core.metrics import Limit
 from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor
@@ -26,6 +27,7 @@ from wb.jobs.begin import left, refusal
 from wb.jobs.output import GRAPHS, Output
 from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
+from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 SHOWN = 30  # names of groups in an error
@@ -72,12 +74,13 @@ def begin(
         BadOption: a group to keep that does not exist, a policy without the inputs it needs, an option that does nothing.
         Unsupported: a graph that the runtime or a quantizer cannot take.
     """
-    limits = config.limits
     if given.model is not None:
         check_weights(given.model.weights, given.name)
         if data is not None:
             check_fits(given.model.architecture, data)
-    _check_needs(config, given, data)
+    quality = task_of(None if given.model is None else given.model.architecture).metric
+    limits = config.limits(quality)
+    _check_needs(config, limits, given, data)
     progress("reading the float graph", 0, 0)
     subject = of_model(given.model) if given.model is not None else _foreign(given, config)
     kept = kept_groups(subject, config.keep)
@@ -91,7 +94,7 @@ def begin(
     if record is None:
         progress("measuring the float graph", 0, 0)
         timed = any(limit.metric.name == "latency" for limit in limits.values())
-        record = _measured(config, given, source, timed=timed and config.policy == "mixed")
+        record = _measured(config, quality, given, source, timed=timed and config.policy == "mixed")
     return QuantizeJob(record, out, progress, source, force=force)
 
 
@@ -133,7 +136,7 @@ def _left(config: QuantizeConfig, worked_on: Mapping[str, JsonValue], out: Path)
     return None
 
 
-def _check_needs(config: QuantizeConfig, given: Given, data: Dataset | None) -> None:
+def _check_needs(config: QuantizeConfig, limits: Mapping[str, Limit], given: Given, data: Dataset | None) -> None:
     """Raises `BadOption` if a policy lacks inputs that it needs, or an option would do nothing."""
     calibrated = config.policy in ("int8", "mixed")
     if calibrated and data is None and config.calibration is None:
@@ -146,10 +149,12 @@ def _check_needs(config: QuantizeConfig, given: Given, data: Dataset | None) -> 
             f"--calibration is of no use here: --policy {config.policy} needs none, and outputs are compared on validation "
             "images; leave it out"
         )
-    for text, limit in config.limits.items():
-        if limit.metric.name == "acc" and data is None:
+    for text, limit in limits.items():
+        if limit.metric.quality and data is None:
             aim = f"budget {text!r}" if config.budget else "--policy mixed without a --budget"
-            raise BadOption(f"{aim} is about accuracy; give --data that fits {given.name}, or say --budget size=0.3x")
+            raise BadOption(
+                f"{aim} is about {limit.metric.title}; give --data that fits {given.name}, or say --budget size=0.3x"
+            )
 
 
 def _inputs(config: QuantizeConfig, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
@@ -201,7 +206,7 @@ def _described(config: QuantizeConfig, source: Source) -> dict[str, JsonValue] |
     }
 
 
-def _measured(config: QuantizeConfig, given: Given, source: Source, *, timed: bool) -> Quantization:
+def _measured(config: QuantizeConfig, quality: str, given: Given, source: Source, *, timed: bool) -> Quantization:
     """A new record, with the float graph's readings, which budgets refer to."""
     device = parse_device(config.device, threads=config.threads)
     assess = Assessor(device, seed=config.seed)
@@ -215,12 +220,13 @@ def _measured(config: QuantizeConfig, given: Given, source: Source, *, timed: bo
     with source.float_file() as path:
         readings = assess.file(path, source.architecture, {})
         if data is not None:
-            readings["acc"], doubt = assess.doubted(path, data.validation, source.architecture)
+            readings[quality], doubt = assess.doubted(path, data.validation, source.architecture)
         if timed:
             readings["latency"] = assess.timed({"float": path})["float"].reading
     return Quantization(
         **origin(device.text),
         config=config,
+        quality=quality,
         source=given.name,
         model_key=given.key(),
         data=described,

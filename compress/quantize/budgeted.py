@@ -42,7 +42,7 @@ class Mixed:
             BadOption: the float graph keeps it already, or nothing can be quantized.
             BudgetMissed: no policy was found that keeps it.
         """
-        limits = [limit.against(self.record.first[limit.metric.name]) for limit in self.record.config.limits.values()]
+        limits = [limit.against(self.record.first[limit.metric.name]) for limit in self.record.limits.values()]
         measured = sensitivities(
             self.source.subject,
             self.inputs,
@@ -57,11 +57,11 @@ class Mixed:
         try:
             return find(subject, measured, limits, first, self._assess, self.progress, keep=self.source.kept)
         except (BadOption, BudgetMissed) as error:
-            raise type(error)(f"budget {', '.join(self.record.config.limits)}: {error}") from error
+            raise type(error)(f"budget {', '.join(self.record.limits)}: {error}") from error
 
     @property
     def _timed(self) -> bool:
-        return any(limit.metric.name == "latency" for limit in self.record.config.limits.values())
+        return any(limit.metric.name == "latency" for limit in self.record.limits.values())
 
     def _assess(self, graph: onnx.ModelProto) -> Mapping[str, Reading]:
         """Readings of a candidate as it would be written; its latency is the first float latency times their measured ratio."""
@@ -72,7 +72,7 @@ class Mixed:
         with scratch() as folder, self.source.float_file() as floating:
             path = folder / "candidate.onnx"
             onnx.save(graph, path)
-            found = self.assess.file(path, None, {} if data is None else {"acc": data.validation})
+            found = self.assess.file(path, None, {} if data is None else {self.record.quality: data.validation})
             if self._timed:
                 timed = self.assess.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
                 found["latency"] = scaled_by(

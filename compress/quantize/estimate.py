@@ -68,7 +68,7 @@ def _network(job: QuantizeJob) -> Planned:
 
 def _mixed(job: QuantizeJob, lowering: float, run: float, *, images: int) -> list[Planned]:
     """The stages of `mixed`: sensitivities of every group in every precision, then whole policies."""
-    source, limits = job.source, job.config.limits
+    source, limits = job.source, job.record.limits
     options = source.subject.options
     keys = sum(len(options[group]) - 1 for group in source.subject.groups if group not in source.kept)
     timed = any(limit.metric.name == "latency" for limit in limits.values())

@@ -44,32 +44,31 @@ def sensitivity_figure(record: Quantization) -> go.Figure:
 
 
 def candidates_figure(record: Quantization) -> go.Figure:
-    """Size against accuracy of the assessed candidates, with the float graph and the chosen policy."""
-    size, acc = METRICS["size"], METRICS["acc"]
-    shown = [one for one in record.candidates if {"size", "acc"} <= one.readings.keys()]
-    x, y = ([one.readings[metric.name].value for one in shown] for metric in (size, acc))
+    """Size against quality of the assessed candidates, with the float graph and the chosen policy."""
+    size, quality = METRICS["size"], record.metric
+    shown = [one for one in record.candidates if {size.name, quality.name} <= one.readings.keys()]
+    x, y = ([one.readings[metric.name].value for one in shown] for metric in (size, quality))
     figure = go.Figure(layout={"height": 420, "hovermode": "closest"})
     points = go.Scatter(x=x, y=y, mode="markers", name="assessed", text=[_describe(one) for one in shown])
     points.update(marker={"color": BLUE, "size": 8}, hoverinfo="text")
-    points.update(error_y=bars([one.readings["acc"] for one in shown], faint=True))
+    points.update(error_y=bars([one.readings[quality.name] for one in shown], faint=True))
     figure.add_trace(points)
     ends: list[tuple[str, Mapping[str, Reading], str, str]] = [
         ("chosen", record.quantized, FRONT, "circle"),
         ("float", record.floating, GREY, "diamond"),
     ]
     for name, readings, colour, symbol in ends:
-        point = go.Scatter(x=[readings["size"].value], y=[readings["acc"].value], mode="markers", name=name)
-        point.update(
-            marker={"color": colour, "size": 12, "symbol": symbol}, error_y=bars([readings["acc"]], faint=True)
-        )
+        across, up = (readings[metric.name] for metric in (size, quality))
+        point = go.Scatter(x=[across.value], y=[up.value], mode="markers", name=name)
+        point.update(marker={"color": colour, "size": 12, "symbol": symbol}, error_y=bars([up], faint=True))
         figure.add_trace(point.update(hovertemplate="%{x:.4s}B, %{y:.2%}<extra>%{fullData.name}</extra>"))
-        x, y = [*x, readings["size"].value], [*y, readings["acc"].value]
+        x, y = [*x, across.value], [*y, up.value]
     limits = [
         limit.against(record.first[limit.metric.name])
-        for limit in record.config.limits.values()
-        if limit.metric in (size, acc)
+        for limit in record.limits.values()
+        if limit.metric in (size, quality)
     ]
-    return figure.update_layout(underscored(axes({"x": (size, x), "y": (acc, y)}, limits)))
+    return figure.update_layout(underscored(axes({"x": (size, x), "y": (quality, y)}, limits)))
 
 
 def _describe(candidate: Candidate) -> str:

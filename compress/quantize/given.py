@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from wb.compress.quantize.begin import Given
-from wb.compress.quantize.record import QuantizeConfig
+from wb.compress.quantize.record import LIMITED, QuantizeConfig
 from wb.core.errors import BadOption
 from wb.core.files import absolute
+from wb.core.metrics import parse_budget
 from wb.data import Dataset
 from wb.data.preparation import Preparation, described
 from wb.data.spec import WHITE, colour
@@ -43,7 +44,7 @@ def configured(file: Path | None, given: dict[str, Any]) -> QuantizeConfig:
     if given["calib"] is None:
         del given["calib"]
     config = config_of(QuantizeConfig, "quantize", given)
-    _ = config.limits  # raises
+    parse_budget(config.budget, LIMITED)  # raises
     return config
 
 

@@ -54,7 +54,7 @@ class QuantizeJob(Job[Quantization]):
             choice, reasons = self._quantize()
         with self.timed("readings"):
             changes = self._conclude()
-            notes = check_budget(self.config.limits, self.record.model_copy(update=changes))
+            notes = check_budget(self.record.limits, self.record.model_copy(update=changes))
             changes |= self._tested(changes)
         changes |= {"groups": self.source.groups(choice, reasons), "loose": loose(self.source.subject.graph)}
         changes["graph"] = self.out.name
@@ -170,7 +170,7 @@ class QuantizeJob(Job[Quantization]):
             **({"activations": how} if how else {}),
             "groups": dict(sorted(counts.items())),
             **({"calibration": dict(self.record.calibration)} if self.record.calibration else {}),
-            **({"budget": list(self.config.limits)} if self.config.limits else {}),
+            **({"budget": list(self.record.limits)} if self.record.limits else {}),
         }
         return Step.model_validate(
             {"name": "quantize", "arguments": arguments, "seed": self.config.seed, "version": __version__}
@@ -180,7 +180,7 @@ class QuantizeJob(Job[Quantization]):
         """Reads both graphs together, without the test split."""
         self.progress("final readings", 0, 0)
         data = self.source.data
-        splits = {} if data is None else {"acc": data.validation}
+        splits = {} if data is None else {self.record.quality: data.validation}
         found: dict[str, dict[str, Reading]] = {}
         with self.source.float_file() as path:
             paths = {"float": path, "quantized": self._staged}

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from wb.compress.ptq.sensitivity import Sensitivity
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit, Rules, parse_budget
+from wb.core.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import Frozen, Precision
 from wb.data.preparation import Preparation
@@ -18,7 +18,7 @@ from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
 REQUIRED = ("size", "latency")  # final readings that both graphs have
-LIMITED = Rules(("size", "acc", "latency"), changes=True)  # metrics that a budget may limit
+LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # metrics that a budget may limit
 
 PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 Inputs = Literal[
@@ -51,14 +51,13 @@ class QuantizeConfig(JobConfig):
         """Splits texts with several budgets, such as `latency=2ms,size=1MB`."""
         return tuple(part.strip() for text in budget for part in text.split(",") if part.strip())
 
-    @property
-    def limits(self) -> dict[str, Limit]:
-        """The budgets by their text; `mixed` without any may lose half a point of accuracy.
+    def limits(self, quality: str) -> dict[str, Limit]:
+        """The budgets by their text; `mixed` without any may lose half a point of the metric `quality`.
 
         Raises:
             BadOption: a budget that cannot be parsed, or one on a metric that quantization cannot aim at.
         """
-        texts = self.budget or (("acc=-0.5",) if self.policy == "mixed" else ())
+        texts = self.budget or ((LIMITED.on_quality(METRICS[quality]),) if self.policy == "mixed" else ())
         return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))
 
 
@@ -117,9 +116,14 @@ class Quantization(JobRecord[QuantizeConfig]):
     ratio: Reading | None = None
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
-    near_chance: bool = False  # the float graph's accuracy is not told from chance, so that a change of it says nothing
+    near_chance: bool = False  # the float graph's quality is not told from chance, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The budgets by what was given."""
+        return self.config.limits(self.quality)
 
     @property
     def worked_on(self) -> Mapping[str, JsonValue]:

@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from wb.compress.quantize import figures
 from wb.compress.quantize.record import Group, Quantization
 from wb.compress.quantize.verdict import calibrated, compared, decibels, verdict, warned
-from wb.core.metrics import METRICS
 from wb.core.precision import BITS
 from wb.core.readings import scaled
 from wb.core.statistics.verdict import Remark
@@ -20,13 +19,7 @@ from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 
-COLUMNS = {
-    "acc": "validation accuracy",
-    "test": "test accuracy",
-    "size": "file size",
-    "latency": "latency",
-    "energy": "energy",
-}
+COSTS = {"size": "file size", "latency": "latency", "energy": "energy"}
 POLICIES = {
     "int8": "static 8 bits: ranges of activations found beforehand, on calibration inputs (NNCF)",
     "int8-dynamic": "8 bits, activations quantized as they come (ONNX Runtime)",
@@ -61,21 +54,24 @@ def table(record: Quantization) -> Table:
     return columns_table("quantization", ["float", "quantized"], columns(record), [verdict(record), *record.notes])
 
 
+def titles(record: Quantization) -> dict[str, str]:
+    """What was read of both graphs, by the name of the reading."""
+    title = record.metric.title
+    whole = {record.quality: f"validation {title}", "test": f"test {title}", **COSTS}
+    return {name: title for name, title in whole.items() if name in record.quantized}
+
+
 def columns(record: Quantization) -> list[Column]:
     """The readings of both graphs, one column per metric."""
-    return [
-        Column(title, [record.floating[name], record.quantized[name]])
-        for name, title in COLUMNS.items()
-        if name in record.quantized
-    ]
+    return [Column(title, [record.floating[name], record.quantized[name]]) for name, title in titles(record).items()]
 
 
 def changes(record: Quantization) -> dict[str, str]:
-    """Metric -> change of the quantized graph: points of accuracy, ratios of the rest; for latency the measured ratio."""
+    """Metric -> change of the quantized graph: points of quality, ratios of the rest; for latency the measured ratio."""
     found = {}
-    for name in (name for name in COLUMNS if name in record.quantized):
+    for name in titles(record):
         before, after = record.floating[name].value, record.quantized[name].value
-        if METRICS["acc"].unit == record.quantized[name].unit:
+        if record.metric.unit == record.quantized[name].unit:
             found[name] = f"{100 * (after - before):+.2f} points"
         elif name == "latency" and record.ratio is not None:
             low, high = record.ratio.interval or (record.ratio.value,) * 2
@@ -132,7 +128,7 @@ def _figures(record: Quantization) -> dict[str, go.Figure]:
     found = {}
     if record.sensitivities:
         found["sensitivity"] = figures.sensitivity_figure(record)
-    if any("acc" in one.readings for one in record.candidates) and "acc" in record.quantized:
+    if record.quality in record.quantized and any(record.quality in one.readings for one in record.candidates):
         found["candidates"] = figures.candidates_figure(record)
     return found
 

@@ -64,7 +64,7 @@ def warned(record: Quantization) -> bool:
 
 
 def points(record: Quantization, metric: str) -> float | None:
-    """The gain of accuracy (`acc` or `test`) in percentage points; None if it was not read."""
+    """The gain of a metric of quality (or `test`) in percentage points; None if it was not read."""
     if metric not in record.quantized or metric not in record.floating:
         return None
     return 100 * (record.quantized[metric].value - record.floating[metric].value)
@@ -96,26 +96,26 @@ def verdict(record: Quantization) -> str:
                 f"its latency cannot be told apart from float’s ({record.ratio.value:.2f} times, 95 % interval {low:.2f} to "
                 f"{high:.2f})"
             )
-    return f"{title}: {time}; {share(record):.3f} of the file; {accuracy(record)}."
+    return f"{title}: {time}; {share(record):.3f} of the file; {quality(record)}."
 
 
-def accuracy(record: Quantization) -> str:
-    """The change of accuracy in words, or the output error if accuracy was not read."""
+def quality(record: Quantization) -> str:
+    """The change of quality in words, or the output error if quality was not read."""
     found = []
-    for metric, name in (("acc", "validation"), ("test", "test")):
+    for metric, name in ((record.quality, "validation"), ("test", "test")):
         change = points(record, metric)
         if change is not None:
             n = record.quantized[metric].n
             images = f"{abs(round(change * n / 100))} of {n} images"
-            found.append(f"{change:+.2f} points of {name} accuracy ({images})")
+            found.append(f"{change:+.2f} points of {name} {record.metric.title} ({images})")
     if found or record.error is None:
         chance = (
             ", which says nothing, for the float graph itself cannot be told from chance"
             if found and record.near_chance
             else ""
         )
-        return f"{' and '.join(found) or 'accuracy was not read'}{chance}"
-    return f"accuracy was not read; output error {decibels(record.error.sqnr)} on {compared(record)}"
+        return f"{' and '.join(found) or f'{record.metric.title} was not read'}{chance}"
+    return f"{record.metric.title} was not read; output error {decibels(record.error.sqnr)} on {compared(record)}"
 
 
 def compared(record: Quantization) -> str:

@@ -20,6 +20,7 @@ from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output
 from wb.jobs.record import origin
 from wb.models.model import load
+from wb.tasks.known import task_of
 from wb.training.train import fitted
 
 Files = Sequence[tuple[str, Path]]  # name and file of each parent
@@ -63,6 +64,7 @@ def begin(
     record = taken_up(Fusion, config, same, out) or Fusion(
         **origin(config.device),
         config=config,
+        quality=task_of(found.architecture).metric,
         data=described(data) if data else {},
         parents=found.parents,
         anchor=found.anchor,

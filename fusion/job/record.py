@@ -21,7 +21,7 @@ from wb.jobs.record import JobRecord
 
 CALIBRATION = 1024  # images that are used by default
 COUNTED = ("params", "macs")
-MEASURED = ("acc", "test", "size")  # readings that need data
+MEASURED = ("test", "size")  # readings that need data, as does the quality on validation
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kept = Mapping[str, Reading]
 Match = tuple[tuple[int | None, ...], ...]
@@ -199,7 +199,7 @@ class Fusion(JobRecord[FuseConfig]):
     def _check_finished(self) -> None:
         if self.architecture is None:
             raise ValueError("it is finished without an architecture")
-        needed = (*COUNTED, *(MEASURED if self.config.data is not None else ()))
+        needed = (*COUNTED, *((self.quality, *MEASURED) if self.config.data is not None else ()))
         whole = [("a parent", parent.readings) for parent in self.parents]
         whole += [("the fused model", self.one_shot)]
         whole += [("the fine-tuned model", self.tuned)] if self.config.finetune else []

@@ -10,7 +10,7 @@ from wb.core.readings import Readings, scaled
 from wb.core.records import Dim
 from wb.fusion.job import figures
 from wb.fusion.job.record import Fusion, ParentRow
-from wb.fusion.job.tables import METRICS, Table, matches, rows, short, sizes, ways
+from wb.fusion.job.tables import Table, matches, rows, short, sizes, titles, ways
 from wb.fusion.job.verdict import remarks
 from wb.fusion.plans import picture
 from wb.jobs.page import settings
@@ -47,8 +47,9 @@ def page(record: Fusion, folder: Path, beside: Path) -> str:
         remarks=remarks(record),
         graph=link(folder / record.graph, beside) if record.graph else None,
         metrics=metrics,
+        titles=titles(record),
         notes=[
-            (who, METRICS[metric], found[metric].note)
+            (who, titles(record)[metric], found[metric].note)
             for who, found in table
             for metric in metrics
             if _noted(found, metric)
@@ -76,13 +77,13 @@ def result(record: Fusion) -> str:
     start = f"{models} by {method} into one of {parameters} parameters"
     if record.config.data is None:
         return f"{start}. Nothing was measured; it is expected to need fine-tuning."
-    tests = [scaled(parent.readings["test"].value, "fraction") for parent in record.parents]
-    fused = f"{scaled(record.one_shot['test'].value, 'fraction')} test accuracy one shot"
+    tests = [parent.readings["test"].plain() for parent in record.parents]
+    fused = f"{record.one_shot['test'].plain()} test {record.metric.title} one shot"
     if record.tuned:
         epochs = f"{record.config.finetune} epoch{'s' if record.config.finetune > 1 else ''}"
-        fused += f", {scaled(record.tuned['test'].value, 'fraction')} after {epochs} of fine-tuning"
+        fused += f", {record.tuned['test'].plain()} after {epochs} of fine-tuning"
     parents = f"the parents have {', '.join(tests[:-1])} and {tests[-1]}" if count > 1 else f"the model has {tests[0]}"
-    ensemble = f", their ensemble {scaled(record.ensemble['test'].value, 'fraction')}" if record.ensemble else ""
+    ensemble = f", their ensemble {record.ensemble['test'].plain()}" if record.ensemble else ""
     return f"{start}: {fused}; {parents}{ensemble}."
 
 
@@ -119,7 +120,7 @@ def readings(record: Fusion, names: Sequence[str]) -> tuple[list[tuple[str, Read
     table: list[tuple[str, Readings]] = [(name, row.readings) for name, row in zip(names, record.parents, strict=True)]
     table += [("ensemble of the parents", record.ensemble)] if record.ensemble else []
     table += [(f"fused, {name}", found) for name, found in record.variants()]
-    return table, [metric for metric in METRICS if any(metric in found for _, found in table)]
+    return table, [metric for metric in titles(record) if any(metric in found for _, found in table)]
 
 
 def pictures(parent: ParentRow) -> Pictures:
@@ -153,11 +154,11 @@ def _numbers(record: Fusion) -> list[tuple[str, str]]:
     """The large numbers at the top of the page: value and title."""
     if record.config.data is None:
         return []
-    best = max(parent.readings["test"].value for parent in record.parents)
-    found = [(scaled(record.final["test"].value, "fraction"), "fused, test accuracy")]
-    found.append((scaled(best, "fraction"), "best parent, test accuracy"))
+    test = f"test {record.metric.title}"
+    best = min((parent.readings["test"] for parent in record.parents), key=record.metric.cost)
+    found = [(record.final["test"].plain(), f"fused, {test}"), (best.plain(), f"best parent, {test}")]
     if record.ensemble:
-        found.append((scaled(record.ensemble["test"].value, "fraction"), "ensemble, test accuracy"))
+        found.append((record.ensemble["test"].plain(), f"ensemble, {test}"))
     rises = [record.barrier(line) for line in record.lines]
     shown = [f"{rise:.2g}" if rise > FLAT else "none" for rise in rises]
     if shown:

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import PurePath
 
 from wb.core.architecture import Architecture, axis_sizes, kinds_of_axes
+from wb.core.records import dims
 from wb.fusion.job.record import Fusion, Match
 from wb.fusion.match.match import By
 
@@ -16,7 +17,6 @@ BY: Mapping[By | None, str] = {
     "additions": "by what they add to the stream, since the models have no blocks in common",
 }
 Table = tuple[list[str], list[list[str]]]  # names of columns, rows
-METRICS = {"acc": "validation", "test": "test", "params": "parameters", "macs": "MACs", "size": "size"}
 
 
 def short(names: Sequence[str]) -> list[str]:
@@ -28,15 +28,20 @@ def short(names: Sequence[str]) -> list[str]:
     ]
 
 
+def titles(record: Fusion) -> dict[str, str]:
+    """What may be read of a model, by the name of the reading."""
+    return {record.quality: "validation", "test": "test", "params": "parameters", "macs": "MACs", "size": "size"}
+
+
 def rows(record: Fusion) -> Table:
     """The readings of all models; cells without a reading are empty."""
     models = dict(zip(short([parent.name for parent in record.parents]), record.parents, strict=True))
     table = [(name, parent.readings) for name, parent in models.items()]
     table += [("ensemble", record.ensemble)] if record.ensemble else []
     table += record.variants()
-    shown = [metric for metric in METRICS if any(metric in readings for _, readings in table)]
+    shown = {m: title for m, title in titles(record).items() if any(m in readings for _, readings in table)}
     cells = [[name, *(readings[m].text() if m in readings else "" for m in shown)] for name, readings in table]
-    return [METRICS[metric] for metric in shown], cells
+    return list(shown.values()), cells
 
 
 def sizes(models: Mapping[str, Architecture]) -> Table:
@@ -75,7 +80,7 @@ def ways(names: Sequence[str], found: Sequence[By | None]) -> list[str]:
 
 def _places(models: Mapping[str, Architecture]) -> list[str]:
     """The stem, then every stage and its blocks, over all models."""
-    found = {"stem": None} if any(a.stem.kind == "conv" for a in models.values()) else {}
+    found = {"stem": None} if any(dims(type(a.stem)) for a in models.values()) else {}
     for i in range(max(len(a.stages) for a in models.values())):
         found[f"s{i}"] = None
         depth = max(len(a.stages[i].blocks) for a in models.values() if i < len(a.stages))

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from wb.core.architecture import Architecture
 from wb.core.files import write_text
-from wb.core.metrics import METRICS, Metric
+from wb.core.metrics import COSTS, METRICS, Metric
 from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
 from wb.core.records import MIXERS, Operator, dims, kind_of
@@ -71,7 +71,7 @@ def result(contents: Contents) -> str:
     front, metrics = contents.front, contents.metrics
     if not front:
         return "No network within the budget yet." if contents.candidates else "Nothing has been evaluated yet."
-    metric = next((m for m in reversed(metrics) if m.name != "acc"), METRICS["latency"])
+    metric = next((m for m in reversed(metrics) if not m.quality), METRICS["latency"])
     known = sorted((c.readings[metric.name] for c in front if metric.name in c.readings), key=lambda r: r.value)
     across = ""
     if known:
@@ -81,8 +81,9 @@ def result(contents: Contents) -> str:
     tests = [c.test for c in front if c.test is not None]
     if not tests:
         return f"So far {networks}{across}."
-    best = max(tests, key=lambda reading: reading.value)
-    sentence = f"{networks}{across}; best test accuracy {_plain(best)} ({best.how} on {best.n} examples)."
+    quality = contents.record.metric
+    best = min(tests, key=quality.cost)
+    sentence = f"{networks}{across}; best test {quality.title} {_plain(best)} ({best.how} on {best.n} examples)."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -120,14 +121,19 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
 
 
 def _columns(contents: Contents) -> list[page.Column]:
-    """The columns of the table of networks: accuracies first, then the other metrics."""
-    if contents.points is None:
+    """The columns of the table of networks: quality first, then costs."""
+    points, title = contents.points, contents.record.metric.title
+    if points is None:
         return []
-    names = [name for name in METRICS if all(name in point.values for point in contents.points)]
-    columns = [page.Column(METRICS[name].title, [point.values[name] for point in contents.points]) for name in names]
-    if "acc" in names:
-        columns[0] = page.Column("accuracy, validation", columns[0].readings)
-    return [*columns[:1], page.Column("accuracy, test", [point.test for point in contents.points]), *columns[1:]]
+    return [
+        page.Column(f"{title}, validation", [point.validation for point in points]),
+        page.Column(f"{title}, test", [point.test for point in points]),
+        *(
+            page.Column(METRICS[name].title, [point.values[name] for point in points])
+            for name in COSTS
+            if all(name in point.values for point in points)
+        ),
+    ]
 
 
 def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.files import read_text
 from wb.core.progress import Progress
+from wb.core.specs import image_spec
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
@@ -242,8 +243,8 @@ def _side(path: Path, architecture: Architecture | None) -> int | None:
 def _takes_digits(architecture: Architecture | None) -> bool:
     if architecture is None:
         return False
-    a = architecture.input
-    return (a.channels, a.height, a.width, architecture.head.classes) == (1, 8, 8, 10)
+    side = _NATIVE[STOCK]
+    return architecture.input.specs() == (image_spec(1, side, side),) and architecture.head.classes == 10
 
 
 def _without_data(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool, say: Say) -> None:

@@ -7,30 +7,43 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, Field, FiniteFloat, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, JsonValue, ValidationError
 
 from wb import __version__
 from wb.core.architecture import explain
 from wb.core.errors import BadArtefact
 from wb.core.files import read_text, write_text
+from wb.core.metrics import ACCURACY, METRICS, QUALITIES, Metric
 from wb.core.provenance import machine, now, versions
 from wb.core.records import Frozen
 
 C = TypeVar("C", bound=BaseModel)
 
 
+def _of_quality(name: str) -> str:
+    if name not in QUALITIES:
+        raise ValueError(f"{name!r} is no metric of quality; there are {', '.join(QUALITIES)}")
+    return name
+
+
+# The name of a metric of quality. Accuracy is left out of the JSON: it is what records without the field are of.
+Quality = Annotated[str, AfterValidator(_of_quality), Field(exclude_if=lambda name: name == ACCURACY.name)]
+
+
 class JobRecord(Frozen, Generic[C]):
     """The record of one job. Subclasses add its readings.
 
-    `kind` is the name of the job in messages ("pruning"). `seconds` are wall times by activity.
+    `kind` is the name of the job in messages ("pruning"). `quality` names the metric of the networks' task; readings have
+    its value on the validation split under that name. `seconds` are wall times by activity.
     """
 
     kind: str
     created: str
     version: str
     config: C
+    quality: Quality = ACCURACY.name
     machine: Mapping[str, str]
     versions: Mapping[str, str]
     seconds: Mapping[str, FiniteFloat] = Field(default_factory=dict)
@@ -38,6 +51,11 @@ class JobRecord(Frozen, Generic[C]):
     verb: ClassVar[str]  # the `wb` command that writes such records
     indent: ClassVar[int | None] = 1  # of the JSON
     difference: ClassVar[str] = "other settings, another model or other data"  # how two jobs differ, in messages
+
+    @property
+    def metric(self) -> Metric:
+        """That of the networks' task."""
+        return METRICS[self.quality]
 
     @property
     @abstractmethod

@@ -70,7 +70,7 @@ class Data(Shown):
         """The number and size of images in each split, and the classes."""
         one = self.dataset
         splits = (("train", one.train), ("validation", one.validation), ("test", one.test))
-        shape = f"{one.channels}x{one.height}x{one.width}"
+        shape = ", ".join(spec.text for spec in one.specs())
         rows = [(name, str(len(split)), shape) for name, split in splits]
         return Table(one.spec, ("split", "images", "size"), rows, [f"classes: {', '.join(one.classes)}"])
 
