@@ -30,6 +30,7 @@ from tables import Output, Table, begin, parser_of, told
 
 from wb.compress.binarize.hash import HashAttention
 from wb.core.architecture import Architecture
+from wb.core.layout import Layout
 from wb.core.records import Attention, Cosformer, Hash, Sla, Softmax
 from wb.data import Dataset, load
 from wb.export.assess import Assessor
@@ -40,7 +41,6 @@ from wb.hardware.device import Device
 from wb.models.model import Model, save
 from wb.models.model import load as load_model
 from wb.models.network import build_operator
-from wb.models.operator import Grid
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
 
@@ -58,18 +58,18 @@ def latencies(seconds: float) -> dict[int, dict[str, float]]:
     """Latency of each mixer in milliseconds, by the number of tokens."""
     found = {}
     for side in SIDES:
-        grid = Grid(side, side)
+        layout = Layout((side, side))
         with tempfile.TemporaryDirectory() as folder:
             graphs = {}
             for name, record in MIXERS.items():
                 torch.manual_seed(0)
-                module = build_operator(record, 64, grid)
+                module = build_operator(record, 64, layout)
                 module.reset()
                 graphs[name] = Path(folder) / f"{name}.onnx"
-                export_module(module, {"x": torch.randn(2, grid.tokens, 64)}, graphs[name], "y")
+                export_module(module, {"x": torch.randn(2, layout.tokens, 64)}, graphs[name], "y")
             timed = measure_latency(dict(graphs), Device(), cap_s=seconds * len(graphs))
-        found[grid.tokens] = {name: latency.reading.value for name, latency in timed.items()}
-        told(grid.tokens, {name: round(ms, 4) for name, ms in found[grid.tokens].items()})
+        found[layout.tokens] = {name: latency.reading.value for name, latency in timed.items()}
+        told(layout.tokens, {name: round(ms, 4) for name, ms in found[layout.tokens].items()})
     return found
 
 

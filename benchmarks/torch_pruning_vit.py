@@ -93,22 +93,22 @@ class PlainViT(nn.Module):
         super().__init__()
         a = architecture
         _check(a)
-        embed, (rows, columns) = a.stages[0].embed, a.grid
+        embed, eps = a.stages[0].embed, a.norm.eps
         self.image = (a.input.channels, a.input.height, a.input.width)
         for name, values in (("mean", a.input.mean), ("std", a.input.std)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.patches = nn.Conv2d(a.input.channels, embed, a.stem.patch, stride=a.stem.patch)
-        self.cls = nn.Parameter(torch.zeros(1, 1, embed)) if a.pool == "cls" else None
-        self.position = nn.Parameter(torch.zeros(1, rows * columns + (a.pool == "cls"), embed))
+        self.cls = nn.Parameter(torch.zeros(1, 1, embed)) if a.prefix else None
+        self.position = nn.Parameter(torch.zeros(1, a.layout.tokens, embed))
         self.blocks: Any = nn.ModuleList()
         for block in a.stages[0].blocks:
             m, f = block.mixer, block.ffn
             attention = None
             if isinstance(m, Softmax):
                 attention = PlainAttention(embed, m.heads, m.qk, m.v, m.qk**-0.5 if m.scale is None else m.scale)
-            self.blocks.append(PlainBlock(embed, attention, None if f is None else PlainMlp(embed, f.mlp), a.norm_eps))
-        self.norm = nn.LayerNorm(embed, a.norm_eps)
-        self.head = nn.Linear(embed, a.classes)
+            self.blocks.append(PlainBlock(embed, attention, None if f is None else PlainMlp(embed, f.mlp), eps))
+        self.norm = nn.LayerNorm(embed, eps)
+        self.head = nn.Linear(embed, a.head.classes)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         x = (pixel_values - self.mean) / self.std
@@ -192,10 +192,13 @@ def export(plain: PlainViT, path: Path, metadata: Mapping[str, str] | None = Non
 
 def _check(a: Architecture) -> None:
     mixers = {block.mixer.kind for _, _, block in a.blocks() if block.mixer is not None}
-    if len(a.stages) > 1 or a.stem.kind != "patch" or mixers - {"softmax"} or a.norm != "pre":
+    norms = {a.norm, a.last, *(block.norm or a.norm for _, _, block in a.blocks())}
+    wiring = a.stages[0].wiring
+    plain = wiring.kind == "pre" and len(norms) == 1 and a.first is None and a.prefix == (a.head.pool == "first")
+    if len(a.stages) > 1 or a.stem.kind != "patch" or mixers - {"softmax"} or not plain:
         raise BadOption(
-            f"a {a.norm}-norm architecture with {len(a.stages)} stages, a {a.stem.kind} stem and mixers {sorted(mixers)} has "
-            "no plain form; give a pre-norm one with one stage, a patch stem and softmax"
+            f"a {wiring.title} architecture with {len(a.stages)} stages, a {a.stem.kind} stem and mixers {sorted(mixers)} has "
+            "no plain form; give a pre-norm one with one norm throughout, one stage, a patch stem and softmax"
         )
 
 

@@ -9,18 +9,18 @@ run example by example, as it is timed.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.data import Feed
-from wb.export.foreign.opening import open_graph
-from wb.export.foreign.stored import scopes
 from wb.hardware.device import DTYPES, Device, said, session
 from wb.hardware.watch import Watch
+
+if TYPE_CHECKING:
+    import onnx
 
 BATCH = 64
 
@@ -113,6 +113,9 @@ class Runner:
 
     def _dynamic(self) -> bool:
         """Whether the graph quantizes activations dynamically: it finds their range in every run."""
+        from wb.export.foreign.opening import open_graph  # imports onnx
+        from wb.export.foreign.stored import scopes
+
         graph = open_graph(self._graph) if isinstance(self._graph, Path) else self._graph
         nodes = (node for scope in scopes(graph) for node in scope.nodes)
         return any(node.op_type.startswith("DynamicQuantize") for node in nodes)

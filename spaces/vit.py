@@ -279,7 +279,8 @@ class Vit:
         other = next((stage.wiring for stage in a.stages if stage.wiring != wiring), None)
         if other is not None:
             raise NotInSpace(
-                f"architecture {a.key} is {other.title}, but space 'vit' has {wiring.title} networks only; give one of those"
+                f"architecture {a.key} is {other.title}, but space 'vit' has {wiring.title} networks only; give one with "
+                f"wiring={wiring.kind!r}"
             )
         for name, value in choices.items():
             options = self.all_genes.get(name, ())

@@ -207,11 +207,10 @@ def _check(source: Architecture, reference: Architecture) -> None:
     own, other = ([*a.layouts()] for a in (source, reference))
     if own != other or source.head.pool != reference.head.pool:
         texts = (
-            f"{'x'.join(map(str, a.layout.shape))} tokens and {a.prefix} in front in {len(a.stages)} stages, pool "
-            f"{a.head.pool!r}"
+            f"{'x'.join(map(str, a.layout.shape))} tokens in {len(a.stages)} stages, prefix of {a.prefix}, pool {a.head.pool!r}"
             for a in (source, reference)
         )
         raise Unsupported(
             f"blocks can be matched where both networks have the same tokens in each stage; given {' and '.join(texts)}; "
-            "choose networks with the same patch, image size, stages and pool"
+            "choose networks with the same patch, image size, stages, prefix and pool"
         )

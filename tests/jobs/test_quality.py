@@ -57,6 +57,8 @@ def test_pages_and_tables_say_the_metric_of_the_record(name: str, recall: Metric
     page, text = module.page(record, tmp_path, tmp_path), module.table(record).text()
     own = module.page(kind.read(OLD / f"{name}.json"), tmp_path, tmp_path)
     assert "test accuracy" in own
+    for sentence in ("The test split was read once", "No data were given"):
+        assert (sentence in page) == (sentence in own)
     assert "test mean recall" in page
     assert "accuracy" not in text
     for word in ("test accuracy", "validation accuracy", ">accuracy<"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from numpy.typing import NDArray
-from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.readings import Reading
 from wb.data import Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Grades(NamedTuple):

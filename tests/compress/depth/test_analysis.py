@@ -17,7 +17,7 @@ from tests.networks import form
 from wb.compress.depth.analysis import DepthAnalysis, analyze_depth, depth_score
 from wb.compress.depth.chain import Chain, chosen
 from wb.compress.depth.drop import sublayers, without
-from wb.core.architecture import Architecture, Block, Stage
+from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadOption
 from wb.data import Split
 from wb.models.model import Model, from_network
@@ -252,7 +252,7 @@ def test_batches_do_not_matter(batch: int) -> None:
 
 def test_a_network_of_switched_off_blocks() -> None:
     a = CATALOGUE["softmax-stages"]
-    off = a.model_copy(update={"stages": tuple(Stage(embed=stage.embed, blocks=(Block(),)) for stage in a.stages)})
+    off = a.model_copy(update={"stages": tuple(stage.model_copy(update={"blocks": (Block(),)}) for stage in a.stages)})
     model, split = random_model(off), random_split(off)
     analysis = analyze_depth(model, split)
     assert (analysis.sublayers, analysis.blocks, analysis.change_most) == ((), (), ())

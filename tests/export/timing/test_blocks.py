@@ -11,7 +11,7 @@ import torch
 from tests.networks import Form, assembled
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import allowed, precisions, with_precisions
-from wb.core.records import ImageInput, Lmu, Mlp, PatchStem, Pool, Precision, Softmax
+from wb.core.records import Conv2x2, ImageInput, Lmu, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.export.timing.blocks import TOGETHER, estimate, parts, time_parts
 from wb.export.timing.table import Entry, LatencyTable
 from wb.hardware.device import Device
@@ -57,7 +57,7 @@ def test_post_norm_parts_are_parts_of_their_own(image: ImageInput) -> None:
 @pytest.mark.parametrize("norm", FORMS)
 def test_every_part_runs(image: ImageInput, norm: Form) -> None:
     a = architecture(image, SOFTMAX, POOL, Block(mixer=Lmu(memory=4, hidden=5)), norm=norm)
-    stage_two = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,)))})
+    stage_two = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,), merge=Conv2x2()))})
     shapes = []
     for part in parts(stage_two):
         module, examples, _ = part.make()
@@ -68,7 +68,7 @@ def test_every_part_runs(image: ImageInput, norm: Form) -> None:
 def test_a_part_in_another_precision_is_another_part(image: ImageInput) -> None:
     """A part's key changes with its own groups only: a block's with the block's, the ends' with stem, merges and head."""
     a = architecture(image, SOFTMAX, POOL)
-    a = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,)))})
+    a = a.model_copy(update={"stages": (*a.stages, Stage(embed=12, blocks=(SOFTMAX,), merge=Conv2x2()))})
     before = keys(a)
     place = {"stem": 0, "s1.merge": 0, "head": 0, "s0.b0": 1, "s1.b0": 3}
     for group in precisions(a):

@@ -82,7 +82,7 @@ def test_another_order_and_another_epsilon_are_noted(kit: Kit) -> None:
     notes = together(kit.network(labels=("c", "a", "b"), norm_eps=1e-5), kit.network())
     assert notes == [
         "the classes of one are put into the order of two",
-        "the norms of one add 1e-05, those of two 1e-06; the latter stays",
+        "the norms of one have eps 1e-05, those of two eps 1e-06; the latter stays",
     ]
 
 

@@ -116,7 +116,7 @@ def deeper(architecture: Architecture, count: int = 5) -> Architecture:
     for stage in architecture.stages:
         on = [block for block in stage.blocks if not block.off]
         blocks = tuple(on[k * len(on) // count] for k in range(count))
-        stages.append(Stage(embed=stage.embed, blocks=(*blocks[:1], Block(), *blocks[1:])))
+        stages.append(stage.model_copy(update={"blocks": (*blocks[:1], Block(), *blocks[1:])}))
     return architecture.model_copy(update={"stages": tuple(stages)})
 
 
@@ -378,7 +378,7 @@ def test_a_post_norm_network_grows_in_width(axis: str) -> None:
 def test_any_smaller_size_can_be_had(name: str) -> None:
     model = random_model(CATALOGUE[name])
     goal = resize(model.architecture, {axis: max(1, n - 2) for axis, n in axis_sizes(model.architecture).items()})
-    bare = [Stage(embed=s.embed, blocks=s.blocks[:1]) for s in goal.stages]
+    bare = [s.model_copy(update={"blocks": s.blocks[:1]}) for s in goal.stages]
     for target in (goal, goal.model_copy(update={"stages": tuple(bare)})):
         for images in (None, pictures()):
             assert torch.isfinite(run(conform(model, target, images))).all()
