@@ -23,7 +23,7 @@ def show(
     path: Annotated[Path, typer.Argument(help="A model file, an ONNX file of wb's, or a run folder.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show an architecture block by block, its history and readings; of a run, its front and how far it is."""
+    """Show an architecture block by block, its history and readings; or a run's front and how far the run is."""
     kind = need(path, "run", "model", "torch", "onnx", expected="a model file, an ONNX file of wb's, or a run folder")
     if kind == "run":
         _show_run(path, as_json)
@@ -39,7 +39,7 @@ def show(
 
 
 def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
-    """Architecture and history of a model or graph; of a .safetensors file from its header alone, which takes no torch.
+    """Architecture and history of a model or graph; for a .safetensors file from its header alone, without importing torch.
 
     Raises:
         BadArtefact: the file is damaged, or a foreign graph.
@@ -66,7 +66,7 @@ def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
 
 
 def _show_step(step: Step) -> None:
-    """One line of a history, and what was read then."""
+    """Prints one step of a history and its readings."""
     from rich.text import Text
 
     arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
@@ -77,7 +77,7 @@ def _show_step(step: Step) -> None:
 
 
 def _counts(a: Architecture, history: Sequence[Step]) -> tuple[Reading, Reading]:
-    """Parameters and multiply-accumulates: as they were read last, else counted, which takes torch and some seconds."""
+    """Parameters and multiply-accumulates: from the last step's readings, or else counted, which needs torch and seconds."""
     last = history[-1].readings if history else {}
     if {"params", "macs"} <= last.keys():
         return last["params"], last["macs"]
@@ -152,7 +152,7 @@ def _feed_forward(record: Operator, *, named: bool) -> str:
 
 
 def _precision(name: str, kept: Mapping[str, str]) -> str:
-    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; of what has no weights, a dash."""
+    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; a dash for a part without weights."""
     parts = ([kept.get(f"{name}.{part}.{way}") for way in ("in", "out")] for part in ("mixer", "ffn"))
     return " · ".join("/".join(pair) if (pair := [p for p in part if p]) else "-" for part in parts)
 

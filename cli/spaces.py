@@ -15,7 +15,7 @@ def spaces(
     preset: Annotated[str | None, typer.Argument(help="Show this preset only.", show_default="all")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the spaces, their presets, and what each leaves to choose."""
+    """List the spaces and their presets with the options of each choice."""
     from rich.table import Table
 
     from wb.spaces.presets import PRESETS, SEEDED

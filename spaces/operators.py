@@ -14,10 +14,10 @@ STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
 
 
 def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[str, ...]:
-    """`kinds` in that order, whatever order was given: the first is part of the smallest network.
+    """`kinds` sorted by `order`, from cheap to expensive; the first is part of the smallest network.
 
     Raises:
-        ValueError: one that is not in `order`, or comes twice.
+        ValueError: a kind that is not in `order`, or one that is given twice.
     """
     unknown = [kind for kind in kinds if kind not in order]
     if unknown:
@@ -28,12 +28,12 @@ def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[
 
 
 def mixer_widths(kind: str, options: Collection[str]) -> list[str]:
-    """The widths of a mixer that are chosen, which are those that there are `options` for."""
+    """The widths of a mixer that have genes: those that are in `options`."""
     return [name for name in dims(OFFERED[kind]) if name in options] if kind in OFFERED else []
 
 
 def has_weights(kind: str) -> bool:
-    """Whether a mixer has linear maps, which are kept in some precision."""
+    """Whether a mixer has linear maps, so that it has a precision."""
     return kind in OFFERED and issubclass(OFFERED[kind], Weighted)
 
 
@@ -43,7 +43,7 @@ def is_width(name: str) -> bool:
 
 
 def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
-    """The mixer of that kind; a width that is not among `sizes` is the record's default, or as large as the stream."""
+    """The mixer of that kind; a width not in `sizes` is the record's default, or the width of the stream."""
     if kind == NONE:
         return None
     record = OFFERED[kind]
@@ -64,7 +64,7 @@ def width_of(operator: Operator) -> int:
 
 
 def sizes_of(mixer: Mixer, options: Collection[str]) -> dict[str, Option]:
-    """The widths of a mixer that are chosen, with their sizes."""
+    """The sizes of a mixer's widths that have genes."""
     return {name: getattr(mixer, name) for name in dims(type(mixer)) if name in options}
 
 

@@ -20,7 +20,7 @@ from wb.spaces.vit import Vit, VitOptions, options_with
 
 
 class Images(Protocol):
-    """What a space needs to know of a data set: size, normalisation and classes."""
+    """The properties of a data set that determine a space: image size, normalisation and classes."""
 
     def specs(self) -> tuple[Spec, ...]: ...
     @property

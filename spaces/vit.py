@@ -41,14 +41,14 @@ from wb.spaces.precision import (
 )
 
 PATCHES = (2, 4, 8, 16, 32)
-MOST = 2**20  # of anything that has a size
-DEEPEST = 256  # blocks
+MOST = 2**20  # largest width of anything
+DEEPEST = 256  # largest number of blocks
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
 Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=DEEPEST)], ...], Field(min_length=1)]
 
 
 class VitOptions(BaseModel):
-    """What may be chosen; every field lists the options of one kind of choice, from small to large.
+    """The options of the space; every field lists the options of one kind of choice, from small to large.
 
     `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
     none; a block with mixer `none` and mlp 0 is switched off. Any other width of a mixer may be given options under its name;
@@ -128,7 +128,7 @@ class Vit:
 
     Raises:
         BadData: no patch size fits the images.
-        BadOption: options that do not go together, or beyond what a network may have.
+        BadOption: options that contradict each other, or exceed the bounds of an architecture.
     """
 
     name = "vit"
@@ -158,7 +158,7 @@ class Vit:
             )
         try:
             self.tops()
-        except ValidationError as error:  # beyond the bounds of an architecture
+        except ValidationError as error:  # a network exceeds the bounds of an architecture
             raise BadOption(
                 f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose fewer or smaller options with "
                 "--set, or another preset (see `wb spaces`)"
@@ -166,7 +166,7 @@ class Vit:
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
-        """Every choice with its options, also where there is but one."""
+        """Every choice with its options, including choices with one option."""
         o = self.options
         genes: dict[str, tuple[Option, ...]] = {
             "embed": o.embed,
@@ -190,7 +190,7 @@ class Vit:
 
     @cached_property
     def coupled(self) -> tuple[tuple[str, ...], ...]:
-        """The precisions of all groups: a network entirely in one of them has the simplest graph."""
+        """The precision genes, as one set of genes to change together: a uniform precision gives the simplest graph."""
         names = tuple(name for name in self.genes if is_precision(name))
         return (names,) if names else ()
 
@@ -226,14 +226,14 @@ class Vit:
         return architecture if self.options.precision == ("fp32",) else chosen(architecture, full)
 
     def traits(self, choices: Choices) -> tuple[float, ...]:
-        """What predictors are told of a candidate beside its choices (`wb.spaces.traits`)."""
-        from wb.spaces.traits import traits  # takes torch, which a list of the spaces does not
+        """The traits of a candidate, which predictors use beside its choices (`wb.spaces.traits`)."""
+        from wb.spaces.traits import traits  # imports torch, which listing the spaces must not
 
         chosen = (*self.options.mixer, *self.options.ffn)
         return traits(self.decode(choices), [kind for kind in (*OFFERED, *FFN_KINDS) if kind in chosen])
 
     def read(self, architecture: Architecture) -> dict[str, Option]:
-        """What `architecture` would choose, be it among the options or not; the rest at its first option."""
+        """The choices that describe `architecture`, in the options or not; inactive genes have their first option."""
         a = architecture
         choices = {name: options[0] for name, options in self.all_genes.items()}
         choices |= {"embed": a.stages[0].embed, "depth": len(a.stages[0].blocks), "stem": a.stem.kind}
@@ -258,7 +258,7 @@ class Vit:
         return self.decode({name: options[0] for name, options in self.genes.items()})
 
     def smallest_of_each_precision(self) -> list[Architecture]:
-        """The smallest network in each precision throughout, since the smallest file need not be the fastest."""
+        """The smallest network in each uniform precision, because the smallest file need not be the fastest."""
         first = {name: options[0] for name, options in self.genes.items()}
         found = []
         for wanted in self.options.precision:
@@ -298,7 +298,7 @@ class Vit:
         return Block(mixer=mixer_of(str(full[f"b{i}.mixer"]), sizes, embed), ffn=ffn)
 
     def _encoded(self, block: Block, embed: int) -> dict[str, Option]:
-        """The genes of one block, without its prefix; only those that are active."""
+        """The active genes of one block, without its prefix."""
         found: dict[str, Option] = {"mixer": NONE if block.mixer is None else block.mixer.kind, "mlp": 0.0}
         if block.ffn is not None:
             width = width_of(block.ffn)
@@ -332,8 +332,10 @@ def pool_of(architecture: Architecture) -> str:
 def smallest_patch(image: ImageInput, grid: int) -> int:
     """The smallest of 2, 4, 8, 16, 32 that divides the image and leaves at most `grid` tokens a side.
 
+    If none leaves so few, the largest that divides the image.
+
     Raises:
-        BadData: none does.
+        BadData: none divides the image.
     """
     fitting = [p for p in PATCHES if image.height % p == 0 and image.width % p == 0]
     small = [p for p in fitting if max(image.height, image.width) // p <= grid]
