@@ -115,20 +115,24 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
     return [
         ("images of", image(one), image(other)),
         ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
-        ("norms", norms_of(one), norms_of(other)),
+        *((what, norms, norms_of(other)[what]) for what, norms in norms_of(one).items()),
         ("prefix tokens", one.prefix, other.prefix),
         ("pooling", one.head.pool, other.head.pool),
         ("stages", len(one.stages), len(other.stages)),
     ]
 
 
-def norms_of(architecture: Architecture) -> str:
-    """How norms stand, and of which kind they are; networks of one family have that in common, whatever the settings."""
+def norms_of(architecture: Architecture) -> dict[str, str]:
+    """Where norms stand and of which kind they are; networks of one family have that in common, whatever the settings."""
     a = architecture
     wirings = [stage.wiring.title for stage in a.stages]
     own = [f"{block.norm.title} in {name}" for name, _, block in a.blocks() if block.norm is not None]
     ends = [f"{norm.title} {where}" for norm, where in ((a.first, "first"), (a.last, "last")) if norm is not None]
-    return ", ".join([*(wirings[:1] if len(set(wirings)) == 1 else wirings), a.norm.title, *own, *ends])
+    return {
+        "norms": ", ".join(wirings[:1] if len(set(wirings)) == 1 else wirings),
+        "norms in blocks": ", ".join([a.norm.title, *own]),
+        "norms at the ends": ", ".join(ends) or "none",
+    }
 
 
 def settings_of_norms(architecture: Architecture) -> str:

@@ -96,7 +96,9 @@ def _check(own: Architecture, goal: Architecture) -> None:
         "number of prefix tokens": lambda a: a.prefix,
         "input": lambda a: a.input.model_dump_json(),
         "number of classes": lambda a: a.head.classes,
-        "norms": norms_of,
+        "norm": lambda a: norms_of(a)["norms"],
+        "kind of norms": lambda a: norms_of(a)["norms in blocks"],
+        "norm at the ends": lambda a: norms_of(a)["norms at the ends"],
         "labels": lambda a: a.head.labels or own.head.labels or goal.head.labels,
     }
     for name, fact in facts.items():

@@ -36,7 +36,7 @@ def changed(architecture: Architecture, **fields: object) -> Architecture:
             "one has the stem conv of patch 2 and two has patch of patch 2",
         ),
         ({"stem": {"kind": "patch", "patch": 4}}, "one has the stem patch of patch 4 and two has patch of patch 2"),
-        ({"last": None}, "one has norms pre-norm, layer norm and two has pre-norm, layer norm, layer norm last"),
+        ({"last": None}, "one has norms at the ends none and two has layer norm last"),
         ({"prefix": 1}, "one has prefix tokens 1 and two has 0"),
     ],
 )
