@@ -22,6 +22,7 @@ import torch
 from tables import Output, Table
 from tables import told as progress
 
+from wb.core.specs import image_spec
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings
 from wb.models.counting import count_parameters
@@ -35,7 +36,9 @@ CLASSES = tuple(map(str, range(1000)))
 
 def write_models(folder: Path) -> None:
     """Two networks of 12 blocks, width 768, for 224x224 colour images, of random weights."""
-    images = SimpleNamespace(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES)
+    images = SimpleNamespace(
+        specs=lambda: (image_spec(3, 224, 224),), mean=(0.5,) * 3, std=(0.25,) * 3, classes=CLASSES
+    )
     architecture = vit_space(images, "deit-base").largest("softmax")
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -67,7 +70,7 @@ def told(what: str, done: int, of: int) -> None:
 
 
 def peak() -> float:
-    """Of this process's resident memory so far, in MB."""
+    """Peak resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
@@ -91,7 +94,7 @@ def scale(options: argparse.Namespace, out: Output) -> None:
 
 
 def call(*arguments: str | Path) -> dict[str, float]:
-    """What this file prints, run in a process of its own."""
+    """The output of this file, run in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found

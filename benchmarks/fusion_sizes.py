@@ -13,7 +13,7 @@ from tables import Output
 
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import NViT
-from wb.compress.nvit.nvit import Settings as PruneSettings
+from wb.compress.nvit.settings import Settings as PruneSettings
 from wb.fusion.settings import Settings
 from wb.models.counting import count_macs
 from wb.models.model import Model

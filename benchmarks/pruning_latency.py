@@ -17,9 +17,9 @@ from torch_pruning_vit import PlainViT, count_macs, to_plain
 from torch_pruning_vit import export as export_plain
 from torch_pruning_vit import finetune as finetune_plain
 
-from wb.compress.nvit.nvit import Settings
+from wb.compress.nvit.settings import Settings
 from wb.compress.prune.begin import begin
-from wb.compress.prune.record import PruneConfig
+from wb.compress.prune.config import PruneConfig
 from wb.data import Dataset, load
 from wb.export.graph import export
 from wb.export.timing.measure import measure_latency

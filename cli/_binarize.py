@@ -1,4 +1,4 @@
-"""What `wb binarize` does."""
+"""The work of `wb binarize`: options to configuration, run or plan, and output."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ if TYPE_CHECKING:
     from wb.models.model import Model
 
 
-def binarize(given: Mapping[str, Any], hashing: Mapping[str, Any], asked: _job.Asked) -> None:
+def binarize(given: Mapping[str, Any], asked: _job.Asked) -> None:
     """Binarizes, writes model, graph, record and report, and prints what came of it; or says what would be done.
 
-    `hashing` has the options of hash attention, None where not given.
-
     Raises:
-        WbError: whatever is wrong with the model, the data or the options.
+        WbError: the model, the data or the options have a fault.
     """
-    config = configured(given, hashing)
-    out = OUTPUT.place(asked.out, [asked.file] if asked.file else [], files_of, force=asked.force)
+    config = configured(given)
+    out = OUTPUT.place(asked.out, asked.files, files_of, force=asked.force)
 
     def job(model: Model, data: Dataset, progress: Progress) -> BinarizeJob:
         return begin(config, model, asked.name, data, out, progress, force=asked.force)
@@ -53,22 +51,22 @@ def _tell(record: Binarization) -> None:
 
     _output.data.print(_readings(record))
     _output.data.print(f"energy: {record.original['energy'].note}", markup=False, highlight=False, soft_wrap=True)
-    accuracies: dict[str, Reading] = {
-        "original": record.original["acc"],
-        **{stage.name: stage.after["acc"] for stage in record.stages},
+    validation: dict[str, Reading] = {
+        "original": record.original[record.quality],
+        **{stage.name: stage.after[record.quality] for stage in record.stages},
     }
     tests: dict[str, Reading | None] = {
         "original, test": record.original_test,
         f"{record.stages[-1].name}, test": record.final_test,
     }
-    read = {name: reading for name, reading in {**accuracies, **tests}.items() if reading is not None}
+    read = {name: reading for name, reading in {**validation, **tests}.items() if reading is not None}
     for line in noted(read.items()):
         _output.data.print(line, markup=False, highlight=False, soft_wrap=True)
     _output.remarks(remarks(record))
 
 
 def _readings(record: Binarization) -> Table:
-    """One row per metric; a column for the original and for each stage."""
+    """A table of readings: one row per metric, a column for the original and for each stage."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -80,9 +78,10 @@ def _readings(record: Binarization) -> Table:
         table.add_column(name, justify="right")
 
     if record.config.finetune:
-        table.add_row("as converted\n± points", "", *(_output.cell(stage.before["acc"]) for stage in record.stages))
+        converted = [_output.cell(stage.before[record.quality]) for stage in record.stages]
+        table.add_row("as converted\n± points", "", *converted)
     models = [record.original, *(stage.after for stage in record.stages)]
-    table.add_row("validation\n± points", *(_output.cell(readings["acc"]) for readings in models))
+    table.add_row("validation\n± points", *(_output.cell(readings[record.quality]) for readings in models))
     between = [""] * (len(record.stages) - 1)
     tests = ["" if one is None else _output.cell(one) for one in (record.original_test, record.final_test)]
     table.add_row("test\n± points", tests[0], *between, tests[1])

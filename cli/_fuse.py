@@ -1,11 +1,11 @@
-"""What `wb fuse` does: reading its options, running, telling."""
+"""The work of `wb fuse`: parsing options, run, plan, check, and output."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from wb.cli import _dry_run, _job, _output
 from wb.core.errors import BadOption
@@ -13,10 +13,11 @@ from wb.core.files import scratch
 from wb.core.progress import Progress
 from wb.data import load
 from wb.fusion.job.begin import OUTPUT, begin, files_of
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.given import give_back, read
 from wb.fusion.job.job import FuseJob
 from wb.fusion.job.preview import preview
-from wb.fusion.job.record import FuseConfig, Fusion
+from wb.fusion.job.record import Fusion
 from wb.models.model import save
 from wb.training.estimate import data_stage
 
@@ -31,32 +32,13 @@ if TYPE_CHECKING:
 UNTUNED = "nothing was measured; the fused model is expected to need fine-tuning: give data, and --finetune"
 
 
-def parse_anchor(text: str | None) -> int | Literal["mean"] | None:
-    """`2` or `mean`. Raises `BadOption` for anything else."""
-    if text is None or text == "mean":
-        return text if text is None else "mean"
-    if text.isdecimal() and int(text) >= 1:
-        return int(text)
-    raise BadOption(f"--anchor {text!r} is no model; give its number in the order of the command, from 1, or mean")
-
-
-def parse_weights(text: str | None) -> tuple[float, ...] | None:
-    """`0.3,0.7` -> (0.3, 0.7). Raises `BadOption` for anything else."""
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise BadOption(f"--weights {text!r} is no list of numbers; give one for each model, like 0.3,0.7") from None
-
-
 def run(
     config: FuseConfig, models: Sequence[Path], to: Path | None, out: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    """Fuses, writes model, graph, record and report, and prints what came of it.
+    """Fuses, writes model, graph, record and report, and prints the result.
 
     Raises:
-        WbError: whatever is wrong with the models, the data or the options.
+        WbError: the models, the data or the options have a fault.
     """
     place = OUTPUT.place(out, [*models, *([to] if to else [])], files_of, force=force)
     if config.data is None:
@@ -78,10 +60,10 @@ def run(
 def plan(
     config: FuseConfig, models: Sequence[Path], to: Path | None, out: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    """Says what `run` would read, match, do and write, and how long that takes.
+    """Prints what `run` would read, match, do and write, and about how long that takes.
 
     Raises:
-        WbError: what `run` would refuse before it begins.
+        WbError: as `run` does before it begins.
     """
     from wb.fusion.job.estimate import estimate
 
@@ -121,7 +103,7 @@ def check(config: FuseConfig, models: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _show(found: Preview) -> None:
-    """Axes, blocks, and what else there is to say of what goes with what."""
+    """Prints a preview: axes, matched blocks, and further lines."""
     _output.data.print(_table("axes", *found.sizes()))
     if found.match():
         _output.data.print(_table("blocks", *found.match()))
@@ -132,7 +114,7 @@ def _show(found: Preview) -> None:
 def _planned(
     config: FuseConfig, models: Sequence[Path], folder: Path, progress: Progress
 ) -> tuple[Dataset | None, Files, list[Planned]]:
-    """As `_read`, and what that is and takes; stock models that there are none of yet stand in `folder`, untrained."""
+    """As `read`, with the stages of that; stock models that are not in the cache are written to `folder` untrained."""
     if models or config.data is None:
         start = time.perf_counter()
         data, files = read(config, models, progress)

@@ -1,16 +1,16 @@
-"""What `wb prune nvit` and `wb prune depth` share."""
+"""The work that `wb prune nvit` and `wb prune depth` share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wb.cli import _job, _output
 from wb.compress.prune.begin import OUTPUT, begin, files_of
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
-from wb.compress.prune.record import PruneConfig, Pruning, parse_shares
+from wb.compress.prune.record import Pruning
 from wb.core.progress import Progress
-from wb.jobs.output import config_of
 from wb.jobs.shown import noted
 
 if TYPE_CHECKING:
@@ -22,26 +22,15 @@ if TYPE_CHECKING:
     from wb.models.model import Model
 
 
-def prune(method: str, given: Mapping[str, Any], settings: Mapping[str, Any], asked: _job.Asked) -> None:
+def prune(config: PruneConfig, asked: _job.Asked) -> None:
     """Prunes, writes models, record and report, and prints what came of it; or says what would be done.
 
     Raises:
         BudgetMissed: the last readings are over a budget for sure; everything is written all the same.
-        WbError: whatever is wrong with the model, the data, the options or the budget.
+        WbError: whatever is wrong with the model, the data or the budget.
     """
-    shares = parse_shares(given["snapshots"]) if given["snapshots"] else ()
-    whole = {
-        **given,
-        "method": method,
-        "settings": settings,
-        "budget": tuple(given["budget"] or ()),
-        "snapshots": shares,
-    }
-    config = config_of(PruneConfig, f"prune {method}", whole)
-    _ = config.limits  # raises
     seed = config.settings.seed
-    files = [asked.file] if asked.file else []
-    out = OUTPUT.place(asked.out, files, lambda out: files_of(config, out), force=asked.force)
+    out = OUTPUT.place(asked.out, asked.files, lambda out: files_of(config, out), force=asked.force)
 
     def job(model: Model, data: Dataset, progress: Progress) -> PruneJob:
         return begin(config, model, asked.name, data, out, progress, force=asked.force)
@@ -79,7 +68,7 @@ def _tell(record: Pruning) -> None:
 
 
 def _readings(record: Pruning) -> Group:
-    """One row per metric; columns for the dense model and for each pruned one before and after fine-tuning."""
+    """A table of readings: one row per metric; columns for the dense model and each pruned one before and after fine-tuning."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -97,7 +86,7 @@ def _readings(record: Pruning) -> Group:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    table.add_row("validation\n± points", *(_output.cell(readings["acc"]) for readings in models.values()))
+    table.add_row("validation\n± points", *(_output.cell(readings[record.quality]) for readings in models.values()))
     table.add_row(
         "test\n± points", *("" if (test := tests.get(name)) is None else _output.cell(test) for name in models)
     )
@@ -105,7 +94,7 @@ def _readings(record: Pruning) -> Group:
     for metric in (name for name in ("latency", "macs", "params", "size", "energy") if name in record.dense_final):
         cells = [f"{readings[metric].text()}\n{found[name][metric].plain()}" for name, readings in models.items()]
         table.add_row(f"{metric}\n{record.dense_final[metric].how}", *cells)
-    accuracies = [(f"{name}, validation", readings["acc"]) for name, readings in models.items()]
-    accuracies += [(f"{name}, test", reading) for name, reading in tests.items() if reading is not None]
-    said = noted((name.replace("\n", " "), reading) for name, reading in accuracies)
+    read = [(f"{name}, validation", readings[record.quality]) for name, readings in models.items()]
+    read += [(f"{name}, test", reading) for name, reading in tests.items() if reading is not None]
+    said = noted((name.replace("\n", " "), reading) for name, reading in read)
     return Group(table, *(Text(line) for line in said))

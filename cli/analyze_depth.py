@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wb.cli import _output
-from wb.cli._options import (
-    BackgroundOption,
-    ByIndexOption,
-    ForceOption,
-    JsonOption,
-    ModelDataOption,
-    SeedOption,
-    ThreadsOption,
-)
+from wb.cli._options import Offer, options
+from wb.cli._shared import BackgroundOption, ForceOption, JsonOption, ModelArgument
 
 if TYPE_CHECKING:
     from wb.compress.depth.analysis import DepthAnalysis
@@ -26,49 +19,54 @@ if TYPE_CHECKING:
 
 
 GLOSS = (
-    "‖c‖/‖h‖: what a sub-layer (a mixer or a feed-forward) adds, c, relative to the stream h that it is added to",
-    "cos(c,h): the cosine of the two; below 0 it erases, about 0 it writes something new, above 0 it reinforces",
-    "later change: by how much of itself what later sub-layers add changes without this one, on average",
-    "KL: how far the probabilities of the classes move without it, in nats (0: not at all); accuracy: that without it",
+    "‖c‖/‖h‖: contribution c of a sub-layer (a mixer or a feed-forward), relative to the stream h that it is added to",
+    "cos(c,h): their cosine; below 0 the sub-layer erases, about 0 it writes something new, above 0 it reinforces",
+    "later change: mean relative change of later sub-layers' contributions without this one",
+    "KL: change of the class probabilities without it, in nats (0: none); accuracy: accuracy without it",
 )
 
 
+def _offer() -> Offer:
+    from wb.compress.depth.config import AnalyzeConfig
+
+    return Offer(AnalyzeConfig)
+
+
+@options(_offer)
 def depth(
-    model: Annotated[
-        Path | None, typer.Argument(help="A model file.", show_default="the stock model, trained on first use")
-    ] = None,
-    data: ModelDataOption = None,
-    split: Annotated[str, typer.Option(help="Images to look at: validation or train.")] = "validation",
-    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    given: dict[str, Any],
+    model: ModelArgument = None,
+    *,
     background: BackgroundOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images.")] = 512,
-    by_index: ByIndexOption = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("depth.html"),
-    threads: ThreadsOption = None,
-    seed: SeedOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what each mixer and feed-forward adds, and what becomes of the output without it."""
+    """Show what each mixer and feed-forward contributes, and how the output changes without it."""
     import torch
 
     from wb.cli import _job
+    from wb.compress.depth.config import AnalyzeConfig
     from wb.compress.depth.report import About, write_depth_report
     from wb.core.errors import BadOption
-    from wb.jobs.inputs import read
+    from wb.jobs.inputs import choose, given_data, read
+    from wb.jobs.output import config_of
 
+    config = config_of(AnalyzeConfig, "analyze depth", given)
+    split, seed = config.split, config.seed
     if split not in ("validation", "train"):
         raise BadOption(f"no split {split!r} here; there are validation and train (test is for final numbers only)")
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name with --out or say --force to replace it")
-    choice = _job.chosen([model] if model else [], data, background, image_size)
-    torch.set_num_threads(1 if threads is None else threads)
+    files = [model] if model else []
+    choice = choose(files, given_data(config.data, background), config.image_size, say=_output.say)
+    torch.set_num_threads(config.threads)
     with _output.progress() as progress:
         told = _job.telling(progress, "reading the data")
-        chosen, dataset = read(model, choice, seed or 0, told, say=_output.say, by_index=by_index)
-        analysis = _analyze(chosen, dataset, split, limit, told)
+        chosen, dataset = read(model, choice, seed, told, say=_output.say, by_index=config.by_index)
+        analysis = _analyze(chosen, dataset, split, config.limit, told)
     about = About(
-        model=model.name if model else f"the stock model, seed {seed or 0}",
+        model=model.name if model else f"the stock model, seed {seed}",
         data=dataset.spec,
         split=split,
         settings={"data": {"fingerprint": dataset.fingerprint}, "model": {"architecture": chosen.architecture.key}},
@@ -96,7 +94,7 @@ def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: P
 
 
 def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
-    """The sub-layers as a table, the accuracy of the whole model above it; all fits 80 columns."""
+    """Prints the accuracy of the whole model, then a table of sub-layers that fits 80 columns."""
     from rich.table import Table
     from rich.text import Text
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import ForceOption, JsonOption
+from wb.cli._shared import ForceOption, JsonOption
 
 
 def export(

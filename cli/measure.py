@@ -3,70 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from wb.cli import _output
-from wb.cli._options import (
+from wb.cli._options import Offer, options
+from wb.cli._shared import (
     BackgroundOption,
-    ByIndexOption,
-    DeviceOption,
     JsonOption,
     MeanOption,
-    ModelDataOption,
     PreprocessorOption,
     RunLimitOption,
     ScaleOption,
-    SeedOption,
     StdOption,
-    ThreadsOption,
 )
 
 
+def _offer() -> Offer:
+    from wb.jobs.config import MeasureConfig
+
+    return Offer(MeasureConfig)
+
+
+@options(_offer)
 def measure(
+    given: dict[str, Any],
     file: Annotated[Path, typer.Argument(help="A model file of wb's, or any ONNX file.")],
-    data: ModelDataOption = None,
-    split: Annotated[str, typer.Option(help="Images for the accuracy: validation or test.")] = "test",
-    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
-    by_index: ByIndexOption = False,
+    *,
+    background: BackgroundOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
-    background: BackgroundOption = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per run when timing.")] = 1,
     run_limit: RunLimitOption = None,
-    cap: Annotated[float, typer.Option(min=0.1, help="Seconds after which timing stops, narrow enough or not.")] = 10.0,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency with its spread, accuracy where there are data, and count size, MACs and parameters.
+    """Measure latency with its spread, accuracy if there are data, and count size, MACs and parameters.
 
-    Images are shown in 0 to 1. What the loader of another network makes of them say --mean, --std and --scale, or
-    --preprocessor; a graph that wb quantized says it itself. Latency, MACs and energy are of one run; where it takes more
-    than one image, a note says how many. What cannot be counted has no number and says why.
+    Networks get images in 0 to 1. For a network whose own loader prepares images, give --mean, --std and --scale, or
+    --preprocessor; a graph that wb quantized has them in its metadata. Latency, MACs and energy are of one run; if a run takes
+    more than one image, a note says how many. A metric that cannot be counted has no number, and the reason is given.
     """
     from wb.cli._job import telling
     from wb.jobs.inputs import given_data
     from wb.jobs.measuring import Measuring
+    from wb.jobs.output import config_of
     from wb.jobs.preparation import read_preparation
 
-    measuring = Measuring(
-        data=given_data(data, background),
-        split=split,
-        image_size=image_size,
-        by_index=by_index,
-        said=read_preparation(mean, std, scale, preprocessor),
-        batch=batch,
-        run_limit=run_limit,
-        cap=cap,
-        device=device or "cpu",
-        threads=1 if threads is None else threads,
-        seed=seed or 0,
-    )
+    given["data"] = given_data(given.get("data"), background)
+    said = read_preparation(mean, std, scale, preprocessor)
+    measuring = config_of(Measuring, "measure", {**given, "said": said, "run_limit": run_limit})
     with _output.progress() as work:
         found = measuring(file, telling(work, "reading"), _output.say)
     if as_json:

@@ -12,23 +12,20 @@ from wb.cli import _output
 from wb.cli._depgraph import print_json, tell
 from wb.cli._dry_run import DryRunOption
 from wb.cli._dry_run import tell as show_plan
-from wb.cli._options import (
+from wb.cli._options import Offer, options
+from wb.cli._shared import (
     BackgroundOption,
-    DataOption,
-    DeviceOption,
     ForceOption,
     JsonOption,
     MeanOption,
     PreprocessorOption,
     ScaleOption,
-    SeedOption,
     StdOption,
-    ThreadsOption,
 )
 from wb.jobs.kinds import need
-from wb.jobs.names import SAMPLES
 
 if TYPE_CHECKING:
+    from wb.compress.depgraph.config import DepgraphConfig
     from wb.core.metrics import Limit
     from wb.core.plan import Planned
     from wb.core.readings import Reading
@@ -38,52 +35,39 @@ if TYPE_CHECKING:
     Stages = dict[str, dict[str, Reading]]
 
 
+def _offer() -> Offer:
+    from wb.compress.depgraph.config import DepgraphConfig
+
+    return Offer(DepgraphConfig)
+
+
+@options(_offer)
 def depgraph(
+    given: dict[str, Any],
     factory: Annotated[str, typer.Argument(help="MODULE:FACTORY, what gives the nn.Module when it is called.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write; weights go beside it.")],
-    budget: Annotated[
-        list[str], typer.Option(help="macs=0.5x, params=1M, or latency=0.7x; a share of the module's, or absolute.")
-    ],
-    weights: Annotated[Path | None, typer.Option(help="State dict to load (.safetensors or .pt).")] = None,
-    data: DataOption = None,
-    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
+    *,
     background: BackgroundOption = None,
-    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
     mean: MeanOption = None,
     std: StdOption = None,
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
-    calib: Annotated[
-        int, typer.Option(SAMPLES, min=1, help="Training images that the saliency sees, each round.")
-    ] = 512,
-    batch: Annotated[int, typer.Option(min=1, help="Images per mini-batch of the saliency.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the budget is approached.")] = 5,
-    round_to: Annotated[int, typer.Option(min=1, help="Make numbers of channels multiples of this.")] = 1,
-    cost: Annotated[
-        str | None, typer.Option(help="What saliency is divided by: macs, params or none.", show_default="the budget's")
-    ] = None,
-    keep: Annotated[list[str] | None, typer.Option(help="A layer that keeps its outputs; may be repeated.")] = None,
-    finetune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning afterwards.")] = 6,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Its peak.")] = 1e-3,
-    distill: Annotated[bool, typer.Option(help="Fine-tune with the dense module as teacher.")] = True,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    seed: SeedOption = None,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph.
 
-    Images are shown in 0 to 1, unless --mean, --std, --scale or --preprocessor say what the module's loader makes of them.
-    The ONNX file, which says that too, is the deliverable; the .safetensors has the pruned shapes and does not load into
-    what FACTORY gives.
+    The module gets images in 0 to 1, prepared as --mean, --std, --scale or --preprocessor say. The ONNX file, whose metadata
+    describe that preparation, is the deliverable. The .safetensors file has the pruned shapes and does not load into the module
+    that FACTORY returns.
 
     A budget is on latency, or on macs and params. If the last latency is over it, all is written and the exit code is 3.
     """
     import torch
 
     from wb.cli._job import telling
+    from wb.compress.depgraph.config import DepgraphConfig
     from wb.compress.depgraph.foreign import publish
     from wb.compress.depgraph.graph import require
     from wb.compress.depgraph.job import ModuleJob, read
@@ -93,31 +77,34 @@ def depgraph(
     from wb.core.metrics import Rules, parse_budget
     from wb.hardware.device import parse_device
     from wb.jobs.inputs import given_data
+    from wb.jobs.output import config_of
     from wb.jobs.preparation import read_preparation
 
-    data = given_data(data, background)
-    if weights is not None:
-        need(weights, "weights", "model", "torch", expected="a state dict (.safetensors or .pt)")
+    data = given_data(given.get("data"), background) or "digits"
+    config = config_of(DepgraphConfig, "prune depgraph", {**given, "data": data})
+    if config.weights is not None:
+        need(config.weights, "weights", "model", "torch", expected="a state dict (.safetensors or .pt)")
     beside = _check_names(out, force)
-    limits = parse_budget(budget, Rules(("latency", "macs", "params")))
+    limits = parse_budget(config.budget, Rules(("latency", "macs", "params")))
     timed = check_limits(limits)
-    options = {"rounds": rounds, "round_to": round_to, "cost": _checked_cost(cost), "keep": keep or ()}
+    cost = _checked_cost(config.cost)
     require()
-    torch.set_num_threads(1 if threads is None else threads)
+    torch.set_num_threads(config.threads)
     images = read_preparation(mean, std, scale, preprocessor)
-    where = parse_device(device or "cpu", threads=1 if threads is None else threads)
+    device = parse_device(config.device, threads=config.threads)
     if dry_run:
-        effort = (rounds, calib, batch, finetune, distill)
-        stages = _plan(factory, (weights, data, image_size, limit, images), limits, where, effort)
-        show_plan(stages, [beside, out], as_json=as_json)
+        show_plan(_plan(factory, config, images, limits, device), [beside, out], as_json=as_json)
         return
     with _output.progress() as progress, scratch() as folder:
         told = telling(progress, "reading")
-        dense, dataset = read(factory, weights, data, image_size, limit, images)
-        job = ModuleJob(dense, dataset, where, seed or 0, Path(folder), told)
-        pruned = job.prune(limits, timed, job.batches(calib, batch), **options)
-        if finetune:
-            job.finetune(pruned.module, finetune, learning_rate, distill)
+        dense, dataset = read(factory, config.weights, config.data, config.image_size, config.limit, images)
+        job = ModuleJob(dense, dataset, device, config.seed, Path(folder), told)
+        calibration = job.batches(config.calib, config.batch)
+        pruned = job.prune(
+            limits, timed, calibration, config.rounds, round_to=config.round_to, cost=cost, keep=config.keep
+        )
+        if config.finetune:
+            job.finetune(pruned.module, config.finetune, config.learning_rate, config.distill)
         job.finish()
         publish(pruned.module, job.graph(job.last), out, beside, force=force)
     judgement = None if timed is None else job.judged(timed)
@@ -133,32 +120,28 @@ def depgraph(
 
 
 def _plan(
-    factory: str,
-    given: tuple[Path | None, str | None, int | None, int | None, Preparation | None],
-    limits: Sequence[Limit],
-    device: Device,
-    effort: tuple[int, int, int, int, bool],
+    factory: str, config: DepgraphConfig, images: Preparation | None, limits: Sequence[Limit], device: Device
 ) -> list[Planned]:
-    """What would be done; `given` and `effort` are what `_read` and `Options` take. Raises as the command before it begins."""
+    """What would be done. Raises as the command before it begins."""
     import time
 
     from wb.cli._job import telling
-    from wb.compress.depgraph.estimate import Options, estimate
+    from wb.compress.depgraph.estimate import estimate
     from wb.compress.depgraph.job import ModuleJob, read
     from wb.training.estimate import data_stage
 
-    with _output.progress() as progress:
-        told = telling(progress, "reading")
+    with _output.progress() as work:
+        progress = telling(work, "reading")
         start = time.perf_counter()
-        dense, dataset = read(factory, *given)
+        dense, dataset = read(factory, config.weights, config.data, config.image_size, config.limit, images)
         reading = data_stage(dataset, time.perf_counter() - start)
-        job = ModuleJob(dense, dataset, device, 0, Path(), told)
-        told("timing a few steps", 0, 0)
-        return [reading, *estimate(dense, factory, dataset, job.write, limits, device, Options(*effort))]
+        job = ModuleJob(dense, dataset, device, 0, Path(), progress)
+        progress("timing a few steps", 0, 0)
+        return [reading, *estimate(dense, factory, dataset, job.write, limits, device, config)]
 
 
 def _check_names(out: Path, force: bool) -> Path:
-    """Where the weights go. Raises `BadOption` for a name that does not fit or that is taken."""
+    """The file of the weights. Raises `BadOption` for an ending that does not fit or a file that exists."""
     from wb.core.errors import BadOption
 
     if out.suffix != ".onnx":

@@ -6,19 +6,13 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wb.cli import _output
-from wb.cli._options import (
-    BackgroundOption,
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    SeedOption,
-    ThreadsOption,
-)
+from wb.cli._options import After, Offer, options
+from wb.cli._shared import BackgroundOption, JsonOption
 from wb.jobs.kinds import need
 
 if TYPE_CHECKING:
@@ -29,55 +23,25 @@ if TYPE_CHECKING:
     from wb.search.run import FrontPoint, Run
 
 
+def _offer() -> Offer:
+    from wb.search.config import SearchConfig
+
+    return Offer(SearchConfig)
+
+
+@options(_offer)
 def search(
-    space: Annotated[str | None, typer.Option(help="Space to search.", show_default="vit")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Size of the space; `wb spaces` lists them.", show_default="tiny")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Replace a field of the preset, e.g. --set embed=16,32.")
-    ] = None,
+    given: dict[str, Any],
+    *,
     precision: Annotated[
         str | None,
         typer.Option(
-            help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=…",
+            help="Precisions that each group of linear maps may have: some of int4, int8, fp32; short for --set precision=…",
             show_default="fp32",
         ),
+        After("changes"),
     ] = None,
-    data: DataOption = None,
-    image_size: Annotated[int | None, typer.Option(help="Resize the images of a folder to this side.")] = None,
     background: BackgroundOption = None,
-    limit: Annotated[int | None, typer.Option(help="Use at most this many training images.")] = None,
-    objectives: Annotated[
-        str | None,
-        typer.Option(
-            help="One to four of acc, latency, size, macs, params, energy (a model).", show_default="acc,latency"
-        ),
-    ] = None,
-    budget: Annotated[list[str] | None, typer.Option(help="Hard limits, e.g. latency=2ms,size=1MB.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="guided, nsga2, tpe or random.", show_default="guided")] = None,
-    trials: Annotated[int | None, typer.Option(help="True evaluations.", show_default="100")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of supernet training.", show_default="60")] = None,
-    finetune: Annotated[
-        int | None, typer.Option(help="Epochs of fine-tuning for each finalist.", show_default="20")
-    ] = None,
-    latency: Annotated[
-        str | None,
-        typer.Option(
-            help="measured: time every candidate; table: sum of its blocks' timings.", show_default="measured"
-        ),
-    ] = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    seed: SeedOption = None,
-    seed_architecture: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WHAT",
-            help="Evaluate this first: revit (the preset's own), largest, smallest, or the file of an architecture or model, "
-            "for example a pruned one. May be given several times.",
-        ),
-    ] = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -89,12 +53,11 @@ def search(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="a new folder in runs/")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run folder; more --trials extend it.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL.", show_default="study.db in the run folder")
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run folder; more --trials extend it.", show_default="none")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
+        bool, typer.Option("--dry-run", help="Print the plan and about how long it takes; write nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,26 +68,11 @@ def search(
     from wb.search.pipeline import Search
     from wb.search.study.seeds import read_seeds
 
-    data = given_data(data, background)
-    given = {
-        "space": space,
-        "preset": preset,
-        "changes": _changes(set_ or (), precision),
-        "data": data,
-        "image_size": image_size,
-        "limit": limit,
-        "objectives": objectives,
-        "budget": tuple(budget) if budget else None,
-        "sampler": sampler,
-        "trials": trials,
-        "epochs": epochs,
-        "finetune": finetune,
-        "latency": latency,
-        "device": device,
-        "threads": threads,
-        "seed": seed,
-        "seeds": read_seeds(seed_architecture) if seed_architecture else None,
-        "storage": storage,
+    given |= {
+        "changes": _changes(given.get("changes", ()), precision),
+        "data": given_data(given.get("data"), background),
+        "budget": tuple(given.get("budget", ())) or None,
+        "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if resume is not None and resume.exists():
@@ -139,7 +87,7 @@ def search(
             points = Search(config, run, progress, workers)(resume=resume is not None)
         except BaseException as error:
             with suppress(OSError):
-                run.folder.rmdir()  # if it is empty: nothing was begun
+                run.folder.rmdir()  # succeeds only if it is empty, so that nothing was begun
             if run.record_path.exists():
                 error.add_note(f"continue with: wb search --resume {shlex.quote(str(run.folder))}")
             raise
@@ -151,7 +99,7 @@ def search(
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
-    """The front as a table, with notes on its accuracies below; with `energy`, which is a model, where that was an objective."""
+    """The front as a table, with notes on quality below; `energy` adds its column, for runs that had it as an objective."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -168,39 +116,40 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
         values = point.values
         table.add_row(
             str(point.id),
-            *(_two_lines(reading) for reading in (values["acc"], point.test, values["latency"])),
+            *(_two_lines(reading) for reading in (point.validation, point.test, values["latency"])),
             f"{values['size'].value / 1e3:.4g}",
             f"{values['macs'].value / 1e3:.4g}",
             f"{values['params'].value:.0f}",
             *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
             summary(point),
         )
-    validation = [(f"{point.id}, val", point.values["acc"]) for point in points]
+    validation = [(f"{point.id}, val", point.validation) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
     return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
 
 
 def _two_lines(reading: Reading) -> str:
-    """The value and below it its spread, for a column that says the units: percent and points, or ms and percent."""
+    """The value and its spread on two lines, for a column whose heading has the units: percent and points, or ms and percent."""
     value = reading.plain().removesuffix(f" {reading.unit}").removesuffix(" %")
     return f"{value}\n{reading.spread().removesuffix(' points').removesuffix(' %')}".rstrip()
 
 
 def summary(point: FrontPoint) -> str:
-    """`embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order, with their heads, and precisions."""
+    """A network in a line, `embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order with heads, and precisions."""
     from collections import Counter
     from itertools import groupby
 
     from wb.core.architecture import Architecture
     from wb.core.precision import precisions
+    from wb.core.records import dims, kind_of
 
     architecture = Architecture.model_validate(point.architecture)
     names = []
     for _, _, block in architecture.compact().blocks():
-        mixer = "mlp" if block.mixer is None else block.mixer.kind
-        heads = getattr(block.mixer, "heads", None)
-        names.append(f"{mixer} {heads}" if heads else mixer)
+        _, first = next(block.parts())  # the feed-forward where there is no mixer
+        outer = dict.fromkeys(dim.within for dim in dims(type(first)).values() if dim.within is not None)
+        names.append(" ".join([kind_of(type(first)), *(str(getattr(first, width)) for width in outer)]))
     runs = [(name, len(list(group))) for name, group in groupby(names)]
     listed = ", ".join(name if count == 1 else f"{count}x {name}" for name, count in runs)
     low = Counter(p for p in precisions(architecture).values() if p != "fp32")
@@ -209,7 +158,7 @@ def summary(point: FrontPoint) -> str:
 
 
 def _changes(texts: Sequence[str], precision: str | None) -> dict[str, str] | None:
-    """The fields of the space that are to be replaced; None if there are none."""
+    """The fields of the space to replace; None if there are none."""
     from wb.core.errors import BadOption
 
     pairs = {} if precision is None else {"precision": precision}

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wb.cli import _output
-from wb.cli._options import JsonOption
+from wb.cli._shared import JsonOption
 from wb.jobs.kinds import Kind, need
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture, Block
     from wb.core.readings import Reading
+    from wb.core.records import Operator
     from wb.models.header import Step
 
 
@@ -22,7 +23,7 @@ def show(
     path: Annotated[Path, typer.Argument(help="A model file, an ONNX file of wb's, or a run folder.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show an architecture block by block, its history and readings; of a run, its front and how far it is."""
+    """Show an architecture block by block, its history and readings; or a run's front and how far the run is."""
     kind = need(path, "run", "model", "torch", "onnx", expected="a model file, an ONNX file of wb's, or a run folder")
     if kind == "run":
         _show_run(path, as_json)
@@ -38,7 +39,7 @@ def show(
 
 
 def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
-    """Architecture and history of a model or graph; of a .safetensors file from its header alone, which takes no torch.
+    """Architecture and history of a model or graph; for a .safetensors file from its header alone, without importing torch.
 
     Raises:
         BadArtefact: the file is damaged, or a foreign graph.
@@ -65,7 +66,7 @@ def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
 
 
 def _show_step(step: Step) -> None:
-    """One line of a history, and what was read then."""
+    """Prints one step of a history and its readings."""
     from rich.text import Text
 
     arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
@@ -76,7 +77,7 @@ def _show_step(step: Step) -> None:
 
 
 def _counts(a: Architecture, history: Sequence[Step]) -> tuple[Reading, Reading]:
-    """Parameters and multiply-accumulates: as they were read last, else counted, which takes torch and some seconds."""
+    """Parameters and multiply-accumulates: from the last step's readings, or else counted, which needs torch and seconds."""
     last = history[-1].readings if history else {}
     if {"params", "macs"} <= last.keys():
         return last["params"], last["macs"]
@@ -89,13 +90,15 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     from rich.table import Table
 
     from wb.core.precision import precisions
+    from wb.core.records import Attention, dims
 
     kept = precisions(a)
     low = any(precision != "fp32" for precision in kept.values())
     ends = f"; stem {kept['stem']}, head {kept['head']}" if low else ""
     grid = "x".join(map(str, a.layout.shape))
-    size = f"{a.input.channels}x{a.input.height}x{a.input.width}"
-    stem = f"{a.stem.kind} stem, patch {a.stem.patch}" + (f", width {a.stem.width}" if a.stem.kind == "conv" else "")
+    size = ", ".join(spec.text for spec in a.input.specs())
+    widths = "".join(f", {name} {getattr(a.stem, name)}" for name in dims(type(a.stem)))
+    stem = f"{a.stem.kind} stem, patch {a.stem.patch}{widths}"
     parameters, macs = _counts(a, history)
     _output.data.print(
         f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes ({a.head.pool} pooling); "
@@ -104,32 +107,52 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     )
     _output.data.print(f"classes: {', '.join(a.head.labels) or 'without names'}", soft_wrap=True)
     table = Table()
-    for column in ("block", "embed", "mixer", "heads", "qk", "v", "other", "mlp", *(["precision"] if low else [])):
+    shared = tuple(dims(Attention))  # a column each
+    ffns = {block.ffn.kind for _, _, block in a.blocks() if block.ffn is not None}
+    ffn = next(iter(ffns)) if len(ffns) == 1 else "feed-forward"
+    for column in ("block", "embed", "mixer", *shared, "other", ffn, *(["precision"] if low else [])):
         left = column in ("block", "mixer", "other", "precision")
         table.add_column(column, justify="left" if left else "right")
     for name, stage, block in a.blocks():
-        cells = [*_cells(block), *([_precision(name, kept)] if low else [])]
+        cells = [*_cells(block, shared, named=len(ffns) > 1), *([_precision(name, kept)] if low else [])]
         table.add_row(name, str(stage.embed), *cells, style="dim" if block.off else None)
     _output.data.print(table)
     _output.data.print(
-        "embed: channels of the stream; qk, v: of a head's queries and keys, and values; mlp: hidden units of the feed-forward",
+        f"embed: channels of the stream; qk, v: of a head's queries and keys, and values; {ffn}: hidden units"
+        f"{'' if ffn == 'feed-forward' else ' of the feed-forward'}",
         soft_wrap=True,
     )
 
 
-def _cells(block: Block) -> list[str]:
-    """What a block has, column by column; a dash where there is nothing."""
-    mlp = "-" if block.ffn is None else str(block.ffn.mlp)
+def _cells(block: Block, shared: Sequence[str], *, named: bool) -> list[str]:
+    """What a block has, column by column, of the mixer's widths the `shared` ones; a dash where there is nothing.
+
+    Feed-forwards of several kinds are `named`.
+    """
+    from wb.core.records import groups
+
+    mlp = "-" if block.ffn is None else _feed_forward(block.ffn, named=named)
     if block.mixer is None:
-        return ["off" if block.off else "none", "-", "-", "-", "", mlp]
-    fields = block.mixer.model_dump(exclude={"kind", "reads", "writes"})
-    widths = [str(fields.pop(name, "-")) for name in ("heads", "qk", "v")]
+        return ["off" if block.off else "none", *("-" for _ in shared), "", mlp]
+    precisions = (field for field, _ in groups(type(block.mixer)).values())
+    fields = block.mixer.model_dump(exclude={"kind", *precisions})
+    widths = [str(fields.pop(name, "-")) for name in shared]
     other = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
     return [block.mixer.kind, *widths, other, mlp]
 
 
+def _feed_forward(record: Operator, *, named: bool) -> str:
+    """`glu 32, bias False`: the kind where there are several, widths, and settings other than the default."""
+    from wb.core.records import dims, kind_of
+
+    widths = [str(getattr(record, name)) for name in dims(type(record))]
+    other = record.model_dump(exclude={*dims(type(record)), "kind", "reads", "writes"}, exclude_defaults=True)
+    kind = f"{kind_of(type(record))} " if named else ""
+    return ", ".join([f"{kind}{' '.join(widths)}", *(f"{name} {value}" for name, value in other.items())])
+
+
 def _precision(name: str, kept: Mapping[str, str]) -> str:
-    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; of what has no weights, a dash."""
+    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; a dash for a part without weights."""
     parts = ([kept.get(f"{name}.{part}.{way}") for way in ("in", "out")] for part in ("mixer", "ffn"))
     return " · ".join("/".join(pair) if (pair := [p for p in part if p]) else "-" for part in parts)
 

@@ -1,4 +1,4 @@
-"""How models are fused, as data."""
+"""The settings of a fusion."""
 
 from __future__ import annotations
 
@@ -9,35 +9,75 @@ from pydantic import Field, model_validator
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
+from wb.core.option import Cli
 from wb.core.records import Frozen
-from wb.fusion.align.solvers import Solver
-from wb.fusion.fit.fits import RIDGE
-from wb.models.counting import count_parameters
+from wb.jobs.config import Seed
 
 Method = Literal["vanilla", "ot", "perm", "orth", "regress"]
 Stat = Literal["weights", "activations"]
 Size = Literal["anchor", "small", "large"]
+Solver = Literal["lap", "emd", "sinkhorn"]
+RIDGE = 1e-3  # strength, relative to the mean variance of the inputs; ten times as much cost 0.7 points on digits
+
+
+def parse_anchor(text: str | None) -> int | Literal["mean"] | None:
+    """`2` or `mean`. Raises `BadOption` for anything else."""
+    if text is None or text == "mean":
+        return text if text is None else "mean"
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise BadOption(f"--anchor {text!r} is no model; give its number in the order of the command, from 1, or mean")
+
+
+def parse_weights(text: str | None) -> tuple[float, ...] | None:
+    """`0.3,0.7` -> (0.3, 0.7). Raises `BadOption` for anything else."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise BadOption(f"--weights {text!r} is no list of numbers; give one for each model, like 0.3,0.7") from None
 
 
 class Settings(Frozen):
-    """Everything that determines a fusion, apart from the models and images.
+    """The settings of a fusion: everything that determines it, apart from the models and images.
 
-    `vanilla` averages as it is; `ot` is the published transport, layer by layer; `perm` permutes heads and units, `orth` also
-    rotates what may be rotated, `regress` fits the average of `orth` to what the parents do on images, and `repair` the
-    moments of any other. `stat` is what is compared, weights by default and activations in `ot`. `anchor` counts from 1;
-    "mean" aligns every parent to the mean of the others.
+    `vanilla` averages models without alignment. `ot` is the published optimal transport, layer by layer. `perm` permutes heads
+    and units; `orth` also rotates axes that allow it. `regress` fits the average of `orth` to the parents' outputs on images;
+    `repair` restores moments after any other method. `stat` says what is compared: by default weights, activations in `ot`.
+    `anchor` counts from 1; "mean" aligns every parent to the mean of the others.
     """
 
-    method: Method = "orth"
-    stat: Stat | None = None
-    solver: Solver | None = None
-    reg: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    anchor: Annotated[int, Field(ge=1)] | Literal["mean"] | None = None
-    size: Size = "anchor"
-    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
-    repair: bool = False
+    method: Annotated[
+        Method,
+        Field(description="vanilla, ot (as published), perm, orth, or regress (needs data)."),
+        Cli(default="regress with data, else orth"),
+    ] = "orth"
+    stat: Annotated[Stat | None, Field(description="What is compared."), Cli(default="weights; ot: activations")] = None
+    solver: Annotated[
+        Solver | None,
+        Field(description="What couples hidden units: lap, emd or sinkhorn; in ot all."),
+        Cli(default="lap; ot: sinkhorn"),
+    ] = None
+    reg: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Field(description="Sinkhorn's regularisation."),
+        Cli(default="0.08; ot by weights: 0.06"),
+    ] = None
+    anchor: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["mean"] | None,
+        Field(description="The model that gives the axes, counted from 1, or mean (of the others)."),
+        Cli(default="1", parse=parse_anchor),
+    ] = None
+    size: Annotated[Size, Field(description="Whose sizes to take: anchor, small or large (by parameters).")] = "anchor"
+    weights: Annotated[
+        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None,
+        Field(description="Of the models in the average: 0.3,0.7."),
+        Cli(default="equal", parse=parse_weights),
+    ] = None
+    repair: Annotated[bool, Field(description="Restore the moments of activations.")] = False
     ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = RIDGE
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -61,21 +101,23 @@ class Settings(Frozen):
 
     @property
     def compared(self) -> Stat:
-        """What is compared, chosen or by default."""
+        """What is compared: weights or activations, chosen or by default."""
         return self.stat or ("activations" if self.method == "ot" else "weights")
 
     @property
     def needs_images(self) -> bool:
-        """Whether nothing can be done without images."""
+        """Whether the fusion is impossible without images."""
         return self.method == "regress" or self.repair or (self.method != "vanilla" and self.compared == "activations")
 
 
 def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
-    """Which of the models gives architecture and axes.
+    """The index of the anchor, the model that gives architecture and axes.
 
     Raises:
         BadOption: there is no such model.
     """
+    from wb.models.counting import count_parameters  # loads torch, which data about a fusion need not
+
     if settings.size != "anchor":
         parameters = [count_parameters(architecture).value for architecture in architectures]
         pick = min if settings.size == "small" else max
@@ -90,7 +132,7 @@ def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
 
 
 def shares_of(settings: Settings, parents: int) -> tuple[float, ...]:
-    """The weights of the parents, which sum to one.
+    """The weights of the parents, normalised to sum to one.
 
     Raises:
         BadOption: not one for each parent, or nothing but zeros.
@@ -101,5 +143,5 @@ def shares_of(settings: Settings, parents: int) -> tuple[float, ...]:
         raise BadOption(
             f"weights {text} do not fit; give one number of 0 or more for each of {parents} models, like {example}"
         )
-    parts = [share / max(given) for share in given]  # their sum is finite
+    parts = [share / max(given) for share in given]  # scaled first, so that their sum is finite
     return tuple(part / sum(parts) for part in parts)

@@ -1,41 +1,65 @@
-"""The settings of one search, as they are written to `run.json`."""
+"""The configuration of a search, stored in `run.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import Field
 
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit, Metric, Rules, parse_budget, parse_objectives
-from wb.jobs.config import DataConfig
-from wb.training.fit import Recipe
+from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.core.option import Cli
+from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
+
+if TYPE_CHECKING:
+    from wb.training.fit import Recipe
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
 SeedName = Literal["revit", "largest", "smallest"]
+QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
 class SearchConfig(DataConfig):
-    """Everything that determines a run, apart from the machine it runs on."""
+    """The configuration of a run: everything that determines it, apart from the machine."""
 
-    space: Literal["vit"] = "vit"
-    preset: str = "tiny"
-    changes: Mapping[str, str] = Field(default_factory=dict)  # --set: fields of the space that replace the preset's
-    data: str = "digits"
-    objectives: str = "acc,latency"
-    budget: tuple[str, ...] = ()
-    sampler: SamplerName = "guided"
-    trials: Annotated[int, Field(ge=1)] = 100
-    epochs: Annotated[int, Field(ge=1)] = 60
-    finetune: Annotated[int, Field(ge=0)] = 20
-    device: str = "cpu"
-    threads: Annotated[int, Field(ge=1, le=4096)] = 1
-    latency: Literal["measured", "table"] = "measured"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    storage: str | None = None
-    seeds: tuple[SeedName | Architecture, ...] = ()  # --seed-architecture: evaluated first; files by their content
+    space: Annotated[Literal["vit"], Field(description="Space to search.")] = "vit"
+    preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them.")] = "tiny"
+    changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str])] = Field(
+        default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
+    )
+    data: Data = "digits"
+    objectives: Annotated[
+        str, Field(description="One to four of acc, latency, size, macs, params, energy (a model).")
+    ] = f"{QUALITY},latency"
+    budget: Annotated[
+        tuple[str, ...],
+        Field(description="Hard limits, e.g. latency=2ms,size=1MB."),
+        Cli(default="none", typed=list[str]),
+    ] = ()
+    sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
+    trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
+    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
+    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 20
+    device: DeviceName = "cpu"
+    threads: Annotated[Threads, Field(le=4096)] = 1
+    latency: Annotated[
+        Literal["measured", "table"],
+        Field(description="measured: time every candidate; table: sum of its blocks' timings."),
+    ] = "measured"
+    seed: Seed = 0
+    storage: Annotated[
+        str | None, Field(description="Optuna storage URL."), Cli(default="study.db in the run folder")
+    ] = None
+    seeds: Annotated[  # files by their content
+        tuple[SeedName | Architecture, ...],
+        Field(
+            description="Evaluate this first: revit (the preset's own), largest, smallest, or the file of an architecture or "
+            "model, for example a pruned one. May be given several times."
+        ),
+        Cli("--seed-architecture", default="none", typed=list[str], metavar="WHAT"),
+    ] = ()
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -45,24 +69,26 @@ class SearchConfig(DataConfig):
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The budgets, parsed."""
-        return parse_budget(self.budget, Rules(shares=False))  # of what, as there is no input model
+        return parse_budget(self.budget, Rules(shares=False))  # a share needs an input model, and a search has none
 
     @property
     def read(self) -> frozenset[str]:
-        """The names of the metrics that objectives and budgets need."""
+        """The names of the metrics that objectives and budgets use."""
         return frozenset(metric.name for metric in self.metrics) | {limit.metric.name for limit in self.limits}
 
     @property
     def tabulated(self) -> bool:
-        """Whether latencies come from the table of blocks."""
+        """Whether latencies are estimated from the table of blocks."""
         return self.latency == "table" and "latency" in self.read
 
     @property
     def recipe(self) -> Recipe:
         """How the supernet is trained."""
+        from wb.training.fit import Recipe  # loads torch, which data about a search need not
+
         return Recipe(epochs=self.epochs)
 
     @property
     def seed_texts(self) -> tuple[str, ...]:
-        """The seed architectures by name, or by their key as `wb show` prints it."""
+        """The seed architectures by name, or by the key that `wb show` prints."""
         return tuple(seed if isinstance(seed, str) else f"architecture {seed.key}" for seed in self.seeds)

@@ -13,19 +13,16 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.nearest import meant
 from wb.core.records import ImageInput
+from wb.core.specs import Spec
+from wb.spaces.operators import is_width
 from wb.spaces.revit import revit
 from wb.spaces.vit import Vit, VitOptions, options_with
 
 
 class Images(Protocol):
-    """What a space needs to know of a data set: size, normalisation and classes."""
+    """The properties of a data set that determine a space: image size, normalisation and classes."""
 
-    @property
-    def channels(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
+    def specs(self) -> tuple[Spec, ...]: ...
     @property
     def mean(self) -> Sequence[float]: ...
     @property
@@ -165,13 +162,17 @@ def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | N
     """
     base = preset(name)
     parsed = {
-        field: [part.strip() for part in value.split(",")] if isinstance(getattr(base, field, None), tuple) else value
+        field: [part.strip() for part in value.split(",")]
+        if isinstance(getattr(base, field, None), tuple) or is_width(field)
+        else value
         for field, value in (changes or {}).items()
     }
+    (spec,) = images.specs()
+    channels, height, width = map(int, spec.example)
     image = ImageInput(
-        channels=images.channels,
-        height=images.height,
-        width=images.width,
+        channels=channels,
+        height=height,
+        width=width,
         mean=tuple(round(float(value), 6) for value in images.mean),
         std=tuple(round(float(value), 6) for value in images.std),
     )

@@ -72,7 +72,7 @@ class Front(Shown):
 
     def table(self) -> Table:
         """One row a network."""
-        columns = ("acc", "latency", "size", "macs", "params")
+        columns = (*dict.fromkeys(point.quality for point in self.points), "latency", "size", "macs", "params")
         rows = [
             (str(point.id), *(point.values[name].text() for name in columns), point.test.text())
             for point in self.points
@@ -132,16 +132,25 @@ def train(
 ) -> Model:
     """As `wb train`: one architecture from scratch. Raises as `wb.jobs.training.Training`."""
     from wb.data.spec import resolved
-    from wb.jobs.inputs import Choice
+    from wb.jobs.config import TrainConfig
+    from wb.jobs.output import config_of
     from wb.jobs.training import Training
-    from wb.training.fit import Recipe
 
     path = Path(out) if out else Path("runs") / f"train-{datetime.now():%Y%m%d-%H%M%S}" / "trained.safetensors"
-    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch)
-    given = Path(architecture) if architecture else None
-    choice = Choice(resolved(data), image_size, limit)
+    given = {
+        "data": resolved(data),
+        "image_size": image_size,
+        "limit": limit,
+        "preset": preset,
+        "architecture": architecture or None,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch": batch,
+        "seed": seed,
+        "threads": threads,
+    }
     with _told(quiet) as progress:
-        model, _ = Training(path, choice, recipe, preset, given, seed, threads, force)(progress)
+        model, _ = Training(config_of(TrainConfig, "train", given), path, force)(progress)
     return Model(path, model)
 
 
@@ -162,25 +171,14 @@ def prune(
         BudgetMissed: the last readings are over a budget for sure; everything is written all the same.
         WbError: whatever is wrong with the model, the data, the options or the budget.
     """
-    from wb.compress.nvit.nvit import Settings
     from wb.compress.prune.begin import OUTPUT, begin, files_of
-    from wb.compress.prune.record import PruneConfig
+    from wb.compress.prune.config import configured
     from wb.compress.prune.report import table
-    from wb.jobs.output import config_of
 
     if "ranking" in options:
         options["method"] = options.pop("ranking")
-    settings = {name: options.pop(name) for name in Settings.model_fields if name in options}
-    # what the options of the two commands are by default
-    settings = {"recovery": 20, **settings} if method == "nvit" else {"calibration": 512, **settings, "rounds": 1}
-    if "learning_rate" in settings:
-        options["learning_rate"] = settings["learning_rate"]
-    if method == "depth":
-        settings.pop("learning_rate", None)
     chosen = _chosen(model, data, options)
-    given = {**options, **chosen, "method": method, "budget": _several(budget), "settings": settings}
-    config = config_of(PruneConfig, f"prune {method}", given)
-    _ = config.limits  # raises
+    config = configured(method, {**options, **chosen, "budget": _several(budget)})
     file = _path(model)
     place = OUTPUT.place(_out(out), _files(file), lambda path: files_of(config, path), force=force)
     with _told(quiet) as progress:
@@ -216,8 +214,7 @@ def quantize(
     file = _path(model)
     graph = is_graph(file)
     chosen = _chosen(model, data, options, needed=not graph, guess=not graph, graphs=True)
-    given = {"image_size": None, "by_index": False, "images": None, "background": None, "calib": None, **options}
-    given |= {**chosen, "policy": policy or ("mixed" if budget else "int8-dynamic"), "budget": _several(budget)}
+    given = {**options, **chosen, "policy": policy, "budget": _several(budget)}
     config = configured(file, {**given, "calibration": Path(calibration) if calibration else None})
     place = OUTPUT.place(_out(out), _files(file), lambda path: files_of(config, file, path), force=force)
     with _told(quiet) as progress:
@@ -251,7 +248,8 @@ def binarize(
 
     chosen = _chosen(model, data, options)
     given = {**options, **chosen, "weights": weights, "attention": attention, "keep": tuple(keep), "head": head}
-    config = configured(given, {"form": form, "bits": bits, "anchors": anchors})
+    hashing = {"form": form, "bits": bits, "anchors": anchors}
+    config = configured({**given, **{name: value for name, value in hashing.items() if value is not None}})
     file = _path(model)
     place = OUTPUT.place(_out(out), _files(file), files_of, force=force)
     with _told(quiet) as progress:
@@ -274,20 +272,13 @@ def fuse(
     from wb.fusion.job import given as taken
     from wb.fusion.job.begin import OUTPUT, begin, files_of
     from wb.fusion.job.report import table
-    from wb.fusion.settings import Settings
 
     paths = [path for path in map(_path, models) if path is not None]
-    names = ("image_size", "limit", "background")
-    image_size, limit, background = (options.pop(name, None) for name in names)
-    chosen = taken.choose_data(paths, data, background, image_size, limit, _say(quiet))
-    settings = {name: options.pop(name) for name in Settings.model_fields if name in options}
-    settings["method"] = method or ("regress" if chosen.spec and not settings.get("repair") else "orth")
-    given: dict[str, Any] = {"by_index": False, "calib": None, "learning_rate": None, "device": None}
-    given["finetune"] = None if paths else taken.EPOCHS
-    config = taken.configured(
-        settings, to=Path(to) if to else None, **{**given, "threads": 1, **options, **chosen.fields}
-    )
-    place = OUTPUT.place(_out(out), [*paths, *([Path(to)] if to else [])], files_of, force=force)
+    target = Path(to) if to else None
+    background = options.pop("background", None)
+    given = {**options, "method": method, "data": data, "to": target}
+    config = taken.configured(taken.choose_data(given, paths, background, _say(quiet)), paths)
+    place = OUTPUT.place(_out(out), [*paths, *([target] if target else [])], files_of, force=force)
     with _told(quiet) as progress:
         dataset, files = taken.read(config, paths, progress)
         return _done(begin(config, files, dataset, place, progress, force=force), table)
@@ -334,10 +325,12 @@ def measure(
     """As `wb measure`: options are the fields of `wb.jobs.measuring.Measuring`. Raises as that does."""
     from wb.jobs.inputs import given_data
     from wb.jobs.measuring import Measuring
+    from wb.jobs.output import config_of
 
     path = _path(file)
     with _told(quiet) as progress:
-        return Measuring(data=given_data(data, background), **options)(path or Path(), progress, _say(quiet))
+        how = config_of(Measuring, "measure", {**options, "data": given_data(data, background)})
+        return how(path or Path(), progress, _say(quiet))
 
 
 def export(

@@ -1,4 +1,4 @@
-"""The beginning of a binarization: everything that can be checked is checked before any time is spent."""
+"""The beginning of a binarization: all checks and the original's readings, before any time is spent on training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import check_work
-from wb.compress.binarize.record import Binarization, BinarizeConfig
+from wb.compress.binarize.record import Binarization
 from wb.core.errors import BadOption
 from wb.core.precision import TRAINED, precisions, with_precisions
 from wb.core.progress import Progress
@@ -23,39 +24,41 @@ from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output, config_of
 from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
+from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 OUTPUT = Output("binarize", "binarized.safetensors", MODELS, "{path} is the model that is binarized")
 
 
 def files_of(out: Path) -> list[Path]:
-    """What is written."""
+    """The files that a binarization writes."""
     return [out.with_suffix(ending) for ending in (".html", ".json", ".onnx", out.suffix)]
 
 
-def configured(given: Mapping[str, Any], hashing: Mapping[str, Any]) -> BinarizeConfig:
-    """The options as a configuration; `hashing` has those of hash attention, None where not given.
+def configured(given: Mapping[str, Any]) -> BinarizeConfig:
+    """The options by the names of fields, as a configuration.
 
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
-    hashing = {name: value for name, value in hashing.items() if value is not None}
-    if hashing and given["attention"] != "hash":
-        raise BadOption(f"--{next(iter(hashing))} is of hash attention; add --attention hash")
-    if given["weights"] == "keep" and (given["keep"] or given["head"]):
+    config = config_of(BinarizeConfig, "binarize", given)
+    hashing = [name for name in ("form", "bits", "anchors") if name in given]
+    if hashing and config.attention != "hash":
+        raise BadOption(f"--{hashing[0]} is of hash attention; add --attention hash")
+    if config.weights == "keep" and (config.keep or config.head):
         raise BadOption("--keep and --all choose which weights are rounded, but with --weights keep none are")
-    return config_of(BinarizeConfig, "binarize", {**given, **hashing})
+    return config
 
 
 def begin(
     config: BinarizeConfig, model: Model, name: str, data: Dataset, out: Path, progress: Progress, *, force: bool
 ) -> BinarizeJob:
-    """The job, with the original's readings, or as an interruption left it; nothing is written.
+    """The job, new with the original's readings or as an interruption left it; nothing is written.
 
-    The original is in floating point: a model that is kept in int8 or int4 has its weights whole, and is taken so.
+    The original is in floating point. A model kept in int8 or int4 has its weights in full precision, so it is read as fp32.
 
     Raises:
-        BadArtefact: weights that are not finite; or what lies beside `out` is of another binarization.
+        BadArtefact: weights that are not finite; or another binarization's files lie beside `out`.
         BadData: the data do not fit the model.
         BadOption: nothing to do, no softmax mixer to convert, no group to round, or a group that the model does not have.
     """
@@ -77,14 +80,16 @@ def _measured(config: BinarizeConfig, model: Model, key: str, name: str, data: D
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.seed)
+    quality = task_of(model.architecture).metric
     return Binarization(
         **origin(device.text),
         config=config,
+        quality=quality,
         source=name,
         model_key=key,
         data=described(data),
         pace=pace,
         architecture=model.architecture,
         energy=energy_by_part(model.architecture),
-        first=assess({"original": model}, {"acc": data.validation}, timed=False)["original"],
+        first=assess({"original": model}, {quality: data.validation}, timed=False)["original"],
     )

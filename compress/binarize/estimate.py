@@ -1,4 +1,4 @@
-"""`wb binarize --dry-run`: the stages of a job that is not begun, and about how long they take here."""
+"""The plan of `wb binarize` (--dry-run): the stages of a job and about how long each takes here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wb.compress.binarize.plan import stages_of, step_of
 from wb.compress.binarize.record import Name
 from wb.core.architecture import Architecture
 from wb.core.plan import Planned
-from wb.core.records import Softmax
+from wb.core.records import Hash
 from wb.export.assess import FINAL_S
 from wb.export.timing.estimate import reading_times
 from wb.hardware.device import parse_device
@@ -21,7 +21,7 @@ from wb.training.estimate import network_stage, training_stage
 from wb.training.fit import Recipe
 
 WHAT = {
-    "hash": "hash attention: its functions learned from attention maps, block by block",
+    "hash": f"{Hash.title}: its functions learned from attention maps, block by block",
     "w1": "binary weights",
     "w2": "ternary weights",
 }
@@ -55,7 +55,9 @@ def _converted(job: BinarizeJob, name: Name, before: Architecture) -> tuple[Arch
     step = step_of(name, job.config, job.model.architecture, job.data, lambda *_: None)
     if not isinstance(step, HashAttention):
         return step(Model(before, {})).architecture, 0.0  # rounding needs no weights here, and no time
-    blocks = [name for name, _, block in before.blocks() if isinstance(block.mixer, Softmax)]
+    after = step.converted(before)
+    pairs = zip(before.blocks(), after.blocks(), strict=True)
+    blocks = [name for (name, _, old), (_, _, new) in pairs if old.mixer != new.mixer]
     start = time.perf_counter()
     apply(replace(step, blocks=tuple(blocks[:1])), job.model)
-    return step.converted(before), len(blocks) * (time.perf_counter() - start)
+    return after, len(blocks) * (time.perf_counter() - start)

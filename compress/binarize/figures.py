@@ -15,7 +15,7 @@ JOULES = ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"))
 
 
 def energy_figure(record: Binarization) -> go.Figure:
-    """The modelled energy of every part of the network, of the original and after each stage."""
+    """Modelled energy by part of the network, for the original and after each stage."""
     models: list[tuple[str, Mapping[str, float]]] = [("original", record.energy)]
     models += [(stage.name, stage.energy) for stage in record.stages]
     parts = _in_order(dict.fromkeys(part for _, energy in models for part in energy))
@@ -31,22 +31,22 @@ def energy_figure(record: Binarization) -> go.Figure:
 
 
 def accuracy_figure(record: Binarization) -> go.Figure:
-    """Validation accuracy of the original, and of every stage as converted and after fine-tuning, with 95 % intervals."""
+    """Validation readings with 95 % intervals: the original, and each stage as converted and after fine-tuning."""
     names = [html.escape(stage.name) for stage in record.stages]
     figure = go.Figure(layout={"height": 320, "bargap": 0.4})
     series: list[tuple[str, list[str], list[Reading], str]] = [
-        ("original", ["original"], [record.original["acc"]], GREY),
-        ("as converted", names, [stage.before["acc"] for stage in record.stages], BLUE),
-        ("fine-tuned", names, [stage.after["acc"] for stage in record.stages], FRONT),
+        ("original", ["original"], [record.original[record.quality]], GREY),
+        ("as converted", names, [stage.before[record.quality] for stage in record.stages], BLUE),
+        ("fine-tuned", names, [stage.after[record.quality] for stage in record.stages], FRONT),
     ]
     for name, x, found, colour in series if record.config.finetune else series[:2]:
         bar = go.Bar(x=x, y=[reading.value for reading in found], name=name, marker_color=colour)
         figure.add_trace(bar.update(error_y=bars(found), hovertemplate="%{x}: %{y:.2%}<extra>%{fullData.name}</extra>"))
-    return figure.update_yaxes(title_text="validation accuracy", tickformat=".0%", range=[0, 1.02])
+    return figure.update_yaxes(title_text=f"validation {record.metric.title}", tickformat=".0%", range=[0, 1.02])
 
 
 def loss_figure(record: Binarization) -> go.Figure:
-    """The mean loss of every epoch of fine-tuning, stage after stage."""
+    """Mean loss of every epoch of fine-tuning, stage after stage."""
     figure = go.Figure(layout={"height": 320})
     start = 0
     for stage, colour in zip(record.stages, COLOURS, strict=False):
@@ -59,7 +59,7 @@ def loss_figure(record: Binarization) -> go.Figure:
 
 
 def _in_order(parts: Iterable[str]) -> list[str]:
-    """What belongs to one operator side by side."""
+    """Parts with those of one operator side by side."""
     found: dict[str, list[str]] = {}
     for part in parts:
         found.setdefault(part.rpartition(".")[0] or part, []).append(part)

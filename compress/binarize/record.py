@@ -1,4 +1,4 @@
-"""What `wb binarize` leaves beside its model, as JSON: how it went, and everything that its report shows."""
+"""The record of a binarization, a JSON file beside its model: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -8,47 +8,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from wb.compress.binarize.config import BinarizeConfig
 from wb.core.architecture import Architecture
+from wb.core.metrics import COSTS
 from wb.core.readings import Reading
-from wb.core.records import Frozen, Width
-from wb.jobs.config import JobConfig
+from wb.core.records import Frozen
 from wb.jobs.record import JobRecord
 
-REQUIRED = ("acc", "latency", "size", "macs", "params", "energy")  # of every model in the end
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
-Name = Literal["hash", "w1", "w2"]  # what a stage brings
-
-
-class BinarizeConfig(JobConfig):
-    """Everything that determines a binarization, apart from the model and the machine.
-
-    `finetune` are epochs after each stage. `keep` has names of groups, or what they begin with; `head` includes the head.
-    """
-
-    data: str = "digits"
-    attention: Literal["hash", "keep"] = "keep"
-    form: Literal["kernel", "official"] = "kernel"
-    bits: Width = 16
-    anchors: Width = 25
-    weights: Literal["w1", "w2", "keep"] = "w1"
-    keep: tuple[str, ...] = ()
-    head: bool = False
-    finetune: Annotated[int, Field(ge=0)] = 20
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    seed: Annotated[int, Field(ge=0)] = 0
+Name = Literal["hash", "w1", "w2"]  # the stages: hash attention, binary weights, ternary weights
 
 
 class Epoch(Frozen):
-    """The mean loss of one epoch of fine-tuning, from 1."""
+    """One epoch of fine-tuning, counted from 1, and its mean loss."""
 
     number: Annotated[int, Field(ge=1)]
     loss: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Stage(Frozen):
-    """One step: the network, its modelled energy by part, and what was read before and after fine-tuning.
+    """One stage: the network, its modelled energy by part, and the readings before and after fine-tuning.
 
-    `after` is of all models together, at the end.
+    `after` is read at the end, of all models together.
     """
 
     name: Name
@@ -60,7 +41,7 @@ class Stage(Frozen):
 
 
 class Binarization(JobRecord[BinarizeConfig]):
-    """A whole binarization; `model` and `graph` are there when it is finished, relative to the record."""
+    """The record of a whole binarization; a finished one has `model` and `graph`, paths relative to the record."""
 
     verb = "binarize"
 
@@ -86,7 +67,7 @@ class Binarization(JobRecord[BinarizeConfig]):
 
     @property
     def begun(self) -> bool:
-        """Whether a stage was read."""
+        """Whether a stage has been read."""
         return bool(self.stages)
 
     @property
@@ -96,16 +77,16 @@ class Binarization(JobRecord[BinarizeConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Binarization:
-        """What the report divides by and shows has to be there."""
+        """Raises `ValueError` if a finished record lacks what the report divides by or shows."""
         if not self.done:
             return self
         if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:
             raise ValueError("a finished one has stages, a graph and readings of the test split")
         for readings in (self.original, *(stage.after for stage in self.stages)):
-            missing = [name for name in REQUIRED if name not in readings]
+            missing = [name for name in (self.quality, *COSTS) if name not in readings]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
-        costs = [reading.value for name, reading in self.original.items() if name != "acc"]
+        costs = [self.original[name].value for name in COSTS]
         if not all(math.isfinite(value) and value > 0 for value in costs):
             raise ValueError("the original costs nothing")
         return self

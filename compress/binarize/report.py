@@ -1,4 +1,4 @@
-"""The report of a binarization: what every stage is and can, where the modelled energy goes, and what did not get better."""
+"""The report of a binarization: readings of every stage, modelled energy by part, and what did not improve."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import plotly.graph_objects as go
 from wb.compress.binarize import figures
 from wb.compress.binarize.record import Binarization
 from wb.core.precision import precisions
-from wb.core.readings import ratio, scaled
+from wb.core.readings import ratio
+from wb.core.records import Hash
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.page import links, settings
 from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 
-COLUMNS = {
-    "acc": "accuracy",
+COLUMNS = {  # costs
     "size": "file size",
     "latency": "latency",
     "energy": "energy",
     "macs": "MACs",
     "params": "parameters",
 }
-STAGES = {"hash": "hash attention", "w2": "ternary weights", "w1": "binary weights"}
+STAGES = {"hash": Hash.title, "w2": "ternary weights", "w1": "binary weights"}
 
 
 def page(record: Binarization, folder: Path, beside: Path) -> str:
@@ -51,32 +51,33 @@ def result(record: Binarization) -> str:
     """The binarization in one sentence."""
     what = " and ".join(STAGES[stage.name] for stage in record.stages)
     tests = (record.final_test, record.original_test)
-    test, before = (scaled(one.value, "fraction") for one in tests if one is not None)
+    test, before = (one.plain() for one in tests if one is not None)
     costs = ", ".join(f"{share:.3f} of the {name}" for name, share in shares(record).items())
-    return f"{what[0].upper()}{what[1:]}: {test} test accuracy (original: {before}); {costs}."
+    return f"{what[0].upper()}{what[1:]}: {test} test {record.metric.title} (original: {before}); {costs}."
 
 
 def shares(record: Binarization) -> dict[str, float]:
-    """What the final model costs as a share of the original: file, latency and modelled energy."""
+    """The final model's file size, latency and modelled energy, as shares of the original's."""
     final = record.stages[-1].after
     named = {"size": "file", "latency": "latency", "energy": "modelled energy"}
     return {name: final[metric].value / record.original[metric].value for metric, name in named.items()}
 
 
 def ratios(record: Binarization) -> dict[str, str]:
-    """Stage -> its accuracy as converted and after fine-tuning, and its costs as multiples of the original's."""
+    """Stage -> its quality as converted and after fine-tuning, and its costs as multiples of the original's."""
     found: dict[str, str] = {}
     for stage in record.stages:
-        tuned = f" as converted, {scaled(stage.after['acc'].value, 'fraction')} fine-tuned" if stage.epochs else ""
-        costs = [f"{stage.after[m].value / record.original[m].value:.3f}x {m}" for m in COLUMNS if m != "acc"]
-        found[stage.name] = f"accuracy {scaled(stage.before['acc'].value, 'fraction')}{tuned}; {', '.join(costs)}"
+        before, after = (readings[record.quality].plain() for readings in (stage.before, stage.after))
+        tuned = f" as converted, {after} fine-tuned" if stage.epochs else ""
+        costs = [f"{stage.after[m].value / record.original[m].value:.3f}x {m}" for m in COLUMNS]
+        found[stage.name] = f"{record.metric.title} {before}{tuned}; {', '.join(costs)}"
     return found
 
 
 def remarks(record: Binarization) -> list[Remark]:
-    """What did not get better, in sentences: latency, accuracy, file or energy against the original's; and fine-tuning.
+    """Remarks on what did not improve: latency, accuracy, file or energy against the original's; and fine-tuning.
 
-    Low bits are for the file and the modelled energy, so that a latency that did not fall is said, but no warning.
+    Low bits are meant for the file and the modelled energy, so that a latency that did not fall is a remark without warning.
     """
     final, original = record.stages[-1].after, record.original
     found = []
@@ -92,17 +93,20 @@ def remarks(record: Binarization) -> list[Remark]:
         if lost > 0:
             unsure = record.final_test.overlaps(record.original_test)
             noise = ", less than its 95 % interval" if unsure else ""
-            found.append(Remark(f"Less accurate: {lost:.2f} points of test accuracy are lost{noise}.", not unsure))
+            found.append(
+                Remark(f"Less accurate: {lost:.2f} points of test {record.metric.title} are lost{noise}.", not unsure)
+            )
     for metric, name in (("size", "The file is not smaller"), ("energy", "The modelled energy is not lower")):
         if final[metric].value >= original[metric].value:
             found.append(Remark(f"{name}: {final[metric].text()} against {original[metric].text()}.", True))
     tuned = record.stages if record.config.finetune else ()
-    worse = [(stage.name, loss("fine-tuning", stage.before["acc"], stage.after["acc"])) for stage in tuned]
+    quality = record.quality
+    worse = [(stage.name, loss("fine-tuning", stage.before[quality], stage.after[quality])) for stage in tuned]
     return found + [Remark(f"{name}: {one.text}", one.warn) for name, one in worse if one is not None]
 
 
 def table(record: Binarization) -> Table:
-    """The readings of all stages, and what is to be said of them."""
+    """The readings of all stages as a table, with the remarks."""
     return columns_table("binarization", *readings(record), [remark.text for remark in remarks(record)])
 
 
@@ -110,11 +114,12 @@ def readings(record: Binarization) -> tuple[list[str], list[Column]]:
     """Rows for the original and each stage; a column for each metric."""
     names = ["original", *(stage.name for stage in record.stages)]
     rows = [record.original, *(stage.after for stage in record.stages)]
-    return names, [Column(title, [found[name] for found in rows]) for name, title in COLUMNS.items()]
+    titles = {record.quality: record.metric.title, **COLUMNS}
+    return names, [Column(title, [found[name] for found in rows]) for name, title in titles.items()]
 
 
 def _why(record: Binarization) -> str:
-    """What is slow in this runtime."""
+    """The reason in words why this runtime is slow."""
     reasons = []
     if any(stage.name in ("w1", "w2") for stage in record.stages):
         reasons.append("products with 2-bit weights expand them first")
@@ -131,7 +136,7 @@ def _figures(record: Binarization) -> dict[str, go.Figure]:
 
 
 def _kept(record: Binarization) -> list[tuple[str, list[str]]]:
-    """Every group, and what it is kept in before and after each stage."""
+    """Every group with its precision before and after each stage."""
     networks = (record.architecture, *(stage.architecture for stage in record.stages))
     tables = [precisions(architecture) for architecture in networks]
     return [(group, [table[group] for table in tables]) for group in tables[0]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
 
+from wb.compress.depgraph.config import DepgraphConfig
 from wb.compress.depgraph.graph import measure_size
 from wb.compress.depgraph.latency import TRIES
 from wb.core.errors import BadOption
@@ -29,17 +29,6 @@ from wb.training.fit import Recipe, pick_device
 STEPS = 5  # timed training steps, after one that is not timed
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of the command that determine how long it takes."""
-
-    rounds: int
-    calib: int
-    batch: int
-    finetune: int
-    distill: bool
-
-
 def estimate(
     module: nn.Module,
     name: str,
@@ -47,7 +36,7 @@ def estimate(
     write: Callable[[nn.Module, Path], None],
     limits: Sequence[Limit],
     device: Device,
-    options: Options,
+    config: DepgraphConfig,
 ) -> list[Planned]:
     """The planned stages; `write` exports a module to a temporary file.
 
@@ -62,19 +51,19 @@ def estimate(
     timed = any(limit.metric.name == "latency" for limit in limits)
     tries = TRIES if timed else 1
     counts = ", ".join(f"{scaled(size[m], METRICS[m].unit)} {METRICS[m].title}" for m in ("params", "macs"))
-    images = min(options.calib, len(data.train))
-    scoring = images / options.batch * _step(module, data, options.batch, train=False, distill=False)
-    what = f"{options.rounds} rounds of scoring on {images} training images and cutting, until "
+    images = min(config.calib, len(data.train))
+    scoring = images / config.batch * _step(module, data, config.batch, train=False, distill=False)
+    what = f"{config.rounds} rounds of scoring on {images} training images and cutting, until "
     what += " and ".join(limit.text() for limit in limits) + (f"; at most {tries} times" if timed else "")
-    each = options.rounds * scoring + (exported + 2 * timing if timed else 0.0)
+    each = config.rounds * scoring + (exported + 2 * timing if timed else 0.0)
     found = [Planned("network", f"{name}: {counts}", 0.0), Planned("pruning", what, tries * each)]
-    if options.finetune:
-        recipe = Recipe(epochs=options.finetune)
+    if config.finetune:
+        recipe = Recipe(epochs=config.finetune)
         steps = recipe.steps(len(data.train))
         what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}"
-        step = _step(module, data, recipe.batch, train=True, distill=options.distill)
-        found.append(Planned("fine-tuning", what + (", with a teacher" if options.distill else ""), steps * step))
-    stages = 3 if options.finetune else 2
+        step = _step(module, data, recipe.batch, train=True, distill=config.distill)
+        found.append(Planned("fine-tuning", what + (", with a teacher" if config.distill else ""), steps * step))
+    stages = 3 if config.finetune else 2
     seconds = stages * (exported + len(data.validation) * image) + 2 * (len(data.test) * image + timing)
     return [*found, Planned("readings", f"{stages} graphs exported and scored, first and last timed together", seconds)]
 

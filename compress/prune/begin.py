@@ -1,4 +1,4 @@
-"""The beginning of a pruning: everything that can be checked is checked before any time is spent."""
+"""The beginning of a pruning: all checks and the dense model's readings, before any time is spent on pruning."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.nvit.nvit import check_keep
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
-from wb.compress.prune.record import PruneConfig, Pruning
+from wb.compress.prune.record import Pruning
 from wb.compress.prune.stages import name_of, stages_of
 from wb.core.progress import Progress
 from wb.data import Dataset
@@ -19,6 +20,7 @@ from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output
 from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
+from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 OUTPUT = Output("prune", "pruned.safetensors", MODELS, "{path} is the model that is pruned")
@@ -55,18 +57,20 @@ def begin(
 
 
 def _measured(config: PruneConfig, model: Model, key: str, name: str, data: Dataset) -> Pruning:
-    """A new record, with the readings that the limits refer to."""
+    """A new record, with the dense model's readings, which the limits refer to."""
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.settings.seed)
+    quality = task_of(model.architecture).metric
     return Pruning(
         **origin(device.text),
         config=config,
+        quality=quality,
         model=name,
         model_key=key,
         data=described(data),
         pace=pace,
         architecture=model.architecture,
         parts=parameters_by_part(model.architecture),
-        dense=assess({"dense": model}, {"acc": data.validation})["dense"],
+        dense=assess({"dense": model}, {quality: data.validation})["dense"],
     )

@@ -1,4 +1,4 @@
-"""The figures of a pruning's report, one function each. Names of axes are the workbench's own."""
+"""The figures of a pruning's report, one function each. Names of axes come from the workbench and need no escaping."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from wb.compress.prune.record import Pruning, Result
+from wb.compress.prune.record import Pruning
 from wb.core.architecture import axis_sizes, kind_of_axis, kinds_of_axes
-from wb.core.metrics import METRICS, Metric
+from wb.core.metrics import Metric
 from wb.core.readings import Reading
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST, axes, bars, underscored
 
@@ -18,7 +18,7 @@ PER_ROW = 2
 
 
 def redistribution_figure(record: Pruning) -> go.Figure:
-    """Every axis of every block before and after, one plot a kind of axis: where the parameters went."""
+    """Sizes of every axis of every block before and after, one plot per kind of axis."""
     before = axis_sizes(record.architecture)
     kinds = kinds_of_axes([record.architecture])
     rows = -(-len(kinds) // PER_ROW)
@@ -39,7 +39,7 @@ def redistribution_figure(record: Pruning) -> go.Figure:
 
 
 def shares_figure(record: Pruning) -> go.Figure:
-    """How the parameters are spread over the sub-layers before and after, as shares of each model's."""
+    """Share of each sub-layer in the parameters of its model, before and after."""
     figure = go.Figure()
     models: list[tuple[str, Mapping[str, int], str]] = [("before", record.parts, GREY)]
     models += [
@@ -58,7 +58,7 @@ def shares_figure(record: Pruning) -> go.Figure:
 
 
 def spectrum_figure(record: Pruning) -> go.Figure:
-    """The saliency of the units of every axis in the first round, from high to low; units of no saliency are left out."""
+    """Saliency of the units of every axis in the first round, from high to low; units of zero saliency are left out."""
     figure = go.Figure()
     titles = {kind: dim.title for kind, dim in kinds_of_axes([record.architecture]).items()}
     kinds = list(dict.fromkeys(_kind(name) for name in record.spectrum))
@@ -79,47 +79,41 @@ def spectrum_figure(record: Pruning) -> go.Figure:
 
 
 def progress_figure(record: Pruning, metric: Metric) -> go.Figure:
-    """Accuracy against one cost: the dense model, every round, and the results after fine-tuning."""
-    acc = METRICS["acc"]
+    """Quality against one cost: the dense model, every round, and the results after fine-tuning."""
+    both = (metric, record.metric)
     along: list[Mapping[str, Reading]] = [record.dense]
     rounds = {f"round {i + 1}": round_.readings for i, round_ in enumerate(record.rounds)}
-    rounds = {name: readings for name, readings in rounds.items() if {metric.name, "acc"} <= readings.keys()}
+    rounds = {name: readings for name, readings in rounds.items() if {m.name for m in both} <= readings.keys()}
     along += rounds.values()
-    x, y = ([readings[m.name].value for readings in along] for m in (metric, acc))
+    x, y = ([readings[m.name].value for readings in along] for m in both)
     names = ["dense", *rounds]
     hover = [_describe(name, readings) for name, readings in zip(names, along, strict=True)]
     path = go.Scatter(x=x, y=y, mode="lines+markers", name="rounds, before fine-tuning", text=hover, hoverinfo="text")
-    path.update(line={"color": BLUE}, marker={"size": 7}, **_spread(metric, along))
+    path.update(line={"color": BLUE}, marker={"size": 7}, **_spread(both, along))
     figure = go.Figure(path, {"height": 460, "hovermode": "closest"})
     for name, colour, symbol, found in _ends(record):
-        points = go.Scatter(
-            x=[r[metric.name].value for r in found], y=[r["acc"].value for r in found], mode="markers", name=name
-        )
-        points.update(text=[_describe(name, r) for r in found], hoverinfo="text", **_spread(metric, found))
+        across, up = ([readings[m.name].value for readings in found] for m in both)
+        points = go.Scatter(x=across, y=up, mode="markers", name=name)
+        points.update(text=[_describe(name, r) for r in found], hoverinfo="text", **_spread(both, found))
         figure.add_trace(points.update(marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}}))
-    shown = {"x": (metric, x), "y": (acc, y)}
-    return figure.update_layout(underscored(axes(shown)))
+    return figure.update_layout(underscored(axes({"x": (metric, x), "y": (record.metric, y)})))
 
 
-def _spread(metric: Metric, found: Sequence[Mapping[str, Reading]]) -> dict[str, object]:
-    """Both intervals of every point, where they are known."""
-    across, up = ([readings[name] for readings in found] for name in (metric.name, "acc"))
+def _spread(metrics: tuple[Metric, Metric], found: Sequence[Mapping[str, Reading]]) -> dict[str, object]:
+    """Error bars of every point for its known intervals, along both axes."""
+    across, up = ([readings[metric.name] for readings in found] for metric in metrics)
     return {"error_x": bars(across, faint=True), "error_y": bars(up, faint=True)}
 
 
 def _ends(record: Pruning) -> list[tuple[str, str, str, list[Mapping[str, Reading]]]]:
-    """What the end of the run adds: fine-tuned models on validation, and dense and fine-tuned ones on the test split."""
+    """The final models' readings: fine-tuned models on validation, dense and fine-tuned ones on the test split."""
     if not record.results:
         return []
     after: list[Mapping[str, Reading]] = [result.after for result in record.results]
-    tested: list[Mapping[str, Reading]] = [_tested(result) for result in record.results]
+    tested: list[Mapping[str, Reading]] = [{**r.after, record.quality: r.test} for r in record.results]
     if record.dense_test is not None:
-        tested = [{**record.dense_final, "acc": record.dense_test}, *tested]
+        tested = [{**record.dense_final, record.quality: record.dense_test}, *tested]
     return [("final", FRONT, "circle", after), ("on the test split", TEST, "diamond-open", tested)]
-
-
-def _tested(result: Result) -> dict[str, Reading]:
-    return {**result.after, "acc": result.test}
 
 
 def _describe(name: str, readings: Mapping[str, Reading]) -> str:
@@ -128,5 +122,5 @@ def _describe(name: str, readings: Mapping[str, Reading]) -> str:
 
 
 def _kind(name: str) -> str:
-    """The kind of an axis, as HTML; whole sub-layers have one unit each and no spectrum."""
+    """The kind of an axis, escaped for HTML."""
     return html.escape(kind_of_axis(name))

@@ -1,4 +1,4 @@
-"""What a pruning leaves beside its models, as JSON: how it went, and everything that its report shows."""
+"""The record of a pruning, a JSON file beside its models: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -8,61 +8,31 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from wb.compress.nvit.nvit import Settings
-from wb.compress.prune.stages import name_of
+from wb.compress.prune.config import PruneConfig
 from wb.core.architecture import Architecture
-from wb.core.errors import BadOption, BudgetMissed
-from wb.core.metrics import METRICS, Limit, Rules, parse_budget
+from wb.core.errors import BudgetMissed
+from wb.core.metrics import COSTS
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
-from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
-
-# what a pruning can aim at: accuracy is what comes of it
-LIMITED = Rules(tuple(name for name in METRICS if name != "acc"))
-
-
-class PruneConfig(JobConfig):
-    """Everything that determines a pruning, apart from the model and the machine."""
-
-    method: Literal["nvit", "depth"] = "nvit"
-    data: str = "digits"
-    budget: tuple[str, ...] = ()
-    snapshots: tuple[float, ...] = ()
-    settings: Settings = Field(default_factory=Settings)
-    finetune: Annotated[int, Field(ge=0)] = 20
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    distill: bool = True
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """The budgets, parsed: half the latency where neither they nor snapshots are given.
-
-        Raises:
-            BadOption: they are no budgets, or one is on the accuracy.
-        """
-        limits = parse_budget(self.budget or (() if self.snapshots else ("latency=0.5x",)), LIMITED)
-        if not limits and not self.snapshots:
-            raise BadOption(f"{list(self.budget)} is no budget; say for example --budget latency=0.5x")
-        return limits
 
 
 class Round(Frozen):
-    """One round: which stage it belongs to, what was aimed at, and the network it left."""
+    """One round: its stage, the aims of the cut, and the network it left."""
 
     stage: int
     aims: Mapping[str, float]
     architecture: Architecture
     readings: Mapping[str, Reading]
-    predicted: Mapping[str, float]  # the sum over parts, before
-    costs: Mapping[str, float]  # and after it was corrected by this round's readings
+    predicted: Mapping[str, float]  # the cost models' prediction before they were corrected by this round's readings
+    costs: Mapping[str, float]  # the readings that they were corrected by
 
 
 class Result(Frozen):
-    """One pruned model: its limits, the readings before and after fine-tuning, and where it is.
+    """One pruned model: its limits, the readings before and after fine-tuning, and its files.
 
-    `judged` says which reading decided on each limit; records of before have none.
+    `judged` says which reading decided on each limit; records of older versions have none.
     """
 
     name: str
@@ -74,8 +44,8 @@ class Result(Frozen):
     before: Mapping[str, Reading]
     after: Mapping[str, Reading]
     test: Reading
-    model: str  # relative to the record
-    graph: str | None = None  # its ONNX file, likewise; records of before have none
+    model: str  # path relative to the record
+    graph: str | None = None  # its ONNX file, likewise; records of older versions have none
 
     @property
     def reason(self) -> str:
@@ -85,11 +55,11 @@ class Result(Frozen):
 
 
 class Pruning(JobRecord[PruneConfig]):
-    """A whole pruning; `results` are there when it is finished."""
+    """The record of a whole pruning; a finished one has `results`."""
 
     verb = "prune"
 
-    kind: Literal["pruning"] = Field(default="pruning", exclude=True)  # what its contents say
+    kind: Literal["pruning"] = Field(default="pruning", exclude=True)  # not written: the file's fields tell its kind
     model: str
     model_key: str
     data: Mapping[str, JsonValue]
@@ -120,14 +90,16 @@ class Pruning(JobRecord[PruneConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Pruning:
-        """What the report divides by and shows has to be there."""
+        """Raises `ValueError` if a field is missing or zero that the report shows or divides by."""
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
-            # Records of before there was a model of energy have none.
-            missing = [name for name in METRICS if name not in readings and name != "energy"]
+            # Records older than the energy model have no such reading.
+            missing = [name for name in (self.quality, *COSTS) if name not in readings and name != "energy"]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
         dense = [*self.dense.items(), *self.dense_final.items()]
-        if not all(math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != "acc"):
+        if not all(
+            math.isfinite(reading.value) and reading.value > 0 for name, reading in dense if name != self.quality
+        ):
             raise ValueError("the dense model costs nothing")
         if self.results and self.dense_test is None:
             raise ValueError("there are results without a reading of the test split")
@@ -138,7 +110,7 @@ class Pruning(JobRecord[PruneConfig]):
         return self
 
     def check_budget(self) -> None:
-        """Raises `BudgetMissed` where the last model is over a budget for sure; models on the way are no failure."""
+        """Raises `BudgetMissed` if the last model is certainly over a budget; snapshots on the way may be over theirs."""
         last = self.results[-1]
         if last.verdict == "missed":
             raise BudgetMissed(
@@ -148,7 +120,7 @@ class Pruning(JobRecord[PruneConfig]):
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """What is not as it was asked for, or got worse; only the last model has to keep the budget, not those on the way."""
+        """Remarks on models over their limits or worse after fine-tuning; only the last model has to keep the budget."""
         found = []
         for result in self.results:
             if result.verdict == "missed":
@@ -157,27 +129,8 @@ class Pruning(JobRecord[PruneConfig]):
                 found.append(Remark(f"{result.name} is over {what}: {result.reason}{way}.", end))
             elif result.verdict == "within noise":
                 found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
-            tuned = self.config.finetune and "acc" in result.before
-            worse = loss("fine-tuning", result.before["acc"], result.after["acc"]) if tuned else None
+            tuned = self.config.finetune and self.quality in result.before
+            worse = loss("fine-tuning", result.before[self.quality], result.after[self.quality]) if tuned else None
             if worse is not None:
                 found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
         return tuple(found)
-
-
-def parse_shares(text: str) -> tuple[float, ...]:
-    """`0.75x,0.5x` -> (0.75, 0.5).
-
-    Raises:
-        BadOption: not of this form, or not falling shares between 0 and 1.
-    """
-    shares = []
-    for part in text.split(","):
-        number = part.strip().removesuffix("x")
-        try:
-            shares.append(float(number))
-        except ValueError:
-            raise BadOption(f"{part!r} in --snapshots is no share; write for example --snapshots 0.75x,0.5x") from None
-    names = {name_of(share) for share in shares}  # of their files
-    if not all(0 < share < 1 for share in shares) or shares != sorted(shares, reverse=True) or len(names) < len(shares):
-        raise BadOption(f"--snapshots {text} has to fall, between 1x and 0x; write for example --snapshots 0.75x,0.5x")
-    return tuple(shares)

@@ -11,14 +11,13 @@ from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
 from wb.core.metrics import METRICS
-from wb.core.readings import Reading, Readings, ratio, scaled
+from wb.core.readings import Reading, Readings, ratio
 from wb.jobs.page import links, settings
 from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 
-COLUMNS = {
-    "acc": "accuracy",
+COLUMNS = {  # costs
     "latency": "latency",
     "macs": "MACs",
     "params": "parameters",
@@ -46,14 +45,14 @@ def page(record: Pruning, folder: Path, beside: Path) -> str:
 
 def result(record: Pruning) -> str:
     """The pruning in one sentence for each model."""
-    dense = scaled(record.dense_test.value, "fraction") if record.dense_test else "not read"
+    dense = record.dense_test.plain() if record.dense_test else "not read"
     sentences = []
     for r in record.results:
         found = shares(record, r.after)
         costs = ", ".join(
             f"{found[name].value:.3f} of the {METRICS[name].title}" for name in ("latency", "macs", "params")
         )
-        tests = f"{scaled(r.test.value, 'fraction')} test accuracy (dense: {dense})"
+        tests = f"{r.test.plain()} test {record.metric.title} (dense: {dense})"
         sentences.append(f"{r.name}: {costs}; {tests}; budget {', '.join(r.limits)}: {r.verdict}.")
     return " ".join(sentences)
 
@@ -107,24 +106,25 @@ def _figures(record: Pruning) -> dict[str, go.Figure]:
 
 
 def _table(record: Pruning) -> tuple[list[str], list[Column]]:
-    """Rows dense, cut, final; a column for each metric. What was not read of a cut model is as in the final one."""
+    """Rows dense, cut, final; one column per metric. A metric that was not read of the cut model shows the final reading."""
     rows = [("dense", record.dense_final)]
     for r in record.results:
         rows += [(f"{r.name}, cut", {**r.after, **r.before}), (f"{r.name}, final", r.after)]
-    shown = {name: title for name, title in COLUMNS.items() if all(name in readings for _, readings in rows)}
+    titles = {record.quality: record.metric.title, **COLUMNS}
+    shown = {name: title for name, title in titles.items() if all(name in readings for _, readings in rows)}
     columns = [Column(title, [readings[name] for _, readings in rows]) for name, title in shown.items()]
     return [name for name, _ in rows], columns
 
 
 def table(record: Pruning) -> Table:
-    """The readings of all models, and what is to be said of them."""
+    """The readings of all models as a table, with the record's remarks."""
     return columns_table("pruning", *_table(record), [remark.text for remark in record.remarks])
 
 
 def shares(record: Pruning, readings: Readings) -> dict[str, Reading]:
-    """What a model costs as shares of the dense one, by metric: of its last readings, as budgets are judged."""
+    """A model's final costs by metric, as shares of the dense model's, which budgets are judged by."""
     dense = record.dense_final
-    return {name: ratio(readings[name], dense[name]) for name in COLUMNS if name != "acc" and name in dense}
+    return {name: ratio(readings[name], dense[name]) for name in COLUMNS if name in dense}
 
 
 def _sections(record: Pruning) -> dict[str, Mapping[str, object]]:

@@ -1,4 +1,4 @@
-"""The beginning of a quantization: everything that can be checked is checked before any time is spent."""
+"""The beginning of a quantization: all checks and the float graph's first readings, before any time is spent."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pydantic import JsonValue
 from wb.compress.ptq.calibration import Inputs, batch_of, number_of, of_images, read_inputs
 from wb.compress.ptq.holdout import drawn, parted
 from wb.compress.ptq.subject import Subject, of_graph, of_model
+from wb.compress.quantize.config import FITTED, QuantizeConfig
 from wb.compress.quantize.job import QuantizeJob
-from wb.compress.quantize.record import FITTED, Quantization, QuantizeConfig, worked_on
+from wb.compress.quantize.record import Quantization, worked_on
 from wb.compress.quantize.source import Source
 from wb.core.errors import BadData, BadOption
+from wb.core.metrics import Limit
 from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor
@@ -26,6 +28,7 @@ from wb.jobs.begin import left, refusal
 from wb.jobs.output import GRAPHS, Output
 from wb.jobs.record import origin
 from wb.models.model import Model, check_weights
+from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 SHOWN = 30  # names of groups in an error
@@ -35,10 +38,10 @@ OUTPUT = Output("quantize", "quantized.onnx", GRAPHS, "{path} is the model that 
 
 @dataclass(frozen=True)
 class Given:
-    """What is to be quantized: a model of ours, or the path of any ONNX file.
+    """The model to quantize: a model of the workbench, or the path of any ONNX file.
 
-    `name` is how the user called it, `notes` are what is to be known of its data, `limit_s` are the seconds that a file may
-    take when it is tried out (`wb.export.foreign.trial`).
+    `name` is how the user called it; `notes` tell what its data needed; `limit_s` is the time limit in seconds for trying out a
+    file (`wb.export.foreign.trial`).
     """
 
     name: str
@@ -48,14 +51,14 @@ class Given:
     limit_s: float = LIMIT_S
 
     def key(self) -> str:
-        """16 hexadecimal digits of what it is."""
+        """16 hexadecimal digits of the model's fingerprint or of the file's hash."""
         if self.model is not None:
             return self.model.fingerprint()
         return hashlib.sha256(self.path.read_bytes() if self.path else b"").hexdigest()[:16]
 
 
 def files_of(config: QuantizeConfig, file: Path | None, out: Path) -> list[Path]:
-    """What is written; of a foreign graph, or with ranges of activations, there is no model file."""
+    """The files that a quantization writes; a foreign graph and static quantization have no model file."""
     foreign = file is not None and file.suffix == ".onnx"
     model = () if foreign or config.policy == "int8" else (".safetensors",)
     return [out.with_suffix(ending) for ending in (".html", ".json", *model, ".onnx")]
@@ -64,20 +67,21 @@ def files_of(config: QuantizeConfig, file: Path | None, out: Path) -> list[Path]
 def begin(
     config: QuantizeConfig, given: Given, data: Dataset | None, out: Path, progress: Progress, *, force: bool
 ) -> QuantizeJob:
-    """The job, with the float graph's first readings, or as an interruption left it; nothing is written.
+    """The job, new with the float graph's first readings or as an interruption left it; nothing is written.
 
     Raises:
-        BadArtefact: no such file, weights that are not finite; or what lies beside `out` is of another quantization.
+        BadArtefact: no such file, weights that are not finite; or another quantization's files lie beside `out`.
         BadData: data or calibration inputs that do not fit.
-        BadOption: a group to keep that there is not, a policy without what it needs, an option that does nothing.
+        BadOption: a group to keep that does not exist, a policy without the inputs it needs, an option that does nothing.
         Unsupported: a graph that the runtime or a quantizer cannot take.
     """
-    limits = config.limits
     if given.model is not None:
         check_weights(given.model.weights, given.name)
         if data is not None:
             check_fits(given.model.architecture, data)
-    _check_needs(config, given, data)
+    quality = task_of(None if given.model is None else given.model.architecture).metric
+    limits = config.limits(quality)
+    _check_needs(config, limits, given, data)
     progress("reading the float graph", 0, 0)
     subject = of_model(given.model) if given.model is not None else _foreign(given, config)
     kept = kept_groups(subject, config.keep)
@@ -91,19 +95,19 @@ def begin(
     if record is None:
         progress("measuring the float graph", 0, 0)
         timed = any(limit.metric.name == "latency" for limit in limits.values())
-        record = _measured(config, given, source, timed=timed and config.policy == "mixed")
+        record = _measured(config, quality, given, source, timed=timed and config.policy == "mixed")
     return QuantizeJob(record, out, progress, source, force=force)
 
 
 def _foreign(given: Given, config: QuantizeConfig) -> Subject:
-    """The graph in the file. Raises as `of_graph` and `wb.export.foreign.trial.try_out` do."""
+    """The graph in the file as a subject, after a trial run. Raises as `of_graph` and `wb.export.foreign.trial.try_out` do."""
     path = given.path or Path()
     try_out(path, parse_device(config.device, threads=config.threads), limit_s=given.limit_s)
     return of_graph(path)
 
 
 def kept_groups(subject: Subject, keep: Collection[str]) -> frozenset[str]:
-    """The groups that `keep` names: by their names, or by what those begin with up to a dot (`s0.b3`, `s0.b3.mixer`).
+    """The groups that `keep` names, by whole names or by their beginnings up to a dot (`s0.b3`, `s0.b3.mixer`).
 
     Raises:
         BadOption: a name that fits no group.
@@ -120,10 +124,10 @@ def kept_groups(subject: Subject, keep: Collection[str]) -> frozenset[str]:
 
 
 def _left(config: QuantizeConfig, worked_on: Mapping[str, JsonValue], out: Path) -> Quantization | None:
-    """The record of the interrupted quantization beside `out`; None where there is none, or nothing of use in it.
+    """The record of the interrupted quantization beside `out`; None if there is none or it has nothing worth continuing.
 
     Raises:
-        BadArtefact: it is of other settings, another model or other data, or the folder is something else.
+        BadArtefact: the record is of other settings, another model or other data, or the folder is something else.
     """
     record = left(Quantization, out)
     if record is None or (record.config, record.worked_on) == (config, worked_on):
@@ -133,8 +137,8 @@ def _left(config: QuantizeConfig, worked_on: Mapping[str, JsonValue], out: Path)
     return None
 
 
-def _check_needs(config: QuantizeConfig, given: Given, data: Dataset | None) -> None:
-    """Raises `BadOption` where a policy lacks what it needs, or an option would do nothing."""
+def _check_needs(config: QuantizeConfig, limits: Mapping[str, Limit], given: Given, data: Dataset | None) -> None:
+    """Raises `BadOption` if a policy lacks inputs that it needs, or an option would do nothing."""
     calibrated = config.policy in ("int8", "mixed")
     if calibrated and data is None and config.calibration is None:
         raise BadOption(
@@ -146,16 +150,19 @@ def _check_needs(config: QuantizeConfig, given: Given, data: Dataset | None) -> 
             f"--calibration is of no use here: --policy {config.policy} needs none, and outputs are compared on validation "
             "images; leave it out"
         )
-    for text, limit in config.limits.items():
-        if limit.metric.name == "acc" and data is None:
+    for text, limit in limits.items():
+        if limit.metric.quality and data is None:
             aim = f"budget {text!r}" if config.budget else "--policy mixed without a --budget"
-            raise BadOption(f"{aim} is about accuracy; give --data that fits {given.name}, or say --budget size=0.3x")
+            raise BadOption(
+                f"{aim} is about {limit.metric.title}; give --data that fits {given.name}, or say --budget size=0.3x"
+            )
 
 
 def _inputs(config: QuantizeConfig, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
-    """What the user gives as typical inputs, else training images where the policy looks at some; and what is kept out.
+    """The calibration inputs and the inputs kept out of them; None for each that is not needed.
 
-    Of given inputs that something is fitted to a part is kept out to read the error on, unless validation images serve for it.
+    Calibration inputs are the user's, or else training images for a policy that is fitted. Part of the user's inputs is kept out
+    of a fitted policy to read the output error on, unless there are validation images for that.
     """
     fitted = config.policy in FITTED
     if config.calibration is not None:
@@ -173,7 +180,7 @@ def _inputs(config: QuantizeConfig, subject: Subject, data: Dataset | None) -> t
 
 
 def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
-    """Raises `BadData` for images beyond [0, 1] where the graph is one of ours, which normalises from there."""
+    """Raises `BadData` for images beyond [0, 1] if the graph is the workbench's, which normalises images itself."""
     ours = subject.model is not None or any(entry.key == "wb.architecture" for entry in subject.graph.metadata_props)
     for name, values in inputs.items():
         low, high = float(values.min()), float(values.max())
@@ -200,8 +207,8 @@ def _described(config: QuantizeConfig, source: Source) -> dict[str, JsonValue] |
     }
 
 
-def _measured(config: QuantizeConfig, given: Given, source: Source, *, timed: bool) -> Quantization:
-    """A new record, with the readings that budgets refer to."""
+def _measured(config: QuantizeConfig, quality: str, given: Given, source: Source, *, timed: bool) -> Quantization:
+    """A new record, with the float graph's readings, which budgets refer to."""
     device = parse_device(config.device, threads=config.threads)
     assess = Assessor(device, seed=config.seed)
     data = source.data
@@ -214,12 +221,13 @@ def _measured(config: QuantizeConfig, given: Given, source: Source, *, timed: bo
     with source.float_file() as path:
         readings = assess.file(path, source.architecture, {})
         if data is not None:
-            readings["acc"], doubt = assess.doubted(path, data.validation, source.architecture)
+            readings[quality], doubt = assess.doubted(path, data.validation, source.architecture)
         if timed:
             readings["latency"] = assess.timed({"float": path})["float"].reading
     return Quantization(
         **origin(device.text),
         config=config,
+        quality=quality,
         source=given.name,
         model_key=given.key(),
         data=described,

@@ -1,14 +1,17 @@
-"""What a quantization is given: a model of ours or any ONNX file, with options that fit it."""
+"""The arguments of a quantization: a model of the workbench or any ONNX file, with options that fit it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from wb.compress.quantize.begin import Given
-from wb.compress.quantize.record import QuantizeConfig
+from wb.compress.quantize.config import FITTED, LIMITED, QuantizeConfig
 from wb.core.errors import BadOption
 from wb.core.files import absolute
+from wb.core.metrics import parse_budget
+from wb.core.option import option_of
 from wb.data import Dataset
 from wb.data.preparation import Preparation, described
 from wb.data.spec import WHITE, colour
@@ -20,43 +23,44 @@ from wb.jobs.output import config_of
 from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
 
 
-def configured(file: Path | None, given: dict[str, Any]) -> QuantizeConfig:
-    """The options of the command as a configuration; those that are None have not been given.
+def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
+    """The options of the command, by the names of fields, as a configuration; None is as not given.
 
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
+    given = {name: value for name, value in given.items() if value is not None or name == "data"}
+    given.setdefault("policy", "mixed" if given.get("budget") else "int8-dynamic")
     for name in ("image_size", "by_index"):
-        if given["data"] is None and given[name]:
-            raise BadOption(f"--{name.replace('_', '-')} is of no use without data; name some with --data")
-    shown = given["data"] is not None or (given["calibration"] is not None and given["calibration"].is_dir())
-    given["images"] = _images(file, given["images"], shown=shown)
-    if given["calibration"] is not None:
-        place = absolute(given["calibration"])
+        if given["data"] is None and given.get(name):
+            raise BadOption(f"{option_of(QuantizeConfig, name)} is of no use without data; name some with --data")
+    calibration = given.get("calibration")
+    shown = given["data"] is not None or (calibration is not None and calibration.is_dir())
+    given["images"] = _images(file, given.get("images"), shown=shown)
+    if calibration is not None:
+        place = absolute(calibration)
         need(place, "pictures", "folder", "arrays", expected="a folder of images, .npy or .npz")
         given["calibration"] = str(place)
-    given["background"] = colour(given["background"] or WHITE)
-    calibrated = given["policy"] in ("int8", "mixed")
-    sampled = not calibrated and (given["data"] or given["calibration"]) and not is_graph(file)
-    if given["calib"] is not None and sampled:
+    given["background"] = colour(given.get("background", WHITE))
+    calibrated = given["policy"] in FITTED
+    sampled = not calibrated and (given["data"] or calibration) and not is_graph(file)
+    if "calib" in given and sampled:
         raise BadOption(f"--samples is of no use: --policy {given['policy']} needs no calibration; leave it out")
-    if given["calib"] is None:
-        del given["calib"]
     config = config_of(QuantizeConfig, "quantize", given)
-    _ = config.limits  # raises
+    parse_budget(config.budget, LIMITED)  # raises
     return config
 
 
 def is_graph(file: Path | None) -> TypeGuard[Path]:
-    """Whether it is an ONNX file that was given."""
+    """Whether the given file is an ONNX file."""
     return file is not None and file.suffix == ".onnx"
 
 
 def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Preparation | None:
-    """How images are prepared for a foreign graph: as is said, or as it says itself.
+    """How images are prepared for a foreign graph: as the options say, or else as the graph's file says.
 
     Raises:
-        BadOption: something is said of a network of ours, or no images are shown.
+        BadOption: options of preparation for a model of the workbench, or without images.
     """
     if not is_graph(file):
         refuse_for_ours(str(file or "the stock model"), said)
@@ -70,7 +74,7 @@ def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Prep
 
 
 def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
-    """An ONNX file, with what is to be known of its images, and the data to score it on."""
+    """An ONNX file with notes on the preparation of its images, and the data to score it on."""
     data, notes = None, list[str]()
     if config.data is not None:
         choice = Choice(config.data, config.image_size, config.limit)

@@ -1,4 +1,4 @@
-"""What `wb quantize` leaves beside its graph, as JSON: how it went, and everything that its report shows."""
+"""The record of a quantization, a JSON file beside its graph: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -6,64 +6,26 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from wb.compress.ptq.sensitivity import Sensitivity
+from wb.compress.quantize.config import QuantizeConfig
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit, Rules, parse_budget
+from wb.core.metrics import Limit
 from wb.core.readings import Reading
 from wb.core.records import Frozen, Precision
-from wb.data.preparation import Preparation
-from wb.jobs.config import JobConfig
 from wb.jobs.record import JobRecord
 
 REQUIRED = ("size", "latency")  # of both graphs in the end
-LIMITED = Rules(("size", "acc", "latency"), changes=True)  # what a budget may be on
-
-PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 Inputs = Literal[
     "training images", "validation images", "calibration inputs", "inputs kept out", "given inputs", "random inputs"
 ]
-FITTED: tuple[PolicyName, ...] = ("int8", "mixed")  # what they do depends on the calibration inputs
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class QuantizeConfig(JobConfig):
-    """Everything that determines a quantization, apart from the model and the machine.
-
-    `keep` has names of groups, or what they begin with. `data` is None where a foreign graph is not scored. `background` is
-    what transparent images of `calibration` are laid on; that of the data stands in their name.
-    """
-
-    policy: PolicyName = "int8-dynamic"
-    budget: tuple[str, ...] = ()
-    images: Preparation | None = None  # as the options or the file of a foreign graph say
-    calibration: str | None = None
-    background: str = "white"
-    calib: Annotated[int, Field(ge=1)] = 128
-    keep: tuple[str, ...] = ()
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @field_validator("budget")
-    @classmethod
-    def _parts(cls, budget: tuple[str, ...]) -> tuple[str, ...]:
-        """One budget each, as `latency=2ms,size=1MB` may come in one."""
-        return tuple(part.strip() for text in budget for part in text.split(",") if part.strip())
-
-    @property
-    def limits(self) -> dict[str, Limit]:
-        """The budgets by what was given; half a point of accuracy where `mixed` has none.
-
-        Raises:
-            BadOption: they are no budgets, or one is on what quantization does not change or cannot aim at.
-        """
-        texts = self.budget or (("acc=-0.5",) if self.policy == "mixed" else ())
-        return dict(zip(texts, parse_budget(texts, LIMITED), strict=True))
-
-
 class OutputError(Frozen):
-    """How far the quantized graph's outputs are from the float one's, over `n` inputs.
+    """The distance of the quantized graph's outputs from the float graph's, over `n` inputs.
 
     `sqnr` in decibels, None where the outputs are equal; `agreement` is the share of inputs with the same highest class.
     """
@@ -77,7 +39,7 @@ class OutputError(Frozen):
 
 
 class Group(Frozen):
-    """What one group is kept in, how many weights it has, and why it stays in floating point where it does."""
+    """One group: its precision, its number of weights, and the reason if it stays in floating point."""
 
     name: str
     precision: Precision
@@ -86,7 +48,7 @@ class Group(Frozen):
 
 
 class Candidate(Frozen):
-    """A policy that `mixed` assessed: groups by precision, and what was read of its graph."""
+    """A policy that `mixed` assessed: the precision of each quantized group, and the readings of the graph."""
 
     choice: Mapping[str, Precision]
     readings: Mapping[str, Reading]
@@ -94,9 +56,9 @@ class Candidate(Frozen):
 
 
 class Quantization(JobRecord[QuantizeConfig]):
-    """A whole quantization; `graph` is there when it is finished, relative to the record, `model` where one is written.
+    """The record of a whole quantization; a finished one has `graph` and perhaps `model`, paths relative to the record.
 
-    `ratio` is the quantized graph's latency over the float one's, from the same measurement.
+    `ratio` is the quantized graph's latency over the float graph's, from the same measurement.
     """
 
     verb = "quantize"
@@ -110,25 +72,30 @@ class Quantization(JobRecord[QuantizeConfig]):
     sensitivities: tuple[Sensitivity, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     groups: tuple[Group, ...] = ()
-    loose: Count | None = None  # numbers in floating point that belong to no group: biases, norms, embeddings
-    architecture: Architecture | None = None  # of the quantized graph, where it is one of ours
-    floating: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with
+    loose: Count | None = None  # floating-point numbers outside all groups: biases, norms, embeddings
+    architecture: Architecture | None = None  # of the quantized graph; None for a foreign one
+    floating: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with `quantized`
     quantized: Mapping[str, Reading] = Field(default_factory=dict)
     ratio: Reading | None = None
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
-    near_chance: bool = False  # or not told from it, the float graph's accuracy, so that a change of it says nothing
+    near_chance: bool = False  # the float graph's quality is not told from chance, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
 
     @property
+    def limits(self) -> dict[str, Limit]:
+        """The budgets by what was given."""
+        return self.config.limits(self.quality)
+
+    @property
     def worked_on(self) -> Mapping[str, JsonValue]:
-        """What is quantized, the data, and the calibration inputs."""
+        """The model or file, the data, and the calibration inputs."""
         return worked_on(self.model_key, None if self.data is None else self.data.get("fingerprint"), self.calibration)
 
     @property
     def begun(self) -> bool:
-        """Whether a sensitivity is measured."""
+        """Whether a sensitivity has been measured."""
         return bool(self.sensitivities)
 
     @property
@@ -138,7 +105,7 @@ class Quantization(JobRecord[QuantizeConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Quantization:
-        """What the report divides by and shows has to be there."""
+        """Raises `ValueError` if a finished record lacks what the report divides by or shows."""
         if not self.done:
             return self
         if not self.groups or self.ratio is None or self.ratio.interval is None or self.error is None:
@@ -157,5 +124,5 @@ class Quantization(JobRecord[QuantizeConfig]):
 
 
 def worked_on(model: str, data: JsonValue, calibration: Mapping[str, JsonValue] | None) -> dict[str, JsonValue]:
-    """What a quantization is of, by fingerprints: its model, its data, and what is known of the calibration inputs."""
+    """What a quantization works on, by fingerprints: model, data, and the description of the calibration inputs."""
     return {"model": model, "data": data, "calibration": None if calibration is None else dict(calibration)}

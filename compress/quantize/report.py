@@ -1,4 +1,4 @@
-"""The report of a quantization: float and quantized side by side, every group with its bits, and how they were chosen."""
+"""The report of a quantization: float and quantized graph side by side, the precision of every group, and how it was chosen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from wb.compress.quantize import figures
 from wb.compress.quantize.record import Group, Quantization
 from wb.compress.quantize.verdict import calibrated, compared, decibels, verdict, warned
-from wb.core.metrics import METRICS
 from wb.core.precision import BITS
 from wb.core.readings import scaled
 from wb.core.statistics.verdict import Remark
@@ -20,13 +19,7 @@ from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 
-COLUMNS = {
-    "acc": "validation accuracy",
-    "test": "test accuracy",
-    "size": "file size",
-    "latency": "latency",
-    "energy": "energy",
-}
+COSTS = {"size": "file size", "latency": "latency", "energy": "energy"}
 POLICIES = {
     "int8": "static 8 bits: ranges of activations found beforehand, on calibration inputs (NNCF)",
     "int8-dynamic": "8 bits, activations quantized as they come (ONNX Runtime)",
@@ -57,25 +50,28 @@ def page(record: Quantization, folder: Path, beside: Path) -> str:
 
 
 def table(record: Quantization) -> Table:
-    """The readings of both graphs, and the verdict."""
+    """The readings of both graphs as a table, with the verdict."""
     return columns_table("quantization", ["float", "quantized"], columns(record), [verdict(record), *record.notes])
 
 
+def titles(record: Quantization) -> dict[str, str]:
+    """What was read of both graphs, by the name of the reading."""
+    title = record.metric.title
+    whole = {record.quality: f"validation {title}", "test": f"test {title}", **COSTS}
+    return {name: title for name, title in whole.items() if name in record.quantized}
+
+
 def columns(record: Quantization) -> list[Column]:
-    """What was read of both graphs."""
-    return [
-        Column(title, [record.floating[name], record.quantized[name]])
-        for name, title in COLUMNS.items()
-        if name in record.quantized
-    ]
+    """The readings of both graphs, one column per metric."""
+    return [Column(title, [record.floating[name], record.quantized[name]]) for name, title in titles(record).items()]
 
 
 def changes(record: Quantization) -> dict[str, str]:
-    """Metric -> how the quantized graph differs: points of accuracy, shares of the rest; latency as the ratio measured."""
+    """Metric -> change of the quantized graph: points of quality, ratios of the rest; for latency the measured ratio."""
     found = {}
-    for name in (name for name in COLUMNS if name in record.quantized):
+    for name in titles(record):
         before, after = record.floating[name].value, record.quantized[name].value
-        if METRICS["acc"].unit == record.quantized[name].unit:
+        if record.metric.unit == record.quantized[name].unit:
             found[name] = f"{100 * (after - before):+.2f} points"
         elif name == "latency" and record.ratio is not None:
             low, high = record.ratio.interval or (record.ratio.value,) * 2
@@ -95,21 +91,21 @@ def error_text(record: Quantization) -> str:
 
 
 def bits(group: Group) -> str:
-    """Bits of a weight in the file."""
+    """Bits per weight in the file."""
     return f"{BITS[group.precision]:g}"
 
 
-def kept(record: Quantization) -> str:
-    """How many groups are in what: `24 int8, 2 fp32`."""
+def by_precision(record: Quantization) -> str:
+    """Number of groups by precision: `24 int8, 2 fp32`."""
     counts = Counter(group.precision for group in record.groups)
     return ", ".join(f"{counts[p]} {p}" for p in BITS if counts[p])
 
 
 def in_float(record: Quantization) -> str:
-    """How much of the weights stays in floating point, in products and elsewhere: `8.1 % of the weights stay in …`."""
+    """The share of weights that stay in floating point, in products and elsewhere: `8.1 % of the weights stay in …`."""
     floating = sum(group.weights for group in record.groups if group.precision == "fp32")
     whole = sum(group.weights for group in record.groups) + (record.loose or 0)
-    if record.loose is None:  # of before it was counted
+    if record.loose is None:  # a record of an older version
         return f"{_percent(floating, whole)} of the products' weights stay in floating point"
     shares = f"{_percent(floating, whole)} in products, {_percent(record.loose, whole)} in biases, norms and the like"
     return f"{_percent(floating + record.loose, whole)} of the weights stay in floating point ({shares})"
@@ -120,7 +116,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def reasons(record: Quantization) -> dict[str, list[str]]:
-    """Why groups stay in floating point -> their names."""
+    """Reason for staying in floating point -> names of groups."""
     found: dict[str, list[str]] = {}
     for group in record.groups:
         if group.reason is not None:
@@ -132,7 +128,7 @@ def _figures(record: Quantization) -> dict[str, go.Figure]:
     found = {}
     if record.sensitivities:
         found["sensitivity"] = figures.sensitivity_figure(record)
-    if any("acc" in one.readings for one in record.candidates) and "acc" in record.quantized:
+    if record.quality in record.quantized and any(record.quality in one.readings for one in record.candidates):
         found["candidates"] = figures.candidates_figure(record)
     return found
 

@@ -1,4 +1,4 @@
-"""What a quantization comes to: ratios of latencies timed together, whether the budget is met, and one honest sentence."""
+"""The verdict on a quantization: speed by latencies timed together, budgets met or missed, and a summary in one sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from wb.compress.ptq.holdout import FEW
-from wb.compress.quantize.record import FITTED, Quantization
+from wb.compress.quantize.config import FITTED
+from wb.compress.quantize.record import Quantization
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit
 from wb.core.readings import Reading
@@ -18,15 +19,15 @@ GIVEN = "the float graph"
 
 
 def speed(ratio: Reading) -> Speed:
-    """Whether the quantized graph is faster: only where the whole interval says so."""
+    """Whether the quantized graph is faster or slower; "same" if the interval of the ratio contains 1."""
     low, high = ratio.interval or (ratio.value, ratio.value)
     return "faster" if high < 1 else "slower" if low > 1 else "same"
 
 
 def judged(limits: Mapping[str, Limit], record: Quantization) -> tuple[Judgement, ...]:
-    """The last readings against the budgets.
+    """Judges the last readings against the budgets.
 
-    All shares are of the float graph read beside the quantized one, that of the latency is the ratio of the two timed together.
+    Relative budgets refer to the float graph read beside the quantized one; latency is judged by the ratio of the two.
     """
     return tuple(
         judge(
@@ -40,10 +41,10 @@ def judged(limits: Mapping[str, Limit], record: Quantization) -> tuple[Judgement
 
 
 def check_budget(limits: Mapping[str, Limit], record: Quantization) -> tuple[str, ...]:
-    """What is to be said of budgets that are over by less than their interval.
+    """Notes on budgets that are exceeded by less than the interval of the reading.
 
     Raises:
-        BudgetMissed: one is over for sure.
+        BudgetMissed: a budget is certainly exceeded.
     """
     found = dict(zip(limits, judged(limits, record), strict=True))
     sure = {text: one.text(GIVEN) for text, one in found.items() if one.verdict == "missed"}
@@ -57,14 +58,14 @@ def check_budget(limits: Mapping[str, Limit], record: Quantization) -> tuple[str
 
 
 def warned(record: Quantization) -> bool:
-    """Whether something that was wanted is not there: where no budget said what, a graph that is not slower, nor as large."""
+    """Whether to warn: without a budget, a quantization should give a graph that is not slower and a smaller file."""
     if record.config.budget or record.ratio is None:
         return False  # a budget that is missed leaves nothing
     return speed(record.ratio) == "slower" or share(record) >= 1
 
 
 def points(record: Quantization, metric: str) -> float | None:
-    """How much accuracy is gained (`acc` or `test`), in percentage points; None where it was not read."""
+    """The gain of a metric of quality (or `test`) in percentage points; None if it was not read."""
     if metric not in record.quantized or metric not in record.floating:
         return None
     return 100 * (record.quantized[metric].value - record.floating[metric].value)
@@ -96,26 +97,26 @@ def verdict(record: Quantization) -> str:
                 f"its latency cannot be told apart from float’s ({record.ratio.value:.2f} times, 95 % interval {low:.2f} to "
                 f"{high:.2f})"
             )
-    return f"{title}: {time}; {share(record):.3f} of the file; {accuracy(record)}."
+    return f"{title}: {time}; {share(record):.3f} of the file; {quality(record)}."
 
 
-def accuracy(record: Quantization) -> str:
-    """The change of accuracy in words, or the output error where there is none."""
+def quality(record: Quantization) -> str:
+    """The change of quality in words, or the output error if quality was not read."""
     found = []
-    for metric, name in (("acc", "validation"), ("test", "test")):
+    for metric, name in ((record.quality, "validation"), ("test", "test")):
         change = points(record, metric)
         if change is not None:
             n = record.quantized[metric].n
             images = f"{abs(round(change * n / 100))} of {n} images"
-            found.append(f"{change:+.2f} points of {name} accuracy ({images})")
+            found.append(f"{change:+.2f} points of {name} {record.metric.title} ({images})")
     if found or record.error is None:
         chance = (
             ", which says nothing, for the float graph itself cannot be told from chance"
             if found and record.near_chance
             else ""
         )
-        return f"{' and '.join(found) or 'accuracy was not read'}{chance}"
-    return f"accuracy was not read; output error {decibels(record.error.sqnr)} on {compared(record)}"
+        return f"{' and '.join(found) or f'{record.metric.title} was not read'}{chance}"
+    return f"{record.metric.title} was not read; output error {decibels(record.error.sqnr)} on {compared(record)}"
 
 
 def compared(record: Quantization) -> str:
@@ -132,18 +133,18 @@ def compared(record: Quantization) -> str:
 
 
 def calibrated(record: Quantization) -> str | None:
-    """What the result was fitted to, and how much of it was not: None where it was fitted to nothing."""
+    """The inputs that the result was fitted to, and how many were kept out; None if it was fitted to nothing."""
     if record.calibration is None or record.config.policy not in FITTED:
         return None
     used, out, source = (record.calibration.get(key) for key in ("inputs", "kept_out", "from"))
     if record.config.calibration is not None:
-        source = Path(record.config.calibration).name  # where it lies is nobody else's matter
+        source = Path(record.config.calibration).name  # the folder that it lies in is private
     kept_out = f", {out} more kept out to read the error on" if out else ""
     return f"{used} of {source}{kept_out}"
 
 
 def few_inputs(record: Quantization) -> tuple[str, ...]:
-    """A word where the result was fitted to so few inputs that others may look otherwise."""
+    """A note if the result was fitted to so few inputs that it may not hold for others."""
     used = (record.calibration or {}).get("inputs")
     if record.config.policy not in FITTED or not isinstance(used, int) or used >= FEW:
         return ()
@@ -157,5 +158,5 @@ def few_inputs(record: Quantization) -> tuple[str, ...]:
 
 
 def decibels(sqnr: float | None) -> str:
-    """A signal-to-quantization-noise ratio for people."""
+    """A signal-to-quantization-noise ratio in words."""
     return "no difference" if sqnr is None else f"{sqnr:.1f} dB SQNR"

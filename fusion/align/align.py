@@ -28,7 +28,6 @@ from wb.fusion.align.similarity import Heads, Statistics, contract, norms, share
 from wb.fusion.align.solvers import (
     REGULARISATION,
     Matrix,
-    Solver,
     couple,
     couplings,
     matched,
@@ -40,6 +39,7 @@ from wb.fusion.forms.canonical import foldable
 from wb.fusion.match.depth import Match
 from wb.fusion.match.match import By
 from wb.fusion.match.placed import Placed
+from wb.fusion.settings import Solver
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
 from wb.models.model import Model
 from wb.models.network import axes_of, build

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal
 
 import numpy as np
 import ot
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from wb.fusion.settings import Solver
 from wb.models.axes import Couple, Map, Select
 
-Solver = Literal["lap", "emd", "sinkhorn"]
 Matrix = NDArray[np.float64]
 REGULARISATION = 0.08  # of Sinkhorn, for costs up to 1
 SHOWN = 64  # rows and columns of a plan for display, at most

@@ -15,36 +15,41 @@ from wb.fusion.job.tables import short
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST
 
 LINES = {"vanilla": ("averaged as they are", GREY, "dash"), "aligned": ("aligned and averaged", BLUE, "solid")}
-POINTS = {"one shot": (FRONT, "circle", 11), "fine-tuned": (TEST, "diamond-open", 15)}  # the latter around the former
-FEW = 5  # places, below which bars would be wider than elsewhere
-FAINT = 0.45  # opacity of what was before
-NAME = 24  # letters of a name in a figure
+POINTS = {
+    "one shot": (FRONT, "circle", 11),
+    "fine-tuned": (TEST, "diamond-open", 15),
+}  # the latter drawn around the former
+FEW = 5  # with fewer places, bars would be wider than in the other figures
+FAINT = 0.45  # opacity of distances before alignment
+NAME = 24  # longest name in a figure, in letters
 
 
 def lines_figure(record: Fusion) -> go.Figure:
-    """Loss, and below it accuracy, between the anchor and the other parents, with the fused models at their share."""
+    """Loss, and below it quality, between the anchor and the other parents, with the fused models at their share."""
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
+    quality = record.metric.title
     for line in record.lines:
         name, colour, dash = LINES[line.name]
         style = {"mode": "lines", "line": {"color": colour, "dash": dash, "width": 2.5}}
-        _add(figure, f"{name}, barrier {record.barrier(line):.2g} nats", line.points, style)
-    _add(figure, "parents", record.ends, {"mode": "markers", "marker": {"color": BLUE, "size": 9, "symbol": "square"}})
+        _add(figure, f"{name}, barrier {record.barrier(line):.2g} nats", line.points, style, quality)
+    style = {"mode": "markers", "marker": {"color": BLUE, "size": 9, "symbol": "square"}}
+    _add(figure, "parents", record.ends, style, quality)
     for name, one in record.points.items():
         colour, symbol, wide = POINTS.get(name, POINTS["one shot"])
         style = {"mode": "markers", "marker": {"color": colour, "size": wide, "symbol": symbol, "line": {"width": 2.5}}}
-        _add(figure, html.escape(name), [one], style)
+        _add(figure, html.escape(name), [one], style, quality)
     names = [html.escape(name) for name in _names(record)]
     others = [name for i, name in enumerate(names) if i != record.anchor]
     title = f"share of {others[0]}" if len(others) == 1 else f"share of all but {names[record.anchor]}"
     figure.update_xaxes(tickformat=".0%", range=[-0.03, 1.03])
     figure.update_xaxes(title_text=title, row=2, col=1)
     figure.update_yaxes(title_text="loss, nats", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text="accuracy", tickformat=".0%", row=2, col=1)
+    figure.update_yaxes(title_text=quality, tickformat=".0%", row=2, col=1)
     return figure.update_layout(height=560, hovermode="closest")
 
 
 def distance_figures(record: Fusion) -> list[tuple[str, go.Figure]]:
-    """How far each parent is from what it was aligned to, before and after: a figure for each kind of axis, with its name."""
+    """Distance of each parent from the fused model's axes, before and after alignment: (title, figure) for each kind of axis."""
     series = distance_series(record)
     axes = list(dict.fromkeys(axis for row in record.parents for axis in row.costs))
     highest = max((value for *_, found in series for value in found.values()), default=1.0)
@@ -65,7 +70,7 @@ def distance_figures(record: Fusion) -> list[tuple[str, go.Figure]]:
 
 
 def distance_series(record: Fusion) -> list[tuple[str, str, float, Mapping[str, float]]]:
-    """What the figures of distances show: name, colour, opacity and values by axis."""
+    """The series of the distance figures: name, colour, opacity and values by axis."""
     parents = [(name, row) for name, row in zip(_names(record), record.parents, strict=True) if row.costs]
     found: list[tuple[str, str, float, Mapping[str, float]]] = []
     for i, (name, row) in enumerate(parents):
@@ -76,15 +81,15 @@ def distance_series(record: Fusion) -> list[tuple[str, str, float, Mapping[str, 
     return found
 
 
-def _add(figure: go.Figure, name: str, points: Sequence[Point], style: Mapping[str, object]) -> None:
-    """The same points in both panels: losses above, accuracies below."""
-    text = [f"{name}<br>loss {p.loss:.3g} nats<br>accuracy {p.accuracy:.2%}<br>at {p.share:.0%}" for p in points]
+def _add(figure: go.Figure, name: str, points: Sequence[Point], style: Mapping[str, object], quality: str) -> None:
+    """Adds the same points to both panels: losses above, and below the metric called `quality`."""
+    text = [f"{name}<br>loss {p.loss:.3g} nats<br>{quality} {p.accuracy:.2%}<br>at {p.share:.0%}" for p in points]
     for row, values in ((1, [p.loss for p in points]), (2, [p.accuracy for p in points])):
         trace = go.Scatter(x=[p.share for p in points], y=values, name=name, legendgroup=name, showlegend=row == 1)
         figure.add_trace(trace.update(style, text=text, hoverinfo="text"), row, 1)
 
 
 def _names(record: Fusion) -> list[str]:
-    """What the parents are called, short enough for a legend."""
+    """The parents' names, short enough for a legend."""
     names = short([parent.name for parent in record.parents])
     return [name if len(name) <= NAME else f"…{name[1 - NAME :]}" for name in names]

@@ -1,4 +1,4 @@
-"""The report of a fusion: one page that shows what came of it, what lies between the parents, and what went with what."""
+"""The report of a fusion: one page with the readings, the curves between the parents, and the alignment plans."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wb.core.readings import Readings, scaled
 from wb.core.records import Dim
 from wb.fusion.job import figures
 from wb.fusion.job.record import Fusion, ParentRow
-from wb.fusion.job.tables import METRICS, Table, matches, rows, short, sizes, ways
+from wb.fusion.job.tables import Table, matches, rows, short, sizes, titles, ways
 from wb.fusion.job.verdict import remarks
 from wb.fusion.plans import picture
 from wb.jobs.page import settings
@@ -18,7 +18,7 @@ from wb.jobs.shown import Table as Shown
 from wb.page.look import figure_html
 from wb.page.page import link, render
 
-PAPER = {  # what `ot` aligns besides axes: the outputs of layers
+PAPER = {  # plans of `ot` that belong to outputs of layers rather than axes
     "position": "embeddings",
     "cls": "embeddings",
     "patch": "embeddings",
@@ -28,8 +28,8 @@ PAPER = {  # what `ot` aligns besides axes: the outputs of layers
     "o": "outputs of attention",
     "down": "outputs of feed-forwards",
 }
-FLAT = 0.005  # nats, below which nobody would speak of a barrier
-Pictures = Mapping[str, Sequence[tuple[str, str, bool]]]  # kind -> (axis, address of the picture, whether it is signed)
+FLAT = 0.005  # nats: a rise below is no barrier
+Pictures = Mapping[str, Sequence[tuple[str, str, bool]]]  # kind -> (axis, address of the picture, whether signed)
 
 
 def page(record: Fusion, folder: Path, beside: Path) -> str:
@@ -47,8 +47,9 @@ def page(record: Fusion, folder: Path, beside: Path) -> str:
         remarks=remarks(record),
         graph=link(folder / record.graph, beside) if record.graph else None,
         metrics=metrics,
+        titles=titles(record),
         notes=[
-            (who, METRICS[metric], found[metric].note)
+            (who, titles(record)[metric], found[metric].note)
             for who, found in table
             for metric in metrics
             if _noted(found, metric)
@@ -76,24 +77,24 @@ def result(record: Fusion) -> str:
     start = f"{models} by {method} into one of {parameters} parameters"
     if record.config.data is None:
         return f"{start}. Nothing was measured; it is expected to need fine-tuning."
-    tests = [scaled(parent.readings["test"].value, "fraction") for parent in record.parents]
-    fused = f"{scaled(record.one_shot['test'].value, 'fraction')} test accuracy one shot"
+    tests = [parent.readings["test"].plain() for parent in record.parents]
+    fused = f"{record.one_shot['test'].plain()} test {record.metric.title} one shot"
     if record.tuned:
         epochs = f"{record.config.finetune} epoch{'s' if record.config.finetune > 1 else ''}"
-        fused += f", {scaled(record.tuned['test'].value, 'fraction')} after {epochs} of fine-tuning"
+        fused += f", {record.tuned['test'].plain()} after {epochs} of fine-tuning"
     parents = f"the parents have {', '.join(tests[:-1])} and {tests[-1]}" if count > 1 else f"the model has {tests[0]}"
-    ensemble = f", their ensemble {scaled(record.ensemble['test'].value, 'fraction')}" if record.ensemble else ""
+    ensemble = f", their ensemble {record.ensemble['test'].plain()}" if record.ensemble else ""
     return f"{start}: {fused}; {parents}{ensemble}."
 
 
 def table(record: Fusion) -> Shown:
-    """The readings of all models, and what came of it."""
+    """The readings of all models as a table, with remarks and notes."""
     columns, cells = rows(record)
     return Shown("fusion", ("", *columns), cells, [*(remark.text for remark in remarks(record)), *record.notes])
 
 
 def barriers(record: Fusion) -> str:
-    """What lies between the parents, in words."""
+    """The barriers between the parents in words."""
     vanilla, aligned = record.line("vanilla"), record.line("aligned")
     said = []
     if vanilla is not None:
@@ -115,15 +116,15 @@ def barriers(record: Fusion) -> str:
 
 
 def readings(record: Fusion, names: Sequence[str]) -> tuple[list[tuple[str, Readings]], list[str]]:
-    """All models with their readings, and the metrics of which there are any."""
+    """All models with their readings, and the metrics that any of them has."""
     table: list[tuple[str, Readings]] = [(name, row.readings) for name, row in zip(names, record.parents, strict=True)]
     table += [("ensemble of the parents", record.ensemble)] if record.ensemble else []
     table += [(f"fused, {name}", found) for name, found in record.variants()]
-    return table, [metric for metric in METRICS if any(metric in found for _, found in table)]
+    return table, [metric for metric in titles(record) if any(metric in found for _, found in table)]
 
 
 def pictures(parent: ParentRow) -> Pictures:
-    """Every plan of a parent as a picture, by the kind of axis, in the order of the axes."""
+    """Every plan of a parent as a picture, grouped by kind of axis, in the order of the axes."""
     found: dict[str, list[tuple[str, str, bool]]] = {}
     dims = kinds_of_axes([parent.architecture])
     planned = {kind_of_axis(plan.axis) for plan in parent.plans}
@@ -134,7 +135,7 @@ def pictures(parent: ParentRow) -> Pictures:
 
 
 def _group(kind: str, dims: Mapping[str, Dim], planned: Collection[str]) -> str:
-    """What the pictures of a kind of axis are headed by; `ot` has no plans of heads, and so none within them."""
+    """The heading for the pictures of a kind of axis; `ot` has no plans for heads or within them."""
     dim = dims.get(kind)
     if dim is None or (dim.within is not None and dim.within not in planned):
         return PAPER.get(kind, kind)
@@ -150,14 +151,14 @@ def _barrier(nats: float) -> str:
 
 
 def _numbers(record: Fusion) -> list[tuple[str, str]]:
-    """What is written large on top: value, and what it is."""
+    """The large numbers at the top of the page: value and title."""
     if record.config.data is None:
         return []
-    best = max(parent.readings["test"].value for parent in record.parents)
-    found = [(scaled(record.final["test"].value, "fraction"), "fused, test accuracy")]
-    found.append((scaled(best, "fraction"), "best parent, test accuracy"))
+    test = f"test {record.metric.title}"
+    best = min((parent.readings["test"] for parent in record.parents), key=record.metric.cost)
+    found = [(record.final["test"].plain(), f"fused, {test}"), (best.plain(), f"best parent, {test}")]
     if record.ensemble:
-        found.append((scaled(record.ensemble["test"].value, "fraction"), "ensemble, test accuracy"))
+        found.append((record.ensemble["test"].plain(), f"ensemble, {test}"))
     rises = [record.barrier(line) for line in record.lines]
     shown = [f"{rise:.2g}" if rise > FLAT else "none" for rise in rises]
     if shown:
@@ -167,14 +168,14 @@ def _numbers(record: Fusion) -> list[tuple[str, str]]:
 
 
 def _blocks(record: Fusion, names: Sequence[str]) -> Table:
-    """Which blocks stand for which, where they do not all go in order."""
+    """The table of matched blocks; empty if they all match in order."""
     if record.architecture is None:
         return [], []
     return matches(names, [parent.match for parent in record.parents], record.architecture)
 
 
 def _sizes(record: Fusion, names: Sequence[str]) -> Table:
-    """The axes of all models, where they are not all the same."""
+    """The sizes of all models' axes; empty if they are the same."""
     models = dict(zip(names, (parent.architecture for parent in record.parents), strict=True))
     if record.architecture is None:
         return [], []

@@ -1,4 +1,4 @@
-"""What the command line and the report tell alike, as tables of text."""
+"""Tables of text that the command line and the report share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import PurePath
 
 from wb.core.architecture import Architecture, axis_sizes, kinds_of_axes
+from wb.core.records import dims
 from wb.fusion.job.record import Fusion, Match
 from wb.fusion.match.match import By
 
@@ -16,11 +17,10 @@ BY: Mapping[By | None, str] = {
     "additions": "by what they add to the stream, since the models have no blocks in common",
 }
 Table = tuple[list[str], list[list[str]]]  # names of columns, rows
-METRICS = {"acc": "validation", "test": "test", "params": "parameters", "macs": "MACs", "size": "size"}
 
 
 def short(names: Sequence[str]) -> list[str]:
-    """Names of files without their folders, where they can be told apart so; else as they are, the same ones numbered."""
+    """Names of files without their folders if that keeps them distinct, otherwise unchanged; equal names are numbered."""
     found = [PurePath(name).name for name in names]
     found = found if len(set(found)) == len(found) else list(names)
     return [
@@ -28,19 +28,24 @@ def short(names: Sequence[str]) -> list[str]:
     ]
 
 
+def titles(record: Fusion) -> dict[str, str]:
+    """What may be read of a model, by the name of the reading."""
+    return {record.quality: "validation", "test": "test", "params": "parameters", "macs": "MACs", "size": "size"}
+
+
 def rows(record: Fusion) -> Table:
-    """All models with what was read of them; cells of what was not are empty."""
+    """The readings of all models; cells without a reading are empty."""
     models = dict(zip(short([parent.name for parent in record.parents]), record.parents, strict=True))
     table = [(name, parent.readings) for name, parent in models.items()]
     table += [("ensemble", record.ensemble)] if record.ensemble else []
     table += record.variants()
-    shown = [metric for metric in METRICS if any(metric in readings for _, readings in table)]
+    shown = {m: title for m, title in titles(record).items() if any(m in readings for _, readings in table)}
     cells = [[name, *(readings[m].text() if m in readings else "" for m in shown)] for name, readings in table]
-    return [METRICS[metric] for metric in shown], cells
+    return list(shown.values()), cells
 
 
 def sizes(models: Mapping[str, Architecture]) -> Table:
-    """The size of every axis in every model; blocks one after the other that are alike share their rows."""
+    """The size of every axis in every model; consecutive blocks that are alike share their rows."""
     places = {place: _place(place, models) for place in _places(models)}
     titles = {"mixer": "mixer"} | {kind: dim.title for kind, dim in kinds_of_axes(models.values()).items()}
     found = []
@@ -52,7 +57,7 @@ def sizes(models: Mapping[str, Architecture]) -> Table:
 
 
 def matches(names: Sequence[str], found: Sequence[Match], architecture: Architecture) -> Table:
-    """Which block of each parent stands for which of the fused model; no rows where all go in order."""
+    """For each block of the fused model, the block of each parent that it comes from; no rows if all match in order."""
     if all(in_order(match) for match in found):
         return [], []
     table = []
@@ -64,18 +69,18 @@ def matches(names: Sequence[str], found: Sequence[Match], architecture: Architec
 
 
 def in_order(match: Match) -> bool:
-    """Whether each block stands for the one of its own number."""
+    """Whether each block comes from the block of the same number."""
     return all(stage == tuple(range(len(stage))) for stage in match)
 
 
 def ways(names: Sequence[str], found: Sequence[By | None]) -> list[str]:
-    """What the blocks of each parent were matched by, in words; nothing of those that go in order."""
+    """How the blocks of each parent were matched, in words; parents matched in order are left out."""
     return [f"those of {name} matched {BY[by]}" for name, by in zip(names, found, strict=True) if by in BY]
 
 
 def _places(models: Mapping[str, Architecture]) -> list[str]:
-    """The stem, then every stage and its blocks, of whichever model has them."""
-    found = {"stem": None} if any(a.stem.kind == "conv" for a in models.values()) else {}
+    """The stem, then every stage and its blocks, over all models."""
+    found = {"stem": None} if any(dims(type(a.stem)) for a in models.values()) else {}
     for i in range(max(len(a.stages) for a in models.values())):
         found[f"s{i}"] = None
         depth = max(len(a.stages[i].blocks) for a in models.values() if i < len(a.stages))
@@ -99,5 +104,5 @@ def _place(place: str, models: Mapping[str, Architecture]) -> dict[str, list[str
 
 
 def _stage(place: str) -> str:
-    """`s0.b3` -> `0`; stems and stages are never alike with a block."""
+    """`s0.b3` -> `0`; a stem or stage keeps its name, so that it is never grouped with a block."""
     return place.removeprefix("s").split(".b")[0] if ".b" in place else place

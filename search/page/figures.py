@@ -66,7 +66,7 @@ def progress_figure(
         spread = {"error_y": bars(readings(some, metric))} if some is front else {}
         traces.append(points(name, some, _numbers(some), values(some, metric), **style, **spread))
     traces[1].update(marker={"color": GREY, "showscale": False})  # the axis says the order already
-    if metric.name == "acc":
+    if metric.quality:
         known = [c for c in front if c.test is not None]
         traces.append(tested(known, _numbers(known), [c.test.value for c in known if c.test is not None]))
     figure = go.Figure(traces, {"height": 460, "hovermode": "closest", "xaxis": {"title": {"text": "evaluation"}}})
@@ -125,8 +125,8 @@ def seconds_figure(seconds: Mapping[str, float], label: str) -> go.Figure:
 
 
 def _planes(metrics: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
-    """The pairs (x, y) of objectives, accuracy always as y; the pair of accuracy and the last objective comes first."""
-    ordered = sorted(metrics, key=lambda metric: metric.name != "acc")
+    """The pairs (x, y) of objectives, quality always as y; the pair of quality and the last objective comes first."""
+    ordered = sorted(metrics, key=lambda metric: not metric.quality)
     return sorted(
         ((b, a) for a, b in combinations(ordered, 2)), key=lambda pair: (pair[1] != ordered[0], pair[0] != ordered[-1])
     )
@@ -151,12 +151,12 @@ def _plane(x: Metric, y: Metric, front: Sequence[Candidate], others: Sequence[Ca
     for name, some, style in _groups(front, others):
         spread = {"error_x": bars(readings(some, x)), "error_y": bars(readings(some, y))} if some is front else {}
         traces.append(points(name, some, values(some, x), values(some, y), **style, **spread))
-    known = [c for c in front if c.test is not None] if "acc" in (x.name, y.name) else []
+    known = [c for c in front if c.test is not None] if x.quality or y.quality else []
     return [*traces, tested(known, *([_on_test(c, metric) for c in known] for metric in (x, y)))]
 
 
 def _on_test(candidate: Candidate, metric: Metric) -> float:
-    reading = candidate.test if metric.name == "acc" else None
+    reading = candidate.test if metric.quality else None
     return (reading or candidate.readings[metric.name]).value
 
 

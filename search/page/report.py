@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from wb.core.architecture import Architecture
 from wb.core.files import write_text
-from wb.core.metrics import METRICS, Metric
+from wb.core.metrics import COSTS, METRICS, Metric
 from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
 from wb.core.records import MIXERS, Operator, dims, kind_of
@@ -20,6 +20,7 @@ from wb.search.page import figures
 from wb.search.page.contents import Contents, dominated, read
 from wb.search.run import Run
 from wb.search.study.storage import public
+from wb.spaces.operators import width_of
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
@@ -56,7 +57,7 @@ def render(contents: Contents, beside: Path) -> str:
         links={point.id: _links(contents.run, point.model, point.onnx, beside) for point in contents.points or ()},
         colours=_colours(),
         sizes=_sizes,
-        width=_width,
+        width=width_of,
         slots=_slots(contents),
         widest=_widest(contents.architectures.values()),
         low=any(set(precisions(a).values()) != {"fp32"} for a in contents.architectures.values()),
@@ -71,7 +72,7 @@ def result(contents: Contents) -> str:
     front, metrics = contents.front, contents.metrics
     if not front:
         return "No network within the budget yet." if contents.candidates else "Nothing has been evaluated yet."
-    metric = next((m for m in reversed(metrics) if m.name != "acc"), METRICS["latency"])
+    metric = next((m for m in reversed(metrics) if not m.quality), METRICS["latency"])
     known = sorted((c.readings[metric.name] for c in front if metric.name in c.readings), key=lambda r: r.value)
     across = ""
     if known:
@@ -81,8 +82,9 @@ def result(contents: Contents) -> str:
     tests = [c.test for c in front if c.test is not None]
     if not tests:
         return f"So far {networks}{across}."
-    best = max(tests, key=lambda reading: reading.value)
-    sentence = f"{networks}{across}; best test accuracy {_plain(best)} ({best.how} on {best.n} examples)."
+    quality = contents.record.metric
+    best = min(tests, key=quality.cost)
+    sentence = f"{networks}{across}; best test {quality.title} {_plain(best)} ({best.how} on {best.n} examples)."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -120,14 +122,19 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
 
 
 def _columns(contents: Contents) -> list[page.Column]:
-    """The columns of the table of networks: accuracies first, then the other metrics."""
-    if contents.points is None:
+    """The columns of the table of networks: quality first, then costs."""
+    points, title = contents.points, contents.record.metric.title
+    if points is None:
         return []
-    names = [name for name in METRICS if all(name in point.values for point in contents.points)]
-    columns = [page.Column(METRICS[name].title, [point.values[name] for point in contents.points]) for name in names]
-    if "acc" in names:
-        columns[0] = page.Column("accuracy, validation", columns[0].readings)
-    return [*columns[:1], page.Column("accuracy, test", [point.test for point in contents.points]), *columns[1:]]
+    return [
+        page.Column(f"{title}, validation", [point.validation for point in points]),
+        page.Column(f"{title}, test", [point.test for point in points]),
+        *(
+            page.Column(METRICS[name].title, [point.values[name] for point in points])
+            for name in COSTS
+            if all(name in point.values for point in points)
+        ),
+    ]
 
 
 def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
@@ -157,11 +164,6 @@ def _sizes(operator: Operator) -> list[str]:
     return lines or [f"{name} {value}" for name, value in operator if name != "kind"]
 
 
-def _width(operator: Operator) -> int:
-    """How wide a feed-forward is: its first width."""
-    return int(getattr(operator, next(iter(dims(type(operator))))))
-
-
 def _slots(contents: Contents) -> list[int]:
     """Stage by stage, how many blocks the drawing has room for."""
     counts = [[len(stage.blocks) for stage in a.stages] for a in contents.architectures.values()]
@@ -172,7 +174,7 @@ def _slots(contents: Contents) -> list[int]:
 def _widest(architectures: Iterable[Architecture]) -> dict[str, float]:
     """The largest embedding and the largest feed-forward ratio, which the bars of the drawing are relative to."""
     stages = [stage for architecture in architectures for stage in architecture.stages]
-    ratios = [_width(block.ffn) / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
+    ratios = [width_of(block.ffn) / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
     return {"embed": max((stage.embed for stage in stages), default=1), "ratio": max(ratios, default=1.0)}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from wb.core.metrics import Metric
+from wb.core.metrics import QUALITIES, Metric
 from wb.core.readings import Reading
 from wb.page.look import FRONT, GREY, ORDER, TEST
 
@@ -35,7 +35,8 @@ def describe(candidate: Candidate) -> str:
     lines = [f"<b>network {candidate.number}</b>" + (" (over budget)" if candidate.over else "")]
     lines += [f"{html.escape(name)} {html.escape(r.text())}, {r.how}" for name, r in candidate.readings.items()]
     if candidate.test is not None:
-        lines.append(f"acc on the test split {html.escape(candidate.test.text())}, {candidate.test.how}")
+        quality = ", ".join(name for name in candidate.readings if name in QUALITIES)
+        lines.append(f"{quality} on the test split {html.escape(candidate.test.text())}, {candidate.test.how}")
     return "<br>".join([*lines, html.escape(candidate.summary)])
 
 
@@ -56,7 +57,7 @@ def searched(candidates: Sequence[Candidate]) -> dict[str, Any]:
 
 
 def tested(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float]) -> go.Scatter:
-    """A trace of the front again, with its accuracies on the test split."""
+    """A trace of the front again, with its readings on the test split."""
     marker = {"symbol": "diamond-open", "size": 9, "color": TEST, "line": {"width": 2}}
     return points("front on the test split", candidates, x, y, marker=marker)
 

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from wb.cli._options import FORMER
 from wb.cli.main import app
-from wb.search.config import SearchConfig
 
 Found = tuple[tuple[str, ...], typer.core.TyperCommand]
 
@@ -83,18 +82,14 @@ def test_help_shows_every_default(path: tuple[str, ...], command: typer.core.Typ
     assert text.count("…") == own.count("…"), "nothing is cut off"
 
 
-def test_what_help_says_of_a_search_is_what_a_search_does() -> None:
-    (search,) = (command for path, command in ALL if path == ("search",))
-    shown = {
-        p.name: p.show_default for p in search.params if isinstance(p, TyperOption) and isinstance(p.show_default, str)
-    }
-    fields = SearchConfig.model_fields
-    assert {name: fields[name].default for name in shown if name in fields and fields[name].default is not None} == {
-        name: type(fields[name].default)(shown[name])
-        for name in shown
-        if name in fields and fields[name].default is not None
-    }
-    assert {"preset", "trials", "epochs", "finetune", "sampler", "objectives", "latency", "data"} <= shown.keys()
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_every_option_has_a_default_to_show(path: tuple[str, ...], command: typer.core.TyperCommand) -> None:
+    """In words where it is computed; but for flags, which are off, and what has to be given."""
+    for parameter in command.params:
+        assert isinstance(parameter, TyperOption | TyperArgument)
+        flag = isinstance(parameter, TyperOption) and parameter.is_flag
+        shown = isinstance(parameter.show_default, str) or parameter.default not in (None, (), [])
+        assert parameter.required or flag or shown, f"{' '.join(path)}: {parameter.name} says no default"
 
 
 def test_one_thing_has_one_name_and_its_former_one_still_works() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from tests.networks import assembled
@@ -19,7 +20,7 @@ from wb.models.header import read_header
 from wb.models.model import Model, Step, from_network, load, save
 from wb.models.network import build
 
-HEAVY = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "plotly", "sklearn", "scipy", "PIL")
+HEAVY = ("pydantic", "torch", "onnx", "onnxruntime", "optuna", "numpy", "plotly", "sklearn", "scipy", "PIL")
 
 
 def loaded_by(*arguments: str) -> tuple[list[str], str]:
@@ -47,16 +48,27 @@ def model(*, counted: bool) -> Model:
     return from_network(architecture, network, (Step(name="score", readings=readings),))
 
 
+def test_the_list_of_commands_needs_no_configuration() -> None:
+    assert loaded_by("--help")[0] == []
+
+
+@pytest.mark.parametrize("command", ["search", "train", "measure", "prune nvit", "prune depgraph", "quantize", "fuse"])
+def test_the_options_of_a_command_need_no_torch(command: str) -> None:
+    loaded, output = loaded_by(*command.split(), "--help")
+    assert {"pydantic"} <= set(loaded) <= {"pydantic", "numpy", "PIL"}
+    assert "--threads" in output
+
+
 def test_a_list_of_constants_loads_nothing_heavy() -> None:
     loaded, output = loaded_by("spaces")
-    assert loaded == []
+    assert loaded == ["pydantic"]
     assert "space vit, preset revit-base" in output
 
 
 def test_a_model_shows_what_it_says_of_itself(tmp_path: Path) -> None:
     save(model(counted=True), tmp_path / "m.safetensors")
     loaded, output = loaded_by("show", str(tmp_path / "m.safetensors"))
-    assert loaded in ([], ["numpy"])
+    assert loaded in (["pydantic"], ["pydantic", "numpy"])
     assert "classes: cat, siamese cat" in output
     for how in (count_parameters, count_macs):
         assert how(model(counted=True).architecture).text() in output

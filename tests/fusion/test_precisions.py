@@ -17,7 +17,8 @@ from wb.export.graph import export
 from wb.export.score import score
 from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
-from wb.fusion.job.record import FuseConfig, Fusion
+from wb.fusion.job.config import FuseConfig
+from wb.fusion.job.record import Fusion
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device
 from wb.models.model import Model, load, save

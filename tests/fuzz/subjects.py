@@ -19,6 +19,7 @@ from tests.fuzz.mutate import PICKLES, bytes_of, json_of, packed, zip_of
 from tests.networks import assembled
 from wb.compress.depgraph.foreign import load_weights
 from wb.compress.prune import record as pruning
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.readings import Reading
@@ -139,7 +140,7 @@ def _record_file(folder: Path) -> Path:
     record = pruning.Pruning(
         created="2026-01-01T00:00:00+00:00",
         version="0",
-        config=pruning.PruneConfig(budget=("macs=0.5x",), snapshots=(0.75,)),
+        config=PruneConfig(budget=("macs=0.5x",), snapshots=(0.75,)),
         model="m.safetensors",
         model_key="0123456789abcdef",
         data={"spec": "stripes", "train": 192},

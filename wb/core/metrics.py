@@ -35,10 +35,11 @@ class Metric:
 _JOULES = {"pj": 1.0, "nj": 1e3, "uj": 1e6, "µj": 1e6, "mj": 1e9}
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
+ACCURACY = Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}, quality=True, best=1.0)
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}, quality=True, best=1.0),
+        ACCURACY,
         Metric("latency", "minimize", "ms", "latency", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}),
         Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
         Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
@@ -46,6 +47,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("energy", "minimize", "pJ", "modelled energy", _JOULES),
     )
 }
+QUALITIES = tuple(name for name, metric in METRICS.items() if metric.quality)
+COSTS = tuple(name for name, metric in METRICS.items() if not metric.quality)
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,74 @@
-"""What the configurations of jobs have in common."""
+"""What the configurations of jobs have in common, and what their options are called."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from wb.core.option import Cli
 from wb.core.records import Frozen
+
+_DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style files) or cifar10:PATH.")
+_SIDE = Field(description="Resize the images of a folder to this side.")
+_LIMIT = Field(description="Use at most this many training images.")
+Data = Annotated[str, _DATA]
+ModelData = Annotated[str, _DATA, Cli(default="those the model was trained with; digits without a model")]
+ModelSize = Annotated[int | None, _SIDE, Cli(default="what the model takes")]
+ByIndex = Annotated[
+    bool, Field(description="Take the classes of the data in their order, though they are named otherwise.")
+]
+DeviceName = Annotated[str, Field(description="Where latency is measured.")]
+Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")]
 
 
 class DataConfig(Frozen):
-    """The data a job works on; `data` is None where it works without any."""
+    """The data of a job; `data` is None for a job without data."""
 
-    data: str | None = "digits"
-    image_size: int | None = None
-    limit: int | None = None  # training images
+    data: Data | None = "digits"
+    image_size: Annotated[int | None, _SIDE, Cli(default="their own where all have the same, else 64")] = None
+    limit: Annotated[int | None, _LIMIT, Cli(default="all")] = None
 
 
 class JobConfig(DataConfig):
-    """What every job on trained models is told besides: how to take the classes, and where it runs."""
+    """The other fields of every job on trained models: how classes are matched, and where the job runs."""
 
-    by_index: bool = False  # classes of data and model that have other names
-    device: str = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
+    data: ModelData | None = "digits"
+    image_size: ModelSize = None
+    limit: Annotated[int | None, _LIMIT, Cli(default="as many as the model was trained with")] = None
+    by_index: ByIndex = False
+    device: DeviceName = "cpu"
+    threads: Threads = 1
+
+
+class TrainConfig(DataConfig):
+    """What `wb train` trains, and how; `architecture` is a file, else the largest softmax network of `preset`."""
+
+    preset: Annotated[str, Field(description="Train the largest softmax network of this preset.")] = "tiny"
+    architecture: Annotated[
+        Path | None,
+        Field(description="Train this architecture: a JSON file, or a model file whose weights are ignored."),
+        Cli(default="that of --preset"),
+    ] = None
+    data: Data = "digits"
+    epochs: Annotated[int, Field(ge=1, description="Passes over the training images.")] = 60
+    learning_rate: Annotated[float, Field(ge=0, description="Peak of the one-cycle schedule.")] = 3e-3
+    batch: Annotated[int, Field(ge=1, description="Images per step.")] = 32
+    threads: Threads = 1
+    seed: Seed = 0
+
+
+class MeasureConfig(Frozen):
+    """How `wb measure` measures a file: on which data and `split`, with how many images a run, for `cap` seconds at most."""
+
+    data: Annotated[str | None, _DATA, Cli(default="those the model was trained with, if any")] = None
+    split: Annotated[str, Field(description="Images for the accuracy: validation or test.")] = "test"
+    image_size: ModelSize = None
+    by_index: ByIndex = False
+    batch: Annotated[int, Field(ge=1, description="Images per run when timing.")] = 1
+    cap: Annotated[float, Field(ge=0.1, description="Seconds after which timing stops, narrow enough or not.")] = 10.0
+    device: DeviceName = "cpu"
+    threads: Threads = 1
+    seed: Seed = 0

@@ -1,11 +1,5 @@
-"""What fields of configurations are called on the command line, where that is not their own name."""
+"""What options are called that mean the same in several commands, where that is not the name of their field."""
 
 from __future__ import annotations
 
 SAMPLES = "--samples"  # how many images; `--calibration` says which, where they can be chosen
-FIELDS = {"calib": SAMPLES, "changes": "--set", "seeds": "--seed-architecture"}
-
-
-def option_of(field: str) -> str:
-    """What a field of a command's configuration is called on the command line."""
-    return FIELDS.get(field, "--" + field.replace("_", "-"))

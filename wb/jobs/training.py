@@ -1,4 +1,4 @@
-"""Training one architecture from scratch into a model file; the same call continues what was interrupted."""
+"""Training of one architecture from scratch to a model file; the same call continues after an interruption."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from wb.core.progress import Progress
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
-from wb.jobs.inputs import Choice, read_architecture
+from wb.jobs.config import TrainConfig
+from wb.jobs.inputs import read_architecture
 from wb.jobs.output import MODELS, check_ending, check_free
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step, save
@@ -24,49 +25,49 @@ from wb.training.train import score, train
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained on which data, and where it goes; `architecture` is a file, else the largest network of `preset`."""
+    """What is trained, as `config` says, and where it goes."""
 
+    config: TrainConfig
     out: Path
-    choice: Choice
-    recipe: Recipe
-    preset: str = "tiny"
-    architecture: Path | None = None
-    seed: int = 0
-    threads: int = 1
     force: bool = False
 
     @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        return Recipe(self.config.epochs, self.config.learning_rate, self.config.batch)
+
+    @property
     def checkpoint(self) -> Path:
-        """What is kept while it trains."""
+        """The checkpoint file, kept until training ends."""
         return self.out.with_name(self.out.name + ".checkpoint")
 
     def check(self) -> None:
-        """Raises `BadOption` where the model cannot go to `out`."""
+        """Raises `BadOption` if the model cannot be written to `out`."""
         check_ending(self.out, MODELS)
         check_free(self.out, force=self.force)
 
     def data(self) -> Dataset:
         """The data."""
-        return load_data(self.choice.spec or "digits", image_size=self.choice.image_size, limit=self.choice.limit)
+        return load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
 
     def network(self, data: Dataset) -> Architecture:
         """What is trained; of a given architecture no weights are taken, so that its classes are those of the data."""
-        given = read_architecture(self.architecture) if self.architecture else None
-        chosen = given or vit_space(data, self.preset).largest("softmax")
+        given = read_architecture(self.config.architecture) if self.config.architecture else None
+        chosen = given or vit_space(data, self.config.preset).largest("softmax")
         return chosen.with_labels(data.classes) if chosen.head.classes == len(data.classes) else chosen
 
     def __call__(self, progress: Progress) -> tuple[Model, dict[str, Reading]]:
-        """Trains and writes; gives the model and its accuracies on the validation and test split.
+        """Trains and writes the model; returns it and its accuracies on the validation and test split.
 
         Raises:
             BadArtefact: `architecture` is neither an architecture nor a model.
             BadData: the data are damaged, or of another shape or number of classes.
-            BadOption: no name for a model file, or one that is taken.
+            BadOption: an output that is no name for a model file, or exists already.
             StorageFailed: the file cannot be written.
             TrainingDiverged: the loss is NaN or infinite.
         """
         self.check()
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.config.threads)
         progress("reading the data", 0, 0)
         data = self.data()
         chosen = self.network(data)
@@ -75,7 +76,7 @@ class Training:
             chosen,
             data,
             self.recipe,
-            seed=self.seed,
+            seed=self.config.seed,
             checkpoint=self.checkpoint,
             report=lambda epoch, of, loss: progress(f"training, loss {loss:.3f}", epoch, of),
         )

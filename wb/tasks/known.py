@@ -1,4 +1,4 @@
-"""The tasks by name, and that of an architecture."""
+"""All tasks by name, and the task of an architecture."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from wb.tasks.classes import CLASSES
 TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
 
 
-def task_of(architecture: Architecture) -> Task:
-    """What its outputs are for."""
-    return TASKS[architecture.head.task]
+def task_of(architecture: Architecture | None) -> Task:
+    """The task of an architecture; a foreign graph, which has none (None), counts as a classifier."""
+    return CLASSES if architecture is None else TASKS[architecture.head.task]

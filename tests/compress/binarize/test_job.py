@@ -12,8 +12,9 @@ import pytest
 from tests.jobs.suite import Begin, JobSuite
 from tests.networks import assembled
 from wb.compress.binarize.begin import begin
+from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.job import BinarizeJob
-from wb.compress.binarize.record import Binarization, BinarizeConfig
+from wb.compress.binarize.record import Binarization
 from wb.core.architecture import Block, Stage
 from wb.core.errors import BadData, BadOption, WbError
 from wb.core.precision import allowed, precisions, with_precisions

@@ -11,10 +11,11 @@ import pytest
 
 from tests.networks import assembled
 from wb.compress.binarize import record as binarize_record
+from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.figures import accuracy_figure, energy_figure, loss_figure
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.lowbits import chosen
-from wb.compress.binarize.record import Binarization, BinarizeConfig, Epoch
+from wb.compress.binarize.record import Binarization, Epoch
 from wb.compress.binarize.report import page, remarks, result
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption

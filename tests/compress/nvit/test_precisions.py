@@ -8,9 +8,10 @@ from typing import Literal
 import onnx
 import pytest
 
-from wb.compress.nvit.nvit import Settings
+from wb.compress.nvit.settings import Settings
 from wb.compress.prune.begin import begin
-from wb.compress.prune.record import PruneConfig, Pruning
+from wb.compress.prune.config import PruneConfig
+from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision

@@ -12,7 +12,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from tests.networks import Form, assembled
-from wb.compress.nvit.saliency import LABEL_SMOOTHING, METHODS, Method, Scores, score
+from wb.compress.nvit.saliency import LABEL_SMOOTHING, Scores, score
+from wb.compress.nvit.settings import METHODS, Method
 from wb.core.architecture import Block, Stage
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax

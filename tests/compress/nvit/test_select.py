@@ -17,7 +17,8 @@ from wb.compress.depth.drop import sublayers, without
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.saliency import Gates, Scores
-from wb.compress.nvit.select import STEPS, Line, Rules, Selector
+from wb.compress.nvit.select import STEPS, Line, Selector
+from wb.compress.nvit.settings import Rules
 from wb.core.architecture import Architecture, Block, Stage, axis_dims, axis_sizes, resize
 from wb.core.records import ImageInput, Mlp, PatchStem, Sla, Softmax
 from wb.models.axes import SelectWithin

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.compress.nvit.nvit import Settings
-from wb.compress.prune.record import PruneConfig, Pruning, Result, Round, parse_shares
+from wb.compress.nvit.settings import Settings
+from wb.compress.prune.config import PruneConfig, parse_shares
+from wb.compress.prune.record import Pruning, Result, Round
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading

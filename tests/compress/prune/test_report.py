@@ -10,9 +10,10 @@ import pytest
 from tests.networks import assembled
 from wb.compress.depth.drop import without
 from wb.compress.nvit.cost import parameters_by_part
+from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.figures import progress_figure, shares_figure
 from wb.compress.prune.job import PruneJob
-from wb.compress.prune.record import PruneConfig, Pruning, Result, Round
+from wb.compress.prune.record import Pruning, Result, Round
 from wb.compress.prune.report import page, redistribution, result
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.errors import BadOption

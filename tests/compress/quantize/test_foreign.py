@@ -16,8 +16,9 @@ from wb.compress.ptq.outputs import compare, outputs
 from wb.compress.ptq.static import Static
 from wb.compress.ptq.subject import Subject
 from wb.compress.quantize.begin import Given, begin
+from wb.compress.quantize.config import PolicyName, QuantizeConfig
 from wb.compress.quantize.estimate import estimate
-from wb.compress.quantize.record import PolicyName, Quantization, QuantizeConfig
+from wb.compress.quantize.record import Quantization
 from wb.compress.quantize.report import error_text, in_float
 from wb.compress.quantize.verdict import verdict
 from wb.core.errors import BadArtefact, BadOption

@@ -18,8 +18,9 @@ from tests.jobs.suite import Begin, JobSuite
 from wb.compress.ptq.calibration import of_images
 from wb.compress.ptq.subject import of_model
 from wb.compress.quantize.begin import Given, begin
+from wb.compress.quantize.config import QuantizeConfig
 from wb.compress.quantize.job import QuantizeJob
-from wb.compress.quantize.record import Quantization, QuantizeConfig
+from wb.compress.quantize.record import Quantization
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.precision import precisions
 from wb.core.progress import Progress

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from wb.compress.quantize.record import Quantization, QuantizeConfig
+from wb.compress.quantize.config import QuantizeConfig
+from wb.compress.quantize.record import Quantization
 from wb.core.errors import BadArtefact, BadOption
 
 
@@ -65,10 +66,10 @@ def test_costs_and_ratios_are_positive(record: Quantization, tmp_path: Path) -> 
 
 
 def test_mixed_aims_at_accuracy_unless_told_otherwise() -> None:
-    (limit,) = QuantizeConfig(policy="mixed").limits.values()
+    (limit,) = QuantizeConfig(policy="mixed").limits("acc").values()
     assert limit.text() == "acc >= -0.5 points"
-    assert list(QuantizeConfig(policy="mixed", budget=("size=0.3x , acc=-1",)).limits) == ["size=0.3x", "acc=-1"]
-    assert not QuantizeConfig().limits
+    assert list(QuantizeConfig(policy="mixed", budget=("size=0.3x , acc=-1",)).limits("acc")) == ["size=0.3x", "acc=-1"]
+    assert not QuantizeConfig().limits("acc")
     for budget in ("macs=0.5x", "params=1M", "energy=0.5x"):
         with pytest.raises(BadOption, match="limit one of size, acc, latency"):
-            _ = QuantizeConfig(budget=(budget,)).limits
+            _ = QuantizeConfig(budget=(budget,)).limits("acc")

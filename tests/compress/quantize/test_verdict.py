@@ -70,14 +70,14 @@ def test_without_accuracy_the_output_error_stands_in(record_of: Make) -> None:
 )
 def test_budgets(record_of: Make, budget: str, over: dict[str, bool]) -> None:
     record = record_of((0.75, 0.65, 0.9), acc=0.89, budget=(budget,))
-    (one,) = judged(record.config.limits, record)
+    (one,) = judged(record.limits, record)
     assert one.verdict == {None: "met", True: "missed", False: "within noise"}[over.get(budget)]
     if True in over.values():
         with pytest.raises(BudgetMissed, match="Nothing was written") as raised:
-            check_budget(record.config.limits, record)
+            check_budget(record.limits, record)
         assert one.text("the float graph") in str(raised.value)
     else:
-        notes = check_budget(record.config.limits, record)
+        notes = check_budget(record.limits, record)
         assert [one.text("the float graph")[1:] in note for note in notes] == [True] * len(over)
 
 
@@ -86,7 +86,7 @@ def test_a_missed_share_is_said_as_the_ratio_that_was_measured(record_of: Make) 
     record = record_of((0.75, 0.74, 0.77), budget=("latency=0.7x",))
     words = r"latency is 0\.750x of the float graph’s \(95 % interval 0\.740x to 0\.770x\); latency <= 0\.7x was"
     with pytest.raises(BudgetMissed, match=words):
-        check_budget(record.config.limits, record)
+        check_budget(record.limits, record)
     assert changes(record)["latency"].startswith("0.750x")
 
 

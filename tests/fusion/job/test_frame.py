@@ -10,8 +10,8 @@ from tests.jobs.suite import Begin, JobSuite
 from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.fusion.job.begin import begin
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.job import FuseJob
-from wb.fusion.job.record import FuseConfig
 from wb.fusion.settings import Settings
 from wb.models.model import Model, save
 

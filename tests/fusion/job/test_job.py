@@ -21,10 +21,11 @@ from wb.export.score import outputs, score
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.curve import point
 from wb.fusion.job.finish import Ensemble, Parents
 from wb.fusion.job.job import FuseJob, calibration
-from wb.fusion.job.record import FuseConfig, Fusion
+from wb.fusion.job.record import Fusion
 from wb.fusion.job.verdict import remarks
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device

@@ -17,7 +17,7 @@ from tests.networks import assembled
 from wb.compress.depth.drop import without
 from wb.compress.nvit.costs import costs_of
 from wb.compress.nvit.nvit import NViT
-from wb.compress.nvit.nvit import Settings as Pruning
+from wb.compress.nvit.settings import Settings as Pruning
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Cosformer, ImageInput, Mlp, PatchStem, Softmax

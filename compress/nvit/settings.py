@@ -1,0 +1,61 @@
+"""How `nvit` prunes, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wb.core.option import Cli, listed
+from wb.jobs.config import Seed
+from wb.jobs.names import SAMPLES
+
+Method = Literal["nvit", "taylor", "magnitude", "random"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may go and how: `keep` names the kinds of axes that stay (`blocks` for whole sub-layers); sizes become
+    multiples of `align` (the number of heads is free); `eta` is the weight of the cost.
+    """
+
+    keep: frozenset[str] = frozenset()
+    align: int = 1
+    eta: float = 1.0
+
+
+class Settings(BaseModel):
+    """How to prune, whatever the budget.
+
+    `calibration` images of the training split are scored in mini-batches of `batch`; `momentum` is the weight of earlier
+    rounds in the saliency; between rounds come `recovery` steps of training at `learning_rate`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Annotated[Method, Field(description="What ranks the units.")] = "nvit"
+    keep: Annotated[
+        tuple[str, ...],
+        Field(description="Axes not to touch: embed,heads,qk,v,mlp,…, or blocks (whole sub-layers)."),
+        Cli(default="none", typed=str, parse=listed),
+    ] = ()
+    align: Annotated[int, Field(ge=1, description="Make dimensions multiples of this.")] = 1
+    eta: Annotated[float, Field(ge=0, le=10, description="Weight of the cost: saliency / cost^eta.")] = 1.0
+    rounds: Annotated[int, Field(ge=1, description="Rounds of scoring and cutting; 1 is one-shot.")] = 10
+    calibration: Annotated[
+        int, Field(ge=1, description="Training images that units are judged on, in each round."), Cli(SAMPLES)
+    ] = 640
+    batch: Annotated[int, Field(ge=1, description="Images per mini-batch of the saliency.")] = 16
+    momentum: Annotated[float, Field(ge=0, lt=1, description="Weight of earlier rounds in the saliency.")] = 0.5
+    recovery: Annotated[int, Field(ge=0, description="Training steps between rounds.")] = 0
+    learning_rate: Annotated[
+        float, Field(gt=0, description="Peak of the learning rate, in fine-tuning and recovery.")
+    ] = 1e-3
+    seed: Seed = 0
+
+    @property
+    def rules(self) -> Rules:
+        """What the selection needs of it."""
+        return Rules(frozenset(self.keep), self.align, self.eta)

@@ -1,0 +1,58 @@
+"""The configuration of a fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from wb.core.architecture import Architecture
+from wb.core.option import Cli
+from wb.fusion.settings import Settings
+from wb.jobs.config import JobConfig
+from wb.jobs.names import SAMPLES
+
+CALIBRATION = 1024  # images that are looked at by default
+EPOCHS = 5  # of fine-tuning where no models are given
+
+
+class FuseConfig(JobConfig):
+    """Everything that determines a fusion, apart from the models and the machine.
+
+    `data` is None where there are none. `calib` is None for the default, of which nothing is drawn where no image is
+    looked at. `to` is the architecture to fuse into, None for the anchor's.
+    """
+
+    data: Annotated[
+        str | None,
+        Field(description="digits, imagefolder:PATH, idx:PATH or cifar10:PATH, or none."),
+        Cli(default="those that all models were trained with, else none; digits without models"),
+    ] = None
+    device: Annotated[str, Field(description="What accuracies are read with.")] = "cpu"
+    settings: Settings = Field(default_factory=Settings)
+    calib: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Unlabelled training images to look at."),
+        Cli(SAMPLES, default=str(CALIBRATION)),
+    ] = None
+    finetune: Annotated[
+        int,
+        Field(ge=0, description="Epochs of fine-tuning, all models as teachers."),
+        Cli(default=f"0; {EPOCHS} without models"),
+    ] = 0
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")
+    ] = 3e-4  # more undoes what was fitted before it helps
+    to: Annotated[
+        Architecture | None,
+        Field(description="An architecture (JSON or a model file) to fuse into."),
+        Cli(default="the anchor's", typed=Path),
+    ] = None
+
+    def looks(self, parents: Sequence[Architecture]) -> bool:
+        """Whether images are of any use: to fit, to compare, to match blocks, or for another architecture."""
+        depths = {tuple(sum(not block.off for block in stage.blocks) for stage in a.stages) for a in parents}
+        matched = len(depths) > 1 and self.settings.method not in ("vanilla", "ot")
+        return self.settings.needs_images or matched or self.to is not None
