@@ -19,13 +19,12 @@ demo: $(VENV)/installed
 	$(BIN)/wb search --space vit --objectives acc,latency
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases tests
 	$(BIN)/lint-imports
 
 fix: $(VENV)/installed-dev

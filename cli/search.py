@@ -36,7 +36,7 @@ def search(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=…",
+            help="Precisions that each group of linear maps may have: some of int4, int8, fp32; short for --set precision=…",
             show_default="fp32",
         ),
         After("changes"),
@@ -57,7 +57,7 @@ def search(
         Path | None, typer.Option(help="Continue this run folder; more --trials extend it.", show_default="none")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
+        bool, typer.Option("--dry-run", help="Print the plan and about how long it takes; write nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,7 +87,7 @@ def search(
             points = Search(config, run, progress, workers)(resume=resume is not None)
         except BaseException as error:
             with suppress(OSError):
-                run.folder.rmdir()  # if it is empty: nothing was begun
+                run.folder.rmdir()  # succeeds only if it is empty, so that nothing was begun
             if run.record_path.exists():
                 error.add_note(f"continue with: wb search --resume {shlex.quote(str(run.folder))}")
             raise
@@ -99,7 +99,7 @@ def search(
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
-    """The front as a table, with notes on its quality below; with `energy`, which is a model, where that was an objective."""
+    """The front as a table, with notes on quality below; `energy` adds its column, for runs that had it as an objective."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -130,13 +130,13 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
 
 
 def _two_lines(reading: Reading) -> str:
-    """The value and below it its spread, for a column that says the units: percent and points, or ms and percent."""
+    """The value and its spread on two lines, for a column whose heading has the units: percent and points, or ms and percent."""
     value = reading.plain().removesuffix(f" {reading.unit}").removesuffix(" %")
     return f"{value}\n{reading.spread().removesuffix(' points').removesuffix(' %')}".rstrip()
 
 
 def summary(point: FrontPoint) -> str:
-    """`embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order, with their heads, and precisions."""
+    """A network in a line, `embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order with heads, and precisions."""
     from collections import Counter
     from itertools import groupby
 
@@ -158,7 +158,7 @@ def summary(point: FrontPoint) -> str:
 
 
 def _changes(texts: Sequence[str], precision: str | None) -> dict[str, str] | None:
-    """The fields of the space that are to be replaced; None if there are none."""
+    """The fields of the space to replace; None if there are none."""
     from wb.core.errors import BadOption
 
     pairs = {} if precision is None else {"precision": precision}

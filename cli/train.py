@@ -61,7 +61,7 @@ def _plan(training: Training) -> list[Planned]:
     """The stages, with times extrapolated from a few steps; nothing is written.
 
     Raises:
-        WbError: what the command would refuse before it trains.
+        WbError: as the command does before it trains.
     """
     import time
 

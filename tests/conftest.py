@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from wb.data import Dataset, Split
 from wb.export import graph
 from wb.models.counting import count_macs
 from wb.models.model import Model
+from wb.models.network import Network
 from wb.training.fit import Recipe
 from wb.training.train import train
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("tests.jobs.suite")
 torch.set_num_threads(1)
 
-_GRAPHS: dict[str, bytes] = {}
-_count_macs = cache(count_macs)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -39,6 +37,46 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasty() -> Iterator[Mapping[str, object]]:
+    """Latencies are read in the fewest batches, however wide their intervals are, for no test asks how long something takes.
+
+    Gives what was there before: tests of the timing itself put it back.
+    """
+    from wb.export.timing import measure
+
+    def wide(timing: measure._Timing, _: float) -> list[str]:
+        return [name for name in timing.probes if len(timing.pairs.get(name, ())) < measure.FEWEST]
+
+    before = {"BATCH_S": measure.BATCH_S, "_Timing.wide": measure._Timing.wide}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "BATCH_S", 0.001)  # one round
+        patch.setattr(measure._Timing, "wide", wide)
+        yield before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced() -> Iterator[Callable[..., None]]:
+    """A network of ours is traced once in a session; what else there is to an export (lowering, comparing with torch) is done.
+
+    Gives what traces: tests of exports put it back.
+    """
+    trace, graphs = graph.export_module, dict[str, bytes]()
+
+    def once(network: Network, feed: Mapping[str, torch.Tensor], path: Path, *how: object) -> None:
+        digest = hashlib.sha256(repr([how, [(name, x.shape) for name, x in feed.items()]]).encode())
+        for name, weight in network.state_dict().items():
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode() + weight.numpy().tobytes())
+        if (key := digest.hexdigest()) not in graphs:
+            trace(network, feed, path, *how)  # type: ignore[arg-type]
+            graphs[key] = path.read_bytes()
+        path.write_bytes(graphs[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "export_module", once)
+        yield trace
 
 
 @pytest.fixture(scope="session")
@@ -82,24 +120,14 @@ def unpaged() -> Iterator[None]:
 
 @pytest.fixture
 def untimed() -> Iterator[None]:
-    """Pruning and binarizing without a clock: a graph's latency is 10 µs and 1 ns for each multiply-accumulate.
-
-    What is exported or counted once in a session is not again, for the dense model is read after every round.
-    """
+    """Pruning and binarizing without a clock: a graph's latency is 10 µs and 1 ns for each multiply-accumulate."""
     from wb.export.counting.graph import count_graph
     from wb.export.timing.measure import Latency
-
-    def export(model: Model, path: Path) -> None:
-        key = f"{model.fingerprint()} {model.history}"
-        if key not in _GRAPHS:
-            graph.export(model, path)
-            _GRAPHS[key] = path.read_bytes()
-        path.write_bytes(_GRAPHS[key])
 
     def counted(file: Path) -> float:
         found = count_graph(file).readings.get("macs")
         architecture = None if found else graph.read_architecture(file)
-        return found.value if found else 0.0 if architecture is None else _count_macs(architecture).value
+        return found.value if found else 0.0 if architecture is None else count_macs(architecture).value
 
     def latency(graphs: Mapping[str, Path | bytes], *_: object, **__: object) -> dict[str, Latency]:
         def read(file: Path | bytes) -> Latency:
@@ -113,8 +141,6 @@ def untimed() -> Iterator[None]:
     pace = Reading(value=1.0, unit="ms", how="measured")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wb.export.assess.measure_latency", latency)
-        patch.setattr("wb.export.assess.export", export)
-        patch.setattr("wb.compress.nvit.costs.count_macs", _count_macs)
         patch.setattr("wb.export.timing.table.measure_latency", latency)
         for job in ("prune", "binarize"):
             patch.setattr(f"wb.compress.{job}.begin.reference_pace", lambda *_: pace)

@@ -1,4 +1,4 @@
-"""Whether models can be fused: what has to be equal, and classes matched by their names."""
+"""Compatibility of models for fusion: properties that must be equal, and classes matched by name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wb.models.axes import Select, remap
 from wb.models.model import Model
 from wb.models.network import axes_of, build
 
-_CLOSE = 1e-5  # means and deviations of inputs that differ by rounding only
+_CLOSE = 1e-5  # input means and deviations may differ by rounding
 
 
 def check_together(architectures: Sequence[Architecture], names: Sequence[str], anchor: int) -> list[str]:
-    """What a user has to know of fusing these; the anchor is the one that the others have to fit.
+    """Checks that models can be fused, with all others fitting the anchor; returns notes for the user.
 
     Raises:
         Unsupported: they differ in what cannot be aligned: images, stem, stages, pooling, norms.
@@ -47,7 +47,7 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
 
 
 def check_scales(architecture: Architecture, name: str) -> None:
-    """Raises `Unsupported` where a softmax scale is zero or not finite: nothing of its queries and keys could be said."""
+    """Raises `Unsupported` for a softmax scale of zero or not finite, which queries and keys cannot absorb."""
     for part_name, part in architecture.parts():
         if not (math.isfinite(part.factor) and part.factor):
             place, kind = part_name.rpartition(".")[0], kind_of(type(part))
@@ -57,10 +57,10 @@ def check_scales(architecture: Architecture, name: str) -> None:
 
 
 def check_images(images: Tensor, architecture: Architecture) -> list[str]:
-    """What is to be known of calibrating on `images`.
+    """Checks images for calibration; returns notes if there are few of them.
 
     Raises:
-        BadData: they are not what the networks read, or none.
+        BadData: there are none, or the networks read other images.
     """
     (spec,) = architecture.input.specs()
     if images.shape[1:] != spec.example or not len(images):
@@ -86,10 +86,10 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
 
 
 def adapted(model: Model, to: Architecture) -> Model:
-    """`model` with its classes in the order of `to`, and its stem for images normalised as those of `to` are.
+    """`model` with classes in the order of `to`, and a stem for images normalised as in `to`.
 
     Raises:
-        Unsupported: another normalisation in front of a convolution with padding, which cannot take it over.
+        Unsupported: another normalisation in front of a convolution with padding, which cannot absorb it.
     """
     model = _classes_ordered(model, to)
     if _close(model.architecture.input, to.input):
@@ -165,7 +165,7 @@ def _classes_ordered(model: Model, to: Architecture) -> Model:
     own = model.architecture.head.labels
     if own == to.head.labels:
         return model
-    if not own or not to.head.labels:  # taken to be in the same order
+    if not own or not to.head.labels:  # classes are assumed to be in the same order
         return replace(model, architecture=model.architecture.with_labels(to.head.labels))
     order = Select(torch.tensor([own.index(label) for label in to.head.labels]))
     axes = axes_of(build(model.architecture, "meta"))

@@ -134,7 +134,7 @@ def _channels(source: Model, reference: Model) -> tuple[float, Index]:
         parts: list[tuple[Tensor, Tensor]] = []
         for name, dimensions in other.items():
             unknown = {on for on in _names(dimensions) if on.endswith(".embed")} - {axis, *found}
-            if axis not in _names(dimensions) or unknown or name.startswith(("stages.", "norm.")):
+            if axis not in _names(dimensions) or unknown or name.startswith(("stages.", "first.", "norm.")):
                 continue
             x = _columns(source.weights[name], own[name], axis, {a: pair[0] for a, pair in found.items()})
             y = _columns(reference.weights[name], dimensions, axis, {a: pair[1] for a, pair in found.items()})

@@ -28,6 +28,7 @@ from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
 
 SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2", "--threads", "1"]
+COUNTED = ["--objectives", "acc,params"]  # for tests that nothing need be timed in
 
 
 def wb(*arguments: object) -> Result:
@@ -141,7 +142,7 @@ def study(folder: Path):  # type: ignore[no-untyped-def]
 
 def test_a_killed_search_resumes_and_loses_at_most_the_evaluation_under_way(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "wb.cli.main", "search", *SMALL, "--trials", "12", "-o", str(folder)]
+    command = [sys.executable, "-m", "wb.cli.main", "search", *SMALL, *COUNTED, "--trials", "12", "-o", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 120
@@ -279,7 +280,7 @@ def with_files_up_to(size: int, *arguments: object) -> subprocess.CompletedProce
 
 def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    result = with_files_up_to(40_000, "search", *SMALL, "--trials", 4, "-o", folder)
+    result = with_files_up_to(40_000, "search", *SMALL, *COUNTED, "--trials", 4, "-o", folder)
     assert result.returncode == 1
     assert "study.db cannot be used" in result.stderr
     assert "Traceback" not in result.stderr
@@ -288,7 +289,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    result = with_files_up_to(130_000, "search", *SMALL, "--trials", 4, "-o", folder)
+    result = with_files_up_to(130_000, "search", *SMALL, *COUNTED, "--trials", 4, "-o", folder)
     assert result.returncode == 1
     assert "error: could not write" in result.stderr
     assert f"continue with: wb search --resume {folder}" in result.stderr
@@ -330,7 +331,7 @@ def test_changed_data_are_noticed(tmp_path: Path) -> None:
             (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(255, size=(8, 8), dtype=np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
     where = f"imagefolder:{tmp_path / 'data'}"
-    assert wb("search", *SMALL, "--data", where, "--trials", 3, "-o", tmp_path / "run").exit_code == 0
+    assert wb("search", *SMALL, *COUNTED, "--data", where, "--trials", 3, "-o", tmp_path / "run").exit_code == 0
     (tmp_path / "data" / "cat" / "0.png").write_bytes(b"broken")
     broken = wb("search", "--resume", tmp_path / "run", "--trials", 4)
     assert broken.exit_code == 1

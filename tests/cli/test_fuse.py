@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from wb.cli.main import app
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import load as load_data
-from wb.export.graph import export
 from wb.fusion.fuse import fuse as fuse_models
 from wb.fusion.job.record import Fusion
 from wb.fusion.settings import Settings
@@ -66,26 +64,10 @@ def page() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is exported or counted once in a session is not again, and pages are empty."""
-
+def _quick(request: pytest.FixtureRequest) -> None:
+    """Pages are empty."""
     if "page" not in request.fixturenames:
         request.getfixturevalue("unpaged")
-    for module in ("wb.export.assess", "wb.fusion.job.finish", "wb.fusion.job.job"):
-        monkeypatch.setattr(f"{module}.export", _export)
-    monkeypatch.setattr("wb.fusion.job.finish.count_macs", _count_macs)
-
-
-_count_macs = cache(count_macs)
-_graphs: dict[str, bytes] = {}
-
-
-def _export(model: Model, path: Path, **_: object) -> None:
-    key = f"{model.fingerprint()} {model.history}"
-    if key not in _graphs:
-        export(model, path, force=True)
-        _graphs[key] = path.read_bytes()
-    path.write_bytes(_graphs[key])
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,13 @@ def test_the_file_carries_labels_architecture_and_history(model: Model, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"], "weights are inside"
 
 
+def test_the_same_model_gives_the_same_bytes(model: Model, tmp_path: Path) -> None:
+    """On which the other tests rely: they export a network once (`traced`)."""
+    for name in ("a.onnx", "b.onnx"):
+        export(model, tmp_path / name)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
 def test_both_exporters_and_an_old_opset_compute_the_same(model: Model, tmp_path: Path) -> None:
     export(model, tmp_path / "dynamo.onnx", exporter="dynamo")
     export(model, tmp_path / "old.onnx", opset=17)

@@ -25,7 +25,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything rand
 
 
 class DataConfig(Frozen):
-    """The data a job works on; `data` is None where it works without any."""
+    """The data of a job; `data` is None for a job without data."""
 
     data: Data | None = "digits"
     image_size: Annotated[int | None, _SIDE, Cli(default="their own where all have the same, else 64")] = None
@@ -33,7 +33,7 @@ class DataConfig(Frozen):
 
 
 class JobConfig(DataConfig):
-    """What every job on trained models is told besides: how to take the classes, and where it runs."""
+    """The other fields of every job on trained models: how classes are matched, and where the job runs."""
 
     data: ModelData | None = "digits"
     image_size: ModelSize = None

@@ -1,4 +1,4 @@
-"""Writing a model file as an ONNX graph."""
+"""Export of a model file as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from wb.models.model import load
 
 
 def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool) -> Reading:
-    """The largest difference of the graph's logits from those of the model.
+    """Exports `model` to `out`; returns the largest difference between the logits of the graph and of the model.
 
     Raises:
         BadArtefact: `model` is no model file.
-        BadOption: an exporter or opset that there is not, no name for a graph, or one that is taken.
+        BadOption: an unknown exporter or opset, or an output that is no name for a graph or exists already.
         ExportDiffers: the graph does not compute what the model does.
     """
     need_model(model)

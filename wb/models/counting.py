@@ -1,4 +1,4 @@
-"""What can be counted without running anything: parameters, multiply-accumulates."""
+"""Counting without running: parameters, their bytes, and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wb.models.operator import OperatorModule
 
 
 class Operations(NamedTuple):
-    """Multiply-accumulates of one part of a network, the precision of their weights, and how many are mere additions."""
+    """Multiply-accumulates of one part of a network, the precision of its weights, and how many of them are only additions."""
 
     macs: float
     precision: Precision = "fp32"
@@ -27,15 +27,15 @@ class Operations(NamedTuple):
 
 
 def count_parameters(architecture: Architecture) -> Reading:
-    """All trainable numbers of the network."""
+    """Number of parameters of the network."""
     count = sum(p.numel() for p in skeleton(architecture).parameters())
     return Reading(value=count, unit="parameters", how="counted")
 
 
 def count_bytes(architecture: Architecture) -> Reading:
-    """What the parameters take in a file, each in its precision.
+    """Bytes of the parameters in a file, each in its precision.
 
-    Limits: without the graph itself and the constants of operators; int8's scales, one a row, are left out.
+    Limits: the graph itself, constants of operators and int8's scales (one per row) are not counted.
     """
     network = skeleton(architecture)
     kept, bits = precisions(architecture), 32.0 * sum(p.numel() for p in network.parameters())
@@ -45,20 +45,24 @@ def count_bytes(architecture: Architecture) -> Reading:
 
 
 def count_macs(architecture: Architecture) -> Reading:
-    """Multiply-accumulates of one image: matrix products and convolutions, as torch counts them.
+    """Multiply-accumulates for one image: matrix products and convolutions, as torch counts them.
 
-    Counted on the `meta` device, where attention is not hidden in a fused kernel (on the CPU torch leaves that out).
-    Limits: norms, softmax, pooling and biases count as nothing.
+    They are counted on the `meta` device, where no fused kernel hides attention (on the CPU torch does not count it).
+    Limits: norms, softmax, pooling and biases are not counted.
     """
-    counter = _counter(skeleton(architecture.compact()))
-    return Reading(value=counter.get_total_flops() / 2, unit="MAC", how="counted")
+    return Reading(value=_macs(architecture.compact()), unit="MAC", how="counted")
+
+
+@lru_cache(maxsize=4096)
+def _macs(compact: Architecture) -> float:
+    return _counter(skeleton(compact)).get_total_flops() / 2
 
 
 @lru_cache(maxsize=4096)
 def operations(architecture: Architecture) -> dict[str, Operations]:
-    """The same multiply-accumulates, part by part: every group of linear maps, and what is not one of them.
+    """Multiply-accumulates by part: every group of linear maps, and the products outside of them.
 
-    `s0.b3.mixer.products` are those of mixer and activations alone: queries with keys, depthwise and fixed convolutions.
+    `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions.
     """
     network = skeleton(architecture)
     counts = {name: sum(found.values()) / 2 for name, found in _counter(network).get_flop_counts().items()}
@@ -85,7 +89,7 @@ def _counter(network: Network) -> FlopCounterMode:
 
 
 def _products(name: str, counts: dict[str, float], found: dict[str, Operations]) -> float:
-    """What an operator computes beside its linear maps."""
+    """Multiply-accumulates of an operator outside its linear maps."""
     linear = sum(found[group].macs for group in (f"{_short(name)}.in", f"{_short(name)}.out") if group in found)
     return counts.get(f"Network.{name}", 0.0) - linear
 

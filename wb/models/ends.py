@@ -63,6 +63,9 @@ class PositionModule(End[Position]):
 class HeadModule(End[Head]):
     """Answers the task from the tokens of the last stage. Final subclasses live in one file each."""
 
+    readers: dict[str, str | None]
+    """Weights that read the stream behind the last norm -> their biases."""
+
     def __init__(
         self, record: Head, network: nn.Module, embed: int, layout: Layout, device: torch.device | str | None = None
     ) -> None:

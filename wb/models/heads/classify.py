@@ -27,7 +27,7 @@ class Classify(HeadModule):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(record, network, embed, layout, device)
-        self.prefix = layout.prefix
+        self.prefix, self.readers = layout.prefix, {"head": "head_bias"}
         self.holds(network, "head", ("classes", record.classes), (read("embed"), embed), device=device)
         self.holds(network, "head_bias", ("classes", record.classes), device=device)
 

@@ -1,4 +1,4 @@
-"""Between stages: 2x2 neighbouring tokens become one token of the next width.
+"""Patch merging: 2x2 neighbouring tokens become one token of the next stage's width.
 
 Source: Liu et al., "Swin Transformer", 2021, patch merging.
 Differs: one 2x2 convolution with bias instead of concatenation, norm and a linear layer.

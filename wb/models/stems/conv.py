@@ -1,7 +1,7 @@
-"""A small convolutional network in front of the tokens.
+"""Convolutional stem: a small convolutional network that makes the tokens.
 
 Source: Xiao et al., "Early Convolutions Help Transformers See Better", 2021.
-Differs: GroupNorm instead of BatchNorm, so that no sub-network needs statistics of its own; a first convolution of
+Differs: GroupNorm instead of BatchNorm, so that sub-networks need no statistics of their own; a first convolution of
 stride 1 when the patch is 2.
 """
 
@@ -57,7 +57,7 @@ class ConvStem(PartModule):
                 nn.init.zeros_(weight)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last convolution reads: (B, channels, height, width) -> (B, width, 2 * rows, 2 * columns)."""
+        """The input of the last convolution: (B, channels, height, width) -> (B, width, 2 * rows, 2 * columns)."""
         for i, stride in enumerate(self.strides):
             x = F.conv2d(x, getattr(self, f"conv{i}"), getattr(self, f"conv{i}_bias"), stride=stride, padding=1)
             x = F.gelu(F.group_norm(x, 1, getattr(self, f"gain{i}"), getattr(self, f"shift{i}")))

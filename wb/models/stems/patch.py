@@ -1,4 +1,4 @@
-"""A linear map of patches.
+"""Patch embedding: a linear map of patches.
 
 Source: Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021.
 """
