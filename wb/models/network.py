@@ -16,7 +16,7 @@ from wb.core.layout import Layout
 from wb.core.records import Norm, Operator
 from wb.models.axes import Axes, Axis, write
 from wb.models.ends import HeadModule, PositionModule
-from wb.models.merges.conv import PREVIOUS, Merge
+from wb.models.merges.conv import PREVIOUS
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 from wb.models.tensors import parameter
@@ -272,9 +272,9 @@ def describe(network: Network) -> Architecture:
     a = network.architecture
     stages = []
     for i, stage in enumerate(a.stages):
-        embed = network.position.shape[1] if i == 0 else cast(Merge, network.merges[i - 1]).merge.shape[0]
+        beginning = network.stem if i == 0 else cast(PartModule, network.merges[i - 1])
         described = tuple(block.describe() for block in network.blocks(i))
-        stages.append(stage.model_copy(update={"embed": embed, "blocks": described}))
+        stages.append(stage.model_copy(update={"embed": beginning.sizes["embed"], "blocks": described}))
     ends = {"stem": network.stem.describe(), "head": network.answer.describe(network)}
     return a.model_copy(update={"stages": tuple(stages), **ends})
 
