@@ -130,7 +130,7 @@ class Architecture(Frozen):
             yield layout
 
     def parts(self) -> Iterator[tuple[str, Part]]:
-        """Every part that may have widths or a precision, by name, in order of execution: `stem`, `s0.b3.mixer`, `s1.merge`, `head`.
+        """Every part that may have widths or a precision, by name and in order: `stem`, `s0.b3.mixer`, `s1.merge`, `head`.
 
         Norms, wirings and positions are not among them.
         """

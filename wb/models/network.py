@@ -29,6 +29,9 @@ KINDS: tuple[tuple[Kind, str], ...] = (("mixer", "norm1"), ("ffn", "norm2"))  # 
 class BlockModule(nn.Module):
     """A mixer and a feed-forward, each with its norm. A part that the record leaves out is the identity and has no norm."""
 
+    stage: int
+    block: int
+    own_norm: Norm | None
     mixer: OperatorModule | None
     ffn: OperatorModule | None
 
@@ -42,14 +45,14 @@ class BlockModule(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.stage, self.block = place
-        self.own_norm = block.norm
+        # Bypasses torch's checks, as `PartModule` does.
+        vars(self).update(stage=place[0], block=place[1], own_norm=block.norm)
         for (kind, normed), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
             if record is None:
-                setattr(self, kind, None)
+                self._modules[kind] = None
             else:
-                setattr(self, normed, build_norm(block.norm or norm, embed, device))
-                setattr(self, kind, build_operator(record, embed, layout, device))
+                self._modules[normed] = build_norm(block.norm or norm, embed, device)
+                self._modules[kind] = build_operator(record, embed, layout, device)
 
     def describe(self) -> Block:
         """The record of this module."""
