@@ -187,7 +187,7 @@ def test_a_graph_names_pictures_in_every_form(graph: Classifier, tmp_path: Path)
     for number, picture in enumerate(pictures):
         picture.save(tmp_path / f"{number}.png")
     paths = [tmp_path / f"{number}.png" for number in range(6)]
-    assert names == graph(torch.tensor(pixels))
+    assert names == graph(torch.tensor(pixels))  # type: ignore[arg-type]  # not promised, but taken
     assert graph(levels) == graph(pictures) == graph(paths) == graph([str(path) for path in paths])
     assert graph(levels[0]) == graph(levels[0, 0]) == graph(pictures[0]) == graph(paths[0]) == graph(levels)[:1]
     larger = [picture.resize((32, 24), Image.Resampling.NEAREST).convert("RGB") for picture in pictures]

@@ -270,7 +270,8 @@ def search(
 ) -> Front:
     """As `wb search`: trains a supernet, and searches it; options are the fields of `wb.search.config.SearchConfig`.
 
-    `changes={"embed": "16,32"}` is what `--set embed=16,32` is; `seeds` are names, architectures as JSON, or models.
+    `changes={"embed": "16,32"}` is what `--set embed=16,32` is; `seeds` are names, architectures as JSON, or models. A script
+    that asks for several `workers` needs `if __name__ == "__main__":` around its calls, because workers import it.
 
     Raises:
         WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
