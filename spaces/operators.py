@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from wb.core.records import FFNS, MIXERS, STEMS, Ffn, Mixer, Operator, Stem, Weighted, dims, kind_of
+from wb.core.records import FFNS, MIXERS, STEMS, Ffn, Mixer, Operator, Stem, dims, groups, kind_of
 from wb.core.space import Choices, Option
 
 NONE = "none"  # the option of a block without a mixer
@@ -34,7 +34,7 @@ def mixer_widths(kind: str, options: Collection[str]) -> list[str]:
 
 def has_weights(kind: str) -> bool:
     """Whether a mixer has linear maps, so that it has a precision."""
-    return kind in OFFERED and issubclass(OFFERED[kind], Weighted)
+    return kind in OFFERED and bool(groups(OFFERED[kind]))
 
 
 def is_width(name: str) -> bool:
