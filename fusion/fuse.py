@@ -201,7 +201,7 @@ class _Fusing:
                 f"{n}.{p}"
                 for n, m in build(model.architecture, "meta").named_modules()
                 if isinstance(m, NormModule)
-                for p in ("gain", "shift")
+                for p in m.axes
             }
             # Copies: a view into a file would keep the whole of it in memory.
             skeletons.append(replace(model, weights={n: w.clone() for n, w in model.weights.items() if n in norms}))

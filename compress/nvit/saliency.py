@@ -111,7 +111,8 @@ def score(
         found = {name: value.cpu() for name, value in gates.sums(squares).items()}
         return _with_layers(_random(found, seed) if method == "random" else found, network)
     network.eval()
-    layers = {at.name: nn.Parameter(torch.ones((), device=network.head.device)) for at in network.walk()}
+    device = next(network.parameters()).device
+    layers = {at.name: nn.Parameter(torch.ones((), device=device)) for at in network.walk()}
     gathered = Gathered(gates, network, layers, entrywise=method == "taylor")
     try:
         for images, labels in data:

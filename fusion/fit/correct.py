@@ -20,7 +20,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wb.fusion.align.trace import cut, network_of, projected
 from wb.fusion.fit.fits import Fit, Moments, Outputs, Ridge
@@ -28,11 +27,9 @@ from wb.fusion.fit.merge import Aligned
 from wb.fusion.match.placed import runs
 from wb.fusion.settings import RIDGE
 from wb.models.axes import Axes, Axis, remap, write
-from wb.models.merges.conv import Merge
 from wb.models.model import Model
 from wb.models.network import Network, axes_of
 from wb.models.operator import NOTHING
-from wb.models.stems.conv import ConvStem
 from wb.models.walk import State, Sublayer
 
 ROWS = 24_576  # a map is fitted on at most so many tokens
@@ -126,36 +123,36 @@ class Correction:
             lane.states = [lane.network.begin(part) for part in self.batches]
         self._draw()
         if self.method == "regress" and self.network.first is None:  # which stands between them and the stream
-            if isinstance(self.network.stem, ConvStem):
-                self._fit_stem(self.network.stem)
+            if self.network.stem.fitted is not None:
+                self._fit_stem(*self.network.stem.fitted)
             missing = [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
-            self.network.position.add_(torch.stack(missing).sum(0) / sum(map(len, self.batches)))
+            self.network.positions.moved(self.network, torch.stack(missing).sum(0) / sum(map(len, self.batches)))
         self.states = [self.network.begin(part) for part in self.batches]
 
-    def _fit_stem(self, stem: ConvStem) -> None:
-        fit = self._fit(stem.last.flatten(1), stem.last_bias)
-        prefix = self.network.architecture.prefix
+    def _fit_stem(self, last: str, bias: str) -> None:
+        """Fits the last linear map of the stem."""
+        stem, prefix = self.network.stem, self.network.architecture.prefix
+        fit = self._fit(getattr(stem, last).flatten(1), getattr(stem, bias))
         for i, part in enumerate(self.batches):
-            wanted = (self._wanted(i, 0) - self.network.position)[:, prefix:]
-            inputs = _patches(stem.features(self.network.normalised(part)))
-            fit.add(inputs.flatten(0, 1), [(1.0, wanted.flatten(0, 1))])
-        _set(stem, ["last"], ["last_bias"], fit)
+            streams = self._wanted(i, 0)
+            places = self.network.positions.placed(self.network, torch.zeros_like(streams))
+            inputs = stem.inputs(self.network.normalised(part))
+            fit.add(inputs.flatten(0, 1), [(1.0, (streams - places)[:, prefix:].flatten(0, 1))])
+        _set(stem, [last], [bias], fit)
 
     def _merge(self, stage: int) -> None:
         """Moves all streams to the next stage; the fused network's merge is fitted first."""
         for lane in self.lanes:
             lane.states = [lane.network.enter(state, stage) for state in lane.states]
         self._draw()
-        merge = self.network.merges[stage - 1]
-        if not isinstance(merge, Merge):
-            raise TypeError(type(merge).__name__)
+        merge = self.network.merge(stage)
         if self.method == "regress":
-            fit = self._fit(merge.merge.flatten(1), merge.merge_bias)
+            weight, bias = merge.fitted
+            fit = self._fit(getattr(merge, weight).flatten(1), getattr(merge, bias))
             for i, state in enumerate(self.states):
                 x = self.network.wiring(stage - 1).end(state)
-                inputs = _patches(x.transpose(1, 2).unflatten(2, merge.layout.shape))
-                fit.add(self._picked(inputs, i), [(1.0, self._picked(self._wanted(i, stage), i))])
-            _set(merge, ["merge"], ["merge_bias"], fit)
+                fit.add(self._picked(merge.inputs(x), i), [(1.0, self._picked(self._wanted(i, stage), i))])
+            _set(merge, [weight], [bias], fit)
         self.states = [self.network.enter(state, stage) for state in self.states]
 
     def _sublayer(self, sublayer: Sublayer) -> None:
@@ -181,7 +178,7 @@ class Correction:
             self.states[i] = sublayer.add(state, given_now)
 
     def _readers(self, sublayer: Sublayer) -> None:
-        """Fits what reads the stream in this sub-layer: those with a bias at once and the others at once, each by itself."""
+        """Fits the weights that read the stream in this sub-layer: all with a bias in one fit, all without one in another."""
         there = [(lane, mine) for lane in self.lanes if (mine := lane.aligned.parent.sublayers.get(sublayer.name))]
         readers = sublayer.operator.readers
         names = [name for name in readers if self.method == "regress" or self._counted(sublayer, name)]
@@ -208,11 +205,12 @@ class Correction:
         _set(module, names, biases, fit)
 
     def _head(self) -> None:
-        fit = self._fit(self.network.head, self.network.head_bias)
+        ((weight, bias),) = self.network.answer.readers.items()
+        fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
         for i, state in enumerate(self.states):
             given: Outputs = [(lane.share, lane.network.end(lane.states[i])) for lane in self.lanes]
             fit.add(self.network.pooled(self.network.wiring(state.stage).end(state)), given)
-        _set(self.network, ["head"], ["head_bias"], fit)
+        _set(self.network, [weight], [bias], fit)
 
     # --------------------------------------------------------------------------------------------------------- pieces
 
@@ -267,7 +265,7 @@ class Correction:
 
 
 def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str | None], fit: Fit) -> None:
-    """Puts what was fitted jointly into its parameters."""
+    """Writes what one fit found into the parameters that it was of."""
     weight, bias = fit.solve()
     start = 0
     for name, other in zip(weights, biases, strict=True):
@@ -282,8 +280,3 @@ def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str | None]
 def _total(parts: Outputs) -> Tensor:
     """The weighted sum of the parts."""
     return torch.stack([share * part for share, part in parts]).sum(0)
-
-
-def _patches(image: Tensor) -> Tensor:
-    """The inputs of a 2x2 convolution with stride 2: (B, C, rows, columns) -> (B, tokens, C*2*2)."""
-    return F.unfold(image, 2, stride=2).transpose(1, 2)

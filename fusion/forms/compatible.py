@@ -14,7 +14,7 @@ from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import ImageInput, kind_of
 from wb.models.axes import Select, remap
 from wb.models.model import Model
-from wb.models.network import axes_of, build
+from wb.models.network import axes_of, build, skeleton
 
 _CLOSE = 1e-5  # input means and deviations may differ by rounding
 
@@ -94,18 +94,18 @@ def adapted(model: Model, to: Architecture) -> Model:
     model = _classes_ordered(model, to)
     if _close(model.architecture.input, to.input):
         return _with_input(model, to.input)
-    if model.architecture.stem.kind != "patch":
-        raise Unsupported(
-            f"the models normalise images differently ({model.architecture.input.mean} and {to.input.mean}), and a padded "
-            "convolution cannot take that over; train them with the same mean and deviation"
-        )
     own, new = model.architecture.input, to.input
     old_mean, old_std, mean, std = (torch.tensor(v).double() for v in (own.mean, own.std, new.mean, new.std))
-    weight, bias = (model.weights[f"stem.{name}"] for name in ("patches", "patches_bias"))
-    shift = torch.einsum("dcij,c->d", weight.double(), (mean - old_mean) / old_std)
-    scaled = weight.double() * (std / old_std)[None, :, None, None]
-    weights = {"stem.patches": scaled.to(weight), "stem.patches_bias": (bias.double() + shift).to(bias)}
-    return _with_input(replace(model, weights={**model.weights, **weights}), to.input)
+    stem = skeleton(model.architecture).stem
+    given = {name: model.weights[f"stem.{name}"] for name in stem.axes}
+    absorbed = stem.absorbed(given, std / old_std, (mean - old_mean) / old_std)
+    if absorbed is None:
+        raise Unsupported(
+            f"the models normalise images differently ({own.mean} and {new.mean}), and a padded convolution cannot take that "
+            "over; train them with the same mean and deviation"
+        )
+    weights = {f"stem.{name}": weight for name, weight in absorbed.items()}
+    return _with_input(replace(model, weights={**model.weights, **weights}), new)
 
 
 def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import Softmax
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, couplings
 from wb.fusion.forms.compatible import check_images, check_together
@@ -233,12 +232,7 @@ def _width(model: Model) -> int:
 
 def _score_factor(own: Sublayer, other: Sublayer) -> float:
     """The factor of queries and keys that preserves attention scores under another softmax scale or number of channels."""
-    scales = []
-    for sublayer in (own, other):
-        record = sublayer.operator.describe()
-        if not isinstance(record, Softmax):
-            raise TypeError(f"{sublayer.name} is a {type(record).__name__}")
-        scales.append(record.qk * record.factor)
+    scales = [at.operator.sizes["qk"] * at.operator.record.factor for at in (own, other)]
     if scales[0] == scales[1]:
         return 1.0
     if scales[0] * scales[1] <= 0:

@@ -123,7 +123,7 @@ def any_rounded(any_architecture: Architecture) -> Architecture:
     return mixed(any_architecture, (*TRAINED, "fp32"))
 
 
-@pytest.fixture(params=[name for name in CATALOGUE if name.endswith(("-patch", "-post-cls", "-post-stages"))])
+@pytest.fixture(params=[name for name in CATALOGUE if name.endswith(("-patch", "-alone", "-post-cls", "-post-stages"))])
 def one_rounded(request: pytest.FixtureRequest) -> Architecture:
-    """The same for one architecture of every mixer, for what takes longer."""
+    """The same for one architecture of every mixer and of every feed-forward, for what takes longer."""
     return mixed(CATALOGUE[request.param], (*TRAINED, "fp32"))

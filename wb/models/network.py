@@ -19,6 +19,7 @@ from wb.models.ends import HeadModule, PositionModule
 from wb.models.merges.conv import PREVIOUS
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
+from wb.models.stem import StemModule
 from wb.models.tensors import parameter
 from wb.models.walk import Kind, State, Sublayer, Wiring
 
@@ -99,7 +100,7 @@ class Network(nn.Module):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.mean: Tensor
         self.std: Tensor
-        self.stem = _load(a.stem.module)(a.stem, a.input.channels, first, device)
+        self.stem: StemModule = _load(a.stem.module)(a.stem, a.input.channels, first, device)
         layouts = list(a.layouts())
         self.positions: PositionModule = _load(a.position.module)(a.position, self, first, layouts[0], device)
         shape = (first,) if a.prefix == 1 else (a.prefix, first)
@@ -155,6 +156,10 @@ class Network(nn.Module):
     def wiring(self, stage: int) -> Wiring:
         """The wiring of the sub-layers of a stage."""
         return cast(Wiring, self.wirings[stage])
+
+    def merge(self, stage: int) -> Merge:
+        """The merge that a stage begins with, which is not the first."""
+        return cast(Merge, self.merges[stage - 1])
 
     def begin(self, pixel_values: Tensor) -> State:
         """The state before the first sub-layer."""

@@ -35,8 +35,10 @@ class PartModule(nn.Module):
     """A module that declares the axes of each parameter when it creates it; `axes` has them by local names.
 
     `embed` is the residual stream; other axes have the names of the record's fields. `sizes` has the size of each axis.
+    `symmetries` says by what an axis may be transformed without changing the function (an axis that is not named is fixed).
     """
 
+    symmetries: Mapping[str, Symmetry] = {}
     axes: dict[str, Axes]
     _declared: Mapping[str, Any]
     _device: torch.device | str | None
@@ -85,12 +87,10 @@ class OperatorModule(PartModule):
     groups that share a precision, and what pruning and fusion may do follow from that. `hidden` computes the input of the
     writer. An operator without a writer overrides `forward`; it mixes tokens channel by channel.
 
-    `symmetries` says by what an axis may be transformed without changing the function (an axis that is not named is fixed). An
-    operator that `jumps` is discontinuous, as it takes signs of sums: a rounding error may change its output by more than itself.
-    Every size is a plain number at export, so that the graph contains no shape arithmetic.
+    An operator that `jumps` is discontinuous, as it takes signs of sums: a rounding error may change its output by more than
+    itself. Every size is a plain number at export, so that the graph contains no shape arithmetic.
     """
 
-    symmetries: Mapping[str, Symmetry] = {}
     jumps: ClassVar[bool] = False
 
     record: Operator

@@ -50,6 +50,11 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.reshape(-1, tokens, heads, channels).transpose(1, 2)
 
 
+def patches(image: Tensor) -> Tensor:
+    """The inputs of a 2x2 convolution with stride 2: (B, C, rows, columns) -> (B, tokens, C*2*2)."""
+    return F.unfold(image, 2, stride=2).transpose(1, 2)
+
+
 def join_heads(y: Tensor) -> Tensor:
     """(B, H, N, V) -> (B, N, H*V)."""
     heads, tokens, channels = (int(size) for size in y.shape[1:])
