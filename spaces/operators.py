@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from wb.core.records import MIXERS, STEMS, Mixer, Stem, Weighted, dims, kind_of
+from wb.core.records import MIXERS, NORMS, STEMS, WIRINGS, Mixer, Norm, Stem, Weighted, Wiring, dims, kind_of
 from wb.core.space import Choices, Option
 
 NONE = "none"  # the option of a block without a mixer
 OFFERED: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
+NORM_KINDS: Mapping[str, type[Norm]] = {kind_of(norm): norm for norm in NORMS}
+WIRING_KINDS: Mapping[str, type[Wiring]] = {kind_of(wiring): wiring for wiring in WIRINGS}
 
 
 def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """One form for all networks that differ only by what does not change their function, and the way back from it.
 
 Exact for pre-norm networks: gains and shifts of norms are folded into what reads them, biases of softmax keys are dropped
-and those of values moved behind the attention, softmax scales become one, a residual stream that only norms read has mean
-zero, and each head's query and key (value and output) matrices are balanced: what is left of their freedom is a rotation.
+and those of values moved behind the attention, softmax scales become one, a residual stream that only centring norms read has
+mean zero, and each head's query and key (value and output) matrices are balanced: what is left of their freedom is a rotation.
 
 Source: operations 0 of fusion by symmetries as in Theus et al., "Generalized Linear Mode Connectivity for Transformers",
 2025, https://arxiv.org/abs/2506.22712.
@@ -72,7 +72,7 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
     for at in network.walk():
         _standardise(weights, at)
     last = len(network.stages) - 1
-    if network.folds(last) and network.norm is not None and all(norm.centred for norm in _norms_on(network, last)):
+    if network.folds(last) and network.norm is not None and all(norm.centred for _, norm in _norms_on(network, last)):
         _centre(weights, axes, f"s{last}.embed", _norm_parameters(network))
     within = nested(axes, axis_dims(model.architecture))
     for at in network.walk() if balance else ():
@@ -116,8 +116,19 @@ def foldable(network: Network, stage: int) -> bool:
     return (
         network.folds(stage)
         and all(at.readers for at in network.walk(stage))
-        and all(norm.foldable for norm in _norms_on(network, stage))
+        and all(norm.foldable for _, norm in _norms_on(network, stage))
     )
+
+
+def centred(network: Network, stage: int) -> bool:
+    """Whether a norm takes the mean over the channels of this stream away: a rotation then has to keep the vector of ones."""
+    return any(norm.centred for _, norm in _norms_on(network, stage))
+
+
+def unit_gains(network: Network) -> set[str]:
+    """The gains on streams that may be rotated freely. They are one in canonical form, and stay so whatever the rotation."""
+    free = [i for i in range(len(network.stages)) if foldable(network, i) and not centred(network, i)]
+    return {f"{prefix}.gain" for i in free for prefix, _ in _norms_on(network, i)}
 
 
 def _norms(network: Network) -> Iterator[tuple[str, NormModule, dict[str, str]]]:
@@ -131,11 +142,11 @@ def _norms(network: Network) -> Iterator[tuple[str, NormModule, dict[str, str]]]
             yield prefix, norm, biases
 
 
-def _norms_on(network: Network, stage: int) -> Iterator[NormModule]:
-    """The norms that read the stream of a stage."""
-    yield from (at.norm for at in network.walk(stage))
+def _norms_on(network: Network, stage: int) -> Iterator[tuple[str, NormModule]]:
+    """The norms that read the stream of a stage, each with its prefix."""
+    yield from ((at.norm_prefix, at.norm) for at in network.walk(stage))
     if network.norm is not None and stage == len(network.stages) - 1:
-        yield network.norm
+        yield "norm", network.norm
 
 
 def _norm_parameters(network: Network) -> set[str]:

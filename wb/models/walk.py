@@ -40,6 +40,8 @@ class Wiring(PartModule):
     folds: ClassVar[bool]
     """Whether norms stand in front of operators only, so that they may be folded into what reads them, and what nothing but
     such norms reads of the stream may be changed."""
+    chained: ClassVar[bool] = True
+    """Whether every sub-layer reads the stream that the one before it left, not the first one's of its block."""
 
     def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": stage.embed}, device)

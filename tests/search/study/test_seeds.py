@@ -158,7 +158,10 @@ def test_another_task_is_refused(plain: Vit) -> None:
     seed = plain.largest()
     wide = plain.image.model_copy(update={"width": 16})
     for other, words in (
-        (seed.model_copy(update={"input": wide}), "images of 1x8x16 and 3 classes, but the data have images of 1x8x8 and 3"),
+        (
+            seed.model_copy(update={"input": wide}),
+            "images of 1x8x16 and 3 classes, but the data have images of 1x8x8 and 3",
+        ),
         (answering(seed, classes=5, labels=()), "and 5 classes, but the data have images of 1x8x8 and 3 classes"),
     ):
         with pytest.raises(NotInSpace, match=words):

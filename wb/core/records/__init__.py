@@ -3,12 +3,11 @@ norm, wiring, merge and head.
 
 A record's widths are named like the axes of its module (`wb.models.axes`). What is known of a width stands in the metadata
 of its field (`Dim`), what is known of all parts of a kind in the class (`Part`). To add one, write its record in the file of
-its kind, add it to the union at the end of that file, and write the module that `module` names. Nothing else has to know.
+its kind, add it to the union at the end of that file, and write the module that `module` names. Nothing else has to know:
+who needs that record in particular takes it from its file; here are those that more than one place needs.
 """
 
 from __future__ import annotations
-
-from typing import get_args
 
 from wb.core.records.attention import Attention as Attention
 from wb.core.records.attention import Cosformer as Cosformer
@@ -29,6 +28,7 @@ from wb.core.records.base import Width as Width
 from wb.core.records.base import dims as dims
 from wb.core.records.base import groups as groups
 from wb.core.records.base import kind_of as kind_of
+from wb.core.records.base import members
 from wb.core.records.ffns import Ffn as Ffn
 from wb.core.records.ffns import Mlp as Mlp
 from wb.core.records.heads import Classify as Classify
@@ -51,6 +51,9 @@ from wb.core.records.wirings import Post as Post
 from wb.core.records.wirings import Pre as Pre
 from wb.core.records.wirings import Wiring as Wiring
 
-MIXERS: tuple[type[Mixer], ...] = get_args(get_args(Mixer)[0])
-FFNS: tuple[type[Ffn], ...] = (Mlp,)
-STEMS: tuple[type[Stem], ...] = get_args(get_args(Stem)[0])
+MIXERS: tuple[type[Mixer], ...] = members(Mixer)
+FFNS: tuple[type[Ffn], ...] = members(Ffn)
+STEMS: tuple[type[Stem], ...] = members(Stem)
+NORMS: tuple[type[Norm], ...] = members(Norm)
+WIRINGS: tuple[type[Wiring], ...] = members(Wiring)
+POSITIONS: tuple[type[Position], ...] = members(Position)

@@ -132,6 +132,11 @@ def groups(part: type[Part]) -> Mapping[str, tuple[str, tuple[Precision, ...]]]:
     }
 
 
+def members(union: object) -> tuple[Any, ...]:
+    """The records of a union that its `kind` tells apart, in order; of a record alone, that record."""
+    return get_args(get_args(union)[0]) if get_args(union) else (union,)
+
+
 def kind_of(part: type[Part]) -> str:
     """The name of a kind of part, as in its JSON: `softmax`."""
     return str(part.model_fields["kind"].default)
