@@ -34,4 +34,13 @@ class Post(Wired):
     kind: Literal["post"] = "post"
 
 
-Wiring = Annotated[Pre | Post, Field(discriminator="kind")]
+class Parallel(Wired):
+    """`x + mixer(norm1(x)) + ffn(norm2(x))`."""
+
+    module = "wb.models.wirings.parallel:Parallel"
+    title = "parallel"
+    source = 'Wang and Komatsuzaki, "GPT-J-6B", 2021'
+    kind: Literal["parallel"] = "parallel"
+
+
+Wiring = Annotated[Pre | Post | Parallel, Field(discriminator="kind")]
