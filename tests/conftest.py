@@ -65,12 +65,12 @@ def traced() -> Iterator[Callable[..., None]]:
     """
     trace, graphs = graph.export_module, dict[str, bytes]()
 
-    def once(network: Network, feed: Mapping[str, torch.Tensor], path: Path, *how: object) -> None:
-        digest = hashlib.sha256(repr([how, [(name, x.shape) for name, x in feed.items()]]).encode())
+    def once(network: Network, feed: Mapping[str, torch.Tensor], path: Path, *how: object, **more: object) -> None:
+        digest = hashlib.sha256(repr([how, more, [(name, x.shape) for name, x in feed.items()]]).encode())
         for name, weight in network.state_dict().items():
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode() + weight.numpy().tobytes())
         if (key := digest.hexdigest()) not in graphs:
-            trace(network, feed, path, *how)  # type: ignore[arg-type]
+            trace(network, feed, path, *how, **more)  # type: ignore[arg-type]
             graphs[key] = path.read_bytes()
         path.write_bytes(graphs[key])
 

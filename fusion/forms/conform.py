@@ -9,8 +9,7 @@ directions as in Ashkboos et al., "SliceGPT", 2024, https://arxiv.org/abs/2401.1
 al., "ShortGPT", 2024, https://arxiv.org/abs/2403.03853.
 Differs: principal directions come from one Gram matrix for a whole stream, computed from weights if there are no images, and
 the vector of ones is kept where a norm takes the mean away, so that LayerNorms stay LayerNorms. An LMU's memory is fitted by
-least squares to the
-responses of the old one, because memories of different sizes have different coefficients.
+least squares to the responses of the old one, because memories of different sizes have different coefficients.
 Limits: growth is exact, with these exceptions. A stream that may not be rotated and a stem's width have to grow by a whole
 factor; an LMU's memory has to grow to the number of tokens; a block that writes nothing still has a norm in a post-norm
 network. After a stream was resized, values and outputs of a head are no longer balanced.

@@ -110,7 +110,7 @@ def test_a_model_with_hostile_names_is_shown(hostile: Path) -> None:
     for part in ("classes: [/], [bold]loud[/bold], :cat:, ", "[/] ([/]=[/])", "on [bold]\ufffd[2J", "0.5 [/]"):
         assert part in result.output
     shown = CliRunner().invoke(app, ["show", str(hostile), "--json"])
-    assert json.loads(shown.stdout)["architecture"]["labels"][1] == "[bold]loud[/bold]"
+    assert json.loads(shown.stdout)["architecture"]["head"]["labels"][1] == "[bold]loud[/bold]"
 
 
 def test_errors_show_hostile_file_names_as_they_are(hostile: Path) -> None:
