@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from wb.core.architecture import Architecture
 from wb.core.layout import Layout
 from wb.core.precision import BITS
-from wb.core.records import Operator, Precision, Weighted, dims, kind_of
+from wb.core.records import Operator, Precision, dims, groups, kind_of
 from wb.models.network import build_operator
 
 
@@ -88,13 +88,12 @@ def _outer(operator: type[Operator]) -> tuple[str, ...]:
 
 
 def _add(found: Traits, operator: Operator, embed: int, layout: Layout) -> None:
-    if isinstance(operator, Weighted):
-        plain = operator.model_copy(update={"reads": "fp32", "writes": "fp32"})  # one cache entry for all precisions
-        counts = _counts(plain, embed, layout)
-        found.add(counts.inner, operator.reads, layout.tokens)
-        found.add(counts.outer, operator.writes, layout.tokens)
-    else:
-        counts = _counts(operator, embed, layout)
+    fields = {ending: field for ending, (field, _) in groups(type(operator)).items()}
+    plain = operator.model_copy(update=dict.fromkeys(fields.values(), "fp32"))  # one cache entry for all precisions
+    counts = _counts(plain, embed, layout)
+    if fields:
+        found.add(counts.inner, getattr(operator, fields[".in"]), layout.tokens)
+        found.add(counts.outer, getattr(operator, fields[".out"]), layout.tokens)
     found.size += 4 * counts.other
     found.products += counts.products
 
