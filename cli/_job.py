@@ -10,6 +10,7 @@ from wb.cli import _output
 from wb.core.progress import Progress
 from wb.jobs.job import Job
 from wb.jobs.record import R
+from wb.jobs.work import resumable
 
 if TYPE_CHECKING:
     from wb.cli._progress import Work
@@ -79,7 +80,7 @@ def run(
     """
     with _output.progress() as work:
         job = begin(telling(work, what))
-        with _output.resumable(job.work, _output.continues(job.work, job.out)):
+        with resumable(job.work, _output.continues(job.work, job.out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))

@@ -116,7 +116,7 @@ class _Field(NamedTuple):
             metavar=self.cli.metavar,
             show_default=self.cli.default or True,
             autocompletion=_completion(choices) if choices else None,
-            **_bounds(marks, whole=kind is int) if kind in (int, float) else {},
+            **_bounds(marks, whole=kind is int) if kind in (int, float) and self.cli.bounded else {},
         )
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[typed, option], default=default

@@ -6,7 +6,6 @@ import errno
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,17 +76,6 @@ def say(text: str) -> None:
 def written(path: Path) -> None:
     """Prints `wrote …`, the last line of a command."""
     data.print(f"wrote {path}", soft_wrap=True)
-
-
-@contextmanager
-def resumable(made: Path, how: str) -> Iterator[None]:
-    """If the block ends early and the file or folder `made` exists, the error's last note says `how` to continue."""
-    try:
-        yield
-    except BaseException as error:
-        if made.exists():
-            error.add_note(how)
-        raise
 
 
 def continues(work: Path, out: Path) -> str:

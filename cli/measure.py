@@ -52,8 +52,8 @@ def measure(
     from wb.jobs.preparation import read_preparation
 
     given["data"] = given_data(given.get("data"), background)
-    said = read_preparation(mean, std, scale, preprocessor)
-    measuring = config_of(Measuring, "measure", {**given, "said": said, "run_limit": run_limit})
+    images = read_preparation(mean, std, scale, preprocessor)
+    measuring = config_of(Measuring, "measure", {**given, "images": images, "run_limit": run_limit})
     with _output.progress() as work:
         found = measuring(file, telling(work, "reading"), _output.say)
     if as_json:

@@ -64,13 +64,12 @@ def quantize(
     """
     from wb.cli import _quantize
     from wb.cli._job import Asked, chosen
+    from wb.compress.quantize.given import background_of_data, is_graph
     from wb.jobs.preparation import read_preparation
 
     asked = Asked(model, out, force, dry_run, as_json)
     said = read_preparation(mean, std, scale, preprocessor)
-    foreign = model is not None and model.suffix == ".onnx"
-    of_data = (
-        background if "calibration" not in given or "data" in given else None
-    )  # else it is that of the calibration
+    foreign = is_graph(model)
+    of_data = background_of_data(given, background)
     given = chosen(given, asked.files, of_data, needed=not foreign, guess=not foreign, graphs=True)
     _quantize.quantize({**given, "images": said, "background": background}, run_limit, asked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,6 @@ import typer
 from wb.cli import _output
 from wb.cli._options import After, Offer, options
 from wb.cli._shared import BackgroundOption, JsonOption
-from wb.jobs.kinds import need
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -75,22 +73,14 @@ def search(
         "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if resume is not None and resume.exists():
-        need(resume, "run", expected="a run folder of `wb search`")
     config = resumed(resume, given, out) if resume else configured(given)
     if dry_run:
         _plan(config, workers, runs.Run(resume) if resume else None, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
-    with _output.progress() as progress:
-        try:
-            points = Search(config, run, progress, workers)(resume=resume is not None)
-        except BaseException as error:
-            with suppress(OSError):
-                run.folder.rmdir()  # succeeds only if it is empty, so that nothing was begun
-            if run.record_path.exists():
-                error.add_note(f"continue with: wb search --resume {shlex.quote(str(run.folder))}")
-            raise
+    how = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"
+    with _output.progress() as progress, runs.resumable(run, how):
+        points = Search(config, run, progress, workers)(resume=resume is not None)
     if as_json:
         _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
     else:

@@ -39,9 +39,9 @@ class SearchConfig(DataConfig):
         Cli(default="none", typed=list[str]),
     ] = ()
     sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
-    trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
-    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
-    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 20
+    trials: Annotated[int, Field(ge=1, description="True evaluations."), Cli(bounded=False)] = 100
+    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training."), Cli(bounded=False)] = 60
+    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)] = 20
     device: DeviceName = "cpu"
     threads: Annotated[Threads, Field(le=4096)] = 1
     latency: Annotated[

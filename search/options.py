@@ -9,6 +9,7 @@ from typing import Any
 from wb.core.errors import BadOption
 from wb.core.option import option_of
 from wb.data.spec import resolved
+from wb.jobs.kinds import need
 from wb.jobs.output import config_of
 from wb.search.config import SearchConfig
 from wb.search.run import Run
@@ -33,7 +34,14 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
 
 
 def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchConfig:
-    """The configuration of a resumed run: its own settings with new values for those that may change."""
+    """The configuration of a resumed run: its own settings with new values for those that may change.
+
+    Raises:
+        BadArtefact: `folder` is no run folder, or its record is damaged.
+        BadOption: a setting that may not change, or a value that does not fit.
+    """
+    if folder.exists():
+        need(folder, "run", expected="a run folder of `wb search`")
     config = Run(folder).read().config
     allowed = {"trials", "finetune", "storage"}  # storage is given again because its password is not stored
     wanted = configured({**config.model_dump(), **given})

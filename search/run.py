@@ -6,8 +6,8 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -255,6 +255,19 @@ class Run:
         self.staging.rename(self.models)
         content = [point.model_dump(mode="json") for point in points]
         write_text(self.front_path, json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def resumable(run: Run, how: str) -> Iterator[None]:
+    """If the block ends early: removes the run's folder if it is empty, else the error's last note says `how` to continue."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):
+            run.folder.rmdir()
+        if run.record_path.exists():
+            error.add_note(how)
+        raise
 
 
 def create(folder: Path | None) -> Run:

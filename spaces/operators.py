@@ -11,6 +11,7 @@ NONE = "none"  # the option of a block without a mixer
 OFFERED: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
 FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS)}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
+WIDTHS: tuple[str, ...] = tuple(dict.fromkeys(width for mixer in OFFERED.values() for width in dims(mixer)))
 
 
 def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def has_weights(kind: str) -> bool:
 
 def is_width(name: str) -> bool:
     """Whether some mixer that is offered has such a width."""
-    return any(name in dims(mixer) for mixer in OFFERED.values())
+    return name in WIDTHS
 
 
 def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:

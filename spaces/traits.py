@@ -91,9 +91,9 @@ def _add(found: Traits, operator: Operator, embed: int, layout: Layout) -> None:
     fields = {ending: field for ending, (field, _) in groups(type(operator)).items()}
     plain = operator.model_copy(update=dict.fromkeys(fields.values(), "fp32"))  # one cache entry for all precisions
     counts = _counts(plain, embed, layout)
-    if fields:
-        found.add(counts.inner, getattr(operator, fields[".in"]), layout.tokens)
-        found.add(counts.outer, getattr(operator, fields[".out"]), layout.tokens)
+    for ending, weights in ((".in", counts.inner), (".out", counts.outer)):
+        if ending in fields:
+            found.add(weights, getattr(operator, fields[ending]), layout.tokens)
     found.size += 4 * counts.other
     found.products += counts.products
 

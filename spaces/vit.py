@@ -18,6 +18,7 @@ from wb.spaces.operators import (
     NONE,
     OFFERED,
     STEM_KINDS,
+    WIDTHS,
     ffn_of,
     from_cheap_to_dear,
     has_weights,
@@ -354,12 +355,11 @@ def options_with(base: VitOptions, changes: Mapping[str, object]) -> VitOptions:
     Raises:
         BadOption: an unknown field or a value that does not fit it.
     """
-    fields = ", ".join(VitOptions.model_fields)
+    known = dict.fromkeys((*VitOptions.model_fields, *WIDTHS))
+    fields = ", ".join(known)
     for name in changes:
-        if name not in VitOptions.model_fields and not is_width(name):
-            raise BadOption(
-                f"space 'vit' has no field {name!r}{meant(name, VitOptions.model_fields)}; its fields are {fields}"
-            )
+        if name not in known:
+            raise BadOption(f"space 'vit' has no field {name!r}{meant(name, known)}; its fields are {fields}")
     try:
         return VitOptions.model_validate(base.model_dump() | dict(changes))
     except ValidationError as error:

@@ -139,7 +139,7 @@ def _left(config: QuantizeConfig, worked_on: Mapping[str, JsonValue], out: Path)
 
 def _check_needs(config: QuantizeConfig, limits: Mapping[str, Limit], given: Given, data: Dataset | None) -> None:
     """Raises `BadOption` if a policy lacks inputs that it needs, or an option would do nothing."""
-    calibrated = config.policy in ("int8", "mixed")
+    calibrated = config.policy in FITTED
     if calibrated and data is None and config.calibration is None:
         raise BadOption(
             f"--policy {config.policy} has to see inputs: give --calibration (a folder of images, .npy or .npz), or --data "

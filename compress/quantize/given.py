@@ -51,6 +51,11 @@ def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
     return config
 
 
+def background_of_data(given: Mapping[str, Any], background: str | None) -> str | None:
+    """The background of the data: `background`, unless it is that of calibration images only."""
+    return background if given.get("calibration") is None or given.get("data") is not None else None
+
+
 def is_graph(file: Path | None) -> TypeGuard[Path]:
     """Whether the given file is an ONNX file."""
     return file is not None and file.suffix == ".onnx"

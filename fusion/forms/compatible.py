@@ -115,20 +115,26 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
     return [
         ("images of", image(one), image(other)),
         ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
-        ("norms", norms_of(one), norms_of(other)),
-        ("prefix tokens", one.prefix, other.prefix),
+        ("norms", wirings_of(one), wirings_of(other)),
+        ("kinds of norms", norms_of(one), norms_of(other)),
+        ("a prefix of", f"{one.prefix} tokens", f"{other.prefix} tokens"),
         ("pooling", one.head.pool, other.head.pool),
         ("stages", len(one.stages), len(other.stages)),
     ]
 
 
+def wirings_of(architecture: Architecture) -> str:
+    """How the sub-layers are wired, stage by stage where that differs."""
+    wirings = [stage.wiring.title for stage in architecture.stages]
+    return wirings[0] if len(set(wirings)) == 1 else ", ".join(wirings)
+
+
 def norms_of(architecture: Architecture) -> str:
-    """How norms stand, and of which kind they are; networks of one family have that in common, whatever the settings."""
+    """Of which kind the norms are; networks of one family have that in common, whatever the settings."""
     a = architecture
-    wirings = [stage.wiring.title for stage in a.stages]
     own = [f"{block.norm.title} in {name}" for name, _, block in a.blocks() if block.norm is not None]
     ends = [f"{norm.title} {where}" for norm, where in ((a.first, "first"), (a.last, "last")) if norm is not None]
-    return ", ".join([*(wirings[:1] if len(set(wirings)) == 1 else wirings), a.norm.title, *own, *ends])
+    return ", ".join([a.norm.title, *own, *ends])
 
 
 def settings_of_norms(architecture: Architecture) -> str:

@@ -29,7 +29,7 @@ from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, stream_rotation
 from wb.fusion.forms.canonical import factors_on, foldable, with_unit_scales
-from wb.fusion.forms.compatible import norms_of
+from wb.fusion.forms.compatible import norms_of, wirings_of
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
 from wb.models.model import Model, remap_model
@@ -96,7 +96,8 @@ def _check(own: Architecture, goal: Architecture) -> None:
         "number of prefix tokens": lambda a: a.prefix,
         "input": lambda a: a.input.model_dump_json(),
         "number of classes": lambda a: a.head.classes,
-        "norms": norms_of,
+        "wiring": wirings_of,
+        "kind of norm": norms_of,
         "labels": lambda a: a.head.labels or own.head.labels or goal.head.labels,
     }
     for name, fact in facts.items():

@@ -151,7 +151,7 @@ def test_every_width_of_a_mixer_may_have_options(image: ImageInput) -> None:
         architecture = space.decode(choices)
         assert {getattr(block.mixer, "hidden", None) for block in architecture.stages[0].blocks} <= {3, 5}
         assert space.encode(architecture) == choices
-    with pytest.raises(BadOption, match="has no field 'hiden'"):
+    with pytest.raises(BadOption, match=r"has no field 'hiden' \(did you mean 'hidden'\?\); its fields are .*features"):
         options_with(TINY, {"hiden": [3]})
     with pytest.raises(BadOption, match="from small to large"):
         options_with(TINY, {"hidden": [5, 3]})

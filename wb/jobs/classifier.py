@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wb.core.errors import BadData
 from wb.core.specs import PIXELS
@@ -34,8 +34,9 @@ class Classifier(Shown):
     """The ONNX graph at `path` as a classifier; call it with pictures to get the names of their classes.
 
     A picture is a path, a PIL image, or an array: (height, width), (channels, height, width), or (height, width, channels)
-    of uint8. Values of uint8 mean 0 to 255; other arrays have to be in 0 to 1 and are used unchanged. Pictures of another size
-    are scaled and cropped to the centre, but arrays that are not uint8 must have the graph's size.
+    of uint8; an array of four dimensions has several pictures. Values of uint8 mean 0 to 255; other arrays have to be in 0 to 1
+    and are used unchanged. Pictures of another size are scaled and cropped to the centre, but arrays that are not uint8 must
+    have the graph's size.
 
     Limits: an array of shape (3, n, 3) is taken as three channels first.
     """
@@ -74,8 +75,8 @@ class Classifier(Shown):
     def pixels(self, pictures: Picture | Sequence[Picture]) -> NDArray[np.float32]:
         """Pictures in [0, 1] at the graph's size, before its preparation: (n, channels, height, width)."""
         many = list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
-        if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
-            many = list(pictures)
+        if getattr(pictures, "ndim", 0) == 4:  # arrays, also of other libraries
+            many = list(np.asarray(pictures))
         if not many:
             raise BadData("no pictures; give one or more")
         channels, height, width = self._shape
@@ -102,17 +103,11 @@ class Classifier(Shown):
             with_size = decode([path], path.parent).images[0]
             return self._one(with_size, channels, height, width)
         if isinstance(picture, Image.Image):
-            return self._one(planes(flattened(picture, levels(WHITE))[0]), channels, height, width)
-        array = np.asarray(picture)
-        if array.ndim == 2:
-            array = array[None]
-        if array.ndim != 3:
-            raise BadData(f"a picture of shape {list(array.shape)}; give (height, width) or (channels, height, width)")
+            upright = ImageOps.exif_transpose(picture)
+            return self._one(planes(flattened(upright, levels(WHITE))[0]), channels, height, width)
+        array = _checked(picture)
         if array.dtype == np.uint8:
-            if array.shape[0] not in (1, 3) and array.shape[2] in (1, 3):
-                array = array.transpose(2, 0, 1)
-            array = _resized(array, channels, height, width)
-            return array.astype(np.float32) / np.float32(255)
+            return _resized(array, channels, height, width).astype(np.float32) / np.float32(255)
         return array.astype(np.float32)
 
     def table(self) -> Table:
@@ -121,6 +116,30 @@ class Classifier(Shown):
         names = ", ".join(self.labels) or "without names"
         rows = [("classes", names), ("pictures", shape), ("size", file_size(self.path).text())]
         return Table(str(self.path), ("ONNX graph", ""), rows)
+
+
+def _checked(picture: object) -> NDArray[Any]:
+    """A picture as an array (channels, height, width): uint8, or in 0 to 1. Raises `BadData` for anything else."""
+    array = np.asarray(picture)
+    if array.dtype.kind not in "buif" or array.ndim == 0:
+        raise BadData(f"{type(picture).__name__} is no picture; give a path, a PIL image or an array")
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise BadData(f"a picture of shape {list(array.shape)}; give (height, width) or (channels, height, width)")
+    if array.dtype == np.uint8:
+        if array.shape[0] not in (1, 3) and array.shape[2] in (1, 3):
+            array = array.transpose(2, 0, 1)
+        if array.shape[0] not in (1, 3):
+            raise BadData(
+                f"a picture of shape {list(array.shape)}; one or three channels are expected, and several pictures have four "
+                "dimensions"
+            )
+    elif not (array.min() >= 0 and array.max() <= 1):
+        raise BadData(
+            f"a picture of {array.dtype} with values from {array.min():g} to {array.max():g}; give uint8, or values in 0 to 1"
+        )
+    return array
 
 
 def _resized(

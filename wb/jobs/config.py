@@ -21,6 +21,9 @@ ByIndex = Annotated[
 ]
 DeviceName = Annotated[str, Field(description="Where latency is measured.")]
 Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
+LearningRate = Annotated[
+    float, Field(ge=1e-9, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")]
 
 

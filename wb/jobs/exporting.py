@@ -11,6 +11,8 @@ from wb.jobs.kinds import need_model
 from wb.jobs.output import GRAPHS, check_ending
 from wb.models.model import load
 
+OPSETS = range(17, 24)
+
 
 def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool) -> Reading:
     """Exports `model` to `out`; returns the largest difference between the logits of the graph and of the model.
@@ -23,6 +25,8 @@ def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: boo
     need_model(model)
     if exporter not in ("torchscript", "dynamo"):
         raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
+    if opset not in OPSETS:
+        raise BadOption(f"no opset {opset}; there are {OPSETS[0]} to {OPSETS[-1]}")
     check_ending(out, GRAPHS)
     if exporter == "torchscript" and opset > 20:
         raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")

@@ -48,10 +48,10 @@ class Measured(Shown):
 class Measuring(MeasureConfig):
     """How a file is measured: as a configuration says, and besides how a network that is not wb's is tried out.
 
-    `said` is what its images are shown as, `run_limit` are the seconds of trying it out.
+    `images` is how its images are prepared, `run_limit` are the seconds of trying it out.
     """
 
-    said: Preparation | None = None
+    images: Preparation | None = None
     run_limit: float | None = None
 
     def __call__(self, file: Path, progress: Progress, say: Say) -> Measured:
@@ -74,7 +74,7 @@ class Measuring(MeasureConfig):
                 export(load(file), graph)
             architecture, remarks = _own(graph)
             if choice.spec is not None:
-                dataset, notes = read_data(file, choice, of_graph(graph, self.said), by_index=self.by_index)
+                dataset, notes = read_data(file, choice, of_graph(graph, self.images), by_index=self.by_index)
             if graph is file:
                 progress("trying it out", 0, 0)
             foreign = graph is file
@@ -95,10 +95,10 @@ class Measuring(MeasureConfig):
 def _chosen(file: Path, how: Measuring, say: Say) -> Choice:
     """The data to score on, if any. Raises `BadOption` for image options without images, or with a model of the workbench."""
     if file.suffix != ".onnx":
-        refuse_for_ours(str(file), how.said)
+        refuse_for_ours(str(file), how.images)
     choice = choose([file], how.data, how.image_size, say=say, needed=False, graphs=True)
-    if choice.spec is None and (how.said is not None or how.image_size is not None or how.by_index):
-        given = "--by-index is" if how.by_index else "--image-size is" if how.said is None else f"{OPTIONS} are"
+    if choice.spec is None and (how.images is not None or how.image_size is not None or how.by_index):
+        given = "--by-index is" if how.by_index else "--image-size is" if how.images is None else f"{OPTIONS} are"
         raise BadOption(f"{given} of no use without data; name some with --data")
     return choice
 

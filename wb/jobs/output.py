@@ -73,5 +73,6 @@ def config_of(kind: type[C], command: str, given: Mapping[str, Any]) -> C:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        text = explain(error).replace("Value error, ", "").removeprefix("settings: ").removeprefix("settings.")
-        raise BadOption(f"wrong option: {text}; see `wb {command} --help`") from error
+        found = explain(error).replace("Value error, ", "").split("; ")
+        said = dict.fromkeys(one.removeprefix("settings: ").removeprefix("settings.") for one in found)
+        raise BadOption(f"wrong option: {'; '.join(said)}; see `wb {command} --help`") from error

@@ -55,3 +55,14 @@ def locked(work: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def resumable(made: Path, how: str) -> Iterator[None]:
+    """If the block ends early and the file or folder `made` exists, the error's last note says `how` to continue."""
+    try:
+        yield
+    except BaseException as error:
+        if made.exists():
+            error.add_note(how)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def _macs(compact: Architecture) -> float:
 
 
 @lru_cache(maxsize=4096)
-def operations(architecture: Architecture) -> dict[str, Operations]:
+def operations(architecture: Architecture) -> Mapping[str, Operations]:
     """Multiply-accumulates by part: every group of linear maps, and the products outside of them.
 
     `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions.
@@ -78,7 +79,8 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
     for name, operator in network.named_modules():
         if isinstance(operator, OperatorModule) and (rest := _products(name, counts, found)):
             found[f"{_short(name)}.products"] = Operations(rest, "fp32", float(operator.additions))
-    return found | {"head": Operations(float(network.head.numel()), kept["head"])}
+    weights = sum(network.get_parameter(name).numel() for name in groups["head"])
+    return found | {"head": Operations(float(weights), kept["head"])}
 
 
 def _counter(network: Network) -> FlopCounterMode:

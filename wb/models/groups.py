@@ -14,16 +14,21 @@ from wb.models.operator import OperatorModule
 
 def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
     """Full names of the weights of every group, in order of execution."""
-    table = {"stem": tuple(f"stem.{name}" for name, weight in network.stem.named_parameters() if weight.dim() == 4)}
+    table = {"stem": _convolutions(network.stem, "stem")}
     for i in range(len(network.stages)):
         if i > 0:
-            table[f"s{i}.merge"] = (f"merges.{i - 1}.merge",)
+            table[f"s{i}.merge"] = _convolutions(network.merges[i - 1], f"merges.{i - 1}")
         for j, block in enumerate(network.blocks(i)):
             table |= {
                 f"s{i}.b{j}.{group}": tuple(f"stages.{i}.{j}.{name}" for name in names)
                 for group, names in block_groups(block).items()
             }
-    return table | {"head": ("head",)}
+    return table | {"head": tuple(network.answer.readers)}
+
+
+def _convolutions(module: nn.Module, place: str) -> tuple[str, ...]:
+    """Full names of the weights of a module whose linear maps are all convolutions."""
+    return tuple(f"{place}.{name}" for name, weight in module.named_parameters() if weight.dim() == 4)
 
 
 def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from wb.core.layout import Layout
 from wb.core.records import Norm, Operator
 from wb.models.axes import Axes, Axis, write
 from wb.models.ends import HeadModule, PositionModule
-from wb.models.merges.conv import PREVIOUS, Merge
+from wb.models.merges.conv import PREVIOUS
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 from wb.models.stem import StemModule
@@ -30,6 +30,9 @@ KINDS: tuple[tuple[Kind, str], ...] = (("mixer", "norm1"), ("ffn", "norm2"))  # 
 class BlockModule(nn.Module):
     """A mixer and a feed-forward, each with its norm. A part that the record leaves out is the identity and has no norm."""
 
+    stage: int
+    block: int
+    own_norm: Norm | None
     mixer: OperatorModule | None
     ffn: OperatorModule | None
 
@@ -43,14 +46,14 @@ class BlockModule(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.stage, self.block = place
-        self.own_norm = block.norm
+        # Bypasses torch's checks, as `PartModule` does.
+        vars(self).update(stage=place[0], block=place[1], own_norm=block.norm)
         for (kind, normed), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
             if record is None:
-                setattr(self, kind, None)
+                self._modules[kind] = None
             else:
-                setattr(self, normed, build_norm(block.norm or norm, embed, device))
-                setattr(self, kind, build_operator(record, embed, layout, device))
+                self._modules[normed] = build_norm(block.norm or norm, embed, device)
+                self._modules[kind] = build_operator(record, embed, layout, device)
 
     def describe(self) -> Block:
         """The record of this module."""
@@ -277,9 +280,9 @@ def describe(network: Network) -> Architecture:
     a = network.architecture
     stages = []
     for i, stage in enumerate(a.stages):
-        embed = network.position.shape[1] if i == 0 else network.merge(i).merge.shape[0]
+        beginning = network.stem if i == 0 else cast(PartModule, network.merges[i - 1])
         described = tuple(block.describe() for block in network.blocks(i))
-        stages.append(stage.model_copy(update={"embed": embed, "blocks": described}))
+        stages.append(stage.model_copy(update={"embed": beginning.sizes["embed"], "blocks": described}))
     ends = {"stem": network.stem.describe(), "head": network.answer.describe(network)}
     return a.model_copy(update={"stages": tuple(stages), **ends})
 

@@ -409,7 +409,7 @@ REFUSED: Mapping[str, dict[str, object]] = {
     "number of prefix tokens of the target is 1": {"prefix": 1},
     "input of the target": {"input": OTHER_INPUT},
     "number of classes of the target is 4 and that of the model 3": {"head": Classify(classes=4)},
-    "norms of the target is post-norm": {"stages": wired(SOFTMAX, "post").stages},
+    "wiring of the target is post-norm and that of the model pre-norm": {"stages": wired(SOFTMAX, "post").stages},
     "labels of the target": {"head": Classify(classes=3, labels=("b", "a", "c"))},
 }
 
