@@ -235,11 +235,11 @@ class _Fusing:
         if (itself and goal.anchor is None) or settings.method == "vanilla":
             if parent.architecture != reference.architecture:
                 raise Unsupported("vanilla averages equal architectures only; take orth, which aligns unequal ones")
-            return Aligned(place(parent, reference, _itself(reference.architecture)), {}), None
+            return Aligned(place(parent, reference, _itself(reference.architecture), folded=False), {}), None
         if settings.method == "ot":
             paper = Paper(settings.compared, settings.solver or "sinkhorn", settings.reg)
             moved, plans = paper(parent, reference, self.images)
-            return Aligned(place(moved, reference, _itself(reference.architecture)), {}), Alignment(
+            return Aligned(place(moved, reference, _itself(reference.architecture), folded=False), {}), Alignment(
                 plans=plans, rounds=1
             )
         matching = goal.match(parent, self.images, itself=itself)

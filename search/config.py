@@ -41,7 +41,9 @@ class SearchConfig(DataConfig):
     sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
     trials: Annotated[int, Field(ge=1, description="True evaluations."), Cli(bounded=False)] = 100
     epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training."), Cli(bounded=False)] = 60
-    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)] = 20
+    finetune: Annotated[
+        int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)
+    ] = 20
     device: DeviceName = "cpu"
     threads: Annotated[Threads, Field(le=4096)] = 1
     latency: Annotated[

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from wb.core.records import FFNS, MIXERS, STEMS, Ffn, Mixer, Operator, Stem, dims, groups, kind_of
+from wb.core.records import (
+    FFNS,
+    MIXERS,
+    NORMS,
+    STEMS,
+    WIRINGS,
+    Ffn,
+    Mixer,
+    Norm,
+    Operator,
+    Stem,
+    Wiring,
+    dims,
+    groups,
+    kind_of,
+)
 from wb.core.space import Choices, Option
 
 NONE = "none"  # the option of a block without a mixer
@@ -12,6 +27,8 @@ OFFERED: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reverse
 FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS)}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
 WIDTHS: tuple[str, ...] = tuple(dict.fromkeys(width for mixer in OFFERED.values() for width in dims(mixer)))
+NORM_KINDS: Mapping[str, type[Norm]] = {kind_of(norm): norm for norm in NORMS}
+WIRING_KINDS: Mapping[str, type[Wiring]] = {kind_of(wiring): wiring for wiring in WIRINGS}
 
 
 def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[str, ...]:

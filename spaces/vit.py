@@ -11,14 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.nearest import meant
-from wb.core.records import Classify, ImageInput, Stem
+from wb.core.records import Classify, ImageInput, Norm, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.operators import (
     FFN_KINDS,
     NONE,
+    NORM_KINDS,
     OFFERED,
     STEM_KINDS,
     WIDTHS,
+    WIRING_KINDS,
     ffn_of,
     from_cheap_to_dear,
     has_weights,
@@ -51,6 +53,7 @@ Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=DEEPEST)], ...], Field(mi
 class VitOptions(BaseModel):
     """The options of the space; every field lists the options of one kind of choice, from small to large.
 
+    `pool`, `norm`, `wiring`, `patch` and `grid` are those of all networks.
     `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
     none; a block with mixer `none` and mlp 0 is switched off. Any other width of a mixer may be given options under its name;
     one that has none, as an LMU's hidden layer, is what its record says or as wide as the embedding. `patch` 0
@@ -67,6 +70,8 @@ class VitOptions(BaseModel):
     stem: Annotated[tuple[str, ...], Field(min_length=1)]
     stem_width: Sizes
     pool: Literal["mean", "cls"]
+    norm: str = "layer"
+    wiring: str = "pre"
     patch: Annotated[int, Field(ge=0, le=MOST)] = 0
     grid: Annotated[int, Field(ge=1, le=MOST)] = 8
     mixer: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -77,6 +82,12 @@ class VitOptions(BaseModel):
     ffn: Annotated[tuple[str, ...], Field(min_length=1)] = (next(iter(FFN_KINDS)),)
     mlp: Annotated[tuple[Annotated[float, Field(ge=0, le=16)], ...], Field(min_length=1)]
     precision: Annotated[tuple[Searched, ...], Field(min_length=1)] = ("fp32",)
+
+    @field_validator("norm", "wiring")
+    @classmethod
+    def _known(cls, kind: str, field: ValidationInfo) -> str:
+        (found,) = from_cheap_to_dear((kind,), NORM_KINDS if field.field_name == "norm" else WIRING_KINDS)
+        return found
 
     @field_validator("*")
     @classmethod
@@ -218,7 +229,9 @@ class Vit:
         architecture = Architecture(
             input=self.image,
             stem=stem,
-            stages=(Stage(embed=embed, blocks=blocks),),
+            stages=(Stage(embed=embed, blocks=blocks, wiring=self._wiring),),
+            norm=self._norm,
+            last=None if self._wiring.normalised else self._norm,
             head=Classify(
                 classes=self.classes, labels=self.labels, pool="first" if self.options.pool == "cls" else "mean"
             ),
@@ -308,14 +321,24 @@ class Vit:
             found["mlp"] = fitting[0] if fitting else width / embed
         return found if block.mixer is None else found | sizes_of(block.mixer, self.options.widths)
 
+    @cached_property
+    def _wiring(self) -> Wiring:
+        return WIRING_KINDS[self.options.wiring]()
+
+    @cached_property
+    def _norm(self) -> Norm:
+        return NORM_KINDS[self.options.norm]()
+
     def _explain(self, a: Architecture, choices: Choices) -> None:
-        wiring = self.smallest().stages[0].wiring
-        other = next((stage.wiring for stage in a.stages if stage.wiring != wiring), None)
-        if other is not None:
-            raise NotInSpace(
-                f"architecture {a.key} is {other.title}, but space 'vit' has {wiring.title} networks only; give one with "
-                f"wiring={wiring.kind!r}"
-            )
+        wirings, norms = [stage.wiring for stage in a.stages], [a.norm, *(b.norm or a.norm for _, _, b in a.blocks())]
+        for name, own, given in (("wiring", self._wiring, wirings), ("norm", self._norm, norms)):
+            other = next((part for part in given if part.kind != own.kind), None)
+            if other is not None:
+                verb = "is" if name == "wiring" else "has"
+                raise NotInSpace(
+                    f"architecture {a.key} {verb} {other.title}, but space 'vit' has {own.title} networks only; give one with "
+                    f"{name}={own.kind!r}"
+                )
         for name, value in choices.items():
             options = self.all_genes.get(name, ())
             if value not in options:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from wb.core.architecture import Architecture, Stage
-from wb.core.records import Classify, Conv2x2, LayerNorm, Post, Pre
+from wb.core.records import WIRINGS, Classify, Conv2x2, LayerNorm, Norm, kind_of
 
 Form = Literal["pre", "post"]
-WIRINGS = {"pre": Pre(), "post": Post()}
+WIRED = {kind_of(wiring): wiring.sample() for wiring in WIRINGS}
 
 
 def assembled(
@@ -34,9 +34,9 @@ def assembled(
 
 
 def wired(architecture: Architecture, norm: str) -> Architecture:
-    """The same network with norms in front of its sub-layers ("pre") or behind them ("post")."""
-    stages = tuple(stage.model_copy(update={"wiring": WIRINGS[norm]}) for stage in architecture.stages)
-    last = None if norm == "post" else architecture.last
+    """The same network in the wiring of that name, without a last norm where that leaves the stream normalised ("post")."""
+    stages = tuple(stage.model_copy(update={"wiring": WIRED[norm]}) for stage in architecture.stages)
+    last = None if WIRED[norm].normalised else architecture.last
     return architecture.model_copy(update={"stages": stages, "last": last})
 
 
@@ -47,7 +47,11 @@ def answering(architecture: Architecture, **head: Any) -> Architecture:
 
 def with_eps(architecture: Architecture, eps: float) -> Architecture:
     """The same network whose norms add `eps`."""
-    norm = LayerNorm(eps=eps)
+    return normed(architecture, LayerNorm(eps=eps))
+
+
+def normed(architecture: Architecture, norm: Norm) -> Architecture:
+    """The same network with another norm."""
     return architecture.model_copy(update={"norm": norm, "last": None if architecture.last is None else norm})
 
 

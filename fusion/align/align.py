@@ -34,7 +34,7 @@ from wb.fusion.align.solvers import (
     shown,
     stream_rotation,
 )
-from wb.fusion.forms.canonical import foldable
+from wb.fusion.forms.canonical import centred, foldable
 from wb.fusion.match.depth import Match
 from wb.fusion.match.match import By
 from wb.fusion.match.placed import Placed
@@ -82,6 +82,9 @@ class Aligner:
     def __post_init__(self) -> None:
         self.network = build(self.reference.architecture, "meta")
         self.kinds = _kinds(self.reference, self.source, rotate=self.rotate)
+        both = self.network, build(self.source.model.architecture, "meta")
+        stages = range(len(self.network.stages))
+        self.centred = {f"s{i}.embed" for i in stages if any(centred(network, i) for network in both)}
         inside = nested(axes_of(self.network), self.source.dims)
         self.nested = {axis: outer for axis, outer in inside.items() if axis in self.kinds}
         self.found = Alignment()
@@ -118,7 +121,7 @@ class Aligner:
         map_: Map
         similarity, own, other = self._similarity(axis)
         if kind == "rotation":
-            turn = map_ = stream_rotation(similarity)
+            turn = map_ = stream_rotation(similarity, centred=axis in self.centred)
             self.found.plans[axis] = shown(turn.read.T.numpy())
         else:
             map_, self.found.plans[axis] = matched(

@@ -127,16 +127,19 @@ def rotations(similarity: Tensor) -> Tensor:
     return turned
 
 
-def stream_rotation(similarity: Tensor) -> Couple:
-    """The best rotation of a residual stream, from `similarity` (source, reference), that commutes with layer norms.
+def stream_rotation(similarity: Tensor, *, centred: bool) -> Couple:
+    """The best rotation of a residual stream, from `similarity` (source, reference), that commutes with its norms.
 
-    It maps the vector of ones to itself and, between unequal widths, preserves the root mean square of a token.
+    Between unequal widths it preserves the root mean square of a token. Where norms take the mean away (`centred`), it maps
+    the vector of ones to itself.
     """
     source, reference = similarity.shape
     s = similarity.double()
-    s = s - s.mean(dim=0, keepdim=True)
-    s = s - s.mean(dim=1, keepdim=True)
-    norm = float(torch.linalg.matrix_norm(s, 2))
-    q = rotations(s + (norm or 1.0) / math.sqrt(source * reference))
+    if centred:
+        s = s - s.mean(dim=0, keepdim=True)
+        s = s - s.mean(dim=1, keepdim=True)
+        norm = float(torch.linalg.matrix_norm(s, 2))
+        s = s + (norm or 1.0) / math.sqrt(source * reference)
+    q = rotations(s)
     ratio = math.sqrt(reference / source)
     return Couple(ratio * q.T, q.T / ratio)

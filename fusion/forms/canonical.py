@@ -2,7 +2,7 @@
 
 A symmetry changes weights and keeps the function. For pre-norm networks the form is exact: gains and shifts of norms are
 folded into the weights that read them; biases of softmax keys are dropped; value biases move behind the attention; softmax
-scales become one; a residual stream that only norms read has mean zero; each head's query and key (value and output)
+scales become one; a residual stream that only centring norms read has mean zero; each head's query and key (value and output)
 matrices are balanced, so that their only remaining freedom is a rotation.
 
 Source: operations 0 of fusion by symmetries as in Theus et al., "Generalized Linear Mode Connectivity for Transformers",
@@ -78,7 +78,7 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
     for at in network.walk():
         _standardise(weights, at)
     last = len(network.stages) - 1
-    if network.folds(last) and network.norm is not None and all(norm.centred for norm in _norms_on(network, last)):
+    if network.folds(last) and network.norm is not None and all(norm.centred for _, norm in _norms_on(network, last)):
         _centre(weights, axes, f"s{last}.embed", _norm_parameters(network))
     within = nested(axes, axis_dims(model.architecture))
     for at in network.walk() if balance else ():
@@ -123,8 +123,19 @@ def foldable(network: Network, stage: int) -> bool:
     return (
         network.folds(stage)
         and all(at.readers for at in network.walk(stage))
-        and all(norm.foldable for norm in _norms_on(network, stage))
+        and all(norm.foldable for _, norm in _norms_on(network, stage))
     )
+
+
+def centred(network: Network, stage: int) -> bool:
+    """Whether a norm takes the mean over the channels of this stream away: a rotation then has to keep the vector of ones."""
+    return any(norm.centred for _, norm in _norms_on(network, stage))
+
+
+def unit_gains(network: Network) -> set[str]:
+    """The gains on streams that may be rotated freely. They are one in canonical form, and stay so whatever the rotation."""
+    free = [i for i in range(len(network.stages)) if foldable(network, i) and not centred(network, i)]
+    return {f"{prefix}.gain" for i in free for prefix, _ in _norms_on(network, i)}
 
 
 def _norms(network: Network) -> Iterator[tuple[str, NormModule, Readers]]:
@@ -135,11 +146,11 @@ def _norms(network: Network) -> Iterator[tuple[str, NormModule, Readers]]:
     yield from (each for each in found if each[1].foldable)
 
 
-def _norms_on(network: Network, stage: int) -> Iterator[NormModule]:
-    """The norms that read the stream of a stage."""
-    yield from (at.norm for at in network.walk(stage))
+def _norms_on(network: Network, stage: int) -> Iterator[tuple[str, NormModule]]:
+    """The norms that read the stream of a stage, each with its prefix."""
+    yield from ((at.norm_prefix, at.norm) for at in network.walk(stage))
     if network.norm is not None and stage == len(network.stages) - 1:
-        yield network.norm
+        yield "norm", network.norm
 
 
 def _norm_parameters(network: Network) -> set[str]:

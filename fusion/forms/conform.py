@@ -8,7 +8,8 @@ Source: growth as in Chen et al., "Net2Net", 2016, https://arxiv.org/abs/1511.05
 directions as in Ashkboos et al., "SliceGPT", 2024, https://arxiv.org/abs/2401.15024; blocks by their influence as in Men et
 al., "ShortGPT", 2024, https://arxiv.org/abs/2403.03853.
 Differs: principal directions come from one Gram matrix for a whole stream, computed from weights if there are no images, and
-the vector of ones is always kept, so that the norms stay LayerNorms. An LMU's memory is fitted by least squares to the
+the vector of ones is kept where a norm takes the mean away, so that LayerNorms stay LayerNorms. An LMU's memory is fitted by
+least squares to the
 responses of the old one, because memories of different sizes have different coefficients.
 Limits: growth is exact, with these exceptions. A stream that may not be rotated and a stem's width have to grow by a whole
 factor; an LMU's memory has to grow to the number of tokens; a block that writes nothing still has a norm in a post-norm
@@ -28,7 +29,7 @@ from torch.nn import functional as F
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, stream_rotation
-from wb.fusion.forms.canonical import factors_on, foldable, with_unit_scales
+from wb.fusion.forms.canonical import centred, factors_on, foldable, unit_gains, with_unit_scales
 from wb.fusion.forms.compatible import norms_of, wirings_of
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
@@ -59,7 +60,8 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None, or
     for late in sorted({dim.late for dim in axis_dims(goal).values()}):
         maps = _maps(model, goal, late, images)
         model = remap_model(model, maps) if maps else model
-    result = replace(model, architecture=goal)
+    ones = {name: torch.ones_like(model.weights[name]) for name in unit_gains(build(goal, "meta"))}
+    result = replace(model, architecture=goal, weights={**model.weights, **ones})
     result.check()
     return result
 
@@ -149,7 +151,7 @@ class _Resizer:
         if axis.endswith(".embed"):
             gram = self._gram(axis).cpu() if new < old else None
             if foldable(self.network, _stage(axis)):
-                return _isometry(old, new, gram)
+                return _isometry(old, new, gram, centred=centred(self.network, _stage(axis)))
             return _repeated(old, new) if gram is None else _largest(gram.diagonal(), new)
         if self.bears.get(axis) == "rotation" and (new > old or self._sorted(axis)):
             eye = torch.eye(new, old, dtype=torch.float64)
@@ -173,11 +175,11 @@ class _Resizer:
 
     def _gram(self, axis: str) -> Tensor:
         """The Gram matrix (D, D) of a stream's channels, over tokens or over the weights that write the stream."""
-        total = torch.zeros(())
+        total, taken = torch.zeros(()), centred(self.network, _stage(axis))
         if self.images is not None:
             for batch in streams(self.model, self.images):
                 for x in batch[_stage(axis)]:
-                    rows = F.layer_norm(x, x.shape[-1:]).flatten(0, 1).double()
+                    rows = (F.layer_norm if taken else F.rms_norm)(x, x.shape[-1:]).flatten(0, 1).double()
                     total = total + rows.T @ rows
             return total
         norms = {name for name, module in self.network.named_modules() if isinstance(module, NormModule)}
@@ -262,13 +264,17 @@ def _largest(energy: Tensor, new: int) -> Select:
     return Select(energy.argsort(dim=-1, descending=True, stable=True)[..., :new].sort(dim=-1).values)
 
 
-def _isometry(old: int, new: int, gram: Tensor | None) -> Couple:
-    """The isometry of a stream: into a wider stream, or onto principal directions by `gram` that include the vector of ones."""
+def _isometry(old: int, new: int, gram: Tensor | None, *, centred: bool) -> Couple:
+    """The isometry of a stream: into a wider stream, or onto principal directions by `gram`, which include the vector of ones
+    where the stream is `centred`.
+    """
     if gram is None:
-        return stream_rotation(torch.eye(old, new, dtype=torch.float64))
-    centred = gram - gram.mean(dim=0, keepdim=True)
-    centred = centred - centred.mean(dim=1, keepdim=True)
-    ones = (centred.trace() + 1) / old
-    directions = torch.linalg.eigh(centred - ones).eigenvectors[:, old - new + 1 :]  # without the vector of ones
+        return stream_rotation(torch.eye(old, new, dtype=torch.float64), centred=centred)
+    if not centred:
+        return stream_rotation(torch.linalg.eigh(gram).eigenvectors[:, old - new :], centred=False)
+    flat = gram - gram.mean(dim=0, keepdim=True)
+    flat = flat - flat.mean(dim=1, keepdim=True)
+    ones = (flat.trace() + 1) / old
+    directions = torch.linalg.eigh(flat - ones).eigenvectors[:, old - new + 1 :]  # but for that of the ones
     basis = torch.linalg.qr(torch.cat([torch.ones(new, 1), torch.eye(new)[:, 1:]], dim=1).double()).Q[:, 1:]
-    return stream_rotation(directions @ basis.T)
+    return stream_rotation(directions @ basis.T, centred=True)

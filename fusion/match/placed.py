@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wb.core.architecture import axis_dims
 from wb.core.records import Dim
+from wb.fusion.forms.canonical import unit_gains
 from wb.fusion.match.depth import Match, alike
 from wb.fusion.match.match import By
 from wb.models.axes import Axes, Axis, Map, remap
@@ -67,10 +68,11 @@ class Placed:
         self.model = replace(self.model, weights={**self.model.weights, **changed})
 
 
-def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Placed:
-    """Places `parent` on `reference`, both in canonical form.
+def place(parent: Model, reference: Model, match: Match, by: By = "order", *, folded: bool = True) -> Placed:
+    """Places `parent` on `reference`, both in canonical form; where norms are not `folded`, both as they are.
 
     Sub-layers that differ in kind or in fixed settings (kernel size, direction) do not match, even in matching blocks.
+    Gains that are one in all networks have no counterpart: there is nothing to compare, and the reference's stay.
     """
     own, other = build(parent.architecture, "meta"), build(reference.architecture, "meta")
     there = {sublayer.name: sublayer for sublayer in own.walk()}
@@ -78,8 +80,9 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
     names: dict[str, str] = {}
     placed: dict[str, Axes] = {}
     found: dict[str, Sublayer] = {}
+    ones = unit_gains(own) if folded else set()
     for name, dimensions in axes.items():
-        if not name.startswith("stages."):
+        if not name.startswith("stages.") and name not in ones:
             names[name], placed[name] = name, dimensions
     for sublayer in other.walk():
         block = match[sublayer.stage][sublayer.block]
@@ -88,7 +91,7 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order") -> Pl
             continue
         found[sublayer.name] = mine
         for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm_prefix, sublayer.norm_prefix)):
-            for name in [name for name in axes if name.startswith(f"{prefix}.")]:
+            for name in [name for name in axes if name.startswith(f"{prefix}.") and name not in ones]:
                 renamed = f"{new}{name.removeprefix(prefix)}"
                 names[renamed] = name
                 placed[renamed] = tuple(_moved(axis, mine.place, sublayer.place) for axis in axes[name])

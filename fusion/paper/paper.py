@@ -118,13 +118,16 @@ class _Transport:
         stream = self._embeddings()
         if reference.first is not None:
             self._norm("first", reference.first, stream)
+        read = stream
         for sublayer in reference.walk():
+            if sublayer.first or sublayer.wiring.chained:
+                read = stream
             if sublayer.wiring.folds:  # its norm stands in front of it
-                self._norm(sublayer.norm_prefix, sublayer.norm, stream)
+                self._norm(sublayer.norm_prefix, sublayer.norm, read)
             if sublayer.kind == "mixer":
-                added = self._attention(sublayer, own.at(sublayer.name), stream)
+                added = self._attention(sublayer, own.at(sublayer.name), read)
             else:
-                added = self._mlp(sublayer, stream)
+                added = self._mlp(sublayer, read)
             stream = mixed(self.settings.residual, stream, added, self.sizes.get(sublayer.name))
             if not sublayer.wiring.folds:
                 self._norm(sublayer.norm_prefix, sublayer.norm, stream)

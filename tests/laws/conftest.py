@@ -11,19 +11,23 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.networks import assembled
+from tests.networks import assembled, normed
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
 from wb.core.records import (
     FFNS,
     MIXERS,
+    NORMS,
     STEMS,
+    WIRINGS,
     ConvStem,
     ImageInput,
     LayerNorm,
     Mlp,
+    Norm,
     Operator,
     PatchStem,
+    Pool,
     Precision,
     Softmax,
     Stem,
@@ -74,7 +78,8 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
-        yield f"{name}-post", architecture(record, PatchStem(patch=2), norm="post")
+        for wiring in map(kind_of, WIRINGS[1:]):
+            yield f"{name}-{wiring}", architecture(record, PatchStem(patch=2), norm=wiring)
         if kind.supports.prefix:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
@@ -91,7 +96,24 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     own = architecture(softmax, PatchStem(patch=2))
     yield "softmax-own-norm", own.with_blocks(lambda _, block: block.model_copy(update={"norm": LayerNorm(eps=1e-2)}))
     yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
-    yield "softmax-post-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm="post")
+    for wiring in map(kind_of, WIRINGS[1:]):
+        yield f"softmax-{wiring}-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm=wiring)
+    for norm in NORMS[1:]:
+        yield from with_norm(kind_of(norm), norm.sample())
+
+
+def with_norm(name: str, norm: Norm) -> Iterator[tuple[str, Architecture]]:
+    """That norm in every wiring, in two stages, in front of what has no weights, and on one stream with LayerNorm."""
+    softmax, stem = Softmax.sample(), PatchStem(patch=2)
+    for wiring in map(kind_of, WIRINGS):
+        yield f"softmax-{name}-{wiring}", normed(architecture(softmax, stem, norm=wiring), norm)
+    yield f"softmax-{name}-stages", normed(architecture(softmax, stem, stages=2), norm)
+    yield f"pool-{name}", normed(architecture(Pool.sample(), stem), norm)
+    both = architecture(softmax, stem, stages=2)
+    yield (
+        f"softmax-{name}-some",
+        both.with_blocks(lambda at, block: block.model_copy(update={"norm": norm if at == "s0.b0" else None})),
+    )
 
 
 CATALOGUE = dict(catalogue())

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from wb.core.architecture import Architecture, axis_dims, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.records import dims
-from wb.fusion.forms.canonical import canonical, foldable, restored
+from wb.fusion.forms.canonical import canonical, centred, foldable, restored, unit_gains
+from wb.fusion.forms.conform import conform
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
@@ -227,11 +228,15 @@ def rotated(model: Model) -> Model:
         if foldable(network, i):
             n = stage.embed
             drawn = torch.randn(n, n, generator=generator, dtype=torch.float64)
-            flat = drawn - drawn.mean(0)  # orthogonal to the ones
-            q = torch.linalg.qr(torch.cat([torch.ones(n, 1).double(), flat[:, 1:]], dim=1)).Q
-            basis = torch.linalg.qr(torch.cat([torch.ones(n, 1), torch.eye(n)[:, 1:]], dim=1).double()).Q
-            maps[f"s{i}.embed"] = Couple(q @ basis.T, q @ basis.T)
-    return replace(twin, weights=remap(twin.weights, axes_of(network), maps))
+            turn = torch.linalg.qr(drawn).Q
+            if centred(network, i):
+                flat = drawn - drawn.mean(0)  # orthogonal to the ones
+                q = torch.linalg.qr(torch.cat([torch.ones(n, 1).double(), flat[:, 1:]], dim=1)).Q
+                basis = torch.linalg.qr(torch.cat([torch.ones(n, 1), torch.eye(n)[:, 1:]], dim=1).double()).Q
+                turn = q @ basis.T
+            maps[f"s{i}.embed"] = Couple(turn, turn)
+    ones = {name: twin.weights[name] for name in unit_gains(network)}
+    return replace(twin, weights=remap(twin.weights, axes_of(network), maps) | ones)
 
 
 def test_the_canonical_form_keeps_the_function_and_can_be_undone(model: Model) -> None:
@@ -242,6 +247,17 @@ def test_the_canonical_form_keeps_the_function_and_can_be_undone(model: Model) -
         back = restored(found, model)
         same(back, model)
         assert back.architecture == model.architecture
+
+
+def test_a_stream_that_may_be_rotated_grows_and_shrinks_again(model: Model) -> None:
+    """A wider stream has the old one in it, which its principal directions find again."""
+    network, stages = build(model.architecture, "meta"), enumerate(model.architecture.stages)
+    wider = {f"s{i}.embed": stage.embed + 3 for i, stage in stages if foldable(network, i)}
+    if not wider:
+        pytest.skip("no stream may be rotated")
+    grown = conform(canonical(model), resize(model.architecture, wider))
+    same(grown, model)
+    same(conform(grown, model.architecture), model)
 
 
 @pytest.mark.parametrize("stat", ["weights", "activations"])

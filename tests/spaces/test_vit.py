@@ -7,7 +7,7 @@ import pytest
 from tests.networks import wired
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadData, BadOption, NotInSpace
-from wb.core.records import FFNS, MIXERS, Ffn, ImageInput, Mlp, Pool, kind_of
+from wb.core.records import FFNS, MIXERS, NORMS, WIRINGS, Ffn, ImageInput, Mlp, Pool, kind_of
 from wb.core.space import canonical, random_choices
 from wb.models.counting import count_macs, count_parameters
 from wb.spaces.presets import PRESETS, TINY, preset
@@ -118,10 +118,29 @@ def test_what_is_outside_is_named(image: ImageInput) -> None:
             space.encode(wired(a, "post"))
 
 
+@pytest.mark.parametrize("norm", [kind_of(norm) for norm in NORMS])
+@pytest.mark.parametrize("wiring", [kind_of(wiring) for wiring in WIRINGS])
+def test_all_networks_of_a_space_have_one_norm_and_one_wiring(image: ImageInput, norm: str, wiring: str) -> None:
+    space, rng = Vit(options_with(TINY, {"norm": norm, "wiring": wiring}), image, 10), random.Random(0)
+    plain = Vit(TINY, image, 10)
+    for _ in range(10):
+        a = space.decode(random_choices(space, rng))
+        assert (a.norm.kind, {stage.wiring.kind for stage in a.stages}) == (norm, {wiring})
+        assert a.last == (None if wiring == "post" else a.norm)
+        assert space.decode(space.encode(a)) == a
+        if norm != "layer" and wiring == "pre":
+            with pytest.raises(
+                NotInSpace, match="but space 'vit' has layer norm networks only; give one with norm='layer'"
+            ):
+                plain.encode(a)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"embed": [32, 16]}, "from small to large"),
+        ({"norm": "batch"}, "norm: .*'batch' is not known; expected some of layer"),
+        ({"wiring": "crossed"}, "wiring: .*'crossed' is not known; expected some of pre, post"),
         ({"mixer": ["fourier"]}, "mixer: .*'fourier' is not known; expected some of none, pool, lmu"),
         ({"width": [3]}, "no field 'width'"),
         ({"heads": [0]}, "heads.0"),

@@ -16,7 +16,7 @@ from wb.core.layout import Layout
 from wb.core.records import Norm, Operator
 from wb.models.axes import Axes, Axis, write
 from wb.models.ends import HeadModule, PositionModule
-from wb.models.merges.conv import PREVIOUS
+from wb.models.merges.conv import PREVIOUS, Merge
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 from wb.models.stem import StemModule

@@ -38,6 +38,8 @@ class Wiring(PartModule):
     folds: ClassVar[bool]
     """Whether every norm is read by operators only (pre-norm). Then norms may be folded into their readers, and the stream may be
     changed in any way that its norms do not notice."""
+    chained: ClassVar[bool] = True
+    """Whether every sub-layer reads the stream that the one before it left, not the first one's of its block."""
 
     def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": stage.embed}, device)

@@ -54,3 +54,6 @@ from wb.core.records.wirings import Wiring as Wiring
 MIXERS: tuple[type[Mixer], ...] = members(Mixer)
 FFNS: tuple[type[Ffn], ...] = members(Ffn)
 STEMS: tuple[type[Stem], ...] = members(Stem)
+NORMS: tuple[type[Norm], ...] = members(Norm)
+WIRINGS: tuple[type[Wiring], ...] = members(Wiring)
+POSITIONS: tuple[type[Position], ...] = members(Position)

@@ -23,4 +23,15 @@ class LayerNorm(Part):
     eps: Eps = 1e-6
 
 
-Norm = LayerNorm  # becomes a union like Mixer with the second norm
+class RmsNorm(Part):
+    """Mean square one over the channels of a token, then a gain per channel."""
+
+    module = "wb.models.norms.rms:RmsNorm"
+    example: ClassVar[Mapping[str, Any]] = {"eps": 1e-5}
+    title = "RMS norm"
+    source = 'Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019'
+    kind: Literal["rms"] = "rms"
+    eps: Eps = 1e-6
+
+
+Norm = Annotated[LayerNorm | RmsNorm, Field(discriminator="kind")]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from wb.core.records.base import Part
 
 
-class Pre(Part):
+class Wired(Part):
+    """What all wirings have."""
+
+    normalised: ClassVar[bool] = False  # leaves the stream behind a norm: the head needs none of its own
+
+
+class Pre(Wired):
     """`x + f(norm(x))`."""
 
     module = "wb.models.wirings.pre:Pre"
@@ -18,13 +24,23 @@ class Pre(Part):
     kind: Literal["pre"] = "pre"
 
 
-class Post(Part):
+class Post(Wired):
     """`norm(x + f(x))`."""
 
     module = "wb.models.wirings.post:Post"
     title = "post-norm"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
+    normalised = True
     kind: Literal["post"] = "post"
 
 
-Wiring = Annotated[Pre | Post, Field(discriminator="kind")]
+class Parallel(Wired):
+    """`x + mixer(norm1(x)) + ffn(norm2(x))`."""
+
+    module = "wb.models.wirings.parallel:Parallel"
+    title = "parallel"
+    source = 'Wang and Komatsuzaki, "GPT-J-6B", 2021'
+    kind: Literal["parallel"] = "parallel"
+
+
+Wiring = Annotated[Pre | Post | Parallel, Field(discriminator="kind")]
