@@ -205,7 +205,7 @@ def _gather(chain: Chain, tally: Tally, images: int, accuracy: Reading) -> Depth
     rows = tuple(_row(chain, tally, s) for s in range(len(chain.sublayers)))
     return DepthAnalysis(
         images=images,
-        classes=int(chain.network.head.shape[0]),
+        classes=chain.network.architecture.head.classes,
         accuracy=accuracy,
         sublayers=rows,
         blocks=tuple(

@@ -14,7 +14,7 @@ from wb.core.files import write_text
 from wb.core.metrics import COSTS, METRICS, Metric
 from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
-from wb.core.records import MIXERS, Operator, dims, kind_of
+from wb.core.records import MIXERS, Operator, Part, dims, kind_of
 from wb.page import look, page
 from wb.search.page import figures
 from wb.search.page.contents import Contents, dominated, read
@@ -57,6 +57,7 @@ def render(contents: Contents, beside: Path) -> str:
         links={point.id: _links(contents.run, point.model, point.onnx, beside) for point in contents.points or ()},
         colours=_colours(),
         sizes=_sizes,
+        widths=_widths,
         width=width_of,
         slots=_slots(contents),
         widest=_widest(contents.architectures.values()),
@@ -145,6 +146,11 @@ def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
 def _colours() -> dict[str, str]:
     """Mixer kind -> colour, in the order of the records."""
     return {kind_of(mixer): look.COLOURS[i % len(look.COLOURS)] for i, mixer in enumerate(MIXERS)}
+
+
+def _widths(part: Part) -> list[int]:
+    """The widths of a part."""
+    return [getattr(part, name) for name in dims(type(part))]
 
 
 def _sizes(operator: Operator) -> list[str]:

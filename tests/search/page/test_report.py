@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from wb.core.errors import BadArtefact
+from wb.core.precision import allowed, with_precisions
 from wb.search.page.contents import read
 from wb.search.page.report import render, write_report
 from wb.search.run import Run
@@ -74,6 +75,19 @@ def test_a_finished_run_is_shown_whole(fabricate: Fabricate) -> None:
         assert {f"models/{point.id}.safetensors", f"models/{point.id}.onnx"} <= set(page.links())
         assert point.values["latency"].text() in page.text
     assert "not finished" not in page.text
+
+
+def test_networks_in_several_precisions_show_those_of_every_group(fabricate: Fabricate) -> None:
+    contents = read(fabricate())
+    kept = {
+        number: with_precisions(a, dict.fromkeys(allowed(a), "int8")) for number, a in contents.architectures.items()
+    }
+    tags = Page(render(replace(contents, architectures=kept), Path())).tags
+    titles = [str(attributes["title"]) for _, attributes in tags if "title" in attributes]
+    assert titles.count("head of 10 classes, int8") == len(kept)
+    stems = [title for title in titles if title.startswith("stem ")]
+    assert len(stems) == len(kept)
+    assert all(title.endswith(", int8") for title in stems)
 
 
 def test_the_files_of_a_network_are_linked_where_every_width_shows_them(fabricate: Fabricate) -> None:
@@ -208,7 +222,10 @@ def test_stages_and_switched_off_blocks_are_drawn(fabricate: Fabricate) -> None:
     def change(points: Any) -> None:
         architecture = points[0]["architecture"]
         blocks = [{"mixer": None, "ffn": None}, {"mixer": {"kind": "pool"}, "ffn": None}]
-        architecture["stages"] = [{"embed": 24, "blocks": blocks}, {"embed": 48, "blocks": blocks[:1]}]
+        architecture["stages"] = [
+            {"embed": 24, "blocks": blocks},
+            {"embed": 48, "blocks": blocks[:1], "merge": {"kind": "conv"}},
+        ]
 
     edit(run.front_path, change)
     page = shown(run)
