@@ -19,7 +19,7 @@ from wb.search.run import Run
 
 
 def recompute(path: Path, split: Split) -> float:
-    """Top-1 accuracy with nothing but the runtime and numpy."""
+    """Top-1 accuracy, computed with the runtime and numpy only."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"pixel_values": split.pixels()})
     return float(np.mean(logits.argmax(axis=1) == split.labels))

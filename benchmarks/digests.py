@@ -1,12 +1,13 @@
-"""Digests of what `wb` computes, to see whether a change of the code changed a number: graphs, and what jobs leave.
+"""Digests of what `wb` computes, to find out whether a code change changed a number: exported graphs, and files of jobs.
 
 python benchmarks/digests.py --write FILE [--quick] [--only PATTERN]
 python benchmarks/digests.py --check FILE [--quick] [--only PATTERN]
 
-They hold for one machine and its versions of the libraries. Graphs (`--quick`: these alone) are of small networks that cover
-every operator, stem, norm and precision, with seeded weights; jobs run through the command line, on digits, in one thread, and
-under budgets that are counted, so that no timing has a say. Of a graph its metadata are left out: the JSON of the architecture
-and the history may take another form. Beside the graph, its logits say whether one that differs computes the same.
+Digests are valid on one machine with its versions of the libraries. Graphs (`--quick`: only these) are of small networks that
+cover every operator, stem, norm and precision, with seeded weights. Jobs run through the command line, on digits, in one
+thread, and under counted budgets, so that no timing influences them. Metadata of graphs are left out, because the JSON of
+architecture and history may change its form. Logits are digested too: they show whether a graph that differs computes the
+same.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def sha(*parts: bytes) -> str:
 
 
 def of_weights(path: Path) -> str:
-    """Of names, shapes and bytes, in the order of the names; the metadata do not count."""
+    """Digest of names, shapes and bytes, in the order of the names, without metadata."""
     parts: list[bytes] = []
     for name, weight in sorted(load_file(path).items()):
         parts += [name.encode(), str(weight.shape).encode(), weight.tobytes()]
@@ -75,7 +76,7 @@ def of_weights(path: Path) -> str:
 
 
 def of_graph(path: Path) -> dict[str, str]:
-    """Of the file without its metadata, and of its logits for four images, one by one."""
+    """Digests of a graph file without its metadata, and of its logits for four images, one by one."""
     graph = onnx.load(path)
     del graph.metadata_props[:]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -99,7 +100,7 @@ def graphs(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, s
 
 
 def jobs(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Digests of what every job left."""
+    """Digests of the files of every job."""
     chosen = [name for name in JOBS if wanted(f"jobs/{name}")]
     (folder / "parent.json").write_text(json.dumps(PARENT), encoding="utf-8")
     if set(chosen) - {"train", "search"}:
@@ -117,7 +118,7 @@ def jobs(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str
 
 
 def of_run(run: Path) -> dict[str, str]:
-    """Of a run's weights, of what its trials chose and read, and of its front; of nothing that was timed."""
+    """Digest of a run: its weights, the choices and counted readings of its trials, and its front; nothing that was timed."""
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{run / 'study.db'}")
     trials = [[trial.number, trial.state.name, trial.params, trial.values] for trial in study.trials]
     front = json.loads((run / "front.json").read_text(encoding="utf-8"))
@@ -141,7 +142,7 @@ def _wb(command: str, folder: Path) -> None:
 
 
 def compare(known: dict[str, str], found: dict[str, str], wanted: Callable[[str], bool]) -> int:
-    """Prints what is the same and what is not; gives how many are not."""
+    """Prints which digests are equal and which differ; returns how many differ."""
     table = Table("what", "digest", "against the file")
     wrong = 0
     for name in sorted({name for name in known if wanted(name)} | set(found)):

@@ -1,4 +1,4 @@
-"""The networks of `digests.py`: architectures as JSON in the form of version 0.1, which goes on being read."""
+"""The networks of `digests.py`: architectures as JSON in the form of version 0.1, which later versions still read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONV: Json = {"kind": "conv", "patch": 2, "width": 4}
 
 
 def network(*mixers: str, precision: str = "fp32", kept: str = "fp32", stem: Json = PATCH, **fields: Any) -> Json:
-    """An architecture as JSON: a block for each mixer, in two halves with "stages"; linear maps and convolutions kept so."""
+    """An architecture as JSON: a block per mixer, in two stages with "stages"; linear maps in `precision`, others in `kept`."""
     linear = {} if precision == "fp32" else {"reads": precision, "writes": precision}
     blocks: list[Json] = []
     for name in mixers:

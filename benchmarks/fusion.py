@@ -1,4 +1,4 @@
-"""Fusing two independently trained transformers: every method of ours and the published one, before and after fine-tuning.
+"""Fusion of two independently trained transformers: every method of ours and the published one, before and after fine-tuning.
 
     python benchmarks/fusion.py digits [--pairs 5]
     python benchmarks/fusion.py images --data idx:PATH/fashion-mnist --limit 5000 [--pairs 3]
@@ -8,9 +8,9 @@
 Parents of seeds 2k and 2k + 1 are trained exactly alike, and fused with equal weights on the axes of the second. Tables have
 mean ± population standard deviation over the pairs of accuracy on the test split, in percent; the learning rate of
 fine-tuning is chosen for each row, pair and column by the loss on the validation split. `digits`: 1,200 training, 197
-validation, 400 test images. Plain cross entropy, no augmentation, batches of 32, for parents and fine-tuning alike.
-What fusing looks at are training images without their labels. `barrier`: cross entropy of the average over the mean of the
-parents', in nats. `CPU s`: of fusing one pair. An interrupted run continues from --cache.
+validation, 400 test images. Plain cross-entropy, no augmentation, batches of 32, for parents and fine-tuning alike. Fusion
+uses training images without their labels. `barrier`: cross-entropy of the average minus the mean of the parents', in nats.
+`CPU s`: CPU seconds of fusing one pair. An interrupted run continues from --cache.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from wb.data import load
 
 
 def table(bench: Bench, options: argparse.Namespace, patch: int, out: Output) -> None:
-    """All rows on all pairs; prints cells as they come and the table after each pair."""
+    """Computes all rows on all pairs; prints cells as they come and the table after each pair."""
     epochs = tuple(int(n) for n in options.epochs.split(",") if n)
     columns = ["one-shot", *(f"{n} ep" for n in epochs)]
     found: defaultdict[str, list[Cells]] = defaultdict(list)

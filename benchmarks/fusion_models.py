@@ -1,6 +1,6 @@
-"""What the fusion benchmarks share: data, networks, parents that are trained once, and a cache of everything found out.
+"""Parts that the fusion benchmarks share: data, networks, parents that are trained once, and a cache of all results.
 
-Numbers are lines of a JSON file, models lie in a folder beside it; both are found by all that determines them.
+Numbers are lines of a JSON file, models lie in a folder beside it. A key contains everything that determines the entry.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def network(data: Dataset, patch: int, width: int = 64, depth: int = 5, heads: i
 
 
 def initial(architecture: Architecture, seed: int) -> Model:
-    """A network nobody trained."""
+    """A network with initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = build(architecture)
@@ -94,7 +94,7 @@ def pixels(data: Dataset, count: int | None = None) -> Tensor:
 
 
 def code() -> str:
-    """Which version of wb.fusion this is: 16 hexadecimal digits of its sources."""
+    """The version of wb.fusion: 16 hexadecimal digits of the hash of its sources."""
     digest = hashlib.sha256()
     for path in sorted(Path(next(iter(wb.fusion.__path__))).rglob("*.py")):
         digest.update(path.read_bytes())
@@ -119,7 +119,7 @@ class Cache:
             self.known[_digest(entry["key"])] = entry["found"]
 
     def numbers(self, key: Key, find: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """What is known for `key`, or is found out now."""
+        """The cached number for `key`, or the one that is computed now."""
         name = _digest(key)
         if name not in self.known:
             self.known[name] = find()
@@ -128,7 +128,7 @@ class Cache:
         return self.known[name]
 
     def timed(self, key: Key, make: Callable[[], Model]) -> tuple[Model, float]:
-        """The model kept for `key`, or made now, and the CPU seconds that making it took."""
+        """The cached model for `key`, or the one that is made now, and the CPU seconds that making it took."""
         path = self.path.with_suffix("") / f"{_digest(key)}.safetensors"
 
         def find() -> dict[str, float]:
@@ -144,7 +144,7 @@ class Cache:
         return load_model(path), seconds
 
     def model(self, key: Key, make: Callable[[], Model]) -> Model:
-        """The same without the seconds."""
+        """The model of `key`, without the seconds."""
         return self.timed(key, make)[0]
 
 

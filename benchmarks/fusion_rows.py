@@ -1,4 +1,4 @@
-"""The rows of the table of `benchmarks/fusion.py`: what is made of two parents, and what it is worth."""
+"""The rows of the table of `benchmarks/fusion.py`: models made from two parents, and their readings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Cells = dict[str, dict[str, float]]  # one row of one pair: by column
 
 @dataclass(frozen=True)
 class Pair:
-    """Two parents, which fusions may look at, and the seed of everything that follows."""
+    """Two parents, the images that fusions may use, and the seed of everything that follows."""
 
     bench: Bench
     one: Model
@@ -35,7 +35,7 @@ class Pair:
 
     @property
     def loss(self) -> float:
-        """The mean of both on the test split: what a barrier stands on."""
+        """The mean of both parents on the test split, which barriers are measured from."""
         return (self.bench.judged(self.one)["loss"] + self.bench.judged(self.two)["loss"]) / 2
 
 
@@ -44,7 +44,7 @@ Make = Callable[[Pair, Tensor | None], Model]
 
 @dataclass(frozen=True)
 class Row:
-    """How a model is made of a pair, what for: to be fine-tuned, also from the parents' ensemble, or for its barrier."""
+    """One row: how its model is made from a pair, and what is computed for it (fine-tuning, distillation, barrier)."""
 
     make: Make
     images: int | None = 0  # None: all of them
@@ -99,7 +99,7 @@ def _stream(net: Network, images: Tensor) -> Tensor:
 
 
 def random(pair: Pair) -> Model:
-    """A network nobody trained."""
+    """A network with initial weights."""
     return initial(pair.two.architecture, 10_000 + pair.seed)
 
 
@@ -152,7 +152,7 @@ def made(pair: Pair, row: Row) -> tuple[Model, float]:
 
 
 def cells(pair: Pair, row: Row, epochs: tuple[int, ...]) -> tuple[Cells, Cells]:
-    """The row by column, and what it is with distillation, which may be nothing."""
+    """The cells of the row by column, and those with distillation, if any."""
     model, seconds = made(pair, row)
     bench = pair.bench
     one_shot = bench.judged(model)

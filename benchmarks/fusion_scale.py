@@ -70,7 +70,7 @@ def told(what: str, done: int, of: int) -> None:
 
 
 def peak() -> float:
-    """Of this process's resident memory so far, in MB."""
+    """Peak resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
@@ -94,7 +94,7 @@ def scale(options: argparse.Namespace, out: Output) -> None:
 
 
 def call(*arguments: str | Path) -> dict[str, float]:
-    """What this file prints, run in a process of its own."""
+    """The output of this file, run in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found

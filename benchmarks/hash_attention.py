@@ -55,7 +55,7 @@ MIXERS: dict[str, Attention] = {
 
 
 def latencies(seconds: float) -> dict[int, dict[str, float]]:
-    """Milliseconds of each mixer by the number of tokens."""
+    """Latency of each mixer in milliseconds, by the number of tokens."""
     found = {}
     for side in SIDES:
         layout = Layout((side, side))
@@ -74,7 +74,7 @@ def latencies(seconds: float) -> dict[int, dict[str, float]]:
 
 
 def show_latencies(found: dict[int, dict[str, float]], plot: Path | None, out: Output) -> None:
-    """The table, where hash attention begins to be faster, and a plot."""
+    """Prints the table and the number of tokens from which hash attention is faster, and draws a plot."""
     title = "one mixer of 64 channels, ms on one thread, all of one row timed together"
     table = Table(title, ("tokens", *MIXERS, "hash / softmax"))
     for tokens, row in found.items():

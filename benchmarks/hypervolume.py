@@ -129,7 +129,7 @@ def pymoo_nsga2(evaluations: Evaluations, seed: int) -> None:
 
 
 def linas(evaluations: Evaluations, seed: int) -> None:
-    """DyNAS-T's search written anew: ridge or SVR by grid search, and the last inner population is evaluated next.
+    """DyNAS-T's search, reimplemented: ridge or SVR by grid search, and the last inner population is evaluated next.
 
     Differs: active-aware encoding (for fairness), grids of 10 instead of 100 values, nothing random once it stands still.
     """

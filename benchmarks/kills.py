@@ -1,10 +1,10 @@
-"""Kills every job at random moments, continues it, and compares what it leaves with an uninterrupted run's.
+"""Kills every job at random moments, continues it, and compares its files with an uninterrupted run's.
 
 python benchmarks/kills.py [--kills 100] [--seed 0] [--jobs train,prune,…] [--markdown]
 
-Each job is started, killed with SIGKILL after a random part of the time it takes, and started again, a few times over, until
-it is let through. Weights have to be the same to the bit, the files the same, and nothing may stay behind in the temporary
-folder. No job here decides by a clock (budgets in MACs or bytes), so that any difference is a mistake.
+Each job is started, killed with SIGKILL after a random part of its usual time, and started again, several times, and then
+runs to its end. Weights have to be equal to the bit, the files have to be the same, and nothing may stay in the temporary
+folder. No job here decides by a clock (budgets are in MACs or bytes), so that any difference is a bug.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUND = 4  # kills in a row, before the job is let through
 
 @dataclass(frozen=True)
 class Job:
-    """`begin` starts it and `go_on` continues it in the folder it is given; `leaves` names what has to be the same."""
+    """A job: `begin` starts it and `go_on` continues it in a given folder; `leaves` lists the files that have to be equal."""
 
     begin: Callable[[Path], list[str]]
     go_on: Callable[[Path], list[str]]
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass
 class Tally:
-    """What came of one job's kills."""
+    """The results of one job's kills."""
 
     seconds: float = 0.0
     kills: int = 0
@@ -54,7 +54,7 @@ class Tally:
 
 
 def weights(folder: Path) -> dict[str, str]:
-    """Every file with what is in it that must not differ: the weights of models, else its presence."""
+    """Every file with its content that must be equal: the weights of models, and for other files that they exist."""
     models = {".safetensors", ".pt"}
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("in-"))
     return {str(p.relative_to(folder)): load(p).fingerprint() if p.suffix in models else "" for p in files}
@@ -72,7 +72,7 @@ def front(folder: Path) -> dict[str, str]:
 
 
 def command(*words: object) -> Callable[[Path], list[str]]:
-    """The same words each time; `{}` stands for the folder."""
+    """A command that is the same each time; `{}` stands for the folder."""
     return lambda folder: [str(word).replace("{}", str(folder)) for word in words]
 
 
@@ -82,7 +82,7 @@ def again(words: Callable[[Path], list[str]]) -> Job:
 
 
 def search(folder: Path) -> list[str]:
-    """Continues the run, or begins it where it was killed before there was one."""
+    """Continues the run, or begins it if it was killed before there was one."""
     started = (folder / "run" / "run.json").exists()
     return ["search", "--resume", str(folder / "run")] if started else SEARCH(folder)
 
@@ -136,7 +136,7 @@ JOBS = {
 
 
 def run(words: list[str], temporary: Path, after: float | None = None) -> tuple[int, str]:
-    """Exit code and messages of `wb words`, killed after so many seconds; -9 where it was killed."""
+    """Exit code and messages of `wb words`, killed after so many seconds; the code of a killed process is -9."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
@@ -164,7 +164,7 @@ def models(folder: Path) -> None:
 
 
 def attempt(job: Job, folder: Path, whole: Mapping[str, str], rng: random.Random, tally: Tally, most: int) -> None:
-    """One job killed `most` times at most, then let through, and compared."""
+    """One job, killed at most `most` times, then run to its end and compared."""
     temporary = folder / "tmp"
     temporary.mkdir()
     place = folder / "job"

@@ -41,7 +41,7 @@ STREAM = "import numpy\na = numpy.ones(5_000_000, 'float32')\nwhile True: a = a 
 
 
 class Row(TypedDict):
-    """What one process measured of one graph."""
+    """The measurements of one process for one graph."""
 
     ms: float
     ms_interval: tuple[float, float]
@@ -54,7 +54,7 @@ class Row(TypedDict):
 
 
 def once(files: list[str], precision: float) -> list[Row]:
-    """One process's work: each file measured by itself."""
+    """The work of one process: measures each file by itself."""
     from wb.export.timing.measure import measure_latency
     from wb.hardware.device import parse_device
 
@@ -80,7 +80,7 @@ def once(files: list[str], precision: float) -> list[Row]:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """With `processes` busy processes beside."""
+    """Runs `processes` busy processes beside the block."""
     running = [subprocess.Popen([sys.executable, "-c", (COUNT, STREAM)[i % 2]]) for i in range(processes)]
     try:
         time.sleep(1 if running else 0)
@@ -97,7 +97,7 @@ def scatter(values: list[float]) -> float:
 
 
 def half_width(value: float, interval: tuple[float, float]) -> str:
-    """For people."""
+    """Half the interval in percent of the value, as text."""
     return f"±{50 * (interval[1] - interval[0]) / value:.1f} %"
 
 

@@ -1,9 +1,9 @@
-"""Shows every reader damaged and hostile files by the thousand: each has to end in a result or in one paragraph.
+"""Feeds thousands of damaged and hostile files to every reader; each has to end in a result or in one paragraph.
 
 python benchmarks/mutations.py [--count 3000] [--seed 2] [--subjects pt,onnx,…] [--markdown]
 
 The mutations are those of the suite (`tests/fuzz`), with other seeds and more of them. Every reader works in a process of its
-own, so that a crash of the interpreter is seen and counted; `slow` are files that took longer than half the suite's limit.
+own, so that a crash of the interpreter is noticed and counted; `slow` counts files that took longer than half the suite's limit.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _onnx_mutants(_: bytes, random: Random, count: int) -> Mutants:
 
 
 def _seeds(_: bytes, random: Random, count: int) -> Mutants:
-    """For a whole folder: what the file says is the seed that it is damaged with."""
+    """Seed files for a reader of folders: a file's text is the seed by which the folder is damaged."""
     yield from ((f"seed {seed}", str(seed).encode()) for seed in random.sample(range(1, 10**9), count))
 
 
@@ -90,7 +90,7 @@ ALL: dict[str, Subject] = {
 
 
 def one(name: str, place: str, what: str, content: bytes) -> Line:
-    """One file, read; in the worker."""
+    """Reads one file, in the worker."""
     logging.getLogger("wb").setLevel(logging.CRITICAL)
     path = Path(place)
     path.write_bytes(content)
@@ -103,7 +103,7 @@ def one(name: str, place: str, what: str, content: bytes) -> Line:
 
 
 def run(name: str, count: int, seed: int) -> list[Line]:
-    """All files of one reader; after a crash it goes on with a new worker."""
+    """Reads all files of one reader; after a crash a new worker continues."""
     found: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         path = ALL[name].make(Path(folder))

@@ -2,14 +2,14 @@
 
     python benchmarks/pruning.py digits [--seeds 0,1,2] [--targets 0.5,0.25,0.15]
     python benchmarks/pruning.py latency --data idx:PATH/fashion-mnist --limit 10000 --cache FOLDER
-    python benchmarks/pruning.py digits --model vit.safetensors --data idx:PATH/mnist   (any model file of ours)
+    python benchmarks/pruning.py digits --model vit.safetensors --data idx:PATH/mnist   (any model file of wb)
 
 `digits` cuts the stock model to shares of its MACs, without any training between rounds, and fine-tunes for 6 epochs.
 `latency` cuts a transformer of 36M MACs to half its measured ONNX Runtime latency, all models timed together at the end.
-Accuracy is on the test split; mean and standard deviation over the seeds. What ends farther than 1 % from its target is a
-miss: it is listed with what it reached, and left out of the means. torch-pruning was tuned (some twenty settings) on these
-seeds with the test accuracy in view, ours on validation. `dense, trained on` had the same further epochs: what fine-tuning
-alone gives.
+Accuracy is on the test split; mean and standard deviation over the seeds. A model that ends more than 1 % from its target is
+a miss: it is listed with the cost that it reached, and left out of the means. torch-pruning was tuned (some twenty settings)
+on these seeds by the test accuracy, ours on validation. `dense, trained on` is the dense model after the same further
+epochs, and shows the effect of fine-tuning alone.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Row:
 
 
 def ours(model: Model, data: Dataset, target: float, seed: int, options: dict[str, object]) -> Row:
-    """The pass alone: no training before `before`."""
+    """Our pass alone, without training before the reading `before`."""
     dense = count_macs(model.architecture).value
     settings = Settings.model_validate({"seed": seed, **options})
     pruner = NViT(data, {"macs": target * dense}, costs_of(["macs"], model.architecture, None), settings)

@@ -1,8 +1,8 @@
-"""Is the latency that pruning predicts what is measured? A ViT-Tiny at 224x224, cut to shares of its latency.
+"""Does measured latency match the latency that pruning predicts? A ViT-Tiny at 224x224, cut to shares of its latency.
 
-Weights are random, so the cuts are; no budget is corrected by measurements of whole networks here, except that the sum over
-parts is scaled to the dense network's latency once. `refined` has the parts of the cut network timed as well. The target is
-an error under 10 %.
+Weights are random, and so are the cuts. No budget is corrected by measurements of whole networks here, except that the sum
+over parts is scaled to the dense network's latency once. For `refined` the parts of the cut network are timed as well. The
+target is an error under 10 %.
 
     python benchmarks/pruning_predicted.py
 """

@@ -1,4 +1,4 @@
-"""How long it takes to score and cut a large model, and how much memory, beside one pass of gradients over the same images.
+"""Time and memory of scoring and cutting a large model, beside one pass of gradients over the same images.
 
 A model of ViT-Base's size (86M parameters, random weights) is cut to a share of its MACs. The target: scoring and cutting in
 at most the time of the gradient pass plus 5 s, in under 2.5 GB of memory at its peak (resident, torch included).
@@ -46,14 +46,14 @@ def random_model(preset: str) -> Model:
 
 
 def random_data(count: int) -> Dataset:
-    """Noise with labels: what is measured here is time."""
+    """Noise with labels, because only time is measured here."""
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 256, (count, 3, 224, 224), dtype=np.uint8), rng.integers(0, 1000, count))
     return Dataset("noise", "noise", split, split.take(slice(0, 2)), split.take(slice(0, 2)), CLASSES, "0")
 
 
 def gradient_pass(model: Model, data: Dataset, batch: int) -> None:
-    """Forward and backward over the images, nothing else."""
+    """Only forward and backward passes over the images."""
     network = model.network()
     for images, labels in batches(data.train, batch, shuffle=False):
         network.zero_grad(set_to_none=True)
@@ -61,7 +61,7 @@ def gradient_pass(model: Model, data: Dataset, batch: int) -> None:
 
 
 def clocks() -> tuple[float, float]:
-    """Wall and CPU seconds: on a busy machine only the second tells what was done."""
+    """Wall and CPU seconds; on a busy machine only CPU seconds tell how much work was done."""
     return time.perf_counter(), time.process_time()
 
 

@@ -1,4 +1,4 @@
-"""The suite `accuracy` of `benchmarks/quantization.py`: what trained transformers lose in fewer bits."""
+"""The suite `accuracy` of `benchmarks/quantization.py`: accuracy that trained transformers lose in fewer bits."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def one_seed(model: Model, data: Dataset, cache: Cache, folder: Path, seconds: f
 
 
 def makers_of(model: Model, folder: Path, data: Dataset) -> dict[str, Callable[[Path], None]]:
-    """What writes each file; the first is the float one, which the peers start from."""
+    """The functions that write each file; the first writes the float file, which the peers start from."""
     source = folder / f"{_digest(FLOAT, model)}.onnx"
     chosen = np.random.default_rng(0).permutation(len(data.train))[:CALIBRATION]
     images: Calibration = data.train.pixels(chosen)

@@ -1,4 +1,4 @@
-"""The suite `cost` of `benchmarks/quantization.py`: the seconds that a search pays for a quantized candidate."""
+"""The suite `cost` of `benchmarks/quantization.py`: seconds of a search for a quantized candidate."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def nbits(bits: int) -> Peer:
 
 
 def prepare(source: Path, path: Path) -> None:
-    """What ONNX Runtime's documentation says to do before its quantizers."""
+    """ONNX Runtime's recommended pre-processing for its quantizers."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     quant_pre_process(source, path)
@@ -129,7 +129,7 @@ def prepare(source: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Without the quantizers' advice, progress bars and warnings."""
+    """Silences the quantizers' advice, progress bars and warnings."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The suite `speed` of `benchmarks/quantization.py`: what ViT-Tiny gains in integers, ours and the peers' in one run."""
+"""The suite `speed` of `benchmarks/quantization.py`: latency of ViT-Tiny in integers, ours and the peers' in one run."""
 
 from __future__ import annotations
 
@@ -75,18 +75,18 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Bench:
-    """The network, and a folder and a cache of what was made of it."""
+    """The network, with a folder and a cache of its graphs."""
 
     model: Model
     cache: Cache
     folder: Path
 
     def path(self, name: str) -> Path:
-        """Where the graph called `name` lies."""
+        """The path of the graph called `name`."""
         return self.folder / f"{hashlib.sha256(f'{name} {code()}'.encode()).hexdigest()[:16]}.onnx"
 
     def made(self, name: str, make: Callable[[Path], None]) -> Row:
-        """Makes the graph, unless it is there; its size, and the seconds that it took."""
+        """Makes the graph, unless it exists; returns its size, and the seconds that making it took."""
         path = self.path(name)
         key: Key = {"graph": name, "model": self.model.fingerprint(), "code": code()}
 
@@ -105,7 +105,7 @@ class Bench:
 
 @cache
 def code() -> str:
-    """Which version of wb.export and wb.models this is, which graphs come from: 16 hexadecimal digits of the sources."""
+    """The version of wb.export and wb.models, which make the graphs: 16 hexadecimal digits of the hash of their sources."""
     folders = [Path(next(iter(package.__path__))) for package in (wb.export, wb.models)]
     files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
@@ -139,7 +139,7 @@ def tiny() -> Model:
 
 
 def graphs(bench: Bench) -> dict[str, Row]:
-    """All rows, in the order of the table, with what making them cost."""
+    """All rows, in the order of the table, with the cost of making them."""
     model, rows = bench.model, {}
     for name, (precision, spared) in OURS.items():
         policy = {group: precision for group in precisions(model.architecture) if group not in spared}
@@ -160,7 +160,7 @@ def graphs(bench: Bench) -> dict[str, Row]:
 
 
 def one_product(network: PlainViT, path: Path) -> None:
-    """What `wb.export.lowering.lower` makes of a network with q, k and v in one product, all but its convolution in int8."""
+    """A network with q, k and v in one product, lowered by `wb.export.lowering.lower` to int8 except its convolution."""
     export_plain(network, path)
     graph = folded(path)
     convolutions = {node.name for node in graph.graph.node if node.op_type == "Conv"}
@@ -183,7 +183,7 @@ def timed(paths: dict[str, Path], device: Device, seconds: float) -> Row:
 
 
 def judged(path: Path, reference: Path, images: NDArray[np.float32]) -> Row:
-    """How far the logits are from those of the float graph."""
+    """The distance of the logits from the float graph's."""
     expected, given = (
         Runner(graph, Device())({PIXELS: images}, batch=1).astype(np.float64) for graph in (reference, path)
     )
@@ -194,7 +194,7 @@ def judged(path: Path, reference: Path, images: NDArray[np.float32]) -> Row:
 
 
 def show(out: Output, rows: dict[str, Row], device: Device) -> None:
-    """The table, and whether ours is at least as fast as the best peer."""
+    """Prints the table, and whether ours is at least as fast as the best peer."""
     columns = ("graph", "ms", "95 % interval", "speed-up", "MB", "SQNR dB", "top-1 as fp32", "made in s")
     table = Table(f"ViT-Tiny, 224x224, batch 1, {device.text}", columns)
     for name, row in rows.items():
@@ -223,7 +223,7 @@ def show(out: Output, rows: dict[str, Row], device: Device) -> None:
 
 
 def speed_up(rows: dict[str, Row], name: str) -> tuple[float, float]:
-    """Against the float graph, with half its 95 % interval."""
+    """Speed-up over the float graph, with half its 95 % interval."""
     value = rows[FLOAT]["ratio"] / rows[name]["ratio"]
     return value, value * (0.0 if name == FLOAT else math.hypot(rows[FLOAT]["error"], rows[name]["error"]))
 

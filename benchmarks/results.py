@@ -1,4 +1,4 @@
-"""Runs a benchmark and writes what it prints into `docs/results.md`, in place of the section with the same heading.
+"""Runs a benchmark and writes its output into `docs/results.md`, in place of the section with the same heading.
 
     python benchmarks/results.py startup
     python benchmarks/results.py pruning digits --seeds 0,1,2

@@ -76,7 +76,7 @@ class Seed:
 
     @cached_property
     def supernet(self) -> Supernet:
-        """Trained once for all precisions, which do not matter in training."""
+        """The supernet of the seed, trained once for all precisions, which play no part in training."""
         path, space = self.folder / "supernet.safetensors", vit_space(self.data, self.options.preset)
         if not path.exists():
             recipe = Recipe(epochs=self.options.epochs)
@@ -87,7 +87,7 @@ class Seed:
 
     @cached_property
     def evaluate(self) -> Evaluator:
-        """All evaluations of a seed are at the same pace of the reference graph."""
+        """The pace of the reference graph, the same for all evaluations of a seed."""
         path = self.folder / "pace.json"
         if not path.exists():
             path.write_text(reference_pace(Device()).model_dump_json(), encoding="utf-8")
@@ -147,7 +147,7 @@ class Seed:
 
 
 def costs(readings: Sequence[Mapping[str, Reading]]) -> Row:
-    """Error, latency and size of each."""
+    """Error, latency and size of each network."""
     return [(1 - r["acc"].value, r["latency"].value, r["size"].value) for r in readings]
 
 
@@ -166,7 +166,7 @@ def rows(seed: Seed) -> tuple[dict[str, Row], Row, dict[str, Found]]:
 
 
 def _first(run: Found) -> tuple[int, list[Architecture]]:
-    """As many of the evaluations as leave one for each network of their front; and that front."""
+    """The first evaluations, so many that one is left for each network of their front; and that front."""
     for count in range(len(run), 0, -1):
         best = front({n: readings for n, (_, readings) in enumerate(run[:count])}, METRICS, ())
         if count + len(best) <= len(run):

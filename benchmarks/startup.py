@@ -1,4 +1,4 @@
-"""How long `wb --help` takes (target: under 0.2 s), and that it leaves torch alone.
+"""Startup time of `wb --help` (target: under 0.2 s), and a check that it imports no torch.
 
 python benchmarks/startup.py [--markdown]
 """

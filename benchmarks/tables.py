@@ -72,7 +72,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a benchmark prints what it found."""
+    """The output of a benchmark."""
 
     markdown: bool
 
@@ -139,7 +139,7 @@ def _processor() -> str:
 
 
 def _data_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    """The name of the data, where the command says which: one benchmark has a section for each."""
+    """The name of the data in the command, if any, because a benchmark has a section for each data set."""
     data = getattr(options, "data", None)
     return "" if data is None or data == parser.get_default("data") else str(re.split("[:/]", data.rstrip("/"))[-1])
 
@@ -150,5 +150,5 @@ def _flat(cell: str) -> str:
 
 
 def _public(text: str) -> str:
-    """With `PATH/` for the folders of absolute paths, which mean nothing elsewhere."""
+    """The text with `PATH/` in place of folders of absolute paths, which are meaningless on other machines."""
     return re.sub(r"(?m)(^|[\s:=*])/(?:[^/\s]+/)+", r"\1PATH/", text)

@@ -1,4 +1,4 @@
-"""What torch-pruning's criteria want to find in `grad`, taken on a fixed set of training images."""
+"""Gradients that torch-pruning's criteria expect in `grad`, computed on a fixed set of training images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def calibration(data: Dataset, seed: int, images: int = IMAGES) -> Calibration:
 
 
 def expected_gradients(plain: PlainViT, importance: Any, calibration: Calibration) -> dict[str, Tensor]:
-    """What the criterion expects in `grad`: gradients of the mean loss, or squared ones of single images, or nothing."""
+    """The gradients that the criterion expects in `grad`: of the mean loss, squared ones of single images, or none."""
     if isinstance(importance, tp.importance.GroupHessianImportance):
         return _squares(plain, importance, calibration)
     if not isinstance(importance, tp.importance.GroupTaylorImportance):

@@ -58,7 +58,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a method came to: `hit` tells whether `macs` are within 1 % of the target; if not, nothing came closer."""
+    """The result of a method: `hit` tells whether `macs` are within 1 % of the target; if not, nothing came closer."""
 
     network: PlainViT
     macs: float
@@ -105,7 +105,7 @@ METHODS: dict[str, Method] = {
 
 
 def prune(plain: PlainViT, method: Method, target_macs: float, calibration: Calibration, seed: int) -> Pruned:
-    """The closest to `target_macs` that `method` makes of `plain`, which stays as it is."""
+    """The model closest to `target_macs` that `method` makes from `plain`, which is not changed."""
     start = time.perf_counter()
     dense = count_macs(plain)
     network, macs = plain, dense

@@ -124,7 +124,7 @@ class PlainViT(nn.Module):
 
     @property
     def attentions(self) -> list[PlainAttention]:
-        """Of the blocks that have one."""
+        """The attention modules of the blocks that have one."""
         return [block.attention for block in self.blocks if block.attention is not None]
 
     def widths(self) -> dict[str, int | list[int]]:
@@ -169,7 +169,7 @@ def count_macs(plain: PlainViT) -> float:
 
 
 def count_parameters(plain: PlainViT) -> int:
-    """All trainable numbers."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in plain.parameters())
 
 
@@ -203,7 +203,7 @@ def _check(a: Architecture) -> None:
 
 
 def _copy(network: Network, plain: PlainViT) -> None:
-    """The weights of `network` into `plain`."""
+    """Copies the weights of `network` into `plain`."""
     stem: Any = network.stem
     norm: Any = network.norm
     pairs: list[tuple[Any, Tensor]] = [

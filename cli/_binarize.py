@@ -1,4 +1,4 @@
-"""What `wb binarize` does."""
+"""The work of `wb binarize`: options to configuration, run or plan, and output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def binarize(given: Mapping[str, Any], asked: _job.Asked) -> None:
     """Binarizes, writes model, graph, record and report, and prints what came of it; or says what would be done.
 
     Raises:
-        WbError: whatever is wrong with the model, the data or the options.
+        WbError: the model, the data or the options have a fault.
     """
     config = configured(given)
     out = OUTPUT.place(asked.out, asked.files, files_of, force=asked.force)
@@ -66,7 +66,7 @@ def _tell(record: Binarization) -> None:
 
 
 def _readings(record: Binarization) -> Table:
-    """One row per metric; a column for the original and for each stage."""
+    """A table of readings: one row per metric, a column for the original and for each stage."""
     from rich.box import SIMPLE
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""How `wb prune depgraph` tells what came of it."""
+"""The output of `wb prune depgraph`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tell(stages: Stages, judgement: Judgement | None, pruned: Pruned, factory: s
 
 
 def _remarks(stages: Stages, judgement: Judgement | None) -> list[Remark]:
-    """What is to be said of the budget and of fine-tuning."""
+    """Remarks on the budget and on fine-tuning."""
     from wb.core.statistics.verdict import Remark, loss
 
     found = []
@@ -57,7 +57,7 @@ def _remarks(stages: Stages, judgement: Judgement | None) -> list[Remark]:
 
 
 def _table(stages: Mapping[str, Mapping[str, Reading]], title: str) -> Group:
-    """A row for each metric and a column for each stage."""
+    """A table of readings: a row for each metric and a column for each stage."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

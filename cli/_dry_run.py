@@ -1,4 +1,4 @@
-"""What `--dry-run` shares: the option, the model that is looked at, and telling what would be done."""
+"""Parts of every `--dry-run`: the option, reading the model, and printing the plan."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from wb.models.model import Model
 
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, written, and about how long it takes; write nothing.")
+    bool, typer.Option("--dry-run", help="Print the plan, its files and about how long it takes; write nothing.")
 ]
 
 
 def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[Planned]]:
-    """The model in `file`; without one the stock model or, where it is not kept yet, its network and the training of it.
+    """The model in `file`, or the stock model; a stock model not in the cache is planned but not trained.
 
     Raises:
         BadArtefact: the file cannot be read or is no model.
@@ -37,7 +37,7 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
     if file is not None:
         return load(file), []
     stock = Stock(data, seed)
-    with suppress(BadArtefact):  # there is none yet, or a damaged one
+    with suppress(BadArtefact):  # the file is missing or damaged
         kept = load(stock.path)
         if kept.architecture == stock.architecture:
             return kept, []
@@ -48,10 +48,10 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
 
 
 def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tuple[Model, Dataset, list[Planned]]:
-    """What `wb.jobs.inputs.read` reads, without training a stock model, and what that takes.
+    """As `wb.jobs.inputs.read`, but without training a stock model; and the stages of reading and training.
 
     Raises:
-        WbError: what the command would refuse of model and data.
+        WbError: as the command does for this model and these data.
     """
     import time
 
@@ -71,7 +71,7 @@ def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tup
 
 
 def tell(stages: Sequence[Planned], files: Sequence[Path], *, as_json: bool) -> None:
-    """The stages with their times, and the files that would be written."""
+    """Prints the stages with their times, and the files that would be written."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What an exception is to a user: one paragraph, an exit code, and how to go on."""
+"""Exceptions as the user sees them: one paragraph, an exit code, and how to continue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEMORY = (
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end by a signal: it ends as after Ctrl-C, and keeps what is done."""
+    """A signal asked the process to end: it ends as after Ctrl-C, and keeps finished work."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -31,7 +31,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Ending(NamedTuple):
-    """What is said, and what the process ends with; `word` is what comes before the colon."""
+    """The message of an error, the exit code, and the `word` before the colon."""
 
     text: str
     code: int
@@ -39,7 +39,7 @@ class Ending(NamedTuple):
 
 
 def ending(error: BaseException) -> Ending:
-    """What `error` is to a user."""
+    """The message and exit code for `error`."""
     if isinstance(error, Terminated):
         return Ending(STARTS_OVER, 128 + error.number, "terminated")
     if isinstance(error, KeyboardInterrupt):
@@ -60,12 +60,12 @@ def ending(error: BaseException) -> Ending:
 
 
 def tell(error: BaseException, *, debug: bool) -> int:
-    """Prints what there is to say of `error`, the way on last, and gives the exit code."""
+    """Prints the message of `error`, with how to continue last; returns the exit code."""
     text, code, word = ending(error)
     notes = getattr(error, "__notes__", [])
     if debug:
         traceback.print_exc()
-    if word != "error" and notes:  # instead of words that say nothing
+    if word != "error" and notes:  # the first note says more than the general text
         text, notes = notes[0], notes[1:]
     _output.messages.print(
         Text.assemble((f"{word}:", "bold red" if word == "error" else "bold yellow"), " ", paragraph(text)),
@@ -77,7 +77,7 @@ def tell(error: BaseException, *, debug: bool) -> int:
 
 
 def end_like_interrupted() -> None:
-    """SIGTERM, and SIGHUP where it is not ignored (as `nohup` does), end like Ctrl-C; a second one ends at once."""
+    """Lets SIGTERM, and SIGHUP unless it is ignored (as by `nohup`), end like Ctrl-C; a second signal ends at once."""
 
     def terminate(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -90,7 +90,7 @@ def end_like_interrupted() -> None:
 
 
 def _of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, or that was the cause of what is said."""
+    """Whether memory ran out, in this error or in its cause."""
     if isinstance(error, WbError):
         return error.__cause__ is not None and _of_memory(error.__cause__)
     return out_of_memory(error)

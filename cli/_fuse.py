@@ -1,4 +1,4 @@
-"""What `wb fuse` does: reading its options, running, telling."""
+"""The work of `wb fuse`: parsing options, run, plan, check, and output."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ UNTUNED = "nothing was measured; the fused model is expected to need fine-tuning
 def run(
     config: FuseConfig, models: Sequence[Path], to: Path | None, out: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    """Fuses, writes model, graph, record and report, and prints what came of it.
+    """Fuses, writes model, graph, record and report, and prints the result.
 
     Raises:
-        WbError: whatever is wrong with the models, the data or the options.
+        WbError: the models, the data or the options have a fault.
     """
     place = OUTPUT.place(out, [*models, *([to] if to else [])], files_of, force=force)
     if config.data is None:
@@ -60,10 +60,10 @@ def run(
 def plan(
     config: FuseConfig, models: Sequence[Path], to: Path | None, out: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    """Says what `run` would read, match, do and write, and how long that takes.
+    """Prints what `run` would read, match, do and write, and about how long that takes.
 
     Raises:
-        WbError: what `run` would refuse before it begins.
+        WbError: as `run` does before it begins.
     """
     from wb.fusion.job.estimate import estimate
 
@@ -103,7 +103,7 @@ def check(config: FuseConfig, models: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _show(found: Preview) -> None:
-    """Axes, blocks, and what else there is to say of what goes with what."""
+    """Prints a preview: axes, matched blocks, and further lines."""
     _output.data.print(_table("axes", *found.sizes()))
     if found.match():
         _output.data.print(_table("blocks", *found.match()))
@@ -114,7 +114,7 @@ def _show(found: Preview) -> None:
 def _planned(
     config: FuseConfig, models: Sequence[Path], folder: Path, progress: Progress
 ) -> tuple[Dataset | None, Files, list[Planned]]:
-    """As `_read`, and what that is and takes; stock models that there are none of yet stand in `folder`, untrained."""
+    """As `read`, with the stages of that; stock models that are not in the cache are written to `folder` untrained."""
     if models or config.data is None:
         start = time.perf_counter()
         data, files = read(config, models, progress)

@@ -1,4 +1,4 @@
-"""What `wb doctor` looks at."""
+"""The checks of `wb doctor`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 
 class Check(NamedTuple):
-    """One line: is it fine, what was looked at, what was found, what to do."""
+    """One check: whether it passed, its subject, what was found, and advice."""
 
     ok: bool
     what: str
@@ -22,7 +22,7 @@ class Check(NamedTuple):
 
 
 def checks(tell: Callable[[str], None]) -> Iterator[Check]:
-    """Every check, one after the other; `tell` hears what is being done."""
+    """All checks, one after the other; `tell` is called with what is being checked."""
     yield Check(sys.version_info >= (3, 11), "Python", sys.version.split()[0])
     tell("comparing versions")
     yield from _packages()
@@ -50,7 +50,7 @@ def _packages() -> Iterator[Check]:
     if find_spec("torchvision") is not None:
         try:
             importlib.import_module("torchvision")
-        except Exception as error:  # whatever a mismatched binary raises
+        except Exception as error:  # a mismatched binary may raise anything
             yield Check(
                 False,
                 "torchvision",
@@ -71,7 +71,7 @@ def _runtimes() -> Iterator[Check]:
 
 
 def _round_trip() -> Check:
-    """A small network through the exporter and the runtime, parity included."""
+    """Exports and runs a small network, with the check of parity."""
 
     from wb.core.files import scratch
     from wb.core.records import ImageInput

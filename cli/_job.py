@@ -1,4 +1,4 @@
-"""What the commands of jobs share: reading data and model, running, planning, telling."""
+"""Parts of all commands that run jobs: reading data and model, running, planning, printing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from wb.cli import _output
 from wb.core.progress import Progress
 from wb.jobs.job import Job
 from wb.jobs.record import R
+from wb.jobs.work import resumable
 
 if TYPE_CHECKING:
     from wb.cli._progress import Work
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """What every command of a job is told besides its configuration: the model, and how to leave what comes of it."""
+    """Arguments of every job command besides its configuration: the model file, the output, and how to print."""
 
     file: Path | None
     out: Path | None
@@ -35,7 +36,7 @@ class Asked(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """The name of the model in records and messages."""
         return str(self.file or "stock model")
 
 
@@ -49,7 +50,7 @@ def chosen(given: Mapping[str, Any], files: Sequence[Path], background: str | No
 
 
 def telling(work: Work, what: str) -> Progress:
-    """What shows the progress of a job in one line, which begins with `what`."""
+    """A progress callback that shows a job on one line; `what` is its first text."""
     task = work.add_task(what, total=None)
 
     def progress(what: str, done: int, of: int) -> None:
@@ -59,7 +60,7 @@ def telling(work: Work, what: str) -> Progress:
 
 
 def inputs(config: JobConfig, seed: int, asked: Asked, progress: Progress) -> tuple[Model, Dataset]:
-    """The model and the data of a job."""
+    """Reads the model and the data of a job."""
     import torch
 
     from wb.jobs.inputs import Choice, read
@@ -72,14 +73,14 @@ def inputs(config: JobConfig, seed: int, asked: Asked, progress: Progress) -> tu
 def run(
     begin: Callable[[Progress], Job[R]], tell: Callable[[R], None], what: str = "reading the data", *, as_json: bool
 ) -> R:
-    """Does the job that `begin` gives, prints what came of it, and names the files.
+    """Does the job that `begin` returns, prints its result with `tell`, and names the files.
 
     Raises:
-        WbError: whatever is wrong with models, data or options.
+        WbError: models, data or options have a fault.
     """
     with _output.progress() as work:
         job = begin(telling(work, what))
-        with _output.resumable(job.work, _output.continues(job.work, job.out)):
+        with resumable(job.work, _output.continues(job.work, job.out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))
@@ -97,10 +98,10 @@ def plan(
     stages: Callable[[Model, Dataset, Progress], list[Planned]],
     files: Sequence[Path],
 ) -> None:
-    """Reads data and model, and tells what `stages` makes of them: what a job that is ready to begin would do.
+    """Reads data and model, and prints the plan that `stages` makes for them.
 
     Raises:
-        WbError: what the command would refuse before it begins.
+        WbError: as the command does before it begins.
     """
     import torch
 

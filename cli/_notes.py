@@ -1,4 +1,4 @@
-"""What the libraries log is said once, as a note on stderr."""
+"""Log messages of the libraries, each printed once as a note on stderr."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ROOT = "wb"
 
 
 class Notes(logging.Handler):
-    """Prints each message as `note: …`, the same text once."""
+    """A log handler that prints each message as `note: …`, and the same text only once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Above a progress bar, where there is one."""
+        """Prints the message, above a progress bar if there is one."""
         text = record.getMessage()
         if text in self.said:
             return
@@ -26,7 +26,7 @@ class Notes(logging.Handler):
 
 
 def listen() -> None:
-    """Has everything under `wb` told; a second call begins anew, as a command in the same process does."""
+    """Prints everything that is logged under `wb`; a second call starts again, as for another command in the same process."""
     logger = logging.getLogger(ROOT)
     for handler in [handler for handler in logger.handlers if isinstance(handler, Notes)]:
         logger.removeHandler(handler)

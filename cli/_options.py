@@ -116,7 +116,7 @@ class _Field(NamedTuple):
             metavar=self.cli.metavar,
             show_default=self.cli.default or True,
             autocompletion=_completion(choices) if choices else None,
-            **_bounds(marks, whole=kind is int) if kind in (int, float) else {},
+            **_bounds(marks, whole=kind is int) if kind in (int, float) and self.cli.bounded else {},
         )
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[typed, option], default=default
@@ -172,7 +172,7 @@ def _bounds(metadata: Sequence[Any], *, whole: bool) -> dict[str, Any]:
 
 
 class Command(TyperCommand):
-    """A command whose options may be given by the names they had before, and which takes nothing that is no UTF-8 text.
+    """A command that also accepts former names of its options, and refuses arguments that are not UTF-8 text.
 
     Most libraries that read and write models refuse other paths, each in its own way, and some late. Options that are derived
     are made when they are first asked for.
@@ -210,7 +210,7 @@ class Command(TyperCommand):
 
 
 def _renamed(argument: str, own: set[str]) -> str:
-    """`--calib=8` -> `--samples=8`, in a command that has the new name among its `own` and not the old one."""
+    """`--calib=8` -> `--samples=8`, if `own`, the options of the command, has the new name and not the old one."""
     name, sign, value = argument.partition("=")
     new = FORMER.get(name)
     return argument if new is None or name in own or new not in own else f"{new}{sign}{value}"

@@ -1,7 +1,7 @@
-"""What commands say while they work: a bar on a terminal; elsewhere a line for every stage, and one every half minute.
+"""Progress of commands: a bar on a terminal; elsewhere a line for every stage, and one every half minute.
 
-A task goes through stages (reading, then training); both times that are shown are those of the stage. The time left follows
-from the work that this process has done: what an interrupted one had done before took none of its time.
+A task goes through stages (reading, then training). Both times shown are those of the stage. The remaining time follows from
+the work of this process only, because steps that an interrupted process had finished took none of its time.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-EVERY = 30.0  # seconds between two lines where there is no terminal
-BRIEF = 2.0  # a stage that was over sooner needs no line at its end
-AT_ONCE = 0.5  # seconds from the beginning of a stage in which no step is done that takes long
-NARROW = 100  # columns of a terminal, below which the bar is short
+EVERY = 30.0  # seconds between two lines if there is no terminal
+BRIEF = 2.0  # a stage shorter than this gets no line at its end
+AT_ONCE = 0.5  # steps reported within so many seconds of a stage's begin were done by an earlier process
+NARROW = 100  # on a terminal with fewer columns the bar is short
 
 
 @dataclass
 class Stage:
-    """The time and work of one stage. `total` is None where it is not known how much there is to do."""
+    """The time and work of one stage. `total` is None if the amount of work is not known."""
 
     what: str
     total: float | None
@@ -33,11 +33,11 @@ class Stage:
     ended: float | None = None
 
     def __post_init__(self) -> None:
-        self.first = self.done  # was done when this process took it up
+        self.first = self.done  # steps that were done before this process
         self.since = self.changed = self.began
 
     def goes_on(self, what: str, total: float | None, done: float) -> bool:
-        """Whether this is still the same stage: its details may change, and what there is to do may become known."""
+        """Whether an update belongs to this stage: its details may change, and its total may become known."""
         if total is None or self.total is None:
             return (total == self.total and _stem(what) == _stem(self.what)) or (
                 self.total is None and what == self.what
@@ -45,22 +45,22 @@ class Stage:
         return total == self.total and done >= self.done
 
     def advance(self, what: str, total: float | None, done: float, now: float) -> None:
-        """Takes note of what is being done, and how much is done."""
+        """Records what is being done and how far it is."""
         self.what, self.total = what, total
         if done > self.done:
             if self.done == self.first and (done > self.first + 1 or now - self.began < AT_ONCE):
-                self.first, self.since = done, now  # done by the process that was interrupted
+                self.first, self.since = done, now  # an interrupted process had done these steps
             self.done, self.changed = done, now
 
     def left(self, now: float) -> float | None:
-        """Seconds until all is done, at the pace so far; None where that is not known yet."""
+        """Seconds until the stage is done, at the pace so far; None if that is not known yet."""
         if self.total is None or self.done <= self.first or self.done >= self.total or self.ended is not None:
             return None
         pace = (self.changed - self.since) / (self.done - self.first)
         return max(0.0, pace * (self.total - self.done) - (now - self.changed))
 
     def elapsed(self, now: float) -> float:
-        """Seconds since this process took the stage up."""
+        """Seconds since this process began the stage."""
         return (now if self.ended is None else self.ended) - self.began
 
     def times(self, now: float) -> str:
@@ -73,12 +73,12 @@ class Stage:
         return f"{self.beginning()}, {self.times(now)}"
 
     def beginning(self) -> str:
-        """`training: 12 of 60`."""
+        """The stage without times: `training: 12 of 60`."""
         return self.what if self.total is None else f"{self.what}: {self.done:.0f} of {self.total:.0f}"
 
 
 class Work(Progress):
-    """Rich's progress with other columns, which becomes lines where nobody sees a bar."""
+    """Rich's progress with other columns; without a terminal it prints lines instead."""
 
     def __init__(self, console: Console, every: float = EVERY) -> None:
         bars = console.is_terminal and not console.is_dumb_terminal
@@ -101,14 +101,14 @@ class Work(Progress):
         self._over = threading.Event()
 
     def start(self) -> None:
-        """Begins to show what is done."""
+        """Begins to show progress."""
         super().start()
         if self.disable:
-            with suppress(RuntimeError):  # no more threads are to be had: then lines come with the work only
+            with suppress(RuntimeError):  # no thread can be started: then lines appear with updates only
                 threading.Thread(target=self._beat, daemon=True, name="wb progress").start()
 
     def stop(self) -> None:
-        """Shows how far it came, for the last time."""
+        """Shows progress for the last time."""
         self._over.set()
         for stage in self._stages.values():
             self._close(stage)
@@ -123,7 +123,7 @@ class Work(Progress):
         visible: bool = True,
         **fields,
     ) -> TaskID:
-        """As rich's, of unknown size unless `total` is given."""
+        """As rich's; the total is unknown unless given."""
         stage = Stage(description, _known(total), self.get_time(), completed)
         task = super().add_task(description, start, stage.total, completed, visible, stage=stage, **fields)
         self._stages[task] = stage
@@ -131,14 +131,14 @@ class Work(Progress):
         return task
 
     def update(self, task_id: TaskID, **changes) -> None:  # type: ignore[no-untyped-def]  # rich's own signature
-        """As rich's; a `total` of 1 or less stands for work of unknown size."""
+        """As rich's; a `total` of 1 or less means an unknown amount of work."""
         super().update(task_id, **changes)
         task, stage = self._tasks[task_id], self._stages[task_id]
         task.total = _known(task.total)
         now, before = self.get_time(), stage.done
         if stage.goes_on(task.description, task.total, task.completed):
             stage.advance(task.description, task.total, task.completed, now)
-            if stage.done > before + 1 and stage.done == stage.first:  # taken up where another process left it
+            if stage.done > before + 1 and stage.done == stage.first:  # continued where another process left it
                 self._say(stage.beginning())
             elif self._due(now) and stage.done > before:
                 self._say(stage.line(now))
@@ -154,14 +154,14 @@ class Work(Progress):
         self._close(self._stages[task_id])
 
     def _close(self, stage: Stage, *, over: bool = False) -> None:
-        """The last word on a stage, where it was long enough to want one; it is `over` where another one begins."""
+        """Prints the last line of a stage if it was long enough; `over` says that another stage begins."""
         if stage.ended is None:
             stage.ended = now = self.get_time()
             if stage.elapsed(now) >= BRIEF:
                 self._say(f"{stage.what}: done in {clock(stage.elapsed(now))}" if over else stage.line(now))
 
     def _beat(self) -> None:
-        """A line now and then, also where a single step takes minutes."""
+        """Prints a line regularly, also if a single step takes minutes."""
         while not self._over.wait(self._every):
             now = self.get_time()
             running = [stage for stage in list(self._stages.values()) if stage.ended is None]
@@ -174,7 +174,7 @@ class Work(Progress):
     def _say(self, line: str) -> None:
         if self.disable:
             self._said = self.get_time()
-            with suppress(OSError):  # that nobody listens is no reason to stop working
+            with suppress(OSError):  # a closed stderr is no reason to stop working
                 self.console.print(line, soft_wrap=True)
 
 
@@ -203,7 +203,7 @@ def clock(seconds: float) -> str:
 
 
 def _known(total: float | None) -> float | None:
-    """Jobs say 0 or 1 of what they cannot count."""
+    """The total, or None for 0 and 1, which jobs give if they cannot count."""
     return None if total is None or total <= 1 else total
 
 

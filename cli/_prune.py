@@ -1,4 +1,4 @@
-"""What `wb prune nvit` and `wb prune depth` share."""
+"""The work that `wb prune nvit` and `wb prune depth` share."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _tell(record: Pruning) -> None:
 
 
 def _readings(record: Pruning) -> Group:
-    """One row per metric; columns for the dense model and for each pruned one before and after fine-tuning."""
+    """A table of readings: one row per metric; columns for the dense model and each pruned one before and after fine-tuning."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""What `wb quantize` does."""
+"""The work of `wb quantize`: options to configuration, run or plan, and output."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def quantize(given: Mapping[str, Any], run_limit: float | None, asked: _job.Asked) -> None:
-    """Quantizes, writes graph, model, record and report, and prints what came of it; or says what would be done.
+    """Quantizes, writes graph, model, record and report, and prints the result; or, for a dry run, prints the plan.
 
-    `run_limit` are the seconds that an ONNX file may take when it is tried out.
+    `run_limit` is the time limit in seconds for the trial run of an ONNX file.
 
     Raises:
-        BudgetMissed: nothing was written.
-        WbError: whatever is wrong with the model, the data or the options.
+        BudgetMissed: no policy keeps the budget; nothing was written.
+        WbError: the model, the data or the options have a fault.
     """
     config = configured(asked.file, given)
     out = OUTPUT.place(asked.out, asked.files, lambda out: files_of(config, asked.file, out), force=asked.force)
@@ -80,12 +80,12 @@ def _plan(
 
 
 def _tell(record: Quantization) -> None:
-    from wb.compress.quantize.report import error_text, in_float, kept, reasons
+    from wb.compress.quantize.report import by_precision, error_text, in_float, reasons
     from wb.compress.quantize.verdict import calibrated, verdict
 
     _output.data.print(_readings(record))
     lines = [
-        f"groups (linear maps that share a precision): {kept(record)}",
+        f"groups (linear maps that share a precision): {by_precision(record)}",
         in_float(record),
         f"output error: {error_text(record)}",
     ]
@@ -103,7 +103,7 @@ def _tell(record: Quantization) -> None:
 
 
 def _readings(record: Quantization) -> Table:
-    """One row per metric: float, quantized, and the change."""
+    """A table of readings: one row per metric; float, quantized, and the change."""
     from rich.box import SIMPLE
     from rich.table import Table
 

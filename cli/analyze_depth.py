@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 GLOSS = (
-    "‖c‖/‖h‖: what a sub-layer (a mixer or a feed-forward) adds, c, relative to the stream h that it is added to",
-    "cos(c,h): the cosine of the two; below 0 it erases, about 0 it writes something new, above 0 it reinforces",
-    "later change: by how much of itself what later sub-layers add changes without this one, on average",
-    "KL: how far the probabilities of the classes move without it, in nats (0: not at all); accuracy: that without it",
+    "‖c‖/‖h‖: contribution c of a sub-layer (a mixer or a feed-forward), relative to the stream h that it is added to",
+    "cos(c,h): their cosine; below 0 the sub-layer erases, about 0 it writes something new, above 0 it reinforces",
+    "later change: mean relative change of later sub-layers' contributions without this one",
+    "KL: change of the class probabilities without it, in nats (0: none); accuracy: accuracy without it",
 )
 
 
@@ -42,7 +42,7 @@ def depth(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what each mixer and feed-forward adds, and what becomes of the output without it."""
+    """Show what each mixer and feed-forward contributes, and how the output changes without it."""
     import torch
 
     from wb.cli import _job
@@ -94,7 +94,7 @@ def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: P
 
 
 def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
-    """The sub-layers as a table, the accuracy of the whole model above it; all fits 80 columns."""
+    """Prints the accuracy of the whole model, then a table of sub-layers that fits 80 columns."""
     from rich.table import Table
     from rich.text import Text
 

@@ -28,8 +28,8 @@ def binarize(
 ) -> None:
     """Give a trained transformer binary or ternary weights, hash attention, or both, and fine-tune it with distillation.
 
-    What shrinks is the file and the modelled energy; this runtime has no fast kernels for so few bits, and it is said where
-    the result is slower. Interrupted, the same command with the same --out continues.
+    The file and the modelled energy shrink. This runtime has no fast kernels for so few bits; the result says if it is slower.
+    Interrupted, the same command with the same --out continues.
     """
     from wb.cli import _binarize
     from wb.cli._job import Asked, chosen

@@ -9,7 +9,7 @@ from wb.cli._shared import JsonOption
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check that the installed versions work together, which runtimes there are, and how noisy this machine's clock is."""
+    """Check that installed versions work together, list the runtimes, and show how noisy this machine's clock is."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The `wb` command: one file per verb; what a verb needs is imported when it runs, so that help is instant."""
+"""The `wb` command: one file per verb; a verb imports what it needs when it runs, so that help is instant."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from wb.cli.show import show
 from wb.cli.spaces import spaces
 from wb.cli.train import train
 
-CLOSED = 141  # what a shell makes of a program that wrote to a pipe whose reader was gone (128 + SIGPIPE)
+CLOSED = 141  # exit code that shells give a program whose output pipe was closed (128 + SIGPIPE)
 
 
 class Commands(TyperGroup):
@@ -84,13 +84,13 @@ def main() -> None:
         sys.argv.remove("--debug")
         sys.argv.insert(1, "--debug")
     if not sys.warnoptions and "--debug" not in sys.argv:
-        warnings.simplefilter("ignore")  # what libraries have to say to programmers, with lines of their sources
-    with suppress(AttributeError):  # a stream that is no text file
+        warnings.simplefilter("ignore")  # warnings of libraries are for programmers
+    with suppress(AttributeError):  # stdout may be no text file
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     end_like_interrupted()
     try:
         app()
-    except OSError as error:  # of what is printed before there is a command: --help, --version
+    except OSError as error:  # raised while printing without a command: --help, --version
         _flushed()
         raise SystemExit(tell(error, debug=False)) from None
     except SystemExit as end:
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def _flushed() -> OSError | None:
-    """Writes what is left to be written; where that fails it goes nowhere, so that Python does not complain at its end."""
+    """Flushes stdout; if that fails, redirects it to nowhere, so that Python does not complain when it exits."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -39,11 +39,11 @@ def measure(
     run_limit: RunLimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency with its spread, accuracy where there are data, and count size, MACs and parameters.
+    """Measure latency with its spread, accuracy if there are data, and count size, MACs and parameters.
 
-    Images are shown in 0 to 1. What the loader of another network makes of them say --mean, --std and --scale, or
-    --preprocessor; a graph that wb quantized says it itself. Latency, MACs and energy are of one run; where it takes more
-    than one image, a note says how many. What cannot be counted has no number and says why.
+    Networks get images in 0 to 1. For a network whose own loader prepares images, give --mean, --std and --scale, or
+    --preprocessor; a graph that wb quantized has them in its metadata. Latency, MACs and energy are of one run; if a run takes
+    more than one image, a note says how many. A metric that cannot be counted has no number, and the reason is given.
     """
     from wb.cli._job import telling
     from wb.jobs.inputs import given_data
@@ -52,8 +52,8 @@ def measure(
     from wb.jobs.preparation import read_preparation
 
     given["data"] = given_data(given.get("data"), background)
-    said = read_preparation(mean, std, scale, preprocessor)
-    measuring = config_of(Measuring, "measure", {**given, "said": said, "run_limit": run_limit})
+    images = read_preparation(mean, std, scale, preprocessor)
+    measuring = config_of(Measuring, "measure", {**given, "images": images, "run_limit": run_limit})
     with _output.progress() as work:
         found = measuring(file, telling(work, "reading"), _output.say)
     if as_json:

@@ -58,9 +58,9 @@ def depgraph(
 ) -> None:
     """Prune any importable nn.Module of images to classes, through torch-pruning's dependency graph.
 
-    Images are shown in 0 to 1, unless --mean, --std, --scale or --preprocessor say what the module's loader makes of them.
-    The ONNX file, which says that too, is the deliverable; the .safetensors has the pruned shapes and does not load into
-    what FACTORY gives.
+    The module gets images in 0 to 1, prepared as --mean, --std, --scale or --preprocessor say. The ONNX file, whose metadata
+    describe that preparation, is the deliverable. The .safetensors file has the pruned shapes and does not load into the module
+    that FACTORY returns.
 
     A budget is on latency, or on macs and params. If the last latency is over it, all is written and the exit code is 3.
     """
@@ -130,18 +130,18 @@ def _plan(
     from wb.compress.depgraph.job import ModuleJob, read
     from wb.training.estimate import data_stage
 
-    with _output.progress() as progress:
-        told = telling(progress, "reading")
+    with _output.progress() as work:
+        progress = telling(work, "reading")
         start = time.perf_counter()
         dense, dataset = read(factory, config.weights, config.data, config.image_size, config.limit, images)
         reading = data_stage(dataset, time.perf_counter() - start)
-        job = ModuleJob(dense, dataset, device, 0, Path(), told)
-        told("timing a few steps", 0, 0)
+        job = ModuleJob(dense, dataset, device, 0, Path(), progress)
+        progress("timing a few steps", 0, 0)
         return [reading, *estimate(dense, factory, dataset, job.write, limits, device, config)]
 
 
 def _check_names(out: Path, force: bool) -> Path:
-    """Where the weights go. Raises `BadOption` for a name that does not fit or that is taken."""
+    """The file of the weights. Raises `BadOption` for an ending that does not fit or a file that exists."""
     from wb.core.errors import BadOption
 
     if out.suffix != ".onnx":

@@ -26,7 +26,7 @@ def depth(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Drop whole mixers and feed-forwards, each time the one without which the output changes least, until a budget is met.
+    """Drop whole mixers and feed-forwards until a budget is met, each time the one with the least effect on the output.
 
     `wb analyze depth` shows those effects. Interrupted, the same command with the same --out continues.
     """

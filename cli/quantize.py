@@ -56,21 +56,20 @@ def quantize(
 ) -> None:
     """Quantize a trained model, and measure what that does to accuracy, size and latency.
 
-    A foreign ONNX file is scored only where --data are given, on images in 0 to 1 unless --mean, --std, --scale or
-    --preprocessor say what its loader makes of them; the quantized file then says so itself.
+    A foreign ONNX file is scored only with --data. It gets images in 0 to 1, prepared as --mean, --std, --scale or
+    --preprocessor say; the metadata of the quantized file then describe that preparation.
 
-    A slower graph is never called an improvement, and a budget that is missed leaves nothing (exit code 3). Interrupted,
+    A slower graph is never called an improvement. If a budget is missed, no graph is written (exit code 3). Interrupted,
     `mixed` continues with the same command and the same --out.
     """
     from wb.cli import _quantize
     from wb.cli._job import Asked, chosen
+    from wb.compress.quantize.given import background_of_data, is_graph
     from wb.jobs.preparation import read_preparation
 
     asked = Asked(model, out, force, dry_run, as_json)
     said = read_preparation(mean, std, scale, preprocessor)
-    foreign = model is not None and model.suffix == ".onnx"
-    of_data = (
-        background if "calibration" not in given or "data" in given else None
-    )  # else it is that of the calibration
+    foreign = is_graph(model)
+    of_data = background_of_data(given, background)
     given = chosen(given, asked.files, of_data, needed=not foreign, guess=not foreign, graphs=True)
     _quantize.quantize({**given, "images": said, "background": background}, run_limit, asked)

@@ -25,7 +25,7 @@ def report(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the report of a run, or of what another command left as JSON: one page that opens anywhere, without a network."""
+    """Write the report of a run or of another command's JSON record: one page that opens anywhere, without a network."""
     from wb.core.errors import BadOption
 
     if out is not None and out.exists() and not force:
@@ -42,7 +42,7 @@ def report(
 
 
 def _page(path: Path, page: Path, *, force: bool) -> Path:
-    """Writes the page of the record at `path`, whichever command left it."""
+    """Writes the page of the record at `path`, whichever command wrote it."""
     from wb.jobs.page import write_page
 
     job = job_of(_kind(path))
@@ -50,7 +50,7 @@ def _page(path: Path, page: Path, *, force: bool) -> Path:
 
 
 def _kind(path: Path) -> str | None:
-    """What a record says it is; None for one that says nothing, or is none."""
+    """The `kind` in a record; None if there is none, or the file is no record."""
     import json
 
     from wb.core.files import read_text

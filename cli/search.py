@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,6 @@ import typer
 from wb.cli import _output
 from wb.cli._options import After, Offer, options
 from wb.cli._shared import BackgroundOption, JsonOption
-from wb.jobs.kinds import need
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -36,7 +34,7 @@ def search(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="What each group of linear maps may be kept in: some of int4, int8, fp32; short for --set precision=…",
+            help="Precisions that each group of linear maps may have: some of int4, int8, fp32; short for --set precision=…",
             show_default="fp32",
         ),
         After("changes"),
@@ -57,7 +55,7 @@ def search(
         Path | None, typer.Option(help="Continue this run folder; more --trials extend it.", show_default="none")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
+        bool, typer.Option("--dry-run", help="Print the plan and about how long it takes; write nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,22 +73,14 @@ def search(
         "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if resume is not None and resume.exists():
-        need(resume, "run", expected="a run folder of `wb search`")
     config = resumed(resume, given, out) if resume else configured(given)
     if dry_run:
         _plan(config, workers, runs.Run(resume) if resume else None, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
-    with _output.progress() as progress:
-        try:
-            points = Search(config, run, progress, workers)(resume=resume is not None)
-        except BaseException as error:
-            with suppress(OSError):
-                run.folder.rmdir()  # if it is empty: nothing was begun
-            if run.record_path.exists():
-                error.add_note(f"continue with: wb search --resume {shlex.quote(str(run.folder))}")
-            raise
+    how = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"
+    with _output.progress() as progress, runs.resumable(run, how):
+        points = Search(config, run, progress, workers)(resume=resume is not None)
     if as_json:
         _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
     else:
@@ -99,7 +89,7 @@ def search(
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
-    """The front as a table, with notes on its quality below; with `energy`, which is a model, where that was an objective."""
+    """The front as a table, with notes on quality below; `energy` adds its column, for runs that had it as an objective."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -130,13 +120,13 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
 
 
 def _two_lines(reading: Reading) -> str:
-    """The value and below it its spread, for a column that says the units: percent and points, or ms and percent."""
+    """The value and its spread on two lines, for a column whose heading has the units: percent and points, or ms and percent."""
     value = reading.plain().removesuffix(f" {reading.unit}").removesuffix(" %")
     return f"{value}\n{reading.spread().removesuffix(' points').removesuffix(' %')}".rstrip()
 
 
 def summary(point: FrontPoint) -> str:
-    """`embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order, with their heads, and precisions."""
+    """A network in a line, `embed 16: pool, 2x softmax 4; 5 of 14 groups int8`: mixers in order with heads, and precisions."""
     from collections import Counter
     from itertools import groupby
 
@@ -158,7 +148,7 @@ def summary(point: FrontPoint) -> str:
 
 
 def _changes(texts: Sequence[str], precision: str | None) -> dict[str, str] | None:
-    """The fields of the space that are to be replaced; None if there are none."""
+    """The fields of the space to replace; None if there are none."""
     from wb.core.errors import BadOption
 
     pairs = {} if precision is None else {"precision": precision}

@@ -15,6 +15,7 @@ from wb.jobs.kinds import Kind, need
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture, Block
     from wb.core.readings import Reading
+    from wb.core.records import Operator
     from wb.models.header import Step
 
 
@@ -22,7 +23,7 @@ def show(
     path: Annotated[Path, typer.Argument(help="A model file, an ONNX file of wb's, or a run folder.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show an architecture block by block, its history and readings; of a run, its front and how far it is."""
+    """Show an architecture block by block, its history and readings; or a run's front and how far the run is."""
     kind = need(path, "run", "model", "torch", "onnx", expected="a model file, an ONNX file of wb's, or a run folder")
     if kind == "run":
         _show_run(path, as_json)
@@ -38,7 +39,7 @@ def show(
 
 
 def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
-    """Architecture and history of a model or graph; of a .safetensors file from its header alone, which takes no torch.
+    """Architecture and history of a model or graph; for a .safetensors file from its header alone, without importing torch.
 
     Raises:
         BadArtefact: the file is damaged, or a foreign graph.
@@ -65,7 +66,7 @@ def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
 
 
 def _show_step(step: Step) -> None:
-    """One line of a history, and what was read then."""
+    """Prints one step of a history and its readings."""
     from rich.text import Text
 
     arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
@@ -76,7 +77,7 @@ def _show_step(step: Step) -> None:
 
 
 def _counts(a: Architecture, history: Sequence[Step]) -> tuple[Reading, Reading]:
-    """Parameters and multiply-accumulates: as they were read last, else counted, which takes torch and some seconds."""
+    """Parameters and multiply-accumulates: from the last step's readings, or else counted, which needs torch and seconds."""
     last = history[-1].readings if history else {}
     if {"params", "macs"} <= last.keys():
         return last["params"], last["macs"]
@@ -107,24 +108,30 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     _output.data.print(f"classes: {', '.join(a.head.labels) or 'without names'}", soft_wrap=True)
     table = Table()
     shared = tuple(dims(Attention))  # a column each
-    for column in ("block", "embed", "mixer", *shared, "other", "mlp", *(["precision"] if low else [])):
+    ffns = {block.ffn.kind for _, _, block in a.blocks() if block.ffn is not None}
+    ffn = next(iter(ffns)) if len(ffns) == 1 else "feed-forward"
+    for column in ("block", "embed", "mixer", *shared, "other", ffn, *(["precision"] if low else [])):
         left = column in ("block", "mixer", "other", "precision")
         table.add_column(column, justify="left" if left else "right")
     for name, stage, block in a.blocks():
-        cells = [*_cells(block, shared), *([_precision(name, kept)] if low else [])]
+        cells = [*_cells(block, shared, named=len(ffns) > 1), *([_precision(name, kept)] if low else [])]
         table.add_row(name, str(stage.embed), *cells, style="dim" if block.off else None)
     _output.data.print(table)
     _output.data.print(
-        "embed: channels of the stream; qk, v: of a head's queries and keys, and values; mlp: hidden units of the feed-forward",
+        f"embed: channels of the stream; qk, v: of a head's queries and keys, and values; {ffn}: hidden units"
+        f"{'' if ffn == 'feed-forward' else ' of the feed-forward'}",
         soft_wrap=True,
     )
 
 
-def _cells(block: Block, shared: Sequence[str]) -> list[str]:
-    """What a block has, column by column, of the mixer's widths the `shared` ones; a dash where there is nothing."""
-    from wb.core.records import dims, groups
+def _cells(block: Block, shared: Sequence[str], *, named: bool) -> list[str]:
+    """What a block has, column by column, of the mixer's widths the `shared` ones; a dash where there is nothing.
 
-    mlp = "-" if block.ffn is None else "/".join(str(getattr(block.ffn, name)) for name in dims(type(block.ffn)))
+    Feed-forwards of several kinds are `named`.
+    """
+    from wb.core.records import groups
+
+    mlp = "-" if block.ffn is None else _feed_forward(block.ffn, named=named)
     if block.mixer is None:
         return ["off" if block.off else "none", *("-" for _ in shared), "", mlp]
     precisions = (field for field, _ in groups(type(block.mixer)).values())
@@ -134,8 +141,18 @@ def _cells(block: Block, shared: Sequence[str]) -> list[str]:
     return [block.mixer.kind, *widths, other, mlp]
 
 
+def _feed_forward(record: Operator, *, named: bool) -> str:
+    """`glu 32, bias False`: the kind where there are several, widths, and settings other than the default."""
+    from wb.core.records import dims, kind_of
+
+    widths = [str(getattr(record, name)) for name in dims(type(record))]
+    other = record.model_dump(exclude={*dims(type(record)), "kind", "reads", "writes"}, exclude_defaults=True)
+    kind = f"{kind_of(type(record))} " if named else ""
+    return ", ".join([f"{kind}{' '.join(widths)}", *(f"{name} {value}" for name, value in other.items())])
+
+
 def _precision(name: str, kept: Mapping[str, str]) -> str:
-    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; of what has no weights, a dash."""
+    """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; a dash for a part without weights."""
     parts = ([kept.get(f"{name}.{part}.{way}") for way in ("in", "out")] for part in ("mixer", "ffn"))
     return " · ".join("/".join(pair) if (pair := [p for p in part if p]) else "-" for part in parts)
 

@@ -40,6 +40,7 @@ def train(
     from wb.jobs.inputs import given_data
     from wb.jobs.output import config_of
     from wb.jobs.training import Training
+    from wb.jobs.work import resumable
 
     data = resolved(given_data(given.get("data"), background) or "digits")
     training = Training(config_of(TrainConfig, "train", {**given, "data": data}), out, force)
@@ -48,7 +49,7 @@ def train(
         return
     with _output.progress() as work:
         progress = telling(work, "reading the data")
-        with _output.resumable(training.checkpoint, _output.continues(training.checkpoint, out)):
+        with resumable(training.checkpoint, _output.continues(training.checkpoint, out)):
             _, readings = training(progress)
     if as_json:
         _output.print_json({"model": str(out)} | {name: r.model_dump(mode="json") for name, r in readings.items()})
@@ -61,7 +62,7 @@ def _plan(training: Training) -> list[Planned]:
     """The stages, with times extrapolated from a few steps; nothing is written.
 
     Raises:
-        WbError: what the command would refuse before it trains.
+        WbError: as the command does before it trains.
     """
     import time
 

@@ -1,1 +1,1 @@
-"""From a model to an ONNX file whose numbers hold: graph, parity, timing, scoring."""
+"""Export of models to ONNX graphs, with checks of parity, timing and scoring on the exported file."""

@@ -1,4 +1,4 @@
-"""Readings of models and of graphs, from files: what a budget is checked on."""
+"""Assessment of models and graphs: all readings that budgets are checked on, taken from exported files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from wb.models.model import Model
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
 
-QUICK_S = 2.0  # of timing for each graph along the way
-FINAL_S = 8.0  # and at the end
+QUICK_S = 2.0  # seconds of timing per graph during a job
+FINAL_S = 8.0  # and for its final readings
 
-Splits = Mapping[str, Split]  # by the name that the reading on it gets
+Splits = Mapping[str, Split]  # by the name of the reading on each
 
 
 @dataclass(frozen=True)
 class Assessor:
-    """Reads ONNX files, and models that it exports first; what is timed is timed together.
+    """Takes readings of ONNX files and of models, which it exports first; all latencies of a call are timed together.
 
-    `pace` is that of the reference graph when the work began, so that latencies of different moments compare; `seed` decides
-    the order in which graphs are timed.
+    `pace` is the latency of the reference graph when the work began, so that latencies of different moments can be compared.
+    `seed` determines the order of timing.
     """
 
     device: Device
@@ -46,9 +46,9 @@ class Assessor:
         cap_s: float = FINAL_S,
         timed: bool = True,
     ) -> dict[str, dict[str, Reading]]:
-        """Size, MACs, parameters, energy and, of each split, the task's metric under its name, for every model.
+        """For every model: size, MACs, parameters, energy, and for each split the task's metric under the split's name.
 
-        Without `timed` there is no latency; with it, each model adds up to `cap_s` seconds.
+        With `timed` also latency, for up to `cap_s` seconds per model.
 
         Raises:
             ExportDiffers: a graph does not compute what its model does.
@@ -65,7 +65,7 @@ class Assessor:
         return found
 
     def file(self, path: Path, architecture: Architecture | None, splits: Splits) -> dict[str, Reading]:
-        """Size, the modelled energy of `architecture`, and of each split the task's metric; None for a foreign graph.
+        """Size, modelled energy (if the graph has an `architecture`; a foreign graph has none), and the metric of each split.
 
         Raises:
             BadArtefact, BadData: as `wb.export.score.score`.
@@ -80,7 +80,7 @@ class Assessor:
         return {name: score(path, split, task, self.device) for name, split in splits.items()}
 
     def doubted(self, path: Path, split: Split, architecture: Architecture | None) -> tuple[Reading, str | None]:
-        """The same on one split, and what is to be said where it is near chance. Raises as `file` does."""
+        """The metric on one split, and a warning if it is near chance. Raises as `file` does."""
         return examined(path, split, task_of(architecture), self.device)
 
     def timed(self, paths: Mapping[str, Path], *, cap_s: float = FINAL_S) -> dict[str, Latency]:

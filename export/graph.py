@@ -1,4 +1,4 @@
-"""From a network to an ONNX file that takes what a user has, and the proof that it computes the same."""
+"""Export of a model to an ONNX file, with a proof that the file computes the same as the model."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from wb.models.history import public
 from wb.models.model import Model
 from wb.models.operator import OperatorModule
 
-IMAGES = "wb.images"  # metadata of a network that is not ours: how its images are prepared
+IMAGES = "wb.images"  # metadata of a foreign network: the preparation of its images
 Exporter = Literal["torchscript", "dynamo"]
-LOGITS = "logits"  # the output of a graph of ours
-OPSET = 20  # the first with Gelu; the one that quantizers know
+LOGITS = "logits"  # the output of the workbench's graphs
+OPSET = 20  # the first opset with Gelu, and one that quantizers support
 _BRANCHES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 TOLERANCE = 1e-4  # largest difference between a logit of torch and of the runtime, times max(1, |logit|)
 
 
 class ExportDiffers(WbError, ArithmeticError):
-    """The exported graph computes something else than the model."""
+    """The exported graph does not compute what the model computes."""
 
 
 def export(
@@ -53,12 +53,12 @@ def export(
 ) -> Reading:
     """Writes `model` as an ONNX graph: `pixel_values` (batch, channels, height, width) in [0, 1] -> `logits`.
 
-    Normalisation is inside, the batch is dynamic, weights are in the file; class names, architecture and history are its
-    metadata, the history without readings, so that the file's size does not depend on what was read of it, and without
-    the places of files (`wb.models.history.public`). The TorchScript
-    exporter is the default because it takes a tenth of a second where dynamo takes several, and the runtime runs both
-    graphs equally fast. What the architecture keeps in fewer bits is lowered after the comparison with torch (`wb.export.
-    lower`). Gives the largest difference between the file's logits and the model's; in int8 and int4 it may be large.
+    Normalisation is inside, the batch is dynamic, weights are in the file. Class names, architecture and history are its
+    metadata; the history is without readings, so that the file's size does not depend on them, and without paths of files
+    (`wb.models.history.public`). The TorchScript exporter is the default because it takes a tenth of a second where dynamo takes
+    several, and the runtime runs both graphs equally fast. Groups in fewer bits are lowered after the comparison with torch
+    (`wb.export.lowering.lower`). Returns the largest difference between the logits of file and model; in int8 and int4 it may be
+    large.
 
     Raises:
         BadOption: the file exists and `force` is false.
@@ -82,7 +82,7 @@ def export(
         if chosen == {"fp32"}:
             return check_parity(network, temporary, feed, Device())
         exact = chosen <= {"fp32", *TRAINED}
-        if not exact:  # else the lowered graph is held to the same tolerance below
+        if not exact:  # otherwise the lowered graph is held to the same tolerance below
             check_parity(network, temporary, feed, Device())
         lower_file(temporary, network, precisions)
         return check_parity(network, temporary, feed, Device(), TOLERANCE if exact else math.inf)
@@ -97,15 +97,15 @@ def export_module(
     exporter: Exporter = "torchscript",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a module of some tensors to one tensor, all with a dynamic first dimension.
+    """Exports a module that maps some tensors to one tensor, all with a dynamic first dimension.
 
-    `examples` are its arguments in their order, by the names that the graph's inputs get; `output` names what it gives.
+    `examples` are its arguments in order, by the names of the graph's inputs; `output` names the graph's output.
     """
     module.eval()
     arguments, names = tuple(examples.values()), list(examples)
     with _quiet():
         if exporter == "dynamo":
-            # A tuple, because a module's own arguments need not be called like the graph's inputs.
+            # Shapes are a tuple, because a module's arguments need not have the names of the graph's inputs.
             batch = torch.export.Dim(BATCH)
             shapes = tuple({0: batch} for _ in names)
             program = torch.onnx.export(
@@ -144,7 +144,7 @@ def check_parity(
 ) -> Reading:
     """The largest difference between the outputs of torch and of the runtime, for batches of 1 and of all examples.
 
-    `examples` are the network's arguments in their order. Where an operator `jumps`, it is the median over the examples.
+    `examples` are the network's arguments in order. If an operator `jumps` (is discontinuous), it is the median over examples.
 
     Raises:
         ExportDiffers: it exceeds `tolerance`, or is no finite number.
@@ -154,7 +154,7 @@ def check_parity(
     count = len(next(iter(examples.values())))
 
     def differences(rows: slice) -> npt.NDArray[np.float64]:
-        """The largest of each example."""
+        """The largest difference of each example."""
         part = {name: values[rows] for name, values in examples.items()}
         with torch.inference_mode():
             expected: npt.NDArray[np.float32] = network(*part.values()).numpy()
@@ -164,7 +164,7 @@ def check_parity(
         largest: npt.NDArray[np.float64] = np.where(np.isfinite(relative), relative, math.inf).max(axis=1)
         return largest
 
-    # Of a network that a rounding error may take across a jump, some images may differ, but not most of them.
+    # In a network that jumps, a rounding error may change some images across a jump, but not most of them.
     together = differences(slice(count))
     alone = np.concatenate([differences(slice(i, i + 1)) for i in range(count if jumps else 1)])
     worst = max(float(np.median(found) if jumps else found.max()) for found in (together, alone))
@@ -181,10 +181,10 @@ def check_parity(
 
 
 def read_architecture(path: Path) -> Architecture | None:
-    """The architecture that an ONNX file of ours carries; None for a foreign graph.
+    """The architecture in the metadata of a workbench graph; None for a foreign graph.
 
     Raises:
-        BadArtefact: no ONNX file, or what it carries under that name is no architecture.
+        BadArtefact: no ONNX file, or metadata under that name that are no architecture.
     """
     found = read_metadata(path).get("wb.architecture")
     if found is None:
@@ -196,7 +196,7 @@ def read_architecture(path: Path) -> Architecture | None:
 
 
 def read_preparation(path: Path) -> Preparation | None:
-    """What an ONNX file that `wb` wrote of a foreign network says of its images; None where it says nothing.
+    """The preparation of images in the metadata of a foreign graph that `wb` wrote; None if there is none.
 
     Raises:
         BadArtefact: no ONNX file, or damaged metadata.
@@ -206,7 +206,7 @@ def read_preparation(path: Path) -> Preparation | None:
 
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], int | None]:
-    """The names of the classes of any ONNX file, () where it has none, and their number, None where it is dynamic.
+    """The class names of any ONNX file, () if it has none, and the number of classes, None if it is dynamic.
 
     Raises:
         BadArtefact: no ONNX file, or damaged metadata.
@@ -229,18 +229,18 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], int | None]:
 
 
 def read_image(path: Path) -> tuple[int | None, int | None]:
-    """Height and width of the images that any ONNX file takes first; None for one that is dynamic or not there.
+    """Height and width of the first image input of any ONNX file; None for a dimension that is dynamic or missing.
 
     Raises:
         BadArtefact: no ONNX file.
     """
-    taken = next(iter(inputs(open_graph(path))), None)
-    sizes = [] if taken is None else [dim.dim_value for dim in taken.type.tensor_type.shape.dim]
+    image = next(iter(inputs(open_graph(path))), None)
+    sizes = [] if image is None else [dim.dim_value for dim in image.type.tensor_type.shape.dim]
     return (sizes[2] or None, sizes[3] or None) if len(sizes) == 4 else (None, None)
 
 
 def tidy(graph: onnx.ModelProto) -> None:
-    """Drops what only bloats the file, and tells of the machine where it was made: source locations and comments."""
+    """Removes source locations and comments, which bloat the file and reveal paths of the machine that made it."""
     graph.doc_string = ""
     _tidy(graph.graph)
     for function in graph.functions:
@@ -270,7 +270,7 @@ def _tidy_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters print progress and warn of their own deprecation; neither is the user's concern."""
+    """Silences the exporters, which print progress and warn of their own deprecation."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,9 +1,9 @@
-"""What a graph gives for examples: the only place that runs a session to look at its outputs.
+"""Running a graph on examples; every other module gets a graph's outputs from here.
 
-Every run has the same number of examples (the last is filled up by repeating one, and the surplus dropped), since kernels sum
-in another order for another batch size: the same file and examples give exactly the same numbers. A graph that quantizes its
-activations as they come takes one range for a whole batch, so that examples would change each other's outputs: it is run example
-by example, as it is timed.
+All runs have the same batch size (the last is padded with copies of one example, whose outputs are dropped), because kernels
+sum in another order at another batch size. So the same file and examples give exactly the same numbers. A graph that
+quantizes activations dynamically uses one range for a whole batch, so that examples would change each other's outputs: it is
+run example by example, as it is timed.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Runner:
         self.output = "logits" if "logits" in names else names[0]
 
     def __call__(self, feed: Feed, batch: int | None = None) -> NDArray[np.float32]:
-        """The output `logits`, or the first, for every example: (n, ...).
+        """The output `logits`, or else the first output, for every example: (n, ...).
 
-        An only array goes to an only input, whatever its name. Without `batch`, runs have one example where a graph quantizes
-        its activations as they come, else 64; where a graph's batch is fixed, they have that.
+        A single array goes to a single input, whatever its name. The batch size is the graph's own if fixed; else `batch`;
+        else 1 for a graph that quantizes activations dynamically, and 64 for any other.
 
         Raises:
             BadOption: `batch` is below 1.
-            BadArtefact: the graph takes something else, fails, or gives no numbers for every example.
+            BadArtefact: the graph has other inputs, fails, or gives no numbers for every example.
             BadData: no examples, or of another shape.
         """
         if batch is not None and batch < 1:
@@ -72,19 +72,19 @@ class Runner:
         return np.concatenate(parts)
 
     def _fitted(self, feed: Feed) -> tuple[Feed, int | None]:
-        """The examples by the names and in the types of the graph's inputs, and its batch where that is fixed."""
-        taken = {spec.name: spec for spec in self._loaded.get_inputs()}
-        if len(taken) == len(feed) == 1:
-            feed = dict(zip(taken, feed.values(), strict=True))
+        """The examples with the names and types of the graph's inputs, and the graph's batch size if that is fixed."""
+        inputs = {spec.name: spec for spec in self._loaded.get_inputs()}
+        if len(inputs) == len(feed) == 1:
+            feed = dict(zip(inputs, feed.values(), strict=True))
         offered = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feed.items()) or "nothing"
-        if taken.keys() != feed.keys() or any(
+        if inputs.keys() != feed.keys() or any(
             spec.type not in DTYPES or _numbers(DTYPES[spec.type]) != _numbers(feed[name].dtype)
-            for name, spec in taken.items()
+            for name, spec in inputs.items()
         ):
-            wanted = ", ".join(f"{name} {spec.type}{spec.shape}" for name, spec in taken.items()) or "nothing"
+            wanted = ", ".join(f"{name} {spec.type}{spec.shape}" for name, spec in inputs.items()) or "nothing"
             raise BadArtefact(f"{self.what} takes {wanted}, and is given {offered}; give a graph that takes just that")
         fixed = None
-        for name, spec in taken.items():
+        for name, spec in inputs.items():
             shape, given = spec.shape, feed[name].shape
             matches = len(shape) == len(given) and all(
                 n == m for n, m in zip(shape[1:], given[1:], strict=True) if isinstance(n, int) and n >= 0
@@ -96,10 +96,10 @@ class Runner:
                 )
             if isinstance(shape[0], int) and shape[0] > 0:
                 fixed = shape[0]
-        return {name: values.astype(DTYPES[taken[name].type], copy=False) for name, values in feed.items()}, fixed
+        return {name: values.astype(DTYPES[inputs[name].type], copy=False) for name, values in feed.items()}, fixed
 
     def _checked(self, given: object, size: int) -> NDArray[np.float32]:
-        """What the graph gave, if it is numbers for each of `size` examples."""
+        """The output of a run, checked to be numbers for each of `size` examples."""
         if not isinstance(given, np.ndarray) or given.dtype.kind not in "fiub":
             kind = f"{given.dtype} array" if isinstance(given, np.ndarray) else type(given).__name__
             raise BadArtefact(f"{self.what} gives {self.output!r}, a {kind}; numbers for each example were expected")
@@ -112,7 +112,7 @@ class Runner:
         return np.asarray(given, dtype=np.float32)
 
     def _dynamic(self) -> bool:
-        """Whether the graph finds the range of activations when it runs."""
+        """Whether the graph quantizes activations dynamically: it finds their range in every run."""
         from wb.export.foreign.opening import open_graph  # imports onnx
         from wb.export.foreign.stored import scopes
 
@@ -122,11 +122,11 @@ class Runner:
 
 
 def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:
-    """`part` (b, ...) with its last example repeated until there are `size`."""
+    """`part` (b, ...), padded to `size` examples with copies of the last."""
     return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]) if len(part) < size else part
 
 
 def _numbers(dtype: Any) -> str:
-    """Of which kind: "f" for floating-point ones, "b" for truth values, "i" for whole ones."""
+    """The kind of numbers: "f" for floating point, "b" for booleans, "i" for integers."""
     kind = np.dtype(dtype).kind
     return "i" if kind == "u" else kind

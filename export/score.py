@@ -1,4 +1,4 @@
-"""How good an exported graph is at its task, by the runtime alone: what is reported is what the file does."""
+"""Scoring of an exported graph on its task, by the runtime alone, so that reports describe the file itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from wb.tasks.base import Grades, Task
 
 
 def outputs(path: Path, split: Split, device: Device, batch: int | None = None) -> NDArray[np.float32]:
-    """What the graph at `path` gives for every example of `split`: (n, ...). Raises as `wb.export.run.Runner` does."""
+    """The outputs of the graph at `path` for every example of `split`: (n, ...). Raises as `wb.export.run.Runner` does."""
     return Runner(path, device)(split.feed(), batch)
 
 
 def checked(path: Path, split: Split, task: Task, device: Device, batch: int | None = None) -> NDArray[Any]:
-    """The same outputs, which `task` can grade.
+    """The same outputs, after the task's checks.
 
     Raises:
         BadArtefact, BadData: as `wb.export.run.Runner` and `Task.check_outputs` do.
@@ -32,7 +32,7 @@ def checked(path: Path, split: Split, task: Task, device: Device, batch: int | N
 
 
 def graded(path: Path, split: Split, task: Task, device: Device) -> Grades:
-    """How good the graph is, example by example. Raises as `checked` does."""
+    """The grades of the graph's outputs, one per example. Raises as `checked` does."""
     return task.grade(checked(path, split, task, device), split.labels)
 
 
@@ -44,7 +44,7 @@ def score(path: Path, split: Split, task: Task, device: Device, batch: int | Non
 def examined(
     path: Path, split: Split, task: Task, device: Device, batch: int | None = None
 ) -> tuple[Reading, str | None]:
-    """The reading, and what is to be said where it is hardly better than guessing. Raises as `checked` does."""
+    """The reading, and a warning if it is hardly better than guessing. Raises as `checked` does."""
     found = checked(path, split, task, device, batch)
     reading = task.reading(task.grade(found, split.labels), device.text)
     return reading, task.doubt(reading, found, split.labels)

@@ -1,7 +1,7 @@
-"""Fusing models: canonical forms, blocks matched, axes mapped, averaged, corrected.
+"""Fusion of models: canonical forms, matched blocks, aligned axes, averaged weights, correction.
 
-Source: Imfeld et al., "Transformer Fused with Optimal Transport", 2024, https://arxiv.org/abs/2310.05719, for the aim;
-the parts have theirs in their own files.
+Source: Imfeld et al., "Transformer Fused with Optimal Transport", 2024, https://arxiv.org/abs/2310.05719, for the aim; the
+modules of the parts name theirs.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from wb.models.norm import NormModule
 
 @dataclass
 class Fused:
-    """What came of it. `model` is the fused one, `average` what it was before it was corrected; both are ordinary models.
+    """The result of a fusion: `model` is the fused model, `average` the model before correction; both are ordinary models.
 
-    `alignments` are those of the parents, None for one that gives the axes itself; `looked` is how many images
-    were looked at. `between` needs `reference` and `parents`, which are kept only where that was asked for.
+    `alignments` has one entry per parent, None for a parent that needed no alignment; `looked` is the number of images used.
+    `between` needs `reference` and `parents`, which are kept only on request.
     """
 
     model: Model
@@ -59,7 +59,7 @@ class Fused:
     parents: list[Aligned] | None = field(default=None, repr=False)
 
     def between(self, share: float) -> Model:
-        """The average with `share` for all parents but the anchor, in proportion, and the rest for the anchor.
+        """The average with weight `share` for all parents but the anchor, in proportion, and the rest for the anchor.
 
         Raises:
             ValueError: the parents were not kept.
@@ -84,11 +84,11 @@ def fuse(
     keep: bool = False,
     progress: Progress | None = None,
 ) -> Fused:
-    """The fusion of `models`, which are taken one by one, so that they need not be held besides.
+    """Fuses `models`, which are read one by one so that only their aligned forms are in memory.
 
-    `images` (n, channels, height, width), float32 in [0, 1], are what `regress`, `repair` and activations look at. The
-    result has the architecture of the anchor, or of `target`, with its precisions; a single model may be fused into a
-    `target`. Weights kept in one or two bits are fused as they are before rounding.
+    `images` (n, channels, height, width), float32 in [0, 1], serve `regress`, `repair` and comparison of activations. The
+    result has the architecture and precisions of the anchor, or of `target`; a single model may be fused into a `target`.
+    Weights of one or two bits are fused as they are before rounding.
 
     Raises:
         BadArtefact: weights that are not finite.
@@ -143,7 +143,7 @@ class _Fusing:
             average = merge(reference, aligned, shares, release=not (self.keep or self._corrects))
         corrected = self._corrected(average, aligned, shares)
         kept = (reference, aligned) if self.keep else (None, None)
-        del reference, aligned  # large models are not held twice
+        del reference, aligned  # so that large models are not held twice
 
         def finish(model: Model) -> Model:
             if self._canonical:
@@ -165,12 +165,12 @@ class _Fusing:
 
     @property
     def _canonical(self) -> bool:
-        """Whether models are brought to one form first."""
+        """Whether models are brought to canonical form first."""
         return self.settings.method not in ("vanilla", "ot")
 
     @property
     def _balances(self) -> bool:
-        """Whether the channels of heads are rotated, so that heads are balanced first."""
+        """Whether heads are balanced first, because alignment may rotate their channels."""
         return self._canonical and self.settings.method != "perm"
 
     @property
@@ -190,23 +190,23 @@ class _Fusing:
             raise BadOption(f"{settings.method} cannot fuse into another architecture; take perm, orth or regress")
 
     def _read(self, models: Iterable[Model]) -> tuple[list[Model], list[Model], list[str]]:
-        """The models in the form that is aligned, skeletons with only their norms to undo that by, and fingerprints."""
+        """The models in the form to be aligned, skeletons that have only the norms (to undo that form), and fingerprints."""
         parents, skeletons, prints = [], [], []
-        taken = iter(models)
+        unread = iter(models)
         for i, name in enumerate(self.names):
             self.progress(f"reading {name}", i, len(self.names))
-            model = next(taken)
+            model = next(unread)
             check_weights(model.weights, name)
             norms = {
                 f"{n}.{p}"
                 for n, m in build(model.architecture, "meta").named_modules()
                 if isinstance(m, NormModule)
-                for p in ("gain", "shift")
+                for p in m.axes
             }
             # Copies: a view into a file would keep the whole of it in memory.
             skeletons.append(replace(model, weights={n: w.clone() for n, w in model.weights.items() if n in norms}))
             prints.append(model.fingerprint())
-            # What is aligned and averaged are the weights before any rounding.
+            # Weights are aligned and averaged as they are before any rounding.
             model = replace(model, architecture=in_floating_point(model.architecture), weights=dict(model.weights))
             own = canonical(model, balance=self._balances, release=True) if self._canonical else model
             parents.append(own)
@@ -216,7 +216,7 @@ class _Fusing:
     def _aligned(
         self, parents: list[Model], goal: Reference, anchor: int
     ) -> tuple[list[Aligned], list[Alignment | None]]:
-        """Every parent on the axes of `goal`."""
+        """Every parent, aligned to the axes of `goal`."""
         found: list[Aligned] = []
         alignments: list[Alignment | None] = []
         for i, parent in enumerate(parents):
@@ -268,7 +268,7 @@ class _Fusing:
             return correct()
 
     def _looked(self, alignments: Sequence[Alignment | None]) -> int:
-        """How many images were looked at: none where nothing but a match of blocks could have needed them, and did not."""
+        """The number of images used; 0 if only block matching could have used them and did not."""
         matched = any(one is not None and one.by == "additions" for one in alignments)
         looks = self.settings.needs_images or self.target is not None or matched
         return len(self.images) if looks and self.images is not None else 0

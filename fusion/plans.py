@@ -1,4 +1,4 @@
-"""Plans as they are kept and shown: small matrices, and small pictures that a page carries in itself."""
+"""Alignment plans for the record and the page: small matrices, and small pictures embedded in the page."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ DIGITS = 3
 POSITIVE, NEGATIVE = (59, 130, 246), (247, 103, 7)  # BLUE and FRONT of wb.page.look
 
 
-def kept(plans: Mapping[str, Matrix]) -> tuple[Plan, ...]:
-    """Plans (source, reference) by axis with at most 64 entries on a side, means over neighbours where there are more.
+def thinned(plans: Mapping[str, Matrix]) -> tuple[Plan, ...]:
+    """Plans (source, reference) by axis for the record, reduced to at most 64 entries on a side by means over neighbours.
 
-    Couplings are scaled so that each column says what an entry of the reference is made of; rotations stay.
+    In a coupling each column is scaled to sum to one: it says what an entry of the reference is made of. Rotations stay.
     """
-    return tuple(_kept(axis, plan) for axis, plan in plans.items())
+    return tuple(_thinned(axis, plan) for axis, plan in plans.items())
 
 
 def picture(plan: Plan) -> str:
-    """The plan as the address of a PNG: a pixel for each entry, blue for positive and orange for negative ones.
+    """The plan as a PNG in a data URL: one pixel per entry, blue for positive and orange for negative entries.
 
-    The larger, the less transparent, so that it can be seen on white and on black.
+    Small entries are transparent, so that the picture can be read on white and on black.
     """
     values = np.array(plan.values)
     strength = np.abs(values) / (np.abs(values).max() or 1.0)
@@ -38,7 +38,7 @@ def picture(plan: Plan) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _kept(axis: str, plan: Matrix) -> Plan:
+def _thinned(axis: str, plan: Matrix) -> Plan:
     signed = bool((plan < 0).any())
     plan = shown(plan)
     if not signed:

@@ -1,4 +1,4 @@
-"""How models are fused, as data."""
+"""The settings of a fusion."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def parse_weights(text: str | None) -> tuple[float, ...] | None:
 
 
 class Settings(Frozen):
-    """Everything that determines a fusion, apart from the models and images.
+    """The settings of a fusion: everything that determines it, apart from the models and images.
 
-    `vanilla` averages as it is; `ot` is the published transport, layer by layer; `perm` permutes heads and units, `orth` also
-    rotates what may be rotated, `regress` fits the average of `orth` to what the parents do on images, and `repair` the
-    moments of any other. `stat` is what is compared, weights by default and activations in `ot`. `anchor` counts from 1;
-    "mean" aligns every parent to the mean of the others.
+    `vanilla` averages models without alignment. `ot` is the published optimal transport, layer by layer. `perm` permutes heads
+    and units; `orth` also rotates axes that allow it. `regress` fits the average of `orth` to the parents' outputs on images;
+    `repair` restores moments after any other method. `stat` says what is compared: by default weights, activations in `ot`.
+    `anchor` counts from 1; "mean" aligns every parent to the mean of the others.
     """
 
     method: Annotated[
@@ -101,17 +101,17 @@ class Settings(Frozen):
 
     @property
     def compared(self) -> Stat:
-        """What is compared, chosen or by default."""
+        """What is compared: weights or activations, chosen or by default."""
         return self.stat or ("activations" if self.method == "ot" else "weights")
 
     @property
     def needs_images(self) -> bool:
-        """Whether nothing can be done without images."""
+        """Whether the fusion is impossible without images."""
         return self.method == "regress" or self.repair or (self.method != "vanilla" and self.compared == "activations")
 
 
 def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
-    """Which of the models gives architecture and axes.
+    """The index of the anchor, the model that gives architecture and axes.
 
     Raises:
         BadOption: there is no such model.
@@ -132,7 +132,7 @@ def anchor_of(settings: Settings, architectures: Sequence[Architecture]) -> int:
 
 
 def shares_of(settings: Settings, parents: int) -> tuple[float, ...]:
-    """The weights of the parents, which sum to one.
+    """The weights of the parents, normalised to sum to one.
 
     Raises:
         BadOption: not one for each parent, or nothing but zeros.
@@ -143,5 +143,5 @@ def shares_of(settings: Settings, parents: int) -> tuple[float, ...]:
         raise BadOption(
             f"weights {text} do not fit; give one number of 0 or more for each of {parents} models, like {example}"
         )
-    parts = [share / max(given) for share in given]  # their sum is finite
+    parts = [share / max(given) for share in given]  # scaled first, so that their sum is finite
     return tuple(part / sum(parts) for part in parts)

@@ -1,4 +1,4 @@
-"""Whether a budget can be met at all, found out before any time is spent."""
+"""The check of budgets: whether the space can meet them at all, before any time is spent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wb.spaces.vit import Vit
 
 
 def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
-    """Raises `BudgetMissed` where the smallest network of the space is over the budget already, whatever it is kept in."""
+    """Raises `BudgetMissed` if even the smallest network of the space, in its best precision, is over a budget on costs."""
     limits = [limit for limit in config.limits if not limit.metric.quality]
     if not limits:
         return
@@ -39,10 +39,10 @@ def _least(
     found: dict[Architecture, dict[str, Reading]],
     evaluate: Callable[[Architecture], Evaluation],
 ) -> Reading:
-    """The best reading of the limited metric among `found` or, where that is over the limit, after each kind of groups got
-    the precision that suits it best; adds to `found`.
+    """The best reading of the limited metric that the smallest network reaches; evaluated networks are added to `found`.
 
-    What quantizing a small group adds to a graph may be more than it saves, so that the best is in between.
+    If no network in `found` is within the limit, groups get the precision that suits their kind best, one kind after the other.
+    Quantizing a small group may add more to a graph than it saves, so that the best policy may mix precisions.
     """
 
     def excess(architecture: Architecture) -> float:
@@ -51,7 +51,7 @@ def _least(
         return limit.excess(found[architecture][limit.metric.name])
 
     best = min(found, key=excess)
-    if limit.metric.name in ("macs", "params"):  # the same in all precisions
+    if limit.metric.name in ("macs", "params"):  # they do not depend on precision
         return found[best][limit.metric.name]
     kinds: dict[str, list[str]] = {}
     able = allowed(best)

@@ -1,4 +1,4 @@
-"""Which candidates become finalists."""
+"""The choice of finalists among the evaluated candidates."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dom
 
 
 def choose(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], limits: Sequence[Limit]) -> dict[int, FrozenTrial]:
-    """The front of the evaluated candidates by number, and of a large one those that add most hypervolume.
+    """The front of the evaluated candidates, by trial number; of a large front, the candidates that add most hypervolume.
 
     Raises:
         BudgetMissed: no evaluated candidate is within the budget.
     """
     readings = {trial.number: readings_of(trial) for trial in trials}
-    quality = [metric.name for metric in metrics if metric.quality]  # told apart when they are fine-tuned
+    quality = [metric.name for metric in metrics if metric.quality]  # by value: intervals count after fine-tuning
     numbers = front(readings, metrics, limits, exact=quality)
     if not numbers:
         raise BudgetMissed(
@@ -42,7 +42,7 @@ def choose(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], limits: Seq
 
 
 def closest(readings: Mapping[int, Mapping[str, Reading]], limits: Sequence[Limit]) -> str:
-    """How near to each limit the candidates came."""
+    """The best reading of the candidates for each limit, in words."""
     parts = []
     for limit in limits:
         best = min((r[limit.metric.name] for r in readings.values()), key=limit.excess)
@@ -51,8 +51,8 @@ def closest(readings: Mapping[int, Mapping[str, Reading]], limits: Sequence[Limi
 
 
 def expected(trials: int, objectives: int) -> int:
-    """About how many finalists a search of so many trials has: a rule of thumb, the power (d-1)/d of the trials.
+    """The expected number of finalists: the trials to the power (d-1)/d for d objectives, a rule of thumb.
 
-    A front of d objectives has d-1 dimensions in a space of d; sampled as densely as the space, it has so many points.
+    A front of d objectives has d-1 dimensions in a space of d; sampled as densely as the space, it has that many points.
     """
     return max(1, min(MAX_FINALISTS, round(math.exp(math.log(trials) * (1 - 1 / objectives)))))

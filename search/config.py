@@ -1,4 +1,4 @@
-"""The settings of one search, as they are written to `run.json`."""
+"""The configuration of a search, stored in `run.json`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
 class SearchConfig(DataConfig):
-    """Everything that determines a run, apart from the machine it runs on."""
+    """The configuration of a run: everything that determines it, apart from the machine."""
 
     space: Annotated[Literal["vit"], Field(description="Space to search.")] = "vit"
     preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them.")] = "tiny"
@@ -39,9 +39,11 @@ class SearchConfig(DataConfig):
         Cli(default="none", typed=list[str]),
     ] = ()
     sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
-    trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
-    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
-    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 20
+    trials: Annotated[int, Field(ge=1, description="True evaluations."), Cli(bounded=False)] = 100
+    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training."), Cli(bounded=False)] = 60
+    finetune: Annotated[
+        int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)
+    ] = 20
     device: DeviceName = "cpu"
     threads: Annotated[Threads, Field(le=4096)] = 1
     latency: Annotated[
@@ -69,16 +71,16 @@ class SearchConfig(DataConfig):
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The budgets, parsed."""
-        return parse_budget(self.budget, Rules(shares=False))  # of what, as there is no input model
+        return parse_budget(self.budget, Rules(shares=False))  # a share needs an input model, and a search has none
 
     @property
     def read(self) -> frozenset[str]:
-        """The names of the metrics that objectives and budgets need."""
+        """The names of the metrics that objectives and budgets use."""
         return frozenset(metric.name for metric in self.metrics) | {limit.metric.name for limit in self.limits}
 
     @property
     def tabulated(self) -> bool:
-        """Whether latencies come from the table of blocks."""
+        """Whether latencies are estimated from the table of blocks."""
         return self.latency == "table" and "latency" in self.read
 
     @property
@@ -90,5 +92,5 @@ class SearchConfig(DataConfig):
 
     @property
     def seed_texts(self) -> tuple[str, ...]:
-        """The seed architectures by name, or by their key as `wb show` prints it."""
+        """The seed architectures by name, or by the key that `wb show` prints."""
         return tuple(seed if isinstance(seed, str) else f"architecture {seed.key}" for seed in self.seeds)

@@ -1,4 +1,4 @@
-"""A true evaluation: extract a sub-network, export it, check it, time it, score it. Every number comes from the file."""
+"""Evaluation of a candidate: extract the sub-network, export it, check it, time it, score it. All readings are of the file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from wb.hardware.device import Device
 from wb.search.supernet import Supernet
 from wb.tasks.known import task_of
 
-LITTLE_S = 0.001  # a wait that is none
-SEARCH_CAP_S = 1.2  # of timing per candidate; finalists are timed again, longer and together
+LITTLE_S = 0.001  # a shorter wait is not recorded
+SEARCH_CAP_S = 1.2  # seconds of timing per candidate; finalists are timed again, longer and together
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The readings of one candidate by metric name, and what they cost."""
+    """The readings of one candidate by metric name, and the seconds of its evaluation by phase."""
 
     readings: dict[str, Reading]
     seconds: dict[str, float]
@@ -54,9 +54,9 @@ class Evaluation:
 class Evaluator:
     """Evaluates architectures of one supernet on one data set and device; candidates are independent of each other.
 
-    `pace` is that of the reference graph when the run began, which makes the latencies of a run comparable, however the
-    machine drifts. `table` replaces the timing of whole graphs by the sum over the blocks' timings, marked as predicted.
-    `alone` is held while something is timed, so that of several workers only one does; waiting for it is a phase of its own.
+    `pace` is the latency of the reference graph when the run began; it makes latencies comparable although the machine drifts.
+    With `table`, latency is the sum over the blocks' timings, marked as predicted, and whole graphs are not timed. The lock
+    `alone` is held during timing, so that only one worker times at a time; waiting for it is a phase of its own.
     """
 
     supernet: Supernet
@@ -69,7 +69,7 @@ class Evaluator:
     alone: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __call__(self, architecture: Architecture) -> Evaluation:
-        """Extracts and evaluates; the graph is thrown away.
+        """Evaluates one architecture; its graph is not kept.
 
         Raises:
             ExportDiffers: the exported graph does not compute what the sub-network does.

@@ -1,4 +1,4 @@
-"""The last stage: export the front, time it together, tell apart what can be told apart, and read the test split once."""
+"""The finalists: fine-tune and export them, time them together, keep the front, and read the test split once."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ PRECISION = 0.03
 
 @dataclass(frozen=True)
 class Finish:
-    """What the last stage works with. `progress` hears what is being done, `say` what a user should know.
+    """What the last stage needs. `progress` is called with each step, `say` with notes for the user.
 
-    `alone` is held while something is timed.
+    The lock `alone` is held during timing.
     """
 
     run: Run
@@ -64,8 +64,9 @@ class Finish:
     alone: Callable[[], AbstractContextManager[None]]
 
     def __call__(self, trials: Sequence[FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
-        """The front, written to the run folder, and the error of the latency table against its measured graphs; None where
-        the table could not be kept.
+        """The front, written to the run folder, and the error of the latency table against measured graphs.
+
+        The error is None if the table could not be stored.
 
         Raises:
             BudgetMissed: no evaluated candidate is within the budget.
@@ -85,7 +86,7 @@ class Finish:
             points.append(self._point(chosen[number], models[number], paths[number], readings[number]))
         points.sort(key=lambda point: point.values["latency"].value)
         error = self._table_error({number: models[number] for number in within}, readings)
-        for path in self.run.staging.iterdir():  # those left out, and what an interrupted run left
+        for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
             if path.stem not in map(str, within):
                 path.unlink()
         self.run.publish(points)
@@ -107,19 +108,19 @@ class Finish:
 
     @cached_property
     def _teacher(self) -> Callable[[Tensor], Tensor]:
-        """The largest network of the supernet, where fine-tuning takes place."""
+        """The largest network of the supernet, on the device of fine-tuning."""
         supernet, largest = self.supernet.to(pick_device()), self.supernet.space.largest()
         return lambda images: supernet.run(largest, images)
 
     def _model(self, number: int, architecture: Architecture) -> Model:
-        """The finalist as it will be delivered; what an interrupted run has fine-tuned already is read back."""
+        """The finalist as it will be delivered; if an interrupted run fine-tuned it already, it is read back."""
         model = self.supernet.extract(architecture)
         if self.recipe is None:
             return model
         tune = Finetune(self.data, self.recipe, self._teacher, self.seed)
         name = f"{number}.safetensors"
         for path in (self.run.staging / name, self.run.models / name):
-            with suppress(BadArtefact):  # there is none, or it is damaged: it is made again
+            with suppress(BadArtefact):  # a missing or damaged file is made again
                 kept = load(path)
                 steps = tuple(step for step in kept.history if step.name != "search")
                 if kept.architecture == architecture and steps == (*model.history, tune.step):
@@ -131,7 +132,7 @@ class Finish:
     def _measure(
         self, models: Mapping[int, Model], paths: Mapping[int, Path]
     ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[np.bool_]]]:
-        """The readings of each, and which validation images it names rightly."""
+        """The readings of each finalist, and which validation images it classifies correctly."""
         self.progress("timing the finalists together", 0, 1)
         with self.alone():
             timed = measure_latency(
@@ -181,7 +182,7 @@ class Finish:
     def _table_error(
         self, models: Mapping[int, Model], readings: Mapping[int, Mapping[str, Reading]]
     ) -> dict[str, JsonValue] | None:
-        """How far the sum over the blocks is from the whole graphs, network by network and in the median."""
+        """The error of the latency table against whole graphs, for each network and in the median."""
         table = LatencyTable(self.device)
         rows: list[JsonValue] = []
         errors = []
@@ -190,7 +191,7 @@ class Finish:
             try:
                 with self.alone():
                     estimated = estimate(model.architecture, table).value
-            except StorageFailed as error:  # a front is worth more than what is known of a table
+            except StorageFailed as error:  # the front is worth more than the check of the table
                 self.say(f"the per-block latency table was not checked: {error}")
                 return None
             measured = readings[number]["latency"].value

@@ -1,4 +1,4 @@
-"""Which evaluated candidates are worth having, told apart only where the measurements tell them apart."""
+"""The Pareto front of evaluated candidates, with differences counted only if the measurements are sure of them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def front(
 ) -> list[Key]:
     """The keys of the non-dominated candidates within the limits, the best in the last metric first.
 
-    A candidate dominates another if it is surely better in some metric and surely worse in none. Better is sure where the 95 %
-    intervals do not overlap; of accuracies, where `right` says image by image what each candidate named rightly of the same
-    images, by McNemar's exact test, which is sharper than the intervals. Counted numbers have no interval: they are sure.
-    Of candidates that are nowhere surely different the one with the better values stays. So of any two on a front each is
-    surely better than the other in something.
+    A candidate dominates another if it is surely better in some metric and surely worse in none. Better is sure if the 95 %
+    intervals do not overlap. For quality metrics with `right`, which says for each candidate which of the same images it
+    classifies correctly, McNemar's exact test decides; it is sharper than the intervals. Counted numbers have no interval and are
+    always sure. Of candidates without any sure difference the one with the better values stays. So any two candidates on a front
+    are each surely better than the other in some metric.
 
-    Metrics named in `exact` are compared by their values alone, for a choice that will be looked at again.
+    Metrics in `exact` are compared by value alone, for a preliminary choice.
     """
     feasible = {
         key: readings
@@ -46,19 +46,19 @@ def front(
         else _by_interval([feasible[key][metric.name] for key in keys], metric, by_value=metric.name in exact)
         for metric in metrics
     }
-    worse = np.any([better.T for better in surely.values()], axis=0)  # [i, j]: i is surely worse than j in something
+    worse = np.any([better.T for better in surely.values()], axis=0)  # [i, j]: i is surely worse than j in some metric
     kept = [keys[i] for i in _undominated(~worse)]
     return sorted(kept, key=lambda key: metrics[-1].cost(feasible[key][metrics[-1].name]))
 
 
 def _order(readings: Mapping[str, Reading], metrics: Sequence[Metric]) -> tuple[float, ...]:
-    """Values, the better the earlier; latency, the noisiest, last."""
+    """Sort key: better values first; latency, the noisiest metric, decides last."""
     ordered = sorted(metrics, key=lambda metric: metric.name == "latency")
     return tuple(metric.cost(readings[metric.name]) for metric in ordered)
 
 
 def _by_interval(readings: Sequence[Reading], metric: Metric, *, by_value: bool) -> Flags:
-    """[i, j]: whether i is better than j, by more than the intervals of both."""
+    """[i, j]: whether i is better than j, with intervals that do not overlap."""
     spans = [(r.value, r.value) if by_value or r.interval is None else r.interval for r in readings]
     low, high = np.array(spans, dtype=float).reshape(-1, 2).T
     if metric.direction == "maximize":
@@ -68,7 +68,7 @@ def _by_interval(readings: Sequence[Reading], metric: Metric, *, by_value: bool)
 
 
 def _paired(right: Flags) -> Flags:
-    """[i, j]: whether i names more of the same images (candidates, images) rightly than j, by more than chance.
+    """[i, j]: whether i classifies more of the same images (candidates, images) correctly than j, by more than chance.
 
     Only images on which the two differ count: if neither were better, each would be right on half of them (McNemar 1947,
     https://doi.org/10.1007/BF02295996, two-sided and exact, at 5 %).
@@ -81,12 +81,12 @@ def _paired(right: Flags) -> Flags:
 
 
 def _undominated(covers: Flags) -> list[int]:
-    """Indices such that no kept one covers another, and each other one is covered by one that is kept.
+    """Indices to keep, so that no kept candidate covers another, and every other one is covered by a kept one.
 
-    `covers[i, j]` says that i is as good as j as far as one can tell. Whoever is covered without covering back is looked
-    at after those that cover it, else the order is that of the indices. Limits: three metrics, or tests of pairs, can
-    go round in a circle (each surely better than the next in something); then the first index goes first, and what it
-    leaves out is only covered by what was left out.
+    `covers[i, j]` says that i is surely worse than j in nothing. A candidate that is covered without covering back is examined
+    after those that cover it; otherwise the order is that of the indices. Limits: with three metrics, or with paired tests, sure
+    differences can form a cycle (each surely better than the next in some metric). Then the first index is kept, and a
+    candidate that it excludes may be covered only by other excluded ones.
     """
     dominates = covers & ~covers.T
     left = list(range(len(covers)))

@@ -1,4 +1,4 @@
-"""Processes that evaluate candidates of a run beside this one (`wb search --workers`)."""
+"""Worker processes that evaluate candidates of a run beside this one (`wb search --workers`)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from rich.progress import Progress
 from wb.core.errors import WbError
 from wb.search.config import SearchConfig
 
-PATIENCE_S = 2.0  # for one that was told to end
-TOLD = 3  # times: an interruption may get lost in a library that catches everything
+PATIENCE_S = 2.0  # seconds that a worker gets to end after a signal
+TOLD = 3  # number of signals: an interruption may get lost in a library that catches everything
 
 
 class Helpers:
-    """Starts `count` processes, which end with the block, and soon after this process, however it ends.
+    """Starts `count` worker processes. They end with the block, and soon after this process if it dies.
 
-    Whatever becomes of them, the run is whole: others take up what one of them leaves. One that ended early is told of.
+    A worker's failure does not harm the run, because other workers take over its candidates. The user gets a note about every
+    worker that ended early.
     """
 
     def __init__(self, config: SearchConfig, folder: Path, count: int, say: Callable[[str], None]) -> None:
@@ -39,7 +40,7 @@ class Helpers:
             self._processes.append(context.Process(target=_help, args=(config, folder, tell), daemon=True))
 
     def __enter__(self) -> None:
-        # They ignore Ctrl-C, which a terminal sends to all of them: this process ends them, and says how to continue.
+        # Workers ignore Ctrl-C, which a terminal sends to all processes: this process ends them, and says how to continue.
         here = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, signal.SIG_IGN) if here and self._processes else None
         try:
@@ -62,15 +63,15 @@ class Helpers:
                 process.join(PATIENCE_S)
         for news, process, ended in zip(self._news, self._processes, early, strict=True):
             if ended and kind is None:
-                told = f"exit code {process.exitcode}"
-                with suppress(EOFError, OSError):  # it said nothing
-                    told = news.recv() if news.poll() else told
-                self._say(f"a worker ended early ({told}); the others did its part")
+                cause = f"exit code {process.exitcode}"
+                with suppress(EOFError, OSError):  # the worker sent no message
+                    cause = news.recv() if news.poll() else cause
+                self._say(f"a worker ended early ({cause}); the others did its part")
             news.close()
 
 
 def _help(config: SearchConfig, folder: Path, tell: Connection) -> None:
-    """What a helper does; it leaves in the middle of an evaluation when it is told to, or when its parent is gone."""
+    """The main function of a worker; on a signal, or when its parent is gone, it leaves in the middle of an evaluation."""
     from wb.search.pipeline import Search
     from wb.search.run import Run
 
@@ -81,7 +82,7 @@ def _help(config: SearchConfig, folder: Path, tell: Connection) -> None:
         Search(config, Run(folder), progress).assist()
     except KeyboardInterrupt:
         os._exit(0)
-    except Exception as error:  # told by the parent: a traceback of ours says nothing to a user
+    except Exception as error:  # the parent reports it in a line; a traceback would not help the user
         with suppress(OSError):
             tell.send(str(error) if isinstance(error, WbError) else f"{type(error).__name__}: {error}")
         os._exit(1)

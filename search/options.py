@@ -1,4 +1,4 @@
-"""The options of a search as a configuration: of a new one, or of one that is resumed."""
+"""The options of a search as a configuration, for a new search or a resumed one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from wb.core.errors import BadOption
 from wb.core.option import option_of
 from wb.data.spec import resolved
+from wb.jobs.kinds import need
 from wb.jobs.output import config_of
 from wb.search.config import SearchConfig
 from wb.search.run import Run
@@ -21,7 +22,7 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     Raises:
         BadOption: a value that does not fit.
     """
-    given = {**given, "data": resolved(str(given.get("data", "digits")))}  # a run can be resumed from another folder
+    given = {**given, "data": resolved(str(given.get("data", "digits")))}  # so that a run resumes from any folder
     if given.get("storage"):
         given = {**given, "storage": storage.absolute(given["storage"])}
     config = config_of(SearchConfig, "search", given)
@@ -33,9 +34,16 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
 
 
 def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchConfig:
-    """The run's own settings; only what may change in mid-run can be given anew."""
+    """The configuration of a resumed run: its own settings with new values for those that may change.
+
+    Raises:
+        BadArtefact: `folder` is no run folder, or its record is damaged.
+        BadOption: a setting that may not change, or a value that does not fit.
+    """
+    if folder.exists():
+        need(folder, "run", expected="a run folder of `wb search`")
     config = Run(folder).read().config
-    allowed = {"trials", "finetune", "storage"}  # the storage because its password is not written down
+    allowed = {"trials", "finetune", "storage"}  # storage is given again because its password is not stored
     wanted = configured({**config.model_dump(), **given})
     changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
     if changed or out is not None:

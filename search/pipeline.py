@@ -1,6 +1,6 @@
 """`wb search` from start to end: data, supernet, study, front, report. Every stage can be interrupted and resumed.
 
-Several processes may work on one run: they evaluate candidates at the same time, and everything else is done by one of them.
+Several processes may work on one run: all of them evaluate candidates, and one of them does everything else.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from wb.tasks.known import task_of
 
 @dataclass(frozen=True)
 class Search:
-    """One search with everything it needs; calling it does what is not done yet and gives the front.
+    """One search: configuration and run folder; calling it does what is not done yet and returns the front.
 
-    `workers` processes evaluate candidates, this one among them.
+    `workers` processes evaluate candidates, this one included.
     """
 
     config: SearchConfig
@@ -52,10 +52,10 @@ class Search:
     workers: int = 1
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
-        """Runs every stage that the run folder does not show as done, and that no other process does.
+        """Runs every stage that the run folder does not show as done and that no other process does.
 
         Raises:
-            WbError: whatever is wrong with the data, the options, the budget or the storage; what is done stays.
+            WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
         """
         ground = self._ground()
         try:
@@ -81,7 +81,7 @@ class Search:
         return points
 
     def assist(self) -> None:
-        """Evaluates candidates with others and does nothing else; the run has its supernet already.
+        """Only evaluates candidates, together with other processes; the run has its supernet already.
 
         Raises:
             WbError: as a search does.
@@ -101,7 +101,7 @@ class Search:
         return Teller(self.progress)
 
     def _ground(self) -> Ground:
-        """Reads the data, and checks what can be checked before anything is written."""
+        """Reads the data, and checks everything that can be checked before anything is written."""
         config = self.config
         torch.set_num_threads(config.threads)
         device = parse_device(config.device, threads=config.threads)
@@ -117,7 +117,7 @@ class Search:
         return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell)
 
     def _begun(self, ground: Ground) -> Stages:
-        """Checks what takes a moment, then writes `run.json`."""
+        """Begins a new run: checks that take a moment, then `run.json`."""
         if self.run.record_path.exists():
             raise BadOption(
                 f"another process began a run in {self.run.folder}; choose another --out, or continue it with --resume "
@@ -126,7 +126,9 @@ class Search:
         with self._tell.task("checking the budget"):
             check_budget(self.config, ground.space, ground.data, ground.device)
         with self._tell.task("timing the reference graph"):
-            pace = reference_pace(ground.device)  # first: a run has both its study and its record, or neither
+            pace = reference_pace(
+                ground.device
+            )  # before the study: a run has both its study and its record, or neither
         try:
             return self._recorded(ground, pace)
         except BaseException:
@@ -134,7 +136,7 @@ class Search:
             raise
 
     def _recorded(self, ground: Ground, pace: Reading) -> Stages:
-        """Makes the study, then writes `run.json`."""
+        """Creates the study, then writes `run.json`."""
         config = self.config
         name = STUDY if config.storage is None else f"wb-{uuid4().hex[:12]}"
         discard_study(self.run.folder)
@@ -167,7 +169,7 @@ class Search:
 
     @contextmanager
     def _sole(self, until: str) -> Iterator[None]:
-        """Only this process is here; says where it has to wait for another."""
+        """Waits until no other process works on the run, and keeps others out; tells the user if it has to wait."""
         task: list[TaskID] = []
 
         def waiting() -> None:

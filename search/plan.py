@@ -1,4 +1,4 @@
-"""`wb search --dry-run`: what would be done, and about how long it would take here, found by doing a little of it."""
+"""The plan of `wb search --dry-run`: the stages and about how long each takes here, estimated from short probes."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Stage(NamedTuple):
 
 
 def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | None = None) -> list[Stage]:
-    """The stages of a search with that configuration, of `run` what is not there yet; writes nothing.
+    """The stages of a search with that configuration, without those that `run` has done; nothing is written.
 
     Raises:
-        WbError: whatever `wb search` would refuse before it starts.
+        WbError: as `wb search` does before it starts.
     """
     torch.set_num_threads(config.threads)
     task = progress.add_task("probing", total=None)
@@ -115,7 +115,7 @@ def _search(config: SearchConfig, done: There, genes: int, workers: int, within:
 
 
 def _finalists(config: SearchConfig, done: There, tuning: float, evaluation: float) -> Stage:
-    """Each is fine-tuned and exported once, and read twice: `tuning` and `evaluation` are the seconds for one."""
+    """The stage of finalists: each is fine-tuned and exported once (`tuning` seconds) and read twice (`evaluation` seconds)."""
     if done.front:
         return Stage("finalists", "the front is there", 0.0)
     count = expected(config.trials, len(config.metrics))
@@ -130,7 +130,7 @@ def _finalists(config: SearchConfig, done: There, tuning: float, evaluation: flo
 
 
 def _ends(evaluate: Evaluator) -> dict[Architecture, Evaluation]:
-    """The smallest and the largest network, after an evaluation that only loads the libraries."""
+    """Evaluations of the smallest and the largest network, after one that only loads the libraries."""
     space = evaluate.supernet.space
     evaluate(space.smallest())
     return {architecture: evaluate(architecture) for architecture in (space.smallest(), space.largest())}
@@ -141,7 +141,7 @@ def _mean(ends: Mapping[Architecture, Evaluation], seconds: Callable[[Mapping[st
 
 
 def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset, done: int) -> float:
-    """The largest network alone at first, then all that a step trains; `done` epochs are not counted."""
+    """Seconds of supernet training: the largest network alone at first, then whole steps; `done` epochs are left out."""
     if done >= config.epochs:
         return 0.0
     steps = config.recipe.steps(len(data.train))
@@ -156,7 +156,7 @@ def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset, d
 
 
 def _tuning_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> float:
-    """Of one finalist, with the largest network as teacher: the mean of the smallest and the largest."""
+    """Seconds of fine-tuning one finalist with the largest network as teacher: the mean of smallest and largest finalist."""
     if not config.finetune:
         return 0.0
     space = supernet.space
@@ -177,7 +177,7 @@ def _batch(supernet: Supernet, data: Dataset) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _seconds(step: Callable[[], object]) -> float:
-    """Of one step, after one that is not counted."""
+    """Seconds of one step, after one step for warming up."""
     step()
     start = time.perf_counter()
     for _ in range(PROBE_STEPS):

@@ -1,4 +1,4 @@
-"""The run folder: what is in it, and `run.json`, which says how it came to be and how far it is."""
+"""The run folder: its files, and `run.json`, the record of how the run began and how far it is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,11 +37,11 @@ from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
 
 FORMAT = 1
-MEASURED = ("latency", "size", "macs", "params")  # what is known of every network of a front besides its quality
+MEASURED = ("latency", "size", "macs", "params")  # readings that every network of a front has, besides its quality
 
 
 class DataRecord(Frozen):
-    """Which data a run worked on."""
+    """The data of a run."""
 
     spec: str
     fingerprint: str
@@ -53,25 +53,25 @@ class DataRecord(Frozen):
 
 
 class RunRecord(JobRecord[SearchConfig]):
-    """The content of `run.json`."""
+    """The record of a run, the content of `run.json`."""
 
     verb = "search"
     indent = 2
 
-    kind: Literal["search"] = Field(default="search", exclude=True)  # what its contents say
+    kind: Literal["search"] = Field(default="search", exclude=True)  # not written: the file's fields tell its kind
     format: int = FORMAT
     version: str = __version__
-    pace: Reading  # of the reference graph when the run began: what milliseconds of the run refer to
-    study: str  # the study's name, unlike any other in a shared storage
+    pace: Reading  # latency of the reference graph when the run began, which the run's latencies refer to
+    study: str  # the study's name, unique in a shared storage
     data: DataRecord
     finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
-    workers: int = 1  # candidates evaluated at the same time, at most; latencies were measured one after the other
+    workers: int = 1  # largest number of simultaneous evaluations; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 
     @model_validator(mode="after")
     def _makes_sense(self) -> RunRecord:
-        """What is used without another look: the version of the format, objectives and budgets, the pace."""
+        """Raises `ValueError` for fields that are used unchecked later: format, objectives, budgets, pace."""
         if self.format != FORMAT:
             raise ValueError(f"its format is {self.format}, this version of wb reads {FORMAT}")
         try:
@@ -84,21 +84,21 @@ class RunRecord(JobRecord[SearchConfig]):
 
     @property
     def worked_on(self) -> Mapping[str, JsonValue]:
-        """The data; the networks are the search's own."""
+        """The data; a search has no input model."""
         return {"data": self.data.fingerprint}
 
     @property
     def begun(self) -> bool:
-        """Always: a run has its record when it has begun."""
+        """True: the record is written when the run begins."""
         return True
 
     @property
     def done(self) -> bool:
-        """Whether it has been finished once; it may be extended."""
+        """Whether the run has been finished once; it may be extended afterwards."""
         return self.finished is not None
 
     def check_data(self, spec: str, fingerprint: str) -> None:
-        """Raises `BadArtefact` unless the data at `spec` are still those of the run."""
+        """Raises `BadArtefact` if the data at `spec` have changed since the run began."""
         if fingerprint != self.data.fingerprint:
             raise BadArtefact(
                 f"the data at {spec!r} are no longer those of the run (fingerprint {fingerprint}, then {self.data.fingerprint}); "
@@ -116,7 +116,7 @@ class FrontPoint(Frozen):
     quality: Quality = ACCURACY.name
     values: Mapping[str, Reading]
     test: Reading
-    searched: Reading | None = None  # before fine-tuning, where there was any; files of before have none
+    searched: Reading | None = None  # quality before fine-tuning, if any; files of older versions have none
     choices: Mapping[str, JsonValue]
     architecture: Mapping[str, JsonValue]
     model: str
@@ -129,7 +129,7 @@ class FrontPoint(Frozen):
 
     @property
     def worse(self) -> Remark | None:
-        """What is to be said where fine-tuning lowered the quality."""
+        """A remark if fine-tuning lowered the quality."""
         return None if self.searched is None else loss("fine-tuning", self.searched, self.validation)
 
     @field_validator("architecture")
@@ -156,7 +156,7 @@ class FrontPoint(Frozen):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that exists."""
+    """An existing run folder."""
 
     folder: Path
 
@@ -172,12 +172,12 @@ class Run:
 
     @property
     def largest_path(self) -> Path:
-        """The supernet's largest network as a model of its own: to be fused with, pruned, exported."""
+        """The supernet's largest network as a model file, to be fused, pruned or exported."""
         return self.folder / "largest.safetensors"
 
     @property
     def checkpoint_path(self) -> Path:
-        """The supernet in training; gone when it is trained."""
+        """The checkpoint of supernet training, removed when it is done."""
         return self.folder / "supernet.checkpoint.pt"
 
     @property
@@ -197,15 +197,15 @@ class Run:
 
     @property
     def staging(self) -> Path:
-        """The folder in which the finalists are made; gone when they are published."""
+        """The folder in which finalists are made; publishing renames it to `models`."""
         return self.folder / "finalists"
 
     def storage(self, config: SearchConfig) -> str:
-        """The URL of the study: `study.db` in the folder, unless the run was told another."""
+        """The URL of the study: `study.db` in the folder, unless the configuration names another storage."""
         return config.storage or file_url(self.folder / "study.db")
 
     def read(self) -> RunRecord:
-        """What `run.json` says.
+        """The content of `run.json`.
 
         Raises:
             BadArtefact: not a run folder, or the file is damaged.
@@ -233,7 +233,7 @@ class Run:
         """The front, sorted by latency.
 
         Raises:
-            BadArtefact: the search has not come so far, or the file is damaged.
+            BadArtefact: the search has no front yet, or the file is damaged.
         """
         if not self.front_path.is_file():
             raise BadArtefact(f"{self.folder} has no front.json yet; finish it with `wb search --resume {self.folder}`")
@@ -247,7 +247,7 @@ class Run:
     def publish(self, points: list[FrontPoint]) -> None:
         """Makes the staged files the run's models, and writes `front.json`.
 
-        Where there is a `front.json`, the files are those it speaks of: it goes first and comes last.
+        `front.json` is removed first and written last, so that it always describes the files in `models`.
         """
         self.front_path.unlink(missing_ok=True)
         if self.models.exists():
@@ -257,13 +257,26 @@ class Run:
         write_text(self.front_path, json.dumps(content, indent=2) + "\n")
 
 
+@contextmanager
+def resumable(run: Run, how: str) -> Iterator[None]:
+    """If the block ends early: removes the run's folder if it is empty, else the error's last note says `how` to continue."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):
+            run.folder.rmdir()
+        if run.record_path.exists():
+            error.add_note(how)
+        raise
+
+
 def create(folder: Path | None) -> Run:
     """A new, empty run folder: `folder`, or `runs/<date>-<time>`.
 
-    What a search left there that ended before it had begun a run (`wb.search.study.half_made`) does not count.
+    Files of a search that ended before its run began (`wb.search.study.half_made`) do not count as content.
 
     Raises:
-        BadOption: it exists and has something in it.
+        BadOption: the folder exists and is not empty.
     """
     if folder is None:
         return _dated()

@@ -33,25 +33,25 @@ from wb.search.told import Teller
 from wb.spaces.vit import Vit
 from wb.training.fit import Recipe
 
-FINETUNE_RATE = 2e-3  # a sub-network has far to go: it shared its weights with all others
+FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What a search works on, read and checked before anything is written."""
+    """The inputs of a search, read and checked before anything is written."""
 
     config: SearchConfig
     run: Run
     device: Device
     data: Dataset
     space: Vit
-    seeds: Sequence[Choices]  # what each seed architecture chooses in the space
+    seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller
 
 
 class Stages(Recorder[RunRecord]):
-    """One process's part of a run; `study` holds what all processes have evaluated."""
+    """The stages in one process; `study` holds the evaluations of all processes."""
 
     def __init__(self, record: RunRecord, ground: Ground, study: Study) -> None:
         super().__init__(record, ground.run.record_path)
@@ -59,16 +59,16 @@ class Stages(Recorder[RunRecord]):
         self.config, self.run, self.tell = ground.config, ground.run, ground.tell
 
     def finished(self) -> bool:
-        """Whether the front that is there is the one that was asked for."""
+        """Whether the existing front belongs to the present configuration."""
         wanted = {"trials": self.config.trials, "finetune": self.config.finetune}
         return self.run.front_path.exists() and self.record.finished == wanted
 
     def read_again(self) -> None:
-        """Takes the record as other processes have left it meanwhile."""
+        """Reads the record again, because other processes may have changed it."""
         self.record = self.run.read()
 
     def supernet(self) -> Supernet:
-        """The trained supernet, which is trained where there is none."""
+        """The trained supernet; it is trained if there is none."""
         ground = self.ground
         if not self.run.supernet_path.exists():
             self._train()
@@ -80,7 +80,7 @@ class Stages(Recorder[RunRecord]):
         return supernet
 
     def search(self, supernet: Supernet, workers: int) -> float:
-        """Evaluates candidates, in `workers` processes together; gives the seconds that it took."""
+        """Evaluates candidates in `workers` processes together; returns the seconds that it took."""
         start = time.perf_counter()
         wanted = max(1, min(workers, self.config.trials - len(evaluated(self.study))))
         with Helpers(self.config, self.run.folder, wanted - 1, self.tell.say):
@@ -94,7 +94,7 @@ class Stages(Recorder[RunRecord]):
         return time.perf_counter() - start
 
     def evaluate(self, supernet: Supernet) -> int:
-        """This process's part of the evaluations; ends when all processes together have done enough."""
+        """Evaluates candidates in this process until all processes together have done enough; returns how many are done."""
         config, ground = self.config, self.ground
         self.study.sampler = make_sampler(config.sampler, ground.space, config.limits, config.seed, ground.crew.name)
         evaluate = Evaluator(
@@ -109,18 +109,18 @@ class Stages(Recorder[RunRecord]):
         )
         with self.tell.task("evaluating candidates", config.trials) as task:
 
-            def heard(done: int, trial: FrozenTrial) -> None:
+            def report(done: int, trial: FrozenTrial) -> None:
                 readings = readings_of(trial)
                 values = "  ".join(f"{metric.name} {readings[metric.name].value:.4g}" for metric in config.metrics)
                 self.tell.update(task, f"evaluating candidates, last {values}", done)
 
             search = Optimization(
-                self.study, ground.space, config.metrics, config.limits, evaluate, config.trials, heard, ground.crew
+                self.study, ground.space, config.metrics, config.limits, evaluate, config.trials, report, ground.crew
             )
             return search()
 
     def finish(self, supernet: Supernet, seconds: float) -> list[FrontPoint]:
-        """Makes the front of what all processes have evaluated, which took `seconds`; the record last."""
+        """Makes the front from the evaluations of all processes, which took `seconds`; the record is written last."""
         config, ground = self.config, self.ground
         trials = evaluated(self.study)
         self.took({"search": seconds})

@@ -1,9 +1,9 @@
-"""The weight-sharing supernet: one store of weights in which every architecture of a space finds its own.
+"""The weight-sharing supernet: shared weights that contain the weights of every architecture of a space.
 
-There is no elastic layer. The store holds, under the names that `build` gives to parameters, the largest tensor that any
-architecture of the space has there; a sub-network is a skeleton on the `meta` device run on views of the leading entries
-(`wb.models.axes`). Mixers of one block that have a parameter of the same name and axes (q, k, v and output projections)
-share it.
+There is no elastic layer. For each parameter name that `build` gives, the supernet holds the largest tensor that any
+architecture of the space has there. A sub-network is a skeleton on the `meta` device that runs on views of the leading
+entries (`wb.models.axes`). Mixers of one block that have a parameter of the same name and axes (q, k, v and output
+projections) share it.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
-RANDOM_NETWORKS = 2  # drawn per step, beside the largest and the smallest
+RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
 
 
 class ElasticSpace(Space, Protocol):
-    """A space whose architectures nest: its largest ones hold all the others."""
+    """A space whose architectures nest: the largest ones contain all others."""
 
     def smallest(self) -> Architecture:
-        """The smallest of every choice."""
+        """The architecture with the smallest option of every choice."""
         ...
 
     def largest(self) -> Architecture:
-        """The largest of every choice."""
+        """The architecture with the largest option of every choice."""
         ...
 
     def tops(self) -> tuple[Architecture, ...]:
@@ -59,7 +59,7 @@ class Supernet:
 
     @staticmethod
     def fresh(space: ElasticSpace, seed: int, device: torch.device | str = "cpu") -> Supernet:
-        """Initial weights, the same for the same seed."""
+        """A supernet with initial weights, which are determined by the seed."""
         store: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -72,7 +72,7 @@ class Supernet:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(iter(self.weights.values())).device
 
     def to(self, device: torch.device | str) -> Supernet:
@@ -110,13 +110,13 @@ class Supernet:
 
     @staticmethod
     def load(path: Path, space: ElasticSpace, device: torch.device | str = "cpu") -> Supernet:
-        """What `save` wrote.
+        """Reads a supernet that `save` wrote.
 
         Raises:
             BadArtefact: damaged, or of another space.
         """
         expected = {name: tuple(weight.shape) for name, weight in Supernet.fresh(space, 0).weights.items()}
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             raise BadArtefact(f"{path} is no file; delete it and resume, the supernet is then trained again")
         try:
             with safe_open(path, framework="pt") as file:
@@ -144,12 +144,12 @@ def train_supernet(
     checkpoint: Path | None = None,
     report: Report | None = None,
 ) -> Supernet:
-    """Trains shared weights for `space` with the sandwich rule and in-place distillation.
+    """Trains a supernet for `space` with the sandwich rule and in-place distillation.
 
-    Source: Yu et al., "BigNAS", 2020: in every step the largest network learns the labels, the smallest and some random
-    ones learn the largest one's output.
-    Differs: the largest network trains alone for the first 30 % of the steps; with several kinds of mixer, one of them is
-    drawn for the largest network of each step, so that each is taught at full width.
+    Source: Yu et al., "BigNAS", 2020: in every step the largest network learns from the labels; the smallest and some random
+    networks learn from the largest one's output.
+    Differs: the largest network trains alone for the first 30 % of the steps. With several kinds of mixer, the largest network
+    of each step has one kind, drawn at random, so that each kind is trained at full width.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -169,12 +169,12 @@ def train_supernet(
 
 
 def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch], float]:
-    """One step: gradients of the largest, then the smallest and random networks; gives the largest one's loss."""
+    """The backward function of one step: gradients of the largest, the smallest and random networks; the largest one's loss."""
     space = supernet.space
     largest, task = space.tops(), task_of(space.largest())
 
     def backward(batch: Batch) -> float:
-        # Drawn from seed and step alone, so that a resumed run draws what an uninterrupted one would.
+        # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
         outputs = supernet.run(rng.choice(largest), batch.images)
         loss = task.loss(outputs, batch.labels, recipe.label_smoothing)

@@ -1,1 +1,1 @@
-"""Which architectures a search may visit."""
+"""Search spaces: the architectures that a search may visit."""

@@ -1,24 +1,41 @@
-"""Which mixers and stems a space offers, and the genes of each: all from what their records say of their widths."""
+"""Which mixers, feed-forwards and stems a space offers, and the genes of each: all from what records say of their widths."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from wb.core.records import MIXERS, NORMS, STEMS, WIRINGS, Mixer, Norm, Stem, Weighted, Wiring, dims, kind_of
+from wb.core.records import (
+    FFNS,
+    MIXERS,
+    NORMS,
+    STEMS,
+    WIRINGS,
+    Ffn,
+    Mixer,
+    Norm,
+    Operator,
+    Stem,
+    Wiring,
+    dims,
+    groups,
+    kind_of,
+)
 from wb.core.space import Choices, Option
 
 NONE = "none"  # the option of a block without a mixer
 OFFERED: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
+FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS)}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
 NORM_KINDS: Mapping[str, type[Norm]] = {kind_of(norm): norm for norm in NORMS}
 WIRING_KINDS: Mapping[str, type[Wiring]] = {kind_of(wiring): wiring for wiring in WIRINGS}
+WIDTHS: tuple[str, ...] = tuple(dict.fromkeys(width for mixer in OFFERED.values() for width in dims(mixer)))
 
 
 def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[str, ...]:
-    """`kinds` in that order, whatever order was given: the first is part of the smallest network.
+    """`kinds` sorted by `order`, from cheap to expensive; the first is part of the smallest network.
 
     Raises:
-        ValueError: one that is not in `order`, or comes twice.
+        ValueError: a kind that is not in `order`, or one that is given twice.
     """
     unknown = [kind for kind in kinds if kind not in order]
     if unknown:
@@ -29,17 +46,22 @@ def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[
 
 
 def mixer_widths(kind: str, options: Collection[str]) -> list[str]:
-    """The widths of a mixer that are chosen, which are those that there are `options` for."""
+    """The widths of a mixer that have genes: those that are in `options`."""
     return [name for name in dims(OFFERED[kind]) if name in options] if kind in OFFERED else []
 
 
 def has_weights(kind: str) -> bool:
-    """Whether a mixer has linear maps, which are kept in some precision."""
-    return kind in OFFERED and issubclass(OFFERED[kind], Weighted)
+    """Whether a mixer has linear maps, so that it has a precision."""
+    return kind in OFFERED and bool(groups(OFFERED[kind]))
+
+
+def is_width(name: str) -> bool:
+    """Whether some mixer that is offered has such a width."""
+    return name in WIDTHS
 
 
 def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
-    """The mixer of that kind; a width that is not among `sizes` is the record's default, or as large as the stream."""
+    """The mixer of that kind; a width not in `sizes` is the record's default, or the width of the stream."""
     if kind == NONE:
         return None
     record = OFFERED[kind]
@@ -48,8 +70,19 @@ def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
     return record.model_validate(widths)
 
 
+def ffn_of(kind: str, width: int) -> Ffn:
+    """The feed-forward of that kind, every width of which that has no default is `width`."""
+    record = FFN_KINDS[kind]
+    return record.model_validate({name: width for name in dims(record) if record.model_fields[name].is_required()})
+
+
+def width_of(operator: Operator) -> int:
+    """How wide a feed-forward is: its first width."""
+    return int(getattr(operator, next(iter(dims(type(operator))))))
+
+
 def sizes_of(mixer: Mixer, options: Collection[str]) -> dict[str, Option]:
-    """The widths of a mixer that are chosen, with their sizes."""
+    """The sizes of a mixer's widths that have genes."""
     return {name: getattr(mixer, name) for name in dims(type(mixer)) if name in options}
 
 

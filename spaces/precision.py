@@ -1,4 +1,4 @@
-"""The genes that choose precisions: one for every group of linear maps (`wb.core.precision`) of a network of space `vit`."""
+"""Precision genes: one for every group of linear maps (`wb.core.precision`) of a network of space `vit`."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def precision_genes(
 ) -> dict[str, tuple[Option, ...]]:
     """Every precision gene of networks of at most `depth` blocks, with its options, from small to large.
 
-    The stem is a convolution, which has fewer of them; where none is left it stays in fp32. Without `mixers` no block has one
-    with weights, without `ffns` none has a feed-forward.
+    The stem is a convolution, which has fewer options; if none is left it stays in fp32. Without `mixers` no mixer has
+    weights, and without `ffns` there are no feed-forwards, so their genes are left out.
     """
     convolution = tuple(option for option in options if option in CONVOLUTIONS) or ("fp32",)
     genes: dict[str, tuple[Option, ...]] = {"stem_precision": convolution, "head_precision": tuple(options)}
@@ -48,7 +48,7 @@ def precision_genes(
 
 
 def chosen(architecture: Architecture, choices: Choices) -> Architecture:
-    """`architecture` in the precisions that the genes choose."""
+    """`architecture` with the precisions that the genes choose."""
     policy: dict[str, Precision] = {}
     for group in precisions(architecture):
         value = choices[gene_of(group)]
@@ -57,5 +57,5 @@ def chosen(architecture: Architecture, choices: Choices) -> Architecture:
 
 
 def kept_by_gene(architecture: Architecture) -> dict[str, Option]:
-    """What each group of the architecture is kept in, by gene."""
+    """The precision of each group of the architecture, by gene."""
     return {gene_of(group): precision for group, precision in precisions(architecture).items()}

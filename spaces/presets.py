@@ -14,12 +14,13 @@ from wb.core.errors import BadOption
 from wb.core.nearest import meant
 from wb.core.records import ImageInput
 from wb.core.specs import Spec
+from wb.spaces.operators import is_width
 from wb.spaces.revit import revit
 from wb.spaces.vit import Vit, VitOptions, options_with
 
 
 class Images(Protocol):
-    """What a space needs to know of a data set: size, normalisation and classes."""
+    """The properties of a data set that determine a space: image size, normalisation and classes."""
 
     def specs(self) -> tuple[Spec, ...]: ...
     @property
@@ -161,7 +162,9 @@ def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | N
     """
     base = preset(name)
     parsed = {
-        field: [part.strip() for part in value.split(",")] if isinstance(getattr(base, field, None), tuple) else value
+        field: [part.strip() for part in value.split(",")]
+        if isinstance(getattr(base, field, None), tuple) or is_width(field)
+        else value
         for field, value in (changes or {}).items()
     }
     (spec,) = images.specs()

@@ -1,7 +1,8 @@
-"""What is known of a network of space `vit` without exporting it: roughly its bytes, its work, and of what it is made.
+"""Traits of a network of space `vit`, computed without exporting it: bytes, multiply-accumulates, counts of its parts.
 
-Predictors read these beside the choices. Bytes and work are products of widths, which a sum over choices cannot express and
-which a few dozen evaluations do not teach; size and latency are nearly linear in all of these together.
+They are features of predictors, beside the choices. Size and latency are nearly linear in traits and choices together. Bytes
+and multiply-accumulates are products of widths, which no sum over choices expresses and which a few dozen evaluations do
+not teach.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from wb.core.architecture import Architecture
 from wb.core.layout import Layout
 from wb.core.precision import BITS
-from wb.core.records import Operator, Precision, Weighted, dims, kind_of
+from wb.core.records import Operator, Precision, dims, groups, kind_of
 from wb.models.network import build_operator
 
 
 @dataclass
 class Traits:
-    """What a network is made of, but for norms and positions; work in multiply-accumulates for one image, without the stem."""
+    """Traits of a network, without norms and positions; work is in multiply-accumulates for one image, without the stem."""
 
     size: float = 0.0
     """Bytes of the parameters of operators and of the head's weight, each in its precision, and of the operators' constants."""
@@ -45,7 +46,7 @@ class Traits:
     """Channels of the stream, summed over the blocks."""
 
     def add(self, weights: int, precision: Precision, tokens: int) -> None:
-        """Counts one group of linear maps."""
+        """Adds one group of linear maps."""
         self.size += weights * BITS[precision] / 8
         if precision == "fp32":
             self.floating += weights * tokens
@@ -55,14 +56,14 @@ class Traits:
 
 
 class _Counts(NamedTuple):
-    inner: int  # weights that read the stream, or stand between
+    inner: int  # weights that read the stream, or lie between readers and writers
     outer: int  # weights that write to it
     other: int  # all other parameters and constants
     products: float
 
 
 def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, ...]:
-    """The fields of `Traits`, how many operators there are of each kind in `counted`, and the logarithms of bytes and work."""
+    """The fields of `Traits`, the number of operators of each kind in `counted`, and the logarithms of bytes and work."""
     layout, head = architecture.layout, architecture.head
     found = Traits(stem=float(architecture.stem.precision != "fp32"), embed=architecture.stages[-1].embed)
     kinds = dict.fromkeys(counted, 0.0)
@@ -81,19 +82,18 @@ def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, .
 
 @lru_cache
 def _outer(operator: type[Operator]) -> tuple[str, ...]:
-    """The widths that others lie within: heads."""
+    """The widths that other widths lie within: heads."""
     known = dims(operator)
     return tuple(name for name in known if any(dim.within == name for dim in known.values()))
 
 
 def _add(found: Traits, operator: Operator, embed: int, layout: Layout) -> None:
-    if isinstance(operator, Weighted):
-        plain = operator.model_copy(update={"reads": "fp32", "writes": "fp32"})  # one entry of the cache for all
-        counts = _counts(plain, embed, layout)
-        found.add(counts.inner, operator.reads, layout.tokens)
-        found.add(counts.outer, operator.writes, layout.tokens)
-    else:
-        counts = _counts(operator, embed, layout)
+    fields = {ending: field for ending, (field, _) in groups(type(operator)).items()}
+    plain = operator.model_copy(update=dict.fromkeys(fields.values(), "fp32"))  # one cache entry for all precisions
+    counts = _counts(plain, embed, layout)
+    for ending, weights in ((".in", counts.inner), (".out", counts.outer)):
+        if ending in fields:
+            found.add(weights, getattr(operator, fields[ending]), layout.tokens)
     found.size += 4 * counts.other
     found.products += counts.products
 

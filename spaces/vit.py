@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.nearest import meant
-from wb.core.records import FFNS, Classify, ImageInput, Mlp, Norm, Stem, Wiring, dims, kind_of
+from wb.core.records import Classify, ImageInput, Norm, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.operators import (
+    FFN_KINDS,
     NONE,
     NORM_KINDS,
     OFFERED,
     STEM_KINDS,
+    WIDTHS,
     WIRING_KINDS,
+    ffn_of,
     from_cheap_to_dear,
     has_weights,
+    is_width,
     mixer_of,
     mixer_widths,
     sizes_of,
     stem_genes,
+    width_of,
 )
 from wb.spaces.precision import (
     FFN,
@@ -39,24 +44,26 @@ from wb.spaces.precision import (
 )
 
 PATCHES = (2, 4, 8, 16, 32)
-MOST = 2**20  # of anything that has a size
-DEEPEST = 256  # blocks
+MOST = 2**20  # largest width of anything
+DEEPEST = 256  # largest number of blocks
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
 Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=DEEPEST)], ...], Field(min_length=1)]
 
 
 class VitOptions(BaseModel):
-    """What may be chosen; every field lists the options of one kind of choice, from small to large.
+    """The options of the space; every field lists the options of one kind of choice, from small to large.
 
     `pool`, `norm`, `wiring`, `patch` and `grid` are those of all networks.
     `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
-    none; a block with mixer `none` and mlp 0 is switched off. A width that has no options, as an LMU's hidden layer, is as wide
-    as the embedding. `patch` 0
+    none; a block with mixer `none` and mlp 0 is switched off. Any other width of a mixer may be given options under its name;
+    one that has none, as an LMU's hidden layer, is what its record says or as wide as the embedding. `patch` 0
     takes the smallest patch that leaves at most `grid` x `grid` tokens. `precision` is chosen for the stem, the head and, in
     every block, for what goes into and out of the mixer and the feed-forward.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="allow")
+    if not TYPE_CHECKING:  # pydantic's plugin takes it for a field
+        __pydantic_extra__: dict[str, Sizes]
 
     embed: Sizes
     depth: Depths
@@ -72,6 +79,7 @@ class VitOptions(BaseModel):
     qk: Sizes
     v: Sizes
     memory: Sizes = (16,)
+    ffn: Annotated[tuple[str, ...], Field(min_length=1)] = (next(iter(FFN_KINDS)),)
     mlp: Annotated[tuple[Annotated[float, Field(ge=0, le=16)], ...], Field(min_length=1)]
     precision: Annotated[tuple[Searched, ...], Field(min_length=1)] = ("fp32",)
 
@@ -85,32 +93,54 @@ class VitOptions(BaseModel):
     @classmethod
     def _in_order(cls, values: object, field: ValidationInfo) -> object:
         """Names in the order in which they are known, numbers from small to large."""
-        order = {"mixer": (NONE, *OFFERED), "stem": tuple(STEM_KINDS), "precision": SEARCHED}.get(str(field.field_name))
+        orders = {
+            "mixer": (NONE, *OFFERED),
+            "ffn": tuple(FFN_KINDS),
+            "stem": tuple(STEM_KINDS),
+            "precision": SEARCHED,
+        }
+        order = orders.get(str(field.field_name))
         if not isinstance(values, tuple):
             return values
-        if order is not None:
-            return from_cheap_to_dear(values, order)
-        if list(values) != sorted(set(values)):
-            raise ValueError(f"{values} has to go from small to large, without repeats")
-        return values
+        return _ascending(values) if order is None else from_cheap_to_dear(values, order)
+
+    @model_validator(mode="after")
+    def _only_widths(self) -> Self:
+        """What is not a field has to be a width."""
+        for name, sizes in (self.model_extra or {}).items():
+            if not is_width(name):
+                raise ValueError(f"no mixer has a width {name!r}")
+            _ascending(sizes)
+        return self
+
+    @property
+    def widths(self) -> tuple[str, ...]:
+        """The widths of mixers that have options."""
+        return tuple(name for name, _ in self if is_width(name))
+
+    @property
+    def by_block(self) -> tuple[str, ...]:
+        """What is chosen block by block: the mixer, its widths, the feed-forward and its width."""
+        return ("mixer", *self.widths, "ffn", "mlp")
 
 
-# Chosen block by block: the mixer, the widths that some mixer has, and the feed-forward's.
-WIDTHS = tuple(name for name in VitOptions.model_fields if any(name in dims(mixer) for mixer in OFFERED.values()))
-BLOCK = ("mixer", *WIDTHS, "mlp")
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"{values} has to go from small to large, without repeats")
+    return values
 
 
 class Vit:
     """The architectures that `options` allow for images of one shape.
 
     Genes: `embed`, `depth`, `stem`, `stem_width`, and per block `b0.mixer`, `b0.heads`, `b0.qk`, `b0.v`, `b0.memory`,
-    `b0.mlp`; with several precisions `stem_precision`, `head_precision`, `b0.mixer_in`, `b0.mixer_out`, `b0.ffn_in`,
+    `b0.ffn`, `b0.mlp`; with several precisions `stem_precision`, `head_precision`, `b0.mixer_in`, `b0.mixer_out`, `b0.ffn_in`,
     `b0.ffn_out` (`wb.spaces.precision`); a gene with one option is left out. `depth` says how many of the leading blocks
     there are.
 
     Raises:
         BadData: no patch size fits the images.
-        BadOption: options that do not go together, or beyond what a network may have.
+        BadOption: options that contradict each other, or exceed the bounds of an architecture.
     """
 
     name = "vit"
@@ -140,7 +170,7 @@ class Vit:
             )
         try:
             self.tops()
-        except ValidationError as error:  # beyond the bounds of an architecture
+        except ValidationError as error:  # a network exceeds the bounds of an architecture
             raise BadOption(
                 f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose fewer or smaller options with "
                 "--set, or another preset (see `wb spaces`)"
@@ -148,7 +178,7 @@ class Vit:
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
-        """Every choice with its options, also where there is but one."""
+        """Every choice with its options, including choices with one option."""
         o = self.options
         genes: dict[str, tuple[Option, ...]] = {
             "embed": o.embed,
@@ -157,7 +187,7 @@ class Vit:
             "stem_width": o.stem_width,
         }
         for i in range(o.depth[-1]):
-            for name in BLOCK:
+            for name in o.by_block:
                 genes[f"b{i}.{name}"] = getattr(o, name)
         weighted = any(has_weights(mixer) for mixer in o.mixer)
         return genes | precision_genes(o.depth[-1], o.precision, mixers=weighted, ffns=any(o.mlp))
@@ -172,7 +202,7 @@ class Vit:
 
     @cached_property
     def coupled(self) -> tuple[tuple[str, ...], ...]:
-        """The precisions of all groups: a network entirely in one of them has the simplest graph."""
+        """The precision genes, as one set of genes to change together: a uniform precision gives the simplest graph."""
         names = tuple(name for name in self.genes if is_precision(name))
         return (names,) if names else ()
 
@@ -183,9 +213,9 @@ class Vit:
         for i in range(int(full["depth"])):
             names += [f"b{i}.mixer", f"b{i}.mlp"]
             mixer = str(full[f"b{i}.mixer"])
-            names += [f"b{i}.{name}" for name in mixer_widths(mixer, WIDTHS)]
+            names += [f"b{i}.{name}" for name in mixer_widths(mixer, self.options.widths)]
             names += [f"b{i}.{name}" for name in MIXER if has_weights(mixer)]
-            names += [f"b{i}.{name}" for name in FFN if full[f"b{i}.mlp"]]
+            names += [f"b{i}.{name}" for name in ("ffn", *FFN) if full[f"b{i}.mlp"]]
         return frozenset(names) & self.genes.keys()
 
     def decode(self, choices: Choices) -> Architecture:
@@ -210,13 +240,14 @@ class Vit:
         return architecture if self.options.precision == ("fp32",) else chosen(architecture, full)
 
     def traits(self, choices: Choices) -> tuple[float, ...]:
-        """What predictors are told of a candidate beside its choices (`wb.spaces.traits`)."""
-        from wb.spaces.traits import traits  # takes torch, which a list of the spaces does not
+        """The traits of a candidate, which predictors use beside its choices (`wb.spaces.traits`)."""
+        from wb.spaces.traits import traits  # imports torch, which listing the spaces must not
 
-        return traits(self.decode(choices), (*OFFERED, *map(kind_of, FFNS)))
+        chosen = (*self.options.mixer, *self.options.ffn)
+        return traits(self.decode(choices), [kind for kind in (*OFFERED, *FFN_KINDS) if kind in chosen])
 
     def read(self, architecture: Architecture) -> dict[str, Option]:
-        """What `architecture` would choose, be it among the options or not; the rest at its first option."""
+        """The choices that describe `architecture`, in the options or not; inactive genes have their first option."""
         a = architecture
         choices = {name: options[0] for name, options in self.all_genes.items()}
         choices |= {"embed": a.stages[0].embed, "depth": len(a.stages[0].blocks), "stem": a.stem.kind}
@@ -241,7 +272,7 @@ class Vit:
         return self.decode({name: options[0] for name, options in self.genes.items()})
 
     def smallest_of_each_precision(self) -> list[Architecture]:
-        """The smallest network in each precision throughout, since the smallest file need not be the fastest."""
+        """The smallest network in each uniform precision, because the smallest file need not be the fastest."""
         first = {name: options[0] for name, options in self.genes.items()}
         found = []
         for wanted in self.options.precision:
@@ -257,36 +288,38 @@ class Vit:
         return self.decode(choices)
 
     def tops(self) -> tuple[Architecture, ...]:
-        """The largest network with each stem and each mixer everywhere: together they have every parameter of the space."""
+        """The largest network with each stem, each mixer and each feed-forward everywhere.
+
+        Together they have every parameter of the space.
+        """
         mixers: list[str] = [mixer for mixer in self.options.mixer if mixer != NONE] or [NONE]
         fixed = {name: options[-1] for name, options in self.genes.items()}
-        return tuple(
-            self.decode(
-                fixed
-                | {
-                    name: mixer if name.endswith(".mixer") else stem
-                    for name in self.genes
-                    if name == "stem" or name.endswith(".mixer")
-                }
-            )
+        kinds = [
+            {"stem": stem, "mixer": mixer, "ffn": ffn}
             for stem in self.options.stem
             for mixer in mixers
+            for ffn in self.options.ffn
+        ]
+        return tuple(
+            self.decode(fixed | {name: kind[last] for name in self.genes if (last := name.split(".")[-1]) in kind})
+            for kind in kinds
         )
 
     def _block(self, full: Choices, i: int, embed: int) -> Block:
         ratio = float(full[f"b{i}.mlp"])
-        ffn = Mlp(mlp=_width(ratio, embed)) if ratio else None
-        sizes = {name: full[f"b{i}.{name}"] for name in WIDTHS}
+        ffn = ffn_of(str(full[f"b{i}.ffn"]), _width(ratio, embed)) if ratio else None
+        sizes = {name: full[f"b{i}.{name}"] for name in self.options.widths}
         return Block(mixer=mixer_of(str(full[f"b{i}.mixer"]), sizes, embed), ffn=ffn)
 
     def _encoded(self, block: Block, embed: int) -> dict[str, Option]:
-        """The genes of one block, without its prefix; only those that are active."""
+        """The active genes of one block, without its prefix."""
         found: dict[str, Option] = {"mixer": NONE if block.mixer is None else block.mixer.kind, "mlp": 0.0}
         if block.ffn is not None:
-            width = block.ffn.mlp
+            width = width_of(block.ffn)
+            found["ffn"] = block.ffn.kind
             fitting = [ratio for ratio in self.options.mlp if ratio and _width(ratio, embed) == width]
             found["mlp"] = fitting[0] if fitting else width / embed
-        return found if block.mixer is None else found | sizes_of(block.mixer, WIDTHS)
+        return found if block.mixer is None else found | sizes_of(block.mixer, self.options.widths)
 
     @cached_property
     def _wiring(self) -> Wiring:
@@ -323,8 +356,10 @@ def pool_of(architecture: Architecture) -> str:
 def smallest_patch(image: ImageInput, grid: int) -> int:
     """The smallest of 2, 4, 8, 16, 32 that divides the image and leaves at most `grid` tokens a side.
 
+    If none leaves so few, the largest that divides the image.
+
     Raises:
-        BadData: none does.
+        BadData: none divides the image.
     """
     fitting = [p for p in PATCHES if image.height % p == 0 and image.width % p == 0]
     small = [p for p in fitting if max(image.height, image.width) // p <= grid]
@@ -343,12 +378,11 @@ def options_with(base: VitOptions, changes: Mapping[str, object]) -> VitOptions:
     Raises:
         BadOption: an unknown field or a value that does not fit it.
     """
-    fields = ", ".join(VitOptions.model_fields)
+    known = dict.fromkeys((*VitOptions.model_fields, *WIDTHS))
+    fields = ", ".join(known)
     for name in changes:
-        if name not in VitOptions.model_fields:
-            raise BadOption(
-                f"space 'vit' has no field {name!r}{meant(name, VitOptions.model_fields)}; its fields are {fields}"
-            )
+        if name not in known:
+            raise BadOption(f"space 'vit' has no field {name!r}{meant(name, known)}; its fields are {fields}")
     try:
         return VitOptions.model_validate(base.model_dump() | dict(changes))
     except ValidationError as error:

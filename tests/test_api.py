@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -78,9 +79,22 @@ def test_a_function_leaves_what_the_command_leaves(file: Path, tmp_path: Path) -
         (lambda m: api.binarize(m, bits=3), ["binarize", "M", "--bits", "3"], BadOption),
         (lambda m: api.fuse(m), ["fuse", "M"], BadOption),
         (lambda m: api.fuse(m, m, method="best"), ["fuse", "M", "M", "--method", "best"], BadOption),
-        (lambda m: api.search(trials=0), ["search", "--trials", "0"], BadOption),
+        (lambda m: api.search(objectives="acc,acc"), ["search", "--objectives", "acc,acc"], BadOption),
         (lambda m: api.measure(m, split="all"), ["measure", "M", "--split", "all"], BadOption),
         (lambda m: api.export(m, "a.onnx", opset=22), ["export", "M", "-o", "a.onnx", "--opset", "22"], BadOption),
+        (
+            lambda m: api.export(m, "a.onnx", exporter="x"),
+            ["export", "M", "-o", "a.onnx", "--exporter", "x"],
+            BadOption,
+        ),
+        (lambda m: api.prune(m, background="red"), ["prune", "nvit", "M", "--background", "red"], BadOption),
+        (lambda m: api.prune(m, snapshots=(0.5, 0.5)), ["prune", "nvit", "M", "--snapshots", "0.5x,0.5x"], BadOption),
+        (lambda m: api.train("a.pt", background="red"), ["train", "-o", "a.pt", "--background", "red"], BadOption),
+        (lambda m: api.train("a.txt"), ["train", "-o", "a.txt"], BadOption),
+        (lambda m: api.search(background="red"), ["search", "--background", "red"], BadOption),
+        (lambda m: api.search(seeds=["x"]), ["search", "--seed-architecture", "x"], BadOption),
+        (lambda m: api.search(resume=m), ["search", "--resume", "M"], BadArtefact),
+        (lambda m: api.quantize(m, calibration="x.npy"), ["quantize", "M", "--calibration", "x.npy"], BadArtefact),
         (lambda m: api.measure("none.onnx"), ["measure", "none.onnx"], BadArtefact),
     ],
 )
@@ -116,6 +130,45 @@ def test_results_are_given_on_and_show_as_tables(file: Path, tmp_path: Path) -> 
     assert "train" in str(api.data("digits", limit=100))
 
 
+def test_what_was_returned_may_be_given(graph: Classifier, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Data that were read, a graph; and with `quiet` nothing is said."""
+    data = api.data("digits", limit=50)
+    measured = api.measure(graph, data=data, cap=0.1, quiet=True)
+    assert any(name.startswith("accuracy (digits") for name in measured.readings)
+    trained = api.train(file.with_name("n.pt"), data=data, epochs=1, quiet=True)
+    assert trained.model.history[0].arguments["limit"] == 50
+    with pytest.raises(BadOption, match="macs"):
+        api.prune(trained, budget="macs=2x", quiet=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_interrupted_says_how_to_continue(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("wb.compress.prune.job.PruneJob._publish", interrupted)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            api.prune(file, budget="macs=0.7x", out="p.pt", quiet=True, **TINY)
+    assert raised.value.__notes__ == ["what is done is in p.partial; the same call with out='p.pt' continues"]
+    assert api.prune(file, budget="macs=0.7x", out="p.pt", quiet=True, **TINY).path.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("wb.search.stages.Stages.supernet", interrupted)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            api.search(out="r", limit=60, quiet=True)
+    assert raised.value.__notes__ == ["api.search(resume='r') continues"]
+    with pytest.raises(WbError):
+        api.search(out="s", preset="none", quiet=True)
+    assert not (tmp_path / "s").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize("opset", [5, 16, 24])
+def test_an_opset_that_there_is_not_is_refused(file: Path, tmp_path: Path, opset: int) -> None:
+    with pytest.raises(BadOption, match=rf"no opset {opset}; there are 17 to 23"):
+        api.export(file, tmp_path / "a.onnx", opset=opset)
+
+
 def test_tables_escape_and_align() -> None:
     table = Table("<t>", ("", "a<b"), [("row", "1"), ("longer row", "23")], ["so & so"])
     assert table.text().splitlines() == ["<t>", "            a<b", "row           1", "longer row   23", "so & so"]
@@ -134,6 +187,7 @@ def test_a_graph_names_pictures_in_every_form(graph: Classifier, tmp_path: Path)
     for number, picture in enumerate(pictures):
         picture.save(tmp_path / f"{number}.png")
     paths = [tmp_path / f"{number}.png" for number in range(6)]
+    assert names == graph(torch.tensor(pixels))  # type: ignore[arg-type]  # not promised, but taken
     assert graph(levels) == graph(pictures) == graph(paths) == graph([str(path) for path in paths])
     assert graph(levels[0]) == graph(levels[0, 0]) == graph(pictures[0]) == graph(paths[0]) == graph(levels)[:1]
     larger = [picture.resize((32, 24), Image.Resampling.NEAREST).convert("RGB") for picture in pictures]
@@ -141,12 +195,38 @@ def test_a_graph_names_pictures_in_every_form(graph: Classifier, tmp_path: Path)
     assert graph.pixels(np.asarray(larger[0])).shape == (1, 1, 8, 8)
 
 
-@pytest.mark.parametrize("bad", [[], np.zeros((2, 2, 2, 2, 2)), np.zeros(3)])
-def test_what_is_no_picture_is_refused(graph: Classifier, bad: Any) -> None:
-    with pytest.raises(BadData):
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ([], "no pictures"),
+        (None, "NoneType is no picture"),
+        ("none.png", r"none\.png \(does not exist\)"),
+        (np.zeros((2, 2, 2, 2, 2)), "shape"),
+        (np.zeros(3), "shape"),
+        (np.zeros((1, 0, 8), np.uint8), "shape"),
+        (np.zeros((4, 8, 8), np.uint8), "several pictures have four dimensions"),
+        (np.zeros((8, 8, 4), np.uint8), "one or three channels"),
+        (np.full((1, 8, 8), 16.0), "values from 16 to 16; give uint8, or values in 0 to 1"),
+        (np.full((1, 8, 8), 255), "of int64 with values"),
+        (np.full((1, 8, 8), np.nan), "values from nan to nan"),
+        (np.zeros((1, 9, 9), np.float32), "do not fit"),
+    ],
+)
+def test_what_is_no_picture_is_refused(graph: Classifier, bad: Any, why: str) -> None:
+    with pytest.raises(BadData, match=why):
         graph(bad)
-    with pytest.raises(BadData):
-        graph(np.zeros((1, 9, 9), np.float32))
+
+
+def test_a_picture_taken_sideways_is_turned_also_when_it_is_open(graph: Classifier, tmp_path: Path) -> None:
+    levels = np.zeros((8, 8), np.uint8)
+    levels[:2] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # EXIF orientation: a quarter turn
+    Image.fromarray(levels).save(tmp_path / "p.png", exif=exif)
+    with Image.open(tmp_path / "p.png") as picture:
+        opened = graph.pixels(picture)
+    np.testing.assert_array_equal(opened, graph.pixels(tmp_path / "p.png"))
+    np.testing.assert_array_equal(opened[0, 0], np.rot90(levels / 255, -1))
 
 
 def example(name: str) -> ModuleType:

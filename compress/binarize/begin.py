@@ -1,4 +1,4 @@
-"""The beginning of a binarization: everything that can be checked is checked before any time is spent."""
+"""The beginning of a binarization: all checks and the original's readings, before any time is spent on training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OUTPUT = Output("binarize", "binarized.safetensors", MODELS, "{path} is the mode
 
 
 def files_of(out: Path) -> list[Path]:
-    """What is written."""
+    """The files that a binarization writes."""
     return [out.with_suffix(ending) for ending in (".html", ".json", ".onnx", out.suffix)]
 
 
@@ -53,12 +53,12 @@ def configured(given: Mapping[str, Any]) -> BinarizeConfig:
 def begin(
     config: BinarizeConfig, model: Model, name: str, data: Dataset, out: Path, progress: Progress, *, force: bool
 ) -> BinarizeJob:
-    """The job, with the original's readings, or as an interruption left it; nothing is written.
+    """The job, new with the original's readings or as an interruption left it; nothing is written.
 
-    The original is in floating point: a model that is kept in int8 or int4 has its weights whole, and is taken so.
+    The original is in floating point. A model kept in int8 or int4 has its weights in full precision, so it is read as fp32.
 
     Raises:
-        BadArtefact: weights that are not finite; or what lies beside `out` is of another binarization.
+        BadArtefact: weights that are not finite; or another binarization's files lie beside `out`.
         BadData: the data do not fit the model.
         BadOption: nothing to do, no softmax mixer to convert, no group to round, or a group that the model does not have.
     """

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from wb.core.option import Cli
 from wb.core.records import Width
-from wb.jobs.config import JobConfig, ModelData, Seed
+from wb.jobs.config import JobConfig, LearningRate, ModelData, Seed
 
 
 class BinarizeConfig(JobConfig):
@@ -42,7 +42,5 @@ class BinarizeConfig(JobConfig):
     finetune: Annotated[
         int, Field(ge=0, description="Epochs of fine-tuning after each stage: attention, then weights.")
     ] = 20
-    learning_rate: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")
-    ] = 1e-3
+    learning_rate: LearningRate = 1e-3
     seed: Seed = 0

@@ -1,4 +1,4 @@
-"""`wb binarize --dry-run`: the stages of a job that is not begun, and about how long they take here."""
+"""The plan of `wb binarize` (--dry-run): the stages of a job and about how long each takes here."""
 
 from __future__ import annotations
 

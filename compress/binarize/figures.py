@@ -15,7 +15,7 @@ JOULES = ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"))
 
 
 def energy_figure(record: Binarization) -> go.Figure:
-    """The modelled energy of every part of the network, of the original and after each stage."""
+    """Modelled energy by part of the network, for the original and after each stage."""
     models: list[tuple[str, Mapping[str, float]]] = [("original", record.energy)]
     models += [(stage.name, stage.energy) for stage in record.stages]
     parts = _in_order(dict.fromkeys(part for _, energy in models for part in energy))
@@ -31,7 +31,7 @@ def energy_figure(record: Binarization) -> go.Figure:
 
 
 def accuracy_figure(record: Binarization) -> go.Figure:
-    """Validation readings of the original, and of every stage as converted and after fine-tuning, with 95 % intervals."""
+    """Validation readings with 95 % intervals: the original, and each stage as converted and after fine-tuning."""
     names = [html.escape(stage.name) for stage in record.stages]
     figure = go.Figure(layout={"height": 320, "bargap": 0.4})
     series: list[tuple[str, list[str], list[Reading], str]] = [
@@ -46,7 +46,7 @@ def accuracy_figure(record: Binarization) -> go.Figure:
 
 
 def loss_figure(record: Binarization) -> go.Figure:
-    """The mean loss of every epoch of fine-tuning, stage after stage."""
+    """Mean loss of every epoch of fine-tuning, stage after stage."""
     figure = go.Figure(layout={"height": 320})
     start = 0
     for stage, colour in zip(record.stages, COLOURS, strict=False):
@@ -59,7 +59,7 @@ def loss_figure(record: Binarization) -> go.Figure:
 
 
 def _in_order(parts: Iterable[str]) -> list[str]:
-    """What belongs to one operator side by side."""
+    """Parts with those of one operator side by side."""
     found: dict[str, list[str]] = {}
     for part in parts:
         found.setdefault(part.rpartition(".")[0] or part, []).append(part)

@@ -1,11 +1,12 @@
-"""From softmax to kernelized-hash attention: a pass that replaces the mixers of a trained model.
+"""A pass that replaces softmax attention in a trained model by kernelized-hash attention.
 
 Source: Liu et al., "EcoFormer: Energy-Saving Attention with Linear Complexity", 2022, section 4.2.
-Differs: there a network is trained anew with one projection for queries and keys; here that projection is made of the two that
-the softmax has. Three are tried in every block: the queries', the keys', and what both have of a product of one projection with
-itself (of W = W_qᵀ W_k the positive part of (W + Wᵀ) / 2). Taken is the one whose codes reproduce the softmax's attention
-best, by the mean KL divergence of rows. Blocks are converted in order of execution, each on the tokens that those converted
-before give it, towards the attention maps of the untouched model.
+Differs: the paper trains a network anew with one projection for queries and keys; here that shared projection is made from the
+two of the softmax attention. Three candidates are tried in every block: the queries' projection, the keys' projection, and
+the best common one, a projection whose product with itself is the positive part of (W + Wᵀ) / 2 for W = W_qᵀ W_k. The
+candidate whose codes reproduce the softmax's attention best, by mean KL divergence of the rows, is used. Blocks are converted
+in order of execution. Each learns on the tokens that the converted blocks before it produce, towards the attention maps of
+the untouched model.
 Limits: values and output projection stay and nothing is trained by gradients. Hashed attention is flatter than most softmax
 attention, and an asymmetric one has no counterpart: fine-tune afterwards. All chosen images go through a block at once.
 """
@@ -39,13 +40,13 @@ from wb.models.walk import Sublayer
 from wb.training.train import check_fits
 
 Shared = Literal["queries", "keys", "both"]
-PAIRS = 2**23  # of tokens in one head of all images: with more tokens fewer images are looked at
+PAIRS = 2**23  # token pairs in one head over all images: with more tokens per image, fewer images are used
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What `HashAttention` says of one block: whose projection it has now, and the KL divergence of each that was tried."""
+    """The conversion of one block: the projection that queries and keys share now, and the KL divergence of each candidate."""
 
     shared: Shared
     divergence: Mapping[Shared, float]
@@ -53,10 +54,10 @@ class Converted:
 
 @dataclass(frozen=True)
 class HashAttention:
-    """A pass: hash mixers in the place of softmax ones, with the hash functions learned from at most `images` training images.
+    """The pass: replaces softmax mixers by hash mixers, their hash functions learned from at most `images` training images.
 
-    `blocks` names those to convert (`s0.b3`), none stands for all that have a softmax mixer. `bits`, `anchors` and `form` are
-    the record's. `report(block, converted)` is called after each. Labels are not looked at.
+    `blocks` names the blocks to convert (`s0.b3`); empty means all that have a softmax mixer. `bits`, `anchors` and `form` are
+    fields of the hash record. `report(block, converted)` is called after each block. Labels are not used.
     """
 
     data: Dataset
@@ -120,7 +121,7 @@ class HashAttention:
         return self.blocks or tuple(known)
 
     def _record(self, mixer: Softmax) -> Hash:
-        """The record that takes the place of `mixer`."""
+        """The record that replaces `mixer`."""
         kept = mixer.model_dump(include={"heads", "qk", "v", "reads", "writes"})
         try:
             return Hash.model_validate({**kept, "bits": self.bits, "anchors": self.anchors, "form": self.form})
@@ -128,7 +129,7 @@ class HashAttention:
             raise BadOption(f"hash attention cannot have these sizes: {explain(error)}") from error
 
     def _pictures(self, architecture: Architecture) -> Tensor:
-        """Training images, evenly spaced, no more than the pairs of their tokens allow: (B, channels, height, width)."""
+        """Training images, evenly spaced, as many as `images` and `PAIRS` allow: (B, channels, height, width)."""
         tokens = math.prod(architecture.layout.shape)
         count = min(self.images, len(self.data.train), max(1, PAIRS // tokens**2))
         return torch.from_numpy(self.data.train.pixels(np.arange(count) * len(self.data.train) // count))
@@ -143,9 +144,10 @@ class HashAttention:
 def _walk(
     before: Network, after: Network, pictures: Tensor
 ) -> Iterator[tuple[str, Sublayer, BlockModule, Tensor, Tensor]]:
-    """Every block with a mixer: its name, the mixer, the block's twin, and what the mixers of both see (B, N, D).
+    """Walks two networks side by side, `before` and `after`, over every block with a mixer.
 
-    The twin may be changed before the next is asked for: what follows sees what it does by then.
+    Yields the block's name, the mixer before, the block after, and the inputs of both mixers (B, N, D). The caller may change
+    the block after: the following inputs come from the changed block.
     """
     x, y = before.begin(pictures), after.begin(pictures)
     for i in range(len(before.stages)):
@@ -160,13 +162,13 @@ def _walk(
 def _converted(
     at: Sublayer, x: Tensor, y: Tensor, record: Hash, generator: torch.Generator
 ) -> tuple[operator.HashAttention, Converted]:
-    """The mixer in the place of `at`, whose maps are those on tokens x, learned on tokens y (B, N, D)."""
+    """The hash mixer that replaces `at`: its target is the attention of `at` on tokens x, it learns on tokens y (B, N, D)."""
     mixer, layout = at.operator, at.operator.layout
     if not isinstance(mixer, SoftmaxAttention):
         raise TypeError(f"a {type(mixer).__name__} has no attention maps")
     maps = _maps(mixer, x)
     target = targets(maps)
-    seed = int(torch.randint(2**31, (), generator=generator))  # the same anchors for all that are tried
+    seed = int(torch.randint(2**31, (), generator=generator))  # the same anchors for all candidates
     tried: dict[Shared, operator.HashAttention] = {}
     for shared, (weight, bias) in projections(mixer).items():
         tried[shared] = _module(mixer, record, layout, weight, bias)
@@ -179,19 +181,20 @@ def _converted(
 
 def projections(mixer: SoftmaxAttention) -> dict[Shared, tuple[Tensor, Tensor]]:
     """What queries and keys could share, weights (H, K, D) and biases (H, K), of one softmax mixer."""
-    q = _scale(mixer) * torch.cat([mixer.wq, mixer.bq[..., None]], dim=2)  # (H, K, D + 1)
-    k = torch.cat([mixer.wk, torch.zeros_like(mixer.bk)[..., None]], dim=2)  # their bias does nothing in a softmax
+    bq, bk = (_bias(mixer, name) for name in ("wq", "wk"))
+    q = _scale(mixer) * torch.cat([mixer.wq, bq[..., None]], dim=2)  # (H, K, D + 1)
+    k = torch.cat([mixer.wk, torch.zeros_like(bk)[..., None]], dim=2)  # their bias does nothing in a softmax
     basis, factors = torch.linalg.qr(torch.cat([q, k], dim=1).double().mT)  # (H, D + 1, r), (H, r, 2K)
     one, other = factors.chunk(2, dim=2)
     product = one @ other.mT
     values, vectors = torch.linalg.eigh((product + product.mT) / 2)
     channels = q.shape[1]
-    values, vectors = values[:, -channels:], vectors[..., -channels:]  # of 2K no more than K are positive
+    values, vectors = values[:, -channels:], vectors[..., -channels:]  # at most K of the 2K eigenvalues are positive
     both = (values.clamp(min=0).sqrt()[..., None] * (basis @ vectors).mT).to(q)  # (H, K, D + 1)
     both = F.pad(both, (0, 0, 0, channels - both.shape[1]))
     return {
-        "queries": (mixer.wq, mixer.bq),
-        "keys": (mixer.wk, mixer.bk),
+        "queries": (mixer.wq, bq),
+        "keys": (mixer.wk, bk),
         "both": (both[..., :-1], both[..., -1]),
     }
 
@@ -199,24 +202,32 @@ def projections(mixer: SoftmaxAttention) -> dict[Shared, tuple[Tensor, Tensor]]:
 def _module(
     mixer: SoftmaxAttention, record: Hash, layout: Layout, weight: Tensor, bias: Tensor
 ) -> operator.HashAttention:
-    """A hash mixer with that projection and the values and output of `mixer`; its hash functions are not there yet."""
+    """A hash mixer with that projection and the values and output of `mixer`; its hash functions are still to be learned."""
     module = build_operator(record, mixer.wq.shape[2], layout)
     if not isinstance(module, operator.HashAttention):
         raise TypeError(f"{record.module} is no hash attention")
-    for name in ("wv", "bv", "wo", "bo"):
+    for name, beside in (("wv", module.bv), ("wo", module.bo)):
         getattr(module, name).copy_(getattr(mixer, name))
+        beside.copy_(_bias(mixer, name))
     module.wq.copy_(weight)
     module.bq.copy_(bias)
     return module.eval()
 
 
 def _learn(module: operator.HashAttention, y: Tensor, target: Tensor, seed: int, steps: int = STEPS) -> None:
-    """Puts hash functions into `module`, learned on tokens y (B, N, D)."""
+    """Learns the hash functions of `module` on tokens y (B, N, D)."""
     u = unit(project(y, module.kept("wq"), module.bq))
     _, bits, anchors = module.hash.shape
     found = learned(u, target, bits, anchors, torch.Generator().manual_seed(seed), steps)
     for name, value in (("anchors", found.anchors), ("mean", found.mean), ("hash", found.planes)):
         getattr(module, name).copy_(value)
+
+
+def _bias(mixer: SoftmaxAttention, weight: str) -> Tensor:
+    """The bias beside a weight; zeros where the mixer has none."""
+    bias = mixer.bias(weight)
+    rows: Tensor = getattr(mixer, weight)[(..., 0) if weight in mixer.readers else (..., 0, 0)]
+    return torch.zeros_like(rows) if bias is None else bias
 
 
 def _scale(mixer: SoftmaxAttention) -> float:
@@ -225,12 +236,12 @@ def _scale(mixer: SoftmaxAttention) -> float:
 
 def _maps(mixer: SoftmaxAttention, x: Tensor) -> Tensor:
     """The softmax's weights: (B, N, D) -> (B, H, N, N)."""
-    q, k = (project(x, mixer.kept(f"w{name}"), getattr(mixer, f"b{name}")) for name in "qk")
+    q, k = (project(x, mixer.kept(name), mixer.bias(name)) for name in ("wq", "wk"))
     return (_scale(mixer) * q @ k.mT).softmax(dim=-1)
 
 
 def _divergence(maps: Tensor, module: operator.HashAttention, y: Tensor) -> float:
-    """The mean KL divergence of the hashed attention's rows from those of `maps` (B, H, N, N)."""
+    """Mean KL divergence of the hashed attention's rows from the rows of `maps` (B, H, N, N)."""
     codes = module.codes(project(y, module.kept("wq"), module.bq))
     hashed = codes @ codes.mT + codes.shape[-1] + 1
     hashed = hashed / hashed.sum(dim=-1, keepdim=True)

@@ -26,7 +26,7 @@ from wb.training.train import Finetune
 
 
 class BinarizeJob(Job[Binarization]):
-    """One binarization with everything it needs; `out` is the model file to write, its ONNX graph comes beside it."""
+    """One binarization: model, data and record; `out` is the model file to write, its ONNX graph comes beside it."""
 
     record_type = Binarization
     page = "wb.compress.binarize.report:page"
@@ -38,7 +38,7 @@ class BinarizeJob(Job[Binarization]):
         self.model, self.data = model, data
 
     def make(self) -> None:
-        """Stage by stage, then the final readings."""
+        """Makes every stage, then takes the final readings."""
         models: dict[str, Model] = {}
         model = self.model
         for number, name in enumerate(stages_of(self.config)):
@@ -64,19 +64,19 @@ class BinarizeJob(Job[Binarization]):
 
     @cached_property
     def assess(self) -> Assessor:
-        """Reads whole models."""
+        """The assessor that reads whole models."""
         device = parse_device(self.config.device, threads=self.config.threads)
         return Assessor(device, self.record.pace, seed=self.config.seed)
 
     def _stage(self, number: int, name: Name, model: Model) -> Model:
-        """The model of a stage, fine-tuned; what is there already is read back."""
+        """The fine-tuned model of a stage; if it is in `work` already, it is read back."""
         if (self.work / f"stage-{number}.safetensors").exists():
             return load(self.work / f"stage-{number}.safetensors")
         model = self._prepared(number, name, model)
         return self._tuned(number, name, model) if self.config.finetune else model
 
     def _prepared(self, number: int, name: Name, model: Model) -> Model:
-        """The model of a stage before fine-tuning, with the stage in the record, readings and all."""
+        """The converted model of a stage before fine-tuning; the stage and its readings are in the record afterwards."""
         path = self.work / f"prepared-{number}.safetensors"
         if not path.exists():
             self.progress(f"{name}, converting", 0, 0)
@@ -94,27 +94,27 @@ class BinarizeJob(Job[Binarization]):
         return prepared
 
     def _pass(self, name: Name) -> Pass:
-        def heard(block: str, _: object) -> None:
+        def report(block: str, _: object) -> None:
             self.progress(f"{name}, converted {block}", 0, 0)
 
-        return step_of(name, self.config, self.model.architecture, self.data, heard)
+        return step_of(name, self.config, self.model.architecture, self.data, report)
 
     def _tuned(self, number: int, name: Name, model: Model) -> Model:
         recipe = Recipe(epochs=self.config.finetune, learning_rate=self.config.learning_rate)
 
-        def heard(epoch: int, of: int, loss: float) -> None:
+        def report(epoch: int, of: int, loss: float) -> None:
             self.progress(f"{name}, fine-tuning, loss {loss:.3f}", epoch, of)
             stage = self.record.stages[number]
-            told = [one for one in stage.epochs if one.number < epoch]  # one may be trained again
-            stage = stage.model_copy(update={"epochs": (*told, Epoch(number=epoch, loss=loss))})
+            earlier = [one for one in stage.epochs if one.number < epoch]  # one may be trained again
+            stage = stage.model_copy(update={"epochs": (*earlier, Epoch(number=epoch, loss=loss))})
             self.note(stages=(*self.record.stages[:number], stage))
 
-        tune = Finetune(self.data, recipe, self.teacher, self.config.seed, heard)
+        tune = Finetune(self.data, recipe, self.teacher, self.config.seed, report)
         what = f"{name}, fine-tuning"
         return tuned(tune, model, self.work, f"stage-{number}", lambda: self.progress(what, 0, recipe.epochs))
 
     def _conclude(self, models: Mapping[str, Model]) -> dict[str, object]:
-        """Reads all models together, then the test split; keeps the result in `work`, and gives what the record gets."""
+        """Reads all models together, then the test split; saves the result in `work` and returns the record's changes."""
         self.progress("final readings", 0, 0)
         *_, (last, final) = models.items()
         found = self.assess({"original": self.model, **models}, {self.record.quality: self.data.validation})
@@ -135,5 +135,5 @@ class BinarizeJob(Job[Binarization]):
 
     @property
     def _staged(self) -> Path:
-        """Where the result waits to be published."""
+        """The file in `work` where the result waits to be published."""
         return self.work / f"result{self.out.suffix}"

@@ -1,9 +1,9 @@
-"""Binary and ternary weights: a pass that has groups of linear maps round theirs from here on.
+"""Binary and ternary weights: a pass after which the linear maps of the given groups round their weights.
 
 Source: `wb.models.lowbit` says how they round; Liu et al., "BiT: Robustly Binarized Multi-distilled Transformer", 2022, and
-before it Zhang et al., "TernaryBERT", 2020, fine-tune what was rounded with the logits of the original.
-Limits: rounding alone costs most of the accuracy. The pass changes no weight; `wb.training.train.Finetune` trains what is
-behind the rounding.
+before it Zhang et al., "TernaryBERT", 2020, fine-tune the rounded network with the logits of the original.
+Limits: rounding alone costs most of the accuracy. The pass changes no weight; `wb.training.train.Finetune` trains the
+weights behind the rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Bits = Literal["w1", "w2"]
 
 @dataclass(frozen=True)
 class LowBits:
-    """A pass: the weights of `groups` (`wb.core.precision`) binary (`w1`) or ternary (`w2`), the others as they are."""
+    """The pass: weights of `groups` (`wb.core.precision`) become binary (`w1`) or ternary (`w2`); others stay as they are."""
 
     precision: Bits
     groups: tuple[str, ...]
@@ -47,13 +47,13 @@ class LowBits:
 def chosen(
     architecture: Architecture, precision: Bits, keep: Iterable[str] = (), *, head: bool = False
 ) -> tuple[str, ...]:
-    """The groups whose weights are to be in `precision`: those that can be, but for the head and what is named in `keep`.
+    """The groups to round to `precision`: all that can be, except the head and the groups that `keep` names.
 
-    `keep` has names of groups, or what they begin with up to a dot (`s0.b3`, `s0.b3.mixer`). Stem, merging and head are
-    convolutions or few weights, and what other work leaves in floating point.
+    `keep` has names of groups, or their beginnings up to a dot (`s0.b3`, `s0.b3.mixer`). The head is left out unless `head` is
+    set: stem, merging and head are convolutions or have few weights, and published work leaves them in floating point.
 
     Raises:
-        BadOption: a name that fits no group, or no group is left that is not in that precision already.
+        BadOption: a name that fits no group, no group is left, or all that are left have that precision already.
     """
     known = precisions(architecture)
     able = [

@@ -1,4 +1,4 @@
-"""What a binarization does, step by step, and whether a network can have it."""
+"""The plan of a binarization: its stages, the pass of each, and whether a network can have them."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from wb.models.passes import Pass
 
 
 def stages_of(config: BinarizeConfig) -> tuple[Name, ...]:
-    """The stages in order: attention first, so that its hash functions are learned from weights in floating point.
+    """The stages in order. Attention comes first, so that its hash functions are learned from weights in floating point.
 
-    Weights become binary at once: ternary ones on the way (Bai et al., "BinaryBERT", 2021) took half of the epochs and gained
-    nothing that could be measured.
+    Weights become binary at once. Ternary weights on the way (Bai et al., "BinaryBERT", 2021) took half of the epochs and gained
+    nothing measurable.
     """
     found: list[Name] = ["hash"] if config.attention == "hash" else []
     return (*found, *([] if config.weights == "keep" else [config.weights]))
 
 
 def step_of(
-    name: Name, config: BinarizeConfig, original: Architecture, data: Dataset, heard: Callable[[str, object], None]
+    name: Name, config: BinarizeConfig, original: Architecture, data: Dataset, report: Callable[[str, object], None]
 ) -> Pass:
-    """The pass of a stage; `heard` is told of every block whose attention is converted."""
+    """The pass of a stage; `report` is called for every block whose attention is converted."""
     if name == "hash":
         form, bits, anchors = config.form, config.bits, config.anchors
-        return HashAttention(data, bits=bits, anchors=anchors, form=form, seed=config.seed, report=heard)
+        return HashAttention(data, bits=bits, anchors=anchors, form=form, seed=config.seed, report=report)
     return LowBits(name, _groups(config, original))
 
 
 def check_work(config: BinarizeConfig, architecture: Architecture) -> None:
-    """Raises `BadOption` where the options ask for nothing, or for what this network cannot have."""
+    """Raises `BadOption` if the options ask for nothing, or for something that this network cannot have."""
     if config.attention == config.weights == "keep":
         raise BadOption("with --attention keep and --weights keep there is nothing to do; change one of them")
     _groups(config, architecture)
@@ -48,5 +48,5 @@ def check_work(config: BinarizeConfig, architecture: Architecture) -> None:
 
 
 def _groups(config: BinarizeConfig, original: Architecture) -> tuple[str, ...]:
-    """The groups that get fewer bits."""
+    """The groups whose weights get fewer bits."""
     return () if config.weights == "keep" else chosen(original, config.weights, config.keep, head=config.head)

@@ -1,4 +1,4 @@
-"""What `wb binarize` leaves beside its model, as JSON: how it went, and everything that its report shows."""
+"""The record of a binarization, a JSON file beside its model: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from wb.core.records import Frozen
 from wb.jobs.record import JobRecord
 
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
-Name = Literal["hash", "w1", "w2"]  # what a stage brings
+Name = Literal["hash", "w1", "w2"]  # the stages: hash attention, binary weights, ternary weights
 
 
 class Epoch(Frozen):
-    """The mean loss of one epoch of fine-tuning, from 1."""
+    """One epoch of fine-tuning, counted from 1, and its mean loss."""
 
     number: Annotated[int, Field(ge=1)]
     loss: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Stage(Frozen):
-    """One step: the network, its modelled energy by part, and what was read before and after fine-tuning.
+    """One stage: the network, its modelled energy by part, and the readings before and after fine-tuning.
 
-    `after` is of all models together, at the end.
+    `after` is read at the end, of all models together.
     """
 
     name: Name
@@ -41,7 +41,7 @@ class Stage(Frozen):
 
 
 class Binarization(JobRecord[BinarizeConfig]):
-    """A whole binarization; `model` and `graph` are there when it is finished, relative to the record."""
+    """The record of a whole binarization; a finished one has `model` and `graph`, paths relative to the record."""
 
     verb = "binarize"
 
@@ -67,7 +67,7 @@ class Binarization(JobRecord[BinarizeConfig]):
 
     @property
     def begun(self) -> bool:
-        """Whether a stage was read."""
+        """Whether a stage has been read."""
         return bool(self.stages)
 
     @property
@@ -77,7 +77,7 @@ class Binarization(JobRecord[BinarizeConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Binarization:
-        """What the report divides by and shows has to be there."""
+        """Raises `ValueError` if a finished record lacks what the report divides by or shows."""
         if not self.done:
             return self
         if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:

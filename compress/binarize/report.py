@@ -1,4 +1,4 @@
-"""The report of a binarization: what every stage is and can, where the modelled energy goes, and what did not get better."""
+"""The report of a binarization: readings of every stage, modelled energy by part, and what did not improve."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def result(record: Binarization) -> str:
 
 
 def shares(record: Binarization) -> dict[str, float]:
-    """What the final model costs as a share of the original: file, latency and modelled energy."""
+    """The final model's file size, latency and modelled energy, as shares of the original's."""
     final = record.stages[-1].after
     named = {"size": "file", "latency": "latency", "energy": "modelled energy"}
     return {name: final[metric].value / record.original[metric].value for metric, name in named.items()}
@@ -75,9 +75,9 @@ def ratios(record: Binarization) -> dict[str, str]:
 
 
 def remarks(record: Binarization) -> list[Remark]:
-    """What did not get better, in sentences: latency, accuracy, file or energy against the original's; and fine-tuning.
+    """Remarks on what did not improve: latency, accuracy, file or energy against the original's; and fine-tuning.
 
-    Low bits are for the file and the modelled energy, so that a latency that did not fall is said, but no warning.
+    Low bits are meant for the file and the modelled energy, so that a latency that did not fall is a remark without warning.
     """
     final, original = record.stages[-1].after, record.original
     found = []
@@ -106,7 +106,7 @@ def remarks(record: Binarization) -> list[Remark]:
 
 
 def table(record: Binarization) -> Table:
-    """The readings of all stages, and what is to be said of them."""
+    """The readings of all stages as a table, with the remarks."""
     return columns_table("binarization", *readings(record), [remark.text for remark in remarks(record)])
 
 
@@ -119,7 +119,7 @@ def readings(record: Binarization) -> tuple[list[str], list[Column]]:
 
 
 def _why(record: Binarization) -> str:
-    """What is slow in this runtime."""
+    """The reason in words why this runtime is slow."""
     reasons = []
     if any(stage.name in ("w1", "w2") for stage in record.stages):
         reasons.append("products with 2-bit weights expand them first")
@@ -136,7 +136,7 @@ def _figures(record: Binarization) -> dict[str, go.Figure]:
 
 
 def _kept(record: Binarization) -> list[tuple[str, list[str]]]:
-    """Every group, and what it is kept in before and after each stage."""
+    """Every group with its precision before and after each stage."""
     networks = (record.architecture, *(stage.architecture for stage in record.stages))
     tables = [precisions(architecture) for architecture in networks]
     return [(group, [table[group] for table in tables]) for group in tables[0]]

@@ -1,1 +1,1 @@
-"""What each sub-layer of a model does to its output, and the pass that drops the least useful ones."""
+"""Depth: the effect of each sub-layer on a model's output, and the pass that drops the least useful ones."""

@@ -1,4 +1,4 @@
-"""What each sub-layer of a network does, and what becomes of the network without it.
+"""Depth analysis: what each sub-layer adds to the residual stream, and how the output changes without it.
 
 A sub-layer is a mixer or a feed-forward; its contribution c is what it adds to the residual stream h. Sub-layers are named
 `s0.b3.mixer`, `s0.b3.ffn` and counted in order of execution. In a post-norm network the stream is normalised after every
@@ -11,9 +11,9 @@ Differs: images instead of prompts, one output per image. Sub-layers are skipped
 later sub-layer whose contribution is only rounding has no relative change. Between stages a merge changes width and
 number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that are still to come.
 The depth score counts sub-layers from 1.
-Limits: the effects on later tokens alone are left out, since no token comes before another in an image, and so are residual
-erasure and integrated gradients. With up to five classes the overlap of the likeliest five is always 1. Maxima are those of
-the images looked at and grow with their number. Skipping two sub-layers together may do more than the sum of the two.
+Limits: effects on later tokens alone are left out, because tokens of an image have no order; residual erasure and integrated
+gradients are left out too. With up to five classes the overlap of the likeliest five is always 1. Maxima are over the
+analysed images and grow with their number. Skipping two sub-layers together may change more than the sum of the two.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ Matrix = tuple[tuple[float | None, ...], ...]  # [skipped][later]; None where la
 
 
 class OutputEffect(Frozen):
-    """What skipping a sub-layer, all others kept, does to the class probabilities y.
+    """The change of the class probabilities y when one sub-layer is skipped.
 
     `distance` is the mean of ‖y − ȳ‖₂ over the images and `most` its maximum; `kl` the mean of KL(y ‖ ȳ) in nats;
-    `agreement` the share of images whose first choice stays; `accuracy` what is left of it.
+    `agreement` the share of images with the same first choice; `accuracy` the accuracy without the sub-layer.
     """
 
     distance: float
@@ -75,9 +75,9 @@ class SublayerRow(Frozen):
 
 
 class BlockRow(Frozen):
-    """One block, mixer and feed-forward together, from the stream h before it and h′ after it.
+    """One block, mixer and feed-forward together: h is the stream before it, h′ the stream after it.
 
-    `ratio` is the mean of ‖h′ − h‖/‖h‖, `cosine` that of cos(h′ − h, h), and `influence` 1 minus that of cos(h, h′),
+    `ratio` is the mean of ‖h′ − h‖/‖h‖, `cosine` the mean of cos(h′ − h, h), and `influence` 1 minus the mean of cos(h, h′),
     between 0 and 2.
     """
 
@@ -88,10 +88,10 @@ class BlockRow(Frozen):
 
 
 class LensRow(Frozen):
-    """The classifier on the stream after one sub-layer (`stem`: before the first), against the network's output y.
+    """The logit lens after one sub-layer (`stem`: before the first): the classifier on the stream, against the output y.
 
     `kl` is the mean of KL(y ‖ lens) in nats, `overlap` the share of the likeliest `min(5, classes)` classes that both
-    have, `agreement` that of equal first choices, `accuracy` that of right ones.
+    have, `agreement` the share of equal first choices, `accuracy` the share of right ones.
     """
 
     after: str
@@ -102,12 +102,12 @@ class LensRow(Frozen):
 
 
 class DepthAnalysis(Frozen):
-    """All that `analyze_depth` finds; JSON by `model_dump_json`.
+    """The result of `analyze_depth`; JSON by `model_dump_json`.
 
-    `change_most` and `change_mean` are relative changes of later contributions when a sub-layer is skipped, maximum and
-    mean over images and tokens; `direct_most` and `direct_mean` the same when only the later one's own input lacks the
-    contribution. `scores` are the depth scores Σ l·e_l / Σ e_l of `contribution` (ratio), `later` (mean) and `output`
-    (distance) over the sub-layers l = 1, 2, …; None where all e_l are zero.
+    `change_most` and `change_mean` are the relative changes of later contributions when a sub-layer is skipped, maximum and mean
+    over images and tokens. `direct_most` and `direct_mean` are the same for direct effects: only the input of the later
+    sub-layer lacks the contribution. `scores` are the depth scores Σ l·e_l / Σ e_l of `contribution` (ratio), `later` (mean) and
+    `output` (distance) over the sub-layers l = 1, 2, …; None where all e_l are zero.
     """
 
     images: int
@@ -132,9 +132,9 @@ def analyze_depth(
     device: torch.device | str = "cpu",
     report: Progress | None = None,
 ) -> DepthAnalysis:
-    """Runs `model` on at most `limit` images of `split`, evenly spaced, and without each sub-layer in turn.
+    """Runs `model` on at most `limit` images of `split`, evenly spaced: once whole, and once without each sub-layer.
 
-    One batch of contributions is in memory at a time. It costs about as much as a forward pass for each sub-layer;
+    Only one batch of contributions is in memory at a time. The cost is about one forward pass per sub-layer;
     `report(done, total)` is called after every batch.
 
     Raises:
@@ -157,7 +157,7 @@ def analyze_depth(
 
 
 def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
-    """Counts one batch in."""
+    """Adds the measurements of one batch to the tally."""
     _look_at_contributions(chain, trace, tally)
     _look_through_lens(chain, trace, labels, tally, task)
     for s in range(len(chain.sublayers)):
@@ -187,7 +187,7 @@ def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
 def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
     k = min(LIKELIEST, trace.logits.shape[1])
     seen = [chain.network.end(state) for state in trace.states]
-    for depth, logits in enumerate([*seen, trace.logits]):  # after the last sub-layer it is the output
+    for depth, logits in enumerate([*seen, trace.logits]):  # after the last sub-layer the lens is the output
         for name, values in task.effects(trace.logits, logits, labels).items():
             tally.add(values, "lens", name, depth)
         tally.add(overlap(trace.logits, logits, k), "lens", "overlap", depth)
@@ -245,7 +245,7 @@ def _row(chain: Chain, tally: Tally, s: int) -> SublayerRow:
 
 
 def depth_score(effects: Sequence[float]) -> float | None:
-    """Σ l·e_l / Σ e_l over l = 1, 2, …: at which depth the effects are on average; None where all are zero."""
+    """The depth score Σ l·e_l / Σ e_l over l = 1, 2, …: the mean depth of the effects; None where all are zero."""
     total = sum(effects)
     return sum(place * effect for place, effect in enumerate(effects, start=1)) / total if total > 0 else None
 

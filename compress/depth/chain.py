@@ -1,4 +1,4 @@
-"""A network run once as it is, and again with one of its sub-layers skipped."""
+"""Runs of a network over one batch: whole, or with one sub-layer skipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wb.models.walk import State
 
 
 class Trace(NamedTuple):
-    """One run over a batch: the state in front of each sub-layer, what it added (B, N, D), and the logits (B, classes)."""
+    """One whole run: the state before each sub-layer, each contribution (B, N, D), and the logits (B, classes)."""
 
     states: list[State]
     writes: list[Tensor]
@@ -28,7 +28,7 @@ class Trace(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A run without sub-layer `s`: what each later one added, by its index, and the logits (B, classes)."""
+    """A run without one sub-layer: the contributions of later ones by index, and the logits (B, classes)."""
 
     writes: dict[int, Tensor]
     logits: Tensor
@@ -43,11 +43,11 @@ class Chain:
 
     @property
     def names(self) -> list[str]:
-        """Of the sub-layers."""
+        """The names of the sub-layers."""
         return [sublayer.name for sublayer in self.sublayers]
 
     def trace(self, images: Tensor) -> Trace:
-        """The run as it is, on images (B, channels, height, width) in [0, 1]."""
+        """The whole run on images (B, channels, height, width) in [0, 1]."""
         state = self.network.begin(images)
         states, writes = [], []
         for at in self.sublayers:
@@ -58,7 +58,7 @@ class Chain:
         return Trace(states, writes, self.network.end(state))
 
     def skip(self, trace: Trace, s: int) -> Skipped:
-        """The run without sub-layer `s` and its norm; the ones before it are those of `trace`."""
+        """The run without sub-layer `s` and its norm; it starts from the state that `trace` has before `s`."""
         state = self._without(trace, s)
         writes = {}
         for later in range(s + 1, len(self.sublayers)):
@@ -69,9 +69,10 @@ class Chain:
         return Skipped(writes, self.network.end(state))
 
     def direct(self, trace: Trace, s: int) -> Iterator[tuple[int, Tensor]]:
-        """What each later sub-layer would add if its input lacked the contribution of `s` and nothing else.
+        """The contribution of each later sub-layer if only its own input lacked the contribution of `s`.
 
-        Those between add what they did; merges, and the norms of a post-norm network, take the rest of the stream along.
+        The sub-layers between add what they added in `trace`; merges, and the norms of a post-norm network, run on the changed
+        stream.
         """
         state = self._without(trace, s)
         for later in range(s + 1, len(self.sublayers)):
@@ -86,7 +87,7 @@ class Chain:
 
 
 def chosen(split: Split, limit: int | None) -> Split:
-    """At most `limit` images, evenly spaced: of a split that is sorted by class, every class keeps its share.
+    """At most `limit` images, evenly spaced, so that every class keeps its share in a split sorted by class.
 
     Raises:
         BadOption: `limit` is below 1.

@@ -1,10 +1,10 @@
-"""Dropping whole sub-layers, one after the other, each time the one that the output misses least.
+"""Layer dropping: removes whole sub-layers one after the other, each time the one with the least effect on the output.
 
 Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: late
-sub-layers add little to what follows and still matter for the output, so that the effect on the output decides.
-Differs: the effect is measured anew after every drop, and always against the outputs of the model that was given, not of
-the one already cut: what earlier drops did counts.
-Limits: greedy; two sub-layers that only together are dispensable are not found. Nothing is trained here: fine-tune
+sub-layers add little to later ones and still matter for the output, so that the effect on the output decides.
+Differs: the effect is measured again after every drop, always against the outputs of the original model and not of the one
+already cut, so that the effects of earlier drops are included.
+Limits: greedy; two sub-layers that are dispensable only together are not found. Nothing is trained here: fine-tune
 afterwards. A drop is chosen for its effect alone, whatever the sub-layer costs.
 """
 
@@ -37,16 +37,16 @@ def sublayers(architecture: Architecture) -> list[str]:
     return [at.name for at in build(architecture, "meta").walk()]
 
 
-def gone(before: Architecture, after: Architecture) -> list[str]:
-    """The sub-layers of `before` that `after`, which was made of it, does not have."""
+def removed(before: Architecture, after: Architecture) -> list[str]:
+    """The names of the sub-layers of `before` that `after`, a smaller network made from it, has lost."""
     left = sublayers(after)
     return [name for name in sublayers(before) if name not in left]
 
 
 def without(model: Model, sublayer: str) -> Model:
-    """`model` without one sub-layer and its norm: the stream passes by, in a post-norm network without being normalised.
+    """`model` without one sub-layer and its norm; the stream passes unchanged, in a post-norm network not normalised either.
 
-    The others keep their names, and the history is as it was.
+    The other sub-layers keep their names; the history stays as it is.
 
     Raises:
         BadOption: the model has no such sub-layer.
@@ -65,11 +65,11 @@ def without(model: Model, sublayer: str) -> Model:
 
 @dataclass(frozen=True)
 class DropLayers:
-    """A pass: drops sub-layers until `enough(architecture)`, on at most `limit` images of one split of `data`.
+    """The pass: drops sub-layers until `enough(architecture)`, judged on at most `limit` images of one split of `data`.
 
-    `effect` is what decides: the mean KL(y ‖ ȳ) of the class probabilities, or the mean distance ‖y − ȳ‖₂. Those named in
-    `keep` stay, and at least `keep_at_least` sub-layers in all. It looks at training images unless told otherwise, so that
-    the validation images can still judge the result. `report(name, effect)` is called after every drop.
+    `effect` is the criterion: the mean KL(y ‖ ȳ) of the class probabilities, or the mean distance ‖y − ȳ‖₂. Sub-layers in
+    `keep` stay, and at least `keep_at_least` in all. Training images are the default, so that validation images can still
+    judge the result. `report(name, effect)` is called after every drop.
     """
 
     data: Dataset
@@ -87,7 +87,7 @@ class DropLayers:
         """The smaller model.
 
         Raises:
-            BudgetMissed: what may be dropped is dropped and it is not enough.
+            BudgetMissed: all sub-layers that may be dropped are dropped and it is not enough.
             BadData: the data have another shape or number of classes.
             BadOption: `keep` names no sub-layer, or `batch` or `limit` is below 1.
         """
@@ -114,13 +114,13 @@ class DropLayers:
             raise BadOption(f"no sub-layer {', '.join(unknown)} to keep; this model has {', '.join(names) or 'none'}")
 
     def _outputs(self, model: Model, images: Split) -> list[Tensor]:
-        """Logits (b, classes), batch by batch."""
+        """Logits (B, classes), batch by batch."""
         network = model.network(self.device)
         with torch.inference_mode():
             return [network(part) for part, _ in self._batches(images)]
 
     def _effects(self, model: Model, images: Split, before: list[Tensor]) -> dict[str, float]:
-        """For every sub-layer that may go, how far the output is from `before` without it; empty where none may."""
+        """By droppable sub-layer, the distance of the output from `before` without it; empty if none may be dropped."""
         chain = Chain(model.network(self.device))
         spare = len(chain.names) > self.keep_at_least
         may_go = [s for s, name in enumerate(chain.names) if spare and name not in self.keep]
@@ -149,5 +149,8 @@ class DropLayers:
 
     def _step(self, dropped: dict[str, float], images: int) -> Step:
         arguments: dict[str, JsonValue] = {**self.data.origin, "split": self.split, "images": images}
-        arguments |= {"effect": self.effect, "dropped": {**dropped}}  # in order, each with the effect of all up to it
+        arguments |= {
+            "effect": self.effect,
+            "dropped": {**dropped},
+        }  # in order, each with the effect of all drops so far
         return Step(name="drop", arguments=arguments, version=__version__)

@@ -1,4 +1,4 @@
-"""How far two outputs are apart, and running means and maxima of such numbers over batches."""
+"""Distances between two outputs, and running means and maxima of them over batches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NOTHING = 1e-6  # of the stream: a smaller contribution is the rounding of a float32
+NOTHING = 1e-6  # share of the stream: a smaller contribution is float32 rounding
 
 
 class Tally:
-    """Sum, count and largest of numbers by key; they arrive in batches, and nothing else of a batch is kept."""
+    """Running sum, count and maximum of values by key; values arrive in batches and are not stored."""
 
     def __init__(self) -> None:
         self._sums: dict[Hashable, float] = defaultdict(float)
@@ -21,18 +21,18 @@ class Tally:
         self._most: dict[Hashable, float] = {}
 
     def add(self, values: Tensor, *key: Hashable) -> None:
-        """Counts in `values` of any shape."""
+        """Adds `values` of any shape."""
         values = values.float().cpu().double()  # not every device knows float64
         self._sums[key] += float(values.sum())
         self._counts[key] += values.numel()
         self._most[key] = max(self._most.get(key, float("-inf")), float(values.max()))
 
     def mean(self, *key: Hashable) -> float:
-        """Of everything added under `key`."""
+        """The mean of all values added under `key`."""
         return self._sums[key] / self._counts[key]
 
     def most(self, *key: Hashable) -> float:
-        """The largest of everything added under `key`."""
+        """The largest of all values added under `key`."""
         return self._most[key]
 
 
@@ -50,7 +50,7 @@ def relative(part: Tensor, whole: Tensor) -> Tensor:
 def relative_change(write: Tensor, changed: Tensor, h: Tensor) -> Tensor:
     """‖c − c̄‖ / ‖c‖ token by token: (B, N, D) each -> (B, N).
 
-    0 where the contribution `write` is nothing beside the stream `h` that it is added to: there is nothing to change.
+    0 where the contribution `write` is only rounding beside the stream `h` that it is added to.
     """
     size = write.norm(dim=-1)
     return _ratio((write - changed).norm(dim=-1), torch.where(size > NOTHING * h.norm(dim=-1), size, 0.0))

@@ -1,4 +1,4 @@
-"""The figures of the depth report, one function each. Names of sub-layers and operators are the workbench's own."""
+"""The figures of the depth report, one function each. Names of sub-layers and operators need no escaping."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wb.page.look import COLOURS, FRONT, GREY, ORDER, line_name
 
 KINDS = {"mixer": COLOURS[0], "ffn": FRONT}
 TITLES = {"mixer": "mixers", "ffn": "feed-forwards"}
-CROWDED = 16  # sub-layers, from where on numbers on bars would overlap
+CROWDED = 16  # with more sub-layers, numbers on bars would overlap
 
 
 def output_figure(analysis: DepthAnalysis) -> go.Figure:
-    """For each sub-layer, how far the output moves without it, and below, the accuracy that is left."""
+    """Distance of the output without each sub-layer, and below it the accuracy without it."""
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4])
     for kind, colour in KINDS.items():
         rows = _of(analysis, kind)
@@ -40,7 +40,7 @@ def output_figure(analysis: DepthAnalysis) -> go.Figure:
 
 
 def change_figure(analysis: DepthAnalysis, mean: Matrix, most: Matrix) -> go.Figure:
-    """Relative changes of later contributions: skipped sub-layers downwards, later ones to the right; mean or maximum."""
+    """Relative changes of contributions: a row per skipped sub-layer, a column per later one; mean or maximum by a button."""
     names = [row.name for row in analysis.sublayers]
     text = [
         [
@@ -82,7 +82,7 @@ def contribution_figure(analysis: DepthAnalysis) -> go.Figure:
 
 
 def lens_figure(analysis: DepthAnalysis) -> go.Figure:
-    """What the classifier makes of the stream along depth: distance to the output, and what it shares with it."""
+    """Logit lens along depth: distance of the lens from the output, and how far their choices agree."""
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
     after = [row.after for row in analysis.lens]
     k = min(5, analysis.classes)
@@ -116,7 +116,7 @@ def _describe(row: SublayerRow, accuracy: float) -> str:
 
 
 def _along(figure: go.Figure, analysis: DepthAnalysis, last: int) -> go.Figure:
-    """Sub-layers in order of execution, whichever trace names them; a title under the lowest panel only."""
+    """Puts sub-layers in order of execution, whichever trace has them; only the lowest panel gets a title."""
     names = [row.name for row in analysis.sublayers]
     figure.update_xaxes(categoryorder="array", categoryarray=names, tickangle=-60)
     return figure.update_xaxes(title_text="sub-layer", row=last, col=1)

@@ -1,4 +1,4 @@
-"""The page of a depth analysis: which sub-layers the network needs, what they add, when its answer is settled."""
+"""The page of a depth analysis: which sub-layers the output needs, what they add, at which depth the output is settled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEMPLATE = Path(__file__).with_name("depth.html.jinja")
 
 @dataclass(frozen=True)
 class About:
-    """What the page says of its numbers: which model, which images, and what else has to be known to repeat them."""
+    """What the page says about its numbers: the model, the images, and all other settings needed to repeat them."""
 
     model: str
     data: str
@@ -28,7 +28,7 @@ class About:
 
 
 def write_depth_report(analysis: DepthAnalysis, about: About, path: Path, *, force: bool = False) -> Path:
-    """Writes the page to `path` and says where.
+    """Writes the page to `path` and returns it.
 
     Raises:
         BadOption: the file exists and `force` is false.

@@ -1,14 +1,14 @@
-"""What a network costs as a sum over its parts, as smooth functions of the axes, so that one unit's cost can be asked.
+"""The cost model of pruning: a network's cost as a sum over its parts, each a smooth function of the sizes of its axes.
 
-A part is a sub-layer with its norm and its residual addition, or what is left without blocks (stem, merging, head). Over
-the sizes of its axes its cost is a sum of products of sizes: attention has n*h*k, n*h*v, n*n*h terms, whatever the
-coefficients are. They are found by non-negative least squares on *relative* errors from parts that were counted or timed; for
-counted metrics the fit is exact where the operator's cost is such a sum.
+A part is a sub-layer with its norm and its residual addition; the stem, merging and the head together are one more part, the
+ends. A part's cost is a sum of products of the sizes of its axes: attention has terms n*h*k, n*h*v, n*n*h. The coefficients
+come from counted or timed samples of parts, by non-negative least squares on *relative* errors. For counted metrics the fit
+is exact where the operator's cost is such a sum.
 
 Source: NViT, section 3.3 (a table over a grid of sizes, interpolated); FBNet, section 3.2 (the additive table).
-Differs: coefficients instead of multilinear interpolation: some twenty timings per kind of part instead of 9,375 in all, never
-decreasing in any size; before the last cut the parts are timed as they are by then, and after every cut the sum is scaled to
-the whole network.
+Differs: coefficients instead of multilinear interpolation. They need some twenty timings per family of parts instead of 9,375
+in all, and the cost never decreases in any size. Before the last cut of a stage the parts are timed at their present sizes;
+after every cut the sum is scaled to the reading of the whole network.
 Limits: linear attention picks the cheaper of two orders of multiplication, which is no such sum: the fit is approximate
 there, and the final network is counted or measured whole in any case.
 """
@@ -35,10 +35,10 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Piece:
-    """One part of an architecture: which kind it is of (`family`), and the sizes of its axes by global name.
+    """One part of an architecture, with its family and the global names of its axes.
 
-    Parts of one family have the same cost at equal sizes. `local` gives each axis its name within the family; `squared`
-    lists the axes whose size is multiplied by itself somewhere (convolution after convolution of a stem).
+    Parts of one family have the same cost at equal sizes. `local` maps the global name of each axis to its name within the
+    family; `squared` lists the axes whose size enters as a square (one convolution of a stem after another).
     """
 
     name: str
@@ -47,7 +47,7 @@ class Piece:
     squared: tuple[str, ...] = ()
 
     def place(self, sizes: Sizes) -> tuple[int, ...]:
-        """The sizes of its axes, in the order of the family's names, the squared ones once more."""
+        """The sizes of the part's axes, in the order of `local`, then those of the squared axes again."""
         return tuple(sizes[axis] for axis in (*self.local, *self.squared))
 
 
@@ -59,7 +59,7 @@ def bare(architecture: Architecture) -> Architecture:
 
 
 def pieces(architecture: Architecture) -> Iterator[Piece]:
-    """The ends, then every sub-layer in order of execution."""
+    """The parts of an architecture: the ends, then every sub-layer in order of execution."""
     ends = axis_dims(bare(architecture))
     yield Piece("ends", "ends", {name: name for name in ends}, tuple(name for name, dim in ends.items() if dim.squared))
     layouts = list(architecture.layouts())
@@ -76,7 +76,7 @@ def pieces(architecture: Architecture) -> Iterator[Piece]:
 
 
 def alone(architecture: Architecture, piece: Piece) -> Architecture:
-    """The network that has that sub-layer only, with its stage; the ends' is the network without blocks."""
+    """The smallest network with that part: the ends and the one sub-layer; for the ends, the network without blocks."""
     if piece.name == "ends":
         return bare(architecture)
     stage_name, block_name, part = piece.name.split(".")
@@ -89,7 +89,7 @@ def alone(architecture: Architecture, piece: Piece) -> Architecture:
 
 
 def parameters_by_part(architecture: Architecture) -> dict[str, int]:
-    """Parameters of the ends and of every sub-layer, each with its norm."""
+    """Number of parameters by part; a sub-layer's include its norm."""
     ends = int(count_parameters(bare(architecture)).value)
     found = [piece for piece in pieces(architecture) if piece.name != "ends"]
     counts = {piece.name: int(count_parameters(alone(architecture, piece)).value) - ends for piece in found}
@@ -98,14 +98,14 @@ def parameters_by_part(architecture: Architecture) -> dict[str, int]:
 
 @dataclass
 class Surface:
-    """The cost of one family of parts over its axes: coefficients of products of sizes, fitted to `points`."""
+    """The cost function of one family: coefficients of products of sizes, fitted to the sampled `points`."""
 
     axes: tuple[str, ...]
     points: dict[tuple[int, ...], float] = field(default_factory=dict)
     coefficients: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def fit(self) -> None:
-        """Non-negative coefficients with the least relative errors at the points."""
+        """Fits non-negative coefficients by least squares of the relative errors at the points."""
         x = np.array([products(place) for place in self.points])
         y = np.array(list(self.points.values()))
         weight = 1 / np.maximum(y, 1e-3 * y.max() if y.max() > 0 else 1.0)
@@ -124,7 +124,7 @@ class Surface:
 
 @lru_cache(maxsize=100_000)
 def products(place: tuple[int, ...]) -> NDArray[np.float64]:
-    """1, every size, every product of two and so on: one for each subset of the axes."""
+    """The monomials of the cost: 1, every size, every product of two sizes and so on, one for each subset of the axes."""
     found = np.ones(1)
     for size in place:
         found = np.concatenate([found, found * size])
@@ -132,9 +132,9 @@ def products(place: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def design(sizes: Sequence[int], *, extra: bool = True) -> list[tuple[int, ...]]:
-    """Where to sample a family whose largest sizes are `sizes`: every corner between a quarter and the whole of each axis.
+    """The sizes at which to sample a family whose largest sizes are `sizes`: all corners with each axis at a quarter or whole.
 
-    With `extra` also the middle, and each axis at its half and at its sixteenth, where small products cost more than in
+    With `extra` also the middle, and each axis alone at a half and at a sixteenth, because small products cost more than in
     proportion.
     """
     low = [max(1, size // 4) for size in sizes]
@@ -151,10 +151,10 @@ Sample = Callable[[Sequence[tuple[Architecture, Piece]]], Sequence[float]]
 
 @dataclass
 class Cost:
-    """One metric of any network that `dense` can be pruned to, as a sum over parts.
+    """One metric of any network that `dense` can be pruned to, predicted as a sum over parts.
 
-    `sample` counts or times parts (given as the network that has just the part, and the part); `constant` is what every
-    network costs besides (a call of the runtime), `factor` corrects the sum by what whole networks were found to cost.
+    `sample` counts or times parts; it gets pairs of the network that `alone` makes, and the part. `constant` is a cost that
+    every network has besides its parts (one call of the runtime); `factor` scales the sum to readings of whole networks.
     """
 
     dense: Architecture
@@ -166,7 +166,7 @@ class Cost:
     surfaces: dict[str, Surface] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Samples and fits every family of the dense network, up to the largest sizes that its parts have there."""
+        """Samples and fits every family of the dense network, up to the largest sizes that its members have."""
         sizes = axis_sizes(self.dense)
         families: dict[str, list[Piece]] = {}
         for piece in pieces(self.dense):
@@ -175,7 +175,7 @@ class Cost:
         for family, members in families.items():
             piece, self.surfaces[family] = members[0], Surface(tuple(members[0].local))
             found = [{sizes[axis] for axis in column} for column in zip(*(m.local for m in members), strict=True)]
-            # A kept axis has the sizes that it has; where they differ from part to part, they are sampled like the others.
+            # A fixed axis keeps its size; where the members of a family differ in it, it is sampled like the others.
             free = [i for i, name in enumerate(piece.local) if name not in self.fixed or len(found[i]) > 1]
             most = [max(column) for column in found]
             for part in design([most[i] for i in free], extra=self.extra or bool(piece.squared)):
@@ -186,7 +186,7 @@ class Cost:
         self.refine(self.dense)
 
     def refine(self, architecture: Architecture) -> None:
-        """Samples the parts of `architecture` that were not sampled yet, and fits again."""
+        """Samples those parts of `architecture` that have no point yet, and fits again."""
         sizes = axis_sizes(architecture)
         wanted = {
             (piece.family, piece.place(sizes)): piece

@@ -1,4 +1,4 @@
-"""What parts cost, metric by metric: counted, or timed on a device. `costs_of` makes what the budgets need."""
+"""The cost models that budgets need: `costs_of` makes one per metric, from counted parts or parts timed on a device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def costs_of(
     keep: frozenset[str] = frozenset(),
     progress: Progress | None = None,
 ) -> dict[str, Cost]:
-    """The costs of `dense` and of what it can be pruned to, by metric; axes of a kind in `keep` keep their size.
+    """The cost model of each metric for `dense` and what it can be pruned to; kinds of axes in `keep` keep their size.
 
     Latency needs the `table` of a device.
     """
@@ -35,7 +35,7 @@ def costs_of(
 
 
 def counted(dense: Architecture, metric: str, fixed: frozenset[str] = frozenset()) -> Cost:
-    """MACs, parameters, the bytes of the parameters, or the modelled energy, counted part by part."""
+    """The cost model of a counted metric: MACs, parameters, bytes of parameters, or modelled energy."""
     kinds = {"macs": count_macs, "params": count_parameters, "size": count_bytes, "energy": model_energy}
 
     @cache
@@ -53,7 +53,7 @@ def counted(dense: Architecture, metric: str, fixed: frozenset[str] = frozenset(
 def timed(
     dense: Architecture, table: LatencyTable, fixed: frozenset[str] = frozenset(), progress: Progress | None = None
 ) -> Cost:
-    """Milliseconds on the table's device; parts that it does not have are timed and kept there."""
+    """The cost model of latency in milliseconds on the table's device; parts missing in the table are timed and stored there."""
 
     def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
         found = [list(parts(architecture))[-1] for architecture, _ in wanted]  # the ends, or the one block after them
@@ -68,7 +68,7 @@ def timed(
 
 
 def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = frozenset()) -> int:
-    """How many parts `costs_of` would time for a latency: those that the table does not have; the table is not made."""
+    """How many parts `costs_of` would have to time for a latency, because the table lacks them; no table is created."""
     wanted: dict[str, None] = {}
 
     def sample(asked: Sequence[tuple[Architecture, Piece]]) -> list[float]:
@@ -86,5 +86,5 @@ def _fixed(dense: Architecture, keep: frozenset[str]) -> frozenset[str]:
 
 
 def milliseconds(table: LatencyTable, keys: Sequence[str]) -> float:
-    """The table's sum for parts that it has; for none, the overhead of a call."""
+    """The table's latency for a network of these parts, which it must have; without parts, the overhead of a call."""
     return table.estimate(keys).value

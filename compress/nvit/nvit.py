@@ -1,13 +1,13 @@
-"""Global structural pruning with Hessian-aware saliency: every axis of a transformer at once, towards targets of cost.
+"""NViT: global structural pruning of all axes of a transformer by Hessian-aware saliency, in rounds, down to cost targets.
 
 Source: Yang et al., "Global Vision Transformer Pruning with Hessian-Aware Saliency" (NViT), CVPR 2023, arXiv 2110.04869:
-one ranking of residual channels, heads, query/key and value channels and hidden units of all blocks by saliency and the
-latency they cost; removal in rounds.
-Differs: written from the paper's formulas. Saliency over cost instead of a weighted difference (`wb.compress.nvit.select`), a
-cost function per part instead of a table of blocks (`wb.compress.nvit.cost`), whole sub-layers as units, channels chosen head
-by head, moving averages that follow the units through the rounds.
-Limits: dropping residual channels changes the statistics of the norms, so that it is never exact; all other cuts equal
-masking. The scale of attention stays that of the model the weights came from.
+one ranking of residual channels, heads, query/key and value channels and hidden units of all blocks by saliency and
+latency; removal in rounds.
+Differs: written from the paper's formulas. Units are ranked by saliency over cost instead of a weighted difference
+(`wb.compress.nvit.select`); cost is a function per part instead of a table of blocks (`wb.compress.nvit.cost`); whole
+sub-layers are units too; each head chooses its own channels; saliency is a moving average over the rounds.
+Limits: removing residual channels changes the statistics of the norms and is never exact; every other cut equals
+masking. The attention scale stays that of the model the weights came from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.depth.drop import gone, without
+from wb.compress.depth.drop import removed, without
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.saliency import Scores, score
 from wb.compress.nvit.select import Selector
@@ -40,7 +40,7 @@ from wb.training.train import Finetune, check_fits
 
 @dataclass(frozen=True)
 class Pruned:
-    """Where pruning stands after some rounds: the model, its saliency (a moving average), how many rounds it took."""
+    """The state of a pruning after some rounds: the model, the moving average of its saliency, the number of rounds."""
 
     model: Model
     scores: Scores = field(default_factory=dict)
@@ -49,13 +49,14 @@ class Pruned:
 
 @dataclass(frozen=True)
 class NViT:
-    """A pass: prunes a model to `targets` (by metric, in the unit of its readings, as `costs` predict them).
+    """The NViT pass: prunes a model until `costs` predict that it meets `targets` (by metric, in the unit of its readings).
 
-    `teacher` gives the logits that recovery steps are distilled from; `report` hears (round, what is being done).
+    Recovery steps distil from the logits of `teacher`; `report` is called with the round and what it does.
 
     Raises:
         BadData: the data do not fit the model, or a loss or gradient is not finite.
-        BudgetMissed: nothing is left to remove before a target is met.
+        BadOption: a kind of axis to keep that the model does not have.
+        BudgetMissed: no unit is left to remove before a target is met.
     """
 
     data: Dataset
@@ -80,7 +81,7 @@ class NViT:
         return self.finished(state, model)
 
     def scored(self, state: Pruned) -> Pruned:
-        """The same model with the saliency of one more round."""
+        """The same model, its saliency updated with one more round of scoring."""
         settings = self.settings
         if self.report is not None:
             self.report(state.rounds + 1, "scoring")
@@ -94,9 +95,12 @@ class NViT:
         return replace(state, scores=mixed, rounds=state.rounds + 1)
 
     def cut(self, state: Pruned, targets: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
-        """The model with the least salient units removed until `costs` predict that `targets` are met.
+        """The model without its least salient units, as many as it takes until `costs` predict that `targets` are met.
 
-        `final` has the targets of the last round, where this is not it.
+        `final` gives the targets of the last round if this is not the last one.
+
+        Raises:
+            BudgetMissed: no unit is left to remove before that.
         """
         selector = Selector(state.model.architecture, state.scores, self.costs, self.settings.rules)
         if not selector.until(targets, final=final):
@@ -114,7 +118,7 @@ class NViT:
         return replace(state, model=model, scores={name: value for name, value in scores.items() if name in left})
 
     def recovered(self, state: Pruned) -> Pruned:
-        """The model after `recovery` steps of training on images of their own each round."""
+        """The model after `recovery` training steps; each round draws its own images."""
         settings = self.settings
         if not settings.recovery:
             return state
@@ -130,12 +134,12 @@ class NViT:
         return replace(state, model=replace(tuned, history=state.model.history))
 
     def finished(self, state: Pruned, model: Model) -> Model:
-        """The pruned model with one line of history more than `model`."""
+        """The pruned model, with the history of `model` and one step for the pruning."""
         arguments: dict[str, Any] = {
             "targets": dict(self.targets),
             **self.data.origin,
             "distilled": self.teacher is not None,
-            "dropped": gone(model.architecture, state.model.architecture),
+            "dropped": removed(model.architecture, state.model.architecture),
             **self.settings.model_dump(mode="json", exclude={"seed"}),
         }
         step = Step(name="prune nvit", arguments=arguments, seed=self.settings.seed, version=__version__)
@@ -147,7 +151,7 @@ class NViT:
 
 
 def between(start: float, target: float, share: float) -> float:
-    """`share` of the way from `start` to `target`, by equal factors."""
+    """Geometric interpolation: `share` of the way from `start` down to `target`."""
     return float(start * (target / start) ** share) if target < start else target
 
 
@@ -174,7 +178,7 @@ def check_reachable(limits: Sequence[Limit], costs: Mapping[str, Cost], model: M
 
 
 def unreachable(found: Mapping[str, tuple[float, float]], rules: Rules) -> str:
-    """Why there is no going on: for each metric the target and the least there is."""
+    """The message that targets cannot be reached; `found` gives for each metric the target and the least cost possible."""
     parts = []
     for metric, (target, least) in found.items():
         unit = METRICS[metric].unit
@@ -188,7 +192,7 @@ def _order(size: int, seed: int):  # type: ignore[no-untyped-def]
 
 
 def _follow(value: Tensor, name: str, dim: Dim | None, maps: Mapping[str, Map]) -> Tensor:
-    """The scores of an axis, or of a sub-layer (`dim` is None), after the maps; heads that go take their channels along."""
+    """Scores of one axis or sub-layer (`dim` is None), re-indexed by the maps; removing a head removes its channels' scores."""
     heads = maps.get(f"{name.rsplit('.', 1)[0]}.{dim.within}") if dim is not None else None
     if value.dim() == 2 and isinstance(heads, Select):
         value = value[heads.index]

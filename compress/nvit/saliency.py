@@ -1,22 +1,23 @@
-"""How much every unit of a network matters, on every axis at once and in one currency.
+"""Saliency: how much the loss depends on every unit of a network, on one scale for all axes.
 
 A *gate* is a factor g = 1 on a unit: a head, a channel of queries and keys or of values, a hidden unit, a residual
-channel, a whole sub-layer. Its derivative needs no gate, as it is the sum of weight times gradient over what reads the unit:
+channel, a whole sub-layer. No gate has to be inserted, as its derivative is a sum of weight times gradient over the readers:
 
     dL/dg_s = sum over the readers' entries of s of  w * dL/dw
 
-An axis that nothing reads (queries and keys: they meet in a product) has two writers that carry the gate, each whole. A
-sub-layer's gate is on what it writes; in a post-norm network, where its norm goes with it, it leads from the stream that the
-sub-layer reads to what its norm gives.
+Queries and keys meet in a product that no weight reads. Their two writers carry the gate, each the whole of it, so each
+counts half. A sub-layer's gate multiplies its contribution to the stream. In a post-norm network the norm is removed with
+the sub-layer; there the gate interpolates between the stream before the sub-layer and the output of its norm.
 
 Source: Yang et al., "Global Vision Transformer Pruning with Hessian-Aware Saliency" (NViT), 2023, eq. 5-6, after Molchanov et
 al., "Importance Estimation for Neural Network Pruning", 2019: the saliency of S is (dL/dg_S)^2, per mini-batch, averaged.
 That is the Fisher form w'gg'w of the group at the granularity of a batch ("gate-Fisher"), not a true Hessian.
 Differs: sums are not divided by constants of an implementation; only readers are summed, so that a gate counts once; the
 channels of each head are ranked on their own, because a head's channels can be permuted freely.
-Limits: `embed` is gated where it is read; the norms, whose statistics change when a channel goes, do not count. A Legendre
-memory's `memory` axis is not scored: its coefficients cannot be chosen freely. Nor are the `bits` and `anchors` of hash
-functions, which no gradient reaches; the `qk` channels that such an attention has once count half of their gate.
+Limits: `embed` is gated where it is read; the norms, whose statistics change when a channel is removed, are left out. A
+Legendre memory's `memory` axis is not scored, because its coefficients cannot be chosen freely. The `bits` and `anchors` of
+hash functions are not scored either, because no gradient reaches them. Hash attention has one projection for `qk`, so only
+half of that gate is counted.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from wb.tasks.known import task_of
 MICRO_TOKENS = 1024  # go through the network at once
 LABEL_SMOOTHING = 0.1  # as in training: a saturated loss has no gradient to tell units apart
 
-Scores = dict[str, Tensor]  # axis -> (size,), or (heads, size) where heads choose for themselves; sub-layer -> ()
+Scores = dict[str, Tensor]  # axis -> (size,), or (heads, size) where each head chooses; sub-layer -> ()
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, channels, height, width), labels (B,)
 
 
@@ -47,15 +48,15 @@ Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, channels, height, width)
 class Gates:
     """Which parameters carry the gate of each axis, and on which of their dimensions the units lie.
 
-    `carriers[axis]` lists (parameter, dimensions, share): the entries' products with the gradient, summed over all other
-    dimensions, times `share`, add up to the gates' derivative.
+    `carriers[axis]` lists (parameter, dimensions, share). The derivative of the gates is the sum over them of `share` times
+    weight times gradient, summed over all other dimensions.
     """
 
     carriers: Mapping[str, tuple[tuple[str, tuple[int, ...], float], ...]]
 
     @staticmethod
     def of(axes: Mapping[str, Axes], dims: Mapping[str, Dim], keep: Collection[str] = ()) -> Gates:
-        """Those of a network whose parameters lie on `axes`, of which `dims` are known, without the kinds in `keep`."""
+        """The gates of a network with parameters on `axes`; `dims` describes the axes, kinds in `keep` get no gates."""
         inside = nested(axes, dims)
         gated = {axis for axis, dim in dims.items() if dim.scored and kind_of_axis(axis) not in keep}
         writers: dict[str, list[tuple[str, tuple[int, ...], float]]] = {}
@@ -91,11 +92,12 @@ def score(
     seed: int = 0,
     report: Callable[[], None] | None = None,
 ) -> Scores:
-    """The saliency of every unit and sub-layer of `network`, which is left in eval mode; kinds of axes in `keep` are skipped.
+    """The saliency of every unit and sub-layer of `network`; kinds of axes in `keep` are skipped.
 
-    `nvit` is the gate-Fisher above; `taylor` the absolute first-order term, entry by entry, of the mean gradient;
-    `magnitude` the squared weights of what reads the unit; `random` uniform numbers. With these three a sub-layer has the
-    score of all its units, and one without axes of its own has none and stays. `report` is called after each batch.
+    Methods: `nvit` is the gate-Fisher above; `taylor` the absolute first-order term of the mean gradient, entry by entry;
+    `magnitude` the squared weights that read the unit; `random` uniform numbers. With the last three a sub-layer's score is
+    the sum over its units; a sub-layer without axes of its own has no score and is never removed. `report` is called after
+    each batch. The network is left in eval mode.
 
     Raises:
         BadData: no batch, or a loss or gradient that is NaN or infinite.
@@ -109,7 +111,8 @@ def score(
         found = {name: value.cpu() for name, value in gates.sums(squares).items()}
         return _with_layers(_random(found, seed) if method == "random" else found, network)
     network.eval()
-    layers = {at.name: nn.Parameter(torch.ones((), device=network.head.device)) for at in network.walk()}
+    device = next(network.parameters()).device
+    layers = {at.name: nn.Parameter(torch.ones((), device=device)) for at in network.walk()}
     gathered = Gathered(gates, network, layers, entrywise=method == "taylor")
     try:
         for images, labels in data:
@@ -125,11 +128,10 @@ def score(
 
 
 class Gathered:
-    """Sums over the gates, taken from each parameter's gradient as soon as that is there, so that no two are held at once.
+    """Accumulates the derivatives of gates over mini-batches; `layers` holds the gates of whole sub-layers.
 
-    `layers` are the gates of whole sub-layers.
-
-    A mini-batch goes through the network in parts that bound the memory of activations; its gradient is their sum.
+    A hook reads each parameter's gradient as soon as it is computed and frees it, so that no two gradients are held at once.
+    A mini-batch goes through the network in parts, which bounds the memory of activations; its gradient is their sum.
     """
 
     def __init__(self, gates: Gates, network: Network, layers: Mapping[str, nn.Parameter], *, entrywise: bool) -> None:
@@ -150,7 +152,7 @@ class Gathered:
             self.handles.append(gate.register_post_accumulate_grad_hook(self._hook(name)))
 
     def batch(self, images: Tensor, labels: Tensor) -> None:
-        """One mini-batch: images (B, channels, height, width), labels (B,)."""
+        """Adds one mini-batch: images (B, channels, height, width), labels (B,)."""
         self._now = {}
         size = max(1, MICRO_TOKENS // self.network.architecture.layout.tokens)
         for start in range(0, len(labels), size):
@@ -164,7 +166,7 @@ class Gathered:
             self.total[name] = self.total[name] + value.square() if name in self.total else value.square()
 
     def result(self) -> Scores:
-        """The mean over the mini-batches, on the CPU."""
+        """The scores: means over the mini-batches, on the CPU."""
         if not self.count:
             raise BadData("there are no images to score the units on; give at least one batch")
         found = {name: value / self.count for name, value in self.total.items()}
@@ -178,7 +180,7 @@ class Gathered:
         return at.wiring.gated(state, at, at.contribution(state), self.layers[at.name])
 
     def _hook(self, name: str) -> Callable[[Tensor], None]:
-        def taken(weight: Tensor) -> None:
+        def accumulate(weight: Tensor) -> None:
             gradient = weight.grad
             if gradient is None:
                 return
@@ -194,7 +196,7 @@ class Gathered:
             else:
                 self._add(self.gates.sums({name: weight.detach() * gradient}))
 
-        return taken
+        return accumulate
 
     def _add(self, found: Scores) -> None:
         for name, value in found.items():
@@ -202,7 +204,7 @@ class Gathered:
 
 
 def _with_layers(scores: Scores, network: Network) -> Scores:
-    """`scores` with those of whole sub-layers: of all units of the axis on which they add up to most."""
+    """`scores` and a score for each sub-layer: the largest sum of scores over one of its axes."""
     found = dict(scores)
     for at in network.walk():
         axes = [f"{at.place}.{kind}" for kind in dims(type(at.operator.record))]
@@ -218,7 +220,7 @@ def _random(like: Scores, seed: int) -> Scores:
 
 
 def _sum_to(value: Tensor, place: tuple[int, ...]) -> Tensor:
-    """`value` summed over all dimensions but `place`, which come in that order."""
+    """`value` summed over all dimensions but those in `place`; the result has them in that order."""
     others = [dim for dim in range(value.dim()) if dim not in place]
     summed = value.sum(dim=others) if others else value
     return summed.T if len(place) == 2 and place[0] > place[1] else summed

@@ -1,9 +1,9 @@
-"""Which units go: greedily those that matter least for what they cost, over all axes at once, until targets are met.
+"""The selection of units to remove: greedy, least saliency for the cost first, over all axes at once, down to cost targets.
 
-Source: NViT, section 3.2-3.3: one ranking over all axes; units go where saliency is least, with the latency they save.
-Differs: saliency is *divided* by what the unit saves, to the power eta (eta = 0 ignores the cost), instead of a difference
-with a weight that depends on the loss and on the unit of time; whole sub-layers compete with single units; what is left of
-the budget at the end is given back to the most salient of what was removed.
+Source: NViT, section 3.2-3.3: one ranking over all axes, by saliency and by the latency that a unit saves.
+Differs: saliency is *divided* by the saving to the power eta (eta = 0 ignores the cost), instead of a difference with a
+weight that depends on the loss and on the unit of time; whole sub-layers compete with single units; what remains of the
+budget at the end is spent on the most salient of the removed units.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from wb.compress.nvit.settings import Rules
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, kind_of_axis
 from wb.models.axes import Map, Select, SelectWithin
 
-STEPS = 96  # at most about so many steps take an axis from its whole size to nothing
+STEPS = 96  # an axis goes from its whole size to nothing in about so many steps at most
 TINY = 1e-12
 
 
 @dataclass
 class Line:
-    """The units of one axis, the least salient first, of which the last `size` are left.
+    """The units of one axis from the least to the most salient, of which the last `size` are kept.
 
-    `order` and `score` are (units,), or (heads, units) where heads choose for themselves; `heads` is then their line.
+    `order` and `score` are (units,), or (heads, units) where each head chooses its own; `heads` is then the line of the heads.
     """
 
     name: str
@@ -43,30 +43,30 @@ class Line:
 
     @property
     def units(self) -> int:
-        """How many there were."""
+        """Number of units before the selection."""
         return int(self.order.shape[-1])
 
     def below(self) -> int:
-        """The next size to go to; the present one at the smallest."""
+        """The next smaller size; at the smallest allowed size, that size."""
         if self.size <= self.align:
             return self.size
         step = self.align * max(1, self.units // (STEPS * self.align))
         return max(self.align, -(-(self.size - step) // self.align) * self.align)
 
     def worth(self, low: int, high: int) -> float:
-        """The saliency of the units between the sizes `low` and `high`."""
+        """The saliency lost by going from size `high` to size `low`."""
         part = self.score[..., self.units - high : self.units - low]
         if self.heads is not None:
             part = part[self.heads.kept()]
         return float(part.sum())
 
     def kept(self) -> NDArray[np.int64]:
-        """The indices of what is left, in their old order."""
+        """The indices of the kept units, ascending."""
         return np.sort(self.order[..., self.units - self.size :], axis=-1)
 
 
 class Move(NamedTuple):
-    """One thing that can go: an axis to a smaller size, or a whole sub-layer (size 0); what it is worth and saves."""
+    """A possible removal: an axis to a smaller size, or a whole sub-layer (size 0), with the lost saliency and saved cost."""
 
     name: str
     size: int
@@ -76,7 +76,7 @@ class Move(NamedTuple):
 
 @dataclass
 class Selector:
-    """The state of a selection on one network; `until` moves it, `maps` and `dropped` say what came of it."""
+    """A selection on one network: `until` removes units and sub-layers; `maps` and `dropped` give the result."""
 
     architecture: Architecture
     scores: Scores
@@ -115,30 +115,30 @@ class Selector:
 
     @property
     def layers(self) -> list[str]:
-        """All sub-layers that there were."""
+        """All sub-layers of the network, dropped ones included."""
         return [name for name in self._pieces if name != "ends"]
 
     def _droppable(self, layer: str) -> bool:
-        """Whether a sub-layer has a score and none of its own axes is to be kept."""
+        """Whether a sub-layer may be dropped: it has a score, and the rules keep none of its own axes."""
         kinds = {axis.rsplit(".", 1)[-1] for axis in self._pieces[layer].local if axis.count(".") == 2}
         return layer in self.scores and not kinds & self.rules.keep
 
     def floor(self, metric: str) -> float:
         """The least cost that the rules allow."""
         sizes = {**self.sizes, **{line.name: min(line.align, line.units) for line in self.lines.values()}}
-        gone = set() if "blocks" in self.rules.keep else {name for name in self.layers if self._droppable(name)}
+        dropped = set() if "blocks" in self.rules.keep else {name for name in self.layers if self._droppable(name)}
         cost = self.costs[metric]
         return cost.factor * (
-            cost.constant + sum(cost.part(p, sizes) for n, p in self._pieces.items() if n not in gone)
+            cost.constant + sum(cost.part(p, sizes) for n, p in self._pieces.items() if n not in dropped)
         )
 
     def cost(self, metric: str) -> float:
-        """The predicted cost of what is left."""
+        """The predicted cost of the network as it is now."""
         cost = self.costs[metric]
         return cost.factor * (cost.constant + sum(self._parts[metric].values()))
 
     def maps(self) -> list[dict[str, Map]]:
-        """What `remap_model` has to do once the dropped sub-layers are gone: within heads first, then everything else."""
+        """The maps for `remap_model`, to be used after dropping sub-layers: axes within heads first, then all others."""
         within: dict[str, Map] = {}
         rest: dict[str, Map] = {}
         for name, line in self.lines.items():
@@ -152,10 +152,10 @@ class Selector:
         return [maps for maps in (within, rest) if maps]
 
     def until(self, targets: Mapping[str, float], *, final: Mapping[str, float] | None = None) -> bool:
-        """Removes until every metric is at most its target; False where nothing is left to remove before that.
+        """Removes units until every metric is at most its target; False if none is left to remove before that.
 
-        What a move saves beyond what is needed in the end is of no use: `final` has the targets of the last round, where
-        this is not it. So near the end small moves come before large ones, and no round falls below it for nothing.
+        `final` gives the targets of the last round if this is not the last one. Savings beyond them do not count in the ranking,
+        so that near the end small moves come before large ones and no round goes below the final targets needlessly.
         """
         final = final or targets
         if not all(self.cost(metric) <= target for metric, target in targets.items()):
@@ -171,7 +171,7 @@ class Selector:
         return True
 
     def _least(self, over: Sequence[str], targets: Mapping[str, float], final: Mapping[str, float]) -> Move | None:
-        """The move that loses least for what it saves; moves are kept until something they depend on changes."""
+        """The move that loses least saliency for its saving. Moves are cached until a part that they depend on changes."""
         for name, line in self.lines.items():
             if name not in self._moves and self._layer(name) not in self.dropped and line.below() < line.size:
                 self._moves[name] = self._shrink(line, over, targets)
@@ -191,7 +191,7 @@ class Selector:
         return Move(line.name, low, line.worth(low, line.size), -self._change(line.name, low, over, targets))
 
     def _change(self, axis: str, size: int, metrics: Iterable[str], targets: Mapping[str, float]) -> float:
-        """What a size would add to the costs, in shares of the targets."""
+        """The change of cost if an axis had this size, in shares of the targets, summed over the metrics."""
         changed = {**self.sizes, axis: size}
         added = 0.0
         for metric in metrics:
@@ -214,13 +214,13 @@ class Selector:
         else:
             touched = self._resize(move.name, move.size)
         for name in list(self._moves):
-            # Residual channels are an axis of every sub-layer, so that their rank changes with each of them.
+            # Residual channels are an axis of every sub-layer, so that their rank changes whenever one of them changes.
             layer = self._layer(name)
             if name in touched or layer in touched or (layer is None and name not in self._pieces):
                 del self._moves[name]
 
     def _resize(self, axis: str, size: int) -> list[str]:
-        """Sets an axis to a size; gives the parts that changed."""
+        """Sets the size of an axis; returns the parts whose cost changed."""
         self.sizes[axis] = self.lines[axis].size = size
         touched = [name for name in self._of_axis[axis] if name not in self.dropped]
         for metric, parts in self._parts.items():
@@ -229,7 +229,7 @@ class Selector:
         return touched
 
     def _give_back(self, targets: Mapping[str, float]) -> None:
-        """Adds units again, the most salient for their cost first, as long as all targets are still met."""
+        """Restores units as long as all targets are still met, the most salient for their cost first."""
         spent: set[str] = set()
         while True:
             offers = [
@@ -247,15 +247,15 @@ class Selector:
                 spent.add(line.name)
 
     def _value(self, line: Line, targets: Mapping[str, float]) -> float:
-        """What the next unit back on this axis is worth for its cost."""
+        """The rank of the next units to restore on this axis: saliency over cost."""
         more = _above(line)
         return self._rank(line.worth(line.size, more), self._change(line.name, more, targets, targets))
 
     def _layer(self, axis: str) -> str | None:
-        """The sub-layer that an axis belongs to; None for the residual stream and the stem."""
+        """The sub-layer that owns an axis; None for the residual stream and the stem."""
         return self._of_axis[axis][0] if axis.count(".") == 2 and axis in self._of_axis else None
 
 
 def _above(line: Line) -> int:
-    """The next larger size."""
+    """The next larger size that the alignment allows."""
     return min(line.units, (line.size // line.align + 1) * line.align)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.option import Cli, listed
-from wb.jobs.config import Seed
+from wb.jobs.config import LearningRate, Seed
 from wb.jobs.names import SAMPLES
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
@@ -48,10 +48,10 @@ class Settings(BaseModel):
         int, Field(ge=1, description="Training images that units are judged on, in each round."), Cli(SAMPLES)
     ] = 640
     batch: Annotated[int, Field(ge=1, description="Images per mini-batch of the saliency.")] = 16
-    momentum: Annotated[float, Field(ge=0, lt=1, description="Weight of earlier rounds in the saliency.")] = 0.5
+    momentum: Annotated[float, Field(ge=0, le=0.99, description="Weight of earlier rounds in the saliency.")] = 0.5
     recovery: Annotated[int, Field(ge=0, description="Training steps between rounds.")] = 0
     learning_rate: Annotated[
-        float, Field(gt=0, description="Peak of the learning rate, in fine-tuning and recovery.")
+        LearningRate, Field(description="Peak of the learning rate, in fine-tuning and recovery.")
     ] = 1e-3
     seed: Seed = 0
 

@@ -1,1 +1,1 @@
-"""The pruning job, of `wb prune nvit` and `wb prune depth`: stages, landings on the measured budget, record, report."""
+"""The pruning job of `wb prune nvit` and `wb prune depth`: stages, landing on the measured budget, record, report."""

@@ -1,4 +1,4 @@
-"""The beginning of a pruning: everything that can be checked is checked before any time is spent."""
+"""The beginning of a pruning: all checks and the dense model's readings, before any time is spent on pruning."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def begin(
 
 
 def _measured(config: PruneConfig, model: Model, key: str, name: str, data: Dataset) -> Pruning:
-    """A new record, with the readings that the limits refer to."""
+    """A new record, with the dense model's readings, which the limits refer to."""
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     assess = Assessor(device, pace, seed=config.settings.seed)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from wb.compress.nvit.settings import Settings
 from wb.compress.prune.stages import name_of
 from wb.core.errors import BadOption
 from wb.core.metrics import COSTS, Limit, Rules, parse_budget
 from wb.core.option import Cli, structured
-from wb.jobs.config import JobConfig, ModelData
+from wb.jobs.config import JobConfig, LearningRate, ModelData
 from wb.jobs.output import config_of
 
 Cut = Literal["nvit", "depth"]
@@ -30,7 +30,7 @@ def parse_shares(text: str) -> tuple[float, ...]:
     """`0.75x,0.5x` -> (0.75, 0.5).
 
     Raises:
-        BadOption: not of this form, or not falling shares between 0 and 1.
+        BadOption: not of this form.
     """
     shares = []
     for part in text.split(","):
@@ -39,9 +39,6 @@ def parse_shares(text: str) -> tuple[float, ...]:
             shares.append(float(number))
         except ValueError:
             raise BadOption(f"{part!r} in --snapshots is no share; write for example --snapshots 0.75x,0.5x") from None
-    names = {name_of(share) for share in shares}  # of their files
-    if not all(0 < share < 1 for share in shares) or shares != sorted(shares, reverse=True) or len(names) < len(shares):
-        raise BadOption(f"--snapshots {text} has to fall, between 1x and 0x; write for example --snapshots 0.75x,0.5x")
     return tuple(shares)
 
 
@@ -62,8 +59,18 @@ class PruneConfig(JobConfig):
     ] = ()
     settings: Settings = Field(default_factory=Settings)
     finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning at the end.")] = 20
-    learning_rate: Annotated[float, Field(gt=0, description="Peak of the learning rate, in fine-tuning.")] = 1e-3
+    learning_rate: LearningRate = 1e-3
     distill: Annotated[bool, Field(description="Train with the dense model as teacher.")] = True
+
+    @field_validator("snapshots")
+    @classmethod
+    def _fall(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        names = {name_of(share) for share in shares}  # of their files
+        fall = shares == tuple(sorted(shares, reverse=True)) and len(names) == len(shares)
+        if not fall or not all(0 < share < 1 for share in shares):
+            text = ",".join(f"{share:g}x" for share in shares)
+            raise ValueError(f"{text} has to fall, between 1x and 0x; for example 0.75x,0.5x")
+        return shares
 
     @property
     def limits(self) -> tuple[Limit, ...]:

@@ -1,4 +1,4 @@
-"""What a round of a pruning removes: units of all axes by saliency, or whole sub-layers by their effect."""
+"""Cutters: what a round of pruning removes, units of all axes by saliency or whole sub-layers by their effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.depth.drop import DropLayers, gone
+from wb.compress.depth.drop import DropLayers, removed
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.nvit import NViT, Pruned
 from wb.compress.prune.config import PruneConfig
@@ -28,19 +28,19 @@ class Cutter(Protocol):
         ...
 
     def scored(self, state: Pruned) -> Pruned:
-        """`state` with what the next cut is chosen by."""
+        """`state` with the scores that the next cut is chosen by."""
         ...
 
     def cut(self, state: Pruned, aims: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
-        """`state` with less, so that the costs predict `aims` (by metric) on the way to `final`."""
+        """A smaller model, for which the cost models predict `aims` (by metric); `final` gives the aims of the last round."""
         ...
 
     def recovered(self, state: Pruned) -> Pruned:
-        """`state` after some steps of training."""
+        """`state` after the recovery steps of training."""
         ...
 
     def signed(self, model: Model, stage: Stage) -> Model:
-        """`model` with the line of history about a stage."""
+        """`model` with the history step of a stage."""
         ...
 
 
@@ -59,7 +59,7 @@ def cutter_of(
 
 @dataclass(frozen=True)
 class Units:
-    """`nvit`: units of all axes, by saliency over cost."""
+    """The cutter of `nvit`: units of all axes, by saliency over cost."""
 
     config: PruneConfig
     dense: Architecture
@@ -84,7 +84,7 @@ class Units:
             "budget": [limit.text() for limit in stage.asked],
             **self.data.origin,
             "distilled": self.config.distill and settings.recovery > 0,
-            "dropped": gone(self.dense, model.architecture),
+            "dropped": removed(self.dense, model.architecture),
             **settings.model_dump(mode="json", exclude={"seed"}),
         }
         return model.then(Step(name="prune nvit", arguments=arguments, seed=settings.seed, version=__version__))
@@ -92,9 +92,9 @@ class Units:
 
 @dataclass(frozen=True)
 class Layers:
-    """`depth`: whole sub-layers, by what leaving them out does to the output on `images` training images.
+    """The cutter of `depth`: whole sub-layers, by how much the output on `images` training images changes without them.
 
-    One round leads to a stage, and each drop writes its own line of history.
+    One round leads to a stage, and each drop writes its own history step.
     """
 
     data: Dataset

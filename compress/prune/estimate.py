@@ -1,4 +1,4 @@
-"""`wb prune nvit` and `wb prune depth` with --dry-run: the stages of a job that is not begun, and about how long they take."""
+"""The plan of `wb prune nvit` and `wb prune depth` (--dry-run): the stages of a job and about how long each takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wb.export.timing.table import LatencyTable
 from wb.training.estimate import image_seconds, network_stage, step_seconds, training_stage
 from wb.training.fit import Recipe
 
-LANDINGS = 3  # attempts at a latency, about; at what is counted one is enough
+LANDINGS = 3  # attempts at a latency, about; a counted metric needs one
 PART_S = PART_CAP_S / 4  # of timing a part on a quiet machine
 
 
@@ -65,7 +65,7 @@ def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
         layers = len(sublayers(job.model.architecture))
         depth = min(limit.value / job.record.dense[limit.metric.name].value for limit in job.stages[-1].limits)
         drops = max(1, round(layers * (1 - depth)))
-        # Each round tries every sub-layer that is left, which runs what comes after it: half a network on the average.
+        # Each round tries every sub-layer that is left and runs the sub-layers after it: half a network on the average.
         tried = sum((layers - i) / 2 for i in range(drops))
         seconds = tried * images * image_seconds(job.model.architecture, data) * (LANDINGS if latency else 1)
         what = f"about {drops} of {layers} sub-layers dropped, each by its effect on {images} training images"

@@ -1,4 +1,4 @@
-"""The figures of a pruning's report, one function each. Names of axes are the workbench's own."""
+"""The figures of a pruning's report, one function each. Names of axes come from the workbench and need no escaping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PER_ROW = 2
 
 
 def redistribution_figure(record: Pruning) -> go.Figure:
-    """Every axis of every block before and after, one plot a kind of axis: where the parameters went."""
+    """Sizes of every axis of every block before and after, one plot per kind of axis."""
     before = axis_sizes(record.architecture)
     kinds = kinds_of_axes([record.architecture])
     rows = -(-len(kinds) // PER_ROW)
@@ -39,7 +39,7 @@ def redistribution_figure(record: Pruning) -> go.Figure:
 
 
 def shares_figure(record: Pruning) -> go.Figure:
-    """How the parameters are spread over the sub-layers before and after, as shares of each model's."""
+    """Share of each sub-layer in the parameters of its model, before and after."""
     figure = go.Figure()
     models: list[tuple[str, Mapping[str, int], str]] = [("before", record.parts, GREY)]
     models += [
@@ -58,7 +58,7 @@ def shares_figure(record: Pruning) -> go.Figure:
 
 
 def spectrum_figure(record: Pruning) -> go.Figure:
-    """The saliency of the units of every axis in the first round, from high to low; units of no saliency are left out."""
+    """Saliency of the units of every axis in the first round, from high to low; units of zero saliency are left out."""
     figure = go.Figure()
     titles = {kind: dim.title for kind, dim in kinds_of_axes([record.architecture]).items()}
     kinds = list(dict.fromkeys(_kind(name) for name in record.spectrum))
@@ -100,13 +100,13 @@ def progress_figure(record: Pruning, metric: Metric) -> go.Figure:
 
 
 def _spread(metrics: tuple[Metric, Metric], found: Sequence[Mapping[str, Reading]]) -> dict[str, object]:
-    """Both intervals of every point, where they are known."""
+    """Error bars of every point for its known intervals, along both axes."""
     across, up = ([readings[metric.name] for readings in found] for metric in metrics)
     return {"error_x": bars(across, faint=True), "error_y": bars(up, faint=True)}
 
 
 def _ends(record: Pruning) -> list[tuple[str, str, str, list[Mapping[str, Reading]]]]:
-    """What the end of the run adds: fine-tuned models on validation, and dense and fine-tuned ones on the test split."""
+    """The final models' readings: fine-tuned models on validation, dense and fine-tuned ones on the test split."""
     if not record.results:
         return []
     after: list[Mapping[str, Reading]] = [result.after for result in record.results]
@@ -122,5 +122,5 @@ def _describe(name: str, readings: Mapping[str, Reading]) -> str:
 
 
 def _kind(name: str) -> str:
-    """The kind of an axis, as HTML; whole sub-layers have one unit each and no spectrum."""
+    """The kind of an axis, escaped for HTML."""
     return html.escape(kind_of_axis(name))

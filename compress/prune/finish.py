@@ -1,4 +1,4 @@
-"""The end of a pruning: fine-tuning, and one more reading of all models together."""
+"""The end of a pruning: fine-tuning, then final readings of all models together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUANTILES = 200  # points of a spectrum
 
 @dataclass(frozen=True)
 class Finish:
-    """What the end works with; `work` is the folder of what is done, `out` where the last stage's model goes."""
+    """What the end of a pruning needs; finished pieces are kept in the folder `work`, `out` is the last stage's model file."""
 
     dense: Model
     data: Dataset
@@ -41,7 +41,7 @@ class Finish:
     progress: Progress
 
     def finetuned(self, number: int, model: Model, config: PruneConfig) -> Model:
-        """The model of a stage, fine-tuned if that was asked for; what is there already is read back."""
+        """The model of a stage, fine-tuned if that was asked for; a model already fine-tuned in `work` is read back."""
         if not config.finetune:
             return model
         what = f"fine-tuning {self.stages[number].name}".rstrip()
@@ -52,7 +52,7 @@ class Finish:
         return tuned(tune, model, self.work, f"tuned-{number}", lambda: self.progress(what, 0, config.finetune))
 
     def signed(self, model: Model, config: PruneConfig) -> Model:
-        """`model` with the history it will have once it is fine-tuned."""
+        """`model` with the history that it will have after fine-tuning."""
         return model.then(self._finetune(config).step) if config.finetune else model
 
     def _finetune(self, config: PruneConfig) -> Finetune:
@@ -60,7 +60,7 @@ class Finish:
         return Finetune(self.data, recipe, self.teacher, config.settings.seed)
 
     def conclude(self, models: Sequence[Model], record: Pruning) -> dict[str, Any]:
-        """Reads all models together, the test split for the first time; keeps them in `work` and gives what the record gets.
+        """Reads all models together, the test split for the first time, saves them in `work` and returns the record's changes.
 
         Raises:
             ExportDiffers: a graph does not compute what its model does.
@@ -75,7 +75,7 @@ class Finish:
             readings = found[stage.name]
             judged = stage.judged(dense, readings)
             save(signed(model, readings), self.staged(number), force=True)
-            # as it was read, so that its size is that of the table
+            # the model without the readings in its history, as it was read, so that the graph's size is that of the table
             export(model, self.staged(number, ".onnx"), force=True)
             path = self.out.with_stem(f"{self.out.stem}-{stage.name}") if stage.name else self.out
             results.append(
@@ -97,7 +97,7 @@ class Finish:
         return {"results": tuple(results), "dense_final": final, "dense_test": dense["test"]}
 
     def staged(self, number: int, suffix: str | None = None) -> Path:
-        """Where a result waits to be published: its model, or with ".onnx" its graph."""
+        """The file in `work` where a result waits to be published: its model, or with ".onnx" its graph."""
         return self.work / f"result-{number}{suffix or self.out.suffix}"
 
 

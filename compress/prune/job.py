@@ -33,7 +33,7 @@ from wb.training.fit import pick_device
 
 
 class PruneJob(Job[Pruning]):
-    """One pruning with everything it needs; `out` is the model file to write, snapshots and graphs come beside it."""
+    """One pruning: model, data and record; `out` is the model file to write, snapshots and graphs come beside it."""
 
     record_type = Pruning
     page = "wb.compress.prune.report:page"
@@ -45,7 +45,7 @@ class PruneJob(Job[Pruning]):
         self.model, self.data = model, data
 
     def make(self) -> None:
-        """Prunes, fine-tunes, and reads what came of it."""
+        """Prunes, fine-tunes, and reads the resulting models."""
         check_reachable(self.stages[-1].limits, self.costs, self.model, self.config.settings)
         state = self._state()
         for number, stage in enumerate(self.stages):
@@ -54,7 +54,7 @@ class PruneJob(Job[Pruning]):
                 model = self._cutter.signed(state.model, stage)
                 check(f"prune {self.config.method}", self.model, model)
                 save(model, self._stage_path(number), force=True)
-            if not any(round_.stage > number for round_ in self.record.rounds):  # else the state is further already
+            if not any(round_.stage > number for round_ in self.record.rounds):  # else `state` is of a later stage
                 state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds))
         models = [load(self._stage_path(number)) for number in range(len(self.stages))]
         with self.timed("fine-tuning"):
@@ -64,7 +64,7 @@ class PruneJob(Job[Pruning]):
         self.note(**changes)
 
     def files(self) -> Mapping[str, Path]:
-        """Models and graphs; what an older version left half done has no graphs."""
+        """Models and graphs to publish; a job begun by an older version has no graphs."""
         found = {}
         for number, result in enumerate(self.record.results):
             if result.graph is not None:
@@ -90,20 +90,20 @@ class PruneJob(Job[Pruning]):
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
-        """Of every limited metric, as sums over parts, set to what the dense model has."""
+        """The cost model of every limited metric, calibrated to the dense model's readings."""
         metrics = list(dict.fromkeys(limit.metric.name for stage in self.stages for limit in stage.limits))
         table = LatencyTable(self.device) if "latency" in metrics else None
         what = "timing mixers and feed-forwards" if table else "counting mixers and feed-forwards"
         keep = frozenset(self.config.settings.keep)
 
-        def heard(done: int, of: int) -> None:
+        def report(done: int, of: int) -> None:
             self.progress(what, done, of)
 
         with self.timed("costs"):
-            costs = costs_of(metrics, self.model.architecture, table, keep=keep, progress=heard)
+            costs = costs_of(metrics, self.model.architecture, table, keep=keep, progress=report)
         for metric, cost in costs.items():
             found, predicted = self.record.dense[metric].value, cost(self.model.architecture)
-            if metric == "size":  # what a file has besides its weights
+            if metric == "size":  # a file has a header besides its weights
                 cost.constant += found - predicted
             else:
                 cost.factor = found / predicted
@@ -119,16 +119,16 @@ class PruneJob(Job[Pruning]):
 
     @cached_property
     def teacher(self) -> Callable[[Tensor], Tensor] | None:
-        """The dense network, where it is to be distilled from."""
+        """The dense network as the teacher, if the configuration asks for distillation."""
         return self.model.network(pick_device()) if self.config.distill else None
 
     @cached_property
     def assess(self) -> Assessor:
-        """Reads whole models."""
+        """The assessor that reads whole models."""
         return Assessor(self.device, self.record.pace, seed=self.config.settings.seed)
 
     def _prune(self, number: int, stage: Stage, state: Pruned) -> Pruned:
-        """The rounds of a stage that are not done yet, the last of which lands on its limits."""
+        """Does the remaining rounds of a stage; the last of them lands on its limits."""
         done = sum(round_.stage == number for round_ in self.record.rounds)
         for left in range(self._cutter.rounds(stage) - done, 0, -1):
             what = f"pruning{f' to {stage.name}' if stage.name else ''}"
@@ -156,7 +156,7 @@ class PruneJob(Job[Pruning]):
         return Landing(self._cutter.cut, finished, self.assess, stage, self.model, self.progress)
 
     def _remeasure(self, architecture: Architecture) -> None:
-        """Times the parts as they are by now, so that the last cut need not trust what was timed of the dense model's."""
+        """Times the parts at their present sizes, so that the last cut does not rest on timings of the dense model's."""
         last = self.record.rounds[-1:]
         if "latency" in self.costs and last:
             self.progress("timing mixers and feed-forwards", 0, 0)
@@ -164,7 +164,7 @@ class PruneJob(Job[Pruning]):
             correct(self.costs, architecture, last[0].costs)
 
     def _keep(self, number: int, state: Pruned, aims: Mapping[str, float], *, timed: bool) -> None:
-        """Writes what a round left, the record last: where that speaks of a round, its model is there."""
+        """Saves what a round left, the record last: a round in the record always has its model file."""
         predicted = {metric: cost(state.model.architecture) for metric, cost in self.costs.items()}
         splits = {self.record.quality: self.data.validation}
         readings = self.assess({"dense": self.model, "pruned": state.model}, splits, cap_s=QUICK_S, timed=timed)
@@ -191,7 +191,7 @@ class PruneJob(Job[Pruning]):
         return self.work / f"stage-{number}.safetensors"
 
     def _state(self) -> Pruned:
-        """Where the interrupted run stood."""
+        """The state to continue from: the last recorded round, or the dense model."""
         number = len(self.record.rounds)
         if not number:
             return Pruned(self.model)
@@ -201,7 +201,7 @@ class PruneJob(Job[Pruning]):
         for before, round_ in pairwise(self.record.rounds):
             landed = round_.stage < last.stage or self._stage_path(round_.stage).exists()
             if "latency" in self.costs and landed and round_ is self._last_of(round_.stage):
-                self.costs["latency"].refine(before.architecture)  # as it was before that landing
+                self.costs["latency"].refine(before.architecture)  # the landing started from this architecture
         correct(self.costs, last.architecture, last.costs)
         return Pruned(model, load_file(regular(scores, "scores")) if scores.exists() else {}, number)
 

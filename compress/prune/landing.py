@@ -1,4 +1,4 @@
-"""The last round of a pruning, repeated until what is read of the whole model, not what is predicted, meets the budget."""
+"""Landing: the last round of a stage, repeated until the readings of the whole model, not predictions, meet the budget."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from wb.export.assess import QUICK_S, Assessor
 from wb.models.model import Model
 
 ATTEMPTS = 8
-SLACK = 0.02  # how far below a budget is close enough: about what two readings of one network differ by
+SLACK = 0.02  # this close below a budget is close enough: about the difference between two readings of one network
 EXACT_SLACK = 0.005
-EXACT = ("macs", "params", "energy")  # what is counted is as predicted, so that the aim is the limit itself
+EXACT = ("macs", "params", "energy")  # counted metrics are as predicted, so that the first aim is the limit itself
 
 Aims = dict[str, float]
 
 
 class _Attempt(NamedTuple):
-    """How far its model is over the limits, what was aimed at, the model, and what it is over in words."""
+    """One try: how far the model is over the limits, the aims, the model, and the metrics it is over in words."""
 
     over: float
     aims: Aims
@@ -34,15 +34,15 @@ class _Attempt(NamedTuple):
     text: str
 
     def rank(self) -> tuple[bool, float]:
-        """Within the limits before beyond them, near them before far from them; of equals the first stays."""
+        """Sort key: attempts within the limits before those beyond, then the closest to the limits; of equals the first wins."""
         return self.over <= 0, -abs(self.over)
 
 
 @dataclass(frozen=True)
 class Landing:
-    """`cut(state, aims)` gives a smaller model; what is read of it moves the aims, until it is just within the limits.
+    """Repeats `cut(state, aims)` with corrected aims until the model's readings are just within the limits.
 
-    `finished` makes of a cut model what it will be in the end (its history is part of its file's size).
+    `finished` adds to a cut model the history that it will have in the end, which is part of its file's size.
     """
 
     cut: Callable[[Pruned, Mapping[str, float]], Pruned]
@@ -53,12 +53,12 @@ class Landing:
     progress: Progress
 
     def __call__(self, state: Pruned) -> tuple[Aims, Pruned]:
-        """What was aimed at in the best attempt, and its model: the one closest to the limits of those within.
+        """The aims and the model of the best attempt: of those within the limits, the closest to them.
 
-        A snapshot on the way need not be within: it is what came closest then.
+        A snapshot on the way need not be within its limits: it is the closest attempt.
 
         Raises:
-            BudgetMissed: none is within, or nothing is left to remove.
+            BudgetMissed: the last stage has no attempt within its limits, or nothing is left to remove.
         """
         best: _Attempt | None = None
         seen: set[str] = set()
@@ -71,7 +71,7 @@ class Landing:
             landed = self.cut(state, aims)
             key = landed.model.architecture.key
             if key in seen and best is not None and best.over <= 0:
-                break  # there is nothing between this one and the limit
+                break  # no model lies between this one and the limit
             seen.add(key)
             found, text = self._read(landed.model)
             over = max(found.values())
@@ -81,7 +81,7 @@ class Landing:
             if over <= 0 and any(-_slack(name) <= value for name, value in found.items()):
                 break
             for name, pairs in tried.items():
-                if found[name] > 0 or found[name] == over:  # a limit that does not bind stays as it is
+                if found[name] > 0 or found[name] == over:  # the aim of a limit that does not bind stays
                     pairs.append((shares[name], found[name]))
         if best is None or (best.over > 0 and not self.stage.name):
             raise BudgetMissed(
@@ -91,12 +91,12 @@ class Landing:
         return best.aims, best.landed
 
     def _read(self, model: Model) -> tuple[dict[str, float], str]:
-        """By metric, how far the model is over its limit, as a share, not above 0 where it keeps it; and that in words."""
+        """By metric, how far the model is over its limit, as a share (at most 0 if within); and the excess in words."""
         timed = any(limit.metric.name == "latency" for limit in self.stage.limits)
         models = {"dense": self.dense, "pruned": self.finished(model)}
         found: list[dict[str, float]] = []
         text = ""
-        # A latency within the limits is read twice: the luck of one set of sessions is not the network's merit.
+        # A latency within the limits is read twice, because one set of sessions may be fast by luck.
         while len(found) < (2 if timed else 1) and all(max(over.values()) <= 0 for over in found):
             readings = self.assess(models, cap_s=QUICK_S, timed=timed)
             judged = self.stage.judged(readings["dense"], readings["pruned"])
@@ -106,11 +106,11 @@ class Landing:
 
 
 def next_share(tried: Sequence[tuple[float, float]], slack: float = SLACK) -> float:
-    """What share of a limit to aim at, after `tried`: pairs of a share and how far its model was over the limit.
+    """The share of a limit to aim at next; `tried` are pairs of a share and how far its model was over the limit.
 
-    The middle of what is close enough is aimed at: in proportion after the first, then along the line through the last two
-    (what is not pruned costs the same whatever the share), and halfway between what was within the limit and what was over
-    where that leads out of there.
+    The goal is the middle of the slack below the limit. The second aim is in proportion to the first. Later aims follow the
+    secant through the last two (some cost does not depend on the share). Where the guess falls outside the bracket of the
+    largest share within and the smallest share beyond the limit, the next aim is their geometric mean.
     """
     if not tried:
         return 1 - slack / 2
@@ -128,10 +128,10 @@ def next_share(tried: Sequence[tuple[float, float]], slack: float = SLACK) -> fl
 
 
 def read_costs(costs: Mapping[str, Cost], first: Readings, dense: Readings, found: Readings) -> dict[str, float]:
-    """What was read of a network, for every cost; a metric that was not read is left out.
+    """The readings of a network for the cost models, by metric; a metric that was not read is left out.
 
-    `first` is what the dense model had when the limits were set, `dense` what it has now: the machine's drift between them
-    is taken out of a latency.
+    `first` is the dense model's reading from when the limits were set, `dense` its reading of now. Their ratio removes the
+    machine's drift from a latency.
     """
     values = {metric: found[metric].value for metric in costs if metric in found}
     if "latency" in values:
@@ -140,7 +140,7 @@ def read_costs(costs: Mapping[str, Cost], first: Readings, dense: Readings, foun
 
 
 def correct(costs: Mapping[str, Cost], architecture: Architecture, values: Mapping[str, float]) -> None:
-    """Sets the costs so that they predict for `architecture` what was read of it."""
+    """Calibrates the cost models so that they predict the readings `values` for `architecture`."""
     for metric, value in values.items():
         cost = costs[metric]
         if metric == "size":

@@ -1,4 +1,4 @@
-"""What a pruning leaves beside its models, as JSON: how it went, and everything that its report shows."""
+"""The record of a pruning, a JSON file beside its models: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from wb.jobs.record import JobRecord
 
 
 class Round(Frozen):
-    """One round: which stage it belongs to, what was aimed at, and the network it left."""
+    """One round: its stage, the aims of the cut, and the network it left."""
 
     stage: int
     aims: Mapping[str, float]
     architecture: Architecture
     readings: Mapping[str, Reading]
-    predicted: Mapping[str, float]  # the sum over parts, before
-    costs: Mapping[str, float]  # and after it was corrected by this round's readings
+    predicted: Mapping[str, float]  # the cost models' prediction before they were corrected by this round's readings
+    costs: Mapping[str, float]  # the readings that they were corrected by
 
 
 class Result(Frozen):
-    """One pruned model: its limits, the readings before and after fine-tuning, and where it is.
+    """One pruned model: its limits, the readings before and after fine-tuning, and its files.
 
-    `judged` says which reading decided on each limit; records of before have none.
+    `judged` says which reading decided on each limit; records of older versions have none.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Result(Frozen):
     before: Mapping[str, Reading]
     after: Mapping[str, Reading]
     test: Reading
-    model: str  # relative to the record
-    graph: str | None = None  # its ONNX file, likewise; records of before have none
+    model: str  # path relative to the record
+    graph: str | None = None  # its ONNX file, likewise; records of older versions have none
 
     @property
     def reason(self) -> str:
@@ -55,11 +55,11 @@ class Result(Frozen):
 
 
 class Pruning(JobRecord[PruneConfig]):
-    """A whole pruning; `results` are there when it is finished."""
+    """The record of a whole pruning; a finished one has `results`."""
 
     verb = "prune"
 
-    kind: Literal["pruning"] = Field(default="pruning", exclude=True)  # what its contents say
+    kind: Literal["pruning"] = Field(default="pruning", exclude=True)  # not written: the file's fields tell its kind
     model: str
     model_key: str
     data: Mapping[str, JsonValue]
@@ -90,9 +90,9 @@ class Pruning(JobRecord[PruneConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Pruning:
-        """What the report divides by and shows has to be there."""
+        """Raises `ValueError` if a field is missing or zero that the report shows or divides by."""
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
-            # Records of before there was a model of energy have none.
+            # Records older than the energy model have no such reading.
             missing = [name for name in (self.quality, *COSTS) if name not in readings and name != "energy"]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
@@ -110,7 +110,7 @@ class Pruning(JobRecord[PruneConfig]):
         return self
 
     def check_budget(self) -> None:
-        """Raises `BudgetMissed` where the last model is over a budget for sure; models on the way are no failure."""
+        """Raises `BudgetMissed` if the last model is certainly over a budget; snapshots on the way may be over theirs."""
         last = self.results[-1]
         if last.verdict == "missed":
             raise BudgetMissed(
@@ -120,7 +120,7 @@ class Pruning(JobRecord[PruneConfig]):
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """What is not as it was asked for, or got worse; only the last model has to keep the budget, not those on the way."""
+        """Remarks on models over their limits or worse after fine-tuning; only the last model has to keep the budget."""
         found = []
         for result in self.results:
             if result.verdict == "missed":

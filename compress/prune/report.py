@@ -106,7 +106,7 @@ def _figures(record: Pruning) -> dict[str, go.Figure]:
 
 
 def _table(record: Pruning) -> tuple[list[str], list[Column]]:
-    """Rows dense, cut, final; a column for each metric. What was not read of a cut model is as in the final one."""
+    """Rows dense, cut, final; one column per metric. A metric that was not read of the cut model shows the final reading."""
     rows = [("dense", record.dense_final)]
     for r in record.results:
         rows += [(f"{r.name}, cut", {**r.after, **r.before}), (f"{r.name}, final", r.after)]
@@ -117,12 +117,12 @@ def _table(record: Pruning) -> tuple[list[str], list[Column]]:
 
 
 def table(record: Pruning) -> Table:
-    """The readings of all models, and what is to be said of them."""
+    """The readings of all models as a table, with the record's remarks."""
     return columns_table("pruning", *_table(record), [remark.text for remark in record.remarks])
 
 
 def shares(record: Pruning, readings: Readings) -> dict[str, Reading]:
-    """What a model costs as shares of the dense one, by metric: of its last readings, as budgets are judged."""
+    """A model's final costs by metric, as shares of the dense model's, which budgets are judged by."""
     dense = record.dense_final
     return {name: ratio(readings[name], dense[name]) for name in COLUMNS if name in dense}
 

@@ -1,4 +1,4 @@
-"""In which steps a pruning goes down: one stage for each model that is asked for, some rounds in each."""
+"""The stages of a pruning: one for each model that is asked for, from large to small, with some rounds in each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wb.core.statistics.verdict import Judgement, judge
 
 @dataclass(frozen=True)
 class Stage:
-    """A model to be left on the way: its limits in the units of readings, and how many rounds lead to it.
+    """One model to be made: its limits in the units of readings, and how many rounds lead to it.
 
-    `shares` has those that are a share of the dense model's reading, by metric: there it is the ratio that is judged, so
-    that the machine's drift cancels.
+    `shares` has, by metric, the limits that are a share of the dense model's reading. Their ratio to a reading of the same
+    sitting is judged, so that the machine's drift cancels.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Stage:
 
     @property
     def asked(self) -> tuple[Limit, ...]:
-        """The limits as they were asked for."""
+        """The limits as they were asked for, relative ones as shares."""
         return tuple(
             Limit(limit.metric, self.shares[limit.metric.name], relative=True)
             if limit.metric.name in self.shares
@@ -36,15 +36,15 @@ class Stage:
         )
 
     def judged(self, dense: Readings, found: Readings) -> tuple[Judgement, ...]:
-        """What was `found` against the limits; `dense` is what the dense model had in the same reading."""
+        """Judges the readings `found` against the limits; `dense` is the dense model's reading of the same sitting."""
         return tuple(judge(limit, found[limit.metric.name], dense[limit.metric.name]) for limit in self.asked)
 
 
 def stages_of(given: Sequence[Limit], snapshots: Sequence[float], rounds: int, dense: Readings) -> list[Stage]:
     """The stages towards the limits, with a snapshot at each share of the dense readings of the limited metrics.
 
-    Without limits the last snapshot, a share of the latency, is the end. `rounds` are divided by how far each stage goes
-    down, on a logarithmic scale; each gets one at least.
+    Without limits the last snapshot, a share of the latency, is the final limit. The `rounds` are divided among the stages in
+    proportion to the logarithm of each stage's reduction; each stage gets at least one.
 
     Raises:
         BadOption: a snapshot that is not above the final limits, or limits that are met already.
@@ -70,10 +70,10 @@ def stages_of(given: Sequence[Limit], snapshots: Sequence[float], rounds: int, d
 
 
 def unmet(limits: Iterable[Limit], dense: Readings) -> tuple[Limit, ...]:
-    """Those of the limits that `dense` does not meet already.
+    """The limits that the dense model does not meet already.
 
     Raises:
-        BadOption: all are met already.
+        BadOption: it meets all of them.
     """
     limits = tuple(limits)
     judged = [(limit, judge(limit, dense[limit.metric.name], dense[limit.metric.name])) for limit in limits]
@@ -85,7 +85,7 @@ def unmet(limits: Iterable[Limit], dense: Readings) -> tuple[Limit, ...]:
 
 
 def name_of(share: float) -> str:
-    """What the model of a snapshot is called: `0.75x`."""
+    """The name of a snapshot's model: `0.75x`."""
     return f"{share:.3g}x"
 
 
@@ -94,5 +94,5 @@ def _share(limit: Limit, dense: Readings) -> float:
 
 
 def _relaxed(limit: Limit, share: float, dense: Readings) -> Limit:
-    """`limit`, but no lower than that share of the dense reading."""
+    """`limit`, raised to at least that share of the dense reading."""
     return replace(limit, value=max(limit.value, share * dense[limit.metric.name].value))

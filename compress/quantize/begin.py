@@ -1,4 +1,4 @@
-"""The beginning of a quantization: everything that can be checked is checked before any time is spent."""
+"""The beginning of a quantization: all checks and the float graph's first readings, before any time is spent."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ OUTPUT = Output("quantize", "quantized.onnx", GRAPHS, "{path} is the model that 
 
 @dataclass(frozen=True)
 class Given:
-    """What is to be quantized: a model of ours, or the path of any ONNX file.
+    """The model to quantize: a model of the workbench, or the path of any ONNX file.
 
-    `name` is how the user called it, `notes` are what is to be known of its data, `limit_s` are the seconds that a file may
-    take when it is tried out (`wb.export.foreign.trial`).
+    `name` is how the user called it; `notes` tell what its data needed; `limit_s` is the time limit in seconds for trying out a
+    file (`wb.export.foreign.trial`).
     """
 
     name: str
@@ -51,14 +51,14 @@ class Given:
     limit_s: float = LIMIT_S
 
     def key(self) -> str:
-        """16 hexadecimal digits of what it is."""
+        """16 hexadecimal digits of the model's fingerprint or of the file's hash."""
         if self.model is not None:
             return self.model.fingerprint()
         return hashlib.sha256(self.path.read_bytes() if self.path else b"").hexdigest()[:16]
 
 
 def files_of(config: QuantizeConfig, file: Path | None, out: Path) -> list[Path]:
-    """What is written; of a foreign graph, or with ranges of activations, there is no model file."""
+    """The files that a quantization writes; a foreign graph and static quantization have no model file."""
     foreign = file is not None and file.suffix == ".onnx"
     model = () if foreign or config.policy == "int8" else (".safetensors",)
     return [out.with_suffix(ending) for ending in (".html", ".json", *model, ".onnx")]
@@ -67,12 +67,12 @@ def files_of(config: QuantizeConfig, file: Path | None, out: Path) -> list[Path]
 def begin(
     config: QuantizeConfig, given: Given, data: Dataset | None, out: Path, progress: Progress, *, force: bool
 ) -> QuantizeJob:
-    """The job, with the float graph's first readings, or as an interruption left it; nothing is written.
+    """The job, new with the float graph's first readings or as an interruption left it; nothing is written.
 
     Raises:
-        BadArtefact: no such file, weights that are not finite; or what lies beside `out` is of another quantization.
+        BadArtefact: no such file, weights that are not finite; or another quantization's files lie beside `out`.
         BadData: data or calibration inputs that do not fit.
-        BadOption: a group to keep that there is not, a policy without what it needs, an option that does nothing.
+        BadOption: a group to keep that does not exist, a policy without the inputs it needs, an option that does nothing.
         Unsupported: a graph that the runtime or a quantizer cannot take.
     """
     if given.model is not None:
@@ -100,14 +100,14 @@ def begin(
 
 
 def _foreign(given: Given, config: QuantizeConfig) -> Subject:
-    """The graph in the file. Raises as `of_graph` and `wb.export.foreign.trial.try_out` do."""
+    """The graph in the file as a subject, after a trial run. Raises as `of_graph` and `wb.export.foreign.trial.try_out` do."""
     path = given.path or Path()
     try_out(path, parse_device(config.device, threads=config.threads), limit_s=given.limit_s)
     return of_graph(path)
 
 
 def kept_groups(subject: Subject, keep: Collection[str]) -> frozenset[str]:
-    """The groups that `keep` names: by their names, or by what those begin with up to a dot (`s0.b3`, `s0.b3.mixer`).
+    """The groups that `keep` names, by whole names or by their beginnings up to a dot (`s0.b3`, `s0.b3.mixer`).
 
     Raises:
         BadOption: a name that fits no group.
@@ -124,10 +124,10 @@ def kept_groups(subject: Subject, keep: Collection[str]) -> frozenset[str]:
 
 
 def _left(config: QuantizeConfig, worked_on: Mapping[str, JsonValue], out: Path) -> Quantization | None:
-    """The record of the interrupted quantization beside `out`; None where there is none, or nothing of use in it.
+    """The record of the interrupted quantization beside `out`; None if there is none or it has nothing worth continuing.
 
     Raises:
-        BadArtefact: it is of other settings, another model or other data, or the folder is something else.
+        BadArtefact: the record is of other settings, another model or other data, or the folder is something else.
     """
     record = left(Quantization, out)
     if record is None or (record.config, record.worked_on) == (config, worked_on):
@@ -138,8 +138,8 @@ def _left(config: QuantizeConfig, worked_on: Mapping[str, JsonValue], out: Path)
 
 
 def _check_needs(config: QuantizeConfig, limits: Mapping[str, Limit], given: Given, data: Dataset | None) -> None:
-    """Raises `BadOption` where a policy lacks what it needs, or an option would do nothing."""
-    calibrated = config.policy in ("int8", "mixed")
+    """Raises `BadOption` if a policy lacks inputs that it needs, or an option would do nothing."""
+    calibrated = config.policy in FITTED
     if calibrated and data is None and config.calibration is None:
         raise BadOption(
             f"--policy {config.policy} has to see inputs: give --calibration (a folder of images, .npy or .npz), or --data "
@@ -159,9 +159,10 @@ def _check_needs(config: QuantizeConfig, limits: Mapping[str, Limit], given: Giv
 
 
 def _inputs(config: QuantizeConfig, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
-    """What the user gives as typical inputs, else training images where the policy looks at some; and what is kept out.
+    """The calibration inputs and the inputs kept out of them; None for each that is not needed.
 
-    Of given inputs that something is fitted to a part is kept out to read the error on, unless validation images serve for it.
+    Calibration inputs are the user's, or else training images for a policy that is fitted. Part of the user's inputs is kept out
+    of a fitted policy to read the output error on, unless there are validation images for that.
     """
     fitted = config.policy in FITTED
     if config.calibration is not None:
@@ -179,7 +180,7 @@ def _inputs(config: QuantizeConfig, subject: Subject, data: Dataset | None) -> t
 
 
 def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
-    """Raises `BadData` for images beyond [0, 1] where the graph is one of ours, which normalises from there."""
+    """Raises `BadData` for images beyond [0, 1] if the graph is the workbench's, which normalises images itself."""
     ours = subject.model is not None or any(entry.key == "wb.architecture" for entry in subject.graph.metadata_props)
     for name, values in inputs.items():
         low, high = float(values.min()), float(values.max())
@@ -207,7 +208,7 @@ def _described(config: QuantizeConfig, source: Source) -> dict[str, JsonValue] |
 
 
 def _measured(config: QuantizeConfig, quality: str, given: Given, source: Source, *, timed: bool) -> Quantization:
-    """A new record, with the readings that budgets refer to."""
+    """A new record, with the float graph's readings, which budgets refer to."""
     device = parse_device(config.device, threads=config.threads)
     assess = Assessor(device, seed=config.seed)
     data = source.data

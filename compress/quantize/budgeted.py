@@ -1,4 +1,4 @@
-"""`mixed` for the job: sensitivities, which are told as they are found, and the policy that they and the budget lead to."""
+"""The `mixed` policy in the job: measures sensitivities, then searches the policy that keeps the budget."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from wb.core.readings import Reading, ratio
 from wb.export.assess import Assessor
 from wb.models.model import Step
 
-QUICK_S = 3.0  # of timing for each graph along the way
+QUICK_S = 3.0  # seconds of timing for each candidate
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """One search for a policy; `step` gives the line of history of a choice, `found` hears of every sensitivity."""
+    """One search for a mixed policy; `step` makes the history step of a choice, `found` is called with every sensitivity."""
 
     source: Source
     record: Quantization
@@ -36,11 +36,11 @@ class Mixed:
     progress: Progress
 
     def __call__(self) -> Found:
-        """What keeps the budget.
+        """The policy that keeps the budget, with all trials.
 
         Raises:
             BadOption: the float graph keeps it already, or nothing can be quantized.
-            BudgetMissed: nothing was found that keeps it.
+            BudgetMissed: no policy was found that keeps it.
         """
         limits = [limit.against(self.record.first[limit.metric.name]) for limit in self.record.limits.values()]
         measured = sensitivities(
@@ -64,8 +64,8 @@ class Mixed:
         return any(limit.metric.name == "latency" for limit in self.record.limits.values())
 
     def _assess(self, graph: onnx.ModelProto) -> Mapping[str, Reading]:
-        """Readings of a candidate as it would be written; a latency is the ratio to the float graph's times its first."""
-        worst: Choice = self.source.uniform("int8")  # the longest metadata, for groups in fp32 are not mentioned
+        """Readings of a candidate as it would be written; its latency is the first float latency times their measured ratio."""
+        worst: Choice = self.source.uniform("int8")  # the longest metadata, which do not list groups in fp32
         model = None if self.source.subject.model is None else self.source.quantized(worst, self.step(worst))
         sign(graph, model, self.step(worst), self.source.images)
         data = self.source.data
@@ -82,14 +82,14 @@ class Mixed:
 
 
 def scaled_by(ratio: Reading, given: Reading) -> Reading:
-    """`given` times a ratio, with the ratio's interval: comparable with what else is a ratio to the same graph."""
+    """`given` times a ratio, with the ratio's interval: comparable with other ratios to the same graph."""
     low, high = ratio.interval or (ratio.value, ratio.value)
     interval = (given.value * low, given.value * high)
     return given.model_copy(update={"value": given.value * ratio.value, "interval": interval, "n": ratio.n})
 
 
 def candidates(found: Found) -> tuple[Candidate, ...]:
-    """The trials, for the record."""
+    """The trials as candidates of the record."""
     return tuple(
         Candidate(choice=dict(trial.choice), readings=dict(trial.readings), chosen=trial is found.chosen)
         for trial in found.trials

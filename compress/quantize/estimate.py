@@ -1,4 +1,4 @@
-"""`wb quantize --dry-run`: the stages of a job that is not begun, and about how long they take here."""
+"""The plan of `wb quantize` (--dry-run): the stages of a job and about how long each takes here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wb.core.records import Precision
 from wb.export.assess import FINAL_S
 from wb.training.estimate import network_stage
 
-PROBED = 16  # inputs that are run through a graph
+PROBED = 16  # inputs that the estimate runs through a graph
 
 
 def estimate(job: QuantizeJob) -> list[Planned]:
@@ -44,7 +44,7 @@ def estimate(job: QuantizeJob) -> list[Planned]:
         case "mixed":
             steps += _mixed(job, once, low, images=0 if data is None else len(data.validation))
         case "int8":
-            # NNCF runs a graph that gives all activations as well, once for ranges and once for corrections.
+            # NNCF runs a graph that outputs all activations as well, once for ranges and once for corrections.
             used = _calibrated(job)
             seconds = once + 4 * plain * max(0, used - number_of(inputs))
             steps.append(Planned("quantizing", f"int8, ranges found on {used} calibration inputs", seconds))
@@ -56,7 +56,7 @@ def estimate(job: QuantizeJob) -> list[Planned]:
 
 
 def _network(job: QuantizeJob) -> Planned:
-    """What is quantized."""
+    """The first line of the plan: the network to quantize."""
     source = job.source
     size = scaled(job.record.first["size"].value, "B")
     groups = f"{len(source.subject.groups)} groups, {len(source.kept)} of them kept in floating point"
@@ -67,7 +67,7 @@ def _network(job: QuantizeJob) -> Planned:
 
 
 def _mixed(job: QuantizeJob, lowering: float, run: float, *, images: int) -> list[Planned]:
-    """Sensitivities of every group in every precision, then whole policies."""
+    """The stages of `mixed`: sensitivities of every group in every precision, then whole policies."""
     source, limits = job.source, job.record.limits
     options = source.subject.options
     keys = sum(len(options[group]) - 1 for group in source.subject.groups if group not in source.kept)
@@ -88,7 +88,7 @@ def _calibrated(job: QuantizeJob) -> int:
 
 
 def _inputs(job: QuantizeJob, count: int = PROBED) -> Inputs:
-    """A few of what the job looks at."""
+    """A few inputs of the kind that the job uses."""
     source = job.source
     if source.inputs is not None:
         return first(source.inputs, max(count, batch_of(source.subject.graph)))
@@ -107,7 +107,7 @@ def _quantized(job: QuantizeJob, inputs: Inputs) -> onnx.ModelProto:
 
 
 def _run_seconds(job: QuantizeJob, graph: onnx.ModelProto, inputs: Inputs) -> float:
-    """Of one input, alone as graphs are scored that find ranges as they run."""
+    """Seconds for one input, run one at a time like graphs that find activation ranges at run time."""
     with scratch() as folder:
         path = folder / "graph.onnx"
         onnx.save(graph, path)

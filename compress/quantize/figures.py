@@ -16,7 +16,7 @@ from wb.page.look import BLUE, COLOURS, FRONT, GREY, axes, bars, underscored
 
 
 def sensitivity_figure(record: Quantization) -> go.Figure:
-    """The output error of every group quantized alone, in each precision; on a logarithmic scale, zeros left out."""
+    """Output error of every group quantized alone, in each precision, on a logarithmic scale; zeros are left out."""
     figure = go.Figure(layout={"height": 440})
     names = list(dict.fromkeys(one.group for one in record.sensitivities))
     chosen = {group.name: group.precision for group in record.groups}
@@ -24,27 +24,27 @@ def sensitivity_figure(record: Quantization) -> go.Figure:
     for precision, colour in zip(kinds, COLOURS, strict=False):
         shown = [one for one in record.sensitivities if one.precision == precision and one.error > 0]
         dots = go.Scatter(x=[html.escape(one.group) for one in shown], y=[one.error for one in shown], mode="markers")
-        taken = [chosen.get(one.group) == precision for one in shown]
+        filled = [chosen.get(one.group) == precision for one in shown]
         dots.update(
             name=f"{precision} (filled: chosen)",
             marker={
                 "color": colour,
                 "size": 9,
-                "symbol": ["circle" if one else "circle-open" for one in taken],
+                "symbol": ["circle" if one else "circle-open" for one in filled],
                 "line": {"width": 1.5},
             },
             text=[f"{html.escape(one.group)} in {precision}: {one.error:.3g}, saves {one.saved} B" for one in shown],
             hoverinfo="text",
         )
         figure.add_trace(dots)
-    # Named in order, since a group without a dot in the first precision would come last.
+    # The order is given by name, because a group without a dot in the first precision would come last.
     figure.update_xaxes(categoryorder="array", categoryarray=[html.escape(name) for name in names], tickangle=-60)
     kind = record.error.kind if record.error else "error"
     return figure.update_yaxes(type="log", title_text=kind, exponentformat="power", dtick=1)
 
 
 def candidates_figure(record: Quantization) -> go.Figure:
-    """The candidates that were assessed: size against quality, with the float graph and the one that was chosen."""
+    """Size against quality of the assessed candidates, with the float graph and the chosen policy."""
     size, quality = METRICS["size"], record.metric
     shown = [one for one in record.candidates if {size.name, quality.name} <= one.readings.keys()]
     x, y = ([one.readings[metric.name].value for one in shown] for metric in (size, quality))

@@ -1,4 +1,4 @@
-"""What a quantization is given: a model of ours or any ONNX file, with options that fit it."""
+"""The arguments of a quantization: a model of the workbench or any ONNX file, with options that fit it."""
 
 from __future__ import annotations
 
@@ -51,16 +51,21 @@ def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
     return config
 
 
+def background_of_data(given: Mapping[str, Any], background: str | None) -> str | None:
+    """The background of the data: `background`, unless it is that of calibration images only."""
+    return background if given.get("calibration") is None or given.get("data") is not None else None
+
+
 def is_graph(file: Path | None) -> TypeGuard[Path]:
-    """Whether it is an ONNX file that was given."""
+    """Whether the given file is an ONNX file."""
     return file is not None and file.suffix == ".onnx"
 
 
 def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Preparation | None:
-    """How images are prepared for a foreign graph: as is said, or as it says itself.
+    """How images are prepared for a foreign graph: as the options say, or else as the graph's file says.
 
     Raises:
-        BadOption: something is said of a network of ours, or no images are shown.
+        BadOption: options of preparation for a model of the workbench, or without images.
     """
     if not is_graph(file):
         refuse_for_ours(str(file or "the stock model"), said)
@@ -74,7 +79,7 @@ def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Prep
 
 
 def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
-    """An ONNX file, with what is to be known of its images, and the data to score it on."""
+    """An ONNX file with notes on the preparation of its images, and the data to score it on."""
     data, notes = None, list[str]()
     if config.data is not None:
         choice = Choice(config.data, config.image_size, config.limit)

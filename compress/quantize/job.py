@@ -1,4 +1,4 @@
-"""`wb quantize` from start to end: a policy, the graph, its readings beside the float one's, the verdict on the budget."""
+"""`wb quantize` from start to end: policy, graph, readings of quantized and float graph, verdict on the budget."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from wb.models.model import Step, load
 
 
 class QuantizeJob(Job[Quantization]):
-    """One quantization with everything it needs; `out` is the graph to write, a model file comes beside it.
+    """One quantization: subject, data and record; `out` is the graph to write, a model file comes beside it.
 
-    Sensitivities, which take long, are kept as they are measured. A budget that nothing meets, or that the last readings are
-    over, leaves nothing.
+    Sensitivities take long and are saved as they are measured. If no policy meets the budget, or the last readings are over it,
+    no graph is written.
     """
 
     record_type = Quantization
@@ -50,7 +50,7 @@ class QuantizeJob(Job[Quantization]):
         self.source = source
 
     def make(self) -> None:
-        """Quantizes, reads both graphs, and judges the budget."""
+        """Quantizes, reads both graphs, and checks the budget."""
         with self.timed("quantizing"):
             choice, reasons = self._quantize()
         with self.timed("readings"):
@@ -64,19 +64,19 @@ class QuantizeJob(Job[Quantization]):
         self.note(**changes, notes=(*self.record.notes, *few_inputs(self.record), *notes))
 
     def files(self) -> Mapping[str, Path]:
-        """The graph, and the model file where one describes it."""
+        """The graph, and the model file if there is one."""
         graph = {self._staged.name: self.out}
         if self.record.model is None:
             return graph
         return {self._staged.with_suffix(".safetensors").name: self.out.parent / self.record.model, **graph}
 
     def obsolete(self) -> Sequence[Path]:
-        """The model file of an earlier policy: it would not describe the new graph."""
+        """The model file of an earlier policy, because it would not describe the new graph."""
         model = self.out.with_suffix(".safetensors")
         return [model] if self.record.model is None and _left_by_us(model) else []
 
     def continues(self, error: BaseException) -> bool:
-        """Only where something from outside ended it: nothing is kept of a quantization that cannot be had."""
+        """Only after an interruption from outside; a quantization that failed by itself would fail again."""
         return self.record.begun and isinstance(error, KeyboardInterrupt | SystemExit | OSError)
 
     @property
@@ -86,16 +86,16 @@ class QuantizeJob(Job[Quantization]):
 
     @cached_property
     def device(self) -> Device:
-        """Where graphs run and are timed."""
+        """The device that runs and times graphs."""
         return parse_device(self.config.device, threads=self.config.threads)
 
     @cached_property
     def assess(self) -> Assessor:
-        """Reads graphs."""
+        """The assessor that reads graphs."""
         return Assessor(self.device, seed=self.config.seed)
 
     def uniform(self, precision: Precision) -> tuple[Choice, Mapping[str, str]]:
-        """Every group in `precision` that can be and, of a foreign graph, that the runtime runs then."""
+        """`precision` for every group that can have it; in a foreign graph, for every group that the runtime then still runs."""
         choice: Choice = self.source.uniform(precision, convolutions=False)
         bad = refused(list(choice), lambda some: self._runs(dict.fromkeys(some, precision)))
         reasons = self.source.uniform_reasons(precision) | dict.fromkeys(bad, REFUSED)
@@ -103,11 +103,11 @@ class QuantizeJob(Job[Quantization]):
 
     @property
     def _staged(self) -> Path:
-        """Where the result waits to be published."""
+        """The file in `work` where the result waits to be published."""
         return self.work / "result.onnx"
 
     def _quantize(self) -> tuple[Choice, Mapping[str, str]]:
-        """Writes the quantized graph; gives what each group is kept in, and reasons for those in floating point."""
+        """Writes the quantized graph; returns the precision of each quantized group, and reasons for groups in floating point."""
         self.progress(f"quantizing, {self.config.policy}", 0, 0)
         match self.config.policy:
             case "int8":
@@ -128,7 +128,7 @@ class QuantizeJob(Job[Quantization]):
         return choice, reasons
 
     def _runs(self, choice: Choice) -> bool:
-        """Whether the runtime takes the graph like that; of a model of ours, the export says so."""
+        """Whether the runtime runs the graph with that choice; for a model of the workbench, export checks it."""
         subject = self.source.subject
         if subject.model is not None:
             return True
@@ -141,7 +141,7 @@ class QuantizeJob(Job[Quantization]):
         return True
 
     def _static(self) -> tuple[Choice, Mapping[str, str]]:
-        """NNCF's graph, which no architecture describes wholly: ranges of activations belong to no model file."""
+        """Static quantization by NNCF. No architecture describes its graph fully: a model file has no activation ranges."""
         static = static_int8(self.source.subject, self._typical(), self.source.kept)
         choice: Choice = dict.fromkeys(static.groups, "int8")
         architecture = self.source.write_graph(static.graph, choice, self._step(choice), self._staged)
@@ -149,10 +149,10 @@ class QuantizeJob(Job[Quantization]):
         return choice, static.reasons
 
     def _mixed(self) -> tuple[Choice, Mapping[str, str]]:
-        def heard(one: Sensitivity) -> None:
+        def note_one(one: Sensitivity) -> None:
             self.note(sensitivities=(*self.record.sensitivities, one))
 
-        search = Mixed(self.source, self.record, self._typical(), self.assess, self._step, heard, self.progress)
+        search = Mixed(self.source, self.record, self._typical(), self.assess, self._step, note_one, self.progress)
         found = search()
         self.note(candidates=candidates(found))
         return found.choice, found.reasons
@@ -163,7 +163,7 @@ class QuantizeJob(Job[Quantization]):
         return self.source.inputs
 
     def _step(self, choice: Choice) -> Step:
-        """The line of history."""
+        """The history step of the quantization."""
         counts = Counter(choice.get(group, "fp32") for group in self.source.subject.groups)
         how: str | None = {"int8": "static", "int8-dynamic": "dynamic"}.get(self.config.policy)
         arguments = {
@@ -178,7 +178,7 @@ class QuantizeJob(Job[Quantization]):
         )
 
     def _conclude(self) -> dict[str, object]:
-        """Reads both graphs together, but for the test split."""
+        """Reads both graphs together, without the test split."""
         self.progress("final readings", 0, 0)
         data = self.source.data
         splits = {} if data is None else {self.record.quality: data.validation}
@@ -199,7 +199,7 @@ class QuantizeJob(Job[Quantization]):
         }
 
     def _tested(self, changes: Mapping[str, object]) -> dict[str, object]:
-        """The readings of both graphs with the test split's, which is read once the budget is decided."""
+        """The readings of both graphs with the test split, which is read only after the budget is decided."""
         if self.source.data is None:
             return {}
         self.progress("final readings, test split", 0, 0)
@@ -212,9 +212,10 @@ class QuantizeJob(Job[Quantization]):
         return {name: {**cast(Mapping[str, Reading], changes[name]), "test": r["test"]} for name, r in found.items()}
 
     def _error(self, paths: Mapping[str, Path]) -> OutputError:
-        """Of outputs on what nothing was fitted to: validation images, inputs kept out, the user's, else random ones.
+        """The output error, on inputs that nothing was fitted to where possible.
 
-        Where there is one calibration input only, it is read on that.
+        In order of preference: validation images, inputs kept out, the user's inputs, random inputs. A single calibration input
+        cannot be kept out, so the error is then read on it.
         """
         graph, data = self.source.subject.graph, self.source.data
         if data is not None:

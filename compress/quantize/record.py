@@ -1,4 +1,4 @@
-"""What `wb quantize` leaves beside its graph, as JSON: how it went, and everything that its report shows."""
+"""The record of a quantization, a JSON file beside its graph: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class OutputError(Frozen):
-    """How far the quantized graph's outputs are from the float one's, over `n` inputs.
+    """The distance of the quantized graph's outputs from the float graph's, over `n` inputs.
 
     `sqnr` in decibels, None where the outputs are equal; `agreement` is the share of inputs with the same highest class.
     """
@@ -39,7 +39,7 @@ class OutputError(Frozen):
 
 
 class Group(Frozen):
-    """What one group is kept in, how many weights it has, and why it stays in floating point where it does."""
+    """One group: its precision, its number of weights, and the reason if it stays in floating point."""
 
     name: str
     precision: Precision
@@ -48,7 +48,7 @@ class Group(Frozen):
 
 
 class Candidate(Frozen):
-    """A policy that `mixed` assessed: groups by precision, and what was read of its graph."""
+    """A policy that `mixed` assessed: the precision of each quantized group, and the readings of the graph."""
 
     choice: Mapping[str, Precision]
     readings: Mapping[str, Reading]
@@ -56,9 +56,9 @@ class Candidate(Frozen):
 
 
 class Quantization(JobRecord[QuantizeConfig]):
-    """A whole quantization; `graph` is there when it is finished, relative to the record, `model` where one is written.
+    """The record of a whole quantization; a finished one has `graph` and perhaps `model`, paths relative to the record.
 
-    `ratio` is the quantized graph's latency over the float one's, from the same measurement.
+    `ratio` is the quantized graph's latency over the float graph's, from the same measurement.
     """
 
     verb = "quantize"
@@ -72,14 +72,14 @@ class Quantization(JobRecord[QuantizeConfig]):
     sensitivities: tuple[Sensitivity, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     groups: tuple[Group, ...] = ()
-    loose: Count | None = None  # numbers in floating point that belong to no group: biases, norms, embeddings
-    architecture: Architecture | None = None  # of the quantized graph, where it is one of ours
-    floating: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with
+    loose: Count | None = None  # floating-point numbers outside all groups: biases, norms, embeddings
+    architecture: Architecture | None = None  # of the quantized graph; None for a foreign one
+    floating: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with `quantized`
     quantized: Mapping[str, Reading] = Field(default_factory=dict)
     ratio: Reading | None = None
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
-    near_chance: bool = False  # or not told from it, the float graph's quality, so that a change of it says nothing
+    near_chance: bool = False  # the float graph's quality is not told from chance, so that a change of it says nothing
     graph: str | None = None
     model: str | None = None
 
@@ -90,12 +90,12 @@ class Quantization(JobRecord[QuantizeConfig]):
 
     @property
     def worked_on(self) -> Mapping[str, JsonValue]:
-        """What is quantized, the data, and the calibration inputs."""
+        """The model or file, the data, and the calibration inputs."""
         return worked_on(self.model_key, None if self.data is None else self.data.get("fingerprint"), self.calibration)
 
     @property
     def begun(self) -> bool:
-        """Whether a sensitivity is measured."""
+        """Whether a sensitivity has been measured."""
         return bool(self.sensitivities)
 
     @property
@@ -105,7 +105,7 @@ class Quantization(JobRecord[QuantizeConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Quantization:
-        """What the report divides by and shows has to be there."""
+        """Raises `ValueError` if a finished record lacks what the report divides by or shows."""
         if not self.done:
             return self
         if not self.groups or self.ratio is None or self.ratio.interval is None or self.error is None:
@@ -124,5 +124,5 @@ class Quantization(JobRecord[QuantizeConfig]):
 
 
 def worked_on(model: str, data: JsonValue, calibration: Mapping[str, JsonValue] | None) -> dict[str, JsonValue]:
-    """What a quantization is of, by fingerprints: its model, its data, and what is known of the calibration inputs."""
+    """What a quantization works on, by fingerprints: model, data, and the description of the calibration inputs."""
     return {"model": model, "data": data, "calibration": None if calibration is None else dict(calibration)}

@@ -1,4 +1,4 @@
-"""The report of a quantization: float and quantized side by side, every group with its bits, and how they were chosen."""
+"""The report of a quantization: float and quantized graph side by side, the precision of every group, and how it was chosen."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def page(record: Quantization, folder: Path, beside: Path) -> str:
 
 
 def table(record: Quantization) -> Table:
-    """The readings of both graphs, and the verdict."""
+    """The readings of both graphs as a table, with the verdict."""
     return columns_table("quantization", ["float", "quantized"], columns(record), [verdict(record), *record.notes])
 
 
@@ -62,12 +62,12 @@ def titles(record: Quantization) -> dict[str, str]:
 
 
 def columns(record: Quantization) -> list[Column]:
-    """The readings of both graphs."""
+    """The readings of both graphs, one column per metric."""
     return [Column(title, [record.floating[name], record.quantized[name]]) for name, title in titles(record).items()]
 
 
 def changes(record: Quantization) -> dict[str, str]:
-    """Metric -> how the quantized graph differs: points of quality, shares of the rest; latency as the ratio measured."""
+    """Metric -> change of the quantized graph: points of quality, ratios of the rest; for latency the measured ratio."""
     found = {}
     for name in titles(record):
         before, after = record.floating[name].value, record.quantized[name].value
@@ -91,21 +91,21 @@ def error_text(record: Quantization) -> str:
 
 
 def bits(group: Group) -> str:
-    """Bits of a weight in the file."""
+    """Bits per weight in the file."""
     return f"{BITS[group.precision]:g}"
 
 
-def kept(record: Quantization) -> str:
-    """How many groups are in what: `24 int8, 2 fp32`."""
+def by_precision(record: Quantization) -> str:
+    """Number of groups by precision: `24 int8, 2 fp32`."""
     counts = Counter(group.precision for group in record.groups)
     return ", ".join(f"{counts[p]} {p}" for p in BITS if counts[p])
 
 
 def in_float(record: Quantization) -> str:
-    """How much of the weights stays in floating point, in products and elsewhere: `8.1 % of the weights stay in …`."""
+    """The share of weights that stay in floating point, in products and elsewhere: `8.1 % of the weights stay in …`."""
     floating = sum(group.weights for group in record.groups if group.precision == "fp32")
     whole = sum(group.weights for group in record.groups) + (record.loose or 0)
-    if record.loose is None:  # of before it was counted
+    if record.loose is None:  # a record of an older version
         return f"{_percent(floating, whole)} of the products' weights stay in floating point"
     shares = f"{_percent(floating, whole)} in products, {_percent(record.loose, whole)} in biases, norms and the like"
     return f"{_percent(floating + record.loose, whole)} of the weights stay in floating point ({shares})"
@@ -116,7 +116,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def reasons(record: Quantization) -> dict[str, list[str]]:
-    """Why groups stay in floating point -> their names."""
+    """Reason for staying in floating point -> names of groups."""
     found: dict[str, list[str]] = {}
     for group in record.groups:
         if group.reason is not None:

@@ -1,4 +1,4 @@
-"""What a quantization works on, and what a policy makes of it."""
+"""The source of a quantization: the float graph or model with its data, and how a policy is written."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from wb.models.history import nameless, public
 from wb.models.model import Model, Step, save
 
 KEPT = "kept by --keep"
-# With ranges of activations found as it runs, ONNX Runtime 1.32 (ConvInteger) takes 1.4 ms longer for the stem of a ViT-Tiny, and
-# of all groups the stem then adds the largest error.
+# ONNX Runtime 1.32 (ConvInteger) finds activation ranges at run time. It takes 1.4 ms longer for the stem of a ViT-Tiny, and of
+# all groups the stem then adds the largest error.
 SLOW_CONVOLUTION = "convolutions are slower in 8 bits whose ranges are found as they run"
 NO_KERNEL = "convolutions have no kernel for 4 bits"
 REFUSED = "the runtime refuses it in fewer bits"
@@ -36,10 +36,9 @@ BATCHED = "weights of more than two dimensions have no kernel for 4 bits"
 
 @dataclass(frozen=True)
 class Source:
-    """The subject, the file of a foreign one, the data to score on, typical inputs, and groups that stay as they are.
+    """The subject, the path of a foreign graph, the data to score on, calibration inputs, and groups kept in floating point.
 
-    `images` is how those of a foreign one are prepared, where that was said. `fresh` are typical inputs that nothing is
-    fitted to.
+    `images` is how images are prepared for a foreign graph, if that is known. `fresh` are inputs kept out of the calibration.
     """
 
     subject: Subject
@@ -52,12 +51,12 @@ class Source:
 
     @property
     def architecture(self) -> Architecture | None:
-        """In floating point; None for a foreign graph."""
+        """The model's architecture in floating point; None for a foreign graph."""
         return None if self.subject.model is None else self.subject.model.architecture
 
     @contextmanager
     def float_file(self) -> Iterator[Path]:
-        """The file in floating point: what `wb export` writes of a model, else the one that was given."""
+        """The graph file in floating point: the export of a model, or else the given file."""
         if self.subject.model is None:
             yield self.path or Path()
             return
@@ -68,19 +67,19 @@ class Source:
 
     @cached_property
     def _exported(self) -> bytes:
-        """The model's file in floating point, which is read several times."""
+        """The exported model in floating point, cached because it is read several times."""
         with scratch() as folder:
             export(self._model(), folder / "float.onnx")
             return (folder / "float.onnx").read_bytes()
 
     def uniform(self, precision: Precision, *, convolutions: bool = True) -> dict[str, Precision]:
-        """Every group in `precision`, but for those that are kept or cannot be, and without `convolutions` for those."""
+        """`precision` for every group that can have it and is not kept; `convolutions=False` leaves convolutions out."""
         options = self.subject.options
         able = [group for group in self.subject.groups if group not in self.kept and precision in options[group]]
         return {group: precision for group in able if convolutions or not self.subject.convolution(group)}
 
     def uniform_reasons(self, precision: Precision) -> dict[str, str]:
-        """Why a group stays in floating point where all others go into `precision`."""
+        """By group, why it stays in floating point when all others get `precision`."""
         convolution = SLOW_CONVOLUTION if precision == "int8" else NO_KERNEL
         return {
             group: self.subject.refusals.get(group) or (convolution if self.subject.convolution(group) else BATCHED)
@@ -88,12 +87,12 @@ class Source:
         }
 
     def quantized(self, choice: Choice, step: Step) -> Model:
-        """The model of ours with the chosen precisions, and `step` in its history."""
+        """The workbench model with the chosen precisions, and `step` in its history."""
         model = self._model()
         return replace(model, architecture=with_precisions(model.architecture, choice)).then(step)
 
     def write(self, choice: Choice, step: Step, path: Path) -> Architecture | None:
-        """The graph with its groups in the precisions of `choice`; of a model of ours also the model file beside it.
+        """Writes the graph with the precisions of `choice`, and the model file beside it if there is a model.
 
         Raises:
             ExportDiffers, Unsupported: as `wb.export.graph.export` and `wb.export.lowering.lower.lower`.
@@ -109,14 +108,14 @@ class Source:
         return model.architecture
 
     def write_graph(self, graph: onnx.ModelProto, choice: Choice, step: Step, path: Path) -> Architecture | None:
-        """A graph that no model file describes: `choice` is what its metadata say of it."""
+        """Writes a graph that no model file describes; `choice` goes into its metadata."""
         model = None if self.subject.model is None else self.quantized(choice, step)
         sign(graph, model, step, self.images)
         onnx.save(graph, path)
         return None if model is None else model.architecture
 
     def groups(self, choice: Choice, reasons: Mapping[str, str]) -> tuple[Group, ...]:
-        """Every group with what it is kept in, its weights, and the reason where it stays in floating point."""
+        """Every group with its precision, its number of weights, and the reason if it stays in floating point."""
         found = []
         for name, nodes in self.subject.groups.items():
             precision = choice.get(name, "fp32")
@@ -132,10 +131,10 @@ class Source:
 
 
 def sign(graph: onnx.ModelProto, model: Model | None, step: Step, images: Preparation | None = None) -> None:
-    """Writes the metadata: what `wb.export.graph.export` writes of a model; of a foreign graph its own and the step.
+    """Writes the graph's metadata: a model's as `wb.export.graph.export` does; a foreign graph keeps its own plus the step.
 
-    An architecture that a foreign graph carries is taken out: it would say that all is in floating point. How its `images`
-    are prepared is put in, where that is known, so that the graph is shown the same from now on.
+    The architecture in a foreign graph is removed, because it would say that all weights are in floating point. The preparation
+    `images` is stored if it is known, so that the graph gets the same images from now on.
     """
     tidy(graph)
     metadata = {entry.key: entry.value for entry in graph.metadata_props}

@@ -1,4 +1,4 @@
-"""What a quantization comes to: ratios of latencies timed together, whether the budget is met, and one honest sentence."""
+"""The verdict on a quantization: speed by latencies timed together, budgets met or missed, and a summary in one sentence."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ GIVEN = "the float graph"
 
 
 def speed(ratio: Reading) -> Speed:
-    """Whether the quantized graph is faster: only where the whole interval says so."""
+    """Whether the quantized graph is faster or slower; "same" if the interval of the ratio contains 1."""
     low, high = ratio.interval or (ratio.value, ratio.value)
     return "faster" if high < 1 else "slower" if low > 1 else "same"
 
 
 def judged(limits: Mapping[str, Limit], record: Quantization) -> tuple[Judgement, ...]:
-    """The last readings against the budgets.
+    """Judges the last readings against the budgets.
 
-    All shares are of the float graph read beside the quantized one, that of the latency is the ratio of the two timed together.
+    Relative budgets refer to the float graph read beside the quantized one; latency is judged by the ratio of the two.
     """
     return tuple(
         judge(
@@ -41,10 +41,10 @@ def judged(limits: Mapping[str, Limit], record: Quantization) -> tuple[Judgement
 
 
 def check_budget(limits: Mapping[str, Limit], record: Quantization) -> tuple[str, ...]:
-    """What is to be said of budgets that are over by less than their interval.
+    """Notes on budgets that are exceeded by less than the interval of the reading.
 
     Raises:
-        BudgetMissed: one is over for sure.
+        BudgetMissed: a budget is certainly exceeded.
     """
     found = dict(zip(limits, judged(limits, record), strict=True))
     sure = {text: one.text(GIVEN) for text, one in found.items() if one.verdict == "missed"}
@@ -58,14 +58,14 @@ def check_budget(limits: Mapping[str, Limit], record: Quantization) -> tuple[str
 
 
 def warned(record: Quantization) -> bool:
-    """Whether something that was wanted is not there: where no budget said what, a graph that is not slower, nor as large."""
+    """Whether to warn: without a budget, a quantization should give a graph that is not slower and a smaller file."""
     if record.config.budget or record.ratio is None:
         return False  # a budget that is missed leaves nothing
     return speed(record.ratio) == "slower" or share(record) >= 1
 
 
 def points(record: Quantization, metric: str) -> float | None:
-    """How much is gained of a metric of quality (or `test`), in percentage points; None where it was not read."""
+    """The gain of a metric of quality (or `test`) in percentage points; None if it was not read."""
     if metric not in record.quantized or metric not in record.floating:
         return None
     return 100 * (record.quantized[metric].value - record.floating[metric].value)
@@ -101,7 +101,7 @@ def verdict(record: Quantization) -> str:
 
 
 def quality(record: Quantization) -> str:
-    """The change of quality in words, or the output error where there is none."""
+    """The change of quality in words, or the output error if quality was not read."""
     found = []
     for metric, name in ((record.quality, "validation"), ("test", "test")):
         change = points(record, metric)
@@ -133,18 +133,18 @@ def compared(record: Quantization) -> str:
 
 
 def calibrated(record: Quantization) -> str | None:
-    """What the result was fitted to, and how much of it was not: None where it was fitted to nothing."""
+    """The inputs that the result was fitted to, and how many were kept out; None if it was fitted to nothing."""
     if record.calibration is None or record.config.policy not in FITTED:
         return None
     used, out, source = (record.calibration.get(key) for key in ("inputs", "kept_out", "from"))
     if record.config.calibration is not None:
-        source = Path(record.config.calibration).name  # where it lies is nobody else's matter
+        source = Path(record.config.calibration).name  # the folder that it lies in is private
     kept_out = f", {out} more kept out to read the error on" if out else ""
     return f"{used} of {source}{kept_out}"
 
 
 def few_inputs(record: Quantization) -> tuple[str, ...]:
-    """A word where the result was fitted to so few inputs that others may look otherwise."""
+    """A note if the result was fitted to so few inputs that it may not hold for others."""
     used = (record.calibration or {}).get("inputs")
     if record.config.policy not in FITTED or not isinstance(used, int) or used >= FEW:
         return ()
@@ -158,5 +158,5 @@ def few_inputs(record: Quantization) -> tuple[str, ...]:
 
 
 def decibels(sqnr: float | None) -> str:
-    """A signal-to-quantization-noise ratio for people."""
+    """A signal-to-quantization-noise ratio in words."""
     return "no difference" if sqnr is None else f"{sqnr:.1f} dB SQNR"

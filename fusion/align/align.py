@@ -14,7 +14,6 @@ before operators without parameters, are always aligned by weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -227,11 +226,11 @@ def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]
     kinds: dict[str, Kind] = {}
     present = {axis.name for dimensions in source.axes.values() for axis in dimensions if axis is not None}
     written = {(a.name, a.role) for dimensions in source.axes.values() for a in dimensions if a is not None}
-    bears: Mapping[str, str] = {
+    bears = {
         f"{name.rsplit('.', 1)[0]}.{axis}": symmetry
         for name, sublayer in source.sublayers.items()
         for axis, symmetry in sublayer.operator.symmetries.items()
-    }
+    } | dict(one.stem.symmetries)
     for axis in axis_sizes(reference.architecture):
         if axis not in present:
             continue
@@ -239,8 +238,6 @@ def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]
             stage = int(axis[1 : axis.index(".")])
             turns = rotate and foldable(one, stage) and foldable(other, stage)
             kinds[axis] = "rotation" if turns else "permutation"
-        elif axis == "stem.width":
-            kinds[axis] = "permutation"
         elif axis in bears:
             read = (axis, "read") in written
             turns = rotate and bears[axis] == "rotation"

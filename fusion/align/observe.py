@@ -1,4 +1,4 @@
-"""What two networks do on the same images, gathered by the reference's axes in one pass."""
+"""Activations of two networks on the same images, compared axis by axis of the reference in one pass."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wb.models.axes import nested
 from wb.models.model import Model
 from wb.models.walk import Sublayer
 
-ROWS = 16_384  # tokens that are compared at most at a place
+ROWS = 16_384  # at each place at most so many tokens are compared
 
 
 def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> Statistics:
-    """Activations of both on `images` (n, channels, height, width), compared on at most `ROWS` tokens.
+    """Activations of both networks on `images` (n, channels, height, width), compared on at most `ROWS` tokens.
 
-    Streams are compared where a sub-layer reads them and at the end of each stage, scaled to the same size for every token;
-    other axes behind the weights that read the stream.
+    Streams are compared before every sub-layer and at the end of each stage, with every token scaled to the same size. Other
+    axes are compared on the outputs of the weights that read the stream.
     """
     found = Statistics()
     a, b = network_of(source.model), network_of(reference)
@@ -52,7 +52,7 @@ def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> 
 def _compare(
     found: Statistics, source: Placed, theirs: Sublayer, within: dict[str, str], outputs: list[dict[str, Tensor]]
 ) -> None:
-    """Adds what the readers of one sub-layer give (rows, features) in both networks."""
+    """Adds the outputs (rows, features) of one sub-layer's readers in both networks."""
     for name in theirs.operator.readers:
         a, b = (part[name] for part in outputs)
         axes = [axis.name for axis in source.axes[f"{theirs.prefix}.{name}"][:-1] if axis is not None]
@@ -64,12 +64,12 @@ def _compare(
 
 
 def _drawn(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Which tokens of a batch (B, N, D) are compared: this batch's share of `ROWS`."""
+    """The random tokens of a batch (B, N, D) that are compared: the batch's share of `ROWS`."""
     total = tokens.shape[0] * tokens.shape[1]
     return torch.randperm(total, generator=generator)[: max(1, round(ROWS * share))]
 
 
 def _scaled(x: Tensor, rows: Tensor) -> Tensor:
-    """Tokens of a stream (B, N, D) with root mean square one: (rows, D)."""
+    """The chosen tokens of a stream (B, N, D), each scaled to root mean square one: (rows, D)."""
     chosen = x.flatten(0, 1)[rows]
     return chosen / chosen.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)

@@ -1,4 +1,4 @@
-"""What two networks have in common along an axis: products of weights, or of activations, over everything else."""
+"""Similarity of two networks along an axis: inner products of weights or activations over all other dimensions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from wb.fusion.match.placed import Placed
 from wb.models.axes import Axes, CoupleWithin, Map
 from wb.models.model import Model
 
-FIXED = "classes"  # matched by name before, so that it never needs a map
-_FLAT = 1e-12  # a variance below is none
+FIXED = "classes"  # classes are matched by name beforehand, so that this axis never needs a map
+_FLAT = 1e-12  # a variance below counts as zero
 
 
 def usable(axes: Mapping[str, Axes], axis: str, known: Collection[str]) -> Iterator[str]:
-    """The parameters on `axis` whose other axes are all `known`, so that the two networks' can be compared."""
+    """The parameters on `axis` whose other axes are all `known`, so that they can be compared between the networks."""
     for name, dimensions in axes.items():
         names = [on.name for on in dimensions if on is not None]
         if axis in names and all(other in (axis, FIXED) or other in known for other in names):
@@ -27,15 +27,15 @@ def usable(axes: Mapping[str, Axes], axis: str, known: Collection[str]) -> Itera
 
 
 def contract(a: Tensor, b: Tensor, dimensions: Axes, axis: str) -> Tensor:
-    """Products of the entries of two parameters on `axis` over all other dimensions: (source, reference)."""
+    """Inner products of the entries of two parameters on `axis`, over all other dimensions: (source, reference)."""
     dim = _dim(dimensions, axis)
     return a.movedim(dim, 0).flatten(1) @ b.movedim(dim, 0).flatten(1).T if a.dim() > 1 else torch.outer(a, b)
 
 
 def shared(a: Tensor, b: Tensor, dimensions: Axes, halves: Mapping[str, bool]) -> Tensor:
-    """`a` as large as it will be next to `b` once the axes in `halves` are mapped evenly from its sizes to those of `b`.
+    """`a`, scaled to its size after the axes in `halves` are mapped evenly from its own sizes to those of `b`.
 
-    An entry that goes to k entries is read with one k-th, or with √(1/k) on both sides where `halves` says so.
+    Where one entry becomes k entries, a reader gets 1/k of its weight. Where `halves` is true, writer and reader get √(1/k) each.
     """
     factor = 1.0
     for dim, on in enumerate(dimensions):
@@ -53,10 +53,10 @@ def norms(weight: Tensor, dimensions: Axes, axis: str) -> Tensor:
 
 @dataclass
 class Statistics:
-    """Sums over calibration tokens of activations of two networks, by the reference's axes; one pass fills it.
+    """Sums of two networks' activations over calibration tokens, by the reference's axes; one pass fills them.
 
-    For an axis: `products` (source, reference) of its activations, of heads' channels (heads, heads, source, reference);
-    `means` and `squares` of both sides, and the number of tokens.
+    By axis: `products` of activations (source, reference), or (heads, heads, source, reference) for channels within heads; `sums`
+    and `squares` of both sides; `rows`, the number of tokens.
     """
 
     products: dict[str, Tensor] = field(default_factory=dict)
@@ -65,18 +65,18 @@ class Statistics:
     rows: dict[str, int] = field(default_factory=dict)
 
     def add(self, axis: str, a: Tensor, b: Tensor) -> None:
-        """Activations (rows, source) and (rows, reference) of one site."""
+        """Adds activations (rows, source) and (rows, reference) of one place."""
         self._count(axis, a, b)
         self._sum(axis, (a.T @ b).double())
 
     def add_heads(self, axis: str, a: Tensor, b: Tensor) -> None:
-        """Activations (rows, heads, channels) of one site."""
+        """Adds activations (rows, heads, channels) of one place, for both networks."""
         self._count(axis, a.flatten(1), b.flatten(1))
         products = (a.flatten(1).T @ b.flatten(1)).double()
         self._sum(axis, products.reshape(*a.shape[1:], *b.shape[1:]).permute(0, 2, 1, 3))
 
     def similarity(self, axis: str, *, standard: bool) -> tuple[Tensor, Matrix, Matrix]:
-        """Products and squared norms; `standard` activations have mean zero and variance one (correlations)."""
+        """Inner products and squared norms; with `standard`, correlations: activations of mean zero and variance one."""
         products, n = self.products[axis], self.rows[axis]
         if not standard:
             own, other = (part.numpy() for part in self.squares[axis])
@@ -102,7 +102,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Heads:
-    """Comparison of the heads on `axis`; `within` has the axes of their channels and what these bear."""
+    """Comparison of the heads on `axis`; `within_kinds` maps the axes of their channels to the symmetry that each allows."""
 
     source: Placed
     reference: Model
@@ -113,7 +113,7 @@ class Heads:
     known: dict[str, tuple[Tensor, Matrix, Matrix]] = field(default_factory=dict, repr=False)
 
     def cost(self) -> Matrix:
-        """(source, reference): the squared distance of every two heads at their best."""
+        """The squared distance of every two heads after the best map of their channels: (source, reference)."""
         total: Matrix | float = 0.0
         for name, kind in self.within_kinds.items():
             products, own, other = self._channels(name)
@@ -128,21 +128,21 @@ class Heads:
         return np.asarray(total, dtype=np.float64).clip(min=0)
 
     def within(self, name: str, plan: Matrix) -> Tensor:
-        """Products of channels (reference's heads, source, reference), those of the heads that go there by the plan."""
+        """Inner products of channels, averaged over the source heads of each reference head: (heads, source, reference)."""
         products = self._channels(name)[0].double()
         share = torch.from_numpy(plan / plan.sum(axis=0))
         return torch.einsum("ij,ijkl->jkl", share, products)
 
     def apart(self, name: str, plan: Matrix) -> Tensor:
-        """As `within`, squared distances."""
+        """Squared distances of channels, averaged in the same way as `within`."""
         _, own, other = self._channels(name)
         mean = (plan / plan.sum(axis=0)).T @ own
         return torch.from_numpy(mean[:, :, None] + other[:, None, :]) - 2 * self.within(name, plan)
 
     def turned(self, plan: Matrix, cost: Matrix) -> Heads:
-        """Where several heads go to one, all of them turned to the nearest of them, so that they can be averaged.
+        """Rotates source heads that merge into one reference head towards the nearest of them, so that they can be averaged.
 
-        That changes nothing in the source's function.
+        The source's function does not change.
         """
         nearest = np.where(plan > 0, cost, np.inf).argmin(axis=0)[plan.argmax(axis=1)]
         for name, kind in self.within_kinds.items():
@@ -155,7 +155,7 @@ class Heads:
         return replace(self, known={})
 
     def _own_channels(self, name: str, nearest: Matrix) -> Tensor:
-        """Products of each source head's channels with those of the head `nearest` to it: (heads, channels, channels)."""
+        """Inner products of each source head's channels with those of its `nearest` head: (heads, channels, channels)."""
         total: Tensor | float = 0.0
         for parameter in self._parameters(name):
             flat = _flat(self.source.weight(parameter).double(), self.source.axes[parameter], self.axis, name)
@@ -163,7 +163,7 @@ class Heads:
         return torch.as_tensor(total)
 
     def _channels(self, name: str) -> tuple[Tensor, Matrix, Matrix]:
-        """Products (source heads, reference heads, channels, channels), and squared norms (heads, channels)."""
+        """Inner products (source heads, reference heads, channels, channels), and squared norms (heads, channels)."""
         if name not in self.known:
             self.known[name] = self._compared(name)
         return self.known[name]
@@ -197,7 +197,7 @@ class Heads:
         return [parameter for parameter in found if name in _names(self.source.axes[parameter])]
 
     def _whole(self) -> list[str]:
-        """Parameters on the heads that have no channels of their own within them."""
+        """Parameters on the heads' axis that lie on no axis within heads."""
         found = usable(self.source.axes, self.axis, {*self.maps, *self.source.fixed} - set(self.within_kinds))
         if self.statistics is not None:
             return []
@@ -212,12 +212,12 @@ class Heads:
         return shared(a, b, dimensions, {**halves, self.axis: any(map(self._balanced, names))}), b, dimensions
 
     def _balanced(self, name: str) -> bool:
-        """Whether heads that become more, or fewer, share that out between what writes and what reads these channels."""
+        """Whether splitting or merging heads scales writers and readers of these channels by the same factor."""
         return self.within_kinds[name] == "rotation" and self.source.is_read(name)
 
 
 def _least(products: Tensor, own: Matrix, other: Matrix, kind: str) -> Matrix:
-    """The least squared distance that mapping the channels can reach, for every two heads."""
+    """The least squared distance that any map of the channels reaches, for every two heads: (source, reference)."""
     if kind == "rotation":
         best = np.asarray(torch.linalg.svdvals(products.double()).sum(dim=-1))
         return np.asarray(own.sum(1)[:, None] + other.sum(1)[None, :] - 2 * best)
@@ -230,7 +230,7 @@ def _least(products: Tensor, own: Matrix, other: Matrix, kind: str) -> Matrix:
 
 
 def _flat(weight: Tensor, dimensions: Axes, outer: str, inner: str) -> Tensor:
-    """(outer, inner, the rest)."""
+    """The weight as (outer, inner, everything else)."""
     moved = weight.movedim((_dim(dimensions, outer), _dim(dimensions, inner)), (0, 1))
     return moved.reshape(*moved.shape[:2], -1)
 

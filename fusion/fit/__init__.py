@@ -1,1 +1,1 @@
-"""The fused weights: averages, fitted layer by layer to what the parents compute."""
+"""The fused weights: averages of the parents', and layer-wise fits to the parents' outputs."""

@@ -1,26 +1,25 @@
-"""Correcting an average of networks with unlabelled images, sub-layer by sub-layer in order of execution.
+"""Correction of an averaged network with unlabelled images, sub-layer by sub-layer in order of execution.
 
-`regress` fits every linear map of the fused network to what the aligned parents' give on average, on the fused network's
-own inputs; what writes to the stream is fitted to the average of the parents' streams minus the fused one, so that what
-went wrong before is made good. The targets are those of the true parents, whatever their size. `repair` only restores
-means and deviations, of hidden units and of what is written to the stream.
+`regress` fits every linear map of the fused network to the mean output of the aligned parents, on the fused network's own
+inputs. Writers to the stream are fitted to the mean of the parents' streams minus the fused stream, so that they also correct
+earlier errors (error feedback). The targets come from the true parents, whatever their size. `repair` only restores means
+and deviations, of hidden units and of contributions to the stream.
 
 Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403; Jin et al., "Dataless Knowledge Fusion by Merging
 Weights of Language Models" (RegMean), 2023, https://arxiv.org/abs/2212.09849.
 Differs: RegMean solves each layer on the parents' own inputs; here they are the fused network's, with error feedback.
-Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Convolutions
-of a stem but its last are averaged.
+Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Only the last
+convolution of a stem is fitted; the others stay averages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wb.fusion.align.trace import cut, network_of, projected
 from wb.fusion.fit.fits import Fit, Moments, Outputs, Ridge
@@ -28,20 +27,18 @@ from wb.fusion.fit.merge import Aligned
 from wb.fusion.match.placed import runs
 from wb.fusion.settings import RIDGE
 from wb.models.axes import Axes, Axis, remap, write
-from wb.models.merges.conv import Merge
 from wb.models.model import Model
 from wb.models.network import Network, axes_of
 from wb.models.operator import NOTHING
-from wb.models.stems.conv import ConvStem
 from wb.models.walk import State, Sublayer
 
-ROWS = 24_576  # tokens that a map is fitted on at most
+ROWS = 24_576  # a map is fitted on at most so many tokens
 Report = Callable[[int, int], None]
 
 
 @dataclass
 class Lane:
-    """A parent on its way through the images: its network, its sub-layers by the fused one's, and its states by batch."""
+    """One parent's pass over the images: its network, its sub-layers by those of the fused network, its states by batch."""
 
     aligned: Aligned
     share: float
@@ -56,11 +53,11 @@ class Lane:
         return [state.stream for state in self.states]
 
     def mapped(self, values: Tensor, axes: Axes) -> Tensor:
-        """Activations (rows, the sizes of `axes`) on the fused network's axes, flattened: (rows, features)."""
+        """Activations (rows, sizes of `axes`), mapped to the fused network's axes and flattened: (rows, features)."""
         return remap({"": values}, {"": (None, *axes)}, self.aligned.maps)[""].flatten(1)
 
     def run(self, group: Sequence[str]) -> list[Tensor]:
-        """Lets every state through some sub-layers; gives each stream as it was before a norm behind the last of them."""
+        """Runs every state through a group of sub-layers; returns each stream before a norm behind the last of them."""
         sums = []
         steps = [self.network.at(name) for name in group]
         for i, state in enumerate(self.states):
@@ -74,7 +71,7 @@ class Lane:
 
 
 class Correction:
-    """Walks an average of parents and the parents through `images` (n, channels, height, width) together."""
+    """The correction of an average: runs it and its parents over `images` (n, channels, height, width) side by side."""
 
     def __init__(
         self,
@@ -99,7 +96,7 @@ class Correction:
         dtype = next(self.network.parameters()).dtype
         self.batches = [part.to(dtype) for part in cut(images)]
         self.states: list[State] = []
-        self.rows: list[Tensor] = []  # the tokens of each batch that count
+        self.rows: list[Tensor] = []  # the tokens of each batch that are fitted on
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
@@ -121,55 +118,55 @@ class Correction:
         return replace(self.merged, weights={name: p.detach() for name, p in self.network.named_parameters()})
 
     def _start(self) -> None:
-        """Tokens of all; a convolutional stem is fitted, and what is missing at each place is added to the positions."""
+        """Makes all tokens. `regress` fits a convolutional stem and adds the mean error of tokens to the positions."""
         for lane in self.lanes:
             lane.states = [lane.network.begin(part) for part in self.batches]
         self._draw()
         if self.method == "regress" and self.network.first is None:  # which stands between them and the stream
-            if isinstance(self.network.stem, ConvStem):
-                self._fit_stem(self.network.stem)
+            if self.network.stem.fitted is not None:
+                self._fit_stem(*self.network.stem.fitted)
             missing = [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
-            self.network.position.add_(torch.stack(missing).sum(0) / sum(map(len, self.batches)))
+            self.network.positions.moved(self.network, torch.stack(missing).sum(0) / sum(map(len, self.batches)))
         self.states = [self.network.begin(part) for part in self.batches]
 
-    def _fit_stem(self, stem: ConvStem) -> None:
-        fit = self._fit(stem.last.flatten(1), stem.last_bias)
-        prefix = self.network.architecture.prefix
+    def _fit_stem(self, last: str, bias: str) -> None:
+        """Fits the last linear map of the stem."""
+        stem, prefix = self.network.stem, self.network.architecture.prefix
+        fit = self._fit(getattr(stem, last).flatten(1), getattr(stem, bias))
         for i, part in enumerate(self.batches):
-            wanted = (self._wanted(i, 0) - self.network.position)[:, prefix:]
-            inputs = _patches(stem.features(self.network.normalised(part)))
-            fit.add(inputs.flatten(0, 1), [(1.0, wanted.flatten(0, 1))])
-        _set(stem, ["last"], ["last_bias"], fit)
+            streams = self._wanted(i, 0)
+            places = self.network.positions.placed(self.network, torch.zeros_like(streams))
+            inputs = stem.inputs(self.network.normalised(part))
+            fit.add(inputs.flatten(0, 1), [(1.0, (streams - places)[:, prefix:].flatten(0, 1))])
+        _set(stem, [last], [bias], fit)
 
     def _merge(self, stage: int) -> None:
-        """Parents' streams into their next stage, and the fused one's behind a fitted merge."""
+        """Moves all streams to the next stage; the fused network's merge is fitted first."""
         for lane in self.lanes:
             lane.states = [lane.network.enter(state, stage) for state in lane.states]
         self._draw()
-        merge = self.network.merges[stage - 1]
-        if not isinstance(merge, Merge):
-            raise TypeError(type(merge).__name__)
+        merge = self.network.merge(stage)
         if self.method == "regress":
-            fit = self._fit(merge.merge.flatten(1), merge.merge_bias)
+            weight, bias = merge.fitted
+            fit = self._fit(getattr(merge, weight).flatten(1), getattr(merge, bias))
             for i, state in enumerate(self.states):
                 x = self.network.wiring(stage - 1).end(state)
-                inputs = _patches(x.transpose(1, 2).unflatten(2, merge.layout.shape))
-                fit.add(self._picked(inputs, i), [(1.0, self._picked(self._wanted(i, stage), i))])
-            _set(merge, ["merge"], ["merge_bias"], fit)
+                fit.add(self._picked(merge.inputs(x), i), [(1.0, self._picked(self._wanted(i, stage), i))])
+            _set(merge, [weight], [bias], fit)
         self.states = [self.network.enter(state, stage) for state in self.states]
 
     def _sublayer(self, sublayer: Sublayer) -> None:
-        """Fits what reads the stream, then what writes to it, and lets all streams through."""
+        """Fits the readers of a sub-layer, then its writers, and runs it in all networks."""
         module, stage = sublayer.operator, sublayer.stage
         before = self._mapped([lane.streams for lane in self.lanes], stage)
         self._readers(sublayer)
         after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
-        for weight, bias in _with_biases(module.writers).items():
-            fit = self._fit(getattr(module, weight).flatten(1), getattr(module, bias))
+        for weight, bias in module.writers.items():
+            fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
                 given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
-                if sublayer.kind == "ffn":  # it need not see the tokens that do not count
+                if sublayer.kind == "ffn":  # only the chosen tokens are needed, as tokens do not interact
                     hidden = module.hidden(self._seen(sublayer, state, i), NOTHING)
                 else:
                     whole.append(module.hidden(sublayer.read(state), NOTHING))
@@ -181,17 +178,21 @@ class Correction:
             self.states[i] = sublayer.add(state, given_now)
 
     def _readers(self, sublayer: Sublayer) -> None:
-        """Fits what reads the stream in this sub-layer, all at once, for none depends on another."""
+        """Fits the weights that read the stream in this sub-layer: all with a bias in one fit, all without one in another."""
         there = [(lane, mine) for lane in self.lanes if (mine := lane.aligned.parent.sublayers.get(sublayer.name))]
-        total = sum(lane.share for lane, _ in there)
-        module, readers = sublayer.operator, _with_biases(sublayer.operator.readers)
+        readers = sublayer.operator.readers
         names = [name for name in readers if self.method == "regress" or self._counted(sublayer, name)]
-        if not there or not names:
-            return
-        biases = [readers[name] for name in names]
+        for chosen in ([n for n in names if readers[n] is not None], [n for n in names if readers[n] is None]):
+            if there and chosen:
+                self._fit_readers(sublayer, there, chosen)
+
+    def _fit_readers(self, sublayer: Sublayer, there: Sequence[tuple[Lane, Sublayer]], names: Sequence[str]) -> None:
+        """Fits some readers, which all have a bias or none, to those of the parents that have the sub-layer."""
+        module, total = sublayer.operator, sum(lane.share for lane, _ in there)
+        biases = [module.readers[name] for name in names]
+        given = [bias.flatten() for name in names if (bias := module.bias(name)) is not None]
         fit = self._fit(
-            torch.cat([getattr(module, name).flatten(0, -2) for name in names]),
-            torch.cat([getattr(module, name).flatten() for name in biases]),
+            torch.cat([getattr(module, name).flatten(0, -2) for name in names]), torch.cat(given) if given else None
         )
         for i, state in enumerate(self.states):
             outputs: list[tuple[float, Tensor]] = []
@@ -204,16 +205,17 @@ class Correction:
         _set(module, names, biases, fit)
 
     def _head(self) -> None:
-        fit = self._fit(self.network.head, self.network.head_bias)
+        ((weight, bias),) = self.network.answer.readers.items()
+        fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
         for i, state in enumerate(self.states):
             given: Outputs = [(lane.share, lane.network.end(lane.states[i])) for lane in self.lanes]
             fit.add(self.network.pooled(self.network.wiring(state.stage).end(state)), given)
-        _set(self.network, ["head"], ["head_bias"], fit)
+        _set(self.network, [weight], [bias], fit)
 
     # --------------------------------------------------------------------------------------------------------- pieces
 
     def _wanted(self, batch: int, stage: int) -> Tensor:
-        """The average of the parents' streams: (B, N, D)."""
+        """The mean of the parents' streams: (B, N, D)."""
         axes = (write(f"s{stage}.embed"),)
         return _total(
             [
@@ -224,7 +226,7 @@ class Correction:
         )
 
     def _mapped(self, streams: Sequence[Sequence[Tensor]], stage: int) -> list[Outputs]:
-        """By batch, the parents' `streams` at the tokens that count, with their shares: (rows, D)."""
+        """By batch, the parents' `streams` at the chosen tokens, with their shares: (rows, D)."""
         axes = (write(f"s{stage}.embed"),)
         pairs = list(zip(self.lanes, streams, strict=True))
         return [
@@ -233,57 +235,48 @@ class Correction:
         ]
 
     def _on_axes(self, lane: Lane, reader: str, values: Tensor) -> Tensor:
-        """What a parent's reader gives (rows, features), on the fused network's axes."""
+        """Outputs of a parent's reader (rows, features), mapped to the fused network's axes."""
         return lane.mapped(values.unflatten(1, lane.aligned.parent.weight(reader).shape[:-1]), self.axes[reader][:-1])
 
     def _counted(self, sublayer: Sublayer, reader: str) -> bool:
-        """Whether `repair` looks behind this reader: at hidden units, not inside heads."""
+        """Whether `repair` restores this reader's outputs: those that are hidden units, not those within heads."""
         axes = [axis for axis in self.axes[f"{sublayer.prefix}.{reader}"][:-1] if isinstance(axis, Axis)]
         return len(axes) == 1
 
-    def _fit(self, weight: Tensor, bias: Tensor) -> Fit:
+    def _fit(self, weight: Tensor, bias: Tensor | None) -> Fit:
         return Ridge(weight, bias, self.ridge) if self.method == "regress" else Moments(weight, bias)
 
     def _draw(self) -> None:
-        """Chooses the tokens of this stage that count."""
+        """Chooses the random tokens of this stage to fit on."""
         totals = [x.shape[0] * x.shape[1] for x in self.lanes[0].streams]
         share = min(1.0, ROWS / sum(totals))
         self.rows = [torch.randperm(n, generator=self.generator)[: max(1, round(share * n))] for n in totals]
 
     def _seen(self, at: Sublayer, state: State, batch: int) -> Tensor:
-        """What the operator of a sub-layer sees at the tokens that count: (rows, D)."""
+        """The input of a sub-layer's operator at the chosen tokens: (rows, D)."""
         some = State(
             self._picked(state.stream, batch), state.stage, tuple(self._picked(x, batch) for x in state.memory)
         )
         return at.read(some)
 
     def _picked(self, x: Tensor, batch: int) -> Tensor:
-        """The tokens of (B, N, ·) that count: (rows, ·)."""
+        """The chosen tokens of (B, N, ·): (rows, ·)."""
         return x.flatten(0, 1)[self.rows[batch]]
 
 
-def _with_biases(pairs: Mapping[str, str | None]) -> dict[str, str]:
-    """Weights with their biases, which they all have in canonical form."""
-    found = {weight: bias for weight, bias in pairs.items() if bias is not None}
-    if len(found) < len(pairs):
-        raise ValueError(f"{', '.join(pairs.keys() - found.keys())} without a bias cannot be fitted")
-    return found
-
-
-def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str], fit: Fit) -> None:
-    """Puts what was fitted jointly into its parameters."""
+def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str | None], fit: Fit) -> None:
+    """Writes what one fit found into the parameters that it was of."""
     weight, bias = fit.solve()
-    sizes = [getattr(module, name).numel() for name in biases]
-    for name, other, w, b in zip(weights, biases, weight.split(sizes), bias.split(sizes), strict=True):
-        for parameter, value in ((getattr(module, name), w), (getattr(module, other), b)):
-            parameter.copy_(value.reshape(parameter.shape))
+    start = 0
+    for name, other in zip(weights, biases, strict=True):
+        own = getattr(module, name)
+        rows = slice(start, start := start + own.numel() // weight.shape[1])
+        own.copy_(weight[rows].reshape(own.shape))
+        if other is not None:
+            beside = getattr(module, other)
+            beside.copy_(bias[rows].reshape(beside.shape))
 
 
 def _total(parts: Outputs) -> Tensor:
-    """The weighted sum."""
+    """The weighted sum of the parts."""
     return torch.stack([share * part for share, part in parts]).sum(0)
-
-
-def _patches(image: Tensor) -> Tensor:
-    """(B, C, rows, columns) -> (B, tokens, C*2*2), what a 2x2 convolution with stride 2 reads."""
-    return F.unfold(image, 2, stride=2).transpose(1, 2)

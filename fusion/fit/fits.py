@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Outputs = Sequence[tuple[float, Tensor]]  # of each parent: its share, and its outputs (rows, outputs)
 _FLAT = 1e-12
@@ -20,7 +21,7 @@ class Fit(Protocol):
         ...
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        """The weight (outputs, inputs) and the bias (outputs)."""
+        """The weight (outputs, inputs) and the bias (outputs), zeros where the map has none."""
         ...
 
 
@@ -28,10 +29,11 @@ class Ridge:
     """Ridge regression of the parents' average output Y on the inputs X, regularised towards `weight`.
 
     min over W, b of |X Wᵀ + b − Y|² + λ |W − weight|², where λ is `strength` times the mean diagonal of XᵀX (X centred).
+    Without a bias b is zero, and nothing is centred.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, strength: float) -> None:
-        self.weight, self.strength = weight.double(), strength
+    def __init__(self, weight: Tensor, bias: Tensor | None, strength: float) -> None:
+        self.weight, self.strength, self.biased = weight.double(), strength, bias is not None
         self.rounding = torch.finfo(weight.dtype).eps
         outputs, inputs = weight.shape
         self.rows = 0
@@ -41,7 +43,7 @@ class Ridge:
     def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
         target = sum((share * y for share, y in outputs), start=torch.zeros(())) + offset
         if not self.rows:  # sums are centred on the first means; otherwise small variances would be lost to rounding
-            self.origin = inputs.mean(0), target.mean(0)
+            self.origin = inputs.mean(0) * self.biased, target.mean(0) * self.biased
         inputs, target = inputs - self.origin[0], target - self.origin[1]
         self.rows += len(inputs)
         self.x += inputs.double().sum(0)
@@ -50,29 +52,31 @@ class Ridge:
         self.xy += inputs.T @ target
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        x, y = self.x / self.rows, self.y / self.rows
+        x, y = self.x / self.rows * self.biased, self.y / self.rows * self.biased
         gram = self.xx - self.rows * torch.outer(x, x)
         strength = (self.strength * gram.diagonal().mean()).clamp(min=self.rounding * self.xx.trace() + _FLAT)
         gram.diagonal().add_(strength)
         products = self.xy - self.rows * torch.outer(x, y) + strength * self.weight.T
         weight = torch.cholesky_solve(products, torch.linalg.cholesky(gram)).T
         x, y = x + self.origin[0], y + self.origin[1]
-        return weight, y - weight @ x
+        return weight, (y - weight @ x) * self.biased
 
 
 class Moments:
     """Scales and shifts each output: its mean and standard deviation become the averages of the parents'.
 
+    Without a bias outputs are scaled only.
+
     Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.weight, self.bias = weight.double(), bias.double()
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight.double(), None if bias is None else bias.double()
         self.own = _Sums()
         self.theirs: dict[int, tuple[float, _Sums]] = {}
 
     def add(self, inputs: Tensor, outputs: Outputs, offset: Tensor | float = 0.0) -> None:
-        self.own.add(inputs @ self.weight.T.to(inputs) + self.bias.to(inputs))
+        self.own.add(F.linear(inputs, self.weight.to(inputs), None if self.bias is None else self.bias.to(inputs)))
         for i, (share, y) in enumerate(outputs):
             self.theirs.setdefault(i, (share, _Sums()))[1].add(y)
 
@@ -82,7 +86,8 @@ class Moments:
         target = sum((share * m for share, m, _ in wanted), start=torch.zeros_like(mean))
         spread = sum((share * d for share, _, d in wanted), start=torch.zeros_like(mean))
         ratio = torch.where(deviation > _FLAT, spread / deviation.clamp(min=_FLAT), 1.0)
-        return self.weight * ratio[:, None], (self.bias - mean) * ratio + target
+        bias = torch.zeros_like(mean) if self.bias is None else (self.bias - mean) * ratio + target
+        return self.weight * ratio[:, None], bias
 
 
 class _Sums:

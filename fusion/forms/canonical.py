@@ -1,13 +1,15 @@
-"""One form for all networks that differ only by what does not change their function, and the way back from it.
+"""The canonical form of a network: the same for all networks that differ only by symmetries. `restored` undoes it.
 
-Exact for pre-norm networks: gains and shifts of norms are folded into what reads them, biases of softmax keys are dropped
-and those of values moved behind the attention, softmax scales become one, a residual stream that only centring norms read has
-mean zero, and each head's query and key (value and output) matrices are balanced: what is left of their freedom is a rotation.
+A symmetry changes weights and keeps the function. For pre-norm networks the form is exact: gains and shifts of norms are
+folded into the weights that read them; biases of softmax keys are dropped; value biases move behind the attention; softmax
+scales become one; a residual stream that only centring norms read has mean zero; each head's query and key (value and output)
+matrices are balanced, so that their only remaining freedom is a rotation.
 
 Source: operations 0 of fusion by symmetries as in Theus et al., "Generalized Linear Mode Connectivity for Transformers",
 2025, https://arxiv.org/abs/2506.22712.
 Differs: the result is an ordinary network with LayerNorm, whose gains are one. Operators say themselves what they bear
-(`wb.models.operator`). A norm in front of an operator without parameters keeps its gain.
+(`wb.models.operator`). A norm in front of an operator without parameters keeps its gain. One in front of weights without
+biases keeps its shift: a bias that a network does not have could not be taken away again.
 Limits: in a post-norm network gains and shifts lie in the stream, so that neither folding nor centring is possible; heads
 are balanced and biases moved all the same. A stream that a merge reads is not centred.
 """
@@ -15,7 +17,7 @@ are balanced and biases moved all the same. A stream that a merge reads is not c
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -33,19 +35,22 @@ from wb.models.walk import Sublayer
 
 P = TypeVar("P", bound=Part)
 SMALLEST_GAIN = 1e-3  # of the largest of its norm: what is divided by less would blow up rounding
+TINIEST_GAIN = 1e-6  # smaller ones count as that large where a shift is divided by them
+
+Readers = Mapping[str, str | None]  # the weights that read a norm -> their biases
 
 
 class Factor(NamedTuple):
-    """One of two factors that meet on an axis: a weight and, where it has one on the axis, its bias. Local names."""
+    """One of two factors that meet on an axis: a weight and its bias if that lies on the axis. Local names."""
 
     weight: str
     bias: str | None
 
 
 def factors_on(operator: OperatorModule, axis: str) -> tuple[Factor, Factor] | None:
-    """What meets on an axis and nowhere else: two weights that read the stream, or one that reads and one that writes it.
+    """The two weights that meet on an axis: two readers of the stream (queries, keys), or a reader and a writer (values, output).
 
-    None where the axis bears no rotation, or anything else lies on it.
+    None if the axis allows no rotation or any other parameter lies on it.
     """
     if operator.symmetries.get(axis) != "rotation":
         return None
@@ -59,10 +64,11 @@ def factors_on(operator: OperatorModule, axis: str) -> tuple[Factor, Factor] | N
 def canonical(model: Model, *, balance: bool = True, release: bool = False) -> Model:
     """The canonical form of `model`: another model with the same function. Weights keep their type.
 
-    Without `balance` the channels of heads stay what they are, so that permuted copies stay permuted copies. With `release`
-    `model`, whose weights have to be a dictionary of its own, loses each as soon as it is changed: nobody can use it then.
+    Without `balance` the channels of heads are not rotated, so that permuted copies stay permuted copies. With `release`, each
+    weight of `model` is dropped as soon as its replacement exists; its weights must be a dictionary of its own, and `model` is
+    unusable afterwards.
 
-    Limits: heads whose singular values coincide keep some freedom beyond a rotation of the whole head.
+    Limits: heads with equal singular values keep some freedom beyond a rotation of the whole head.
     """
     network = build(model.architecture, "meta")
     axes = axes_of(network)
@@ -81,9 +87,9 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
 
 
 def rebalanced(model: Model, to: Architecture) -> Model:
-    """`model`, in canonical form, with its heads balanced as they will be in streams of the widths of `to`.
+    """`model`, in canonical form, with its heads balanced for streams of the widths of `to`.
 
-    In a wider stream of the same size, what reads is smaller and what writes is larger.
+    A reader in a wider stream has smaller weights and a writer larger ones, at the same size of the stream.
     """
     weights = dict(model.weights)
     network = build(model.architecture, "meta")
@@ -96,9 +102,10 @@ def rebalanced(model: Model, to: Architecture) -> Model:
 
 
 def restored(model: Model, like: Model) -> Model:
-    """Undoes what can be undone of `canonical`: norms and softmax scales of a model in the form of `like`'s architecture.
+    """Undoes `canonical` for norms and softmax scales, so that the model has the form of `like`'s architecture.
 
-    `model` has its canonical architecture. A norm of `like` with a gain next to zero stays folded. The function stays.
+    `model` has the canonical form of that architecture. A norm of `like` with a gain close to zero stays folded. The function
+    is unchanged.
     """
     network = build(model.architecture, "meta")
     weights = dict(model.weights)
@@ -112,7 +119,7 @@ def restored(model: Model, like: Model) -> Model:
 
 
 def foldable(network: Network, stage: int) -> bool:
-    """Whether nothing on the stream of this stage but weights knows its channels, so that it may be rotated."""
+    """Whether the stream of a stage may be rotated: its norms fold, and only weights read its channels."""
     return (
         network.folds(stage)
         and all(at.readers for at in network.walk(stage))
@@ -131,15 +138,12 @@ def unit_gains(network: Network) -> set[str]:
     return {f"{prefix}.gain" for i in free for prefix, _ in _norms_on(network, i)}
 
 
-def _norms(network: Network) -> Iterator[tuple[str, NormModule, dict[str, str]]]:
+def _norms(network: Network) -> Iterator[tuple[str, NormModule, Readers]]:
     """Every norm that can be folded: its prefix, and the weights that read it with their biases."""
     found = [(at.norm_prefix, at.norm, at.readers) for at in network.walk() if at.wiring.folds and at.readers]
     if network.norm is not None:
         found.append(("norm", network.norm, network.answer.readers))
-    for prefix, norm, readers in found:
-        biases = {weight: bias for weight, bias in readers.items() if bias is not None}
-        if norm.foldable and len(biases) == len(readers):
-            yield prefix, norm, biases
+    yield from (each for each in found if each[1].foldable)
 
 
 def _norms_on(network: Network, stage: int) -> Iterator[tuple[str, NormModule]]:
@@ -153,38 +157,49 @@ def _norm_parameters(network: Network) -> set[str]:
     return {f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, NormModule) for p in m.axes}
 
 
-def _fold(weights: dict[str, Tensor], prefix: str, norm: NormModule, readers: dict[str, str]) -> None:
-    """b <- b + W shift, W <- W gain; gain one, shift zero. What a reader makes of the mean over channels is nothing."""
+def _fold(weights: dict[str, Tensor], prefix: str, norm: NormModule, readers: Readers) -> None:
+    """b <- b + W shift, W <- W gain; gain one, shift zero. What a reader makes of the mean over channels is nothing.
+
+    Where a reader has no bias the shift stays, divided by the gain, and what readers make of its mean with it.
+    """
     gain, shift = weights[f"{prefix}.gain"], weights.get(f"{prefix}.shift")
+    stays = shift is not None and None in readers.values()
+    if stays:
+        least = TINIEST_GAIN * gain.abs().max()
+        if not least:
+            return  # whatever is read is the shift alone
+        gain = torch.where(gain.abs() < least, least.copysign(gain), gain)
     for name, bias in readers.items():
         weight = weights[name]
-        if shift is not None:
+        if shift is not None and bias is not None and not stays:
             weights[bias] = weights[bias] + weight @ shift
         weight = weight * gain
-        weights[name] = weight.sub_(weight.mean(dim=-1, keepdim=True)) if norm.centred else weight
+        centred = norm.centred and not stays
+        weights[name] = weight.sub_(weight.mean(dim=-1, keepdim=True)) if centred else weight
     weights[f"{prefix}.gain"] = torch.ones_like(gain)
     if shift is not None:
-        weights[f"{prefix}.shift"] = torch.zeros_like(shift)
+        weights[f"{prefix}.shift"] = shift / gain if stays else torch.zeros_like(shift)
 
 
-def _unfold(weights: dict[str, Tensor], norm: str, readers: dict[str, str], like: Model) -> None:
+def _unfold(weights: dict[str, Tensor], norm: str, readers: Readers, like: Model) -> None:
     """Gives a norm the gain and shift it has in `like`, if it is there."""
     if f"{norm}.gain" not in like.weights:
         return
     gain, shift = like.weights[f"{norm}.gain"], like.weights.get(f"{norm}.shift")
     if gain.abs().min() <= SMALLEST_GAIN * gain.abs().max():
         return
+    stays = shift is not None and None in readers.values()
     for name, bias in readers.items():
         weights[name] = weights[name] / gain
-        if shift is not None:
+        if shift is not None and bias is not None and not stays:
             weights[bias] = weights[bias] - weights[name] @ shift
     weights[f"{norm}.gain"] = gain.clone()
     if shift is not None:
-        weights[f"{norm}.shift"] = shift.clone()
+        weights[f"{norm}.shift"] = weights[f"{norm}.shift"] * gain if stays else shift.clone()
 
 
 def _standardise(weights: dict[str, Tensor], at: Sublayer) -> None:
-    """Biases and fixed factors of one operator, as far as it bears that."""
+    """Moves value biases, drops idle biases and absorbs fixed factors of one operator, as far as it declares them."""
     operator = at.operator
     changed: dict[str, Tensor] = {}
 
@@ -204,7 +219,7 @@ def _standardise(weights: dict[str, Tensor], at: Sublayer) -> None:
 
 
 def _balance(weights: dict[str, Tensor], at: Sublayer, within: dict[str, str], ratio: float = 1.0) -> None:
-    """Heads whose two factors have equal Gram matrices, the strongest channel first, once the stream is `1/ratio` as large."""
+    """Balances heads: equal Gram matrices of both factors, strongest channel first, for a stream scaled by `1/ratio`."""
     for axis in at.operator.symmetries:
         pair = factors_on(at.operator, axis)
         if pair is None:
@@ -218,12 +233,12 @@ def _balance(weights: dict[str, Tensor], at: Sublayer, within: dict[str, str], r
 
 @dataclass(frozen=True)
 class _Layout:
-    """A factor as one matrix per entry of the outer axis, (outer, axis, everything else and the bias), and back."""
+    """A factor as one matrix per entry of the outer axis: (outer, axis, everything else and the bias); and back."""
 
     weights: dict[str, Tensor]
     at: Sublayer
     factor: Factor
-    on: list[str]  # the outer axis, where there is one, and the axis
+    on: list[str]  # the outer axis, if there is one, then the axis
     ratio: float
 
     def matrix(self) -> Tensor:
@@ -233,7 +248,7 @@ class _Layout:
         return joint if len(self.on) > 1 else joint[None]
 
     def split(self, matrix: Tensor) -> dict[str, Tensor]:
-        """The weight and its bias, by local names, out of what the matrix became."""
+        """The weight and its bias by local names, read back from a changed matrix."""
         found = {}
         start = 0
         for name, share in self._parts:
@@ -246,7 +261,7 @@ class _Layout:
 
     @property
     def _parts(self) -> list[tuple[str, float]]:
-        """The weight and its bias, and by how much larger each is in that stream: what reads is smaller, a bias stays."""
+        """The weight and its bias, each with its factor in the scaled stream: readers shrink, writers grow, biases stay."""
         share = self.ratio if self.factor.weight in self.at.operator.readers else 1 / self.ratio
         return [(name, s) for name, s in ((self.factor.weight, share), (self.factor.bias, 1.0)) if name is not None]
 
@@ -255,7 +270,7 @@ class _Layout:
         return tensor.movedim(self._places(name), list(range(len(self.on))))
 
     def _places(self, name: str) -> list[int]:
-        """The dimensions of a parameter on these axes."""
+        """The dimensions of a parameter that lie on these axes."""
         names = [axis and axis.name for axis in self.at.operator.axes[name]]
         return [names.index(axis) for axis in self.on]
 
@@ -266,7 +281,7 @@ def _put(weights: dict[str, Tensor], prefix: str, changed: dict[str, Tensor]) ->
 
 
 def _balanced(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """A, B (H, K, ·) with the same product AᵀB and equal Gram matrices, strongest channel first."""
+    """Balances A, B (H, K, ·): the same product AᵀB, equal Gram matrices, strongest channel first."""
     qa, ra = torch.linalg.qr(a.transpose(1, 2))  # (H, ·, r), (H, r, K)
     qb, rb = torch.linalg.qr(b.transpose(1, 2))
     u, s, v = torch.linalg.svd(ra @ rb.transpose(1, 2), full_matrices=False)
@@ -276,12 +291,12 @@ def _balanced(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _padded(tensor: Tensor, channels: int) -> Tensor:
-    """(H, r, ·) -> (H, channels, ·): a product of lower rank than its channels leaves some at zero."""
+    """(H, r, ·) -> (H, channels, ·), padded with zero channels: the product's rank r may be lower."""
     return torch.nn.functional.pad(tensor, (0, 0, 0, channels - tensor.shape[1]))
 
 
 def _centre(weights: dict[str, Tensor], axes: dict[str, Axes], axis: str, norms: set[str]) -> None:
-    """Takes the mean over channels from everything that is written to a stream; norms do not notice."""
+    """Removes the mean over channels from all writers of a stream; its norms subtract that mean anyway."""
     for name, dimensions in axes.items():
         for dim, on in enumerate(dimensions):
             if on is not None and on.name == axis and on.role == "write" and name not in norms:
@@ -289,7 +304,7 @@ def _centre(weights: dict[str, Tensor], axes: dict[str, Axes], axis: str, norms:
 
 
 def with_unit_scales(architecture: Architecture) -> Architecture:
-    """`architecture` with a factor of one everywhere: softmax scales, which the weights have taken over."""
+    """`architecture` with all factors set to one, because the weights have absorbed them (softmax scales)."""
 
     def unit(_: str, part: P) -> P:
         return part.unit()

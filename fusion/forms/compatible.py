@@ -1,4 +1,4 @@
-"""Whether models can be fused: what has to be equal, and classes matched by their names."""
+"""Compatibility of models for fusion: properties that must be equal, and classes matched by name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import ImageInput, kind_of
 from wb.models.axes import Select, remap
 from wb.models.model import Model
-from wb.models.network import axes_of, build
+from wb.models.network import axes_of, build, skeleton
 
-_CLOSE = 1e-5  # means and deviations of inputs that differ by rounding only
+_CLOSE = 1e-5  # input means and deviations may differ by rounding
 
 
 def check_together(architectures: Sequence[Architecture], names: Sequence[str], anchor: int) -> list[str]:
-    """What a user has to know of fusing these; the anchor is the one that the others have to fit.
+    """Checks that models can be fused, with all others fitting the anchor; returns notes for the user.
 
     Raises:
         Unsupported: they differ in what cannot be aligned: images, stem, stages, pooling, norms.
@@ -47,7 +47,7 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
 
 
 def check_scales(architecture: Architecture, name: str) -> None:
-    """Raises `Unsupported` where a softmax scale is zero or not finite: nothing of its queries and keys could be said."""
+    """Raises `Unsupported` for a softmax scale of zero or not finite, which queries and keys cannot absorb."""
     for part_name, part in architecture.parts():
         if not (math.isfinite(part.factor) and part.factor):
             place, kind = part_name.rpartition(".")[0], kind_of(type(part))
@@ -57,10 +57,10 @@ def check_scales(architecture: Architecture, name: str) -> None:
 
 
 def check_images(images: Tensor, architecture: Architecture) -> list[str]:
-    """What is to be known of calibrating on `images`.
+    """Checks images for calibration; returns notes if there are few of them.
 
     Raises:
-        BadData: they are not what the networks read, or none.
+        BadData: there are none, or the networks read other images.
     """
     (spec,) = architecture.input.specs()
     if images.shape[1:] != spec.example or not len(images):
@@ -86,26 +86,26 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
 
 
 def adapted(model: Model, to: Architecture) -> Model:
-    """`model` with its classes in the order of `to`, and its stem for images normalised as those of `to` are.
+    """`model` with classes in the order of `to`, and a stem for images normalised as in `to`.
 
     Raises:
-        Unsupported: another normalisation in front of a convolution with padding, which cannot take it over.
+        Unsupported: another normalisation in front of a convolution with padding, which cannot absorb it.
     """
     model = _classes_ordered(model, to)
     if _close(model.architecture.input, to.input):
         return _with_input(model, to.input)
-    if model.architecture.stem.kind != "patch":
-        raise Unsupported(
-            f"the models normalise images differently ({model.architecture.input.mean} and {to.input.mean}), and a padded "
-            "convolution cannot take that over; train them with the same mean and deviation"
-        )
     own, new = model.architecture.input, to.input
     old_mean, old_std, mean, std = (torch.tensor(v).double() for v in (own.mean, own.std, new.mean, new.std))
-    weight, bias = (model.weights[f"stem.{name}"] for name in ("patches", "patches_bias"))
-    shift = torch.einsum("dcij,c->d", weight.double(), (mean - old_mean) / old_std)
-    scaled = weight.double() * (std / old_std)[None, :, None, None]
-    weights = {"stem.patches": scaled.to(weight), "stem.patches_bias": (bias.double() + shift).to(bias)}
-    return _with_input(replace(model, weights={**model.weights, **weights}), to.input)
+    stem = skeleton(model.architecture).stem
+    given = {name: model.weights[f"stem.{name}"] for name in stem.axes}
+    absorbed = stem.absorbed(given, std / old_std, (mean - old_mean) / old_std)
+    if absorbed is None:
+        raise Unsupported(
+            f"the models normalise images differently ({own.mean} and {new.mean}), and a padded convolution cannot take that "
+            "over; train them with the same mean and deviation"
+        )
+    weights = {f"stem.{name}": weight for name, weight in absorbed.items()}
+    return _with_input(replace(model, weights={**model.weights, **weights}), new)
 
 
 def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:
@@ -115,20 +115,26 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
     return [
         ("images of", image(one), image(other)),
         ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
-        ("norms", norms_of(one), norms_of(other)),
-        ("prefix tokens", one.prefix, other.prefix),
+        ("norms", wirings_of(one), wirings_of(other)),
+        ("kinds of norms", norms_of(one), norms_of(other)),
+        ("a prefix of", f"{one.prefix} tokens", f"{other.prefix} tokens"),
         ("pooling", one.head.pool, other.head.pool),
         ("stages", len(one.stages), len(other.stages)),
     ]
 
 
+def wirings_of(architecture: Architecture) -> str:
+    """How the sub-layers are wired, stage by stage where that differs."""
+    wirings = [stage.wiring.title for stage in architecture.stages]
+    return wirings[0] if len(set(wirings)) == 1 else ", ".join(wirings)
+
+
 def norms_of(architecture: Architecture) -> str:
-    """How norms stand, and of which kind they are; networks of one family have that in common, whatever the settings."""
+    """Of which kind the norms are; networks of one family have that in common, whatever the settings."""
     a = architecture
-    wirings = [stage.wiring.title for stage in a.stages]
     own = [f"{block.norm.title} in {name}" for name, _, block in a.blocks() if block.norm is not None]
     ends = [f"{norm.title} {where}" for norm, where in ((a.first, "first"), (a.last, "last")) if norm is not None]
-    return ", ".join([*(wirings[:1] if len(set(wirings)) == 1 else wirings), a.norm.title, *own, *ends])
+    return ", ".join([a.norm.title, *own, *ends])
 
 
 def settings_of_norms(architecture: Architecture) -> str:
@@ -165,7 +171,7 @@ def _classes_ordered(model: Model, to: Architecture) -> Model:
     own = model.architecture.head.labels
     if own == to.head.labels:
         return model
-    if not own or not to.head.labels:  # taken to be in the same order
+    if not own or not to.head.labels:  # classes are assumed to be in the same order
         return replace(model, architecture=model.architecture.with_labels(to.head.labels))
     order = Select(torch.tensor([own.index(label) for label in to.head.labels]))
     axes = axes_of(build(model.architecture, "meta"))

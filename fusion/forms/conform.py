@@ -1,19 +1,18 @@
-"""Bringing a model to the sizes of another architecture: where fusing into a size of one's own begins.
+"""Conforming: gives a model the sizes of another architecture, as the first step of fusing into a chosen size.
 
-Depth first, then heads and hidden units, then the channels of heads, the stream at last. What grows keeps the function:
-blocks are added that write nothing, entries are repeated and read by their share, a stream is laid into a wider one by an
-isometry that its norms do not notice. What shrinks keeps what does most.
+The order is depth, then heads and hidden units, then the channels of heads, then the stream. Growth keeps the function:
+new blocks write nothing; entries are repeated and their readers share the weight; a stream is embedded in a wider one by an
+isometry that norms do not notice. Shrinking keeps the entries with the largest effect.
 
 Source: growth as in Chen et al., "Net2Net", 2016, https://arxiv.org/abs/1511.05641. Shrinking a stream to its principal
 directions as in Ashkboos et al., "SliceGPT", 2024, https://arxiv.org/abs/2401.15024; blocks by their influence as in Men et
 al., "ShortGPT", 2024, https://arxiv.org/abs/2403.03853.
-Differs: principal directions are those of one Gram matrix for a whole stream, from weights where there are no images, and
-the vector of ones is kept where a norm takes the mean away, so that LayerNorms stay what they are. An LMU's larger or smaller
-memory is fitted to the responses of the old one by least squares: its coefficients are other ones.
-Limits: growth is exact but for what sees the statistics of repeated entries or has no counterpart: a stream that may not be
-rotated and a stem's width have to grow by a whole factor, an LMU's memory to the number of tokens; a block that writes
-nothing is still a norm in a post-norm network. After a stream was resized, values and outputs of a head are no longer
-balanced against each other.
+Differs: principal directions come from one Gram matrix for a whole stream, computed from weights if there are no images, and
+the vector of ones is kept if a norm takes the mean away, so that LayerNorms stay what they are. An LMU's memory is fitted by
+least squares to the responses of the old one, because memories of different sizes have different coefficients.
+Limits: growth is exact, with these exceptions. A stream that may not be rotated and a stem's width have to grow by a whole
+factor; an LMU's memory has to grow to the number of tokens; a block that writes nothing still has a norm in a post-norm
+network. After a stream was resized, values and outputs of a head are no longer balanced.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, stream_rotation
 from wb.fusion.forms.canonical import centred, factors_on, foldable, unit_gains, with_unit_scales
-from wb.fusion.forms.compatible import norms_of
+from wb.fusion.forms.compatible import norms_of, wirings_of
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
 from wb.models.model import Model, remap_model
@@ -42,11 +41,11 @@ Role = Literal["write", "read"]
 
 
 def conform(model: Model, target: Architecture, images: Tensor | None = None, origins: Match | None = None) -> Model:
-    """`model`, in canonical form, with the architecture of `target` but for its softmax scales, which are one.
+    """`model`, in canonical form, with the architecture of `target`, except that softmax scales are one.
 
-    `images` (n, channels, height, width), float32 in [0, 1], say which blocks and directions of the stream matter; without
-    them, the weights do, and noise. `origins` are those of `origins_of`, where they are known already. Weights keep their
-    type; where nothing differs, they are those of the model.
+    `images` (n, channels, height, width), float32 in [0, 1], decide which blocks and directions of the stream to keep; without
+    them, weights and noise images do. `origins` is the result of `origins_of` if it is known already. Weights keep their type;
+    without any difference in size they are the model's own.
 
     Raises:
         BadOption: stem, stages, pool, input, classes, labels or norm differ, or `images` are not what the model reads.
@@ -67,7 +66,7 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None, or
 
 
 def origins_of(model: Model, goal: Architecture, images: Tensor | None) -> Match:
-    """For each block of each stage of `goal`, the model's block that goes there, or None.
+    """For each block of each stage of `goal`, the index of the model's block that takes its place, or None.
 
     Raises:
         BadOption: the numbers of stages differ, or `images` are not what the model reads.
@@ -77,7 +76,7 @@ def origins_of(model: Model, goal: Architecture, images: Tensor | None) -> Match
     result = []
     for i, (own, wanted) in enumerate(zip(model.architecture.stages, goal.stages, strict=True)):
         blocks, places = switched_on(own), switched_on(wanted)
-        if len(own.blocks) == len(wanted.blocks) and set(blocks) <= set(places):  # every block has its place there
+        if len(own.blocks) == len(wanted.blocks) and set(blocks) <= set(places):  # every block keeps its place
             result.append(tuple(j if j in blocks else None for j in range(len(wanted.blocks))))
             continue
         if len(blocks) > len(places):
@@ -98,7 +97,8 @@ def _check(own: Architecture, goal: Architecture) -> None:
         "number of prefix tokens": lambda a: a.prefix,
         "input": lambda a: a.input.model_dump_json(),
         "number of classes": lambda a: a.head.classes,
-        "norms": norms_of,
+        "wiring": wirings_of,
+        "kind of norm": norms_of,
         "labels": lambda a: a.head.labels or own.head.labels or goal.head.labels,
     }
     for name, fact in facts.items():
@@ -111,7 +111,7 @@ def _check(own: Architecture, goal: Architecture) -> None:
 
 
 def _influence(model: Model, images: Tensor) -> list[list[float]]:
-    """For each block of each stage, 1 - the mean cosine of a token before and after it."""
+    """Block influence: for each block of each stage, 1 - the mean cosine of a token before and after it."""
     total = [[0.0] * len(stage.blocks) for stage in model.architecture.stages]
     for batch in streams(model, images):
         for i, stage in enumerate(batch):
@@ -123,7 +123,7 @@ def _influence(model: Model, images: Tensor) -> list[list[float]]:
 
 
 def _maps(model: Model, goal: Architecture, late: int, images: Tensor | None) -> dict[str, Map]:
-    """For every axis of that round (`Dim.late`) whose size differs, what brings it to the size it has in `goal`."""
+    """The maps of one round (`Dim.late`): one for every axis whose size differs from `goal`."""
     own, wanted, dims = axis_sizes(model.architecture), axis_sizes(goal), axis_dims(goal)
     changed = [axis for axis in own if own[axis] != wanted[axis] and dims[axis].late == late]
     if not changed:
@@ -133,7 +133,7 @@ def _maps(model: Model, goal: Architecture, late: int, images: Tensor | None) ->
 
 
 class _Resizer:
-    """Chooses the map of one axis of a model from its old size to its new one."""
+    """Chooses the map that takes one axis of a model from its old size to its new one."""
 
     def __init__(self, model: Model, images: Tensor | None) -> None:
         self.model, self.images = model, images
@@ -156,24 +156,24 @@ class _Resizer:
             eye = torch.eye(new, old, dtype=torch.float64)
             return Leading(new) if new < old else Couple(eye, eye)
         if dim.ordered and new < old:
-            return Leading(new)  # each was learned to correct those before it
+            return Leading(new)  # each entry was learned to correct those before it
         if new > old:
-            return _repeated(old, new, paired=not self._on(axis, "read"))
+            return _repeated(old, new, paired=not self._on(axis, "read") and bool(self._meeting(axis)[0]))
         outer = self.nested.get(axis)
         index = _largest(self._energy(axis, outer), new)
         return index if outer is None else SelectWithin(index.index, outer)
 
     def _on(self, axis: str, role: Role) -> list[str]:
-        """The parameters that have that role on the axis."""
+        """The parameters with that role on the axis."""
         return [name for name, dimensions in self.axes.items() if Axis(axis, role) in dimensions]
 
     def _sorted(self, axis: str) -> bool:
-        """Whether the strongest channels come first, as in balanced heads; queries that are the keys are not balanced."""
+        """Whether the strongest channels come first, as in balanced heads; with shared queries and keys nothing is balanced."""
         at = self._of(axis)
         return at is not None and factors_on(at.operator, axis.rsplit(".", 1)[1]) is not None
 
     def _gram(self, axis: str) -> Tensor:
-        """(D, D): products of the channels of a stream, over tokens or over the weights that write it."""
+        """The Gram matrix (D, D) of a stream's channels, over tokens or over the weights that write the stream."""
         total, taken = torch.zeros(()), centred(self.network, _stage(axis))
         if self.images is not None:
             for batch in streams(self.model, self.images):
@@ -189,7 +189,7 @@ class _Resizer:
         return total
 
     def _energy(self, axis: str, outer: str | None) -> Tensor:
-        """How strong the entries are: the product of the norms of what writes and what reads them; (entries of `outer`, n)."""
+        """Strength of the entries: norm of their writers times norm of their readers; (entries of `outer`, n) or (n,)."""
         on = (axis,) if outer is None else (outer, axis)
         written, reading = self._on(axis, "write"), self._on(axis, "read")
         first, values = self._meeting(axis)
@@ -197,19 +197,21 @@ class _Resizer:
             rest = [name for name in written if name not in (*first, *values)]
             meeting = self._norm(first, "write", on) * self._norm(rest, "write", on)
             return meeting * self._circuit(axis) if reading else meeting
+        if not reading:
+            return self._norm(written, "write", on)
         return self._norm(written, "write", on) * self._norm(reading, "read", on)
 
     def _of(self, axis: str) -> Sublayer | None:
-        """The sub-layer that has the axis for its own."""
+        """The sub-layer that owns the axis."""
         return next((at for at in self.sublayers if axis.startswith(f"{at.place}.") and self._local(at, axis)), None)
 
     def _local(self, at: Sublayer, axis: str) -> bool:
         return any(axis == f"{at.place}.{on}" for on in at.operator.sizes if on != "embed")
 
     def _meeting(self, axis: str) -> tuple[list[str], list[str]]:
-        """Of what writes an axis, the first of two that meet in a product (queries; the rest are keys), and the values.
+        """Two groups among the writers of an axis: the first factor of a product (queries; the others are keys), and the values.
 
-        Values are what a writer of the stream reads, channel by channel. None are first where the axis is one of values.
+        Values are the inputs of a writer of the stream, channel by channel. The first group is empty on an axis of values.
         """
         at = self._of(axis)
         if at is None:
@@ -223,7 +225,7 @@ class _Resizer:
         return first, [name for pair, value in zip(names, is_value, strict=True) if value for name in pair]
 
     def _circuit(self, heads: str) -> Tensor:
-        """How much each head can write: the norm of its output times its values."""
+        """Norm of each head's output-value circuit: its output matrix times its value matrix."""
         at = self._of(heads)
         if at is None:
             raise ValueError(f"{heads} is no axis of a sub-layer")
@@ -239,7 +241,7 @@ class _Resizer:
         return torch.stack(squares).sum(dim=0).sqrt()
 
     def _entries(self, name: str, role: Role, *on: str) -> Tensor:
-        """A parameter with the dimensions of that role on those axes in front and all others in one."""
+        """A parameter as a matrix: the dimensions with that role on those axes first, all others flattened."""
         places = [self.axes[name].index(Axis(axis, role)) for axis in on]
         moved = self.model.weights[name].double().movedim(places, list(range(len(on))))
         return moved.reshape(*moved.shape[: len(on)], -1)
@@ -250,19 +252,22 @@ def _stage(axis: str) -> int:
 
 
 def _repeated(old: int, new: int, *, paired: bool = False) -> Map:
-    """Every entry as often as any other, or once more."""
+    """The map that repeats entries evenly; some once more than others if the sizes do not divide."""
     plan = torch.zeros(old, new, dtype=torch.float64)
     plan[torch.arange(new) % old, torch.arange(new)] = 1
     return couple(plan.numpy(), paired=paired)
 
 
 def _largest(energy: Tensor, new: int) -> Select:
-    """The entries of most energy (the last dimension), in their order."""
+    """The entries of largest energy along the last dimension, in their old order."""
     return Select(energy.argsort(dim=-1, descending=True, stable=True)[..., :new].sort(dim=-1).values)
 
 
 def _isometry(old: int, new: int, gram: Tensor | None, *, centred: bool) -> Couple:
-    """A stream in a wider one, or its principal directions by `gram`; always with the vector of ones where it is `centred`."""
+    """The isometry of a stream: into a wider stream, or onto principal directions by `gram`.
+
+    Of a `centred` stream these include the vector of ones.
+    """
     if gram is None:
         return stream_rotation(torch.eye(old, new, dtype=torch.float64), centred=centred)
     if not centred:
@@ -270,6 +275,6 @@ def _isometry(old: int, new: int, gram: Tensor | None, *, centred: bool) -> Coup
     flat = gram - gram.mean(dim=0, keepdim=True)
     flat = flat - flat.mean(dim=1, keepdim=True)
     ones = (flat.trace() + 1) / old
-    directions = torch.linalg.eigh(flat - ones).eigenvectors[:, old - new + 1 :]  # but for that of the ones
+    directions = torch.linalg.eigh(flat - ones).eigenvectors[:, old - new + 1 :]  # without the vector of ones
     basis = torch.linalg.qr(torch.cat([torch.ones(new, 1), torch.eye(new)[:, 1:]], dim=1).double()).Q[:, 1:]
     return stream_rotation(directions @ basis.T, centred=True)

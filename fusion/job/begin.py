@@ -1,4 +1,4 @@
-"""The beginning of a fusion: everything that can be checked is checked before anything is written."""
+"""The beginning of a fusion: all checks, before anything is written."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from wb.models.model import load
 from wb.tasks.known import task_of
 from wb.training.train import fitted
 
-Files = Sequence[tuple[str, Path]]  # what a parent is called, and where it is
+Files = Sequence[tuple[str, Path]]  # name and file of each parent
 
 OUTPUT = Output("fuse", "fused.safetensors", MODELS, "{path} is one of the files that are fused")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What can be known without fusing: which parent gives the axes, the data in the order of its classes, notes."""
+    """The result of all checks: the parents, the index of the anchor, the data in the anchor's order of classes, notes."""
 
     parents: tuple[ParentRow, ...]
     anchor: int
@@ -40,12 +40,12 @@ class Checked:
 
     @property
     def architecture(self) -> Architecture:
-        """That of the anchor."""
+        """The anchor's architecture."""
         return self.parents[self.anchor].architecture
 
 
 def files_of(out: Path) -> list[Path]:
-    """What is left at the end, the model last."""
+    """The files that a fusion writes, the model last."""
     return [*(out.with_suffix(ending) for ending in (".html", ".json", ".onnx")), out]
 
 
@@ -55,7 +55,7 @@ def begin(
     """The job, new or as an interruption left it; nothing is written.
 
     Raises:
-        BadArtefact: a file is no model; or what lies beside `out` is of another fusion.
+        BadArtefact: a file is no model; or another fusion's files lie beside `out`.
         BadData: the data do not fit the models.
         BadOption: options that do not fit the models, or classes that differ.
         Unsupported: models that cannot be aligned.
@@ -103,7 +103,7 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
 
 
 def _check_options(config: FuseConfig, parents: int) -> None:
-    """Raises `BadOption` for what cannot be done with so many models, or without data."""
+    """Raises `BadOption` for options that do not go with this number of models, or that need data."""
     if parents < (1 if config.to else 2):
         raise BadOption(
             "one model cannot be fused; give two or more, or one with --to and the architecture to bring it to"

@@ -11,7 +11,7 @@ from pydantic import Field
 from wb.core.architecture import Architecture
 from wb.core.option import Cli
 from wb.fusion.settings import Settings
-from wb.jobs.config import JobConfig
+from wb.jobs.config import JobConfig, LearningRate
 from wb.jobs.names import SAMPLES
 
 CALIBRATION = 1024  # images that are looked at by default
@@ -42,9 +42,7 @@ class FuseConfig(JobConfig):
         Field(ge=0, description="Epochs of fine-tuning, all models as teachers."),
         Cli(default=f"0; {EPOCHS} without models"),
     ] = 0
-    learning_rate: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")
-    ] = 3e-4  # more undoes what was fitted before it helps
+    learning_rate: LearningRate = 3e-4  # more undoes what was fitted before it helps
     to: Annotated[
         Architecture | None,
         Field(description="An architecture (JSON or a model file) to fuse into."),

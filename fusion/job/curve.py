@@ -1,4 +1,4 @@
-"""Loss and accuracy on the way from the anchor to the other parents, and how high the barrier between them is.
+"""Interpolation between the anchor and the other parents: loss and accuracy along the way, and the loss barrier.
 
 Source: Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", 2020, for the barrier.
 """
@@ -24,7 +24,7 @@ BATCH = 128
 
 
 class Point(Frozen):
-    """One mixture: the share of the other parents, mean cross entropy in nats, accuracy as a fraction."""
+    """One mixture: the share of the other parents, mean cross-entropy in nats, accuracy as a fraction."""
 
     share: float
     loss: float
@@ -33,13 +33,13 @@ class Point(Frozen):
 
 @dataclass(frozen=True)
 class Curve:
-    """Points by rising share, from 0 to 1."""
+    """Points in order of their share, from 0 to 1."""
 
     points: Sequence[Point]
 
     @property
     def barrier(self) -> float:
-        """The largest excess of the loss over the line between both ends, in nats; 0 where there is none."""
+        """The loss barrier: the largest excess of the loss over the straight line between both ends, in nats, at least 0."""
         first, last = self.points[0], self.points[-1]
         return max(p.loss - (1 - p.share) * first.loss - p.share * last.loss for p in self.points)
 
@@ -47,7 +47,7 @@ class Curve:
 def interpolate(
     between: Callable[[float], Model], split: Split, report: Callable[[int, int], None] | None = None
 ) -> Curve:
-    """The curve of what `between` gives for each share, on `split`, in torch."""
+    """The curve of the models that `between` makes for each share, read in torch on `split`."""
     points = []
     for i, share in enumerate(SHARES):
         if report is not None:

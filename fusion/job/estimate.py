@@ -1,4 +1,4 @@
-"""`wb fuse --dry-run`: the stages of a fusion that is not begun, and about how long they take."""
+"""The plan of `wb fuse` (--dry-run): the stages of a fusion and about how long each takes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from wb.models.model import load
 from wb.training.estimate import image_seconds, network_stage, step_seconds
 from wb.training.fit import Recipe, pick_device
 
-FEW = 32  # images that are looked at; twice as many tell what one more takes
+FEW = 32  # images of the trial fusion; a second one with twice as many gives the time per image
 T = TypeVar("T")
 
 
 def estimate(job: FuseJob) -> list[Planned]:
-    """The stages, from a fusion with few images and some timed steps; nothing is kept, and nothing written.
+    """The stages, estimated from a fusion with few images and some timed steps; nothing is kept or written.
 
-    Raises as `FuseJob` does where the models cannot be fused.
+    Raises as `FuseJob` does if the models cannot be fused.
     """
     parents = job.record.parents
     found = [network_stage(parent.architecture, parent.name) for parent in parents]
@@ -41,7 +41,7 @@ def estimate(job: FuseJob) -> list[Planned]:
 
 
 def _fusing(job: FuseJob) -> tuple[Planned, Fused]:
-    """Fusing itself, and what came of it with few images."""
+    """The stage of fusing, and the trial fusion with few images."""
     config = job.config
     images = calibration(config, job.data, [parent.architecture for parent in job.record.parents])
     fusion, seconds = _timed(lambda: job.fusion(config.settings, _first(images, FEW), config.to))
@@ -55,7 +55,7 @@ def _fusing(job: FuseJob) -> tuple[Planned, Fused]:
 
 
 def _curves(job: FuseJob, fusion: Fused, data: Dataset) -> Planned:
-    """What lies between the parents."""
+    """The stage of curves between the parents."""
     split = data.validation.take(slice(0, FEW))
     average, merging = _timed(lambda: fusion.between(0.5))
     image = _timed(lambda: point(average, split, 0.5))[1] / len(split)
@@ -67,7 +67,7 @@ def _curves(job: FuseJob, fusion: Fused, data: Dataset) -> Planned:
 
 
 def _finetuning(job: FuseJob, data: Dataset) -> Planned:
-    """Epochs with all parents as teachers."""
+    """The stage of fine-tuning, with all parents as teachers."""
     recipe = Recipe(epochs=job.config.finetune)
     steps = recipe.steps(len(data.train))
     parents = [parent.architecture for parent in job.record.parents]
@@ -78,7 +78,7 @@ def _finetuning(job: FuseJob, data: Dataset) -> Planned:
 
 
 def _readings(job: FuseJob, data: Dataset) -> Planned:
-    """Every model that is exported and scored."""
+    """The stage of readings: every model that is exported and scored."""
     settings = job.config.settings
     corrected = settings.repair or settings.method == "regress"
     graphs = len(job.parents) + 1 + bool(job.config.finetune)

@@ -15,10 +15,13 @@ from wb.fusion.job.tables import short
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST
 
 LINES = {"vanilla": ("averaged as they are", GREY, "dash"), "aligned": ("aligned and averaged", BLUE, "solid")}
-POINTS = {"one shot": (FRONT, "circle", 11), "fine-tuned": (TEST, "diamond-open", 15)}  # the latter around the former
-FEW = 5  # places, below which bars would be wider than elsewhere
-FAINT = 0.45  # opacity of what was before
-NAME = 24  # letters of a name in a figure
+POINTS = {
+    "one shot": (FRONT, "circle", 11),
+    "fine-tuned": (TEST, "diamond-open", 15),
+}  # the latter drawn around the former
+FEW = 5  # with fewer places, bars would be wider than in the other figures
+FAINT = 0.45  # opacity of distances before alignment
+NAME = 24  # longest name in a figure, in letters
 
 
 def lines_figure(record: Fusion) -> go.Figure:
@@ -46,7 +49,7 @@ def lines_figure(record: Fusion) -> go.Figure:
 
 
 def distance_figures(record: Fusion) -> list[tuple[str, go.Figure]]:
-    """How far each parent is from what it was aligned to, before and after: a figure for each kind of axis, with its name."""
+    """Distance of each parent from the fused model's axes, before and after alignment: (title, figure) for each kind of axis."""
     series = distance_series(record)
     axes = list(dict.fromkeys(axis for row in record.parents for axis in row.costs))
     highest = max((value for *_, found in series for value in found.values()), default=1.0)
@@ -67,7 +70,7 @@ def distance_figures(record: Fusion) -> list[tuple[str, go.Figure]]:
 
 
 def distance_series(record: Fusion) -> list[tuple[str, str, float, Mapping[str, float]]]:
-    """What the figures of distances show: name, colour, opacity and values by axis."""
+    """The series of the distance figures: name, colour, opacity and values by axis."""
     parents = [(name, row) for name, row in zip(_names(record), record.parents, strict=True) if row.costs]
     found: list[tuple[str, str, float, Mapping[str, float]]] = []
     for i, (name, row) in enumerate(parents):
@@ -79,7 +82,7 @@ def distance_series(record: Fusion) -> list[tuple[str, str, float, Mapping[str, 
 
 
 def _add(figure: go.Figure, name: str, points: Sequence[Point], style: Mapping[str, object], quality: str) -> None:
-    """The same points in both panels: losses above, and below what is called `quality`."""
+    """Adds the same points to both panels: losses above, and below the metric called `quality`."""
     text = [f"{name}<br>loss {p.loss:.3g} nats<br>{quality} {p.accuracy:.2%}<br>at {p.share:.0%}" for p in points]
     for row, values in ((1, [p.loss for p in points]), (2, [p.accuracy for p in points])):
         trace = go.Scatter(x=[p.share for p in points], y=values, name=name, legendgroup=name, showlegend=row == 1)
@@ -87,6 +90,6 @@ def _add(figure: go.Figure, name: str, points: Sequence[Point], style: Mapping[s
 
 
 def _names(record: Fusion) -> list[str]:
-    """What the parents are called, short enough for a legend."""
+    """The parents' names, short enough for a legend."""
     names = short([parent.name for parent in record.parents])
     return [name if len(name) <= NAME else f"…{name[1 - NAME :]}" for name in names]

@@ -1,4 +1,4 @@
-"""The end of a fusion: fine-tuning with all parents as teachers, and what every model is and can, from exported files."""
+"""The end of a fusion: fine-tuning with all parents as teachers, and readings of every model from its exported graph."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from wb.tasks.known import task_of
 from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 
-Votes = dict[str, NDArray[Any]]  # of each split: (n, ...)
+Votes = dict[str, NDArray[Any]]  # split -> votes (n, ...)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What was read of a model, and by split which images it names rightly."""
+    """The readings of a model, and for each split which examples it answers correctly."""
 
     readings: Kept
     right: Mapping[str, Sequence[bool]]
 
     def against(self, other: Scored) -> Paired:
-        """This model and another on the same test images."""
+        """The paired comparison of this model and another on the same test images."""
         return Paired.of(self.right["test"], other.right["test"])
 
 
 class Parents:
-    """The parents' files, read one at a time, with classes in the order of `like` and for images as those of `like` are."""
+    """The parents' files, read one at a time, with classes in the order of `like` and its normalisation of images."""
 
     def __init__(self, paths: Sequence[Path], like: Architecture) -> None:
         self.paths, self.like = paths, like
@@ -63,7 +63,7 @@ class Parents:
 
 
 class Ensemble:
-    """The parents together, for a batch (B, ...), as their task puts outputs together."""
+    """The ensemble of the parents on a batch (B, ...); the task combines their outputs."""
 
     def __init__(self, parents: Parents, device: torch.device) -> None:
         self.networks = [model.network(device) for model in parents]
@@ -75,9 +75,9 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Finish:
-    """What the end works with; `work` is the folder of what is done.
+    """What the end of a fusion needs; finished pieces are kept in the folder `work`.
 
-    In `staged` and `graph` the result waits to be published, as a model and as an ONNX graph.
+    `staged` and `graph` are the files where the result waits to be published, as a model and as an ONNX graph.
     """
 
     parents: Parents
@@ -89,7 +89,7 @@ class Finish:
     progress: Progress
 
     def finetuned(self, record: Fusion) -> None:
-        """Fine-tunes the fused model in `work`, unless that is done or was not asked for."""
+        """Fine-tunes the fused model in `work`, unless that was done already or not asked for."""
         config = record.config
         if not config.finetune:
             return
@@ -104,7 +104,7 @@ class Finish:
         tuned(tune, fused, self.work, "tuned", lambda: self.progress("fine-tuning", 0, config.finetune))
 
     def conclude(self, record: Fusion) -> dict[str, Any]:
-        """Reads all models, the test split for the first time; keeps the result in `work`, and gives what the record gets.
+        """Reads all models, the test split for the first time, saves the result in `work` and returns the record's changes.
 
         Raises:
             BadArtefact: scores that are not finite.
@@ -146,13 +146,13 @@ class Finish:
         return task_of(self.parents.like)
 
     def _read(self, name: str, model: Model) -> Scored:
-        """The readings of a model from its graph, which stays as that of the result until another one is read."""
+        """The readings of a model from its exported graph; the last exported graph is the one to publish."""
         self.progress(f"final readings, {name}", 0, 0)
         export(model, self.graph, force=True)
         return self._of_graph(model, self.graph)[0]
 
     def _parents(self) -> tuple[list[Scored], Scored]:
-        """What is read of each parent, and of the mean of their probabilities."""
+        """The readings of each parent and of their ensemble."""
         rows: list[Scored] = []
         total: Votes = {}
         for i, model in enumerate(self.parents):
@@ -168,30 +168,30 @@ class Finish:
         return rows, self._scored(total, _sums([row.readings for row in rows]))
 
     def _of_graph(self, model: Model, path: Path) -> tuple[Scored, Votes]:
-        """What is read of the graph of `model` at `path`, and what it counts for in the ensemble."""
+        """The readings of the graph of `model` at `path`, and its votes in the ensemble."""
         found = {name: checked(path, split, self._task, self.device) for name, split in self._splits.items()}
         scored = self._scored(found, count_model(model.architecture, path))
         return scored, {name: self._task.votes(given) for name, given in found.items()}
 
     def _scored(self, outputs: Mapping[str, NDArray[Any]], readings: Kept) -> Scored:
-        """`readings` with those of the outputs (n, ...) for each split."""
+        """`readings` together with those of the outputs (n, ...) for each split."""
         grades = {name: self._task.grade(given, self._splits[name].labels) for name, given in outputs.items()}
         found = {name: self._task.reading(grade, self.device.text) for name, grade in grades.items()}
         return Scored({**readings, **found}, {name: grade.each.tolist() for name, grade in grades.items()})
 
 
 def counted(architecture: Architecture) -> Kept:
-    """What is known of a model without data."""
+    """The readings that need no data: parameters and MACs."""
     return {"params": count_parameters(architecture), "macs": count_macs(architecture)}
 
 
 def with_readings(parents: Sequence[ParentRow], rows: Sequence[Kept]) -> tuple[ParentRow, ...]:
-    """`parents` with what was read of them."""
+    """`parents` with their readings."""
     return tuple(one.model_copy(update={"readings": row}) for one, row in zip(parents, rows, strict=True))
 
 
 def _sums(rows: Sequence[Kept]) -> dict[str, Reading]:
-    """What all parents cost together."""
+    """The costs of all parents together, as the ensemble's."""
     return {
         name: rows[0][name].model_copy(update={"value": sum(row[name].value for row in rows)})
         for name in (*COUNTED, "size")

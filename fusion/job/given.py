@@ -1,4 +1,4 @@
-"""What a fusion is given: models as files, or none, with data and options that fit them."""
+"""The arguments of a fusion: models as files, or none, with data and options that fit them."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def configured(given: Mapping[str, Any], models: Sequence[Path]) -> FuseConfig:
 
 
 def give_back() -> None:
-    """Lets memory of freed tensors go back to the system at once.
+    """Makes the C library return the memory of freed tensors to the system at once.
 
-    glibc keeps what is smaller than the largest it has seen freed: of two large models, that would be half a model more.
-    Only without data, because training would be slower.
+    glibc keeps freed blocks up to the largest size that it has seen freed. With two large models, half a model's memory would
+    stay allocated. Only used without data, because training would be slower.
     """
     m_mmap_threshold = -3
     with suppress(AttributeError, OSError, TypeError):  # another system's library
@@ -72,7 +72,7 @@ def give_back() -> None:
 
 
 def read(config: FuseConfig, models: Sequence[Path], progress: Progress) -> tuple[Dataset | None, Files]:
-    """The data, where there are any, and what the models are called and where they are: two stock models by default."""
+    """The data, if any, and the models' names and files; without models, two stock models are trained or read."""
     torch.set_num_threads(config.threads)
     for path in models:
         need_model(path)
@@ -86,9 +86,9 @@ def read(config: FuseConfig, models: Sequence[Path], progress: Progress) -> tupl
     for i, seed in enumerate((config.settings.seed, config.settings.seed + 1), start=1):
         stock = Stock(data, seed)
 
-        def told(epoch: int, of: int, loss: float, number: int = i) -> None:
+        def report(epoch: int, of: int, loss: float, number: int = i) -> None:
             progress(f"training stock model {number} of 2 once, loss {loss:.3f}", epoch, of)
 
-        stock(told)
+        stock(report)
         files.append((f"stock model, seed {seed}", stock.path))
     return data, files

@@ -24,7 +24,7 @@ from wb.fusion.job.curve import interpolate, point
 from wb.fusion.job.finish import Finish, Parents, counted, with_readings
 from wb.fusion.job.record import Fusion, Line, ParentRow
 from wb.fusion.job.verdict import remarks
-from wb.fusion.plans import kept
+from wb.fusion.plans import thinned
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device, parse_device
 from wb.jobs.job import Job
@@ -33,9 +33,9 @@ from wb.models.model import Model, load, save
 
 
 class FuseJob(Job[Fusion]):
-    """One fusion with everything it needs; `out` is the model file to write, its graph comes beside it.
+    """One fusion: parents, data and record; `out` is the model file to write, its graph comes beside it.
 
-    `parents` are the models' files, and `data` have their classes in the order of the anchor's.
+    `parents` are the models' files; `data` has its classes in the order of the anchor's.
     """
 
     record_type = Fusion
@@ -55,7 +55,7 @@ class FuseJob(Job[Fusion]):
         self.parents, self.data = parents, data
 
     def make(self) -> None:
-        """Fuses, looks between the parents, and reads what came of it."""
+        """Fuses, reads the curves between the parents, and reads all models."""
         if self.record.architecture is None:
             self._fuse()
         if self.data is None:
@@ -64,7 +64,7 @@ class FuseJob(Job[Fusion]):
             self._read(self.data)
 
     def files(self) -> Mapping[str, Path]:
-        """The model and its graph; what an older version left half done has none."""
+        """The model and its graph; a job begun by an older version has no graph."""
         graph = self.record.graph
         return {**({} if graph is None else {self._graph.name: self.out.parent / graph}), self.staged.name: self.out}
 
@@ -80,28 +80,28 @@ class FuseJob(Job[Fusion]):
 
     @property
     def _models(self) -> Parents:
-        """The parents, in the order of the fused model's classes."""
+        """The parents, adapted to the anchor's classes and images."""
         return Parents(self.parents, self.record.parents[self.record.anchor].architecture)
 
     @property
     def staged(self) -> Path:
-        """Where the result waits to be published."""
+        """The file in `work` where the result waits to be published."""
         return self.work / f"result{self.out.suffix}"
 
     @property
     def _graph(self) -> Path:
-        """Where its graph waits."""
+        """The file in `work` where the result's graph waits to be published."""
         return self.work / "result.onnx"
 
     def _count(self) -> None:
-        """The end without data: the result is there already."""
+        """The end without data: the result is saved already, and only counted metrics are read."""
         rows = [counted(parent.architecture) for parent in self.record.parents]
         if self.record.architecture is not None:
             one_shot = counted(self.record.architecture)
             self.note(parents=with_readings(self.record.parents, rows), one_shot=one_shot, **self._results)
 
     def _read(self, data: Dataset) -> None:
-        """The end with data: fine-tuning, and readings of all models."""
+        """The end with data: fine-tuning, and final readings of all models."""
         finish = Finish(self._models, data, self.work, self.staged, self._graph, self.device, self.progress)
         if self.config.finetune:
             with self.timed("fine-tuning"):
@@ -113,11 +113,11 @@ class FuseJob(Job[Fusion]):
 
     @property
     def _results(self) -> dict[str, str]:
-        """The names of the files that are the result."""
+        """The names of the published files."""
         return {"model": self.out.name, "graph": self.out.with_suffix(".onnx").name}
 
     def _fuse(self) -> None:
-        """Fuses and, with data, looks between the parents; the record last: where that has it, the models are there."""
+        """Fuses and, with data, reads the curves; the record is written last, so that a recorded fusion has its files."""
         parents = [parent.architecture for parent in self.record.parents]
         images = calibration(self.config, self.data, parents)
         fusion = self.fusion(self.config.settings, images, self.config.to)
@@ -145,7 +145,7 @@ class FuseJob(Job[Fusion]):
         self.note(**changes)
 
     def _save(self, fusion: Fused) -> None:
-        """Writes what came of it; without data that is the result."""
+        """Saves the fused model, and the average if they differ; without data the fused model is the result."""
         if self.data is None:
             self.progress("exporting", 0, 0)
             model = signed(fusion.model, counted(fusion.model.architecture))
@@ -157,7 +157,7 @@ class FuseJob(Job[Fusion]):
             save(fusion.average, self.work / "average.safetensors", force=True)
 
     def fusion(self, settings: Settings, images: Tensor | None = None, target: Architecture | None = None) -> Fused:
-        """The parents fused with these settings. Raises as `wb.fusion.fuse.fuse`, and `BadArtefact` where numbers overflow."""
+        """Fuses the parents with these settings. Raises as `wb.fusion.fuse.fuse`, and `BadArtefact` if numbers overflow."""
         names = [parent.name for parent in self.record.parents]
         models = (load(path) for path in self.parents)
         keep = self.data is not None and len(self.parents) > 1
@@ -165,7 +165,7 @@ class FuseJob(Job[Fusion]):
             return fuse(models, names, settings, images, target=target, keep=keep, progress=self.progress)
 
     def _vanilla(self, split: Split) -> Line:
-        """What the same average is without any alignment."""
+        """The curve of averages without any alignment."""
         shares = tuple(parent.share for parent in self.record.parents)
         settings = Settings(method="vanilla", anchor=self.record.anchor + 1, weights=shares)
         return self._line("vanilla", self.fusion(settings), split)
@@ -181,7 +181,7 @@ class FuseJob(Job[Fusion]):
 
     @property
     def comparable(self) -> bool:
-        """Whether the parents can be averaged as they are, into what they are."""
+        """Whether the parents can be averaged without alignment: all architectures and the target are the same."""
         architectures = [parent.architecture for parent in self.record.parents]
         first = architectures[0]
         same = {a.with_labels(first.head.labels).model_copy(update={"input": first.input}) for a in architectures}
@@ -190,11 +190,11 @@ class FuseJob(Job[Fusion]):
 
 @contextmanager
 def overflow_named() -> Iterator[None]:
-    """Makes a `BadArtefact` of what decompositions and assignments say where numbers overflowed."""
+    """Raises `BadArtefact` instead of the errors of decompositions and assignments on overflowed numbers."""
     try:
         yield
     except (torch.linalg.LinAlgError, ValueError) as error:  # type: ignore[attr-defined]  # torch does not list it
-        if isinstance(error, ValueError) and "numeric entries" not in str(error):  # anything else is a mistake of ours
+        if isinstance(error, ValueError) and "numeric entries" not in str(error):  # any other ValueError is a bug
             raise
         raise BadArtefact(
             f"the models' numbers overflow ({reason(error)}); look for huge weights in them, or train them again"
@@ -202,7 +202,7 @@ def overflow_named() -> Iterator[None]:
 
 
 def calibration(config: FuseConfig, data: Dataset | None, parents: Sequence[Architecture]) -> Tensor | None:
-    """Training images without their labels, drawn at random: (n, channels, height, width); None where nothing looks at any."""
+    """Random training images without labels for calibration: (n, channels, height, width); None if nothing uses images."""
     if data is None or not config.looks(parents):
         return None
     number = config.calib or CALIBRATION
@@ -211,7 +211,7 @@ def calibration(config: FuseConfig, data: Dataset | None, parents: Sequence[Arch
 
 
 def _described(parents: Sequence[ParentRow], fusion: Fused) -> tuple[ParentRow, ...]:
-    """`parents` with what their alignments say."""
+    """`parents` with distances, plans and matches of their alignments."""
     found = []
     for parent, alignment in zip(parents, fusion.alignments, strict=True):
         update: dict[str, Any] = {}
@@ -219,7 +219,7 @@ def _described(parents: Sequence[ParentRow], fusion: Fused) -> tuple[ParentRow, 
             update = {
                 "before": alignment.before,
                 "costs": alignment.costs,
-                "plans": kept(alignment.plans),
+                "plans": thinned(alignment.plans),
                 "match": alignment.match,
                 "matched_by": alignment.by,
             }
@@ -228,7 +228,7 @@ def _described(parents: Sequence[ParentRow], fusion: Fused) -> tuple[ParentRow, 
 
 
 def _check(model: Model) -> None:
-    """Raises `BadArtefact` where the fused weights are not finite, whatever they were made of."""
+    """Raises `BadArtefact` if fused weights are not finite."""
     broken = [name for name, weight in model.weights.items() if not torch.isfinite(weight).all()]
     if broken:
         raise BadArtefact(

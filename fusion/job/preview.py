@@ -1,4 +1,4 @@
-"""Whether models can be fused, and what would go with what: all that is known before any of them is mapped."""
+"""Preview of a fusion: whether the models can be fused, and which blocks match, without aligning any of them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from wb.models.network import build
 
 @dataclass(frozen=True)
 class Fit:
-    """How one model goes with what gives the axes: its blocks, its sub-layers that go with nothing, and what it lacks.
+    """One model against the reference: its matched blocks, its own unmatched sub-layers, and the reference's unmatched ones.
 
-    `by` is what the match was found by.
+    `by` names the method that found the match.
     """
 
     match: Match = ()
@@ -41,7 +41,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Preview:
-    """What is known; one of `fits` for each model."""
+    """The preview; `fits` has one entry per model."""
 
     config: FuseConfig
     found: Checked
@@ -50,7 +50,7 @@ class Preview:
 
     @property
     def names(self) -> list[str]:
-        """What the models are called."""
+        """The models' names."""
         return short([parent.name for parent in self.found.parents])
 
     @property
@@ -64,11 +64,11 @@ class Preview:
         return sizes({**models, "target": self.target} if self.config.to else models)
 
     def match(self) -> Table:
-        """Which blocks go with which; nothing where they go in order."""
+        """The table of matched blocks; empty if they match in order."""
         return matches(self.names, [fit.match for fit in self.fits], self.target)
 
     def lines(self) -> list[str]:
-        """What else is to be said."""
+        """The preview in sentences, apart from the tables."""
         labels = [parent.architecture.head.labels for parent in self.found.parents]
         how = "by name" if all(labels) else "by their order"
         found = [f"classes: {self.target.head.classes}, matched {how}"]
@@ -92,7 +92,7 @@ class Preview:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """The whole preview as JSON."""
         return {
             "fusable": True,
             "method": self.config.settings.method,
@@ -107,10 +107,10 @@ class Preview:
 
 
 def preview(config: FuseConfig, files: Files, data: Dataset | None, progress: Progress) -> Preview:
-    """What would go with what.
+    """Checks and matches the models.
 
     Raises:
-        WbError: the models cannot be fused so, as `wb.fusion.job.begin.begin` and `wb.fusion.fuse.fuse` say.
+        WbError: the models cannot be fused with this configuration, as `wb.fusion.job.begin.begin` and `wb.fusion.fuse.fuse` say.
     """
     found = checked(config, files, data, progress)
     architectures = [parent.architecture for parent in found.parents]
@@ -136,18 +136,18 @@ class _Look:
 
     @property
     def plain(self) -> bool:
-        """Whether models stay as they are."""
+        """Whether models are fused as they are, without canonical form."""
         return self.config.settings.method in ("vanilla", "ot")
 
     def reference(self, anchor: Model) -> Reference:
-        """What gives the axes."""
+        """The reference that models are matched to: the anchor, or the anchor resized to the target."""
         anchor = self._formed(anchor)
         if self.config.to is None:
             return Reference(anchor)
         return resized(anchor, in_floating_point(self.config.to), self.images, balance=self._balances)
 
     def one(self, model: Model, goal: Reference, *, itself: bool) -> Fit:
-        """How one model fits; `itself` says that it is the anchor."""
+        """The fit of one model; `itself` says that it is the anchor."""
         model, reference = self._formed(model), goal.model
         settings = self.config.settings
         if self.plain:

@@ -1,4 +1,4 @@
-"""What a fusion leaves beside its model, as JSON: how it went, and everything that its report shows."""
+"""The record of a fusion, a JSON file beside its model: the course of the job and all that its report shows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from wb.fusion.match.match import By
 from wb.jobs.record import JobRecord
 
 COUNTED = ("params", "macs")
-MEASURED = ("test", "size")  # with data only, and the quality on the validation split
+MEASURED = ("test", "size")  # readings that need data, as does the quality on validation
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kept = Mapping[str, Reading]
 Match = tuple[tuple[int | None, ...], ...]
 
 
 class Plan(Frozen):
-    """Which entry of a parent's axis (rows) went to which of the fused one's (columns), large ones pooled.
+    """The plan of one axis: how much of each entry of the parent (row) goes to each entry of the fused model (column).
 
-    `signed` ones are rotations; of others each column sums to one.
+    Large plans are pooled. A `signed` plan is a rotation; in any other each column sums to one.
     """
 
     axis: str
@@ -43,11 +43,11 @@ class Plan(Frozen):
 
 
 class ParentRow(Frozen):
-    """One parent: where it came from, what it can, and how it was brought onto the fused model's axes.
+    """One parent: its file, its readings, and its alignment to the fused model's axes.
 
-    `before` and `costs` are distances by axis (`wb.fusion.align.align.Alignment`), none for a parent that gives the axes itself.
-    `match` says for each block of the fused model which of its own stands for it; () where they go in order. `matched_by` says
-    what that was found by, None where nothing was looked for. `paired` is the fused model against it on the test images.
+    `before` and `costs` are distances by axis (`wb.fusion.align.align.Alignment`), empty for a parent that needed no alignment.
+    `match` gives for each block of the fused model the parent's block that it comes from; () if they match in order. `matched_by`
+    is the method that found the match, None if none was needed. `paired` compares the fused model with it on the test images.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Line(Frozen):
 
     @property
     def barrier(self) -> float:
-        """In nats; 0 where there is none."""
+        """The loss barrier in nats, at least 0."""
         return Curve(self.points).barrier
 
     @model_validator(mode="after")
@@ -83,12 +83,12 @@ class Line(Frozen):
 
 
 class Fusion(JobRecord[FuseConfig]):
-    """A whole fusion; `architecture` is there when the models are fused, `model` (a file's name) when it is finished.
+    """The record of a whole fusion; a fused one has `architecture`, a finished one `model` (a file's name).
 
-    `graph` is the file of the model as an ONNX graph, None where none was left. `average` is there only where it was
-    corrected, to `one_shot`; `tuned` only after fine-tuning. `against_ensemble` and `against_untuned` are the fused model against
-    the parents' ensemble and against itself before its fine-tuning, on the test images; `verdicts` say what came of it.
-    `ends` are loss and accuracy of each parent as it is on the validation split, `points` those of the fused models.
+    `graph` is the name of the ONNX file, None in records of older versions. `average` is read only if it was corrected, which
+    gives `one_shot`; `tuned` only after fine-tuning. `against_ensemble` and `against_untuned` compare the fused model on the test
+    images with the parents' ensemble and with itself before fine-tuning; `verdicts` are the conclusions in words. `ends` are loss
+    and accuracy of each parent on the validation split, `points` those of the fused models.
     """
 
     verb = "fuse"
@@ -100,7 +100,7 @@ class Fusion(JobRecord[FuseConfig]):
     parents: Annotated[tuple[ParentRow, ...], Field(min_length=1)]
     anchor: Annotated[int, Field(ge=0)]
     architecture: Architecture | None = None
-    images: int = 0  # that were looked at
+    images: int = 0  # used for calibration
     notes: tuple[str, ...] = ()
     lines: tuple[Line, ...] = ()
     ends: tuple[Point, ...] = ()
@@ -136,7 +136,7 @@ class Fusion(JobRecord[FuseConfig]):
         return self.tuned or self.one_shot
 
     def variants(self) -> Iterator[tuple[str, Kept]]:
-        """What was made, in order: the average where it was corrected, the model one shot, and fine-tuned."""
+        """Name and readings of the models made, in order: average (if corrected), one shot, fine-tuned."""
         for name, readings in (("average", self.average), ("one shot", self.one_shot), ("fine-tuned", self.tuned)):
             if readings:
                 yield name, readings
@@ -146,9 +146,9 @@ class Fusion(JobRecord[FuseConfig]):
         return next((line for line in self.lines if line.name == name), None)
 
     def barrier(self, line: Line) -> float:
-        """How far the loss of a curve rises over the line between two parents as they are, in nats; 0 where it does not.
+        """The loss barrier of a curve over the straight line between the two parents' own losses, in nats, at least 0.
 
-        Of more than two parents, over the line between the curve's own ends.
+        With more than two parents, the line is between the curve's own ends.
         """
         if len(self.parents) != 2 or not self.ends:
             return line.barrier
@@ -157,7 +157,7 @@ class Fusion(JobRecord[FuseConfig]):
 
     @model_validator(mode="after")
     def _complete(self) -> Fusion:
-        """What the report shows has to be there."""
+        """Raises `ValueError` if something is missing or inconsistent that the report shows."""
         if self.anchor >= len(self.parents):
             raise ValueError(f"anchor {self.anchor} of {len(self.parents)} parents")
         if not all(map(_finite, (*self.points.values(), *self.ends))):
@@ -186,7 +186,7 @@ class Fusion(JobRecord[FuseConfig]):
 
 
 def worked_on(parents: Sequence[str], data: JsonValue) -> dict[str, JsonValue]:
-    """What a fusion is of, by fingerprints."""
+    """What a fusion works on, by fingerprints."""
     return {"models": list(parents), "data": data}
 
 

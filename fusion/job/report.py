@@ -1,4 +1,4 @@
-"""The report of a fusion: one page that shows what came of it, what lies between the parents, and what went with what."""
+"""The report of a fusion: one page with the readings, the curves between the parents, and the alignment plans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wb.jobs.shown import Table as Shown
 from wb.page.look import figure_html
 from wb.page.page import link, render
 
-PAPER = {  # what `ot` aligns besides axes: the outputs of layers
+PAPER = {  # plans of `ot` that belong to outputs of layers rather than axes
     "position": "embeddings",
     "cls": "embeddings",
     "patch": "embeddings",
@@ -28,8 +28,8 @@ PAPER = {  # what `ot` aligns besides axes: the outputs of layers
     "o": "outputs of attention",
     "down": "outputs of feed-forwards",
 }
-FLAT = 0.005  # nats, below which nobody would speak of a barrier
-Pictures = Mapping[str, Sequence[tuple[str, str, bool]]]  # kind -> (axis, address of the picture, whether it is signed)
+FLAT = 0.005  # nats: a rise below is no barrier
+Pictures = Mapping[str, Sequence[tuple[str, str, bool]]]  # kind -> (axis, address of the picture, whether signed)
 
 
 def page(record: Fusion, folder: Path, beside: Path) -> str:
@@ -88,13 +88,13 @@ def result(record: Fusion) -> str:
 
 
 def table(record: Fusion) -> Shown:
-    """The readings of all models, and what came of it."""
+    """The readings of all models as a table, with remarks and notes."""
     columns, cells = rows(record)
     return Shown("fusion", ("", *columns), cells, [*(remark.text for remark in remarks(record)), *record.notes])
 
 
 def barriers(record: Fusion) -> str:
-    """What lies between the parents, in words."""
+    """The barriers between the parents in words."""
     vanilla, aligned = record.line("vanilla"), record.line("aligned")
     said = []
     if vanilla is not None:
@@ -116,7 +116,7 @@ def barriers(record: Fusion) -> str:
 
 
 def readings(record: Fusion, names: Sequence[str]) -> tuple[list[tuple[str, Readings]], list[str]]:
-    """All models with their readings, and the metrics of which there are any."""
+    """All models with their readings, and the metrics that any of them has."""
     table: list[tuple[str, Readings]] = [(name, row.readings) for name, row in zip(names, record.parents, strict=True)]
     table += [("ensemble of the parents", record.ensemble)] if record.ensemble else []
     table += [(f"fused, {name}", found) for name, found in record.variants()]
@@ -124,7 +124,7 @@ def readings(record: Fusion, names: Sequence[str]) -> tuple[list[tuple[str, Read
 
 
 def pictures(parent: ParentRow) -> Pictures:
-    """Every plan of a parent as a picture, by the kind of axis, in the order of the axes."""
+    """Every plan of a parent as a picture, grouped by kind of axis, in the order of the axes."""
     found: dict[str, list[tuple[str, str, bool]]] = {}
     dims = kinds_of_axes([parent.architecture])
     planned = {kind_of_axis(plan.axis) for plan in parent.plans}
@@ -135,7 +135,7 @@ def pictures(parent: ParentRow) -> Pictures:
 
 
 def _group(kind: str, dims: Mapping[str, Dim], planned: Collection[str]) -> str:
-    """What the pictures of a kind of axis are headed by; `ot` has no plans of heads, and so none within them."""
+    """The heading for the pictures of a kind of axis; `ot` has no plans for heads or within them."""
     dim = dims.get(kind)
     if dim is None or (dim.within is not None and dim.within not in planned):
         return PAPER.get(kind, kind)
@@ -151,7 +151,7 @@ def _barrier(nats: float) -> str:
 
 
 def _numbers(record: Fusion) -> list[tuple[str, str]]:
-    """What is written large on top: value, and what it is."""
+    """The large numbers at the top of the page: value and title."""
     if record.config.data is None:
         return []
     test = f"test {record.metric.title}"
@@ -168,14 +168,14 @@ def _numbers(record: Fusion) -> list[tuple[str, str]]:
 
 
 def _blocks(record: Fusion, names: Sequence[str]) -> Table:
-    """Which blocks stand for which, where they do not all go in order."""
+    """The table of matched blocks; empty if they all match in order."""
     if record.architecture is None:
         return [], []
     return matches(names, [parent.match for parent in record.parents], record.architecture)
 
 
 def _sizes(record: Fusion, names: Sequence[str]) -> Table:
-    """The axes of all models, where they are not all the same."""
+    """The sizes of all models' axes; empty if they are the same."""
     models = dict(zip(names, (parent.architecture for parent in record.parents), strict=True))
     if record.architecture is None:
         return [], []

@@ -1,4 +1,4 @@
-"""What the command line and the report tell alike, as tables of text."""
+"""Tables of text that the command line and the report share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Table = tuple[list[str], list[list[str]]]  # names of columns, rows
 
 
 def short(names: Sequence[str]) -> list[str]:
-    """Names of files without their folders, where they can be told apart so; else as they are, the same ones numbered."""
+    """Names of files without their folders if that keeps them distinct, otherwise unchanged; equal names are numbered."""
     found = [PurePath(name).name for name in names]
     found = found if len(set(found)) == len(found) else list(names)
     return [
@@ -34,7 +34,7 @@ def titles(record: Fusion) -> dict[str, str]:
 
 
 def rows(record: Fusion) -> Table:
-    """All models with what was read of them; cells of what was not are empty."""
+    """The readings of all models; cells without a reading are empty."""
     models = dict(zip(short([parent.name for parent in record.parents]), record.parents, strict=True))
     table = [(name, parent.readings) for name, parent in models.items()]
     table += [("ensemble", record.ensemble)] if record.ensemble else []
@@ -45,7 +45,7 @@ def rows(record: Fusion) -> Table:
 
 
 def sizes(models: Mapping[str, Architecture]) -> Table:
-    """The size of every axis in every model; blocks one after the other that are alike share their rows."""
+    """The size of every axis in every model; consecutive blocks that are alike share their rows."""
     places = {place: _place(place, models) for place in _places(models)}
     titles = {"mixer": "mixer"} | {kind: dim.title for kind, dim in kinds_of_axes(models.values()).items()}
     found = []
@@ -57,7 +57,7 @@ def sizes(models: Mapping[str, Architecture]) -> Table:
 
 
 def matches(names: Sequence[str], found: Sequence[Match], architecture: Architecture) -> Table:
-    """Which block of each parent stands for which of the fused model; no rows where all go in order."""
+    """For each block of the fused model, the block of each parent that it comes from; no rows if all match in order."""
     if all(in_order(match) for match in found):
         return [], []
     table = []
@@ -69,17 +69,17 @@ def matches(names: Sequence[str], found: Sequence[Match], architecture: Architec
 
 
 def in_order(match: Match) -> bool:
-    """Whether each block stands for the one of its own number."""
+    """Whether each block comes from the block of the same number."""
     return all(stage == tuple(range(len(stage))) for stage in match)
 
 
 def ways(names: Sequence[str], found: Sequence[By | None]) -> list[str]:
-    """What the blocks of each parent were matched by, in words; nothing of those that go in order."""
+    """How the blocks of each parent were matched, in words; parents matched in order are left out."""
     return [f"those of {name} matched {BY[by]}" for name, by in zip(names, found, strict=True) if by in BY]
 
 
 def _places(models: Mapping[str, Architecture]) -> list[str]:
-    """The stem, then every stage and its blocks, of whichever model has them."""
+    """The stem, then every stage and its blocks, over all models."""
     found = {"stem": None} if any(dims(type(a.stem)) for a in models.values()) else {}
     for i in range(max(len(a.stages) for a in models.values())):
         found[f"s{i}"] = None
@@ -104,5 +104,5 @@ def _place(place: str, models: Mapping[str, Architecture]) -> dict[str, list[str
 
 
 def _stage(place: str) -> str:
-    """`s0.b3` -> `0`; stems and stages are never alike with a block."""
+    """`s0.b3` -> `0`; a stem or stage keeps its name, so that it is never grouped with a block."""
     return place.removeprefix("s").split(".b")[0] if ".b" in place else place

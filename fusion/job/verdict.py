@@ -1,4 +1,4 @@
-"""What a fusion comes to, in sentences: the fused model against each parent, their ensemble, and itself before fine-tuning."""
+"""Verdict on a fusion in sentences: the fused model against each parent, their ensemble, and itself before fine-tuning."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from wb.fusion.job.tables import short
 
 
 def remarks(record: Fusion) -> list[Remark]:
-    """The differences on the test images, image by image; none where nothing was measured so.
+    """Remarks on the paired differences on the test images; none without a test.
 
-    A model that is surely worse than a parent, or than it was before its fine-tuning, is a warning; that it does not reach
-    the ensemble, which costs as much as all parents together, is none.
+    It is a warning if the model is certainly worse than a parent or than before its fine-tuning. Being worse than the ensemble is
+    no warning, because the ensemble costs as much as all parents together.
     """
     names = short([parent.name for parent in record.parents])
     model = "fused model" if len(names) > 1 else "new model"

@@ -39,7 +39,7 @@ def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
     check_images(model.architecture.input, images)
     network = network_of(model)
     with torch.inference_mode():
-        for part in cut(images.to(network.position)):
+        for part in cut(images.to(next(network.parameters()))):
             state = network.begin(part)
             found: list[list[Tensor]] = []
             for i in range(len(network.stages)):
@@ -147,7 +147,7 @@ def _silent(
 
     In a post-norm network the norm of the sub-layer is made nearly the identity on the output of the norm `before` it.
     """
-    like, embed = known["position"], a.stages[sublayer.stage].embed
+    like, embed = next(iter(known.values())), a.stages[sublayer.stage].embed
     zero = {*sublayer.writers, *sublayer.writers.values(), *sublayer.readers.values()}
     result = {}
     for name, parameter in sublayer.operator.named_parameters(sublayer.prefix):

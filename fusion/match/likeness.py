@@ -186,7 +186,7 @@ def _additions(model: Model, images: Tensor) -> dict[str, Tensor]:
     parts: dict[str, list[Tensor]] = {}
     start = 0
     with torch.inference_mode():
-        for batch in cut(images.to(network.position)):
+        for batch in cut(images.to(next(network.parameters()))):
             for sublayer, addition in _walk(network, batch):
                 size, tokens = addition.shape[:2]
                 rows = _rows(len(images) * tokens)

@@ -28,10 +28,10 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import Softmax
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, couplings
 from wb.fusion.forms.compatible import check_images, check_together
+from wb.fusion.match.depth import alike
 from wb.fusion.paper.maps import (
     EMBEDDING,
     Residual,
@@ -47,7 +47,7 @@ from wb.fusion.paper.maps import (
 from wb.fusion.settings import Solver
 from wb.models.axes import Couple
 from wb.models.model import Model
-from wb.models.network import build
+from wb.models.network import build, skeleton
 from wb.models.norm import NormModule
 from wb.models.walk import Sublayer
 
@@ -235,12 +235,7 @@ def _width(model: Model) -> int:
 
 def _score_factor(own: Sublayer, other: Sublayer) -> float:
     """The factor of queries and keys that preserves attention scores under another softmax scale or number of channels."""
-    scales = []
-    for sublayer in (own, other):
-        record = sublayer.operator.describe()
-        if not isinstance(record, Softmax):
-            raise TypeError(f"{sublayer.name} is a {type(record).__name__}")
-        scales.append(record.qk * record.factor)
+    scales = [at.operator.sizes["qk"] * at.operator.record.factor for at in (own, other)]
     if scales[0] == scales[1]:
         return 1.0
     if scales[0] * scales[1] <= 0:
@@ -265,6 +260,7 @@ def _check(source: Architecture, reference: Architecture) -> None:
             f"the source has {len(one)} blocks and the reference {len(two)}; ot transports equal depths: take orth or "
             "regress, which match blocks"
         )
+    _check_biases(reference)
     for i, (own, other) in enumerate(zip(one, two, strict=True)):
         for kind, expected, a, b in (("mixer", "softmax", own.mixer, other.mixer), ("ffn", "mlp", own.ffn, other.ffn)):
             given = ["none" if record is None else record.kind for record in (a, b)]
@@ -273,3 +269,15 @@ def _check(source: Architecture, reference: Architecture) -> None:
                     f"the {kind} of block s0.b{i} is {given[0]} in the source and {given[1]} in the reference; ot "
                     f"transports {expected} into {expected}: take orth or regress"
                 )
+            if a is not None and b is not None and not alike(a.structure(), b.structure()):
+                raise Unsupported(
+                    f"the {kind} of block s0.b{i} is {a!r} in the source and {b!r} in the reference; ot transports what "
+                    "differs in widths only: take orth or regress"
+                )
+
+
+def _check_biases(architecture: Architecture) -> None:
+    """Raises `Unsupported` where weights have no biases: they are transported together."""
+    for at in skeleton(architecture).walk():
+        if None in (*at.readers.values(), *at.writers.values()):
+            raise Unsupported(f"{at.name} has no biases, which ot transports with the weights: take orth or regress")

@@ -176,5 +176,11 @@ def _kept(gene: str, choices: Mapping[str, object]) -> bool:
 
 
 def _mixers(choices: Mapping[str, object]) -> dict[int, str]:
-    """Block number -> mixer."""
-    return {int(m[1]): str(value) for name, value in choices.items() if (m := re.fullmatch(r"b(\d+)\.mixer", name))}
+    """Block number -> mixer, and with it the feed-forward where that is chosen too."""
+
+    def whole(block: str, mixer: object) -> str:
+        ffn = choices.get(f"b{block}.ffn") if choices.get(f"b{block}.mlp", True) else None
+        return str(mixer) if ffn is None else f"{mixer}+{ffn}"
+
+    found = {m[1]: value for name, value in choices.items() if (m := re.fullmatch(r"b(\d+)\.mixer", name))}
+    return {int(block): whole(block, value) for block, value in found.items()}

@@ -20,6 +20,7 @@ from wb.search.page import figures
 from wb.search.page.contents import Contents, dominated, read
 from wb.search.run import Run
 from wb.search.study.storage import public
+from wb.spaces.operators import width_of
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
@@ -56,7 +57,7 @@ def render(contents: Contents, beside: Path) -> str:
         links={point.id: _links(contents.run, point.model, point.onnx, beside) for point in contents.points or ()},
         colours=_colours(),
         sizes=_sizes,
-        width=_width,
+        width=width_of,
         slots=_slots(contents),
         widest=_widest(contents.architectures.values()),
         low=any(set(precisions(a).values()) != {"fp32"} for a in contents.architectures.values()),
@@ -163,11 +164,6 @@ def _sizes(operator: Operator) -> list[str]:
     return lines or [f"{name} {value}" for name, value in operator if name != "kind"]
 
 
-def _width(operator: Operator) -> int:
-    """How wide a feed-forward is: its first width."""
-    return int(getattr(operator, next(iter(dims(type(operator))))))
-
-
 def _slots(contents: Contents) -> list[int]:
     """Stage by stage, how many blocks the drawing has room for."""
     counts = [[len(stage.blocks) for stage in a.stages] for a in contents.architectures.values()]
@@ -178,7 +174,7 @@ def _slots(contents: Contents) -> list[int]:
 def _widest(architectures: Iterable[Architecture]) -> dict[str, float]:
     """The largest embedding and the largest feed-forward ratio, which the bars of the drawing are relative to."""
     stages = [stage for architecture in architectures for stage in architecture.stages]
-    ratios = [_width(block.ffn) / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
+    ratios = [width_of(block.ffn) / stage.embed for stage in stages for block in stage.blocks if block.ffn is not None]
     return {"embed": max((stage.embed for stage in stages), default=1), "ratio": max(ratios, default=1.0)}
 
 

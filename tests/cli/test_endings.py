@@ -16,6 +16,7 @@ from wb.cli import _output
 from wb.cli._errors import MEMORY, Terminated, ending
 from wb.cli.main import app
 from wb.core.errors import BadArtefact, BudgetMissed
+from wb.jobs.work import resumable
 
 WB = [sys.executable, "-m", "wb.cli.main"]
 
@@ -66,7 +67,7 @@ def test_the_last_words_say_how_to_go_on(
     out, work = tmp_path / "a b.pt", tmp_path / "a b.partial"
 
     def fail(*_: object) -> None:
-        with _output.resumable(work, _output.continues(work, out)):
+        with resumable(work, _output.continues(work, out)):
             work.mkdir()
             raise error
 

@@ -431,7 +431,7 @@ def test_bad_models(a: Path, c: Path, tmp_path: Path) -> None:
     post = {name: weight for name, weight in model.weights.items() if not name.startswith("norm.")}
     gone = {**model.weights, "head": model.weights["head"][:3], "head_bias": model.weights["head_bias"][:3]}
     huge = {name: weight * 1e30 for name, weight in model.weights.items()}
-    flat = here.model_copy(update={"pool": "cls"})
+    flat = answering(here, pool="first").model_copy(update={"prefix": 1})
     token = {**model.weights, "cls": torch.zeros(12), "position": torch.zeros(17, 12)}
     bad = {
         "nan": replace(model, weights=nan),
@@ -452,7 +452,7 @@ def test_bad_models(a: Path, c: Path, tmp_path: Path) -> None:
         ("other.pt", "the classes of"),
         ("three.pt", "has 3 classes and"),
         ("huge.pt", "look for huge weights"),
-        ("token.pt", "has pooling cls and"),
+        ("token.pt", "has a prefix of 1 tokens and"),
         ("text.pt", "cannot be read as weights only"),
         ("text.safetensors", "is no safetensors file or is damaged"),
         ("none.pt", "there is no file"),

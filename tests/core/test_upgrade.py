@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.core.architecture import Architecture
+from wb.core.errors import BadArtefact
 from wb.core.upgrade import upgraded
 
 OLD: list[dict[str, Any]] = json.loads((Path(__file__).parent / "format1.json").read_text())
@@ -123,3 +125,50 @@ def test_nonsense_is_carried_over(nonsense: Any, field: str) -> None:
     assert upgraded(damaged)["version"] == 2
     if field in ("labels", "classes"):
         assert upgraded(damaged)["head"][field] == nonsense
+
+
+@pytest.mark.parametrize("field", ["position", "prefix", "first", "last", "stages.0.wiring"])
+def test_fields_of_both_formats_are_refused_as_one_of_them_would_be_lost(field: str) -> None:
+    content = copy.deepcopy(OLD[0])
+    place = content["stages"][0] if field == "stages.0.wiring" else content
+    place[field.removeprefix("stages.0.")] = 3
+    with pytest.raises(BadArtefact, match=rf"{field} is of format 2, and classes, .* of format 1; say all of it"):
+        Architecture.from_json(json.dumps(content))
+
+
+def test_a_missing_number_of_classes_is_what_the_message_names() -> None:
+    content = {name: value for name, value in OLD[0].items() if name != "classes"}
+    with pytest.raises(BadArtefact, match=r"no architecture: head\.classes: Field required$"):
+        Architecture.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize("content", OLD[:3])
+@given(place=st.integers(0), nonsense=JSON)
+def test_nonsense_at_any_place_of_either_format_is_refused_or_read_to_the_same_key(
+    content: dict[str, Any], place: int, nonsense: Any
+) -> None:
+    for whole in (content, json.loads(Architecture.model_validate(content).to_json())):
+        places = list(_places(whole))
+        damaged = _with(whole, places[place % len(places)], nonsense)
+        try:
+            a = Architecture.from_json(json.dumps(damaged))
+        except BadArtefact:
+            continue
+        assert Architecture.from_json(a.to_json()).key == a.key
+
+
+def _places(content: Any) -> Iterator[tuple[str | int, ...]]:
+    """Where the values of JSON stand, from the outside in."""
+    yield ()
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, value in inner:
+        yield from ((name, *place) for place in _places(value))
+
+
+def _with(content: Any, place: tuple[str | int, ...], value: Any) -> Any:
+    """A copy of `content` with another value in that place."""
+    if not place:
+        return value
+    changed = copy.copy(content)
+    changed[place[0]] = _with(content[place[0]], place[1:], value)
+    return changed

@@ -1,10 +1,13 @@
-"""One small architecture for everything that the catalogue of operators and stems knows: a new one is tested by existing."""
+"""One small architecture for everything that the catalogue of operators and stems knows: a new one is tested by existing.
+
+So is a new setting: a switch of a record, or a choice between words, has an architecture for every other value.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -18,7 +21,6 @@ from wb.core.records import (
     STEMS,
     WIRINGS,
     ConvStem,
-    Hash,
     ImageInput,
     LayerNorm,
     Mlp,
@@ -39,20 +41,32 @@ def architecture(
     mixer: Operator | None,
     stem: Stem,
     *,
-    ffn: type[Operator] = Mlp,
+    ffn: Operator | None = None,
     pool: str = "mean",
     stages: int = 1,
     norm: str = "pre",
     **fields: Any,
 ) -> Architecture:
     """Two blocks of that mixer with one that is switched off between them; further stages have one block."""
-    block = Block.model_validate({"mixer": mixer, "ffn": ffn.sample()})
+    block = Block.model_validate({"mixer": mixer, "ffn": ffn or Mlp.sample()})
     bare = Block.model_validate({"mixer": mixer})
     first = Stage(embed=8, blocks=(block, Block(), bare))
     rest = tuple(Stage(embed=12, blocks=(block,)) for _ in range(stages - 1))
     return assembled(
         input=IMAGE, stem=stem, stages=(first, *rest), labels=("a", "b", "c"), pool=pool, norm=norm, **fields
     )
+
+
+def settings(record: Operator) -> Iterator[tuple[str, Operator]]:
+    """The record with every other value of a switch or of a choice between words, called by that."""
+    for name, field in type(record).model_fields.items():
+        words = get_args(field.annotation)
+        if field.annotation is bool:
+            yield f"{name}-{not getattr(record, name)}", record.model_copy(update={name: not getattr(record, name)})
+        elif len(words) > 1 and name not in ("reads", "writes") and all(isinstance(word, str) for word in words):
+            for word in words:
+                if word != getattr(record, name):
+                    yield word, record.model_copy(update={name: word})
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
@@ -68,10 +82,12 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-{wiring}", architecture(record, PatchStem(patch=2), norm=wiring)
         if kind.supports.prefix:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
-    official = Hash.sample().model_copy(update={"form": "official"})
-    yield "hash-official", architecture(official, PatchStem(patch=2))
+        for setting, other in settings(record):
+            yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
     for ffn in FFNS:
-        yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn)
+        yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
+        for setting, other in settings(ffn.sample()):
+            yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
     softmax = Softmax.sample()
     yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
     yield "softmax-prefix", architecture(softmax, PatchStem(patch=2), prefix=2)
@@ -129,7 +145,7 @@ def any_rounded(any_architecture: Architecture) -> Architecture:
     return mixed(any_architecture, (*TRAINED, "fp32"))
 
 
-@pytest.fixture(params=[name for name in CATALOGUE if name.endswith(("-patch", "-post-cls", "-post-stages"))])
+@pytest.fixture(params=[name for name in CATALOGUE if name.endswith(("-patch", "-alone", "-post-cls", "-post-stages"))])
 def one_rounded(request: pytest.FixtureRequest) -> Architecture:
-    """The same for one architecture of every mixer, for what takes longer."""
+    """The same for one architecture of every mixer and of every feed-forward, for what takes longer."""
     return mixed(CATALOGUE[request.param], (*TRAINED, "fp32"))

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
+from wb.core.records import dims
 from wb.fusion.forms.canonical import canonical, centred, foldable, restored, unit_gains
 from wb.fusion.forms.conform import conform
 from wb.fusion.fuse import fuse
@@ -84,7 +85,8 @@ def sizes(module: OperatorModule) -> dict[str, int]:
 def inner(module: OperatorModule, axis: str) -> bool:
     """Whether each head may have a map of its own for that axis."""
     on = [[a.name for a in axes if a is not None] for axes in module.axes.values()]
-    return axis in ("qk", "v") and all("heads" in names for names in on if axis in names)
+    outer = dims(type(module.record))[axis].within
+    return outer is not None and all(outer in names for names in on if axis in names)
 
 
 def turned(module: OperatorModule, axis: str, kind: Literal["permutation", "rotation"]) -> Map:

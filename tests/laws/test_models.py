@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from wb.core.architecture import Architecture, axis_sizes, resize
+from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Couple, Leading, Select, remap
@@ -116,8 +116,8 @@ def check_twins(a: Architecture) -> None:
     x = images(a)
     expected = run(model, x)
     for i, (name, size) in enumerate(axis_sizes(a).items()):
-        if name.endswith(".memory"):
-            continue  # the Legendre coefficients are in an order of their own
+        if axis_dims(a)[name].fitted:
+            continue  # coefficients are in an order of their own
         twin = remap_model(model, {name: Select(permutation(size, i))})
         torch.testing.assert_close(run(twin, x), expected, rtol=1e-9, atol=1e-9, msg=named(name))
 
@@ -133,12 +133,15 @@ def test_a_permutation_matrix_does_what_the_index_does(any_architecture: Archite
 
 
 def test_duplicated_widths_keep_the_function(any_architecture: Architecture) -> None:
-    """Growth: entries twice, read at half; not for `embed` and the stem, whose norms see other statistics, nor `qk`'s scale."""
+    """Growth: entries twice, read at half; not where norms see other statistics, nor where nothing reads them."""
     model = random_model(any_architecture)
     x = images(any_architecture)
     expected = run(model, x)
+    reading = {
+        a.name for axes in axes_of(build(any_architecture, "meta")).values() for a in axes if a and a.role == "read"
+    }
     for name, size in axis_sizes(any_architecture).items():
-        if name.rsplit(".", 1)[1] not in ("v", "mlp", "hidden", "heads"):
+        if name.endswith((".embed", ".width")) or name not in reading or not axis_dims(any_architecture)[name].scored:
             continue
         twice = torch.eye(size).repeat(2, 1)
         grown = remap_model(model, {name: Couple(twice, twice / 2)})

@@ -28,10 +28,6 @@ from wb.models.model import Model, from_network, load, remap_model, save
 from wb.models.network import axes_of, build
 from wb.models.passes import apply
 
-# What goes changes the statistics of a norm, the impulse response of those that stay, how often signs can agree (a masked
-# bit is always -1), or the mean distance to all anchors (a masked one is in the middle).
-INEXACT = ("embed", "width", "memory", "bits", "anchors")
-
 
 @pytest.fixture
 def model(any_architecture: Architecture) -> Model:
@@ -85,7 +81,7 @@ def masked(model: Model, kept: Mapping[str, Tensor]) -> Model:
                 mask[index] = 1
                 weights[name] = weight * mask.reshape(shape)
                 continue
-            heads = places[f"{axis.rsplit('.', 1)[0]}.heads"]
+            heads = places[f"{axis.rsplit('.', 1)[0]}.{axis_dims(model.architecture)[axis].within}"]
             for head, chosen in enumerate(index):
                 mask = torch.zeros(shape[places[axis]])
                 mask[chosen] = 1
@@ -97,8 +93,14 @@ def masked(model: Model, kept: Mapping[str, Tensor]) -> Model:
 
 
 def exact(model: Model) -> dict[str, int]:
-    """The axes on which pruning equals masking."""
-    return {n: size for n, size in axis_sizes(model.architecture).items() if n.rsplit(".", 1)[1] not in INEXACT}
+    """The axes on which pruning equals masking.
+
+    What goes from the others changes the statistics of a norm, or is not scored: the impulse response of those that stay, how
+    often signs can agree (a masked bit is always -1), the mean distance to all anchors (a masked one is in the middle).
+    """
+    dims = axis_dims(model.architecture)
+    sizes = axis_sizes(model.architecture).items()
+    return {n: size for n, size in sizes if dims[n].scored and not n.endswith((".embed", ".width"))}
 
 
 def test_pruning_equals_masking(model: Model) -> None:

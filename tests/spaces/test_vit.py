@@ -7,7 +7,7 @@ import pytest
 from tests.networks import wired
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadData, BadOption, NotInSpace
-from wb.core.records import NORMS, WIRINGS, ImageInput, Mlp, Pool, kind_of
+from wb.core.records import FFNS, MIXERS, NORMS, WIRINGS, Ffn, ImageInput, Mlp, Pool, kind_of
 from wb.core.space import canonical, random_choices
 from wb.models.counting import count_macs, count_parameters
 from wb.spaces.presets import PRESETS, TINY, preset
@@ -159,3 +159,44 @@ def test_a_class_token_excludes_mixers_of_the_grid(image: ImageInput) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(BadOption, match="no preset 'huge'; there are tiny, plain, small"):
         preset("huge")
+
+
+def test_every_width_of_a_mixer_may_have_options(image: ImageInput) -> None:
+    """Also one that no preset names: an LMU's hidden layer."""
+    space, rng = Vit(options_with(TINY, {"mixer": ["lmu"], "hidden": [3, 5]}), image, 3), random.Random(0)
+    assert space.genes["b0.hidden"] == (3, 5)
+    for _ in range(20):
+        choices = random_choices(space, rng)
+        architecture = space.decode(choices)
+        assert {getattr(block.mixer, "hidden", None) for block in architecture.stages[0].blocks} <= {3, 5}
+        assert space.encode(architecture) == choices
+    with pytest.raises(BadOption, match=r"has no field 'hiden' \(did you mean 'hidden'\?\); its fields are .*features"):
+        options_with(TINY, {"hiden": [3]})
+    with pytest.raises(BadOption, match="from small to large"):
+        options_with(TINY, {"hidden": [5, 3]})
+
+
+@pytest.mark.parametrize("ffns", [tuple(map(kind_of, FFNS)), *[(kind_of(ffn),) for ffn in FFNS]])
+def test_feed_forwards_are_chosen_by_name(image: ImageInput, ffns: tuple[str, ...]) -> None:
+    space, rng = Vit(options_with(TINY, {"ffn": list(ffns)}), image, 3), random.Random(0)
+    seen = set()
+    for _ in range(40):
+        choices = random_choices(space, rng)
+        architecture = space.decode(choices)
+        seen |= {block.ffn.kind for block in architecture.stages[0].blocks if block.ffn is not None}
+        assert space.encode(architecture) == choices
+    assert seen == set(ffns)
+    tops = [{ffn.kind for ffn in _ffns(top)} for top in space.tops()]
+    assert set().union(*tops) == set(ffns)
+
+
+def _ffns(architecture: Architecture) -> list[Ffn]:
+    return [block.ffn for block in architecture.stages[0].blocks if block.ffn is not None]
+
+
+@pytest.mark.parametrize("kind", [kind_of(mixer) for mixer in MIXERS if not mixer.untaught])
+def test_every_mixer_that_training_can_find_is_chosen_by_name(image: ImageInput, kind: str) -> None:
+    space = Vit(options_with(TINY, {"mixer": [kind]}), image, 3)
+    for architecture in (space.smallest(), space.largest()):
+        assert {block.mixer.kind for block in architecture.stages[0].blocks if block.mixer is not None} == {kind}
+        assert space.decode(space.encode(architecture)) == architecture

@@ -130,7 +130,10 @@ class Architecture(Frozen):
             yield layout
 
     def parts(self) -> Iterator[tuple[str, Part]]:
-        """Every record with a module, by name, in order of execution: `stem`, `s0.b3.mixer`, `s1.merge`, `head`."""
+        """Every part that may have widths or a precision, by name and in order: `stem`, `s0.b3.mixer`, `s1.merge`, `head`.
+
+        Norms, wirings and positions are not among them.
+        """
         yield "stem", self.stem
         for i in range(len(self.stages)):
             yield from self.stage_parts(i)

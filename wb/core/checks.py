@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wb.core.records import FFNS, MIXERS, Part, kind_of
+from wb.core.records import FFNS, MIXERS, Operator, kind_of
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture
@@ -15,7 +15,7 @@ MAX_BLOCKS = 512
 MAX_STAGES = 12  # each halves the sides, and images have 4096 pixels at most
 MAX_TOKENS = 1 << 16
 MAX_PREPARATION = 1 << 33  # multiplications, about, before a network can run: 2 s
-CHOICES: Mapping[str, Sequence[type[Part]]] = {"mixer": MIXERS, "ffn": FFNS}  # by the last word of a part's name
+CHOICES: Mapping[str, Sequence[type[Operator]]] = {"mixer": MIXERS, "ffn": FFNS}  # by the last word of a part's name
 
 
 def check_stages(architecture: Architecture) -> None:
@@ -66,14 +66,16 @@ def check_preparation(architecture: Architecture) -> None:
 def check_layouts(architecture: Architecture) -> None:
     """Raises `ValueError` where a part cannot compute on the tokens that it is given."""
     before = None
+    no_prefix = "prefix=0 with pool='mean'" if architecture.head.pool == "first" else "prefix=0"
     for i, layout in enumerate(architecture.layouts()):
         for name, part in architecture.stage_parts(i):
             place, _, role = name.rpartition(".")
             given = before if role == "merge" and before is not None else layout
             lack = given.refused(part.supports)
             if lack is not None:
-                others = [kind_of(kind) for kind in CHOICES.get(role, ()) if given.refused(kind.supports) is None]
-                ways = ["prefix=0"] if given.prefix and not part.supports.prefix else []
+                possible = [kind for kind in CHOICES.get(role, ()) if not kind.untaught]
+                others = [kind_of(kind) for kind in possible if given.refused(kind.supports) is None]
+                ways = [no_prefix] if given.prefix and not part.supports.prefix else []
                 ways += [f"{role} {', '.join(others)}"] if others else []
                 raise ValueError(f"{role} {kind_of(type(part))!r} of {place} {lack}; use {' or '.join(ways)}")
         before = layout

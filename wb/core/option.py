@@ -16,7 +16,7 @@ class Cli:
 
     `name` is what the option is called. `default` says in words what holds where the option is not given. `typed` is the type
     of what is typed, where that is not the field's: several of a kind (`list[str]`) or a path; `parse` makes the field's value
-    of it.
+    of it. Without `bounded` a number out of bounds is refused by the configuration alone, in its words.
     """
 
     name: str | None = None
@@ -24,6 +24,7 @@ class Cli:
     typed: Any = None
     parse: Callable[[Any], Any] | None = None
     metavar: str | None = None
+    bounded: bool = True
 
 
 def listed(text: str) -> tuple[str, ...]:

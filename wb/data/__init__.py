@@ -1,4 +1,4 @@
-"""Data sets: one door, `load(spec)`, gives train, validation and test; `wb.data.batches` turns them into tensors."""
+"""Data sets: `load(spec)` gives train, validation and test splits; `wb.data.batches` makes tensors of them."""
 
 from wb.data.dataset import Dataset as Dataset
 from wb.data.dataset import Feed as Feed

@@ -1,4 +1,4 @@
-"""Batches of tensors from a split, and the one augmentation that small images bear."""
+"""Batches of tensors from a split, and the shift augmentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from wb.core.errors import BadOption
 from wb.data.dataset import Split
 
-_SHARE = 0.04  # of the side: how far `shift` goes in larger images
+_SHARE = 0.04  # of the shorter side: how far `shift` moves larger images
 
 
 def batches(
@@ -41,10 +41,10 @@ def _batches(
 
 
 def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int | None = None) -> Tensor:
-    """`images` (..., height, width) as they are or, with probability one half, moved: one move for the whole batch.
+    """Augmentation: moves the whole batch `images` (..., height, width) by one random shift, with probability one half.
 
-    The move is uniform in -`pixels`..`pixels` on each axis; without `pixels`, 4 % of the shorter side and at least 1.
-    What moves in is zero, black in images in [0, 1]. Draws three numbers from `generator`, on the CPU, in any case.
+    The shift is uniform in -`pixels`..`pixels` on each axis; the default is 4 % of the shorter side and at least 1. Pixels that
+    enter are zero, which is black in images in [0, 1]. Always draws three numbers from `generator`, on the CPU.
 
     Raises:
         BadOption: `pixels` is negative.
@@ -53,9 +53,9 @@ def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int 
     reach = max(1, round(_SHARE * min(height, width))) if pixels is None else pixels
     if reach < 0:
         raise BadOption(f"a shift of {reach} pixels is impossible; choose 0 or more")
-    reach = min(reach, height - 1, width - 1)  # further, nothing would be left
+    reach = min(reach, height - 1, width - 1)  # keeps at least one row and column
     down, right = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
     if torch.rand((), generator=generator).item() < 0.5:
         return images
-    # Negative padding cuts off what leaves the image.
+    # Negative padding crops.
     return F.pad(images, (right, -right, down, -down))

@@ -17,7 +17,7 @@ from wb.data.preparation import Preparation
 
 Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]  # (n, channels, height, width)
 Labels = npt.NDArray[np.int64]  # (n,)
-Pixels = npt.NDArray[np.float32]  # in [0, 1], unless they are prepared
+Pixels = npt.NDArray[np.float32]  # in [0, 1] before any preparation
 Index = slice | npt.NDArray[np.integer]
 Feed = Mapping[str, npt.NDArray[Any]]  # input of a network or graph -> (n, ...)
 Progress = Callable[[int, int], None]  # done, total
@@ -32,8 +32,8 @@ _FLAT = 1e-6  # a channel with a smaller standard deviation is constant
 class Split:
     """Images (n, channels, height, width), uint8 or float32 in [0, 1], and labels (n,), int64.
 
-    Everything that `wb.data` loads is uint8, a quarter of the memory. Float images are for callers that make their own.
-    `preparation` is what a graph that is not ours expects of them; without it pixels stay in [0, 1], as our networks take them.
+    Everything that `wb.data` loads is uint8, which takes a quarter of the memory. Float images are for callers that make their
+    own. `preparation` is applied to pixels for a foreign graph; the workbench's own networks take pixels in [0, 1].
 
     Raises:
         BadData: the arrays have another type or shape, or their lengths differ.
@@ -58,9 +58,9 @@ class Split:
         return len(self.labels)
 
     def pixels(self, index: Index = _ALL) -> Pixels:
-        """The images at `index`, float32 (b, channels, height, width), copied: in [0, 1], then as `preparation` says.
+        """The images at `index` as a copy, float32 (b, channels, height, width): in [0, 1], then with `preparation` applied.
 
-        uint8 v becomes v / 255. Whatever shows images to a network takes them from here.
+        uint8 v becomes v / 255. All images that a network sees come from here.
         """
         chosen = self.images[index]
         whole = chosen.dtype == np.uint8
@@ -68,7 +68,7 @@ class Split:
         return pixels if self.preparation is None else self.preparation(pixels)
 
     def feed(self, index: Index = _ALL) -> Feed:
-        """What a network or its graph takes of the examples at `index`, by the names of its inputs."""
+        """The inputs of a network or graph for the examples at `index`, by name."""
         return {PIXELS: self.pixels(index)}
 
     def take(self, index: Index) -> Split:
@@ -78,15 +78,15 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a search works on: `train` to fit, `validation` to choose, `test` to report, and nothing else.
+    """A data set with three splits: `train` to fit, `validation` to choose, `test` to report.
 
-    `spec`, `image_size` and `limit` are what `load` was given. `fingerprint` is `fingerprint_of` the content: two loads with
-    the same fingerprint hold the same numbers in the same order. `notes` are sentences on what was left out or changed when
-    it was read.
+    `spec`, `image_size` and `limit` are the arguments of `load`. `fingerprint` is `fingerprint_of` the content: two loads with
+    the same fingerprint hold the same numbers in the same order. `notes` are sentences on images that were left out or changed
+    when the data were read.
 
     Raises:
-        BadData: a split is empty, the splits differ in shape, a label has no name, or training has one class only or one
-            image only, over and over.
+        BadData: a split is empty, the splits differ in shape, a label has no name, or training has only one class or repeats
+            a single image.
     """
 
     name: str
@@ -126,27 +126,27 @@ class Dataset:
 
     @property
     def height(self) -> int:
-        """Of every image, in pixels."""
+        """Height of every image, in pixels."""
         return int(self.train.images.shape[2])
 
     @property
     def width(self) -> int:
-        """Of every image, in pixels."""
+        """Width of every image, in pixels."""
         return int(self.train.images.shape[3])
 
     def specs(self) -> tuple[Spec, ...]:
-        """The arrays that the examples consist of."""
+        """The arrays of an example."""
         return (image_spec(self.channels, self.height, self.width),)
 
     @property
     def origin(self) -> dict[str, str | int]:
-        """What a step of a model's history says of its data: enough to find them again and to know them for the same."""
+        """What a history step records about its data: enough to load them again and to recognise them."""
         asked = {"image_size": self.image_size, "limit": self.limit}
         found = {name: value for name, value in asked.items() if value is not None}
         return {"data": self.spec, "fingerprint": self.fingerprint, **found}
 
     def prepared(self, preparation: Preparation | None) -> Dataset:
-        """The same with images that are shown as a graph that is not ours expects them.
+        """The same data with images prepared for a foreign graph.
 
         Raises:
             BadOption: `preparation` is for another number of channels.
@@ -161,12 +161,12 @@ class Dataset:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Of each channel of the training split, in units of [0, 1]."""
+        """Mean of each channel of the training split, in units of [0, 1]."""
         return self._moments[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Of each channel of the training split, in units of [0, 1]; 1.0 for a channel that is constant."""
+        """Standard deviation of each channel of the training split, in units of [0, 1]; 1.0 for a constant channel."""
         return self._moments[1]
 
     @cached_property
@@ -191,7 +191,7 @@ def fingerprint_of(classes: tuple[str, ...], *splits: Split) -> str:
 
 
 def check_memory(count: int, channels: int, height: int, width: int, what: str) -> None:
-    """Refuses a set that would not fit, before anything is allocated.
+    """Raises before any allocation if a data set would not fit into memory.
 
     Raises:
         BadData: the images would take more than `MAX_BYTES`.
@@ -205,7 +205,7 @@ def check_memory(count: int, channels: int, height: int, width: int, what: str) 
 
 
 def blank(split: Split) -> int:
-    """How many images have one colour throughout."""
+    """The number of images that have one colour throughout."""
     count = 0
     for chunk in _parts(split):
         count += int((chunk == chunk[:, :, :1, :1]).all(axis=(1, 2, 3)).sum())

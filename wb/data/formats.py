@@ -1,4 +1,4 @@
-"""Which image files are read: what Pillow reads by itself; and telling them from what lies beside them."""
+"""Image formats that Pillow reads by itself, and the listing of folders with images and other files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from PIL import Image
 
-_OTHERS = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))  # other programs decode these, or nothing does
+_OTHERS = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))  # Pillow cannot decode these by itself
 _USUAL = (".jpg", ".png", ".tif", ".webp", ".bmp", ".gif", ".ppm")
 _SHOWN = 3
 
 
 @cache
 def extensions() -> dict[str, str]:
-    """The endings of image files, in lower case, with their format."""
+    """The endings of image files in lower case -> their format."""
     Image.init()
     readable = set(Image.OPEN) - _OTHERS
     return {end: form for end, form in Image.registered_extensions().items() if form in readable}
@@ -25,17 +25,17 @@ def extensions() -> dict[str, str]:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """The decoders that may be started, whatever a file is called."""
+    """The decoders that Pillow may use, regardless of a file's ending."""
     return tuple(sorted(set(extensions().values())))
 
 
 def usual() -> str:
-    """For messages: the most common endings."""
+    """The most common endings, for messages."""
     return f"{', '.join(_USUAL)} and others"
 
 
 class Listing(NamedTuple):
-    """The images of some folders, sorted within each, and what else was in them."""
+    """The contents of some folders: images, sorted within each folder, and everything else."""
 
     images: list[Path]
     others: list[Path]
@@ -43,7 +43,7 @@ class Listing(NamedTuple):
     folders: list[Path]
 
     def left_out(self, top: Path) -> str | None:
-        """A sentence on all that is no image, with numbers; None where there is nothing."""
+        """A sentence that counts everything that is no image; None if there is nothing."""
         parts = []
         if self.others:
             kinds = Counter(path.suffix.lower() or path.name for path in self.others)
@@ -60,7 +60,7 @@ class Listing(NamedTuple):
 
 
 def listing(homes: Iterable[Path]) -> Listing:
-    """What lies in the folders `homes`, not deeper. Broken links and pipes called like images count as such: to be refused."""
+    """The contents of the folders `homes`, not recursive. Broken links and pipes named like images are listed, to be refused."""
     found = Listing([], [], [], [])
     for home in homes:
         for path in sorted(home.iterdir()):
@@ -74,7 +74,7 @@ def listing(homes: Iterable[Path]) -> Listing:
 
 
 def joined(parts: Iterable[Listing]) -> Listing:
-    """All of several in one."""
+    """Several listings as one."""
     whole = Listing([], [], [], [])
     for part in parts:
         for mine, theirs in zip(whole, part, strict=True):

@@ -1,4 +1,4 @@
-"""The one door to data sets: `load("digits")`, `load("imagefolder:…")`, `load("idx:…")`, `load("cifar10:…")`."""
+"""Loading data sets: `load("digits")`, `load("imagefolder:…")`, `load("idx:…")`, `load("cifar10:…")`."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def load(
 ) -> Dataset:
     """The data set that `spec` names, in memory, with all images of one size.
 
-    How a set is split depends on the set alone, never on the seed of a run, so that runs can be compared. `image_size`
-    is the side of square images in pixels; without it images keep their size (`wb.data.readers.imagefolder` says what happens
-    to folders of mixed sizes). `limit` keeps a stratified subset of at most that many training images for quick runs,
-    and the same share of validation; the test split stays whole. The fingerprint is of what is kept. `progress(done,
-    total)` is called while an image folder is read. What was left out, resized or is missing in a split is in the data
-    set's `notes`, and is logged as warnings.
+    The split depends on the data set alone, never on the seed of a run, so that runs can be compared. `image_size` is the side
+    of square images in pixels; without it images keep their size (`wb.data.readers.imagefolder` says what happens to folders of
+    mixed sizes). `limit` keeps a stratified subset of at most that many training images for quick runs, and the same share of
+    validation images; the test split stays whole. The fingerprint is of the images that are kept. `progress(done, total)` is
+    called while an image folder is read. Images that were left out or resized, and classes missing in a split, are described in
+    the data set's `notes` and logged as warnings.
 
     Raises:
         BadOption: an unknown form, an impossible size, or a limit below the number of classes.
@@ -80,13 +80,13 @@ def load(
     fingerprint = fingerprint_of(classes, train, validation, test)
     name = form if form == "digits" else absolute(place).name
     notes = (*parts.notes, *_missing(parts), *_blank(parts))
-    for note in notes:  # first, as they may explain a refusal
+    for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)
     return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes)
 
 
 def _missing(parts: Parts) -> list[str]:
-    """The classes that a split has no image of."""
+    """Notes on classes that have no image in a split."""
     notes = []
     for name, split in (("training", parts.train), ("validation", parts.validation), ("test", parts.test)):
         counts = np.bincount(split.labels, minlength=len(parts.classes))
@@ -103,7 +103,7 @@ def _blank(parts: Parts) -> list[str]:
 
 
 def _parse(text: str) -> tuple[str, Path, str]:
-    """Form, place and background."""
+    """Form, folder and background of a specification."""
     spec = Spec.parse(text)
     if spec.form not in READERS:
         hint = f"; for a folder of images write {FOLDERS}:{text}" if Path(text).is_dir() else ""

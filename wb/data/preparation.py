@@ -1,4 +1,4 @@
-"""What a network that was not made here expects of its images: what its loader does to them before they are shown."""
+"""Preparation of images for a foreign network: the scaling and normalisation that its own loader applies."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ CHECK = (
     "check what the network expects of its images (--mean, --std, --scale, the layout of the channels), and the order of its "
     "classes"
 )
-_MOST_BYTES = 1 << 20  # of a preprocessor file; those of the hub have a few hundred
+_MOST_BYTES = 1 << 20  # largest preprocessor file that is read; usual ones have a few hundred bytes
 _LEVELS = 255.0
-_NESTED = ("image_processor", "pretrained_cfg")  # where newer files of transformers, and timm's, have it
+_NESTED = ("image_processor", "pretrained_cfg")  # keys that hold it in newer files of transformers, and in timm's
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Preparation(Frozen):
-    """Images v in [0, 1] are shown as (`scale` v - `mean`) / `std`; of mean and std one number, or one for each channel.
+    """Maps images v in [0, 1] to (`scale` v - `mean`) / `std`; mean and std have one number, or one for each channel.
 
-    `mean` and `std` are in units of the scaled images. `order` "bgr" turns the channels round, before anything else.
+    `mean` and `std` are in units of the scaled images. `order` "bgr" reverses the channels first.
     """
 
     mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=64)] = (0.0,)
@@ -39,7 +39,7 @@ class Preparation(Frozen):
     order: Literal["rgb", "bgr"] = "rgb"
 
     def check(self, channels: int) -> None:
-        """Raises `BadOption` where there are neither one nor `channels` numbers."""
+        """Raises `BadOption` unless mean and std have one number or `channels` numbers."""
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
                 raise BadOption(
@@ -50,7 +50,7 @@ class Preparation(Frozen):
             raise BadOption(f"the order blue, green, red is one of three channels, and the images have {channels}")
 
     def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`pixels` (n, channels, height, width) in [0, 1] as the graph is to see them. Raises as `check` does."""
+        """`pixels` (n, channels, height, width) in [0, 1], prepared for the graph. Raises as `check` does."""
         self.check(pixels.shape[1])
         if self.order == "bgr":
             pixels = pixels[:, ::-1]
@@ -59,7 +59,7 @@ class Preparation(Frozen):
         return found
 
     def text(self) -> str:
-        """`images in [0, 1], less the mean 0.5, over the std 0.25`."""
+        """The preparation in words: `images in [0, 1], less the mean 0.5, over the std 0.25`."""
         order = ", channels blue, green, red" if self.order == "bgr" else ""
         moments = f"less the mean {_listed(self.mean)}, over the std {_listed(self.std)}"
         plain = not any(self.mean) and set(self.std) == {1.0}
@@ -67,12 +67,12 @@ class Preparation(Frozen):
 
 
 def described(preparation: Preparation | None) -> str:
-    """How images were shown to a graph that is not one of ours; None where nobody said how."""
+    """The preparation for a foreign graph in words; None is the default, and its text says how to change it."""
     return f"{Preparation().text()}; {ASSUMED}" if preparation is None else preparation.text()
 
 
 class _File(BaseModel):
-    """The keys of a `preprocessor_config.json` of transformers, or of timm's configuration, that say what becomes of pixels."""
+    """The keys of a `preprocessor_config.json` of transformers, or of timm's configuration, that change pixels."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -91,7 +91,7 @@ class _File(BaseModel):
         return inner[0] if inner else given
 
     def preparation(self) -> Preparation:
-        """Pixels v in [0, 1] are 255 v there; they are scaled, moved by -1 where the file says so, and then normalised."""
+        """The file's steps as one preparation: levels of 0 to 255 are rescaled, offset by -1 if the file says so, normalised."""
         rescales = self.do_rescale is not False
         scale = _LEVELS * (self.rescale_factor or 1 / _LEVELS) if rescales else _LEVELS
         offset = 1.0 if rescales and self.rescale_offset else 0.0
@@ -106,11 +106,11 @@ class _File(BaseModel):
 
 
 def read_preprocessor(path: Path) -> Preparation:
-    """What a `preprocessor_config.json` of transformers says, or a configuration of timm with `mean` and `std`.
+    """The preparation in a `preprocessor_config.json` of transformers, or a configuration of timm with `mean` and `std`.
 
     Raises:
-        BadArtefact: no such file, no JSON, or one that says nothing of the pixels.
-    Limits: what is said of resizing and cropping is not followed; images are cut to the centre and scaled to the graph's size.
+        BadArtefact: no such file, no JSON, or one without any of these keys.
+    Limits: resizing and cropping are not read; images are cropped to the centre and scaled to the graph's size.
     """
     expected = "expected a preprocessor_config.json with image_mean and image_std, or JSON with mean and std"
     try:
@@ -131,7 +131,7 @@ def read_preprocessor(path: Path) -> Preparation:
 
 
 def read_stored(text: str, path: Path) -> Preparation:
-    """What the metadata of the graph at `path` say. Raises `BadArtefact` where they are damaged."""
+    """The preparation in the metadata of the graph at `path`. Raises `BadArtefact` if it is damaged."""
     try:
         return Preparation.model_validate_json(text)
     except ValidationError as error:

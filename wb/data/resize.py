@@ -1,4 +1,4 @@
-"""Bringing images to one size: the shorter side is scaled, what sticks out of the longer one is cut off evenly."""
+"""Resizing of images to one size: the shorter side is scaled to fit, the longer one cropped evenly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fit(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def resized(split: Split, side: int, what: str) -> Split:
-    """`split`, uint8 with 1 or 3 channels, with square images of `side` pixels; `what` names it in errors.
+    """`split` (uint8, 1 or 3 channels) with square images of `side` pixels; `what` names it in errors.
 
     Raises:
         BadData: it would not fit into memory.

@@ -1,4 +1,4 @@
-"""What a data set is called: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`, `idx:PATH`, `cifar10:PATH`."""
+"""Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`, `idx:PATH`, `cifar10:PATH`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import ImageColor
 from wb.core.errors import BadOption
 from wb.core.files import absolute
 
-FOLDERS = "imagefolder"  # the form whose images may be transparent
+FOLDERS = "imagefolder"  # the only form with a background, because its images may be transparent
 WHITE = "white"
 _NAMED = {"#ffffff": WHITE, "#000000": "black"}
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}|[a-zA-Z]+")
@@ -18,7 +18,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}|[a-zA-Z]+")
 
 @dataclass(frozen=True)
 class Spec:
-    """The form, where the files are (nothing for digits), and what transparent images are laid on."""
+    """A parsed specification: the form, the folder of the files (empty for digits), the background of transparent images."""
 
     form: str
     place: str = ""
@@ -26,7 +26,7 @@ class Spec:
 
     @staticmethod
     def parse(text: str) -> Spec:
-        """What `text` says; whether there is such a form or such a place is not asked.
+        """Parses `text`, without checking that the form or the folder exists.
 
         Raises:
             BadOption: a background that is no colour, or of a form that has none.
@@ -41,13 +41,13 @@ class Spec:
         return Spec(form, place, colour(value))
 
     def text(self) -> str:
-        """What `parse` reads; a white background goes without saying."""
+        """The text that `parse` reads; a white background is left out."""
         option = "" if self.background == WHITE else f",background={self.background}"
         return f"{self.form}{option}" + (f":{self.place}" if self.place else "")
 
 
 def colour(text: str) -> str:
-    """`text` in its usual form: white, black, or #rrggbb.
+    """`text` in its canonical form: white, black, or #rrggbb.
 
     Raises:
         BadOption: no colour.
@@ -68,7 +68,7 @@ def levels(text: str) -> tuple[int, int, int]:
 
 
 def with_background(data: str | None, background: str | None) -> str | None:
-    """`data` with the background that `--background` asks for; itself without one.
+    """`data` with the background that `--background` asks for; unchanged without one.
 
     Raises:
         BadOption: no colour, or data that are no folder of images.
@@ -82,10 +82,10 @@ def with_background(data: str | None, background: str | None) -> str | None:
 
 
 def resolved(data: str) -> str:
-    """`data` with its path written out, so that it means the same from another folder.
+    """`data` with an absolute path, so that it means the same from another folder.
 
     Raises:
-        BadOption: a path that cannot be written out, or a background that is no colour.
+        BadOption: a path that cannot be made absolute, or a background that is no colour.
     """
     spec = Spec.parse(data)
     return replace(spec, place=str(absolute(spec.place))).text() if spec.place else data

@@ -1,7 +1,7 @@
-"""Choosing a part of a labelled set so that every class keeps its share.
+"""Stratified selection: chooses part of a labelled set so that every class keeps its share.
 
-The choice depends on the labels and nothing else: the split of a data set is a property of the data set, and runs with
-different training seeds are compared on the same images.
+The choice depends only on the labels. So the split is a property of the data set, and runs with different training seeds are
+compared on the same images.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from wb.data.dataset import Labels, Split
 
-SPLIT_SEED = 20240229  # never changes: results on a data set would no longer be comparable
+SPLIT_SEED = 20240229  # must never change, or results on a data set would no longer be comparable
 
 
 def carve(split: Split, share: float, *, most: int | None = None) -> tuple[Split, Split]:
     """`split` in two stratified parts: the rest, and a part of about `share` of it, at most `most` images.
 
-    Both keep the order of `split`. A class of two or more images has at least one in each part; a class of one image
-    stays in the rest. For very many tiny classes the part therefore grows beyond `share` and `most`.
+    Both keep the order of `split`. A class of two or more images has at least one in each part; a class of one image stays in
+    the rest. With very many tiny classes the part therefore grows beyond `share` and `most`.
     """
     total = round(len(split) * share)
     chosen = choose(split.labels, total if most is None else min(total, most), leave=1)
@@ -28,7 +28,7 @@ def carve(split: Split, share: float, *, most: int | None = None) -> tuple[Split
 
 
 def choose(labels: Labels, total: int, *, leave: int = 0) -> npt.NDArray[np.intp]:
-    """Sorted indices of about `total` labels, stratified; `leave` of each class are not chosen."""
+    """Sorted indices of about `total` labels, stratified; at least `leave` of each class are not chosen."""
     # RandomState and not default_rng: numpy promises that this stream never changes.
     random = np.random.RandomState(SPLIT_SEED)
     names, counts = np.unique(labels, return_counts=True)
@@ -40,7 +40,7 @@ def choose(labels: Labels, total: int, *, leave: int = 0) -> npt.NDArray[np.intp
 
 
 def _quotas(counts: npt.NDArray[np.intp], total: int, leave: int) -> npt.NDArray[np.intp]:
-    """How many of each class: the largest remainders round up, and no class is left out while it has enough."""
+    """The number to choose of each class: largest remainders round up, and every class with enough images gets at least one."""
     exact = counts * (total / counts.sum())
     highest = np.maximum(counts - leave, 0)
     quotas: npt.NDArray[np.intp] = np.clip(np.floor(exact).astype(np.intp), np.minimum(1, highest), highest)

@@ -1,1 +1,1 @@
-"""The frame of a job: its folder, lock, record and resuming."""
+"""The frame of a job: its folder, lock and record, and how it resumes."""

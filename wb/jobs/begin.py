@@ -1,4 +1,4 @@
-"""Taking up a job where an interruption left it."""
+"""Resuming a job: the record that an interruption left beside the output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def begin(kind: type[R], config: BaseModel, worked_on: Mapping[str, JsonValue], 
     """The record of the same job beside `out`, None for a new one; `worked_on` as `JobRecord.worked_on`.
 
     Raises:
-        BadArtefact: it is of other settings, another model or other data, or the folder is something else.
+        BadArtefact: the record is of other settings, another model or other data, or the folder is something else.
     """
     record = left(kind, out)
     if record is not None and (record.config, record.worked_on) != (config, worked_on):
@@ -27,7 +27,7 @@ def begin(kind: type[R], config: BaseModel, worked_on: Mapping[str, JsonValue], 
 
 
 def left(kind: type[R], out: Path) -> R | None:
-    """The record that a job of this kind left beside `out`, None where there is none.
+    """The record that a job of this kind left beside `out`, None if there is none.
 
     Raises:
         BadArtefact: the record is damaged, or the folder is something else.
@@ -47,7 +47,7 @@ def left(kind: type[R], out: Path) -> R | None:
 
 
 def refusal(kind: type[R], out: Path) -> BadArtefact:
-    """What is said where the folder beside `out` is of another job of that kind."""
+    """The error that the folder beside `out` belongs to another job of that kind."""
     return BadArtefact(
         f"{work_of(out)} belongs to a {kind.called()} with {kind.difference}; delete it to start over, or choose another "
         "--out"
@@ -55,5 +55,5 @@ def refusal(kind: type[R], out: Path) -> BadArtefact:
 
 
 def described(data: Dataset) -> dict[str, Any]:
-    """What a record says of its data."""
+    """The description of the data for a record."""
     return {"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)}

@@ -1,4 +1,4 @@
-"""A graph that names the classes of pictures, whatever form they come in."""
+"""An image classifier: a graph that takes pictures in any usual form and gives the names of their classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wb.core.errors import BadData
 from wb.core.specs import PIXELS
@@ -31,17 +31,18 @@ Picture = str | Path | Image.Image | NDArray[Any]
 
 
 class Classifier(Shown):
-    """The ONNX graph at `path`; calling it with pictures gives the names of their classes.
+    """The ONNX graph at `path` as a classifier; call it with pictures to get the names of their classes.
 
     A picture is a path, a PIL image, or an array: (height, width), (channels, height, width), or (height, width, channels)
-    of uint8. Numbers of uint8 stand for 0 to 255, others are taken as they are, in 0 to 1. Pictures of another size are
-    scaled and cut to the centre; arrays that are no uint8 have to have the graph's size.
+    of uint8; an array of four dimensions has several pictures. Values of uint8 mean 0 to 255; other arrays have to be in 0 to 1
+    and are used unchanged. Pictures of another size are scaled and cropped to the centre, but arrays that are not uint8 must
+    have the graph's size.
 
     Limits: an array of shape (3, n, 3) is taken as three channels first.
     """
 
     def __init__(self, path: Path, preparation: Preparation | None = None) -> None:
-        """Looks at the file.
+        """Reads the classes and the image preparation from the graph.
 
         Raises:
             BadArtefact: it is no ONNX graph, or its metadata are damaged.
@@ -53,7 +54,7 @@ class Classifier(Shown):
         self._ours = read_architecture(path) is not None
 
     def __call__(self, pictures: Picture | Sequence[Picture]) -> list[str]:
-        """The name of the class of each picture; its number as text where the graph has no names.
+        """The name of the class of each picture; its index as text if the graph has no names.
 
         Raises:
             BadArtefact: the graph does not run, or does not give class scores.
@@ -72,10 +73,10 @@ class Classifier(Shown):
         return found
 
     def pixels(self, pictures: Picture | Sequence[Picture]) -> NDArray[np.float32]:
-        """Pictures in [0, 1], as the graph takes them before they are prepared: (n, channels, height, width)."""
+        """Pictures in [0, 1] at the graph's size, before its preparation: (n, channels, height, width)."""
         many = list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
-        if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
-            many = list(pictures)
+        if getattr(pictures, "ndim", 0) == 4:  # arrays, also of other libraries
+            many = list(np.asarray(pictures))
         if not many:
             raise BadData("no pictures; give one or more")
         channels, height, width = self._shape
@@ -87,8 +88,8 @@ class Classifier(Shown):
     @cached_property
     def _shape(self) -> tuple[int | None, int | None, int | None]:
         """Channels, height and width; None for those that are dynamic."""
-        taken = next(iter(inputs(open_graph(self.path))), None)
-        sizes = [] if taken is None else [dim.dim_value or None for dim in taken.type.tensor_type.shape.dim]
+        image = next(iter(inputs(open_graph(self.path))), None)
+        sizes = [] if image is None else [dim.dim_value or None for dim in image.type.tensor_type.shape.dim]
         if len(sizes) != 4:
             raise BadData(f"{self.path} does not take pictures: its input has {len(sizes)} dimensions; 4 are expected")
         return sizes[1], sizes[2], sizes[3]
@@ -102,31 +103,49 @@ class Classifier(Shown):
             with_size = decode([path], path.parent).images[0]
             return self._one(with_size, channels, height, width)
         if isinstance(picture, Image.Image):
-            return self._one(planes(flattened(picture, levels(WHITE))[0]), channels, height, width)
-        array = np.asarray(picture)
-        if array.ndim == 2:
-            array = array[None]
-        if array.ndim != 3:
-            raise BadData(f"a picture of shape {list(array.shape)}; give (height, width) or (channels, height, width)")
+            upright = ImageOps.exif_transpose(picture)
+            return self._one(planes(flattened(upright, levels(WHITE))[0]), channels, height, width)
+        array = _checked(picture)
         if array.dtype == np.uint8:
-            if array.shape[0] not in (1, 3) and array.shape[2] in (1, 3):
-                array = array.transpose(2, 0, 1)
-            array = _resized(array, channels, height, width)
-            return array.astype(np.float32) / np.float32(255)
+            return _resized(array, channels, height, width).astype(np.float32) / np.float32(255)
         return array.astype(np.float32)
 
     def table(self) -> Table:
-        """Size, classes and the pictures that are taken."""
+        """The classes, the size of pictures, and the size of the file."""
         shape = "x".join("?" if size is None else str(size) for size in self._shape)
         names = ", ".join(self.labels) or "without names"
         rows = [("classes", names), ("pictures", shape), ("size", file_size(self.path).text())]
         return Table(str(self.path), ("ONNX graph", ""), rows)
 
 
+def _checked(picture: object) -> NDArray[Any]:
+    """A picture as an array (channels, height, width): uint8, or in 0 to 1. Raises `BadData` for anything else."""
+    array = np.asarray(picture)
+    if array.dtype.kind not in "buif" or array.ndim == 0:
+        raise BadData(f"{type(picture).__name__} is no picture; give a path, a PIL image or an array")
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise BadData(f"a picture of shape {list(array.shape)}; give (height, width) or (channels, height, width)")
+    if array.dtype == np.uint8:
+        if array.shape[0] not in (1, 3) and array.shape[2] in (1, 3):
+            array = array.transpose(2, 0, 1)
+        if array.shape[0] not in (1, 3):
+            raise BadData(
+                f"a picture of shape {list(array.shape)}; one or three channels are expected, and several pictures have four "
+                "dimensions"
+            )
+    elif not (array.min() >= 0 and array.max() <= 1):
+        raise BadData(
+            f"a picture of {array.dtype} with values from {array.min():g} to {array.max():g}; give uint8, or values in 0 to 1"
+        )
+    return array
+
+
 def _resized(
     array: NDArray[np.uint8], channels: int | None, height: int | None, width: int | None
 ) -> NDArray[np.uint8]:
-    """Pixels (channels, height, width) with the channels and the size that are asked for; None leaves them."""
+    """Pixels (channels, height, width) with the wanted channels and size; None leaves a dimension as it is."""
     grey = array.shape[0] == 1
     picture = Image.fromarray(array[0] if grey else np.ascontiguousarray(array.transpose(1, 2, 0)))
     if channels in (1, 3):

@@ -21,11 +21,14 @@ ByIndex = Annotated[
 ]
 DeviceName = Annotated[str, Field(description="Where latency is measured.")]
 Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
+LearningRate = Annotated[
+    float, Field(ge=1e-9, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")]
 
 
 class DataConfig(Frozen):
-    """The data a job works on; `data` is None where it works without any."""
+    """The data of a job; `data` is None for a job without data."""
 
     data: Data | None = "digits"
     image_size: Annotated[int | None, _SIDE, Cli(default="their own where all have the same, else 64")] = None
@@ -33,7 +36,7 @@ class DataConfig(Frozen):
 
 
 class JobConfig(DataConfig):
-    """What every job on trained models is told besides: how to take the classes, and where it runs."""
+    """The other fields of every job on trained models: how classes are matched, and where the job runs."""
 
     data: ModelData | None = "digits"
     image_size: ModelSize = None

@@ -1,4 +1,4 @@
-"""Writing a model file as an ONNX graph."""
+"""Export of a model file as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from wb.jobs.kinds import need_model
 from wb.jobs.output import GRAPHS, check_ending
 from wb.models.model import load
 
+OPSETS = range(17, 24)
+
 
 def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool) -> Reading:
-    """The largest difference of the graph's logits from those of the model.
+    """Exports `model` to `out`; returns the largest difference between the logits of the graph and of the model.
 
     Raises:
         BadArtefact: `model` is no model file.
-        BadOption: an exporter or opset that there is not, no name for a graph, or one that is taken.
+        BadOption: an unknown exporter or opset, or an output that is no name for a graph or exists already.
         ExportDiffers: the graph does not compute what the model does.
     """
     need_model(model)
     if exporter not in ("torchscript", "dynamo"):
         raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
+    if opset not in OPSETS:
+        raise BadOption(f"no opset {opset}; there are {OPSETS[0]} to {OPSETS[-1]}")
     check_ending(out, GRAPHS)
     if exporter == "torchscript" and opset > 20:
         raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")

@@ -1,6 +1,6 @@
-"""Models and data as they are given: by files, by name, or not at all.
+"""Inputs of commands: models and data given by file, by name, or left to defaults.
 
-Data that are not named are those of the model's history; classes come in the model's order.
+Data that are not named are taken from the model's history; labels are put into the order of the model's classes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from wb.spaces.stock import Stock
 from wb.tasks.names import matched
 from wb.training.train import fitted
 
-Say = Callable[[str], None]  # what a user should know that was not asked for
+Say = Callable[[str], None]  # receives a note for the user about something that was not asked for
 STOCK = "digits"
-_NATIVE = {"digits": 8, "cifar10": 32}  # pixels of a side, where every set of that form has them
+_NATIVE = {"digits": 8, "cifar10": 32}  # side in pixels of all images of that form
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What `wb.data.load` is to be given; no `spec` for no data."""
+    """Arguments for `wb.data.load`; `spec` is None for no data."""
 
     spec: str | None
     image_size: int | None = None
@@ -44,7 +44,7 @@ class Choice:
 
     @property
     def fields(self) -> dict[str, str | int | None]:
-        """As fields of a configuration (`wb.jobs.config.DataConfig`)."""
+        """The choice as fields of a configuration (`wb.jobs.config.DataConfig`)."""
         return {"data": self.spec, "image_size": self.image_size, "limit": self.limit}
 
 
@@ -59,15 +59,15 @@ def choose(
     guess: bool = True,
     graphs: bool = False,
 ) -> Choice:
-    """The data for the models in `files`, or `graphs` where those are taken; without files for the stock model.
+    """The data for the models in `files`; without files for the stock model. With `graphs`, files may be ONNX graphs too.
 
-    Where no `spec` is given they are those of the models' history, with its limit. Those, and every folder of images, get
-    the size that the models take. Where a history names none, digits are a `guess` if they fit. Unless they are `needed`,
-    there may be no data. What was not asked for is said.
+    Without `spec` the data and their limit come from the models' history. Data from a history, and every folder of images, get
+    the image size that the models take. If no history names data, `guess` allows digits if they fit. Unless data are `needed`,
+    there may be none. `say` is called about every choice that the user did not make.
 
     Raises:
         BadArtefact: a file is no model and no ONNX graph, or damaged.
-        BadOption: no data are named and none are known, or those that are known are no longer there.
+        BadOption: no data are named and none are known, or the known data no longer exist.
     """
     for file in files:
         if graphs:
@@ -77,9 +77,9 @@ def choose(
     if not files:
         return Choice(resolved(spec or STOCK), image_size, limit)
     if spec is not None:
-        taken = resolved(spec)
-        side = _side(files[0], about(files[0])[0]) if Spec.parse(taken).form == FOLDERS and image_size is None else None
-        return Choice(taken, side if image_size is None else image_size, limit)
+        named = resolved(spec)
+        side = _side(files[0], about(files[0])[0]) if Spec.parse(named).form == FOLDERS and image_size is None else None
+        return Choice(named, side if image_size is None else image_size, limit)
     architectures, histories = zip(*(about(file) for file in files), strict=True)
     known = _common(histories)
     if known is not None and known.there:
@@ -88,19 +88,19 @@ def choose(
         own = None if side == _NATIVE.get(form) else side
         size = next((one for one in (image_size, known.image_size, own) if one is not None), None)
         limit = known.limit if limit is None else limit
-        told = "" if size is None else f" at {size}x{size}"
-        told += "" if limit is None else f", {limit} training images"
-        say(f"data: {known.spec}{told}, as the history of {files[0]} says; --data names others")
+        extent = "" if size is None else f" at {size}x{size}"
+        extent += "" if limit is None else f", {limit} training images"
+        say(f"data: {known.spec}{extent}, as the history of {files[0]} says; --data names others")
         return Choice(resolved(known.spec), size, limit)
     if guess and not any(map(data_of, histories)) and all(map(_takes_digits, architectures)):
         say(f"data: digits, which {files[0]} takes, for its history names none; --data names others")
         return Choice(STOCK, image_size, limit)
-    _untold(files, histories, needed, say)
+    _without_data(files, histories, needed, say)
     return Choice(None, image_size, limit)
 
 
 def given_data(data: str | None, background: str | None) -> str | None:
-    """The data that are named, with what transparent images are laid on; None where neither is given.
+    """The named data with their background for transparent images; None if neither is given.
 
     Raises:
         BadOption: no colour, or data that are no folder of images.
@@ -111,7 +111,7 @@ def given_data(data: str | None, background: str | None) -> str | None:
 def read(
     file: Path | None, choice: Choice, seed: int, progress: Progress, *, say: Say, by_index: bool
 ) -> tuple[Model, Dataset]:
-    """The model in `file`, or the stock model, and the data in the order of its classes; says what is to be known of that.
+    """The model in `file`, or the stock model, and its data with classes in the model's order; `say` gets notes on both.
 
     Raises:
         BadData: the data are damaged or do not fit the model, or have other classes.
@@ -126,7 +126,7 @@ def read(
 
 
 def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress) -> Model:
-    """The model in `file`, or without one the stock model of `data`, which is trained on first use.
+    """The model in `file`, or the stock model of `data`, which is trained on first use.
 
     Raises:
         BadArtefact: the file cannot be read or is no model.
@@ -141,7 +141,7 @@ def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress) 
 
 
 def read_architecture(path: Path) -> Architecture:
-    """The architecture in a JSON file, or that of a model file, whose weights are ignored.
+    """The architecture in a JSON file or in a model file, whose weights are ignored.
 
     Raises:
         BadArtefact: the file cannot be read, or is neither.
@@ -158,9 +158,9 @@ def read_architecture(path: Path) -> Architecture:
 def read_data(
     file: Path, choice: Choice, images: Preparation | None = None, *, by_index: bool
 ) -> tuple[Dataset, list[str]]:
-    """The data for the model or graph in `file`, in the order of its classes, and what is to be known of that.
+    """The data for the model or graph in `file`, with classes in its order, and notes for the user.
 
-    To a graph that is not ours they are shown as `images` say.
+    For a foreign graph, `images` prepares the images.
 
     Raises:
         BadArtefact: no model and no ONNX file, or damaged metadata.
@@ -178,10 +178,10 @@ def read_data(
 
 
 def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
-    """The architecture and the history in a model file or an ONNX graph, whose weights are not read where that can be.
+    """The architecture and the history in a model file or an ONNX graph, without reading weights if possible.
 
-    A graph keeps no places: where the model file that it was made from lies beside it, the history is from there. One whose
-    architecture is damaged is taken like any other graph.
+    A graph stores no paths of data, so that the history comes from the model file beside it if that has the same architecture. A
+    graph with a damaged architecture is treated as a foreign graph.
 
     Raises:
         BadArtefact: neither, or damaged.
@@ -202,7 +202,7 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
 
 
 def changed(history: Iterable[Step], data: Dataset) -> list[str]:
-    """A word where `data` are those of the history by name, but not by content."""
+    """A note if `data` are those of the history by name, but have other content."""
     known = data_of(history)
     if known is None or known.fingerprint in (None, data.fingerprint):
         return []
@@ -214,7 +214,7 @@ def changed(history: Iterable[Step], data: Dataset) -> list[str]:
 
 
 def _header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
-    """Of a .safetensors its metadata alone."""
+    """The architecture and history of a model file; from a .safetensors file only the header is read."""
     if path.suffix == ".safetensors":
         return read_header(path)
     model = load(path)
@@ -222,7 +222,7 @@ def _header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
 
 
 def _common(histories: Iterable[Iterable[Step]]) -> Known | None:
-    """The data that all of them name; of how much of them, what all say alike."""
+    """The data that all histories name, with the image size and limit that they agree on."""
     every = [data_of(history) for history in histories]
     known = [data for data in every if data is not None]
     if len(known) < len(every) or len({data.spec for data in known}) != 1:
@@ -232,7 +232,7 @@ def _common(histories: Iterable[Iterable[Step]]) -> Known | None:
 
 
 def _side(path: Path, architecture: Architecture | None) -> int | None:
-    """Of the square images that a network takes; None of others, and where it is not known."""
+    """The side of the square images that a network takes; None if they are not square or it is not known."""
     if architecture is not None:
         size: tuple[int | None, int | None] = (architecture.input.height, architecture.input.width)
     else:
@@ -247,8 +247,8 @@ def _takes_digits(architecture: Architecture | None) -> bool:
     return architecture.input.specs() == (image_spec(1, side, side),) and architecture.head.classes == 10
 
 
-def _untold(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool, say: Say) -> None:
-    """Says which data are not there or differ. Raises `BadOption` where some are `needed`."""
+def _without_data(files: Sequence[Path], histories: Iterable[Iterable[Step]], needed: bool, say: Say) -> None:
+    """Notes that data are missing or that histories differ. Raises `BadOption` if data are `needed`."""
     named = {str(file): data.spec for file, history in zip(files, histories, strict=True) if (data := data_of(history))}
     trained = "; ".join(f"{file} was trained with {spec}" for file, spec in named.items())
     if not named:

@@ -1,4 +1,4 @@
-"""The frame of a job: resumable, recorded, with a page; what it makes is its own."""
+"""The frame of a job: resumable, recorded, with a page. Subclasses do the work."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from wb.jobs.work import RECORD, locked, opened, retire, work_of
 
 
 class Job(ABC, Recorder[R]):
-    """One piece of work beside its main file `out`; calling it does what is not done yet and gives the finished record.
+    """One piece of work with the main output file `out`; calling it does what is not done yet and returns the finished record.
 
-    What is done lies in the folder `work` until the end, so that the same job continues what was interrupted: `make` does
-    whatever that folder and the record do not show as done, and its last `note` makes the record a finished one. Then `files`
-    and the page go to their places beside `out`. `progress` hears what is being done.
+    Until the end all finished pieces are in the folder `work`, so that the same job continues after an interruption: `make` does
+    whatever the folder and the record do not show as done, and its last `note` makes the record a finished one. Then `files`
+    and the page are moved to their places beside `out`. `progress` is called with each step and how far it is.
     """
 
     record_type: ClassVar[type[JobRecord[Any]]]
-    page: ClassVar[str]  # "wb.compress.prune.report:page", of (record, folder of its files, folder of the page)
+    page: ClassVar[
+        str
+    ]  # "wb.compress.prune.report:page", a function of (record, folder of its files, folder of the page)
 
     def __init__(self, record: R, out: Path, progress: Progress, *, force: bool = False) -> None:
         super().__init__(record, work_of(out) / RECORD)
@@ -38,28 +40,28 @@ class Job(ABC, Recorder[R]):
 
     @abstractmethod
     def files(self) -> Mapping[str, Path]:
-        """Where each file of `work` goes that is a result, by its name; what matters most last."""
+        """The results to publish: file name in `work` -> destination; the main file last."""
 
     def obsolete(self) -> Sequence[Path]:
-        """Files that a job of before left at the output, and that would be wrong beside the new ones."""
+        """Files of an earlier job at the output that would be wrong beside the new ones."""
         return ()
 
     def continues(self, error: BaseException) -> bool:
-        """Whether what is done is worth keeping after `error`: not where the job itself refused before much was done."""
+        """Whether to keep the folder after `error`: not if the job itself refused before much was done."""
         return self.record.begun or not isinstance(error, WbError)
 
     @property
     def work(self) -> Path:
-        """The folder of what is done; gone at the end."""
+        """The folder of finished pieces; it is removed at the end."""
         return work_of(self.out)
 
     @property
     def record_path(self) -> Path:
-        """The record, beside the output."""
+        """The published record, beside the output."""
         return self.out.with_suffix(".json")
 
     def written(self) -> list[Path]:
-        """All that is left at the end, what matters most last."""
+        """All files of a finished job, the main file last."""
         return [self.out.with_suffix(".html"), self.record_path, *self.files().values()]
 
     def __call__(self) -> R:
@@ -67,13 +69,13 @@ class Job(ABC, Recorder[R]):
 
         Raises:
             BadArtefact: weights or scores that are not finite; a graph that does not run.
-            BadData: data that do not fit, or that a loss cannot be computed on.
-            BadOption: another process is at it, a file is in the way, or options do not fit.
+            BadData: data that do not fit, or a loss that cannot be computed.
+            BadOption: another process does this job, a file is in the way, or options do not fit.
             BudgetMissed: a budget that cannot be reached.
             ExportDiffers: a graph does not compute what its model does.
-            StorageFailed: something could not be written; what is done stays.
+            StorageFailed: something could not be written; finished pieces stay.
             TrainingDiverged: the loss is NaN or infinite.
-            Unsupported: models or graphs that cannot be treated so.
+            Unsupported: models or graphs that this job cannot treat.
         """
         torch.set_num_threads(self.record.config.threads)
         abandon = opened(self.work)
@@ -96,7 +98,7 @@ class Job(ABC, Recorder[R]):
         return self.record
 
     def _publish(self) -> None:
-        """Puts files, record and page in their places; the folder goes last, in one step."""
+        """Moves files, record and page to their places, then removes the folder in one step."""
         for name, path in self.files().items():
             place(self.work / name, path, force=self.force)
         for path in self.obsolete() if self.force else ():

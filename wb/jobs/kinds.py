@@ -1,4 +1,4 @@
-"""What kind of file was given, by its content, and which command reads that kind."""
+"""Kinds of files, recognised by content, and the command that reads each kind."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Kind = Literal[
     "model", "weights", "torch", "pickle", "onnx", "architecture", "record", "run record", "json", "run", "unfinished",
     "pictures", "folder", "picture", "arrays", "study", "page", "empty", "special", "unknown",
 ]  # fmt: skip
-JOBS: Mapping[str, str] = {  # by what their records say they are
+JOBS: Mapping[str, str] = {  # by the `kind` of their records
     "pruning": "wb.compress.prune.job:PruneJob",
     "fusion": "wb.fusion.job.job:FuseJob",
     "quantization": "wb.compress.quantize.job:QuantizeJob",
     "binarization": "wb.compress.binarize.job:BinarizeJob",
 }
-LARGEST = 64 << 20  # bytes of JSON that are looked at
+LARGEST = 64 << 20  # bytes of JSON that are read at most
 
 MODEL = "a model file (.safetensors or .pt)"
 GRAPH = f"{MODEL} or an ONNX graph"
@@ -36,11 +36,11 @@ RUN = "a run folder of `wb search`, or the JSON that another command wrote as it
 
 
 class About(NamedTuple):
-    """What a kind is called, and what can be done with it; `{path}` is the file."""
+    """What a kind is called, and which command reads it; `{path}` is the file."""
 
     what: str
     advice: str
-    ending: str | None = None  # of a name that readers go by
+    ending: str | None = None  # that readers require
 
 
 KINDS: Mapping[Kind, About] = {
@@ -78,21 +78,21 @@ KINDS: Mapping[Kind, About] = {
 }
 
 _PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-_MODEL_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2"  # what may follow the version in an ONNX file
+_MODEL_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2"  # tags that may follow the version in an ONNX file
 
 
 def job_of(kind: str | None) -> type[Job[Any]]:
-    """The job whose records are of `kind`; a pruning's do not say so."""
+    """The job class for records of `kind`; records of pruning have no kind, so None is theirs."""
     found: type[Job[Any]] = resolve_name(JOBS.get(kind or "", JOBS["pruning"]))
     return found
 
 
 def need(path: Path, *accepted: Kind, expected: str) -> Kind:
-    """The kind of the file at `path`, which is one of those `accepted`, or may be a damaged one of them.
+    """The kind of the file at `path`; raises unless it is one of `accepted`, or may be a damaged file of such a kind.
 
     Raises:
-        BadArtefact: it is something else, has a name that readers would not know it by, or is not there. Says what it is,
-            what was `expected`, and which command reads it.
+        BadArtefact: the file is of another kind, has a name that its readers do not know, or does not exist. The message says
+            what it is, what was `expected`, and which command reads it.
     """
     why = irregular(path)
     if why == "does not exist":
@@ -115,13 +115,13 @@ def need(path: Path, *accepted: Kind, expected: str) -> Kind:
 
 
 def need_model(path: Path | None) -> None:
-    """Nothing where there is no path or a model file there. Raises `BadArtefact` as `need` does."""
+    """Raises `BadArtefact` as `need` does, unless `path` is None or a model file."""
     if path is not None:
         need(path, "model", "torch", expected=MODEL)
 
 
 def kind_of(path: Path) -> Kind:
-    """What `path` is. Raises `OSError` where it cannot be looked at."""
+    """The kind of the file or folder at `path`. Raises `OSError` if it cannot be read."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         return _folder(path)
@@ -129,7 +129,7 @@ def kind_of(path: Path) -> Kind:
         return "special"
     with path.open("rb") as file:
         start = file.read(512)
-    header = _safetensors(path, start)  # first, as the size that it begins with may look like anything
+    header = _safetensors(path, start)  # first, because its first bytes are a size and may look like any other kind
     if header is not None:
         metadata = header.get("__metadata__")
         return "model" if isinstance(metadata, dict) and "wb.architecture" in metadata else "weights"
@@ -147,12 +147,12 @@ def _folder(path: Path) -> Kind:
 
 
 def _few(path: Path, pattern: str) -> list[Path]:
-    """The first files of a folder that may have a million."""
+    """The first 50 matches in a folder, which may have a million."""
     return [file for file, _ in zip(path.glob(pattern), range(50), strict=False)]
 
 
 def _by_start(start: bytes) -> Kind | None:
-    """The kinds that show in their first bytes."""
+    """The kind, if the first bytes show it."""
     if not start:
         return "empty"
     if start.startswith(_PICTURES) or (start.startswith(b"RIFF") and start[8:12] == b"WEBP"):

@@ -1,4 +1,4 @@
-"""Measuring one file: latency with its spread, accuracy where there are data, and what can be counted."""
+"""Measurement of one file: latency with its spread, accuracy if there are data, and counted metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from wb.tasks.classes import CLASSES
 
 @dataclass(frozen=True, repr=False)
 class Measured(Shown):
-    """What was read of a file; `missing` says why there is no number of a metric, `remarks` what else is to be known."""
+    """The readings of a file; `missing` gives the reason for each metric without a number, `remarks` are notes for the user."""
 
     path: Path
     readings: Mapping[str, Reading]
@@ -48,10 +48,10 @@ class Measured(Shown):
 class Measuring(MeasureConfig):
     """How a file is measured: as a configuration says, and besides how a network that is not wb's is tried out.
 
-    `said` is what its images are shown as, `run_limit` are the seconds of trying it out.
+    `images` is how its images are prepared, `run_limit` are the seconds of trying it out.
     """
 
-    said: Preparation | None = None
+    images: Preparation | None = None
     run_limit: float | None = None
 
     def __call__(self, file: Path, progress: Progress, say: Say) -> Measured:
@@ -59,7 +59,7 @@ class Measuring(MeasureConfig):
 
         Raises:
             BadOption: no such split, or an option that would do nothing.
-            WbError: whatever is wrong with the file or the data.
+            WbError: the file or the data are damaged or do not fit each other.
         """
         if self.split not in ("validation", "test"):
             raise BadOption(f"no split {self.split!r}; there are validation and test")
@@ -74,7 +74,7 @@ class Measuring(MeasureConfig):
                 export(load(file), graph)
             architecture, remarks = _own(graph)
             if choice.spec is not None:
-                dataset, notes = read_data(file, choice, of_graph(graph, self.said), by_index=self.by_index)
+                dataset, notes = read_data(file, choice, of_graph(graph, self.images), by_index=self.by_index)
             if graph is file:
                 progress("trying it out", 0, 0)
             foreign = graph is file
@@ -93,18 +93,18 @@ class Measuring(MeasureConfig):
 
 
 def _chosen(file: Path, how: Measuring, say: Say) -> Choice:
-    """The data to score on, if any. Raises `BadOption` for what is said of images that are not shown or of a model of ours."""
+    """The data to score on, if any. Raises `BadOption` for image options without images, or with a model of the workbench."""
     if file.suffix != ".onnx":
-        refuse_for_ours(str(file), how.said)
+        refuse_for_ours(str(file), how.images)
     choice = choose([file], how.data, how.image_size, say=say, needed=False, graphs=True)
-    if choice.spec is None and (how.said is not None or how.image_size is not None or how.by_index):
-        given = "--by-index is" if how.by_index else "--image-size is" if how.said is None else f"{OPTIONS} are"
+    if choice.spec is None and (how.images is not None or how.image_size is not None or how.by_index):
+        given = "--by-index is" if how.by_index else "--image-size is" if how.images is None else f"{OPTIONS} are"
         raise BadOption(f"{given} of no use without data; name some with --data")
     return choice
 
 
 def _own(graph: Path) -> tuple[Architecture | None, list[str]]:
-    """The architecture that one of our own graphs carries, and what to say where that is damaged."""
+    """The architecture in a graph of the workbench, and a note if it is damaged."""
     open_graph(graph)  # what is wrong with the file itself is an error
     try:
         return read_architecture(graph), []
@@ -122,9 +122,9 @@ def _counted(
     *,
     foreign: bool,
 ) -> tuple[dict[str, Reading], Mapping[str, str]]:
-    """Size, parameters and MACs, of our own graphs as their architecture has them; of what there is no number, why.
+    """The counted metrics, and a reason for each that is missing.
 
-    A graph that comes from a file is tried out first.
+    A graph of the workbench is counted by its architecture; a graph from a file is tried out first.
     """
     trial = try_out(graph, device, batch, seed, LIMIT_S if limit_s is None else limit_s) if foreign else None
     size = {"size": file_size(graph)}
@@ -134,7 +134,7 @@ def _counted(
 
 
 def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
-    """Those of one image as those of a run, like the latency beside them."""
+    """Readings per image turned into readings per run of a batch, to match the latency."""
     note = of_run((batch, 0, 0, 0))
     found = dict(readings)
     for name in ("macs", "energy") if note else ():
@@ -145,8 +145,8 @@ def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
 
 
 def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str]) -> Reading:
-    """On one split; its note says what the images were shown as, how classes were matched, and whether it is near chance."""
+    """Accuracy on one split; its note gives the preparation of images, the matching of classes, and a warning if near chance."""
     images = dataset.validation if split == "validation" else dataset.test
     reading, doubt = examined(graph, images, CLASSES, device)
-    told = "; ".join((*notes, *([doubt] if doubt else [])))
-    return reading.model_copy(update={"note": told or None})
+    note = "; ".join((*notes, *([doubt] if doubt else [])))
+    return reading.model_copy(update={"note": note or None})

@@ -1,4 +1,4 @@
-"""Where the files of a job go, and the options it was given as a configuration."""
+"""The output of a job: where its files go, and its options as a configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRAPHS = (".onnx",)
 
 
 class Output(NamedTuple):
-    """What a job calls its main file where no name is given, what that ends in, and what it says of a file of its inputs."""
+    """The output of one kind of job: its verb, default file name, endings, and the message if it would overwrite an input."""
 
     verb: str
     default: str
@@ -30,10 +30,10 @@ class Output(NamedTuple):
     def place(
         self, out: Path | None, inputs: Sequence[Path], files: Callable[[Path], Sequence[Path]], *, force: bool
     ) -> Path:
-        """Where the main file goes, checked before any work; `files` are all that would be written with it.
+        """The path of the main file, checked before any work; `files` lists everything that would be written with it.
 
         Raises:
-            BadOption: a name that does not fit, that of an input, or that of something else without `force`.
+            BadOption: an ending that does not fit, the name of an input, or an existing file without `force`.
         """
         if out is None:
             return Path("runs") / f"{self.verb}-{datetime.now():%Y%m%d-%H%M%S}" / self.default
@@ -42,7 +42,7 @@ class Output(NamedTuple):
         for path in files(out):
             if absolute(path) in given:
                 raise BadOption(f"{self.given.format(path=path)}; choose another name")
-        if (work_of(out) / RECORD).exists():  # what is there may be half of the results to come
+        if (work_of(out) / RECORD).exists():  # an interrupted job may have published some of its files
             return out
         for path in files(out):
             check_free(path, force=force)
@@ -50,14 +50,14 @@ class Output(NamedTuple):
 
 
 def check_ending(out: Path, endings: Sequence[str]) -> None:
-    """Raises `BadOption` for a name that readers would not know."""
+    """Raises `BadOption` for an ending that readers do not know."""
     if out.suffix not in endings:
         kind = "a model file" if endings == MODELS else "an ONNX graph"
         raise BadOption(f"{out.name} is no name for {kind}; end it in {' or '.join(endings)}")
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raises `BadOption` where something is in the way."""
+    """Raises `BadOption` if a folder, or without `force` a file, is in the way."""
     if path.is_dir():
         raise BadOption(f"{path} is a folder; choose another name")
     if path.exists() and not force:
@@ -73,5 +73,6 @@ def config_of(kind: type[C], command: str, given: Mapping[str, Any]) -> C:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        text = explain(error).replace("Value error, ", "").removeprefix("settings: ").removeprefix("settings.")
-        raise BadOption(f"wrong option: {text}; see `wb {command} --help`") from error
+        found = explain(error).replace("Value error, ", "").split("; ")
+        said = dict.fromkeys(one.removeprefix("settings: ").removeprefix("settings.") for one in found)
+        raise BadOption(f"wrong option: {'; '.join(said)}; see `wb {command} --help`") from error

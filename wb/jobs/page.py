@@ -1,4 +1,4 @@
-"""The page of a job: one HTML file, made of its record."""
+"""The page of a job: one HTML file made from its record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wb.page.page import link
 
 
 class Paged(Protocol):
-    """A kind of job that says which function makes its page."""
+    """A kind of job that names the function that makes its page."""
 
     @property
     def page(self) -> str: ...
@@ -29,7 +29,7 @@ def write_page(
     beside: Path | None = None,
     force: bool = False,
 ) -> Path:
-    """Writes the page of a finished job to `path`; its links are relative to `beside` (where `path` lies), and says where.
+    """Writes the page of a finished job to `path` and returns it; links are relative to `beside`, by default its folder.
 
     Raises:
         BadArtefact: the job is not finished.
@@ -40,22 +40,22 @@ def write_page(
         raise BadArtefact(
             f"{record_path} is of a {record.called()} that is not finished; continue it with the same command"
         )
-    page = resolve_name(job.page)  # the libraries of figures are loaded now
+    page = resolve_name(job.page)  # imports the plotting libraries only now
     write_text(path, page(record, record_path.parent, beside or path.parent), force=force)
     return path
 
 
 def links(files: Mapping[str, str | None], folder: Path, beside: Path) -> dict[str, str]:
-    """What is left in `folder`, by what it is, as links of a page in `beside`; records of before name fewer files."""
+    """Links to the files in `folder` from a page in `beside`; records of older versions name fewer files."""
     return {what: link(folder / file, beside) for what, file in files.items() if file is not None}
 
 
 def settings(
     record: JobRecord[Any], sections: Mapping[str, Mapping[str, object]], **machine: str
 ) -> dict[str, dict[str, object]]:
-    """The last part of a page: `sections` that are the job's own, then where it ran and what took how long.
+    """The last part of a page: the job's own `sections`, then the machine, versions and wall times.
 
-    `machine` is what is to be said there besides.
+    `machine` has further lines about the machine.
     """
     return {
         **{title: dict(content) for title, content in sections.items()},

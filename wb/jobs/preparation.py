@@ -1,4 +1,4 @@
-"""How images are shown to a network that is not wb's: as its user says, or its own metadata."""
+"""Preparation of images for a foreign network: as the options say, or as its own metadata say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPTIONS = "--mean, --std, --scale and --preprocessor"
 def read_preparation(
     mean: str | None, std: str | None, scale: float | None, preprocessor: Path | None
 ) -> Preparation | None:
-    """What the options say; None where they say nothing.
+    """The preparation that the options describe; None if none is given.
 
     Raises:
         BadArtefact: the file is no preprocessor file.
@@ -46,20 +46,20 @@ def read_preparation(
 
 
 def of_graph(path: Path, said: Preparation | None) -> Preparation | None:
-    """How images are shown to the graph at `path`: as is `said`, else as its own metadata say; to one of wb's, plainly.
+    """The preparation for the graph at `path`: `said` if given, else its own metadata; none for a graph of the workbench.
 
     Raises:
         BadArtefact: no ONNX file, or damaged metadata.
-        BadOption: something is said of a graph of wb's.
+        BadOption: a preparation is given for a graph of the workbench.
     """
     if read_architecture(path) is None:
         return read_stored(path) if said is None else said
     refuse_for_ours(str(path), said)
-    return Preparation()  # what is made of it, and no longer called wb's, is to be shown the same
+    return Preparation()  # a foreign graph made from it gets the same images
 
 
 def refuse_for_ours(name: str, said: Preparation | None) -> None:
-    """Raises `BadOption` where something is said of the images of a network of wb's, which prepares them itself."""
+    """Raises `BadOption` if a preparation is given for a network of the workbench, which prepares images itself."""
     if said is not None:
         raise BadOption(
             f"{OPTIONS} are for networks that are not wb's: {name} has its mean and std inside and takes images in [0, 1]; "

@@ -1,4 +1,4 @@
-"""What a job writes down of itself, as JSON: how it came about, and everything that its page shows."""
+"""The record of a job, as JSON: its course, and everything that its page shows."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ Quality = Annotated[str, AfterValidator(_of_quality), Field(exclude_if=lambda na
 class JobRecord(Frozen, Generic[C]):
     """The record of one job. Subclasses add its readings.
 
-    `kind` is what the job is called in messages ("pruning"). `quality` names the metric of the networks' task, under which
-    readings have what was read on the validation split. `seconds` are wall times by what took them.
+    `kind` is the name of the job in messages ("pruning"). `quality` names the metric of the networks' task; readings have
+    its value on the validation split under that name. `seconds` are wall times by activity.
     """
 
     kind: str
@@ -48,9 +48,9 @@ class JobRecord(Frozen, Generic[C]):
     versions: Mapping[str, str]
     seconds: Mapping[str, FiniteFloat] = Field(default_factory=dict)
 
-    verb: ClassVar[str]  # of `wb`, that writes such records
+    verb: ClassVar[str]  # the `wb` command that writes such records
     indent: ClassVar[int | None] = 1  # of the JSON
-    difference: ClassVar[str] = "other settings, another model or other data"  # what tells two jobs apart, in messages
+    difference: ClassVar[str] = "other settings, another model or other data"  # how two jobs differ, in messages
 
     @property
     def metric(self) -> Metric:
@@ -60,12 +60,12 @@ class JobRecord(Frozen, Generic[C]):
     @property
     @abstractmethod
     def worked_on(self) -> Mapping[str, JsonValue]:
-        """Fingerprints of model and data: with `config`, what makes two jobs the same."""
+        """Fingerprints of model and data. Two jobs are the same if these and `config` are."""
 
     @property
     @abstractmethod
     def begun(self) -> bool:
-        """Whether something is done that is worth continuing."""
+        """Whether enough is done to be worth continuing."""
 
     @property
     @abstractmethod
@@ -74,7 +74,7 @@ class JobRecord(Frozen, Generic[C]):
 
     @classmethod
     def called(cls) -> str:
-        """The kind of these records."""
+        """The name of this kind of job."""
         return str(cls.model_fields["kind"].default)
 
     @classmethod
@@ -93,12 +93,12 @@ class JobRecord(Frozen, Generic[C]):
             ) from error
 
     def write(self, path: Path, *, force: bool = True) -> None:
-        """Atomically. Raises `BadOption` where the file exists and `force` is false, `StorageFailed` for a full disk."""
+        """Writes atomically. Raises `BadOption` if the file exists and `force` is false, `StorageFailed` for a full disk."""
         write_text(path, self.model_dump_json(indent=self.indent) + "\n", force=force)
 
 
 def origin(device: str) -> dict[str, Any]:
-    """Where and with what a job begins now, as fields of its record; `device` in words."""
+    """Time, version, machine and library versions of a new record; `device` describes the device."""
     return {"created": now(), "version": __version__, "machine": machine(device), "versions": versions()}
 
 
@@ -106,7 +106,7 @@ R = TypeVar("R", bound=JobRecord[Any])
 
 
 class Recorder(Generic[R]):
-    """Keeps a record in a file: what is noted is written at once."""
+    """Keeps a record in a file; every `note` is written at once."""
 
     def __init__(self, record: R, path: Path) -> None:
         self.record = record
@@ -118,7 +118,7 @@ class Recorder(Generic[R]):
         self.record.write(self._path)
 
     def took(self, seconds: Mapping[str, float]) -> None:
-        """Adds wall times to the record, which is written when something is noted."""
+        """Adds wall times to the record; they are written with the next `note`."""
         total = {**self.record.seconds}
         for what, more in seconds.items():
             total[what] = round(total.get(what, 0.0) + more, 2)

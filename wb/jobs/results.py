@@ -1,4 +1,4 @@
-"""What the functions of `wb.api` give: files that show as tables."""
+"""The results of the functions of `wb.api`; they show as tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Model(Shown):
     model: Weights
 
     def table(self) -> Table:
-        """What the last step of its history read, and its steps."""
+        """The last readings in the history, and the steps of the history."""
         steps = [step.name for step in self.model.history]
         read = next((step.readings for step in reversed(self.model.history) if step.readings), {})
         return readings_table(str(self.path), read, [f"history: {', '.join(steps) or 'none'}"])
@@ -34,7 +34,7 @@ class Model(Shown):
 
 @dataclass(frozen=True, repr=False)
 class Result(Shown, Generic[R]):
-    """What a job left: its record, and its files, of which `path` is the main one."""
+    """The result of a job: its record and its files; `path` is the main file."""
 
     record: R
     path: Path
@@ -43,19 +43,19 @@ class Result(Shown, Generic[R]):
 
     @cached_property
     def model(self) -> Model:
-        """The model file. Raises `BadArtefact` where none describes the result (static quantization, foreign graphs)."""
+        """The model file. Raises `BadArtefact` if there is none (static quantization, foreign graphs)."""
         found = [path for path in (self.path, *self.files) if path.suffix in (".safetensors", ".pt")]
         return read_model(found[0] if found else self.path.with_suffix(".safetensors"))
 
     @cached_property
     def graph(self) -> Classifier:
-        """Its ONNX graph, which names the classes of pictures."""
+        """The result's ONNX graph as a classifier of pictures."""
         from wb.jobs.classifier import Classifier
 
         return Classifier(self.path.with_suffix(".onnx"))
 
     def table(self) -> Table:
-        """The readings before and after, and where the files are."""
+        """The readings before and after, and the paths of the files."""
         table = self.rows(self.record)
         return table._replace(title=str(self.path), lines=(*table.lines, *(f"wrote {path}" for path in self.files)))
 
@@ -67,7 +67,7 @@ class Data(Shown):
     dataset: Dataset
 
     def table(self) -> Table:
-        """How many images each split has, and of what classes."""
+        """The number and size of images in each split, and the classes."""
         one = self.dataset
         splits = (("train", one.train), ("validation", one.validation), ("test", one.test))
         shape = ", ".join(spec.text for spec in one.specs())
@@ -76,7 +76,7 @@ class Data(Shown):
 
 
 def read_model(path: Path) -> Model:
-    """The model in the file at `path`. Raises `BadArtefact` where there is none."""
+    """The model in the file at `path`. Raises `BadArtefact` if there is none."""
     from wb.jobs.kinds import need_model
     from wb.models.model import load
 

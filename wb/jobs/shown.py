@@ -22,7 +22,7 @@ class Table(NamedTuple):
     lines: Sequence[str] = ()
 
     def text(self) -> str:
-        """For a terminal."""
+        """The table for a terminal."""
         whole = [list(self.columns), *map(list, self.rows)]
         widths = [max(len(row[i]) for row in whole) for i in range(len(self.columns))]
         aligned = (
@@ -35,7 +35,7 @@ class Table(NamedTuple):
         return "\n".join([self.title, *("  ".join(row).rstrip() for row in aligned), *self.lines])
 
     def html(self) -> str:
-        """For a notebook; everything is escaped."""
+        """The table for a notebook; all text is escaped."""
         head = "".join(f"<th>{html.escape(column)}</th>" for column in self.columns)
         body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
         below = "".join(f"<p>{html.escape(line)}</p>" for line in self.lines)
@@ -43,13 +43,13 @@ class Table(NamedTuple):
 
 
 def readings_table(title: str, readings: Mapping[str, Reading], lines: Sequence[str] = ()) -> Table:
-    """One row per reading: value, how it was obtained, how often."""
+    """One row per reading: value, how it was obtained, number of repetitions."""
     rows = [(name, reading.text(), reading.how, str(reading.n)) for name, reading in readings.items()]
     return Table(title, ("metric", "value", "how", "n"), rows, (*noted(readings.items()), *lines))
 
 
 def noted(readings: Iterable[tuple[str, Reading]]) -> list[str]:
-    """What is to be known about named readings, a line each; what is said of several is said once, of all of them."""
+    """The notes of named readings, one line each; readings with the same note share a line."""
     said: dict[str, list[str]] = {}
     for name, reading in readings:
         if reading.note:
@@ -64,7 +64,7 @@ def columns_table(title: str, names: Sequence[str], columns: Sequence[Column], l
 
 
 class Shown(ABC):
-    """What shows as a table."""
+    """Base of everything that shows as a table."""
 
     @abstractmethod
     def table(self) -> Table:

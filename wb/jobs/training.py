@@ -1,4 +1,4 @@
-"""Training one architecture from scratch into a model file; the same call continues what was interrupted."""
+"""Training of one architecture from scratch to a model file; the same call continues after an interruption."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Training:
 
     @property
     def checkpoint(self) -> Path:
-        """What is kept while it trains."""
+        """The checkpoint file, kept until training ends."""
         return self.out.with_name(self.out.name + ".checkpoint")
 
     def check(self) -> None:
-        """Raises `BadOption` where the model cannot go to `out`."""
+        """Raises `BadOption` if the model cannot be written to `out`."""
         check_ending(self.out, MODELS)
         check_free(self.out, force=self.force)
 
@@ -57,12 +57,12 @@ class Training:
         return chosen.with_labels(data.classes) if chosen.head.classes == len(data.classes) else chosen
 
     def __call__(self, progress: Progress) -> tuple[Model, dict[str, Reading]]:
-        """Trains and writes; gives the model and its accuracies on the validation and test split.
+        """Trains and writes the model; returns it and its accuracies on the validation and test split.
 
         Raises:
             BadArtefact: `architecture` is neither an architecture nor a model.
             BadData: the data are damaged, or of another shape or number of classes.
-            BadOption: no name for a model file, or one that is taken.
+            BadOption: an output that is no name for a model file, or exists already.
             StorageFailed: the file cannot be written.
             TrainingDiverged: the loss is NaN or infinite.
         """

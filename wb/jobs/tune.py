@@ -1,4 +1,4 @@
-"""Fine-tuning within a job, and the readings that a model carries in its history."""
+"""Fine-tuning within a job, and readings written into a model's history."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from wb.training.train import Finetune
 
 
 def tuned(tune: Finetune, model: Model, work: Path, name: str, began: Callable[[], None]) -> Model:
-    """`model` fine-tuned, from its last checkpoint in `work` on; what lies there already as `name` is read back.
+    """`model`, fine-tuned; training continues from the last checkpoint in `work`, and a finished file `name` is read back.
 
-    `began` is called before there is anything to do.
+    `began` is called if there is anything to train.
     """
     path = work / f"{name}.safetensors"
     if not path.exists():
@@ -25,7 +25,7 @@ def tuned(tune: Finetune, model: Model, work: Path, name: str, began: Callable[[
 
 
 def signed(model: Model, readings: Readings, step: int = -1) -> Model:
-    """`model` with what was read after one step of its history."""
+    """`model` with readings written into one step of its history."""
     steps = list(model.history)
     steps[step] = steps[step].model_copy(update={"readings": readings})
     return replace(model, history=tuple(steps))

@@ -1,4 +1,4 @@
-"""The folder of a job that is under way: beside the output, and locked."""
+"""The folder of a running job: beside the output, and locked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RECORD = "record.json"
 
 
 def work_of(out: Path) -> Path:
-    """The folder of what is done for the file `out`."""
+    """The folder of unfinished work for the output `out`."""
     return out.with_name(f"{out.stem}.partial")
 
 
 def opened(work: Path) -> Callable[[], None]:
-    """Makes the folder; gives what takes it away again, with the folders that were made for it."""
+    """Makes the folder; returns a function that removes it again, with the parent folders that were made for it."""
     out = work.parent
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     work.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def opened(work: Path) -> Callable[[], None]:
 
 
 def retire(work: Path) -> None:
-    """Takes the folder away, in one step as far as others can see."""
+    """Removes the folder; it disappears in one step for other processes."""
     done = work.with_name(f".{work.name}-{os.getpid()}")
     work.rename(done)
     shutil.rmtree(done, ignore_errors=True)
@@ -45,7 +45,7 @@ def retire(work: Path) -> None:
 
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
-    """Nobody else works in this folder meanwhile. Raises `BadOption` where somebody does."""
+    """Locks the folder for this process. Raises `BadOption` if another process has it."""
     lock = FileLock(work / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -55,3 +55,14 @@ def locked(work: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def resumable(made: Path, how: str) -> Iterator[None]:
+    """If the block ends early and the file or folder `made` exists, the error's last note says `how` to continue."""
+    try:
+        yield
+    except BaseException as error:
+        if made.exists():
+            error.add_note(how)
+        raise

@@ -1,11 +1,11 @@
-"""Named axes, and `remap`: the one mechanism under supernets, pruning, fusion and growth.
+"""Named axes, and `remap`, the one mechanism behind supernets, pruning, fusion and growth.
 
 Alphabet of this package: B batch, N tokens, D embed, H heads, K qk channels per head, V v channels per head, M mlp.
 
-A module lists, for each of its parameters, the axis of every dimension and whether the parameter *writes* that axis (the
-dimension is an output: a row of a weight, a bias) or *reads* it (an input: a column of a weight). A dimension without a
-name (None) is fixed. From that declaration alone `remap` makes a sub-network (leading entries, as views), prunes (an
-index set), or transports (a matrix on what is written and its counterpart on what is read).
+A module declares for each of its parameters the axis of every dimension, and its role there: the parameter *writes* the axis
+if the dimension is an output (a row of a weight, a bias) and *reads* it if the dimension is an input (a column of a weight).
+A dimension without an axis (None) is fixed. From these declarations alone `remap` makes a sub-network (leading entries, as
+views), prunes (an index set), or transports (a matrix on writers and its counterpart on readers).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wb.core.records import Dim
 
 
 class Axis(NamedTuple):
-    """One dimension of a parameter: the axis it lies on and what the parameter does there."""
+    """One dimension of a parameter: its axis, and whether the parameter writes or reads that axis."""
 
     name: str
     role: Literal["write", "read"]
@@ -34,19 +34,19 @@ Axes = tuple[Axis | None, ...]
 
 @cache
 def write(name: str) -> Axis:
-    """A dimension that produces the axis."""
+    """The axis, written: the dimension is an output."""
     return Axis(name, "write")
 
 
 @cache
 def read(name: str) -> Axis:
-    """A dimension that consumes the axis."""
+    """The axis, read: the dimension is an input."""
     return Axis(name, "read")
 
 
 @dataclass(frozen=True)
 class Leading:
-    """Keeps the first `size` entries, as a view: what is shared stays shared, gradients included."""
+    """Keeps the first `size` entries, as a view: shared weights stay shared, gradients included."""
 
     size: int
 
@@ -66,17 +66,17 @@ class Select:
 
 @dataclass(frozen=True)
 class SelectWithin:
-    """Keeps other entries for every entry of a second axis, `along`: `index` is (entries of `along`, kept), int64.
+    """Keeps different entries for every entry of a second axis, `along`: `index` is (entries of `along`, kept), int64.
 
-    So each head keeps the channels of its own that matter. Where `along` is mapped in the same call, its entries are those
-    afterwards. Every parameter on the mapped axis has to lie on `along` too (`wb.models.axes.nested`).
+    So each head can keep its own channels. If `along` is mapped in the same call, `index` refers to its entries after that map.
+    Every parameter on the mapped axis has to lie on `along` too (`wb.models.axes.nested`).
     """
 
     index: Tensor
     along: str
 
     def within(self, tensor: Tensor, dim: int, along: int, role: str) -> Tensor:
-        """`tensor` with the entries of `dim` chosen anew for each entry of dimension `along`."""
+        """`tensor` with the entries of dimension `dim` chosen separately for each entry of dimension `along`."""
         shape = [1] * tensor.dim()
         shape[along], shape[dim] = self.index.shape
         index = self.index if along < dim else self.index.T
@@ -87,10 +87,10 @@ class SelectWithin:
 
 @dataclass(frozen=True)
 class Couple:
-    """Multiplies by a matrix: `write` (new, old) where the axis is produced, `read` (new, old) where it is consumed.
+    """Multiplies by a matrix: writers by `write` (new, old), readers by `read` (new, old).
 
-    With a permutation P both are P. Duplicating an entry k times is `write` with k equal rows and `read` with the same
-    rows divided by k, so that what is consumed sums to the same.
+    A permutation P has P for both. Duplicating an entry k times is `write` with k equal rows, and `read` with the same rows
+    divided by k, so that the readers' sum stays the same.
     """
 
     write: Tensor
@@ -104,9 +104,9 @@ class Couple:
 
 @dataclass(frozen=True)
 class CoupleWithin:
-    """Multiplies by another matrix for every entry of a second axis, `along`: `write` and `read` are (entries, new, old).
+    """Multiplies by a different matrix for every entry of a second axis, `along`: `write` and `read` are (entries, new, old).
 
-    So each head has a rotation of its own. As with `SelectWithin`, the entries are those after `along` was mapped itself.
+    So each head can have its own rotation. As with `SelectWithin`, entries are those after `along` was mapped itself.
     """
 
     write: Tensor
@@ -114,7 +114,7 @@ class CoupleWithin:
     along: str
 
     def within(self, tensor: Tensor, dim: int, along: int, role: str) -> Tensor:
-        """`tensor` with dimension `dim` multiplied anew for each entry of dimension `along`."""
+        """`tensor` with dimension `dim` multiplied by a separate matrix for each entry of dimension `along`."""
         matrices = (self.write if role == "write" else self.read).to(tensor)
         moved = tensor.movedim((along, dim), (0, -1))  # (entries, …, old)
         flat = moved.reshape(moved.shape[0], -1, moved.shape[-1]) @ matrices.transpose(1, 2)
@@ -125,17 +125,17 @@ Map = Leading | Select | SelectWithin | Couple | CoupleWithin
 
 
 def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping[str, Map]) -> dict[str, Tensor]:
-    """The parameters named in `axes`, with `maps` applied to every dimension that lies on a mapped axis.
+    """The parameters named in `axes`, with `maps` applied to every dimension on a mapped axis.
 
-    Parameters of `weights` that `axes` does not name are left out, so the axes of a sub-network take from a supernet just
-    what that sub-network has.
+    Parameters of `weights` that `axes` does not name are left out. So the axes of a sub-network select its parameters from a
+    supernet.
 
-    Limits: but for maps within another axis, attention channels (`qk`, `v`) are mapped alike in all heads of a block;
-    dropping entries of `embed` changes the statistics of the norms and so is never exact.
+    Limits: without a map within heads, attention channels (`qk`, `v`) are mapped alike in all heads of a block. Dropping entries
+    of `embed` changes the statistics of the norms and so is never exact.
 
     Raises:
         BadArtefact: a parameter is missing from `weights`.
-        BadOption: a map within another axis, on a parameter that does not lie on that.
+        BadOption: a map within another axis, on a parameter that does not lie on that axis.
     """
     result = {}
     for name, dimensions in axes.items():
@@ -150,8 +150,8 @@ def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping
 def nested(axes: Mapping[str, Axes], dims: Mapping[str, Dim]) -> dict[str, str]:
     """Axis -> the axis within which its entries may be chosen freely: `s0.b3.qk` -> `s0.b3.heads`.
 
-    `dims` (`axis_dims`) say within which they may lie. They do where every parameter on the first lies on the second too:
-    then each head has channels of its own. (Not so for the values of SLA, whose convolution all heads share.)
+    `dims` (`axis_dims`) declare the possible pairs. A pair counts if every parameter on the first axis lies on the second too:
+    then each head has its own channels. (The values of SLA are an exception, because all heads share their convolution.)
     """
     outer = {name: f"{name.rsplit('.', 1)[0]}.{dim.within}" for name, dim in dims.items() if dim.within is not None}
     together = [{axis.name for axis in dimensions if axis is not None} for dimensions in axes.values()]
@@ -162,7 +162,7 @@ def nested(axes: Mapping[str, Axes], dims: Mapping[str, Dim]) -> dict[str, str]:
 
 
 def _mapped(tensor: Tensor, name: str, dimensions: Axes, maps: Mapping[str, Map]) -> Tensor:
-    """One parameter; what is mapped within another axis comes last."""
+    """One parameter after all maps; maps within another axis are applied last."""
     later = []
     for dim, axis in enumerate(dimensions):
         if axis is None or axis.name not in maps:
@@ -178,7 +178,7 @@ def _mapped(tensor: Tensor, name: str, dimensions: Axes, maps: Mapping[str, Map]
 
 
 def _place(dimensions: Axes, along: str, parameter: str) -> int:
-    """Which dimension of a parameter lies on `along`."""
+    """The dimension of a parameter that lies on `along`."""
     for dim, axis in enumerate(dimensions):
         if axis is not None and axis.name == along:
             return dim

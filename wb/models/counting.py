@@ -1,7 +1,8 @@
-"""What can be counted without running anything: parameters, multiply-accumulates."""
+"""Counting without running: parameters, their bytes, and multiply-accumulates."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from wb.models.operator import OperatorModule
 
 
 class Operations(NamedTuple):
-    """Multiply-accumulates of one part of a network, the precision of their weights, and how many are mere additions."""
+    """Multiply-accumulates of one part of a network, the precision of its weights, and how many of them are only additions."""
 
     macs: float
     precision: Precision = "fp32"
@@ -27,15 +28,15 @@ class Operations(NamedTuple):
 
 
 def count_parameters(architecture: Architecture) -> Reading:
-    """All trainable numbers of the network."""
+    """Number of parameters of the network."""
     count = sum(p.numel() for p in skeleton(architecture).parameters())
     return Reading(value=count, unit="parameters", how="counted")
 
 
 def count_bytes(architecture: Architecture) -> Reading:
-    """What the parameters take in a file, each in its precision.
+    """Bytes of the parameters in a file, each in its precision.
 
-    Limits: without the graph itself and the constants of operators; int8's scales, one a row, are left out.
+    Limits: the graph itself, constants of operators and int8's scales (one per row) are not counted.
     """
     network = skeleton(architecture)
     kept, bits = precisions(architecture), 32.0 * sum(p.numel() for p in network.parameters())
@@ -45,10 +46,10 @@ def count_bytes(architecture: Architecture) -> Reading:
 
 
 def count_macs(architecture: Architecture) -> Reading:
-    """Multiply-accumulates of one image: matrix products and convolutions, as torch counts them.
+    """Multiply-accumulates for one image: matrix products and convolutions, as torch counts them.
 
-    Counted on the `meta` device, where attention is not hidden in a fused kernel (on the CPU torch leaves that out).
-    Limits: norms, softmax, pooling and biases count as nothing.
+    They are counted on the `meta` device, where no fused kernel hides attention (on the CPU torch does not count it).
+    Limits: norms, softmax, pooling and biases are not counted.
     """
     return Reading(value=_macs(architecture.compact()), unit="MAC", how="counted")
 
@@ -59,10 +60,10 @@ def _macs(compact: Architecture) -> float:
 
 
 @lru_cache(maxsize=4096)
-def operations(architecture: Architecture) -> dict[str, Operations]:
-    """The same multiply-accumulates, part by part: every group of linear maps, and what is not one of them.
+def operations(architecture: Architecture) -> Mapping[str, Operations]:
+    """Multiply-accumulates by part: every group of linear maps, and the products outside of them.
 
-    `s0.b3.mixer.products` are those of mixer and activations alone: queries with keys, depthwise and fixed convolutions.
+    `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions.
     """
     network = skeleton(architecture)
     counts = {name: sum(found.values()) / 2 for name, found in _counter(network).get_flop_counts().items()}
@@ -78,7 +79,8 @@ def operations(architecture: Architecture) -> dict[str, Operations]:
     for name, operator in network.named_modules():
         if isinstance(operator, OperatorModule) and (rest := _products(name, counts, found)):
             found[f"{_short(name)}.products"] = Operations(rest, "fp32", float(operator.additions))
-    return found | {"head": Operations(float(network.head.numel()), kept["head"])}
+    weights = sum(network.get_parameter(name).numel() for name in groups["head"])
+    return found | {"head": Operations(float(weights), kept["head"])}
 
 
 def _counter(network: Network) -> FlopCounterMode:
@@ -89,7 +91,7 @@ def _counter(network: Network) -> FlopCounterMode:
 
 
 def _products(name: str, counts: dict[str, float], found: dict[str, Operations]) -> float:
-    """What an operator computes beside its linear maps."""
+    """Multiply-accumulates of an operator outside its linear maps."""
     linear = sum(found[group].macs for group in (f"{_short(name)}.in", f"{_short(name)}.out") if group in found)
     return counts.get(f"Network.{name}", 0.0) - linear
 

@@ -55,6 +55,9 @@ class PositionModule(End[Position]):
     ) -> None:
         super().__init__(record)
 
+    def moved(self, network: Any, by: Tensor) -> None:
+        """Adds `by` (N, D) to every token from now on, if its parameters can."""
+
     def placed(self, network: Any, x: Tensor) -> Tensor:
         """The tokens with their places: (B, N, D) -> (B, N, D)."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The groups of linear maps that share a precision (`wb.core.precision`): which weights are in which, and rounding them."""
+"""Groups of linear maps that share a precision (`wb.core.precision`): their weights, and rounding them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from wb.models.operator import OperatorModule
 
 
 def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
-    """The weights of every group, in order of execution, by their full names."""
-    table = {"stem": tuple(f"stem.{name}" for name, weight in network.stem.named_parameters() if weight.dim() == 4)}
+    """Full names of the weights of every group, in order of execution."""
+    table = {"stem": _convolutions(network.stem, "stem")}
     for i in range(len(network.stages)):
         if i > 0:
-            table[f"s{i}.merge"] = (f"merges.{i - 1}.merge",)
+            table[f"s{i}.merge"] = _convolutions(network.merges[i - 1], f"merges.{i - 1}")
         for j, block in enumerate(network.blocks(i)):
             table |= {
                 f"s{i}.b{j}.{group}": tuple(f"stages.{i}.{j}.{name}" for name in names)
                 for group, names in block_groups(block).items()
             }
-    return table | {"head": ("head",)}
+    return table | {"head": tuple(network.answer.readers)}
+
+
+def _convolutions(module: nn.Module, place: str) -> tuple[str, ...]:
+    """Full names of the weights of a module whose linear maps are all convolutions."""
+    return tuple(f"{place}.{name}" for name, weight in module.named_parameters() if weight.dim() == 4)
 
 
 def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
-    """`mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, those that are there, each with its weights' names in the block."""
+    """The groups that the block has, of `mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, with their weights' local names."""
     table = {}
     for kind, _ in KINDS:
         operator = getattr(block, kind)
@@ -38,13 +43,13 @@ def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
 
 
 def kept(network: Network) -> dict[str, Precision]:
-    """What each weight of a linear map is kept in, by its full name, in order of execution."""
+    """Precision of each weight of a linear map, by its full name, in order of execution."""
     chosen = precisions(network.architecture)
     return {name: chosen[group] for group, names in groups_of(network).items() for name in names}
 
 
 def kept_in_block(block: BlockModule) -> dict[str, Precision]:
-    """The same for one block, by the names in it."""
+    """Precision of each weight of one block, by its name in the block."""
     table: dict[str, Precision] = {}
     for names in block_groups(block).values():
         for name in names:
@@ -54,7 +59,7 @@ def kept_in_block(block: BlockModule) -> dict[str, Precision]:
 
 
 def settle(module: nn.Module) -> None:
-    """Rounds binary and ternary weights in place, once and for all, so that a graph of `module` has them as constants."""
+    """Rounds binary and ternary weights in place for good, so that they are constants in a graph of `module`."""
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, OperatorModule):
@@ -65,6 +70,6 @@ def settle(module: nn.Module) -> None:
 
 
 def _settled(architecture: Architecture) -> Architecture:
-    """`architecture` with every group in fp32 that could be kept in one or two bits."""
+    """`architecture` with fp32 for every group that could have one or two bits."""
     groups = [group for group, options in allowed(architecture).items() if TRAINED[0] in options]
     return with_precisions(architecture, dict.fromkeys(groups, "fp32"))

@@ -1,4 +1,4 @@
-"""What a model file says of itself besides its weights: the architecture and the history. Imports no torch."""
+"""The header of a model file: architecture and history, without the weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wb.core.records import Frozen
 
 FORMAT = 2  # 1 had another form of the architecture (`wb.core.upgrade`) and the same weights
 READ = (1, 2)
-MAX_STEPS = 2000  # lines of a history
+MAX_STEPS = 2000  # steps of a history
 EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
 
 
 class Step(Frozen):
-    """One line of a model's history: which pass, with what arguments and seed, and what was read afterwards."""
+    """One step of a model's history: the pass, its arguments and seed, and the readings taken after it."""
 
     name: str
     arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
@@ -70,10 +70,10 @@ def read_header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
 
 
 def read_history(text: str, path: Path) -> tuple[Step, ...]:
-    """The steps in the JSON that the file at `path` carries. Raises `BadArtefact` if it is damaged, or too long to be one."""
+    """The history as JSON in the file at `path`. Raises `BadArtefact` if it is damaged or too long."""
     try:
         return _HISTORY.validate_json(text)
     except ValidationError as error:
         raise BadArtefact(f"the history in {path} is damaged: {explain(error)}") from error
-    except ValueError as error:  # half a character
+    except ValueError as error:  # broken UTF-8
         raise BadArtefact(f"the history in {path} is damaged: {reason(error)}") from error

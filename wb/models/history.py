@@ -1,4 +1,4 @@
-"""What a model's history says of its data, and what of it may be given away with an exported file."""
+"""A model's history: the data that it names, and the part of it that may be published with an exported file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLACE = re.compile(r"(?:(?<=[\s:=('\"])|^)(?:~?/|~[\w.-]+/|[A-Za-z]:[\\/]|\\\\)
 
 @dataclass(frozen=True)
 class Known:
-    """The data of a model: what `wb.data.load` was given, and the fingerprint of what it gave, where that was noted."""
+    """The data in a model's history: the arguments of `wb.data.load`, and the fingerprint of the data if it was noted."""
 
     spec: str
     fingerprint: str | None = None
@@ -28,18 +28,18 @@ class Known:
 
     @property
     def there(self) -> bool:
-        """Whether they can be looked for where they were: the digits always, a folder where it is."""
+        """Whether the data still exist: digits always do, a folder if it is there."""
         form, colon, place = self.spec.partition(":")
         if not colon:
             return form == "digits"
         try:
             return bool(place) and Path(place).expanduser().is_dir()
-        except (OSError, RuntimeError, ValueError):  # too long, of no user, with a zero in it
+        except (OSError, RuntimeError, ValueError):  # a path that is too long, of an unknown user, or with a zero byte
             return False
 
 
 def data_of(history: Iterable[Step]) -> Known | None:
-    """The data of the last step that names some."""
+    """The data of the last step that names any."""
     known = None
     for step in history:
         spec = step.arguments.get("data")
@@ -47,15 +47,15 @@ def data_of(history: Iterable[Step]) -> Known | None:
             size, limit = (_whole(step.arguments.get(name)) for name in ("image_size", "limit"))
             fingerprint = step.arguments.get("fingerprint")
             same = known is not None and known.spec == spec and "fingerprint" not in step.arguments
-            if not same:  # steps of before these were noted say only which
+            if not same:  # a step of an older version, without fingerprint, adds nothing about the same data
                 known = Known(spec, fingerprint if isinstance(fingerprint, str) else None, size, limit)
     return known
 
 
 def public(history: Sequence[Step]) -> list[dict[str, JsonValue]]:
-    """`history` as an exported file has it: without readings, and of data and other places only their names.
+    """`history` for an exported file: without readings, and with paths cut to their last names.
 
-    A model file keeps the paths, for its data are looked for there; a graph is what is given away.
+    A model file keeps the paths, so that its data are found again; a graph is meant to be given away.
     """
     return [nameless(step.model_dump(mode="json", exclude={"readings"})) for step in history]
 

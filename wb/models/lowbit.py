@@ -5,7 +5,7 @@ Source: binary, Rastegari et al., "XNOR-Net", 2016, eq. 6: W ≈ α sign(W), α 
 al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013: those of the rounded weights, unchanged.
 Differs: inputs stay in floating point; the gradient is not clipped to |W| <= 1, which weights of this size never exceed.
 
-Rounding what is rounded already changes nothing, so that a file of rounded weights computes what one of latent ones does.
+Rounding is idempotent, so that a file of rounded weights and a file of latent weights compute the same.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ THRESHOLD = 0.7
 
 
 def low_bit(weight: Tensor, precision: Precision, rows: int) -> Tensor:
-    """`weight` as the network uses it: rounded for `w1` and `w2`, itself for the rest.
+    """`weight` as the network uses it: rounded for `w1` and `w2`, otherwise unchanged.
 
-    The first `rows` dimensions count output channels, the others are summed over.
+    The first `rows` dimensions are output channels; each has one scale for all other dimensions.
     """
     if precision not in ("w1", "w2"):
         return weight

@@ -1,4 +1,4 @@
-"""A model: an architecture with weights and a history, and its one file."""
+"""A model: an architecture with weights and a history, and its model file."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from wb.models.torchfile import read_torch
 
 P = TypeVar("P", bound=Part)
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_PART = 32 << 20  # bytes that are read of a file at a time
+_PART = 32 << 20  # bytes of a file to read at a time
 
 
 @dataclass(frozen=True)
 class Model:
-    """An architecture, the weights of its network by parameter name, and how it came to be. Never changed in place."""
+    """An architecture, the weights of its network by parameter name, and its history. Never changed in place."""
 
     architecture: Architecture
     weights: Mapping[str, Tensor] = field(repr=False)
@@ -52,10 +52,10 @@ class Model:
         return network.to(device).eval()
 
     def check(self) -> None:
-        """Nothing where the weights have the names and shapes of the architecture's; none is copied.
+        """Checks, without copies, that the weights have the names and shapes of the architecture's parameters.
 
         Raises:
-            BadArtefact: they do not fit it.
+            BadArtefact: they do not.
         """
         expected = {name: tuple(p.shape) for name, p in skeleton(self.architecture).named_parameters()}
         given = {name: tuple(w.shape) for name, w in self.weights.items()}
@@ -89,8 +89,8 @@ def from_network(architecture: Architecture, network: Network, history: tuple[St
 def remap_model(model: Model, maps: Mapping[str, Map]) -> Model:
     """`model` with its axes mapped (`wb.models.axes.remap`), architecture and weights together.
 
-    Defaults that depend on a mapped axis are written out (a softmax mixer's scale where its `qk` changes), so that dropping
-    channels equals masking them.
+    Defaults that depend on a mapped axis are made explicit first (a softmax scale where `qk` changes), so that dropping channels
+    equals masking them.
 
     Raises:
         BadOption: an axis that the model does not have.
@@ -128,9 +128,9 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
 
 
 def load(path: Path) -> Model:
-    """The model that `save` wrote.
+    """Reads a model that `save` wrote.
 
-    What a file holds is compared with what its architecture needs before any number of it is looked at.
+    Names and shapes in the file are compared with the architecture before any values are used.
 
     Raises:
         BadArtefact: no such file, damaged, not a model file of this workbench, weights that do not fit, or that are not
@@ -148,7 +148,7 @@ def load(path: Path) -> Model:
 
 
 def _single(weight: Tensor, name: str, path: Path) -> Tensor:
-    """`weight` in single precision; others are for storage only."""
+    """`weight` in single precision; other precisions are only for storage."""
     if weight.dtype not in _STORED:
         raise BadArtefact(
             f"{path} has {weight.dtype} numbers in {name}; expected float32, float16, bfloat16 or float64"
@@ -159,7 +159,7 @@ def _single(weight: Tensor, name: str, path: Path) -> Tensor:
 
 
 def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
-    """Raises `BadArtefact` where weights of the model that is called `name` are not finite, as they are computed with."""
+    """Raises `BadArtefact` if weights are not finite in single precision; `name` names the model in messages."""
     broken = [key for key, weight in weights.items() if not torch.isfinite(weight).all()]
     if broken:
         raise BadArtefact(
@@ -169,14 +169,14 @@ def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
 
 
 def write_torch(content: object, path: Path) -> None:
-    """`torch.save` by way of memory: where the disk is full, torch raises a RuntimeError that says nothing of it."""
+    """`torch.save` through memory, because on a full disk torch raises a RuntimeError that does not say so."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     path.write_bytes(buffer.getbuffer())
 
 
 def _alone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` on the CPU, contiguous, each with a storage of its own; copies only where that is not so."""
+    """`weights` on the CPU, contiguous, each with its own storage; copies only where necessary."""
     found = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     users = Counter(weight.untyped_storage().data_ptr() for weight in found.values())
     for name, weight in found.items():
@@ -196,7 +196,7 @@ def _save_safetensors(weights: dict[str, Tensor], path: Path, metadata: dict[str
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and copies of the tensors.
 
-    An open file is mapped, and all that was read of it counts as memory: a large one is closed and opened between parts.
+    An open file is memory-mapped, and all its read pages count as memory. So a large file is closed and reopened between parts.
     """
     regular(path, EXPECTED)
     weights: dict[str, Tensor] = {}
@@ -219,7 +219,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _read_part(file: Any, names: list[str], weights: dict[str, Tensor]) -> None:
-    """Adds copies of the next tensors of `file`, of `_PART` bytes or a little more."""
+    """Adds copies of the next tensors of `file`, about `_PART` bytes."""
     size = 0
     for name in names:
         if name not in weights:
@@ -255,7 +255,7 @@ def _size(mapping: Map) -> int:
 
 
 def _settled(architecture: Architecture, changed: Collection[str]) -> Architecture:
-    """`architecture` with explicit values for the defaults that depend on the axes `changed`, a softmax's scale for example."""
+    """`architecture` with explicit values for the defaults that depend on the axes `changed`, such as a softmax scale."""
 
     def settled(name: str, part: P) -> P:
         return part.settled([axis.rsplit(".", 1)[-1] for axis in axes_of_part(name, part) if axis in changed])

@@ -1,4 +1,4 @@
-"""The torch network of an architecture: `build`, and `describe` back; and which axis every parameter lies on."""
+"""The torch network of an architecture: `build`, and `describe` back; and the axes of every parameter."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from wb.models.ends import HeadModule, PositionModule
 from wb.models.merges.conv import PREVIOUS, Merge
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
+from wb.models.stem import StemModule
 from wb.models.tensors import parameter
 from wb.models.walk import Kind, State, Sublayer, Wiring
 
-MAX_PARAMETERS = 1 << 31  # 8 GB, and training takes four times that
+MAX_PARAMETERS = 1 << 31  # 8 GB; training takes four times that
 KINDS: tuple[tuple[Kind, str], ...] = (("mixer", "norm1"), ("ffn", "norm2"))  # in order of execution
 
 
 class BlockModule(nn.Module):
-    """A mixer and a feed-forward, each with its norm. What the record leaves out is the identity, and has no norm."""
+    """A mixer and a feed-forward, each with its norm. A part that the record leaves out is the identity and has no norm."""
 
+    stage: int
+    block: int
+    own_norm: Norm | None
     mixer: OperatorModule | None
     ffn: OperatorModule | None
 
@@ -42,14 +46,14 @@ class BlockModule(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.stage, self.block = place
-        self.own_norm = block.norm
+        # Bypasses torch's checks, as `PartModule` does.
+        vars(self).update(stage=place[0], block=place[1], own_norm=block.norm)
         for (kind, normed), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
             if record is None:
-                setattr(self, kind, None)
+                self._modules[kind] = None
             else:
-                setattr(self, normed, build_norm(block.norm or norm, embed, device))
-                setattr(self, kind, build_operator(record, embed, layout, device))
+                self._modules[normed] = build_norm(block.norm or norm, embed, device)
+                self._modules[kind] = build_operator(record, embed, layout, device)
 
     def describe(self) -> Block:
         """The record of this module."""
@@ -79,9 +83,9 @@ class BlockModule(nn.Module):
 class Network(nn.Module):
     """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
 
-    `architecture` is what it was built from; whoever has the network need not read that off again (`describe` does).
-    `first` is the norm behind the positions and `norm` that in front of the head, where there are any. `cls` is what stands
-    in front of the stem's tokens: (D), or (prefix, D) for several.
+    `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
+    norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the
+    stem's: (D), or (prefix, D) for several.
     """
 
     position: nn.Parameter
@@ -96,7 +100,7 @@ class Network(nn.Module):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.mean: Tensor
         self.std: Tensor
-        self.stem = _load(a.stem.module)(a.stem, a.input.channels, first, device)
+        self.stem: StemModule = _load(a.stem.module)(a.stem, a.input.channels, first, device)
         layouts = list(a.layouts())
         self.positions: PositionModule = _load(a.position.module)(a.position, self, first, layouts[0], device)
         shape = (first,) if a.prefix == 1 else (a.prefix, first)
@@ -150,36 +154,40 @@ class Network(nn.Module):
         return self.wiring(stage).folds and (stage > 0 or self.first is None)
 
     def wiring(self, stage: int) -> Wiring:
-        """How the sub-layers of a stage are wired."""
+        """The wiring of the sub-layers of a stage."""
         return cast(Wiring, self.wirings[stage])
 
+    def merge(self, stage: int) -> Merge:
+        """The merge that a stage begins with, which is not the first."""
+        return cast(Merge, self.merges[stage - 1])
+
     def begin(self, pixel_values: Tensor) -> State:
-        """The state in front of the first sub-layer."""
+        """The state before the first sub-layer."""
         return self.wiring(0).begin(self.tokens(pixel_values), 0)
 
     def enter(self, state: State, stage: int) -> State:
-        """The state at the start of `stage`, from one that is there already or in an earlier one: merges lie between."""
+        """The state at the start of `stage`, from a state in that stage or an earlier one; merges between them are run."""
         while state.stage < stage:
             tokens = self.merges[state.stage](self.wiring(state.stage).end(state))
             state = self.wiring(state.stage + 1).begin(tokens, state.stage + 1)
         return state
 
     def end(self, state: State) -> Tensor:
-        """The logits (B, classes) of a network that ends with `state`; merges that are still to come are run."""
+        """The logits (B, classes) of a network that ends with `state`; later merges are run."""
         state = self.enter(state, len(self.stages) - 1)
         return self.answered(self.wiring(state.stage).end(state))
 
     def run(
         self, pixel_values: Tensor, step: Callable[[State, Sublayer], State] = lambda state, at: at(state)
     ) -> Tensor:
-        """The logits where `step` stands for what every sub-layer does to the state."""
+        """The logits if every sub-layer changes the state by `step`."""
         state = self.begin(pixel_values)
         for at in self.walk():
             state = step(self.enter(state, at.stage), at)
         return self.end(state)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """What `run` gives; here the blocks are called as modules, so that hooks and exporters see them."""
+        """The same logits as `run`, but with blocks called as modules, so that hooks and exporters see them."""
         state, context = self.begin(pixel_values), NOTHING
         for i in range(len(self.stages)):
             state = self.enter(state, i)
@@ -190,12 +198,12 @@ class Network(nn.Module):
     # -------------------------------------------------------------------------------------------------------- the ends
 
     def normalised(self, pixel_values: Tensor) -> Tensor:
-        """What the stem sees: (B, channels, height, width) -> the same shape."""
+        """The input of the stem: (B, channels, height, width) -> the same shape."""
         normalised: Tensor = (pixel_values - self.mean.to(pixel_values)) / self.std.to(pixel_values)
         return normalised
 
     def tokens(self, pixel_values: Tensor) -> Tensor:
-        """What the first block sees: (B, channels, height, width) -> (B, N, D)."""
+        """The input of the first block: (B, channels, height, width) -> (B, N, D)."""
         x = self.stem(self.normalised(pixel_values)).flatten(2).transpose(1, 2)  # (B, rows*columns, D)
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.shape[0], self.architecture.prefix, -1), x], dim=1)
@@ -203,11 +211,11 @@ class Network(nn.Module):
         return x if self.first is None else cast(Tensor, self.first(x))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """What the head's linear map reads: (B, N, D) -> (B, D)."""
+        """The input of the head's linear map: (B, N, D) -> (B, D)."""
         return self.answer.pooled(x if self.norm is None else self.norm(x))
 
     def answered(self, x: Tensor) -> Tensor:
-        """What follows the last block: (B, N, D) -> (B, classes)."""
+        """The last norm, pooling and the head: (B, N, D) -> (B, classes)."""
         return self.answer.outputs(self, self.pooled(x))
 
 
@@ -228,7 +236,7 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
         )
     try:
         return Network(architecture, device)
-    except RuntimeError as error:  # torch's, where memory cannot be had
+    except RuntimeError as error:  # torch raises it when out of memory
         if not out_of_memory(error):
             raise
         raise Unsupported(
@@ -252,29 +260,29 @@ def build_norm(record: Norm, embed: int, device: torch.device | str | None = Non
 
 
 def build_wiring(stage: Stage, device: torch.device | str | None = None) -> Wiring:
-    """How the sub-layers of a stage are wired."""
+    """The wiring of the sub-layers of a stage."""
     wiring: Wiring = _load(stage.wiring.module)(stage, device)
     return wiring
 
 
 @lru_cache(maxsize=8)
 def skeleton(architecture: Architecture) -> Network:
-    """The network of `architecture` on the `meta` device, built once for all who need it one after the other.
+    """The network of `architecture` on the `meta` device, cached.
 
-    It is shared: look at it, or run it on weights with `torch.func.functional_call`, but do not change it, and not from two
-    threads at once; `build` gives one of your own.
+    It is shared: inspect it, or run it on weights with `torch.func.functional_call`, but do not change it, and do not use it
+    from two threads at once. `build` makes a network of your own.
     """
     return build(architecture, "meta")
 
 
 def describe(network: Network) -> Architecture:
-    """The architecture of a network as it is now: widths read off the shapes of its parameters, the rest from its parts."""
+    """The architecture of a network, with widths read off its parameters' shapes."""
     a = network.architecture
     stages = []
     for i, stage in enumerate(a.stages):
-        embed = network.position.shape[1] if i == 0 else cast(Merge, network.merges[i - 1]).merge.shape[0]
+        beginning = network.stem if i == 0 else cast(PartModule, network.merges[i - 1])
         described = tuple(block.describe() for block in network.blocks(i))
-        stages.append(stage.model_copy(update={"embed": embed, "blocks": described}))
+        stages.append(stage.model_copy(update={"embed": beginning.sizes["embed"], "blocks": described}))
     ends = {"stem": network.stem.describe(), "head": network.answer.describe(network)}
     return a.model_copy(update={"stages": tuple(stages), **ends})
 
@@ -315,6 +323,6 @@ def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
 
 @cache
 def _load(path: str) -> Any:
-    """The class that "package.file:Class" names."""
+    """The class at "package.file:Class"."""
     module, name = path.split(":")
     return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""What every norm module is: a gain, sometimes a shift, and what the rest may know of it."""
+"""The base of norm modules: a gain, sometimes a shift, and the properties that passes rely on."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class NormModule(PartModule):
     """
 
     centred: ClassVar[bool]
-    """Whether it takes the mean over the channels away, so that what is added to all of them does nothing."""
+    """Whether it subtracts the mean over the channels, so that adding one number to all channels has no effect."""
     foldable: ClassVar[bool]
-    """Whether gain and shift are the last thing that it does, channel by channel: they may go into what reads it."""
+    """Whether it ends by multiplying by the gain and adding the shift, so that both can be folded into its readers."""
 
     gain: nn.Parameter
 
@@ -32,7 +32,7 @@ class NormModule(PartModule):
             self.holds("shift", "embed")
 
     def reset(self) -> None:
-        """One and zero."""
+        """Gain one, shift zero."""
         nn.init.ones_(self.gain)
         if "shift" in self.axes:
             nn.init.zeros_(self.get_parameter("shift"))

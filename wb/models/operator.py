@@ -1,4 +1,4 @@
-"""What every operator module is: parameters with named axes, declared one by one and built from a record."""
+"""The base of operator modules: parameters with named axes, declared one by one and built from a record."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ Symmetry = Literal["rotation", "permutation"]
 
 
 class Context(NamedTuple):
-    """What one run knows beside its tokens. The network makes it once and hands it to every sub-layer."""
+    """Further inputs of one run beside its tokens. The network makes it once and passes it to every sub-layer."""
 
     mask: Tensor | None = None
-    """(B, N), true at the tokens that count; None: all do."""
+    """(B, N), true at the tokens that count; None: all tokens count."""
     visible: Tensor | None = None
-    """(B or 1, 1, N, N), true where the token of a row may look at that of a column; None: everywhere."""
+    """(B or 1, 1, N, N), true where the row's token may attend to the column's; None: everywhere."""
 
 
 NOTHING = Context()
 
 
 class PartModule(nn.Module):
-    """A module that declares the axes of each of its parameters where it creates it; `axes` has them by local names.
+    """A module that declares the axes of each parameter when it creates it; `axes` has them by local names.
 
-    `embed` is the residual stream; other axes are called like the fields of the record, and `sizes` knows them all.
+    `embed` is the residual stream; other axes have the names of the record's fields. `sizes` has the size of each axis.
+    `symmetries` says by what an axis may be transformed without changing the function (an axis that is not named is fixed).
     """
 
+    symmetries: Mapping[str, Symmetry] = {}
     axes: dict[str, Axes]
     _declared: Mapping[str, Any]
     _device: torch.device | str | None
 
     def __init__(self, sizes: Mapping[str, Any], device: torch.device | str | None = None) -> None:
         super().__init__()
-        # Past torch's own checks of names and types, here and in `holds`: skeletons are built by the thousand.
+        # Bypasses torch's checks of names and types, here and in `holds`, because skeletons are built by the thousand.
         vars(self).update(axes={}, _declared=sizes, _device=device)
 
     def holds(self, name: str, *axes: Axis | str | int) -> None:
-        """Creates a parameter. A dimension is an axis, the name of one that it writes, or a fixed size."""
+        """Creates a parameter. Each dimension is an axis, the name of an axis that it writes, or a fixed size."""
         shape: list[int] = []
         named: list[Axis | None] = []
         for axis in axes:
@@ -77,20 +79,18 @@ class PartModule(nn.Module):
 
 
 class OperatorModule(PartModule):
-    """Maps tokens (B, N, D) to what is added to them (B, N, D). Final subclasses live in one file each.
+    """An operator: tokens (B, N, D) -> its contribution (B, N, D). Final subclasses live in one file each.
 
-    A subclass is built as `Class(record, embed, layout, device)` and declares its parameters in the order of execution:
+    A subclass is built as `Class(record, embed, layout, device)` and declares its parameters in order of execution:
     `reads` (weights on the residual stream, with their biases), `between` (matrices that neither read nor write the
-    stream), `writes` (weights whose rows are the stream), `holds` (anything else). From that follow axes, `describe`,
-    initial values, the groups that share a precision, and what pruning and fusion may do. Then it says in `hidden` what
-    the writer reads. An operator without a writer replaces `forward`; it mixes tokens channel by channel.
+    stream), `writes` (weights whose rows are the stream), `holds` (anything else). Axes, `describe`, initial values, the
+    groups that share a precision, and what pruning and fusion may do follow from that. `hidden` computes the input of the
+    writer. An operator without a writer overrides `forward`; it mixes tokens channel by channel.
 
-    `symmetries` says what may be done to an axis without changing the function (an axis that is not named is fixed). An
-    operator that `jumps` takes signs of sums, so that a rounding error may change its output by more than itself.
-    Every size is a plain number at export, so that the graph contains no shape arithmetic.
+    An operator that `jumps` is discontinuous, as it takes signs of sums: a rounding error may change its output by more than
+    itself. Every size is a plain number at export, so that the graph contains no shape arithmetic.
     """
 
-    symmetries: Mapping[str, Symmetry] = {}
     jumps: ClassVar[bool] = False
 
     record: Operator
@@ -100,11 +100,11 @@ class OperatorModule(PartModule):
     writers: dict[str, str | None]
     """Weights that write to the stream -> their biases."""
     inner: list[str]
-    """Weights that read the stream or stand between, in order of execution; they share a precision."""
+    """Weights that read the stream or lie between, in order of execution; they share a precision."""
     outputs: dict[str, int]
-    """How many leading dimensions of each linear map count its outputs."""
+    """Number of leading dimensions of each linear map that are its outputs."""
     constants: list[str]
-    """Parameters that no gradient reaches: they are found once, from data, and training leaves them as they are."""
+    """Parameters without gradient: they are determined once, from data, and training does not change them."""
 
     def __init__(self, record: Operator, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__({**vars(record), "embed": embed}, device)
@@ -119,77 +119,77 @@ class OperatorModule(PartModule):
             self.holds(bias, *axes)
 
     def writes(self, weight: str, bias: str | None, *axes: str | int) -> None:
-        """Declares a weight (embed, *axes) that writes to the stream what it reads from `axes`, and its bias (embed)."""
+        """Declares a weight (embed, *axes) that reads `axes` and writes to the stream, and its bias (embed)."""
         self.holds(weight, "embed", *(read(axis) if isinstance(axis, str) else axis for axis in axes))
         self.writers[weight], self.outputs[weight] = bias, 1
         if bias is not None:
             self.holds(bias, "embed")
 
     def between(self, weight: str, *axes: Axis | str | int) -> None:
-        """Declares a matrix that neither reads nor writes the stream; its leading written axes count its outputs."""
+        """Declares a matrix that neither reads nor writes the stream; its leading written axes are its outputs."""
         self.holds(weight, *axes)
         self.outputs[weight] = sum(axis is not None and axis.role == "write" for axis in self.axes[weight]) or 1
         self.inner.append(weight)
 
     def holds(self, name: str, *axes: Axis | str | int, trained: bool = True) -> None:
-        """Declares a parameter that is no linear map: positions, tables. Without `trained` it is one of the `constants`."""
+        """Declares a parameter that is no linear map: positions, tables. With `trained=False` it is one of the `constants`."""
         super().holds(name, *axes)
         if not trained:
             self.constants.append(name)
 
     def kept(self, name: str) -> Tensor:
-        """The weight as the network uses it: rounded where its group is kept in one or two bits."""
+        """The weight as the network uses it: rounded if its group has one or two bits."""
         weight: Tensor = getattr(self, name)
         return low_bit(weight, self.precision(name), self.outputs[name])
 
     def precision(self, name: str) -> Precision:
-        """What the weight of a linear map is kept in."""
+        """The precision of a linear map's weight."""
         if not isinstance(self.record, Weighted):
             return "fp32"
         return self.record.writes if name in self.writers else self.record.reads
 
     def bias(self, weight: str) -> Tensor | None:
-        """The bias beside a weight that reads or writes the stream; None where it has none."""
+        """The bias of a weight that reads or writes the stream; None if it has none."""
         name = self.readers[weight] if weight in self.readers else self.writers[weight]
         return None if name is None else getattr(self, name)
 
     def settle(self) -> None:
-        """Rounds binary and ternary weights in place, once and for all; the record then says fp32."""
+        """Rounds binary and ternary weights in place for good; the record says fp32 afterwards."""
         if isinstance(self.record, Weighted):
             for name in (*self.inner, *self.writers):
                 getattr(self, name).copy_(self.kept(name))
             self.record = self.record.model_copy(update={"reads": "fp32", "writes": "fp32"})
 
     def describe(self) -> Operator:
-        """The record of this module: its widths read off the parameters."""
+        """The record of this module, with widths read off the parameters."""
         return self.record.model_copy(update={name: size for name, size in self.sizes.items() if name != "embed"})
 
     @property
     def additions(self) -> int:
-        """Multiply-accumulates per image of which one factor is plus or minus one, so that they are additions."""
+        """Multiply-accumulates per image with a factor of plus or minus one, which are only additions."""
         return 0
 
     @property
     def convex(self) -> bool:
-        """Whether what the writer reads is an average of values, so that their biases may move behind it."""
+        """Whether the weights by which values are averaged sum to one (softmax rows), so that value biases may move behind."""
         return False
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Biases that never change the output: those of a softmax's keys, which add the same to all scores of a row."""
+        """Biases that never change the output: softmax key biases add the same number to all scores of a row."""
         return ()
 
     @property
     def factors(self) -> Mapping[str, float]:
-        """How parameters share the record's `factor`: what each is multiplied by when the record becomes its `unit()`."""
+        """Parameter -> its factor when the record's `factor` is absorbed into the weights and the record becomes its `unit()`."""
         return {}
 
     def converted(self, axis: str, old: int, new: int) -> Map:
-        """What brings an axis that is `fitted` (`wb.core.records.Dim`) to another size: the old coefficients by new ones."""
+        """The map that resizes a `fitted` axis (`wb.core.records.Dim`): old coefficients from new ones."""
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Linear maps uniform in ±1/√(size of what they read), in order of execution, everything else zero."""
+        """Initial values: linear maps uniform in ±1/√fan_in, in order of execution; everything else zero."""
         for name in (*self.inner, *self.writers):
             uniform_(getattr(self, name), self.fan_in(name))
         for name in self.axes:
@@ -197,15 +197,15 @@ class OperatorModule(PartModule):
                 nn.init.zeros_(getattr(self, name))
 
     def fan_in(self, name: str) -> int:
-        """How many numbers are summed up in one output of a linear map."""
+        """Number of inputs that are summed in one output of a linear map."""
         return prod(getattr(self, name).shape[self.outputs[name] :])
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
-        """What the writer reads, its axes flattened in the writer's order: (B, N, D) -> (B, N, F)."""
+        """The input of the writer, its axes flattened in the writer's order: (B, N, D) -> (B, N, F)."""
         raise NotImplementedError
 
     def written(self, hidden: Tensor) -> Tensor:
-        """What the writer makes of that: (B, N, F) -> (B, N, D)."""
+        """The output of the writer: (B, N, F) -> (B, N, D)."""
         (weight,) = self.writers
         return F.linear(hidden, self.kept(weight).flatten(1), self.bias(weight))
 

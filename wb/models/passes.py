@@ -1,4 +1,4 @@
-"""A pass turns a model into a model; `apply` runs one and checks that it kept its promises."""
+"""Passes: a pass makes a model from a model; `apply` runs one and checks its promises."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from wb.models.network import describe
 
 
 class PassBroken(WbError, RuntimeError):
-    """A pass broke a promise; this is a mistake of the pass, not of its user."""
+    """A pass broke a promise. The pass has a bug; its user did nothing wrong."""
 
 
 class Pass(Protocol):
     """A frozen dataclass whose fields are its configuration, e.g. `wb.training.train.Finetune`.
 
-    It promises never to change its input, and to add to the history what it did.
+    It promises never to change its input, and to add a step to the history.
     """
 
     def __call__(self, model: Model, /) -> Model:
@@ -27,14 +27,14 @@ class Pass(Protocol):
 
 
 def apply(step: Pass, model: Model) -> Model:
-    """What `step` makes of `model`, checked: input untouched, history longer, weights finite and those of the architecture.
+    """The result of a pass, checked: input unchanged, history longer, weights finite and of the result's architecture.
 
     Raises:
-        PassBroken: a promise was broken; says which, and by which pass.
+        PassBroken: a promise was broken; the message says which, and by which pass.
         BadArtefact: the weights do not fit the architecture.
     """
     name = type(step).__name__
-    # torch counts changes in place; comparing counts costs nothing, comparing weights a second copy of the model.
+    # torch counts in-place changes; comparing counts is free, comparing weights would need a second copy of the model.
     versions = {key: weight._version for key, weight in model.weights.items()}
     result = step(model)
     if {key: weight._version for key, weight in model.weights.items()} != versions:
@@ -44,7 +44,7 @@ def apply(step: Pass, model: Model) -> Model:
 
 
 def check(name: str, model: Model, result: Model) -> None:
-    """Raises `PassBroken` unless `result` is what pass `name` may make of `model`; what `apply` does afterwards."""
+    """Raises `PassBroken` unless `result` is a valid result of pass `name` on `model`; the second half of `apply`."""
     if len(result.history) <= len(model.history) or result.history[: len(model.history)] != model.history:
         raise PassBroken(f"pass {name} did not add to the history; end it with `model.then(Step(...))`")
     broken = [key for key, weight in result.weights.items() if not torch.isfinite(weight).all()]

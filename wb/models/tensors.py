@@ -1,12 +1,29 @@
-"""Small helpers of the modules: parameters, their first values, constants, and products per head."""
+"""Small helpers of modules: parameters, initial values, constants, and products per head."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def relu2(x: Tensor) -> Tensor:
+    """The square of what is positive (So et al., "Primer", 2021)."""
+    positive = x.relu()
+    return positive * positive
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "relu2": relu2,
+    "silu": F.silu,
+}
 
 
 def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:
@@ -15,12 +32,12 @@ def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:
 
 
 def constant(value: Tensor, like: Tensor) -> Tensor:
-    """`value` in the type and on the device of `like`, converted before it moves: not every device knows float64."""
+    """`value` in the type and on the device of `like`; converted before it moves, because some devices lack float64."""
     return value.to(like.dtype).to(like.device)
 
 
 def uniform_(weight: Tensor, fan_in: int) -> None:
-    """What `nn.Linear` starts with: uniform in ±1/√fan_in."""
+    """Initial values of `nn.Linear`: uniform in ±1/√fan_in."""
     bound = 1 / math.sqrt(fan_in)
     nn.init.uniform_(weight, -bound, bound)
 
@@ -29,8 +46,13 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Per-head projection: x (B, N, D), weight (H, K, D), bias (H, K) -> (B, H, N, K)."""
     heads, channels, _ = weight.shape
     y = F.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())  # (B, N, H*K)
-    tokens = int(x.shape[1])  # an exporter would trace it, and compute it again in every graph
+    tokens = int(x.shape[1])  # an exporter would trace the size and compute it again in every graph
     return y.reshape(-1, tokens, heads, channels).transpose(1, 2)
+
+
+def patches(image: Tensor) -> Tensor:
+    """The inputs of a 2x2 convolution with stride 2: (B, C, rows, columns) -> (B, tokens, C*2*2)."""
+    return F.unfold(image, 2, stride=2).transpose(1, 2)
 
 
 def join_heads(y: Tensor) -> Tensor:

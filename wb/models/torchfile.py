@@ -1,7 +1,7 @@
-"""Reading what `torch.save` wrote, if it is numbers, text and plain tensors: looked through first, never run.
+"""Reading files of `torch.save` that hold only numbers, text and plain tensors; they are scanned first and never run.
 
-torch's own reader of weights refuses foreign code, but builds what the file asks for, at whatever size or depth
-(`wb.core.pickles`), and explains itself at length. So the file is looked through before torch sees it.
+torch's own reader of weights refuses foreign code, but builds whatever size or depth the file asks for (`wb.core.pickles`),
+and its messages are long. So the file is scanned before torch reads it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from wb.core.files import regular
 from wb.core.pickles import PLAIN, DamagedPickle, ForeignName, SuspiciousPickle, scan
 
 _ZIP = b"PK\x03\x04"
-_LEGACY_PICKLES = 5  # magic number, version, system, content, names of the storages; their bytes follow
+_LEGACY_PICKLES = 5  # magic number, version, system, content, names of the storages; the bytes of the storages follow
 _STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
-_COMPLEX = ("ComplexDouble", "ComplexFloat")  # read so that they can be refused by their names
+_COMPLEX = ("ComplexDouble", "ComplexFloat")  # allowed here, so that they are refused later by name
 _ALLOWED = {
     "collections.OrderedDict",
     "torch._utils._rebuild_tensor",
@@ -42,11 +42,11 @@ _TENSORS = (
 )
 _OPCODES = (PLAIN | {"BINPERSID"}) - {
     "STACK_GLOBAL"
-}  # torch means a storage by the former, and writes none of the latter
+}  # torch names storages with BINPERSID, and never writes STACK_GLOBAL
 
 
 def read_torch(path: Path, expected: str) -> Any:
-    """What `torch.save` wrote to `path`, tensors on the CPU; `expected` says in errors what should have been given.
+    """The content of a `torch.save` file, tensors on the CPU; `expected` describes the right file in errors.
 
     Raises:
         BadArtefact: no regular file, damaged, or holding anything but numbers, text and plain tensors.
@@ -58,11 +58,11 @@ def read_torch(path: Path, expected: str) -> Any:
             file.seek(0)
             (_scan_zip if zipped else _scan_legacy)(file, path.stat().st_size)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's, about kinds of storage
+            warnings.simplefilter("ignore")  # torch warns about kinds of storage
             return torch.load(path, map_location="cpu", weights_only=True)
     except ForeignName as error:
-        why = _told(error.name)
-    except Exception as error:  # torch raises half a dozen types, depending on where the file is broken
+        why = _refusal(error.name)
+    except Exception as error:  # torch raises many types, depending on where the file is broken
         refused = isinstance(error, SuspiciousPickle) and not isinstance(error, DamagedPickle)
         why = str(error) if refused else f"it is damaged or no torch file ({reason(error)})"
     raise BadArtefact(f"{path} cannot be read as weights only: {printable(why, 400)}; expected {expected}")
@@ -74,7 +74,7 @@ def _scan_zip(file: BinaryIO, size: int) -> None:
         pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
         if any(Path(entry.filename).name == "constants.pkl" for entry in pickles):
             raise SuspiciousPickle("it is a TorchScript module, which is a program; save module.state_dict() instead")
-        # torch stores without compression; what unpacks to more than itself is a bomb
+        # torch stores without compression; an archive that unpacks to more than its size is a bomb
         if (
             any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             or sum(e.file_size for e in entries) > size
@@ -89,14 +89,14 @@ def _scan_zip(file: BinaryIO, size: int) -> None:
 
 
 def _scan_legacy(file: BinaryIO, size: int) -> None:
-    """A file from before torch 1.6: pickles in a row, then the bytes of the tensors."""
+    """Scans a file of torch before 1.6: pickles in a row, then the bytes of the tensors."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         for _ in range(_LEGACY_PICKLES):
             scan(mapped, size, opcodes=_OPCODES, names=_ALLOWED)
 
 
-def _told(name: str) -> str:
-    """What it means that a file asks for `name`."""
+def _refusal(name: str) -> str:
+    """The reason in words why a file that asks for `name` is refused."""
     if name.partition(".")[0] in ("builtins", "__builtin__", "_codecs", "collections") or name.startswith(_TENSORS):
         return f"it holds {name}, and only numbers, text, lists, dictionaries and plain dense tensors are read"
     return f"it is a pickled object ({name}), and reading one runs code; save module.state_dict() instead"

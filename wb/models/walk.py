@@ -1,12 +1,12 @@
-"""The one way through a network: sub-layer by sub-layer, each read from and added to a state as its wiring says.
+"""The walk through a network: sub-layer by sub-layer, each reads a state and adds to it as its wiring says.
 
     state = network.begin(images)
     for at in network.walk():
-        state = network.enter(state, at)            # merges, where another stage begins
+        state = network.enter(state, at.stage)      # merges, if another stage begins
         state = at(state)                           # or: at.add(state, at.contribution(state))
     logits = network.end(state)
 
-`Network.forward` does just that, and so does everything that looks at what sub-layers do.
+`Network.forward` does just that, and so does every tool that inspects sub-layers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ Kind = Literal["mixer", "ffn"]
 
 
 class State(NamedTuple):
-    """What goes from one sub-layer to the next: the residual stream (B, N, D), the stage that it is in, and what else the
-    wiring remembers.
-    """
+    """The state between two sub-layers: the residual stream (B, N, D), its stage, and further tensors of the wiring."""
 
     stream: Tensor
     stage: int
@@ -38,10 +36,10 @@ class Wiring(PartModule):
     """How the sub-layers of a stage read the residual stream and add to it. Final subclasses live in one file each."""
 
     folds: ClassVar[bool]
-    """Whether norms stand in front of operators only, so that they may be folded into what reads them, and what nothing but
-    such norms reads of the stream may be changed."""
+    """Whether every norm is read by operators only (pre-norm). Then norms may be folded into their readers, and the stream may be
+    changed in any way that its norms do not notice."""
     chained: ClassVar[bool] = True
-    """Whether every sub-layer reads the stream that the one before it left, not the first one's of its block."""
+    """Whether every sub-layer reads the stream that the one before it left; otherwise all of a block read what it was given."""
 
     def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": stage.embed}, device)
@@ -55,19 +53,19 @@ class Wiring(PartModule):
         return State(x, stage)
 
     def read(self, state: State, at: Sublayer) -> Tensor:
-        """What the operator sees: (B, N, D)."""
+        """The input of the operator: (B, N, D)."""
         raise NotImplementedError
 
     def add(self, state: State, at: Sublayer, given: Tensor) -> State:
-        """The state once a sub-layer has contributed `given` (B, N, D)."""
+        """The state after the sub-layer has contributed `given` (B, N, D)."""
         raise NotImplementedError
 
     def skip(self, state: State, at: Sublayer) -> State:
-        """The state where the sub-layer is missing, and its norm with it."""
+        """The state without the sub-layer and its norm."""
         return state
 
     def gated(self, state: State, at: Sublayer, given: Tensor, gate: Tensor) -> State:
-        """The state where the sub-layer is there as far as `gate` says: at one `add` to the bit, at zero `skip`."""
+        """The state with a sub-layer scaled by `gate`: at one exactly `add`, at zero `skip`."""
         return self.add(state, at, given * gate)
 
     def end(self, state: State) -> Tensor:
@@ -77,7 +75,7 @@ class Wiring(PartModule):
 
 @dataclass(frozen=True)
 class Sublayer:
-    """A mixer or feed-forward in its place: all that any tool needs to go through a network."""
+    """A mixer or feed-forward in its place, with everything that a tool needs on its walk."""
 
     name: str  # s0.b3.mixer
     stage: int
@@ -106,20 +104,20 @@ class Sublayer:
         return self._full(self.operator.writers)
 
     def read(self, state: State) -> Tensor:
-        """What its operator sees: (B, N, D)."""
+        """The input of the operator: (B, N, D)."""
         return self.wiring.read(state, self)
 
     def contribution(self, state: State, context: Context = NOTHING) -> Tensor:
-        """What it adds to the stream: (B, N, D)."""
+        """The contribution to the stream: (B, N, D)."""
         given: Tensor = self.operator(self.read(state), context)
         return given
 
     def add(self, state: State, given: Tensor) -> State:
-        """The state once it has contributed `given`."""
+        """The state after the sub-layer has contributed `given`."""
         return self.wiring.add(state, self, given)
 
     def __call__(self, state: State, context: Context = NOTHING) -> State:
-        """The state behind it."""
+        """The state after the sub-layer."""
         return self.add(state, self.contribution(state, context))
 
     def _full(self, pairs: dict[str, str | None]) -> dict[str, str | None]:

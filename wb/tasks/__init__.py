@@ -1,1 +1,1 @@
-"""Tasks: what the outputs of a network mean, how it learns them, and how good they are."""
+"""Tasks: what the outputs of a network mean, which loss trains them, and which metric judges them."""

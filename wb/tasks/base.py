@@ -1,4 +1,4 @@
-"""What a task is. One file beside this one for each; `wb.tasks.known.task_of` gives that of an architecture."""
+"""The protocol of a task. Every task has a module beside this one; `wb.tasks.known.task_of` finds an architecture's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Grades(NamedTuple):
-    """How good outputs are, example by example."""
+    """Grades of outputs, one per example."""
 
-    each: NDArray[Any]  # (n,), or (n, ...) where a reading is made of several numbers an example
+    each: NDArray[Any]  # (n,), or (n, ...) if a reading needs several numbers per example
     labels: NDArray[Any]  # (n, ...)
 
 
@@ -27,12 +27,12 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """As the head of an architecture says it."""
+        """The name that the head of an architecture gives."""
         ...
 
     @property
     def metric(self) -> str:
-        """That of its quality, in `wb.core.metrics.METRICS`."""
+        """The name of its quality metric in `wb.core.metrics.METRICS`."""
         ...
 
     # ------------------------------------------------------------------------------------------------------------ torch
@@ -40,11 +40,11 @@ class Task(Protocol):
     def loss(
         self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0, reduction: Literal["mean", "sum"] = "mean"
     ) -> Tensor:
-        """What training minimises, () over a batch."""
+        """The training loss of a batch, ()."""
         ...
 
     def distillation(self, outputs: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
-        """How far outputs are from those of a teacher, (): its gradient makes them alike."""
+        """The distillation loss of a batch, (): its gradient moves outputs towards those of a teacher."""
         ...
 
     def together(self, outputs: Sequence[Tensor]) -> Tensor:
@@ -52,42 +52,42 @@ class Task(Protocol):
         ...
 
     def effects(self, outputs: Tensor, changed: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-        """What a change of a network does to its outputs, example by example (B,)."""
+        """Measures of how a change of the network changes its outputs, one value per example (B,)."""
         ...
 
     # ------------------------------------------------------------------------------------------------------------ numpy
 
     def votes(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """What outputs (n, ...) count for in an ensemble, whose outputs are the sum over its networks."""
+        """The votes of one network's outputs (n, ...); an ensemble's outputs are the sum of its networks' votes."""
         ...
 
     def divergence(self, outputs: NDArray[Any], changed: NDArray[Any]) -> NDArray[Any]:
-        """How far `changed` outputs are from `outputs`, both (n, ...): one number an example, (n,)."""
+        """The distance of `changed` outputs from `outputs`, both (n, ...): one number per example, (n,)."""
         ...
 
     def check_outputs(self, outputs: NDArray[Any], labels: NDArray[Any], what: str) -> None:
-        """Nothing where outputs of the graph or model called `what` can be judged by `labels`.
+        """Checks that outputs can be judged by `labels`; `what` names their graph or model in messages.
 
         Raises:
-            BadArtefact: they have another shape, or are not finite.
+            BadArtefact: the outputs have another shape, or are not finite.
             BadData: the labels do not fit them.
         """
         ...
 
     def grade(self, outputs: NDArray[Any], labels: NDArray[Any]) -> Grades:
-        """How good outputs (n, ...) are, example by example; they are not checked."""
+        """The grade of each of the outputs (n, ...), which are not checked."""
         ...
 
     def reading(self, grades: Grades, device: str) -> Reading:
-        """The task's metric."""
+        """The reading of the task's metric."""
         ...
 
     def doubt(self, reading: Reading, outputs: NDArray[Any], labels: NDArray[Any]) -> str | None:
-        """What is to be said of a reading that is hardly better than guessing; None of any other."""
+        """A warning if a reading is hardly better than guessing; otherwise None."""
         ...
 
     # ------------------------------------------------------------------------------------------------------------- data
 
     def check(self, architecture: Architecture, data: Dataset) -> None:
-        """Raises `BadData` where `data` do not have the labels that `architecture` gives, in its order."""
+        """Raises `BadData` unless `data` have the labels of `architecture`, in its order."""
         ...

@@ -1,4 +1,4 @@
-"""Naming the class of every example: outputs are class scores (n, classes), labels are integers (n,)."""
+"""Classification: outputs are class scores (n, classes), labels are integers (n,)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wb.data.preparation import CHECK
 from wb.tasks.base import Grades
 from wb.tasks.names import check_names
 
-# Times the share of the largest class: so often one answer is given where a network sees nothing in its images.
+# A network that sees nothing in its images gives one answer more often than the largest class occurs, by this factor.
 ONE_SIDED = 2.0
 
 
@@ -36,11 +36,11 @@ class Classes:
     def loss(
         self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0, reduction: Literal["mean", "sum"] = "mean"
     ) -> Tensor:
-        """Cross entropy in nats, with smoothed labels."""
+        """Cross-entropy in nats, with smoothed labels."""
         return F.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction=reduction)
 
     def distillation(self, outputs: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
-        """Cross entropy of `outputs` (B, C) against the softened `target` scores (B, C), times temperature squared."""
+        """Cross-entropy of `outputs` (B, C) against the softened `target` scores (B, C), times temperature squared."""
         soft = (target / temperature).softmax(dim=-1)
         return F.cross_entropy(outputs / temperature, soft) * temperature**2
 
@@ -50,16 +50,16 @@ class Classes:
         return each.logsumexp(dim=0) - math.log(len(outputs))
 
     def effects(self, outputs: Tensor, changed: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-        """Example by example (B,), from scores (B, classes) before and after a change, and labels (B,).
+        """Effects by example (B,), from scores (B, classes) before and after a change, and labels (B,).
 
-        `distance` is ‖y − ȳ‖₂ of the class probabilities, between 0 and √2; `kl` is KL(y ‖ ȳ) in nats; `agreement` is 1
-        where the first choice is the same; `accuracy` is 1 where the changed one is right.
+        `distance` is ‖y − ȳ‖₂ of the class probabilities, between 0 and √2; `kl` is KL(y ‖ ȳ) in nats; `agreement` is 1 if the
+        first choice stays; `accuracy` is 1 if the changed first choice is right.
         """
         log_y, log_changed = outputs.float().log_softmax(dim=1), changed.float().log_softmax(dim=1)
         choice = changed.argmax(dim=1)
         return {
             "distance": (log_y.exp() - log_changed.exp()).norm(dim=1),
-            # Rounding can leave it a little below zero.
+            # Rounding can make it slightly negative.
             "kl": F.kl_div(log_changed, log_y, reduction="none", log_target=True).sum(dim=1).clamp_min(0),
             "agreement": (choice == outputs.argmax(dim=1)).float(),
             "accuracy": (choice == labels).float(),
@@ -76,11 +76,11 @@ class Classes:
         return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=1))
 
     def agreement(self, outputs: NDArray[Any], changed: NDArray[Any]) -> float:
-        """The share of examples with the same first class."""
+        """The share of examples with the same first choice."""
         return float((outputs.argmax(axis=1) == changed.argmax(axis=1)).mean())
 
     def check_outputs(self, outputs: NDArray[Any], labels: NDArray[Any], what: str) -> None:
-        """Nothing where `outputs` are finite class scores (n, classes), and `labels` (n,) are among their classes.
+        """Checks that `outputs` are finite class scores (n, classes), and that `labels` (n,) are among their classes.
 
         Raises:
             BadArtefact: other outputs.
@@ -104,7 +104,7 @@ class Classes:
             )
 
     def grade(self, outputs: NDArray[Any], labels: NDArray[Any]) -> Grades:
-        """Which examples are named rightly."""
+        """Which examples are classified correctly."""
         return Grades(outputs.argmax(axis=1) == labels, labels)
 
     def reading(self, grades: Grades, device: str) -> Reading:
@@ -112,9 +112,9 @@ class Classes:
         return score(int(grades.each.sum()), grades.labels.tolist(), device)
 
     def doubt(self, reading: Reading, outputs: NDArray[Any], labels: NDArray[Any]) -> str | None:
-        """What is to be said of an accuracy that is near chance (`scores.near`) or cannot be told from it, None of any other.
+        """A warning if an accuracy is near chance (`scores.near`) or cannot be told from it; otherwise None.
 
-        It cannot be told from chance where only the lower end of its interval is near that.
+        It cannot be told from chance if the lower end of its interval is near chance.
         """
         largest = float(np.bincount(labels).max()) / len(labels)
         low = reading.interval[0] if reading.interval is not None else reading.value
@@ -140,7 +140,7 @@ class Classes:
     def check(self, architecture: Architecture, data: Dataset) -> None:
         """Raises `BadData` unless `data` have the classes of `architecture`, in its order.
 
-        `wb.tasks.names.matched` puts those of data in the order of a model's.
+        `wb.tasks.names.matched` puts the classes of data into a model's order.
         """
         if len(data.classes) != architecture.head.classes:
             raise BadData(

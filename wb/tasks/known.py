@@ -1,4 +1,4 @@
-"""The tasks by name, and that of an architecture."""
+"""All tasks by name, and the task of an architecture."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
 
 
 def task_of(architecture: Architecture | None) -> Task:
-    """What its outputs are for; a graph without an architecture of ours (None) is taken for a classifier."""
+    """The task of an architecture; a foreign graph, which has none (None), counts as a classifier."""
     return CLASSES if architecture is None else TASKS[architecture.head.task]

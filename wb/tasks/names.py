@@ -1,4 +1,4 @@
-"""Which class of the data is which of a model's: matched by name, wherever a model and data meet."""
+"""Matching of classes between data and a model, by name or by index."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHOWN = 10  # names in a message
 def matched(
     data: Dataset, labels: Sequence[str], classes: int | None, model: str, *, by_index: bool = False
 ) -> tuple[Dataset, list[str]]:
-    """`data` with the labels of a model that has these `classes` and calls them `labels`, and what is to be known of that.
+    """`data` with labels in the order of a model's classes, and notes for the user.
 
-    Names in another order are put into the model's; data may lack classes of the model, but have no others. A model without
-    names, `labels` empty, gets the data's classes by their index, and so does one whose names do not count because of
-    `by_index`. `classes` is None where it is not known how many there are; `model` names it in messages.
+    `labels` are the model's class names and `classes` their number, None if unknown; `model` names it in messages. Data may
+    lack classes of the model, but must not have others. Classes are matched by index if the model has no names (`labels` is
+    empty) or with `by_index`, which ignores its names.
 
     Raises:
         BadData: data have classes that the model lacks, or without names another number.
@@ -31,7 +31,7 @@ def matched(
 
 
 def check_names(labels: Sequence[str], data: Dataset) -> None:
-    """Raises `BadData` where `data` do not have the classes that a model calls `labels` in its order; see `matched`."""
+    """Raises `BadData` unless `data` have the classes named `labels`, in that order; see `matched`."""
     if labels and tuple(labels) != data.classes:
         raise BadData(
             f"the classes of {data.spec} are {listed(data.classes)}, and those of the model {listed(labels)}; they have to be "
@@ -40,7 +40,7 @@ def check_names(labels: Sequence[str], data: Dataset) -> None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a, b, c`; of many the first."""
+    """`a, b, c`; a long list is cut."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 

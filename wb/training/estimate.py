@@ -1,4 +1,4 @@
-"""How long training takes here, from a few timed steps; nothing is written and no weight of a model changes."""
+"""Estimates of training time on this machine, from a few timed steps; nothing is written."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled
 
-STEPS = 5  # that are timed, after one that is not
+STEPS = 5  # timed steps, after one for warming up
 
 
 def data_stage(data: Dataset, seconds: float) -> Planned:
-    """What was read, in `seconds`: images of what size, in which classes."""
+    """The stage of reading data, which took `seconds`: number and size of images, and their classes."""
     counts = " + ".join(f"{len(split):,}" for split in (data.train, data.validation, data.test))
     size = ", ".join(spec.text for spec in data.specs())
     shown = ", ".join(data.classes[:10]) + (", …" if len(data.classes) > 10 else "")
@@ -30,7 +30,7 @@ def data_stage(data: Dataset, seconds: float) -> Planned:
 
 
 def network_stage(architecture: Architecture, name: str) -> Planned:
-    """Which network; it takes no time."""
+    """The line of the plan that describes a network; it takes no time."""
     blocks = [block for _, _, block in architecture.blocks() if not block.off]
     mixers = ", ".join(dict.fromkeys(block.mixer.kind for block in blocks if block.mixer is not None)) or "no mixers"
     cost = f"{count_parameters(architecture).text()} parameters, {count_macs(architecture).text()} multiply-accumulates"
@@ -38,7 +38,7 @@ def network_stage(architecture: Architecture, name: str) -> Planned:
 
 
 def training_stage(name: str, architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool) -> Planned:
-    """Training of that recipe, with the dense network as teacher or with labels alone."""
+    """The stage of a training with that recipe, with labels alone or also a teacher of the same architecture."""
     steps = recipe.steps(len(data.train))
     how = ", with a teacher" if teacher else ""
     what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}{how}"
@@ -46,7 +46,7 @@ def training_stage(name: str, architecture: Architecture, data: Dataset, recipe:
 
 
 def step_seconds(architecture: Architecture, data: Dataset, batch: int, *, teacher: bool = False) -> float:
-    """The median of a few steps of training with `batch` images each, of a network with weights of its own."""
+    """Seconds of one training step with `batch` images: the median of a few steps on a freshly initialised network."""
     network = _fresh(architecture).train()
     taught = _fresh(architecture).eval() if teacher else None
     recipe = Recipe(epochs=1, batch=batch)
@@ -68,7 +68,7 @@ def step_seconds(architecture: Architecture, data: Dataset, batch: int, *, teach
 
 
 def image_seconds(architecture: Architecture, data: Dataset, batch: int = 128) -> float:
-    """Seconds that one image takes through the network in torch, without gradients."""
+    """Seconds of inference in torch for one image."""
     network = _fresh(architecture).eval()
     images, _ = next(batches(data.train, batch, shuffle=False))
     images = images.to(pick_device())

@@ -1,4 +1,4 @@
-"""One training loop, for a single network and for a supernet alike: what differs is how a batch turns into gradients."""
+"""The training loop of single networks and supernets; the caller says how a batch becomes gradients."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class TrainingDiverged(WbError, ArithmeticError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: AdamW with a one-cycle learning rate, label smoothing, clipped gradients, small shifts of the images.
+    """A training recipe: AdamW with a one-cycle learning rate, label smoothing, clipped gradients, small shifts of the images.
 
-    The defaults bring small networks on small images to their best; `learning_rate` is the peak.
+    The defaults suit small networks on small images; `learning_rate` is the peak.
     """
 
     epochs: int = 60
@@ -43,13 +43,13 @@ class Recipe:
             raise BadOption(f"{self.epochs} epochs train nothing; give 1 or more")
 
     def steps(self, examples: int) -> int:
-        """Batches in all epochs."""
+        """Number of steps in all epochs."""
         return self.epochs * math.ceil(examples / self.batch)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of `fit` hands over: images (B, channels, height, width) in [0, 1], labels (B,), and how far we are."""
+    """The batch of one step of `fit`: images (B, channels, height, width) in [0, 1], labels (B,), step and number of steps."""
 
     images: Tensor
     labels: Tensor
@@ -62,7 +62,7 @@ Report = Callable[[int, int, float], None]  # epoch that ended, epochs, mean los
 
 
 def pick_device() -> torch.device:
-    """A GPU where torch finds one, else the CPU."""
+    """A GPU if torch finds one, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -83,10 +83,10 @@ def fit(
 ) -> None:
     """Trains `weights` in place for `recipe.epochs`.
 
-    With `checkpoint`, the state after every epoch is written there and an existing one is continued from, provided that
-    recipe, seed and `identity` (what else determines the training: data, architecture) are its own. The order of the
-    images depends on the seed and the epoch alone, so that a resumed run sees what an uninterrupted one would. `report` is
-    called after every epoch, and at once where a checkpoint is continued from.
+    With `checkpoint`, the state is written there after every epoch. An existing checkpoint is continued if it has the same
+    recipe, seed and `identity` (whatever else determines the training: data, architecture). The order of images depends on seed
+    and epoch only, so that a resumed run sees the same batches as an uninterrupted one. `report` is called after every epoch,
+    and once when a checkpoint is continued.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -154,7 +154,7 @@ def _restore(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     run: str,
 ) -> tuple[int, float]:
-    """The number of epochs already done, and the mean loss of the last of them."""
+    """The number of finished epochs, and the mean loss of the last one."""
     if path is None or irregular(path) == "does not exist":
         return 0, math.nan
     try:
@@ -162,7 +162,7 @@ def _restore(
         if state["run"] == run:
             return _continue(state, weights, optimizer, schedule)
         other = printable(str(state["run"]), 1000)
-    except Exception as error:  # whatever a state with other content raises
+    except Exception as error:  # a damaged state may raise anything
         raise BadArtefact(
             f"checkpoint {path} is damaged ({reason(error)}); delete it to train from the start"
         ) from error
@@ -184,4 +184,4 @@ def _continue(
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(stored[name])
-    return int(state["epoch"]), float(state.get("loss", math.nan))  # not in checkpoints of earlier versions
+    return int(state["epoch"]), float(state.get("loss", math.nan))  # checkpoints of older versions have no loss

@@ -1,4 +1,4 @@
-"""Training and fine-tuning one network, and its accuracy in torch."""
+"""Training and fine-tuning of one network, and its accuracy in torch."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def train(
 
 @dataclass(frozen=True)
 class Finetune:
-    """A pass: trains a model a little further, with the labels and, given a `teacher`, with its logits.
+    """The fine-tuning pass: trains a model further on the labels and, given a `teacher`, on the teacher's logits.
 
-    With `checkpoint` it continues what was interrupted, as `wb.training.fit.fit` does.
+    With `checkpoint` it continues after an interruption, as `wb.training.fit.fit` does.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
@@ -77,7 +77,7 @@ class Finetune:
 
     @property
     def step(self) -> Step:
-        """What the pass adds to a model's history."""
+        """The history step of the pass."""
         arguments = {**self.data.origin, "distilled": self.teacher is not None, **asdict(self.recipe)}
         return Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
 
@@ -101,9 +101,9 @@ def _fit(
 def distilled(
     network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
 ) -> Backward:
-    """What `wb.training.fit.fit` does with a batch: from the labels and, given a `teacher`, half from its outputs.
+    """The backward function for `wb.training.fit.fit`: the task's loss or, given a `teacher`, its mean with distillation.
 
-    Both take a batch (B, ...) and give outputs of `task` for it.
+    Network and teacher map a batch (B, ...) to outputs of `task`.
     """
 
     def backward(batch: Batch) -> float:
@@ -122,7 +122,7 @@ def distilled(
 def score(
     network: Callable[[Tensor], Tensor], split: Split, task: Task, device: torch.device, batch: int = 256
 ) -> Reading:
-    """The task's metric in torch; `wb.export.score` reads it from the exported file, which is what is reported."""
+    """The task's metric in torch; reports use `wb.export.score`, which reads it from the exported file."""
     each = []
     with torch.inference_mode():
         for images, labels in batches(split, batch, shuffle=False):
@@ -134,7 +134,7 @@ def score(
 def fitted(
     data: Dataset, architecture: Architecture, model: str, *, by_index: bool = False
 ) -> tuple[Dataset, list[str]]:
-    """`data` in the order of the classes of `architecture`, that of `model`, and what is to be known of that.
+    """`data` with classes in the order of `architecture`, and notes for the user; `model` names the model in messages.
 
     Raises:
         BadData: the images have another size, or the classes are others (`wb.tasks.names.matched`).

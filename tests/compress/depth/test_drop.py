@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.networks import answering, assembled, form
-from wb.compress.depth.drop import DropLayers, gone, sublayers, without
+from wb.compress.depth.drop import DropLayers, removed, sublayers, without
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, BadOption, BudgetMissed
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
@@ -77,8 +77,8 @@ def test_names_and_places_stay(model: Model) -> None:
 def test_what_is_gone_is_named_in_order(model: Model) -> None:
     names = sublayers(model.architecture)
     smaller = without(without(model, names[2]), names[1])
-    assert gone(model.architecture, smaller.architecture) == names[1:3]
-    assert gone(model.architecture, model.architecture) == []
+    assert removed(model.architecture, smaller.architecture) == names[1:3]
+    assert removed(model.architecture, model.architecture) == []
 
 
 def through_the_first_block(network: Network, x: Tensor) -> Tensor:

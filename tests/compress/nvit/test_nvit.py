@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.networks import answering
-from wb.compress.depth.drop import gone
+from wb.compress.depth.drop import removed
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.nvit import NViT, Pruned, between, check_reachable
@@ -50,7 +50,7 @@ def test_a_pass_to_targets(trained: Model, stripes: Dataset, costs: dict[str, Co
     done = result.history[-1]
     assert done.seed == 5
     assert done.arguments["targets"] == targets
-    assert done.arguments["dropped"] == gone(trained.architecture, result.architecture)
+    assert done.arguments["dropped"] == removed(trained.architecture, result.architecture)
     assert (done.arguments["method"], done.arguments["rounds"], done.arguments["distilled"]) == (method, 3, False)
     again = apply(NViT(stripes, targets, costs, settings), trained)
     assert again.fingerprint() == result.fingerprint()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.suite import Begin, JobSuite
-from wb.compress.depth.drop import gone
+from wb.compress.depth.drop import removed
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.nvit.nvit import Pruned
 from wb.compress.nvit.settings import Settings
@@ -94,7 +94,7 @@ def test_what_is_written_is_what_it_says(whole: Pruning, trained: Model, stripes
         stages = 1 if result.name == "0.75x" else 2
         assert [step.name for step in model.history] == ["train", *["prune nvit"] * stages, "finetune"]
         assert model.history[-1].readings["macs"] == result.after["macs"]
-        assert model.history[-2].arguments["dropped"] == gone(trained.architecture, model.architecture)
+        assert model.history[-2].arguments["dropped"] == removed(trained.architecture, model.architecture)
         assert result.parts == parameters_by_part(result.architecture)
     assert whole.parts == parameters_by_part(trained.architecture)
     assert whole.dense_final["acc"] == whole.dense["acc"]

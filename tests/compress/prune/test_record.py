@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.compress.nvit.settings import Settings
-from wb.compress.prune.config import PruneConfig, parse_shares
+from wb.compress.prune.config import PruneConfig, configured, parse_shares
 from wb.compress.prune.record import Pruning, Result, Round
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
@@ -151,7 +151,7 @@ def test_falling_shares_are_read(thousandths: list[int], sign: bool, comma: str)
 @pytest.mark.parametrize("text", ["0.5x,0.75x", "0.5x,0.5x", "1x", "1.5x,0.5x", "0x", "-0.5x", "nan", "inf"])
 def test_shares_have_to_fall_between_one_and_nothing(text: str) -> None:
     with pytest.raises(BadOption, match="has to fall, between 1x and 0x"):
-        parse_shares(text)
+        configured("nvit", {"snapshots": parse_shares(text)})
 
 
 @pytest.mark.parametrize("text", ["", "half", "0.5x,", "0.5xx", "latency=0.5x", "50%"])

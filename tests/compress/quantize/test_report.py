@@ -11,7 +11,7 @@ from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.quantize import figures
 from wb.compress.quantize.job import QuantizeJob
 from wb.compress.quantize.record import Candidate, Group, Quantization
-from wb.compress.quantize.report import changes, error_text, in_float, kept, page, reasons
+from wb.compress.quantize.report import by_precision, changes, error_text, in_float, page, reasons
 from wb.compress.quantize.verdict import calibrated, few_inputs
 from wb.core.errors import BadArtefact
 from wb.core.readings import Reading
@@ -84,7 +84,7 @@ def test_candidates_are_points_with_the_budget(record: Quantization) -> None:
 
 
 def test_summaries(record: Quantization) -> None:
-    assert kept(record) == "1 int8, 1 fp32"
+    assert by_precision(record) == "1 int8, 1 fp32"
     assert reasons(record) == {"too sensitive": [EVIL]}
     assert changes(record) == {"acc": "+0.00 points", "size": "0.300x", "latency": "0.500x (0.400 to 0.600)"}
     assert error_text(record) == "20.0 dB SQNR, top-1 agreement 50.00 %, KL divergence 0.1, on 3 random inputs"

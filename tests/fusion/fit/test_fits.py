@@ -87,3 +87,21 @@ def test_an_output_that_does_not_vary_is_only_shifted() -> None:
     w, b = fitted(Moments(weight, torch.zeros(2)), x, [(1.0, normal(1, 12, 2) + 3)]).solve()
     assert torch.equal(w[0], weight[0])
     assert float(b[0]) == pytest.approx(float(normal(1, 12, 2)[:, 0].mean() + 3))
+
+
+@pytest.mark.parametrize("strength", [1e-3, 10])
+def test_a_ridge_without_a_bias_is_the_least_of_its_sum_of_squares(strength: float) -> None:
+    x, y, weight = normal(0, 20, 4) + 2, normal(1, 20, 3) - 1, normal(2, 3, 4)
+    w, b = fitted(Ridge(weight, None, strength), x, [(1.0, y)]).solve()
+    penalty = strength * float(x.square().sum(0).mean())
+    a = np.concatenate([x.numpy(), penalty**0.5 * np.eye(4)])
+    expected = np.linalg.lstsq(a, np.concatenate([y.numpy(), penalty**0.5 * weight.T.numpy()]), rcond=None)[0]
+    np.testing.assert_allclose(w.numpy(), expected.T, atol=1e-8)
+    assert not b.any()
+
+
+def test_moments_without_a_bias_are_scaled_only() -> None:
+    x, weight, y = normal(0, 40, 5) + 1, normal(1, 3, 5), 2 * normal(2, 40, 3)
+    w, b = fitted(Moments(weight, None), x, [(1.0, y)]).solve()
+    assert not b.any()
+    torch.testing.assert_close((x @ w.T).std(0), y.std(0))

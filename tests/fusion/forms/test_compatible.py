@@ -36,8 +36,8 @@ def changed(architecture: Architecture, **fields: object) -> Architecture:
             "one has the stem conv of patch 2 and two has patch of patch 2",
         ),
         ({"stem": {"kind": "patch", "patch": 4}}, "one has the stem patch of patch 4 and two has patch of patch 2"),
-        ({"last": None}, "one has norms pre-norm, layer norm and two has pre-norm, layer norm, layer norm last"),
-        ({"prefix": 1}, "one has prefix tokens 1 and two has 0"),
+        ({"last": None}, "one has kinds of norms layer norm and two has layer norm, layer norm last"),
+        ({"prefix": 1}, "one has a prefix of 1 tokens and two has 0 tokens"),
     ],
 )
 def test_what_cannot_be_aligned_is_named(kit: Kit, fields: dict[str, object], words: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from tests.networks import assembled, form, wired, with_eps
-from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
+from wb.core.architecture import Architecture, Block, Stage, axis_dims, axis_sizes, resize
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import (
     MIXERS,
@@ -31,7 +31,7 @@ from wb.core.records import (
     dims,
     kind_of,
 )
-from wb.fusion.forms.canonical import canonical
+from wb.fusion.forms.canonical import canonical, factors_on
 from wb.fusion.forms.conform import conform
 from wb.models.axes import Select, remap
 from wb.models.model import Model, from_network
@@ -99,14 +99,13 @@ def same(one: Model, other: Model, what: object = "") -> None:
 
 def exact(name: str, axis: str, size: int, architecture: Architecture) -> int:
     """A larger size at which the function can be kept; for most axes any."""
-    if axis.endswith("memory"):
+    dim = axis_dims(architecture)[axis]
+    if dim.fitted:
         return TOKENS[int(axis[1])] + 4
     if axis == "stem.width" or (axis.endswith("embed") and (name.startswith("pool") or form(architecture) == "post")):
         return 2 * size
-    if axis.endswith("bits"):  # how often signs can agree changes
-        return size
-    if axis.endswith("anchors"):  # all as often as each other, for the mean distance to them
-        return 2 * size
+    if not dim.scored:  # all as often as each other; where they are ordered, one more changes all
+        return size if dim.ordered else 2 * size
     return size + size // 2 + 1
 
 
@@ -223,10 +222,10 @@ def test_dead_entries_go_first(name: str) -> None:
     model = random_model(CATALOGUE[name])
     for axis, size in axis_sizes(model.architecture).items():
         part = axis.rsplit(".", 1)[1]
-        sorted_channels = part in ("qk", "v") and (
-            name.startswith("softmax") or (part, name[:3]) in (("v", "cos"), ("v", "has"))
-        )
-        if part in ("heads", "mlp", "hidden", "qk", "v") and not sorted_channels:
+        walk = build(model.architecture, "meta").walk()
+        owners = [at.operator for at in walk if f"{at.place}.{part}" == axis and part in at.operator.sizes]
+        sorted_channels = any(factors_on(owner, part) is not None for owner in owners)
+        if part not in ("embed", "width") and axis_dims(model.architecture)[axis].scored and not sorted_channels:
             dead = killed(model, axis, [0, size - 2])
             same(dead, conform(dead, resize(model.architecture, {axis: size - 2})), axis)
 
@@ -410,7 +409,7 @@ REFUSED: Mapping[str, dict[str, object]] = {
     "number of prefix tokens of the target is 1": {"prefix": 1},
     "input of the target": {"input": OTHER_INPUT},
     "number of classes of the target is 4 and that of the model 3": {"head": Classify(classes=4)},
-    "norms of the target is post-norm": {"stages": wired(SOFTMAX, "post").stages},
+    "wiring of the target is post-norm and that of the model pre-norm": {"stages": wired(SOFTMAX, "post").stages},
     "labels of the target": {"head": Classify(classes=3, labels=("b", "a", "c"))},
 }
 

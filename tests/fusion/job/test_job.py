@@ -391,7 +391,7 @@ def test_other_settings_models_or_data_do_not_continue(folder: Path, stripes: Da
         ("ab", {"device": "tpu"}, BadOption, "there is no device 'tpu'"),
         ("ac", {"settings": Settings(method="vanilla"), "calib": None}, Unsupported, "vanilla averages equal"),
         ("ac", {"settings": Settings(method="ot"), "calib": 8}, Unsupported, "ot transports equal depths"),
-        ("ab", {"to": wired(network(), "post")}, BadOption, "the norm of the target is post"),
+        ("ab", {"to": wired(network(), "post")}, BadOption, "the wiring of the target is post-norm"),
     ],
 )
 def test_errors_leave_nothing(

@@ -22,7 +22,7 @@ from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.curve import Point
 from wb.fusion.job.record import Fusion, Line, ParentRow, Plan
-from wb.fusion.plans import kept
+from wb.fusion.plans import thinned
 from wb.fusion.settings import Settings
 
 ACC = Reading(value=0.9, unit="fraction", how="measured", interval=(0.85, 0.93), n=60, device="cpu")
@@ -219,7 +219,7 @@ def test_whatever_is_missing_is_no_traceback(tmp_path_factory: pytest.TempPathFa
 def test_plans_are_kept_small(rows: int, columns: int, signed: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     plan = rng.normal(size=(rows, columns)) if signed else rng.random((rows, columns)) + 0.1
-    (found,) = kept({"s0.embed": plan})
+    (found,) = thinned({"s0.embed": plan})
     values = np.array(found.values)
     assert values.shape == (min(rows, 64), min(columns, 64))
     assert found.signed == bool((plan < 0).any())
@@ -230,12 +230,12 @@ def test_plans_are_kept_small(rows: int, columns: int, signed: bool, seed: int) 
 
 
 def test_large_plans_are_pooled() -> None:
-    (found,) = kept({"a": np.eye(128)})
+    (found,) = thinned({"a": np.eye(128)})
     assert np.array_equal(np.array(found.values), np.eye(64)), "neighbours go with neighbours"
     shift = np.roll(np.eye(128), 1, axis=1)
-    (found,) = kept({"a": -shift})
+    (found,) = thinned({"a": -shift})
     assert np.array(found.values).min() == -0.25
-    (found,) = kept({"a": np.zeros((3, 2))})
+    (found,) = thinned({"a": np.zeros((3, 2))})
     assert np.array(found.values).max() == 0
 
 

@@ -446,9 +446,9 @@ REFUSED = {
     "norm": (
         MEAN,
         network(norm="post"),
-        "the source has norms pre-norm, .* and the reference has post-norm",
+        "the source has norms pre-norm and the reference has post-norm",
     ),
-    "pool": (MEAN, network(pool="cls"), "the source has prefix tokens 0 and the reference has 1"),
+    "pool": (MEAN, network(pool="cls"), "the source has a prefix of 0 tokens and the reference has 1"),
 }
 STAGES = MEAN.model_copy(update={"stages": (*MEAN.stages, Stage(embed=6, blocks=(), merge=Conv2x2()))})
 CONV = MEAN.model_copy(update={"stem": ConvStem(patch=2, width=4)})

@@ -37,20 +37,23 @@ def heads(m: OperatorModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values (B, H, N, channels), head by head."""
     w = dict(m.named_parameters())
     return tuple(  # type: ignore[return-value]
-        torch.stack([x @ w[f"w{n}"][h].T + w[f"b{n}"][h] for h in range(w["wq"].shape[0])], dim=1) for n in "qkv"
+        torch.stack([x @ w[f"w{n}"][h].T + (w[f"b{n}"][h] if f"b{n}" in w else 0) for h in range(len(w["wq"]))], dim=1)
+        for n in "qkv"
     )
 
 
 def output(m: OperatorModule, y: Tensor) -> Tensor:
     """What the heads' results (B, H, N, V) write to the stream."""
     w = dict(m.named_parameters())
-    return sum(y[:, h] @ w["wo"][:, h].T for h in range(y.shape[1])) + w["bo"]
+    return sum(y[:, h] @ w["wo"][:, h].T for h in range(y.shape[1])) + w.get("bo", torch.zeros(()))
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("scale", [None, 0.7])
-def test_softmax_is_attention_head_by_head(scale: float | None) -> None:
+def test_softmax_is_attention_head_by_head(scale: float | None, bias: bool) -> None:
     layout = Layout((2, 3), 1)
-    m = module(Softmax(heads=3, qk=4, v=5, scale=scale), layout)
+    m = module(Softmax(heads=3, qk=4, v=5, scale=scale, bias=bias), layout)
+    assert len(list(m.parameters())) == (8 if bias else 4)
     q, k, v = heads(m, tokens(layout))
     scores = torch.einsum("bhik,bhjk->bhij", q, k) * (scale or 4**-0.5)
     expected = torch.einsum("bhij,bhjv->bhiv", scores.exp() / scores.exp().sum(-1, keepdim=True), v)

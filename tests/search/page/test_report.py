@@ -159,8 +159,8 @@ def test_any_number_of_objectives(fabricate: Fabricate, objectives: str, heading
 def test_a_sampler_without_predictions(fabricate: Fabricate) -> None:
     run = fabricate(trials=20, guided=False, sampler="nsga2")
     page = shown(run)
-    assert "What the predictors said before" not in page.text
-    assert "cross-validated" in page.text  # the run's own evaluations tell how good a predictor would have been
+    assert "Predictions before each evaluation" not in page.text
+    assert "Cross-validated" in page.text  # the run's own evaluations tell how good a predictor would have been
     edit(run.record_path, lambda record: record.update(predictors={}))
     page = shown(run)
     assert "predictors" not in page.ids()

@@ -7,12 +7,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tests.networks import answering, wired
+from tests.networks import wired
 from wb.core.architecture import Architecture, resize
 from wb.core.errors import BadOption, NotInSpace
 from wb.core.metrics import METRICS
 from wb.core.readings import Reading
-from wb.core.records import ImageInput
+from wb.core.records import Classify, ImageInput
 from wb.core.space import random_choices
 from wb.models.counting import count_parameters
 from wb.search.config import SearchConfig
@@ -108,7 +108,7 @@ def test_only_the_structure_counts(plain: Vit) -> None:
     )
     image = plain.image.model_copy(update={"mean": (0.1,), "std": (0.9,)})
     stages = (seed.stages[0].model_copy(update={"blocks": blocks}),)
-    given = seed.model_copy(update={"input": image, "labels": (), "stages": stages})
+    given = seed.with_labels(()).model_copy(update={"input": image, "stages": stages})
     assert plain.decode(*seed_choices(plain, [given])) == seed
 
 
@@ -157,15 +157,12 @@ def test_a_post_norm_seed_is_refused(plain: Vit) -> None:
 def test_another_task_is_refused(plain: Vit) -> None:
     seed = plain.largest()
     wide = plain.image.model_copy(update={"width": 16})
-    for other, words in (
-        (
-            seed.model_copy(update={"input": wide}),
-            "images of 1x8x16 and 3 classes, but the data have images of 1x8x8 and 3",
-        ),
-        (answering(seed, classes=5, labels=()), "and 5 classes, but the data have images of 1x8x8 and 3 classes"),
+    for changes, words in (
+        ({"input": wide}, "images of 1x8x16 and 3 classes, but the data have images of 1x8x8 and 3 classes"),
+        ({"head": Classify(classes=5)}, "and 5 classes, but the data have images of 1x8x8 and 3 classes"),
     ):
         with pytest.raises(NotInSpace, match=words):
-            seed_choices(plain, [other])
+            seed_choices(plain, [seed.model_copy(update=changes)])
 
 
 def test_the_configuration_keeps_architectures_and_not_files(plain: Vit) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.base import Dim, Weighted, Width
+from wb.core.records.base import Biases, Dim, Weighted, Width
 
 
 class Attention(Weighted):
@@ -28,6 +28,7 @@ class Softmax(Attention):
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
     kind: Literal["softmax"] = "softmax"
     scale: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
+    bias: Biases = True
 
     @property
     def factor(self) -> float:

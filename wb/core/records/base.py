@@ -17,6 +17,7 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 # ternary weights with one scale per output channel, which the network is trained with (`wb.models.lowbit`).
 Precision = Literal["w1", "w2", "int4", "int8", "fp32"]
 ConvPrecision = Literal["int8", "fp32"]  # no runtime here has kernels for less
+Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]  # `wb.models.tensors.ACTIVATIONS` computes them
 
 
 class Dim(NamedTuple):
@@ -51,6 +52,12 @@ def is_fp32(precision: str) -> bool:
     return precision == "fp32"
 
 
+def is_true(switch: bool) -> bool:
+    """Whether a switch is left out of the JSON, as it was before there was one."""
+    return switch
+
+
+Biases = Annotated[bool, Field(exclude_if=is_true)]  # whether every linear map has a bias
 ConvKept = Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group()]
 HeadKept = Annotated[Precision, Field(exclude_if=is_fp32), Group()]
 
@@ -110,7 +117,9 @@ class Weighted(Operator):
     writes: Annotated[Precision, Field(exclude_if=is_fp32), Group(".out")] = "fp32"
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return [(n, value) for n, value in super().__repr_args__() if n not in ("reads", "writes") or value != "fp32"]
+        """What the JSON leaves out is left out here too."""
+        left_out = {n: field.exclude_if for n, field in type(self).model_fields.items() if field.exclude_if is not None}
+        return [(n, value) for n, value in super().__repr_args__() if n not in left_out or not left_out[n](value)]
 
 
 @cache

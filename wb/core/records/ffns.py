@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from wb.core.records.base import Dim, Weighted, Width
+from pydantic import Field
+
+from wb.core.records.base import Activation, Biases, Dim, Weighted, Width
+
+
+def is_gelu(activation: str) -> bool:
+    """Whether an activation is left out of the JSON: networks keep the keys they had before there were others."""
+    return activation == "gelu"
 
 
 class Mlp(Weighted):
-    """Two linear layers with GELU between them."""
+    """Two linear layers with an activation between them."""
 
     module = "wb.models.ffns.mlp:Mlp"
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
@@ -17,6 +24,22 @@ class Mlp(Weighted):
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
     kind: Literal["mlp"] = "mlp"
     mlp: Annotated[Width, Dim("hidden units")]
+    activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
+    bias: Biases = True
 
 
-Ffn = Mlp  # becomes a union like Mixer with the second feed-forward
+class Glu(Weighted):
+    """Two linear layers side by side, one of which gates the other, and a third behind them."""
+
+    module = "wb.models.ffns.glu:Glu"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "gated linear unit"
+    source = 'Shazeer, "GLU Variants Improve Transformer", 2020'
+    kind: Literal["glu"] = "glu"
+    mlp: Annotated[Width, Dim("hidden units")]
+    activation: Activation = "silu"
+    bias: bool = False
+
+
+# From dear to cheap; spaces offer them in the opposite order.
+Ffn = Annotated[Glu | Mlp, Field(discriminator="kind")]

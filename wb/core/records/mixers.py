@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.attention import Cosformer, Hash, Sla, Softmax
+from wb.core.records.attention import Attention, Cosformer, Hash, Sla, Softmax
 from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
 
 
@@ -42,5 +42,33 @@ class Lmu(Weighted):
         return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
 
 
+class Performer(Attention):
+    """Performer's FAVOR+: softmax attention estimated by `features` positive random features of queries and keys.
+
+    `scale` multiplies the scores that are estimated; None stands for `qk ** -0.5`.
+    """
+
+    module = "wb.models.mixers.performer:PerformerAttention"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "features": 9}
+    title = "Performer attention"
+    source = 'Choromanski et al., "Rethinking Attention with Performers", 2021'
+    kind: Literal["performer"] = "performer"
+    features: Annotated[Width, Dim("random features", scored=False, aligned=False)] = 64
+    scale: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+    @property
+    def factor(self) -> float:
+        return self.qk**-0.5 if self.scale is None else self.scale
+
+    def settled(self, changed: Collection[str]) -> Self:
+        return self.model_copy(update={"scale": self.factor}) if "qk" in changed else self
+
+    def structure(self) -> Self:
+        return self.model_copy(update={"scale": None})
+
+    def unit(self) -> Self:
+        return self.model_copy(update={"scale": 1.0})
+
+
 # From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
-Mixer = Annotated[Softmax | Sla | Cosformer | Lmu | Pool | Hash, Field(discriminator="kind")]
+Mixer = Annotated[Softmax | Sla | Cosformer | Performer | Lmu | Pool | Hash, Field(discriminator="kind")]

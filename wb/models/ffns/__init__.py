@@ -1,1 +1,1 @@
-"""One file a feed-forward; each is named by the `module` of its record."""
+"""Feed-forwards, one module each; a record names its module in `module`."""

@@ -1,4 +1,4 @@
-"""The ordinary feed-forward: two linear layers with GELU between them."""
+"""The ordinary feed-forward: two linear layers with an activation between them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from wb.core import records
 from wb.core.layout import Layout
 from wb.models.operator import Context, OperatorModule, Symmetry
+from wb.models.tensors import ACTIVATIONS
 
 
 class Mlp(OperatorModule):
-    """`down(gelu(up(x)))` with the exact (erf) GELU."""
+    """`down(activation(up(x)))`; `gelu` is the exact one (erf), `gelu_tanh` its usual approximation."""
 
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
 
@@ -22,8 +23,9 @@ class Mlp(OperatorModule):
         self, record: records.Mlp, embed: int, layout: Layout, device: torch.device | str | None = None
     ) -> None:
         super().__init__(record, embed, layout, device)
-        self.reads("up", "up_bias", "mlp")
-        self.writes("down", "down_bias", "mlp")
+        self.activation = ACTIVATIONS[record.activation]
+        self.reads("up", "up_bias" if record.bias else None, "mlp")
+        self.writes("down", "down_bias" if record.bias else None, "mlp")
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
-        return F.gelu(F.linear(x, self.kept("up"), self.bias("up")))
+        return self.activation(F.linear(x, self.kept("up"), self.bias("up")))

@@ -1,1 +1,1 @@
-"""One file a merge: from the tokens of one stage to the fewer of the next."""
+"""Merges between stages, one module each: they reduce the number of tokens."""

@@ -1,4 +1,4 @@
-"""Between stages: 2x2 neighbouring tokens become one token of the next width.
+"""Patch merging: 2x2 neighbouring tokens become one token of the next stage's width.
 
 Source: Liu et al., "Swin Transformer", 2021, patch merging.
 Differs: one 2x2 convolution with bias instead of concatenation, norm and a linear layer.
@@ -14,7 +14,7 @@ from wb.core import records
 from wb.core.layout import Layout
 from wb.models.axes import read
 from wb.models.operator import PartModule
-from wb.models.tensors import uniform_
+from wb.models.tensors import patches, uniform_
 
 PREVIOUS = "previous.embed"
 
@@ -22,6 +22,7 @@ PREVIOUS = "previous.embed"
 class Merge(PartModule):
     """A 2x2 convolution with stride 2 on tokens that lie as in `layout`."""
 
+    fitted = ("merge", "merge_bias")  # the linear map and its bias
     merge: nn.Parameter
     merge_bias: nn.Parameter
 
@@ -44,6 +45,12 @@ class Merge(PartModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N/4, D')."""
+        return F.conv2d(self._image(x), self.merge, self.merge_bias, stride=2).flatten(2).transpose(1, 2)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """The inputs of the linear map: (B, N, D) -> (B, N/4, 4 D)."""
+        return patches(self._image(x))
+
+    def _image(self, x: Tensor) -> Tensor:
         rows, columns = self.layout.shape
-        image = x.transpose(1, 2).reshape(-1, x.shape[2], rows, columns)
-        return F.conv2d(image, self.merge, self.merge_bias, stride=2).flatten(2).transpose(1, 2)
+        return x.transpose(1, 2).reshape(-1, x.shape[2], rows, columns)

@@ -1,1 +1,1 @@
-"""One file a mixer; each is named by the `module` of its record."""
+"""Mixers, one module each; a record names its module in `module`."""

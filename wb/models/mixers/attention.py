@@ -1,4 +1,4 @@
-"""The projections that all attention variants share, by name and by shape, so that a supernet shares them too."""
+"""Projections of all attention variants, with the same names and shapes, so that a supernet shares them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from wb.models.tensors import join_heads, project
 
 
 class AttentionModule(OperatorModule):
-    """Projects to queries, keys and values, lets the subclass `mix` them, and projects back.
+    """Projects tokens to queries, keys and values, lets the subclass `mix` them, and projects the result back.
 
-    A subclass that is `shared` has one projection for both: its queries are the keys.
+    A subclass that is `shared` has one projection for both: its queries are the keys. One without `bias` has no biases at all.
     """
 
     wq: nn.Parameter
@@ -30,16 +30,24 @@ class AttentionModule(OperatorModule):
     bo: nn.Parameter
 
     shared: ClassVar[bool] = False
-    # A kernel on queries and keys bears permutations only; values are linear from one projection to the other.
+    # A kernel on queries and keys allows only permutations; values pass linearly from one projection to the other.
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
 
-    def __init__(self, record: Attention, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        record: Attention,
+        embed: int,
+        layout: Layout,
+        device: torch.device | str | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
         super().__init__(record, embed, layout, device)
-        self.reads("wq", "bq", "heads", "qk")
+        self.reads("wq", "bq" if bias else None, "heads", "qk")
         if not self.shared:
-            self.reads("wk", "bk", "heads", "qk")
-        self.reads("wv", "bv", "heads", "v")
-        self.writes("wo", "bo", "heads", "v")
+            self.reads("wk", "bk" if bias else None, "heads", "qk")
+        self.reads("wv", "bv" if bias else None, "heads", "v")
+        self.writes("wo", "bo" if bias else None, "heads", "v")
 
     @property
     def channels(self) -> tuple[int, int, int]:
@@ -54,7 +62,7 @@ class AttentionModule(OperatorModule):
         return join_heads(self.mix(q, k, v, context))
 
     def projected(self, x: Tensor, name: str) -> Tensor:
-        """What a reader makes of tokens, head by head: (B, N, D) -> (B, H, N, channels)."""
+        """The tokens projected by one reader, head by head: (B, N, D) -> (B, H, N, channels)."""
         return project(x, self.kept(name), self.bias(name))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
@@ -63,7 +71,7 @@ class AttentionModule(OperatorModule):
 
 
 def kernel_product(q: Tensor, k: Tensor, v: Tensor, *, key_value_first: bool) -> Tensor:
-    """`(q kᵀ) v`, or the same as `q (kᵀ v)` where that costs less."""
+    """`(q kᵀ) v`, or the equal `q (kᵀ v)` with `key_value_first`, where that costs less."""
     if key_value_first:
         return q @ (k.transpose(-1, -2) @ v)
     return (q @ k.transpose(-1, -2)) @ v

@@ -1,19 +1,20 @@
 """EcoFormer's kernelized-hash attention: queries, which are also the keys, become codes of signs.
 
-Source: Liu et al., "EcoFormer: Energy-Saving Attention with Linear Complexity", 2022, eq. 5-8. One projection, of length one
-per head: u = W x / ||W x||. To m anchors a_j, κ_j = exp(-||u - a_j||² / 2σ) - μ_j, with σ the mean squared distance over all
-tokens and anchors; the code is H = sign(A κ), p signs. With φ(q)·φ(k) = H_i·H_j + p + 1, always positive,
+Source: Liu et al., "EcoFormer: Energy-Saving Attention with Linear Complexity", 2022, eq. 5-8. One projection, normalised to
+length one per head: u = W x / ||W x||. For m anchors a_j, κ_j = exp(-||u - a_j||² / 2σ) - μ_j, with σ the mean squared
+distance over all tokens and anchors; the code is H = sign(A κ), p signs. With φ(q)·φ(k) = H_i·H_j + p + 1, always positive,
 
     y_i = Σ_j (p + 1 + H_i·H_j) v_j / Σ_j (p + 1 + H_i·H_j)
 
 computed as H_i (Hᵀ V), so that it is linear in the tokens; both products are additions and subtractions. `official` has the
-numerator of the published code, H_i (Hᵀ V) + (p + 1) v_i, which is not what the paper derives: its weights do not sum to one.
+numerator of the published code, H_i (Hᵀ V) + (p + 1) v_i, which is not the paper's: its weights do not sum to one.
 Differs: distances are 1 + ||a||² - 2 u·a, by a matrix product instead of a broadcast difference. The gradient of the sign is
-that of the identity where |A κ| <= 1, as in the published code; anchors, μ and A get none: the pass `HashAttention` learns them.
-Limits: σ is taken over all tokens of the image, so that padding would change every code; there is none here. Not causal. A sum
-A κ next to zero has either sign: another runtime, which rounds otherwise, may give another, and then the logits of that image
-differ by far more than rounding does. Dropping a bit changes p, dropping an anchor σ, so that neither equals masking it;
-another number of either is best learned anew.
+that of the identity where |A κ| <= 1, as in the published code. Anchors, μ and A get no gradient: the pass `HashAttention`
+learns them.
+Limits: not causal. σ is taken over all tokens of the image, so that padding would change every code; there is none here. A sum
+A κ close to zero may get another sign in a runtime that rounds differently, and then the logits of that image differ by far
+more than rounding. Dropping a bit changes p and dropping an anchor changes σ, so that neither equals masking; for another
+number of either, learn them again.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ class HashAttention(AttentionModule):
         return self.layout.tokens * heads * bits * (2 * self.wv.shape[1] + 1)
 
     def reset(self) -> None:
-        """Random points on the sphere, and random hyperplanes through the middle of what they see of random tokens."""
+        """Random anchors on the unit sphere, kernel means over random tokens, and random hyperplanes."""
         super().reset()
         with torch.no_grad():
             self.anchors.copy_(F.normalize(torch.randn_like(self.anchors), dim=-1))
             tokens = F.normalize(torch.randn_like(self.anchors), dim=-1)
             self.mean.copy_(kernel(tokens[None], self.anchors)[0].mean(dim=1))
-        nn.init.normal_(self.hash)  # kernel values differ by some 0.2: sums of 25 of them by one
+        nn.init.normal_(self.hash)  # kernel values spread by some 0.2, so a sum of 25 of them spreads by one
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         del k  # the queries
@@ -90,16 +91,16 @@ class HashAttention(AttentionModule):
 
 
 def kernel(u: Tensor, anchors: Tensor) -> Tensor:
-    """exp(-||u - a||² / 2σ) of unit vectors u (B, H, N, K) to anchors (H, M, K), σ the mean per image and head: (B, H, N, M)."""
+    """exp(-||u - a||² / 2σ) of unit vectors u (B, H, N, K) and anchors (H, M, K), σ the mean per image and head: (B, H, N, M)."""
     squares = anchors.square().sum(dim=-1)[:, None, :] + 1
     distances = squares - 2 * (u @ anchors.transpose(-1, -2))
     return torch.exp(distances / (-2 * distances.mean(dim=(2, 3), keepdim=True)))
 
 
 def sign(x: Tensor) -> Tensor:
-    """1 where x > 0, else -1; the gradient is that of x where |x| <= 1, else zero."""
+    """1 where x > 0, else -1; straight-through gradient: that of x where |x| <= 1, else zero."""
     signs = torch.where(x > 0, 1.0, -1.0).to(x)
     if not x.requires_grad:
         return signs
     through = x.clamp(-1, 1)
-    return signs + (through - through.detach())  # adds zero
+    return signs + (through - through.detach())  # the value stays, the gradient is that of `through`

@@ -61,7 +61,7 @@ class LegendreMemory(OperatorModule):
     wx: nn.Parameter
     bh: nn.Parameter
 
-    symmetries: Mapping[str, Symmetry] = {"hidden": "permutation"}  # `memory` has an order
+    symmetries: Mapping[str, Symmetry] = {"hidden": "permutation"}  # none for `memory`, whose coefficients are ordered
 
     def __init__(self, record: Lmu, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
@@ -77,7 +77,7 @@ class LegendreMemory(OperatorModule):
         return memory_fit(old, new, self.layout.tokens)
 
     def fan_in(self, name: str) -> int:
-        if name in ("wm", "wx"):  # both add up in one unit
+        if name in ("wm", "wx"):  # their outputs are summed
             return int(self.wm[0].numel() + self.wx.shape[1])
         return super().fan_in(name)
 
@@ -86,7 +86,7 @@ class LegendreMemory(OperatorModule):
         return (F.linear(self._memory(u), self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)).relu()
 
     def _memory(self, u: Tensor) -> Tensor:
-        """What is remembered at each token: (B, 1, N) -> (B, N, directions*memory), the past first."""
+        """The memory at each token: (B, 1, N) -> (B, N, directions*memory), the past first."""
         impulse = constant(self.impulse, u)
         before_and_after = torch.zeros_like(u)[:, :, 1:]  # F.pad exports with shapes that cannot be inferred
         # conv1d correlates, so that the response runs backwards for the past and forwards for the future.

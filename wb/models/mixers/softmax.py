@@ -24,7 +24,7 @@ class SoftmaxAttention(AttentionModule):
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "rotation", "v": "rotation"}
 
     def __init__(self, record: Softmax, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, layout, device)
+        super().__init__(record, embed, layout, device, bias=record.bias)
         self.scale = record.scale
 
     @property
@@ -33,13 +33,14 @@ class SoftmaxAttention(AttentionModule):
 
     @property
     def idle(self) -> tuple[str, ...]:
-        return ("bk",)
+        return ("bk",) if "bk" in self.axes else ()
 
     @property
     def factors(self) -> Mapping[str, float]:
         root = abs(self.record.factor) ** 0.5
         signed = math.copysign(root, self.record.factor)
-        return {"wq": signed, "bq": signed, "wk": root, "bk": root}
+        shared = {"wq": signed, "bq": signed, "wk": root, "bk": root}
+        return {name: factor for name, factor in shared.items() if name in self.axes}
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         scale = self.wq.shape[1] ** -0.5 if self.scale is None else self.scale

@@ -1,1 +1,1 @@
-"""One file a norm: of the channels of a token."""
+"""Norms over the channels of a token, one module each."""

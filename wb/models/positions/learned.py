@@ -32,6 +32,9 @@ class Learned(PositionModule):
     def reset(self, network: Any) -> None:
         nn.init.trunc_normal_(network.position, std=0.02)
 
+    def moved(self, network: Any, by: Tensor) -> None:
+        network.position.add_(by)
+
     def placed(self, network: Any, x: Tensor) -> Tensor:
         placed: Tensor = x + network.position
         return placed

@@ -1,1 +1,1 @@
-"""One file a stem: from the input to tokens; each is named by the `module` of its record."""
+"""Stems, one module each: from the input to tokens; a record names its module in `module`."""

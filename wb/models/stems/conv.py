@@ -1,13 +1,14 @@
-"""A small convolutional network in front of the tokens.
+"""Convolutional stem: a small convolutional network that makes the tokens.
 
 Source: Xiao et al., "Early Convolutions Help Transformers See Better", 2021.
-Differs: GroupNorm instead of BatchNorm, so that no sub-network needs statistics of its own; a first convolution of
+Differs: GroupNorm instead of BatchNorm, so that sub-networks need no statistics of their own; a first convolution of
 stride 1 when the patch is 2.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +16,18 @@ from torch.nn import functional as F
 
 from wb.core import records
 from wb.models.axes import read
-from wb.models.operator import PartModule
-from wb.models.tensors import uniform_
+from wb.models.operator import Symmetry
+from wb.models.stem import StemModule
+from wb.models.tensors import patches, uniform_
 
 WIDTH = "stem.width"
 
 
-class ConvStem(PartModule):
+class ConvStem(StemModule):
     """3x3 convolutions with GroupNorm (one group) and GELU that stride down to half the patch, then 2x2 with stride 2."""
 
+    symmetries: Mapping[str, Symmetry] = {WIDTH: "permutation"}
+    fitted = ("last", "last_bias")
     last: nn.Parameter
     last_bias: nn.Parameter
 
@@ -41,7 +45,6 @@ class ConvStem(PartModule):
         self.holds("last_bias", "embed")
 
     def describe(self) -> records.ConvStem:
-        """The record of this module, read off its parameters."""
         patch = 2 * math.prod(self.strides)
         return records.ConvStem.model_validate(
             {"patch": patch, "width": self.last.shape[1], "precision": self.precision}
@@ -57,11 +60,14 @@ class ConvStem(PartModule):
                 nn.init.zeros_(weight)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last convolution reads: (B, channels, height, width) -> (B, width, 2 * rows, 2 * columns)."""
+        """The input of the last convolution: (B, channels, height, width) -> (B, width, 2 * rows, 2 * columns)."""
         for i, stride in enumerate(self.strides):
             x = F.conv2d(x, getattr(self, f"conv{i}"), getattr(self, f"conv{i}_bias"), stride=stride, padding=1)
             x = F.gelu(F.group_norm(x, 1, getattr(self, f"gain{i}"), getattr(self, f"shift{i}")))
         return x
+
+    def inputs(self, x: Tensor) -> Tensor:
+        return patches(self.features(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, D, rows, columns)."""

@@ -1,20 +1,22 @@
-"""A linear map of patches.
+"""Patch embedding: a linear map of patches.
 
 Source: Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core import records
-from wb.models.operator import PartModule
+from wb.models.stem import StemModule
 from wb.models.tensors import uniform_
 
 
-class PatchStem(PartModule):
+class PatchStem(StemModule):
     """A convolution whose kernel is its stride: one token per patch."""
 
     patches: nn.Parameter
@@ -29,12 +31,17 @@ class PatchStem(PartModule):
         self.holds("patches_bias", "embed")
 
     def describe(self) -> records.PatchStem:
-        """The record of this module, read off its parameters."""
         return records.PatchStem(patch=self.patches.shape[-1], precision=self.precision)
 
     def reset(self) -> None:
         uniform_(self.patches, self.patches[0].numel())
         nn.init.zeros_(self.patches_bias)
+
+    def absorbed(self, weights: Mapping[str, Tensor], scale: Tensor, shift: Tensor) -> dict[str, Tensor]:
+        weight, bias = weights["patches"], weights["patches_bias"]
+        added = torch.einsum("dcij,c->d", weight.double(), shift)
+        scaled = weight.double() * scale[None, :, None, None]
+        return {"patches": scaled.to(weight), "patches_bias": (bias.double() + added).to(bias)}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, D, rows, columns)."""

@@ -1,1 +1,1 @@
-"""One file a wiring: how mixers and feed-forwards read the residual stream and add to it."""
+"""Wirings, one module each: how mixers and feed-forwards read the residual stream and add to it."""

@@ -13,7 +13,7 @@ from wb.models.walk import State, Sublayer, Wiring
 
 
 class Post(Wiring):
-    """`norm(x + f(x))` for every sub-layer f. A sub-layer that is missing takes its norm along."""
+    """`norm(x + f(x))` for every sub-layer f. Without a sub-layer its norm is missing too."""
 
     folds: ClassVar[bool] = False
 
@@ -25,4 +25,4 @@ class Post(Wiring):
 
     def gated(self, state: State, at: Sublayer, given: Tensor, gate: Tensor) -> State:
         after = self.add(state, at, given).stream
-        return state._replace(stream=after + (gate - 1) * (after - state.stream))  # at one `after` to the bit
+        return state._replace(stream=after + (gate - 1) * (after - state.stream))  # at gate one exactly `after`

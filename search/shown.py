@@ -1,0 +1,43 @@
+"""The front of a search, as a function of `wb.api` returns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wb.jobs.results import Model, read_model
+from wb.jobs.shown import Shown, Table
+
+if TYPE_CHECKING:
+    from wb.jobs.classifier import Classifier
+    from wb.search.run import FrontPoint
+
+
+@dataclass(frozen=True, repr=False)
+class Front(Shown):
+    """The networks of a search that nothing beats, by latency; `front[0]` is the graph of the fastest."""
+
+    folder: Path
+    points: tuple[FrontPoint, ...]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, number: int) -> Classifier:
+        from wb.jobs.classifier import Classifier
+
+        return Classifier(self.folder / self.points[number].onnx)
+
+    def model(self, number: int) -> Model:
+        """The model file of one of them."""
+        return read_model(self.folder / self.points[number].model)
+
+    def table(self) -> Table:
+        """One row a network."""
+        columns = (*dict.fromkeys(point.quality for point in self.points), "latency", "size", "macs", "params")
+        rows = [
+            (str(point.id), *(point.values[name].text() for name in columns), point.test.text())
+            for point in self.points
+        ]
+        return Table(str(self.folder), ("id", *columns, "test"), rows)
