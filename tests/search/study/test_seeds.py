@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tests.networks import answering, wired
+from tests.networks import wired
 from wb.core.architecture import Architecture, resize
 from wb.core.errors import BadOption, NotInSpace
 from wb.core.metrics import METRICS
@@ -165,7 +165,7 @@ def test_another_task_is_refused(plain: Vit) -> None:
         (answering(seed, classes=5, labels=()), "and 5 classes, but the data have images of 1x8x8 and 3 classes"),
     ):
         with pytest.raises(NotInSpace, match=words):
-            seed_choices(plain, [other])
+            seed_choices(plain, [seed.model_copy(update=changes)])
 
 
 def test_the_configuration_keeps_architectures_and_not_files(plain: Vit) -> None:
