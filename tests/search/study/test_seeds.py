@@ -12,7 +12,7 @@ from wb.core.architecture import Architecture, resize
 from wb.core.errors import BadOption, NotInSpace
 from wb.core.metrics import METRICS
 from wb.core.readings import Reading
-from wb.core.records import ImageInput
+from wb.core.records import Classify, ImageInput
 from wb.core.space import random_choices
 from wb.models.counting import count_parameters
 from wb.search.config import SearchConfig
@@ -157,12 +157,9 @@ def test_a_post_norm_seed_is_refused(plain: Vit) -> None:
 def test_another_task_is_refused(plain: Vit) -> None:
     seed = plain.largest()
     wide = plain.image.model_copy(update={"width": 16})
-    for other, words in (
-        (
-            seed.model_copy(update={"input": wide}),
-            "images of 1x8x16 and 3 classes, but the data have images of 1x8x8 and 3",
-        ),
-        (answering(seed, classes=5, labels=()), "and 5 classes, but the data have images of 1x8x8 and 3 classes"),
+    for changes, words in (
+        ({"input": wide}, "images of 1x8x16 and 3 classes, but the data have images of 1x8x8 and 3 classes"),
+        ({"head": Classify(classes=5)}, "and 5 classes, but the data have images of 1x8x8 and 3 classes"),
     ):
         with pytest.raises(NotInSpace, match=words):
             seed_choices(plain, [seed.model_copy(update=changes)])
