@@ -118,7 +118,7 @@ class Correction:
         return replace(self.merged, weights={name: p.detach() for name, p in self.network.named_parameters()})
 
     def _start(self) -> None:
-        """Makes all tokens. `regress` fits a convolutional stem and adds the mean error of tokens to the positions."""
+        """Makes all tokens. `regress` fits a convolutional stem; trained positions take over the mean error of tokens."""
         for lane in self.lanes:
             lane.states = [lane.network.begin(part) for part in self.batches]
         self._draw()

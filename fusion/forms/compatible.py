@@ -23,7 +23,7 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
     """Checks that models can be fused, with all others fitting the anchor; returns notes for the user.
 
     Raises:
-        Unsupported: they differ in what cannot be aligned: images, stem, stages, pooling, norms.
+        Unsupported: they differ in what cannot be aligned: images, stem, positions, stages, pooling, norms.
         BadOption: their classes are not the same.
     """
     wanted, name = architectures[anchor], names[anchor]
@@ -115,6 +115,7 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
     return [
         ("images of", image(one), image(other)),
         ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
+        ("tokens with", one.position.title, other.position.title),
         ("norms", wirings_of(one), wirings_of(other)),
         ("kinds of norms", norms_of(one), norms_of(other)),
         ("a prefix of", f"{one.prefix} tokens", f"{other.prefix} tokens"),

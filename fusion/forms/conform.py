@@ -93,6 +93,7 @@ def _check(own: Architecture, goal: Architecture) -> None:
     facts: dict[str, Callable[[Architecture], object]] = {
         "stem": lambda a: f"{a.stem.kind} of patch {a.stem.patch}",
         "number of stages": lambda a: len(a.stages),
+        "kind of position": lambda a: a.position.kind,
         "pool": lambda a: a.head.pool,
         "number of prefix tokens": lambda a: a.prefix,
         "input": lambda a: a.input.model_dump_json(),

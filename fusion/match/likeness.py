@@ -43,8 +43,8 @@ Table = list[Matrix]  # one matrix per stage, (blocks of the source, blocks of t
 class Weights:
     """Similarity of the weights of two models, as cosines: 1 for copies, near 0 for other blocks and unrelated models.
 
-    `ends` is the cosine of the weights outside of blocks (stem, positions, head), a mean over channels. For every two blocks
-    of a stage, `values` sums the cosines of the sub-layers that both have of one kind, and `counts` is their number.
+    `ends` is the cosine of the trained weights outside of blocks (stem, positions, head), a mean over channels. For every two
+    blocks of a stage, `values` sums the cosines of the sub-layers that both have of one kind, and `counts` is their number.
     """
 
     ends: float
@@ -125,8 +125,13 @@ def _tables(
 
 
 def _channels(source: Model, reference: Model) -> tuple[float, Index]:
-    """Matches the channels of the streams by the weights outside of blocks and norms; returns the mean cosine and the match."""
-    own, other = (axes_of(build(model.architecture, "meta")) for model in (source, reference))
+    """Matches the channels of the streams by the weights outside of blocks and norms; returns the mean cosine and the match.
+
+    Constants are left out: they are equal in networks that have nothing else in common.
+    """
+    networks = [build(model.architecture, "meta") for model in (source, reference)]
+    own, other = map(axes_of, networks)
+    skipped = (*networks[1].positions.constants, *networks[1].answer.constants)
     found: Index = {}
     cosines: list[Matrix] = []
     for i in range(len(reference.architecture.stages)):
@@ -134,7 +139,8 @@ def _channels(source: Model, reference: Model) -> tuple[float, Index]:
         parts: list[tuple[Tensor, Tensor]] = []
         for name, dimensions in other.items():
             unknown = {on for on in _names(dimensions) if on.endswith(".embed")} - {axis, *found}
-            if axis not in _names(dimensions) or unknown or name.startswith(("stages.", "first.", "norm.")):
+            within = name.startswith(("stages.", "first.", "norm."))
+            if axis not in _names(dimensions) or unknown or within or name in skipped:
                 continue
             x = _columns(source.weights[name], own[name], axis, {a: pair[0] for a, pair in found.items()})
             y = _columns(reference.weights[name], dimensions, axis, {a: pair[1] for a, pair in found.items()})

@@ -19,12 +19,14 @@ class End(Generic[R]):
     """A part that keeps its parameters in the network itself, under names without a dot, as files have had them from the first.
 
     It holds no network: whoever calls it hands it one, so that it sees the weights that are there at the time. `axes` has
-    the axes of its parameters by name; `embed` is the residual stream at this end.
+    the axes of its parameters by name; `embed` is the residual stream at this end. `constants` are the parameters without
+    gradient: training does not change them.
     """
 
     def __init__(self, record: R) -> None:
         self.record = record
         self.axes: dict[str, Axes] = {}
+        self.constants: list[str] = []
 
     def holds(
         self,
@@ -32,10 +34,16 @@ class End(Generic[R]):
         name: str,
         *dimensions: tuple[Axis | str | None, int],
         device: torch.device | str | None = None,
+        trained: bool = True,
     ) -> None:
-        """Creates a parameter of the network. Each dimension is an axis or the name of one that it writes, and its size."""
+        """Creates a parameter of the network. Each dimension is an axis or the name of one that it writes, and its size.
+
+        With `trained=False` it is one of the `constants`; whoever computes with it detaches it.
+        """
         self.axes[name] = tuple(write(axis) if isinstance(axis, str) else axis for axis, _ in dimensions)
         network.register_parameter(name, parameter(*(size for _, size in dimensions), device=device))
+        if not trained:
+            self.constants.append(name)
 
     def reset(self, network: Any) -> None:
         """Fills the parameters with initial values, drawn from torch's global generator."""
@@ -56,7 +64,7 @@ class PositionModule(End[Position]):
         super().__init__(record)
 
     def moved(self, network: Any, by: Tensor) -> None:
-        """Adds `by` (N, D) to every token from now on, if its parameters can."""
+        """Adds `by` (N, D) to every token from now on. Positions that are not trained stay as they are."""
 
     def placed(self, network: Any, x: Tensor) -> Tensor:
         """The tokens with their places: (B, N, D) -> (B, N, D)."""

@@ -85,7 +85,7 @@ class Network(nn.Module):
 
     `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
     norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the
-    stem's: (D), or (prefix, D) for several.
+    stem's: (D), or (prefix, D) for several. `position` (N, D) is there where the positions have a parameter.
     """
 
     position: nn.Parameter
