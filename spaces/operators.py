@@ -8,12 +8,15 @@ from wb.core.records import (
     FFNS,
     MIXERS,
     NORMS,
+    POSITIONS,
     STEMS,
     WIRINGS,
     Ffn,
     Mixer,
     Norm,
     Operator,
+    Part,
+    Position,
     Stem,
     Wiring,
     dims,
@@ -29,6 +32,9 @@ STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
 WIDTHS: tuple[str, ...] = tuple(dict.fromkeys(width for mixer in OFFERED.values() for width in dims(mixer)))
 NORM_KINDS: Mapping[str, type[Norm]] = {kind_of(norm): norm for norm in NORMS}
 WIRING_KINDS: Mapping[str, type[Wiring]] = {kind_of(wiring): wiring for wiring in WIRINGS}
+POSITION_KINDS: Mapping[str, type[Position]] = {kind_of(position): position for position in POSITIONS}
+# What all networks of a space have in common: option -> the kinds it may name.
+FIXED: Mapping[str, Mapping[str, type[Part]]] = {"norm": NORM_KINDS, "wiring": WIRING_KINDS, "position": POSITION_KINDS}
 
 
 def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[str, ...]:

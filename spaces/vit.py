@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.nearest import meant
-from wb.core.records import Classify, ImageInput, Norm, Stem, Wiring
+from wb.core.records import Classify, ImageInput, Norm, Position, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.operators import (
     FFN_KINDS,
+    FIXED,
     NONE,
     NORM_KINDS,
     OFFERED,
+    POSITION_KINDS,
     STEM_KINDS,
     WIDTHS,
     WIRING_KINDS,
@@ -53,7 +55,7 @@ Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=DEEPEST)], ...], Field(mi
 class VitOptions(BaseModel):
     """The options of the space; every field lists the options of one kind of choice, from small to large.
 
-    `pool`, `norm`, `wiring`, `patch` and `grid` are those of all networks.
+    `pool`, `norm`, `wiring`, `position`, `patch` and `grid` are those of all networks.
     `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
     none; a block with mixer `none` and mlp 0 is switched off. Any other width of a mixer may be given options under its name;
     one that has none, as an LMU's hidden layer, is what its record says or as wide as the embedding. `patch` 0
@@ -72,6 +74,7 @@ class VitOptions(BaseModel):
     pool: Literal["mean", "cls"]
     norm: str = "layer"
     wiring: str = "pre"
+    position: str = "learned"
     patch: Annotated[int, Field(ge=0, le=MOST)] = 0
     grid: Annotated[int, Field(ge=1, le=MOST)] = 8
     mixer: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -83,10 +86,10 @@ class VitOptions(BaseModel):
     mlp: Annotated[tuple[Annotated[float, Field(ge=0, le=16)], ...], Field(min_length=1)]
     precision: Annotated[tuple[Searched, ...], Field(min_length=1)] = ("fp32",)
 
-    @field_validator("norm", "wiring")
+    @field_validator(*FIXED)
     @classmethod
     def _known(cls, kind: str, field: ValidationInfo) -> str:
-        (found,) = from_cheap_to_dear((kind,), NORM_KINDS if field.field_name == "norm" else WIRING_KINDS)
+        (found,) = from_cheap_to_dear((kind,), FIXED[str(field.field_name)])
         return found
 
     @field_validator("*")
@@ -231,6 +234,7 @@ class Vit:
             stem=stem,
             stages=(Stage(embed=embed, blocks=blocks, wiring=self._wiring),),
             norm=self._norm,
+            position=self._position,
             last=None if self._wiring.normalised else self._norm,
             head=Classify(
                 classes=self.classes, labels=self.labels, pool="first" if self.options.pool == "cls" else "mean"
@@ -329,14 +333,24 @@ class Vit:
     def _norm(self) -> Norm:
         return NORM_KINDS[self.options.norm]()
 
+    @cached_property
+    def _position(self) -> Position:
+        return POSITION_KINDS[self.options.position]()
+
     def _explain(self, a: Architecture, choices: Choices) -> None:
         wirings, norms = [stage.wiring for stage in a.stages], [a.norm, *(b.norm or a.norm for _, _, b in a.blocks())]
-        for name, own, given in (("wiring", self._wiring, wirings), ("norm", self._norm, norms)):
+        parts = (
+            ("wiring", self._wiring, wirings),
+            ("norm", self._norm, norms),
+            ("position", self._position, [a.position]),
+        )
+        for name, own, given in parts:
             other = next((part for part in given if part.kind != own.kind), None)
             if other is not None:
                 verb = "is" if name == "wiring" else "has"
+                networks = f"networks with {own.title}" if name == "position" else f"{own.title} networks"
                 raise NotInSpace(
-                    f"architecture {a.key} {verb} {other.title}, but space 'vit' has {own.title} networks only; give one with "
+                    f"architecture {a.key} {verb} {other.title}, but space 'vit' has {networks} only; give one with "
                     f"{name}={own.kind!r}"
                 )
         for name, value in choices.items():

@@ -255,9 +255,7 @@ def _check(source: Architecture, reference: Architecture) -> None:
     if reference.stem.kind != "patch":
         raise Unsupported(f"given a {reference.stem.kind} stem; ot transports patch stems: take orth or regress")
     if reference.position.kind != "learned":
-        raise Unsupported(
-            f"given {reference.position.title}; ot transports learned positions: take orth or regress"
-        )
+        raise Unsupported(f"given {reference.position.title}; ot transports learned positions: take orth or regress")
     one, two = source.stages[0].blocks, reference.stages[0].blocks
     if len(one) != len(two):
         raise Unsupported(

@@ -18,6 +18,7 @@ from wb.core.records import (
     FFNS,
     MIXERS,
     NORMS,
+    POSITIONS,
     STEMS,
     WIRINGS,
     ConvStem,
@@ -98,8 +99,19 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
     for wiring in map(kind_of, WIRINGS[1:]):
         yield f"softmax-{wiring}-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm=wiring)
+    yield from with_positions()
     for norm in NORMS[1:]:
         yield from with_norm(kind_of(norm), norm.sample())
+
+
+def with_positions() -> Iterator[tuple[str, Architecture]]:
+    """Every other kind of position behind a convolutional stem, with prefix tokens, and in two stages."""
+    softmax, stem = Softmax.sample(), PatchStem(patch=2)
+    for kind in POSITIONS[1:]:
+        name, position = kind_of(kind), kind.sample()
+        yield f"softmax-{name}", architecture(softmax, ConvStem(patch=2, width=5), position=position)
+        yield f"softmax-{name}-prefix", architecture(softmax, stem, pool="cls", prefix=2, position=position)
+        yield f"softmax-{name}-stages", architecture(softmax, stem, stages=2, position=position)
 
 
 def with_norm(name: str, norm: Norm) -> Iterator[tuple[str, Architecture]]:

@@ -172,6 +172,7 @@ def check_views(a: Architecture) -> None:
     logits.sum().backward()
     reached = {name for name, weight in shared.items() if weight.grad is not None}
     constants = {f"{at.prefix}.{name}" for at in skeleton.walk() for name in at.operator.constants}
+    constants |= {*skeleton.positions.constants}
     idle = {f"{at.prefix}.{name}" for at in skeleton.walk() for name in at.operator.idle}
     assert reached >= set(views) - idle - constants, "gradients reach the shared weights"
     assert not reached & constants

@@ -7,7 +7,7 @@ import pytest
 from tests.networks import wired
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadData, BadOption, NotInSpace
-from wb.core.records import FFNS, MIXERS, NORMS, WIRINGS, Ffn, ImageInput, Mlp, Pool, kind_of
+from wb.core.records import FFNS, MIXERS, NORMS, POSITIONS, WIRINGS, Ffn, ImageInput, Mlp, Pool, kind_of
 from wb.core.space import canonical, random_choices
 from wb.models.counting import count_macs, count_parameters
 from wb.spaces.presets import PRESETS, TINY, preset
@@ -135,12 +135,24 @@ def test_all_networks_of_a_space_have_one_norm_and_one_wiring(image: ImageInput,
                 plain.encode(a)
 
 
+@pytest.mark.parametrize("position", [kind_of(position) for position in POSITIONS])
+def test_all_networks_of_a_space_have_positions_of_one_kind(image: ImageInput, position: str) -> None:
+    space = Vit(options_with(TINY, {"position": position}), image, 10)
+    a = space.decode(random_choices(space, random.Random(0)))
+    assert a.position.kind == position
+    assert space.decode(space.encode(a)) == a
+    if position != "learned":
+        with pytest.raises(NotInSpace, match="space 'vit' has networks with learned positions only; give one with pos"):
+            Vit(TINY, image, 10).encode(a)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"embed": [32, 16]}, "from small to large"),
         ({"norm": "batch"}, "norm: .*'batch' is not known; expected some of layer"),
         ({"wiring": "crossed"}, "wiring: .*'crossed' is not known; expected some of pre, post"),
+        ({"position": "rotary"}, "position: .*'rotary' is not known; expected some of learned, sinusoid, nowhere"),
         ({"mixer": ["fourier"]}, "mixer: .*'fourier' is not known; expected some of none, pool, lmu"),
         ({"width": [3]}, "no field 'width'"),
         ({"heads": [0]}, "heads.0"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wb.core.architecture import Architecture, Block, resize
-from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, Pool, Softmax
+from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, Nowhere, Pool, Sinusoid, Softmax
 from wb.fusion.align.trace import network_of
 from wb.fusion.fit import correct
 from wb.fusion.fit.correct import Correction
@@ -67,6 +67,8 @@ SHAPES: list[dict[str, object]] = [
     {"norm": "post"},
     {"stem": ConvStem(patch=2, width=5)},
     {"stem": ConvStem(patch=4, width=5)},
+    {"position": Sinusoid()},
+    {"position": Nowhere(), "stem": ConvStem(patch=2, width=5)},
 ]
 
 
@@ -102,6 +104,12 @@ def test_a_strong_pull_leaves_the_weights_of_the_average(kit: Kit) -> None:
     for name, weight in found.average.weights.items():
         if "bias" not in name and not name.split(".")[-1].startswith("b") and name != "position":
             torch.testing.assert_close(found.model.weights[name], weight, rtol=1e-6, atol=1e-6)
+
+
+def test_positions_that_are_not_trained_take_no_error_over(kit: Kit) -> None:
+    parents = [kit.model(kit.network(position=Sinusoid()), i) for i in range(2)]
+    found = fused(kit, "regress", *parents)
+    torch.testing.assert_close(found.model.weights["position"], found.average.weights["position"])
 
 
 def seen(kit: Kit, model: Model) -> dict[str, tuple[Tensor, Tensor]]:

@@ -36,6 +36,7 @@ def changed(architecture: Architecture, **fields: object) -> Architecture:
             "one has the stem conv of patch 2 and two has patch of patch 2",
         ),
         ({"stem": {"kind": "patch", "patch": 4}}, "one has the stem patch of patch 4 and two has patch of patch 2"),
+        ({"position": {"kind": "nowhere"}}, "one has tokens with no positions and two has learned positions"),
         ({"last": None}, "one has kinds of norms layer norm and two has layer norm, layer norm last"),
         ({"prefix": 1}, "one has a prefix of 1 tokens and two has 0 tokens"),
     ],

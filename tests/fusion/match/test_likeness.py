@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wb.core.architecture import Block
-from wb.core.records import Mlp, Pool
+from wb.core.records import Learned, Mlp, Pool, Position, Sinusoid
 from wb.fusion.forms.canonical import canonical
 from wb.fusion.match import likeness
 from wb.fusion.match.likeness import by_additions, by_weights, cka
@@ -73,6 +73,13 @@ def test_a_copy_has_the_same_weights_whatever_the_order(kit: Kit) -> None:
         assert ends == pytest.approx(1, abs=1e-3)
         assert values.diagonal() == pytest.approx(1, abs=1e-3)
         assert abs(values[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize(("position", "counts"), [(Learned(), True), (Sinusoid(), False)])
+def test_positions_that_are_not_trained_say_nothing_of_strangers(kit: Kit, position: Position, counts: bool) -> None:
+    one, other = (kit.model(kit.network(position=position), seed) for seed in range(2))
+    shared = replace(one, weights={**one.weights, "position": other.weights["position"]})
+    assert (by_weights(shared, other).ends > by_weights(one, other).ends) == counts
 
 
 def test_the_form_of_heads_does_not_matter(kit: Kit) -> None:

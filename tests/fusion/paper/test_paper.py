@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.networks import assembled
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import Conv2x2, ConvStem, ImageInput, Mlp, PatchStem, Pool, Softmax
+from wb.core.records import Conv2x2, ConvStem, ImageInput, Mlp, Nowhere, PatchStem, Pool, Sinusoid, Softmax
 from wb.fusion.align.solvers import Matrix
 from wb.fusion.paper.maps import (
     Residual,
@@ -455,6 +455,8 @@ CONV = MEAN.model_copy(update={"stem": ConvStem(patch=2, width=4)})
 REFUSED["stages"] = (STAGES, STAGES, "given 2 stages; ot transports networks of one stage: take orth or regress")
 REFUSED["stem"] = (CONV, CONV, "given a conv stem; ot transports patch stems: take orth or regress")
 
+UNTRAINED = [MEAN.model_copy(update={"position": position}) for position in (Sinusoid(), Nowhere())]
+REFUSED |= {a.position.kind: (a, a, f"given {a.position.title}; ot transports learned positions") for a in UNTRAINED}
 
 NEGATIVE = network(block(scale=-0.5), block(heads=1, mlp=7))
 REFUSED["scale"] = (NEGATIVE, MEAN, r"the softmax scales of block s0\.b0 are of different signs or zero")

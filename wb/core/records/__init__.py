@@ -43,7 +43,9 @@ from wb.core.records.mixers import Pool as Pool
 from wb.core.records.norms import LayerNorm as LayerNorm
 from wb.core.records.norms import Norm as Norm
 from wb.core.records.positions import Learned as Learned
+from wb.core.records.positions import Nowhere as Nowhere
 from wb.core.records.positions import Position as Position
+from wb.core.records.positions import Sinusoid as Sinusoid
 from wb.core.records.stems import ConvStem as ConvStem
 from wb.core.records.stems import PatchStem as PatchStem
 from wb.core.records.stems import Stem as Stem

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from wb.core.records.base import Part
 
@@ -16,4 +18,21 @@ class Learned(Part):
     kind: Literal["learned"] = "learned"
 
 
-Position = Learned  # becomes a union like Mixer with the second
+class Sinusoid(Part):
+    """Sines and cosines of the place among the stem's tokens, added behind the stem and never trained."""
+
+    module = "wb.models.positions.sinusoid:Sinusoid"
+    title = "sinusoidal positions"
+    source = 'Vaswani et al., "Attention Is All You Need", 2017'
+    kind: Literal["sinusoid"] = "sinusoid"
+
+
+class Nowhere(Part):
+    """Nothing is added: tokens are told apart by what they hold, and by the mixers that know where they are."""
+
+    module = "wb.models.positions.nowhere:Nowhere"
+    title = "no positions"
+    kind: Literal["nowhere"] = "nowhere"
+
+
+Position = Annotated[Learned | Sinusoid | Nowhere, Field(discriminator="kind")]
