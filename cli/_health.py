@@ -82,7 +82,7 @@ def _round_trip() -> Check:
     from wb.spaces.vit import Vit
 
     image = ImageInput(channels=1, height=8, width=8, mean=(0.0,), std=(1.0,))
-    architecture = Vit(TINY, image, 2).largest("softmax")
+    architecture = Vit(TINY, image, 2).largest()
     network = build(architecture)
     network.reset()
     try:

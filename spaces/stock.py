@@ -33,7 +33,7 @@ class Stock:
     @property
     def architecture(self) -> Architecture:
         """The architecture: width 64, six blocks of four heads, four-fold feed-forwards; 302k parameters on digits."""
-        return vit_space(self.data, "plain").largest("softmax")
+        return vit_space(self.data, "plain").largest()
 
     @property
     def path(self) -> Path:

@@ -225,7 +225,7 @@ def test_gates_lead_from_the_missing_sublayer_to_the_whole_one(any_architecture:
         given, after = at.contribution(state), at(state)
         for gate, expected in ((1.0, after), (0.0, at.wiring.skip(state, at))):
             found = at.wiring.gated(state, at, given, torch.tensor(gate))
-            torch.testing.assert_close(found.stream, expected.stream)
+            torch.testing.assert_close((found.stream, *found.memory), (expected.stream, *expected.memory))
         state = after
 
 
