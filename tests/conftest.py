@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from wb.compress.quantize.record import Quantization
 
 pytest.register_assert_rewrite("tests.jobs.suite")
+settings.register_profile("untimed", deadline=None)  # a deadline fails where the machine is busy
+settings.load_profile("untimed")
 torch.set_num_threads(1)
 
 
