@@ -15,8 +15,9 @@ from wb.core.nearest import meant
 from wb.core.records import ImageInput
 from wb.core.specs import Spec
 from wb.spaces.operators import is_width
+from wb.spaces.options import VitOptions, options_with
 from wb.spaces.revit import revit
-from wb.spaces.vit import Vit, VitOptions, options_with
+from wb.spaces.vit import Vit
 
 
 class Images(Protocol):

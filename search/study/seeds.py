@@ -17,9 +17,10 @@ from wb.core.space import Choices, Option
 from wb.jobs.inputs import read_architecture
 from wb.search.config import SEED_NAMES, SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
+from wb.spaces.options import options_with
 from wb.spaces.precision import is_precision
 from wb.spaces.presets import seed_architecture
-from wb.spaces.vit import Vit, options_with, pool_of
+from wb.spaces.vit import Vit, pool_of
 
 P = TypeVar("P", bound=Part)
 

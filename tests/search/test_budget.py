@@ -15,8 +15,9 @@ from wb.core.records import ImageInput
 from wb.search import budget as budgets
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation
+from wb.spaces.options import options_with
 from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit
 
 SAVED = {"mixer.in": 300, "mixer.out": -100, "ffn.in": 200, "ffn.out": 200, "stem": -500, "head": -500}
 

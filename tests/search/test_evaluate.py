@@ -16,8 +16,9 @@ from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network, skeleton
 from wb.search.evaluate import Evaluator
 from wb.search.supernet import Supernet
+from wb.spaces.options import options_with
 from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit
 from wb.tasks.classes import CLASSES
 
 

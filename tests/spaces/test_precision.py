@@ -10,9 +10,10 @@ from wb.core.errors import BadOption, NotInSpace
 from wb.core.precision import allowed, in_floating_point, precisions, with_precisions
 from wb.core.records import ImageInput
 from wb.core.space import random_choices
+from wb.spaces.options import options_with
 from wb.spaces.precision import gene_of, is_precision, kept_by_gene
 from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit
 
 SOME = ["int8,fp32", "int4,int8,fp32", "int8", "int4"]
 

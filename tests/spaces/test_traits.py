@@ -16,9 +16,10 @@ from wb.models.groups import groups_of
 from wb.models.network import build
 from wb.models.operator import OperatorModule
 from wb.predictors.features import Encoder
+from wb.spaces.options import options_with
 from wb.spaces.presets import TINY
 from wb.spaces.traits import Traits, traits
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit
 
 KINDS = tuple(map(kind_of, (*MIXERS, *FFNS)))
 

@@ -23,8 +23,9 @@ from wb.search.study.seeds import enqueue, seed_choices
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import choices_of, evaluated
 from wb.search.study.workers import Crew
+from wb.spaces.options import options_with
 from wb.spaces.presets import PLAIN, TINY
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit
 
 METRICS2 = (METRICS["acc"], METRICS["params"])
 SAMPLERS = ["guided", "nsga2", "tpe", "random"]

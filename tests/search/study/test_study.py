@@ -21,8 +21,9 @@ from wb.search.study.storage import public
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import choices_of, evaluated, readings_of
 from wb.search.study.workers import Crew
+from wb.spaces.options import options_with
 from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit
 
 METRICS2 = (METRICS["acc"], METRICS["params"])
 

@@ -33,8 +33,9 @@ from wb.search.study.storage import file_url
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import evaluated, readings_of
 from wb.search.study.workers import Crew
+from wb.spaces.options import options_with
 from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit, options_with
+from wb.spaces.vit import Vit
 
 OBJECTIVES = (METRICS["acc"], METRICS["params"])
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
