@@ -196,10 +196,11 @@ def _check(a: Architecture) -> None:
     wiring = a.stages[0].wiring
     plain = wiring.kind == "pre" and len(norms) == 1 and a.first is None and a.prefix == (a.head.pool == "first")
     plain = plain and a.position.kind == "learned"
+    plain = plain and all(block.join is None for _, _, block in a.blocks())
     if len(a.stages) > 1 or a.stem.kind != "patch" or mixers - {"softmax"} or not plain:
         raise BadOption(
             f"a {wiring.title} architecture with {len(a.stages)} stages, a {a.stem.kind} stem and mixers {sorted(mixers)} has "
-            "no plain form; give a pre-norm one with one norm throughout, learned positions, one stage, a patch stem and "
+            "no plain form; give a pre-norm one with one norm throughout, no joins, learned positions, one stage, a patch stem and "
             "softmax"
         )
 

@@ -33,6 +33,7 @@ from wb.fusion.match.match import Reference, resized
 from wb.fusion.match.placed import Placed, place
 from wb.fusion.paper.paper import Paper
 from wb.fusion.settings import Settings, anchor_of, shares_of
+from wb.models.joins.scale import Scale
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import build
 from wb.models.norm import NormModule
@@ -190,7 +191,7 @@ class _Fusing:
             raise BadOption(f"{settings.method} cannot fuse into another architecture; take perm, orth or regress")
 
     def _read(self, models: Iterable[Model]) -> tuple[list[Model], list[Model], list[str]]:
-        """The models in the form to be aligned, skeletons that have only the norms (to undo that form), and fingerprints."""
+        """The models in the form to be aligned, skeletons with norms and joins only (to undo that form), and fingerprints."""
         parents, skeletons, prints = [], [], []
         unread = iter(models)
         for i, name in enumerate(self.names):
@@ -200,7 +201,7 @@ class _Fusing:
             norms = {
                 f"{n}.{p}"
                 for n, m in build(model.architecture, "meta").named_modules()
-                if isinstance(m, NormModule)
+                if isinstance(m, NormModule | Scale)
                 for p in m.axes
             }
             # Copies: a view into a file would keep the whole of it in memory.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from wb.core.architecture import Architecture, Stage
-from wb.core.records import WIRINGS, Classify, Conv2x2, LayerNorm, Norm, kind_of
+from wb.core.records import WIRINGS, Classify, Conv2x2, Join, LayerNorm, Norm, kind_of
 
 Form = Literal["pre", "post"]
 WIRED = {kind_of(wiring): wiring.sample() for wiring in WIRINGS}
@@ -53,6 +53,11 @@ def with_eps(architecture: Architecture, eps: float) -> Architecture:
 def normed(architecture: Architecture, norm: Norm) -> Architecture:
     """The same network with another norm."""
     return architecture.model_copy(update={"norm": norm, "last": None if architecture.last is None else norm})
+
+
+def joined(architecture: Architecture, join: Join) -> Architecture:
+    """The same network with that join in every block that is not switched off."""
+    return architecture.with_blocks(lambda _, block: block if block.off else block.model_copy(update={"join": join}))
 
 
 def form(architecture: Architecture) -> str:

@@ -1,9 +1,9 @@
 """The cost model of pruning: a network's cost as a sum over its parts, each a smooth function of the sizes of its axes.
 
-A part is a sub-layer with its norm and its residual addition; the stem, merging and the head together are one more part, the
-ends. A part's cost is a sum of products of the sizes of its axes: attention has terms n*h*k, n*h*v, n*n*h. The coefficients
-come from counted or timed samples of parts, by non-negative least squares on *relative* errors. For counted metrics the fit
-is exact where the operator's cost is such a sum.
+A part is a sub-layer with its norm, its join and its residual addition; the stem, merging and the head together are one more
+part, the ends. A part's cost is a sum of products of the sizes of its axes: attention has terms n*h*k, n*h*v, n*n*h. The
+coefficients come from counted or timed samples of parts, by non-negative least squares on *relative* errors. For counted
+metrics the fit is exact where the operator's cost is such a sum.
 
 Source: NViT, section 3.3 (a table over a grid of sizes, interpolated); FBNet, section 3.2 (the additive table).
 Differs: coefficients instead of multilinear interpolation. They need some twenty timings per family of parts instead of 9,375
@@ -70,6 +70,7 @@ def pieces(architecture: Architecture) -> Iterator[Piece]:
             fixed = part.structure().model_dump(mode="json", exclude={*axes})
             norm, wiring = block.norm or architecture.norm, architecture.stages[int(stage[1:])].wiring
             around = [record.model_dump(mode="json") for record in (norm, wiring)]
+            around += [] if block.join is None else [block.join.structure().model_dump(mode="json")]
             family = json.dumps([role, fixed, layouts[int(stage[1:])], *around], sort_keys=True)
             local = {f"{stage}.embed": "embed"} | {f"{name}.{axis}": axis for axis in axes}
             yield Piece(f"{name}.{role}", family, local)
@@ -82,14 +83,15 @@ def alone(architecture: Architecture, piece: Piece) -> Architecture:
     stage_name, block_name, part = piece.name.split(".")
     i, j = int(stage_name[1:]), int(block_name[1:])
     stage = architecture.stages[i]
-    kept = Block.model_validate({part: getattr(stage.blocks[j], part), "norm": stage.blocks[j].norm})
+    own = stage.blocks[j]
+    kept = Block.model_validate({part: getattr(own, part), "norm": own.norm, "join": own.join})
     stages = list(bare(architecture).stages)
     stages[i] = stage.model_copy(update={"blocks": (kept,)})
     return architecture.model_copy(update={"stages": tuple(stages)})
 
 
 def parameters_by_part(architecture: Architecture) -> dict[str, int]:
-    """Number of parameters by part; a sub-layer's include its norm."""
+    """Number of parameters by part; a sub-layer's include its norm and its join."""
     ends = int(count_parameters(bare(architecture)).value)
     found = [piece for piece in pieces(architecture) if piece.name != "ends"]
     counts = {piece.name: int(count_parameters(alone(architecture, piece)).value) - ends for piece in found}

@@ -117,7 +117,8 @@ def _export_part(part: Part, path: Path) -> None:
 
 def _timed(block: Block) -> Block:
     """`block` without what its time does not depend on: numbers that weights could take over, a softmax's scale for example."""
-    return block.model_copy(update={role: part.structure() for role, part in block.parts()})
+    join = None if block.join is None else block.join.structure()
+    return block.model_copy(update={"join": join, **{role: part.structure() for role, part in block.parts()}})
 
 
 def _ends(architecture: Architecture) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from wb.fusion.align.trace import cut, network_of, projected
 from wb.fusion.fit.fits import Fit, Moments, Outputs, Ridge
 from wb.fusion.fit.merge import Aligned
+from wb.fusion.forms.joins import joins_folded
 from wb.fusion.match.placed import runs
 from wb.fusion.settings import RIDGE
 from wb.models.axes import Axes, Axis, remap, write
@@ -85,6 +86,7 @@ class Correction:
         seed: int = 0,
         report: Report | None = None,
     ) -> None:
+        merged = joins_folded(merged)  # what is fitted is then what is added
         self.merged, self.method, self.ridge, self.report = merged, method, ridge, report
         self.network = network_of(replace(merged, weights={name: w.clone() for name, w in merged.weights.items()}))
         self.axes = axes_of(self.network)

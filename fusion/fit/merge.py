@@ -30,8 +30,8 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
     """The weighted average of `parents`, in the architecture of `reference`; all in canonical form.
 
     A sub-layer that a parent lacks counts as one that adds zero to the stream. So weights and biases that write to the stream
-    (for an operator without any, in a pre-norm network, its norm) are averaged over all parents. All other parameters are
-    averaged over the parents that have them; if there are none, the reference's stay.
+    (for an operator without any its join, or else its norm in a pre-norm network) are averaged over all parents. All other
+    parameters are averaged over the parents that have them; if there are none, the reference's stay.
 
     With `release`, parents drop each parameter once it is averaged, so that memory never holds all parents and the result.
     """
@@ -57,10 +57,12 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
 
 
 def _writers(network: Network) -> set[str]:
-    """The parameters that scale what sub-layers add to the stream: writers and their biases, or norms."""
+    """The parameters that scale what sub-layers add to the stream: writers and their biases, or joins, or norms."""
     found = set()
     for sublayer in network.walk():
         found |= {name for pair in sublayer.writers.items() for name in pair if name is not None}
-        if not sublayer.writers and sublayer.wiring.folds:
+        if not sublayer.writers and sublayer.join is not None:
+            found |= {f"{sublayer.join_prefix}.{name}" for name in sublayer.join.axes}
+        elif not sublayer.writers and sublayer.wiring.folds:
             found |= {f"{sublayer.norm_prefix}.{name}" for name in sublayer.norm.axes}
     return found

@@ -1,17 +1,18 @@
 """The canonical form of a network: the same for all networks that differ only by symmetries. `restored` undoes it.
 
-A symmetry changes weights and keeps the function. For pre-norm networks the form is exact: gains and shifts of norms are
-folded into the weights that read them; biases of softmax keys are dropped; value biases move behind the attention; softmax
-scales become one; a residual stream that only centring norms read has mean zero; each head's query and key (value and output)
-matrices are balanced, so that their only remaining freedom is a rotation.
+A symmetry changes weights and keeps the function. For pre-norm networks the form is exact: gains and shifts of norms are folded
+into the weights that read them, layer scales into the weights whose outputs they multiply (in any network); biases of softmax
+keys are dropped; value biases move behind the attention; softmax scales become one; a residual stream that only centring norms
+read has mean zero; each head's query and key (value and output) matrices are balanced, so that their only remaining freedom is
+a rotation.
 
 Source: operations 0 of fusion by symmetries as in Theus et al., "Generalized Linear Mode Connectivity for Transformers",
 2025, https://arxiv.org/abs/2506.22712.
 Differs: the result is an ordinary network with LayerNorm, whose gains are one. Operators say themselves what they bear
 (`wb.models.operator`). A norm in front of an operator without parameters keeps its gain. One in front of weights without
 biases keeps its shift: a bias that a network does not have could not be taken away again.
-Limits: in a post-norm network gains and shifts lie in the stream, so that neither folding nor centring is possible; heads
-are balanced and biases moved all the same. A stream that a merge reads is not centred.
+Limits: in a post-norm network gains and shifts lie in the stream, so that neither folding them nor centring is possible;
+heads are balanced and biases moved all the same. A stream that a merge reads is not centred.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, axis_dims
 from wb.core.records import Part
+from wb.fusion.forms.joins import fold, folded_names, folds, unfold
 from wb.models.axes import Axes, nested, read, write
+from wb.models.joins.scale import Scale
 from wb.models.model import Model
 from wb.models.network import Network, axes_of, build
 from wb.models.norm import NormModule
@@ -76,10 +79,11 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
     for prefix, norm, readers in _norms(network):
         _fold(weights, prefix, norm, readers)
     for at in network.walk():
+        fold(weights, at)
         _standardise(weights, at)
     last = len(network.stages) - 1
     if network.folds(last) and network.norm is not None and all(norm.centred for _, norm in _norms_on(network, last)):
-        _centre(weights, axes, f"s{last}.embed", _norm_parameters(network))
+        _centre(weights, axes, f"s{last}.embed", _factors(network))
     within = nested(axes, axis_dims(model.architecture))
     for at in network.walk() if balance else ():
         _balance(weights, at, within)
@@ -102,10 +106,10 @@ def rebalanced(model: Model, to: Architecture) -> Model:
 
 
 def restored(model: Model, like: Model) -> Model:
-    """Undoes `canonical` for norms and softmax scales, so that the model has the form of `like`'s architecture.
+    """Undoes `canonical` for norms, layer scales and softmax scales, so that the model has the form of `like`'s architecture.
 
-    `model` has the canonical form of that architecture. A norm of `like` with a gain close to zero stays folded. The function
-    is unchanged.
+    `model` has the canonical form of that architecture. A norm or layer scale of `like` with a factor close to zero stays
+    folded. The function is unchanged.
     """
     network = build(model.architecture, "meta")
     weights = dict(model.weights)
@@ -113,16 +117,17 @@ def restored(model: Model, like: Model) -> Model:
         _unfold(weights, prefix, readers, like)
     originals = build(like.architecture, "meta")
     for at in network.walk():
+        unfold(weights, at, like)
         for name, factor in originals.at(at.name).operator.factors.items():
             weights[f"{at.prefix}.{name}"] = weights[f"{at.prefix}.{name}"] / factor
     return replace(model, architecture=like.architecture, weights=weights)
 
 
 def foldable(network: Network, stage: int) -> bool:
-    """Whether the stream of a stage may be rotated: its norms fold, and only weights read its channels."""
+    """Whether the stream of a stage may be rotated: its norms and joins fold, and only weights read its channels."""
     return (
         network.folds(stage)
-        and all(at.readers for at in network.walk(stage))
+        and all(at.readers and (at.join is None or folds(at)) for at in network.walk(stage))
         and all(norm.foldable for _, norm in _norms_on(network, stage))
     )
 
@@ -133,9 +138,12 @@ def centred(network: Network, stage: int) -> bool:
 
 
 def unit_gains(network: Network) -> set[str]:
-    """The gains on streams that may be rotated freely. They are one in canonical form, and stay so whatever the rotation."""
+    """The gains on streams that may be rotated freely, and joins that are folded.
+
+    They are one in canonical form, and stay so whatever the rotation.
+    """
     free = [i for i in range(len(network.stages)) if foldable(network, i) and not centred(network, i)]
-    return {f"{prefix}.gain" for i in free for prefix, _ in _norms_on(network, i)}
+    return folded_names(network) | {f"{prefix}.gain" for i in free for prefix, _ in _norms_on(network, i)}
 
 
 def _norms(network: Network) -> Iterator[tuple[str, NormModule, Readers]]:
@@ -153,8 +161,9 @@ def _norms_on(network: Network, stage: int) -> Iterator[tuple[str, NormModule]]:
         yield "norm", network.norm
 
 
-def _norm_parameters(network: Network) -> set[str]:
-    return {f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, NormModule) for p in m.axes}
+def _factors(network: Network) -> set[str]:
+    """The parameters of norms and joins, which lie on a stream and add nothing to it."""
+    return {f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, NormModule | Scale) for p in m.axes}
 
 
 def _fold(weights: dict[str, Tensor], prefix: str, norm: NormModule, readers: Readers) -> None:

@@ -23,7 +23,7 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
     """Checks that models can be fused, with all others fitting the anchor; returns notes for the user.
 
     Raises:
-        Unsupported: they differ in what cannot be aligned: images, stem, positions, stages, pooling, norms.
+        Unsupported: they differ in what cannot be aligned: images, stem, positions, stages, pooling, norms, joins.
         BadOption: their classes are not the same.
     """
     wanted, name = architectures[anchor], names[anchor]
@@ -118,6 +118,7 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
         ("tokens with", one.position.title, other.position.title),
         ("norms", wirings_of(one), wirings_of(other)),
         ("kinds of norms", norms_of(one), norms_of(other)),
+        ("joins", joins_of(one) or joins_of(other), joins_of(other) or joins_of(one)),
         ("a prefix of", f"{one.prefix} tokens", f"{other.prefix} tokens"),
         ("pooling", one.head.pool, other.head.pool),
         ("stages", len(one.stages), len(other.stages)),
@@ -136,6 +137,12 @@ def norms_of(architecture: Architecture) -> str:
     own = [f"{block.norm.title} in {name}" for name, _, block in a.blocks() if block.norm is not None]
     ends = [f"{norm.title} {where}" for norm, where in ((a.first, "first"), (a.last, "last")) if norm is not None]
     return ", ".join([a.norm.title, *own, *ends])
+
+
+def joins_of(architecture: Architecture) -> str:
+    """Of which kinds the joins of its blocks are, "" without blocks; networks of one family have the same."""
+    found = [block.join for _, _, block in architecture.blocks() if not block.off]
+    return " and ".join(sorted({"none" if join is None else f"{join.title} per {join.per}" for join in found}))
 
 
 def settings_of_norms(architecture: Architecture) -> str:

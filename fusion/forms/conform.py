@@ -29,9 +29,10 @@ from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, stream_rotation
 from wb.fusion.forms.canonical import centred, factors_on, foldable, unit_gains, with_unit_scales
-from wb.fusion.forms.compatible import norms_of, wirings_of
+from wb.fusion.forms.compatible import joins_of, norms_of, wirings_of
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
+from wb.models.joins.scale import Scale
 from wb.models.model import Model, remap_model
 from wb.models.network import axes_of, build
 from wb.models.norm import NormModule
@@ -48,7 +49,7 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None, or
     without any difference in size they are the model's own.
 
     Raises:
-        BadOption: stem, stages, pool, input, classes, labels or norm differ, or `images` are not what the model reads.
+        BadOption: stem, stages, pool, input, classes, labels, norm or join differ, or `images` are not what the model reads.
         Unsupported: a block of the model would have to become one of another kind.
     """
     if images is not None:
@@ -100,6 +101,7 @@ def _check(own: Architecture, goal: Architecture) -> None:
         "number of classes": lambda a: a.head.classes,
         "wiring": wirings_of,
         "kind of norm": norms_of,
+        "kind of join": lambda a: joins_of(a) or joins_of(own) or joins_of(goal),
         "labels": lambda a: a.head.labels or own.head.labels or goal.head.labels,
     }
     for name, fact in facts.items():
@@ -182,9 +184,10 @@ class _Resizer:
                     rows = (F.layer_norm if taken else F.rms_norm)(x, x.shape[-1:]).flatten(0, 1).double()
                     total = total + rows.T @ rows
             return total
-        norms = {name for name, module in self.network.named_modules() if isinstance(module, NormModule)}
+        folds, modules = self.network.folds(_stage(axis)), self.network.named_modules()
+        factors = {n for n, m in modules if isinstance(m, Scale) or (folds and isinstance(m, NormModule))}
         for name in self._on(axis, "write"):
-            if not self.network.folds(_stage(axis)) or name.rsplit(".", 1)[0] not in norms:
+            if name.rsplit(".", 1)[0] not in factors:
                 rows = self._entries(name, "write", axis)
                 total = total + rows @ rows.T
         return total

@@ -58,7 +58,7 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
     each block of `goal` the index of the model's block that goes there, or None. Sub-layers that `goal` lacks are dropped.
 
     Raises:
-        Unsupported: a block would have to change its kind, or a missing sub-layer cannot be silenced.
+        Unsupported: a block would have to change its kind or join, or a missing sub-layer cannot be silenced.
     """
     stages = []
     for i, (own, wanted) in enumerate(zip(model.architecture.stages, goal.stages, strict=True)):
@@ -111,6 +111,12 @@ def probes(architecture: Architecture, n: int = 64) -> Tensor:
 
 def _block(own: Block, wanted: Block, name: str) -> Block:
     """The block `wanted`, with the widths of `own` in the sub-layers that both have."""
+    joins = [None if block.join is None else block.join.structure() for block in (own, wanted)]
+    if joins[0] != joins[1]:
+        raise Unsupported(
+            f"block {name} of the target has join {joins[1]} and cannot be made from one with {joins[0]}, which goes there; "
+            "give the target's block the same, or fuse into a size of the model's own blocks"
+        )
     parts: dict[str, Operator | None] = {}
     for kind in ("mixer", "ffn"):
         mine, other = getattr(own, kind), getattr(wanted, kind)
@@ -133,7 +139,7 @@ def alike(one: Operator, other: Operator) -> bool:
 def _moved(model: Model, sublayer: Sublayer, origin: int | None) -> dict[str, Tensor]:
     """The weights of a sub-layer in the model's block `origin`, renamed to `sublayer`; empty if the block lacks it."""
     result: dict[str, Tensor] = {}
-    for prefix in (sublayer.prefix, sublayer.norm_prefix):
+    for prefix in sublayer.prefixes:
         _, stage, _, part = prefix.split(".")
         old = f"stages.{stage}.{origin}.{part}."
         result |= {f"{prefix}.{n.removeprefix(old)}": w for n, w in model.weights.items() if n.startswith(old)}
@@ -165,4 +171,6 @@ def _silent(
         norm["shift"] = norm["shift"] + old_shift.mean()
     elif not sublayer.writers:
         norm["gain"] = torch.zeros_like(norm["gain"])
+    if sublayer.join is not None:
+        result |= {n: like.new_ones(p.shape) for n, p in sublayer.join.named_parameters(sublayer.join_prefix)}
     return result | {f"{sublayer.norm_prefix}.{name}": norm[name] for name in sublayer.norm.axes}

@@ -71,7 +71,7 @@ class Placed:
 def place(parent: Model, reference: Model, match: Match, by: By = "order", *, folded: bool = True) -> Placed:
     """Places `parent` on `reference`, both in canonical form; where norms are not `folded`, both as they are.
 
-    Sub-layers that differ in kind or in fixed settings (kernel size, direction) do not match, even in matching blocks.
+    Sub-layers that differ in kind, join or fixed settings (kernel size, direction) do not match, even in matching blocks.
     Gains that are one in all networks have no counterpart: there is nothing to compare, and the reference's stay.
     """
     own, other = build(parent.architecture, "meta"), build(reference.architecture, "meta")
@@ -87,15 +87,22 @@ def place(parent: Model, reference: Model, match: Match, by: By = "order", *, fo
     for sublayer in other.walk():
         block = match[sublayer.stage][sublayer.block]
         mine = there.get(f"s{sublayer.stage}.b{block}.{sublayer.kind}")
-        if mine is None or not alike(mine.operator.describe().structure(), sublayer.operator.describe().structure()):
+        if mine is None or not _alike(mine, sublayer):
             continue
         found[sublayer.name] = mine
-        for prefix, new in ((mine.prefix, sublayer.prefix), (mine.norm_prefix, sublayer.norm_prefix)):
+        for prefix, new in zip(mine.prefixes, sublayer.prefixes, strict=True):
             for name in [name for name in axes if name.startswith(f"{prefix}.") and name not in ones]:
                 renamed = f"{new}{name.removeprefix(prefix)}"
                 names[renamed] = name
                 placed[renamed] = tuple(_moved(axis, mine.place, sublayer.place) for axis in axes[name])
     return Placed(parent, match, found, names, placed, axis_dims(reference.architecture), by)
+
+
+def _alike(mine: Sublayer, theirs: Sublayer) -> bool:
+    """Whether two sub-layers differ at most in widths and in numbers that weights could take over."""
+    joins = [None if at.join is None else at.join.record.structure() for at in (mine, theirs)]
+    operators = [at.operator.describe().structure() for at in (mine, theirs)]
+    return joins[0] == joins[1] and alike(*operators)
 
 
 def _moved(axis: Axis | None, old: str, new: str) -> Axis | None:

@@ -30,7 +30,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, couplings
-from wb.fusion.forms.compatible import check_images, check_together
+from wb.fusion.forms.compatible import check_images, check_together, joins_of
 from wb.fusion.match.depth import alike
 from wb.fusion.paper.maps import (
     EMBEDDING,
@@ -263,6 +263,8 @@ def _check(source: Architecture, reference: Architecture) -> None:
             "regress, which match blocks"
         )
     _check_biases(reference)
+    if any(at.join is not None for at in skeleton(reference).walk()):
+        raise Unsupported(f"given {joins_of(reference)}; ot transports networks without joins: take orth or regress")
     for i, (own, other) in enumerate(zip(one, two, strict=True)):
         for kind, expected, a, b in (("mixer", "softmax", own.mixer, other.mixer), ("ffn", "mlp", own.ffn, other.ffn)):
             given = ["none" if record is None else record.kind for record in (a, b)]

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.networks import assembled, normed
+from tests.networks import assembled, joined, normed
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
 from wb.core.records import (
@@ -22,6 +22,7 @@ from wb.core.records import (
     STEMS,
     WIRINGS,
     ConvStem,
+    Cosformer,
     ImageInput,
     LayerNorm,
     Mlp,
@@ -30,10 +31,12 @@ from wb.core.records import (
     PatchStem,
     Pool,
     Precision,
+    Scale,
     Softmax,
     Stem,
     kind_of,
 )
+from wb.core.records.norms import RmsNorm
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 
@@ -102,6 +105,7 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     yield from with_positions()
     for norm in NORMS[1:]:
         yield from with_norm(kind_of(norm), norm.sample())
+    yield from with_scales()
 
 
 def with_positions() -> Iterator[tuple[str, Architecture]]:
@@ -126,6 +130,19 @@ def with_norm(name: str, norm: Norm) -> Iterator[tuple[str, Architecture]]:
         f"softmax-{name}-some",
         both.with_blocks(lambda at, block: block.model_copy(update={"norm": norm if at == "s0.b0" else None})),
     )
+
+
+def with_scales() -> Iterator[tuple[str, Architecture]]:
+    """Layer scales in every wiring, in two stages, behind linear attention, and behind what has no weights."""
+    stem, channel, layer = PatchStem(patch=2), Scale.sample(), Scale(per="layer")
+    for wiring in map(kind_of, WIRINGS):
+        yield f"softmax-scale-{wiring}", joined(architecture(Softmax.sample(), stem, norm=wiring), channel)
+    yield "softmax-scale-stages", joined(architecture(Softmax.sample(), stem, stages=2), channel)
+    yield "softmax-scale-layer", joined(architecture(Softmax.sample(), stem), layer)
+    yield "softmax-scale-rms", joined(normed(architecture(Softmax.sample(), stem), RmsNorm()), channel)
+    yield "cosformer-scale", joined(architecture(Cosformer.sample(), stem), channel)
+    yield "cosformer-scale-layer-post", joined(architecture(Cosformer.sample(), stem, norm="post"), layer)
+    yield "pool-scale", joined(architecture(Pool.sample(), stem), channel)
 
 
 CATALOGUE = dict(catalogue())

@@ -19,6 +19,7 @@ from wb.core.records import (
     Frozen,
     Head,
     Input,
+    Join,
     LayerNorm,
     Learned,
     Merge,
@@ -56,12 +57,13 @@ class Block(Frozen):
     """A mixer, then a feed-forward, each with a norm and added to the stream as the stage is wired.
 
     Either may be missing, its norm with it; a block without both is switched off. Without a `norm` of its own it has the
-    network's.
+    network's. Without a `join` the outputs of both are added as they are.
     """
 
     mixer: Mixer | None = None
     ffn: Ffn | None = None
     norm: Annotated[Norm | None, Field(exclude_if=is_none)] = None
+    join: Annotated[Join | None, Field(exclude_if=is_none)] = None
 
     @property
     def off(self) -> bool:
@@ -132,7 +134,7 @@ class Architecture(Frozen):
     def parts(self) -> Iterator[tuple[str, Part]]:
         """Every part that may have widths or a precision, by name and in order: `stem`, `s0.b3.mixer`, `s1.merge`, `head`.
 
-        Norms, wirings and positions are not among them.
+        Norms, joins, wirings and positions are not among them.
         """
         yield "stem", self.stem
         for i in range(len(self.stages)):

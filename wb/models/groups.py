@@ -34,7 +34,7 @@ def _convolutions(module: nn.Module, place: str) -> tuple[str, ...]:
 def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
     """The groups that the block has, of `mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, with their weights' local names."""
     table = {}
-    for kind, _ in KINDS:
+    for kind, *_ in KINDS:
         operator = getattr(block, kind)
         if operator is not None and operator.writers:
             table[f"{kind}.in"] = tuple(f"{kind}.{name}" for name in operator.inner)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import Unsupported, out_of_memory
 from wb.core.layout import Layout
-from wb.core.records import Norm, Operator
+from wb.core.records import Join, Norm, Operator
 from wb.models.axes import Axes, Axis, write
 from wb.models.ends import HeadModule, PositionModule
+from wb.models.joins.scale import Scale
 from wb.models.merges.conv import PREVIOUS, Merge
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
@@ -24,15 +25,19 @@ from wb.models.tensors import parameter
 from wb.models.walk import Kind, State, Sublayer, Wiring
 
 MAX_PARAMETERS = 1 << 31  # 8 GB; training takes four times that
-KINDS: tuple[tuple[Kind, str], ...] = (("mixer", "norm1"), ("ffn", "norm2"))  # in order of execution
+KINDS: tuple[tuple[Kind, str, str], ...] = (("mixer", "norm1", "join1"), ("ffn", "norm2", "join2"))  # in their order
 
 
 class BlockModule(nn.Module):
-    """A mixer and a feed-forward, each with its norm. A part that the record leaves out is the identity and has no norm."""
+    """A mixer and a feed-forward, each with its norm and, where the block has one, its join.
+
+    A part that the record leaves out is the identity, without norm and join.
+    """
 
     stage: int
     block: int
     own_norm: Norm | None
+    join: Join | None
     mixer: OperatorModule | None
     ffn: OperatorModule | None
 
@@ -47,29 +52,40 @@ class BlockModule(nn.Module):
     ) -> None:
         super().__init__()
         # Bypasses torch's checks, as `PartModule` does.
-        vars(self).update(stage=place[0], block=place[1], own_norm=block.norm)
-        for (kind, normed), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
+        vars(self).update(stage=place[0], block=place[1], own_norm=block.norm, join=block.join)
+        for (kind, normed, joined), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
             if record is None:
                 self._modules[kind] = None
             else:
                 self._modules[normed] = build_norm(block.norm or norm, embed, device)
                 self._modules[kind] = build_operator(record, embed, layout, device)
+                if block.join is not None:
+                    self._modules[joined] = build_join(block.join, embed, device)
 
     def describe(self) -> Block:
         """The record of this module."""
         mixer, ffn = (None if part is None else part.describe() for part in (self.mixer, self.ffn))
-        return Block.model_validate({"mixer": mixer, "ffn": ffn, "norm": self.own_norm})
+        return Block.model_validate({"mixer": mixer, "ffn": ffn, "norm": self.own_norm, "join": self.join})
 
     def sublayers(self, wiring: Wiring) -> Iterator[Sublayer]:
         """The mixer and the feed-forward, those that are there."""
         place, prefix, first = f"s{self.stage}.b{self.block}", f"stages.{self.stage}.{self.block}", True
-        for kind, norm in KINDS:
+        for kind, norm, join in KINDS:
             operator = getattr(self, kind)
             if operator is not None:
-                name, own = f"{place}.{kind}", f"{prefix}.{kind}"
-                normed = getattr(self, norm)
                 yield Sublayer(
-                    name, self.stage, self.block, kind, first, operator, normed, wiring, own, f"{prefix}.{norm}"
+                    name=f"{place}.{kind}",
+                    stage=self.stage,
+                    block=self.block,
+                    kind=kind,
+                    first=first,
+                    operator=operator,
+                    norm=getattr(self, norm),
+                    join=getattr(self, join) if self.join is not None else None,
+                    wiring=wiring,
+                    prefix=f"{prefix}.{kind}",
+                    norm_prefix=f"{prefix}.{norm}",
+                    join_prefix=f"{prefix}.{join}",
                 )
                 first = False
 
@@ -257,6 +273,12 @@ def build_norm(record: Norm, embed: int, device: torch.device | str | None = Non
     """The module of a norm's record."""
     norm: NormModule = _load(record.module)(record, embed, device)
     return norm
+
+
+def build_join(record: Join, embed: int, device: torch.device | str | None = None) -> Scale:
+    """The module of a join's record."""
+    join: Scale = _load(record.module)(record, embed, device)
+    return join
 
 
 def build_wiring(stage: Stage, device: torch.device | str | None = None) -> Wiring:

@@ -28,7 +28,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:
     """An uninitialised parameter."""
-    return nn.Parameter(torch.empty(*shape, device=device))
+    return nn.Parameter(torch.empty(shape, device=device))
 
 
 def constant(value: Tensor, like: Tensor) -> Tensor:

@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from wb.core.architecture import Stage
+from wb.models.joins.scale import Scale
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 
@@ -84,14 +85,21 @@ class Sublayer:
     first: bool  # in its block
     operator: OperatorModule
     norm: NormModule
+    join: Scale | None
     wiring: Wiring
     prefix: str  # stages.0.3.mixer
     norm_prefix: str  # stages.0.3.norm1
+    join_prefix: str  # stages.0.3.join1
 
     @property
     def place(self) -> str:
         """The name of its block, `s0.b3`."""
         return f"s{self.stage}.b{self.block}"
+
+    @property
+    def prefixes(self) -> tuple[str, str, str]:
+        """What the names of its parameters begin with: of the operator, the norm and the join."""
+        return self.prefix, self.norm_prefix, self.join_prefix
 
     @property
     def readers(self) -> dict[str, str | None]:
@@ -109,8 +117,11 @@ class Sublayer:
 
     def contribution(self, state: State, context: Context = NOTHING) -> Tensor:
         """The contribution to the stream: (B, N, D)."""
-        given: Tensor = self.operator(self.read(state), context)
-        return given
+        return self.joined(self.operator(self.read(state), context))
+
+    def joined(self, output: Tensor) -> Tensor:
+        """The contribution of an operator with that output: (B, N, D)."""
+        return output if self.join is None else cast(Tensor, self.join(output))
 
     def add(self, state: State, given: Tensor) -> State:
         """The state after the sub-layer has contributed `given`."""

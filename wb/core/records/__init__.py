@@ -1,5 +1,5 @@
 """The parts of a network as data: one frozen record for each kind of input, stem, position, mixer, feed-forward,
-norm, wiring, merge and head.
+norm, join, wiring, merge and head.
 
 A record's widths are named like the axes of its module (`wb.models.axes`). What is known of a width stands in the metadata
 of its field (`Dim`), what is known of all parts of a kind in the class (`Part`). To add one, write its record in the file of
@@ -35,6 +35,8 @@ from wb.core.records.heads import Classify as Classify
 from wb.core.records.heads import Head as Head
 from wb.core.records.inputs import ImageInput as ImageInput
 from wb.core.records.inputs import Input as Input
+from wb.core.records.joins import Join as Join
+from wb.core.records.joins import Scale as Scale
 from wb.core.records.merges import Conv2x2 as Conv2x2
 from wb.core.records.merges import Merge as Merge
 from wb.core.records.mixers import Lmu as Lmu
