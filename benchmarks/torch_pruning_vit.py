@@ -200,8 +200,8 @@ def _check(a: Architecture) -> None:
     if len(a.stages) > 1 or a.stem.kind != "patch" or mixers - {"softmax"} or not plain:
         raise BadOption(
             f"a {wiring.title} architecture with {len(a.stages)} stages, a {a.stem.kind} stem and mixers {sorted(mixers)} has "
-            "no plain form; give a pre-norm one with one norm throughout, no joins, learned positions, one stage, a patch stem and "
-            "softmax"
+            "no plain form; give a pre-norm one with one norm throughout, no joins, learned positions, one stage, a patch stem "
+            "and softmax"
         )
 
 
