@@ -33,7 +33,7 @@ from wb.fusion.match.match import Reference, resized
 from wb.fusion.match.placed import Placed, place
 from wb.fusion.paper.paper import Paper
 from wb.fusion.settings import Settings, anchor_of, shares_of
-from wb.models.joins.scale import Scale
+from wb.models.join import JoinModule
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import build
 from wb.models.norm import NormModule
@@ -201,7 +201,7 @@ class _Fusing:
             norms = {
                 f"{n}.{p}"
                 for n, m in build(model.architecture, "meta").named_modules()
-                if isinstance(m, NormModule | Scale)
+                if isinstance(m, NormModule | JoinModule)
                 for p in m.axes
             }
             # Copies: a view into a file would keep the whole of it in memory.

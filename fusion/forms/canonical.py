@@ -29,7 +29,7 @@ from wb.core.architecture import Architecture, axis_dims
 from wb.core.records import Part
 from wb.fusion.forms.joins import fold, folded_names, folds, unfold
 from wb.models.axes import Axes, nested, read, write
-from wb.models.joins.scale import Scale
+from wb.models.join import JoinModule
 from wb.models.model import Model
 from wb.models.network import Network, axes_of, build
 from wb.models.norm import NormModule
@@ -163,7 +163,9 @@ def _norms_on(network: Network, stage: int) -> Iterator[tuple[str, NormModule]]:
 
 def _factors(network: Network) -> set[str]:
     """The parameters of norms and joins, which lie on a stream and add nothing to it."""
-    return {f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, NormModule | Scale) for p in m.axes}
+    return {
+        f"{name}.{p}" for name, m in network.named_modules() if isinstance(m, NormModule | JoinModule) for p in m.axes
+    }
 
 
 def _fold(weights: dict[str, Tensor], prefix: str, norm: NormModule, readers: Readers) -> None:

@@ -32,7 +32,7 @@ from wb.fusion.forms.canonical import centred, factors_on, foldable, unit_gains,
 from wb.fusion.forms.compatible import joins_of, norms_of, wirings_of
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
-from wb.models.joins.scale import Scale
+from wb.models.join import JoinModule
 from wb.models.model import Model, remap_model
 from wb.models.network import axes_of, build
 from wb.models.norm import NormModule
@@ -185,7 +185,7 @@ class _Resizer:
                     total = total + rows.T @ rows
             return total
         folds, modules = self.network.folds(_stage(axis)), self.network.named_modules()
-        factors = {n for n, m in modules if isinstance(m, Scale) or (folds and isinstance(m, NormModule))}
+        factors = {n for n, m in modules if isinstance(m, JoinModule) or (folds and isinstance(m, NormModule))}
         for name in self._on(axis, "write"):
             if name.rsplit(".", 1)[0] not in factors:
                 rows = self._entries(name, "write", axis)

@@ -16,8 +16,8 @@ from wb.core.layout import Layout
 from wb.core.records import Join, Norm, Operator
 from wb.models.axes import Axes, Axis, write
 from wb.models.ends import HeadModule, PositionModule
-from wb.models.joins.scale import Scale
-from wb.models.merges.conv import PREVIOUS, Merge
+from wb.models.join import JoinModule
+from wb.models.merge import PREVIOUS, MergeModule
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 from wb.models.stem import StemModule
@@ -173,9 +173,9 @@ class Network(nn.Module):
         """The wiring of the sub-layers of a stage."""
         return cast(Wiring, self.wirings[stage])
 
-    def merge(self, stage: int) -> Merge:
+    def merge(self, stage: int) -> MergeModule:
         """The merge that a stage begins with, which is not the first."""
-        return cast(Merge, self.merges[stage - 1])
+        return cast(MergeModule, self.merges[stage - 1])
 
     def begin(self, pixel_values: Tensor) -> State:
         """The state before the first sub-layer."""
@@ -275,9 +275,9 @@ def build_norm(record: Norm, embed: int, device: torch.device | str | None = Non
     return norm
 
 
-def build_join(record: Join, embed: int, device: torch.device | str | None = None) -> Scale:
+def build_join(record: Join, embed: int, device: torch.device | str | None = None) -> JoinModule:
     """The module of a join's record."""
-    join: Scale = _load(record.module)(record, embed, device)
+    join: JoinModule = _load(record.module)(record, embed, device)
     return join
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import Stage
-from wb.models.joins.scale import Scale
+from wb.models.join import JoinModule
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
 
@@ -85,7 +85,7 @@ class Sublayer:
     first: bool  # in its block
     operator: OperatorModule
     norm: NormModule
-    join: Scale | None
+    join: JoinModule | None
     wiring: Wiring
     prefix: str  # stages.0.3.mixer
     norm_prefix: str  # stages.0.3.norm1

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from wb.core import records
-from wb.models.operator import PartModule
+from wb.models.join import JoinModule
 
 
-class Scale(PartModule):
+class Scale(JoinModule):
     """`x * scale`, with `scale` of shape (D), or () for a factor per layer."""
-
-    scale: nn.Parameter
 
     def __init__(self, record: records.Scale, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": embed}, device)

@@ -13,16 +13,14 @@ from torch.nn import functional as F
 from wb.core import records
 from wb.core.layout import Layout
 from wb.models.axes import read
-from wb.models.operator import PartModule
+from wb.models.merge import PREVIOUS, MergeModule
 from wb.models.tensors import patches, uniform_
 
-PREVIOUS = "previous.embed"
 
-
-class Merge(PartModule):
+class Merge(MergeModule):
     """A 2x2 convolution with stride 2 on tokens that lie as in `layout`."""
 
-    fitted = ("merge", "merge_bias")  # the linear map and its bias
+    fitted = ("merge", "merge_bias")
     merge: nn.Parameter
     merge_bias: nn.Parameter
 
@@ -48,7 +46,7 @@ class Merge(PartModule):
         return F.conv2d(self._image(x), self.merge, self.merge_bias, stride=2).flatten(2).transpose(1, 2)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """The inputs of the linear map: (B, N, D) -> (B, N/4, 4 D)."""
+        """(B, N, D) -> (B, N/4, 4 D)."""
         return patches(self._image(x))
 
     def _image(self, x: Tensor) -> Tensor:
