@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 
 from tests.networks import assembled
+from tests.pages import Page
 from wb.compress.depth.analysis import DepthAnalysis, analyze_depth
 from wb.compress.depth.report import About, page, result, write_depth_report
 from wb.core.architecture import Block, Stage
@@ -19,29 +19,6 @@ from wb.models.network import build
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 ABOUT = About("a.safetensors", "digits", "validation", {"model": {"architecture": "0123"}})
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text without scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1][0] not in ("script", "style"):
-            self.text += data
-
-    def ids(self) -> set[str]:
-        return {str(attributes["id"]) for _, attributes in self.tags if "id" in attributes}
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 def analysis_of(image: ImageInput, *blocks: Block) -> DepthAnalysis:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests.networks import assembled
+from tests.pages import Page
 from wb.compress.depth.drop import without
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.prune.config import PruneConfig
@@ -26,33 +26,6 @@ from wb.models.counting import count_parameters
 from wb.models.model import Model
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text without scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1][0] not in ("script", "style"):
-            self.pieces.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.pieces).split())
-
-    def values(self, attribute: str) -> list[str]:
-        return [str(attributes[attribute]) for _, attributes in self.tags if attribute in attributes]
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 def readings(share: float, acc: float) -> dict[str, Reading]:

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pages import Page
 from wb.core.errors import BadArtefact
 from wb.core.precision import allowed, with_precisions
 from wb.search.page.contents import read
@@ -20,36 +20,6 @@ from wb.search.run import Run
 
 Fabricate = Callable[..., Run]
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text without scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1][0] not in ("script", "style"):
-            self.pieces.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.pieces).split())
-
-    def ids(self) -> set[str]:
-        return {str(attributes["id"]) for _, attributes in self.tags if "id" in attributes}
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
-
-    def links(self) -> list[str]:
-        return [str(attributes["href"]) for _, attributes in self.tags if "href" in attributes]
 
 
 def shown(run: Run) -> Page:
