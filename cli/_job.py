@@ -42,11 +42,9 @@ class Asked(NamedTuple):
 
 def chosen(given: Mapping[str, Any], files: Sequence[Path], background: str | None, **which: bool) -> dict[str, Any]:
     """`given` with the data for the models in `files`, as `wb.jobs.inputs.choose`; says on stderr what was not asked for."""
-    from wb.jobs.inputs import choose, given_data
+    from wb.jobs import inputs
 
-    spec = given_data(given.get("data"), background)
-    data = choose(files, spec, given.get("image_size"), given.get("limit"), say=_output.say, **which)
-    return {**given, **data.fields}
+    return inputs.chosen(given, files, background, say=_output.say, **which)
 
 
 def telling(work: Work, what: str) -> Progress:
@@ -61,13 +59,9 @@ def telling(work: Work, what: str) -> Progress:
 
 def inputs(config: JobConfig, seed: int, asked: Asked, progress: Progress) -> tuple[Model, Dataset]:
     """Reads the model and the data of a job."""
-    import torch
+    from wb.jobs.inputs import read_for
 
-    from wb.jobs.inputs import Choice, read
-
-    torch.set_num_threads(config.threads)
-    choice = Choice(config.data, config.image_size, config.limit)
-    return read(asked.file, choice, seed, progress, say=_output.say, by_index=config.by_index)
+    return read_for(config, asked.file, seed, progress, say=_output.say)
 
 
 def run(
@@ -111,8 +105,7 @@ def plan(
     torch.set_num_threads(config.threads)
     with _output.progress() as work:
         progress = telling(work, "reading the data")
-        choice = Choice(config.data, config.image_size, config.limit)
-        model, data, first = _dry_run.read(asked.file, choice, seed, by_index=config.by_index)
+        model, data, first = _dry_run.read(asked.file, Choice.of(config), seed, by_index=config.by_index)
         progress("timing a few steps", 0, 0)
         found = [*first, *stages(model, data, progress)]
     _dry_run.tell(found, files, as_json=asked.as_json)

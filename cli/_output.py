@@ -85,17 +85,16 @@ def continues(work: Path, out: Path) -> str:
 
 def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Group:
     """A table with one row per reading (value, how it was obtained, repetitions), then devices and notes."""
-    from wb.jobs.shown import noted
+    from wb.jobs import shown
 
+    found = shown.readings_table(title or "", readings)
     table = Table(title=title, title_justify="left")
-    for column in ("metric", "value", "how", "n"):
+    for column in found.columns:
         table.add_column(column, overflow="fold")
-    for name, reading in readings.items():
-        table.add_row(name, reading.text(), reading.how, str(reading.n))
+    for row in found.rows:
+        table.add_row(*row)
     devices = {reading.device for reading in readings.values() if reading.device}
-    return Group(
-        table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *noted(readings.items())))
-    )
+    return Group(table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *found.lines)))
 
 
 def cell(reading: Reading) -> str:

@@ -72,8 +72,7 @@ def _plan(
             given, data = foreign(config, asked.file, run_limit)
             stages = [] if data is None else [data_stage(data, time.perf_counter() - start)]
         else:
-            choice = Choice(config.data, config.image_size, config.limit)
-            model, data, stages = _dry_run.read(asked.file, choice, config.seed, by_index=config.by_index)
+            model, data, stages = _dry_run.read(asked.file, Choice.of(config), config.seed, by_index=config.by_index)
             given = Given(asked.name, model)
         stages += estimate(job(given, data, progress))
     _dry_run.tell(stages, files_of(config, asked.file, out), as_json=asked.as_json)

@@ -8,8 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from wb.core.option import Cli
-from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
-from wb.jobs.names import SAMPLES
+from wb.jobs.config import SAMPLES, Data, DataConfig, DeviceName, Seed, Threads
 
 
 class DepgraphConfig(DataConfig):

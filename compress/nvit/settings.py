@@ -8,8 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.option import Cli, listed
-from wb.jobs.config import LearningRate, Seed
-from wb.jobs.names import SAMPLES
+from wb.jobs.config import SAMPLES, LearningRate, Seed
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
 METHODS: tuple[Method, ...] = get_args(Method)

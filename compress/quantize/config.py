@@ -10,8 +10,7 @@ from pydantic import Field, field_validator
 from wb.core.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
 from wb.core.option import Cli
 from wb.data.preparation import Preparation
-from wb.jobs.config import JobConfig, Seed
-from wb.jobs.names import SAMPLES
+from wb.jobs.config import SAMPLES, JobConfig, Seed
 
 LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # what a budget may be on
 

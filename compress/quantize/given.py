@@ -82,8 +82,7 @@ def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tupl
     """An ONNX file with notes on the preparation of its images, and the data to score it on."""
     data, notes = None, list[str]()
     if config.data is not None:
-        choice = Choice(config.data, config.image_size, config.limit)
-        data, notes = read_data(file, choice, config.images, by_index=config.by_index)
+        data, notes = read_data(file, Choice.of(config), config.images, by_index=config.by_index)
     elif config.calibration is not None and Path(config.calibration).is_dir() and read_architecture(file) is None:
         notes = [described(config.images)]
     return Given(str(file), path=file, notes=tuple(notes), limit_s=LIMIT_S if run_limit is None else run_limit), data

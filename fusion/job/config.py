@@ -11,8 +11,7 @@ from pydantic import Field
 from wb.core.architecture import Architecture
 from wb.core.option import Cli
 from wb.fusion.settings import Settings
-from wb.jobs.config import JobConfig, LearningRate
-from wb.jobs.names import SAMPLES
+from wb.jobs.config import SAMPLES, JobConfig, LearningRate
 
 CALIBRATION = 1024  # images that are looked at by default
 EPOCHS = 5  # of fine-tuning where no models are given

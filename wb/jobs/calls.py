@@ -46,18 +46,23 @@ def sized(image_size: int | None, limit: int | None) -> dict[str, Any]:
     return {name: size for name, size in (("image_size", image_size), ("limit", limit)) if size is not None}
 
 
+def named(data: str | Data | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` with data by name as a configuration has them; data that were read already bring their size and limit."""
+    if isinstance(data, Data):
+        return {**sized(data.dataset.image_size, data.dataset.limit), **given, "data": data.dataset.spec}
+    return {**given, "data": data}
+
+
 def data_of(data: str | Data | None, background: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` with data by name as a configuration has them; data that were read already bring their size and limit.
+    """As `named`, with the background for transparent images.
 
     Raises:
         BadOption: a background that is no colour, or of data that are no folder of images.
     """
     from wb.jobs.inputs import given_data
 
-    if isinstance(data, Data):
-        given = {**sized(data.dataset.image_size, data.dataset.limit), **given}
-        data = data.dataset.spec
-    return {**given, "data": given_data(data, background)}
+    found = named(data, given)
+    return {**found, "data": given_data(found["data"], background)}
 
 
 def chosen(
@@ -69,23 +74,16 @@ def chosen(
     **which: bool,
 ) -> dict[str, Any]:
     """`given` with the data for a model, as `wb.jobs.inputs.choose` chooses them."""
-    from wb.jobs.inputs import choose
+    from wb.jobs import inputs
 
-    named = data_of(data, background, given)
-    files = [] if model is None else [model]
-    choice = choose(files, named["data"], named.get("image_size"), named.get("limit"), say=say, **which)
-    return {**named, **choice.fields}
+    return inputs.chosen(named(data, given), [] if model is None else [model], background, say=say, **which)
 
 
 def read(file: Path | None, config: JobConfig, seed: int, progress: Progress, say: Say) -> tuple[Weights, Dataset]:
     """The model and the data of a job."""
-    import torch
+    from wb.jobs.inputs import read_for
 
-    from wb.jobs import inputs
-
-    torch.set_num_threads(config.threads)
-    choice = inputs.Choice(config.data, config.image_size, config.limit)
-    return inputs.read(file, choice, seed, progress, say=say, by_index=config.by_index)
+    return read_for(config, file, seed, progress, say=say)
 
 
 def done(job: Job[Any], rows: Callable[[Any], Table]) -> Result[Any]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from wb.core.option import Cli
 from wb.core.records import Frozen
 
+SAMPLES = "--samples"  # the option for a number of images; `--calibration` says which, where they can be chosen
 _DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style files) or cifar10:PATH.")
 _SIDE = Field(description="Resize the images of a folder to this side.")
 _LIMIT = Field(description="Use at most this many training images.")

@@ -5,9 +5,12 @@ Data that are not named are taken from the model's history; labels are put into 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
+
+import torch
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
@@ -21,6 +24,7 @@ from wb.data.spec import FOLDERS, Spec, resolved, with_background
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import read_architecture as architecture_of_graph
 from wb.export.graph import read_classes, read_image
+from wb.jobs.config import DataConfig, JobConfig
 from wb.jobs.kinds import ARCHITECTURE, GRAPH, need, need_model
 from wb.models.header import read_header
 from wb.models.history import Known, data_of
@@ -41,6 +45,11 @@ class Choice:
     spec: str | None
     image_size: int | None = None
     limit: int | None = None
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Self:
+        """The choice that a configuration holds."""
+        return cls(config.data, config.image_size, config.limit)
 
     @property
     def fields(self) -> dict[str, str | int | None]:
@@ -99,6 +108,14 @@ def choose(
     return Choice(None, image_size, limit)
 
 
+def chosen(
+    given: Mapping[str, Any], files: Sequence[Path], background: str | None, *, say: Say, **which: bool
+) -> dict[str, Any]:
+    """`given`, options by field, with the data for the models in `files`. Raises as `choose` and `given_data` do."""
+    spec = given_data(given.get("data"), background)
+    return {**given, **choose(files, spec, given.get("image_size"), given.get("limit"), say=say, **which).fields}
+
+
 def given_data(data: str | None, background: str | None) -> str | None:
     """The named data with their background for transparent images; None if neither is given.
 
@@ -123,6 +140,12 @@ def read(
     for note in (*notes, *changed(model.history, data)):
         say(note)
     return model, data
+
+
+def read_for(config: JobConfig, file: Path | None, seed: int, progress: Progress, *, say: Say) -> tuple[Model, Dataset]:
+    """The model and the data of a job, read on its threads. Raises as `read` does."""
+    torch.set_num_threads(config.threads)
+    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index)
 
 
 def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress) -> Model:
