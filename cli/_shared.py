@@ -25,21 +25,21 @@ MeanOption = Annotated[
     str | None,
     typer.Option(
         "--mean",
-        help="What the network's loader takes off the images, one number or one for each channel: 0.485,0.456,0.406.",
+        help="Mean that the network's loader subtracts from images, one number or one for each channel: 0.485,0.456,0.406.",
         show_default="what the file says, else 0",
     ),
     After("by_index", "limit"),
 ]
 StdOption = Annotated[
     str | None,
-    typer.Option("--std", help="What it divides them by afterwards.", show_default="what the file says, else 1"),
+    typer.Option("--std", help="Deviation that it then divides images by.", show_default="what the file says, else 1"),
     After("mean"),
 ]
 ScaleOption = Annotated[
     float | None,
     typer.Option(
         "--scale",
-        help="What it multiplies them by before, as they are in 0 to 1: 255 for 0 to 255.",
+        help="Factor for images in 0 to 1, before mean and std: 255 for 0 to 255.",
         show_default="what the file says, else 1",
     ),
     After("std"),
