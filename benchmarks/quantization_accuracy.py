@@ -12,10 +12,11 @@ from statistics import fmean, pstdev
 import numpy as np
 from fusion_models import Cache, Key
 from pruning_models import FASHION_RECIPE, dense, fashion_architecture
-from quantization_peers import Calibration, Peer, dynamic, nncf, prepare, silent
+from quantization_peers import Calibration, Peer, dynamic, nncf, prepare
 from quantization_speed import code
 from tables import Output, Table, told
 
+from wb.compress.ptq.static import silent
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
 from wb.data import Dataset, load

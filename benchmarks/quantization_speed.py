@@ -18,13 +18,14 @@ import numpy as np
 import onnx
 from fusion_models import Cache, Key, initial
 from numpy.typing import NDArray
-from quantization_peers import Peer, dynamic, nbits, nncf, prepare, silent, static, stock
+from quantization_peers import Peer, dynamic, nbits, nncf, prepare, static, stock
 from tables import Output, Table, told
 from torch_pruning_vit import PlainViT, to_plain
 from torch_pruning_vit import export as export_plain
 
 import wb.export
 import wb.models
+from wb.compress.ptq.static import silent
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import Precision
 from wb.core.specs import PIXELS, image_spec

@@ -146,7 +146,7 @@ def _quantized(graph: onnx.ModelProto, inputs: Inputs, ignored: list[str], *, sm
         {name: np.ascontiguousarray(values[start : start + batch]) for name, values in inputs.items()}
         for start in range(0, number - batch + 1, batch)
     ]
-    with _silent():
+    with silent():
         nncf = _nncf()
         scope = nncf.IgnoredScope(names=[name for name in ignored if name in outer])
         rough = nncf.AdvancedSmoothQuantParameters(matmul=-1)
@@ -178,8 +178,8 @@ def _nncf() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Silences NNCF's logs and progress bars, and the warnings of its dependencies."""
+def silent() -> Iterator[None]:
+    """Silences the logs, progress bars and warnings of quantizers."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
