@@ -114,7 +114,7 @@ class Finish:
 
     def _model(self, number: int, architecture: Architecture) -> Model:
         """The finalist as it will be delivered; if an interrupted run fine-tuned it already, it is read back."""
-        model = self.supernet.extract(architecture)
+        model = self.supernet.extract(architecture, self.data.train)
         if self.recipe is None:
             return model
         tune = Finetune(self.data, self.recipe, self._teacher, self.seed)

@@ -74,7 +74,7 @@ class Stages(Recorder[RunRecord]):
             self._train()
         supernet = Supernet.load(self.run.supernet_path, ground.space)  # on the CPU, where candidates are exported
         if not self.run.largest_path.exists():
-            largest = supernet.extract(ground.space.largest())
+            largest = supernet.extract(ground.space.largest(), ground.data.train)
             step = Step(name="supernet", arguments={**ground.data.origin}, seed=self.config.seed, version=__version__)
             save(largest.then(step), self.run.largest_path, force=True)
         return supernet

@@ -22,6 +22,7 @@ from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.names import matched
 from wb.training.fit import Backward, Batch, Recipe, Report, fit, pick_device
+from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0
 
@@ -48,6 +49,7 @@ def train(
         network.reset()
     network.to(pick_device()).train()
     _fit(network, data, recipe, None, seed, checkpoint, report)
+    find_statistics(network, data.train)
     arguments = {**data.origin, "architecture": architecture.key, **asdict(recipe)}
     step = Step(name="train", arguments=arguments, seed=seed, version=__version__)
     return from_network(architecture, network, (step,))
@@ -73,6 +75,7 @@ class Finetune:
         check_fits(model.architecture, self.data)
         network = model.network(pick_device()).train()
         _fit(network, self.data, self.recipe, self.teacher, self.seed, self.checkpoint, self.report)
+        find_statistics(network, self.data.train)
         return from_network(model.architecture, network, (*model.history, self.step))
 
     @property
