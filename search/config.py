@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wb.training.fit import Recipe
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
-SeedName = Literal["revit", "largest", "smallest"]
+SeedName = Literal["revit", "largest", "smallest", "mobilenet", "repvit", "convnext", "poolformer", "coatnet", "resnet"]
 QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
@@ -24,8 +24,13 @@ SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 class SearchConfig(DataConfig):
     """The configuration of a run: everything that determines it, apart from the machine."""
 
-    space: Annotated[Literal["vit"], Field(description="Space to search.")] = "vit"
-    preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them.")] = "tiny"
+    space: Annotated[
+        Literal["auto", "vit", "hybrid"],
+        Field(description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit."),
+    ] = "auto"
+    preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them. auto: by the images.")] = (
+        "auto"
+    )
     changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str])] = Field(
         default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
     )

@@ -25,7 +25,7 @@ from wb.search.study.reach import reach
 from wb.search.study.seeds import seed_choices
 from wb.search.study.there import There, there
 from wb.search.supernet import WARM_UP, Supernet, sandwich
-from wb.spaces.presets import vit_space
+from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, pick_device
 
@@ -52,7 +52,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     start = time.perf_counter()
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
-    space = vit_space(data, config.preset, config.changes)
+    space = space_for(data, config.space, config.preset, config.changes)
     if run is not None:
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)

@@ -30,7 +30,7 @@ from wb.search.study.trials import at_once, evaluated, readings_of
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
-from wb.spaces.vit import Vit
+from wb.spaces.base import NetworkSpace
 from wb.training.fit import Recipe
 
 FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
@@ -44,7 +44,7 @@ class Ground:
     run: Run
     device: Device
     data: Dataset
-    space: Vit
+    space: NetworkSpace
     seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller

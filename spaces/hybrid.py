@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import get_args
 
 from pydantic import ValidationError
 
-from wb.core.architecture import Architecture, Block, Stage, explain
-from wb.core.errors import BadData, BadOption, NotInSpace
-from wb.core.records import Classify, ImageInput, LayerNorm, Mixer, Mlp, Nowhere, kernels
+from wb.core.architecture import Architecture, Stage, explain
+from wb.core.errors import BadData, BadOption, NotInSpace, WbError
+from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Mixer, Mlp, Nowhere, Precision, kernels
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.hybrid_options import HybridOptions
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of
+from wb.spaces.published import PUBLISHED, nearest
 
 ALIKE = ("embed", "depth", "merge", "mixer", "kernel", "ffn", "ratio", "mid", "act", "channels")
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
@@ -26,8 +27,8 @@ MULTIPLE = 8  # widths of hidden layers; 16 is what the runtime's blocks have, 8
 class Hybrid:
     """The architectures that `options` allow for images of one shape.
 
-    Genes: `stem_width`, and per stage `s1.embed`, `s1.depth`, `s1.merge`, `s1.mixer`, `s1.kernel`, `s1.ffn`, `s1.ratio`, `s1.mid`,
-    `s1.act`, `s1.channels`, which all of its blocks share; a gene with one option is left out.
+    Genes: `stem_width`, and per stage `s1.embed`, `s1.depth`, `s1.merge`, `s1.mixer`, `s1.kernel`, `s1.ffn`, `s1.ratio`,
+    `s1.mid`, `s1.act`, `s1.channels`, which all of its blocks share; a gene with one option is left out.
 
     Raises:
         BadData: the images are too small for the stages.
@@ -37,7 +38,12 @@ class Hybrid:
     name = "hybrid"
 
     def __init__(
-        self, options: HybridOptions, image: ImageInput, classes: int, labels: Sequence[str] = (), preset: str = "custom"
+        self,
+        options: HybridOptions,
+        image: ImageInput,
+        classes: int,
+        labels: Sequence[str] = (),
+        preset: str = "custom",
     ) -> None:
         self.options, self.image, self.preset = options, image, preset
         self.classes, self.labels = classes, tuple(labels)
@@ -79,7 +85,7 @@ class Hybrid:
                 names += [f"s{i}.{name}" for name in ("mixer", "ratio")]
                 names += [f"s{i}.{name}" for name in (("ffn", "act") if on_map(mixer) else ("channels",))]
                 names += [f"s{i}.kernel"] if mixer in TAUGHT and kernels(TAUGHT[mixer]) else []
-                inner = on_map(mixer) and "mid" in _inner(str(full[f"s{i}.ffn"]))
+                inner = on_map(mixer) and has_middle(str(full[f"s{i}.ffn"]))
                 names += [f"s{i}.mid"] if inner else []
         return frozenset(names) & self.genes.keys()
 
@@ -126,6 +132,40 @@ class Hybrid:
         offered = {str(name) for stage in self.options.stages for name in (*stage.mixer, *stage.ffn)}
         return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS) if kind in offered])
 
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Floating point: `wb quantize` takes what is found to int8, with ranges from data."""
+        return ("fp32",)
+
+    @property
+    def seeds(self) -> Mapping[str, Callable[[], Architecture]]:
+        """The nearest networks to published ones (`wb.spaces.published`), `largest` and `smallest`."""
+        named = {name: partial(nearest, self, name) for name in PUBLISHED}
+        return {**named, "largest": self.largest, "smallest": self.smallest}
+
+    def forms(self, architecture: Architecture) -> Iterator[Architecture]:
+        """The network as it is, and without switched-off blocks."""
+        yield architecture
+        yield architecture.compact()
+
+    def widening(self, architecture: Architecture) -> str:
+        """The `--set` options with which the space contains `architecture`; empty if there are none."""
+        changes = {}
+        for name, value in self.read(architecture).items():
+            options = self.all_genes.get(name, ())
+            if options and value not in options:
+                wider = [*options, value]
+                changes[name] = wider if isinstance(value, str) else sorted(float(v) for v in wider)
+        texts = {
+            name: ",".join(str(v) if isinstance(v, str) else f"{v:g}" for v in values)
+            for name, values in changes.items()
+        }
+        try:
+            Hybrid(self.options.replaced(texts), self.image, self.classes, self.labels).encode(architecture)
+        except WbError:
+            return ""
+        return " ".join(f"--set {name}={text}" for name, text in texts.items())
+
     def smallest(self) -> Architecture:
         """The first option of every gene."""
         return self.decode({name: options[0] for name, options in self.genes.items()})
@@ -137,7 +177,9 @@ class Hybrid:
     def largest(self, mixer: str | None = None) -> Architecture:
         """The last option of every gene, with `mixer` in every stage that offers it if one is named."""
         choices = {name: options[-1] for name, options in self.genes.items()}
-        choices |= {name: str(mixer) for name, options in self.genes.items() if name.endswith(".mixer") and mixer in options}
+        choices |= {
+            name: str(mixer) for name, options in self.genes.items() if name.endswith(".mixer") and mixer in options
+        }
         return self.decode(choices)
 
     def tops(self) -> tuple[Architecture, ...]:
@@ -151,26 +193,22 @@ class Hybrid:
         others = max((len(options) for name, options in kinds.items() if not name.endswith(".mixer")), default=1)
         found = []
         for m, o in itertools.product(range(mixers), range(others)):
-            turn = {name: options[-1 - (m if name.endswith(".mixer") else o) % len(options)] for name, options in kinds.items()}
+            turn = {
+                name: options[-1 - (m if name.endswith(".mixer") else o) % len(options)]
+                for name, options in kinds.items()
+            }
             found.append(self.decode({**last, **turn}))
         return tuple(dict.fromkeys(found))
 
     def _stage(self, full: Choices, i: int) -> Stage:
-        get: Callable[[str], Any] = lambda name: full[f"s{i}.{name}"]  # noqa: E731
-        embed, mixer, plane = int(get("embed")), str(get("mixer")), "map" if on_map(str(get("mixer"))) else "tokens"
-        width = hidden_width(float(get("ratio")), embed)
-        if plane == "map":
-            kind = MAP_FFNS[str(get("ffn"))]
-            fields = {"mlp": width, "activation": get("act"), **({"kernel": get("mid")} if "mid" in _inner(str(get("ffn"))) else {})}
-            ffn: Any = kind.model_validate(fields)
-        else:
-            ffn = Mlp(mlp=width)
-        norm = BatchNorm() if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed else None
-        block = Block(mixer=_mixer(mixer, embed, int(get("channels")), int(get("kernel"))), ffn=ffn, norm=norm)
-        merge = MERGE_KINDS[str(get("merge"))]() if i else None
-        return Stage.model_validate(
-            {"embed": embed, "blocks": (block,) * int(get("depth")), "merge": merge, "plane": plane}
-        )
+        own = {name: full[f"s{i}.{name}"] for name in ALIKE if f"s{i}.{name}" in full}
+        embed, mixer = int(own["embed"]), str(own["mixer"])
+        block = {"mixer": _mixer(mixer, own), "ffn": _ffn(own)}
+        if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed:
+            block["norm"] = BatchNorm()
+        merge = MERGE_KINDS[str(own["merge"])]() if i else None
+        blocks, plane = (block,) * int(own["depth"]), "map" if on_map(mixer) else "tokens"
+        return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
     def _read_stage(self, stage: Stage, i: int) -> dict[str, Option]:
         found: dict[str, Option] = {"embed": stage.embed, "depth": len(stage.blocks)}
@@ -187,7 +225,7 @@ class Hybrid:
             found["channels"] = getattr(mixer, "qk", options.channels[0])
         elif ffn is not None:
             found |= {"ffn": ffn.kind, "act": getattr(ffn, "activation", "")}
-            found |= {"mid": getattr(ffn, "kernel", 0)} if "mid" in _inner(ffn.kind) else {}
+            found |= {"mid": getattr(ffn, "kernel", 0)} if has_middle(ffn.kind) else {}
         width = getattr(ffn, "mlp", 0)
         fitting = [ratio for ratio in options.ratio if hidden_width(ratio, stage.embed) == width]
         return found | {"ratio": fitting[0] if fitting else width / stage.embed}
@@ -197,9 +235,9 @@ class Hybrid:
         for side in (self.image.height, self.image.width):
             if side % total or side < total:
                 raise BadData(
-                    f"images of {self.image.height}x{self.image.width} cannot be halved as often as the {len(self.options.stages)} "
-                    f"stages need: their sides must be multiples of {total}; choose --image-size, fewer stages (another preset, see "
-                    "`wb spaces`), or --space vit"
+                    f"images of {self.image.height}x{self.image.width} cannot be halved as often as "
+                    f"{len(self.options.stages)} stages need: their sides must be multiples of {total}; choose --image-size, "
+                    "another preset (see `wb spaces`), or --space vit"
                 )
 
 
@@ -219,16 +257,27 @@ def fitting_patch(image: ImageInput) -> int:
     return 2 if side <= 48 else next((patch for patch in (2, 4, 8, 16) if side <= 56 * patch), 32)
 
 
-def _inner(ffn: str) -> tuple[str, ...]:
-    """Whether a feed-forward has a depthwise convolution in its middle: its kernel may be 0."""
-    sides = kernels(MAP_FFNS[ffn])
-    return ("mid",) if any(0 in MAP_FFNS[ffn].model_fields[side].annotation.__args__ for side in sides) else ()  # type: ignore[union-attr]
+def has_middle(ffn: str) -> bool:
+    """Whether a feed-forward may have a depthwise convolution in its middle: then its kernel may also be 0."""
+    record = MAP_FFNS[ffn]
+    return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
 
 
-def _mixer(kind: str, embed: int, channels: int, kernel: int) -> Mixer | None:
-    heads = max(1, embed // channels)
-    made = mixer_of(kind, {"heads": heads, "qk": channels, "v": channels}, embed) if kind not in MAP_MIXERS else None
-    if kind == NONE or made is not None:
-        return made
-    record = MAP_MIXERS[kind]
-    return record.model_validate(dict.fromkeys(kernels(record), kernel))
+def _mixer(kind: str, own: Choices) -> Mixer | None:
+    """The mixer of a stage with those choices."""
+    if kind == NONE:
+        return None
+    if kind in MAP_MIXERS:
+        return MAP_MIXERS[kind].model_validate(dict.fromkeys(kernels(MAP_MIXERS[kind]), own["kernel"]))
+    embed, channels = int(own["embed"]), int(own["channels"])
+    return mixer_of(kind, {"heads": max(1, embed // channels), "qk": channels, "v": channels}, embed)
+
+
+def _ffn(own: Choices) -> Ffn:
+    """The feed-forward of a stage with those choices."""
+    width = hidden_width(float(own["ratio"]), int(own["embed"]))
+    if not on_map(str(own["mixer"])):
+        return Mlp(mlp=width)
+    kind = str(own["ffn"])
+    side = {"kernel": own["mid"]} if has_middle(kind) else {}
+    return MAP_FFNS[kind].model_validate({"mlp": width, "activation": own["act"], **side})

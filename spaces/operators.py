@@ -29,8 +29,12 @@ from wb.core.space import Choices, Option
 
 NONE = "none"  # the option of a block without a mixer
 TAUGHT: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
-OFFERED: Mapping[str, type[Mixer]] = {name: mixer for name, mixer in TAUGHT.items() if "tokens" in mixer.supports.planes}
-MAP_MIXERS: Mapping[str, type[Mixer]] = {name: mixer for name, mixer in TAUGHT.items() if "map" in mixer.supports.planes}
+OFFERED: Mapping[str, type[Mixer]] = {
+    name: mixer for name, mixer in TAUGHT.items() if "tokens" in mixer.supports.planes
+}
+MAP_MIXERS: Mapping[str, type[Mixer]] = {
+    name: mixer for name, mixer in TAUGHT.items() if "map" in mixer.supports.planes
+}
 FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS) if "tokens" in ffn.supports.planes}
 MAP_FFNS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS) if "map" in ffn.supports.planes}
 MERGE_KINDS: Mapping[str, type[Merge]] = {kind_of(merge): merge for merge in reversed(MERGES)}

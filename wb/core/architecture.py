@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from wb.core.checks import MAX_BLOCKS, MAX_STAGES, check_layouts, check_norms, check_preparation, check_stages, check_tokens
+from wb.core.checks import (
+    MAX_BLOCKS,
+    MAX_STAGES,
+    check_layouts,
+    check_norms,
+    check_preparation,
+    check_stages,
+    check_tokens,
+)
 from wb.core.errors import BadArtefact, BadOption, printable, reason
 from wb.core.layout import Layout, Plane
 from wb.core.records import (

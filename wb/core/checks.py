@@ -25,7 +25,9 @@ def check_stages(architecture: Architecture) -> None:
             raise ValueError(f"the first stage merges nothing, so that it has no merge; given {stage.merge!r}")
         if i > 0 and stage.merge is None:
             raise ValueError(f"stage {i} says nothing of how its tokens are made of those before; give it a merge")
-    if architecture.stages[0].plane == "map" and (architecture.prefix or "map" not in architecture.position.supports.planes):
+    if architecture.stages[0].plane == "map" and (
+        architecture.prefix or "map" not in architecture.position.supports.planes
+    ):
         what = f"prefix={architecture.prefix}" if architecture.prefix else f"position={architecture.position.kind!r}"
         raise ValueError(f"the first stage is a map, where {what} has no place; give prefix=0 and position='nowhere'")
     if architecture.head.pool == "first" and not architecture.prefix:

@@ -53,9 +53,9 @@ class BatchNormed(PartModule):
     def reset_norm(self, name: str) -> None:
         """Gain and variance one, shift and mean zero."""
         for ones in ("gain", "variance"):
-            nn.init.ones_(self.get_parameter(_of(name, ones)))
+            nn.init.ones_(getattr(self, _of(name, ones)))
         for zeros in ("shift", "mean"):
-            nn.init.zeros_(self.get_parameter(_of(name, zeros)))
+            nn.init.zeros_(getattr(self, _of(name, zeros)))
 
     def normed(self, y: Tensor, name: str, eps: float = EPSILON) -> Tensor:
         """A norm of what has its channels in the second dimension: (B, D, ...) -> (B, D, ...)."""
@@ -68,12 +68,12 @@ class BatchNormed(PartModule):
 
     def convolved(self, x: Tensor, name: str, *, stride: int = 1, groups: int = 1) -> Tensor:
         """A convolution by the weight called `name`, which keeps the sides up to `stride`, and the norm behind it."""
-        weight = self.get_parameter(name)
+        weight: Tensor = getattr(self, name)
         if weight.dim() == 2:
             weight = weight[:, :, None, None]
         padding = weight.shape[-1] // 2
         if self.folded:
-            return F.conv2d(x, weight, self.get_parameter(_of(name, "shift")), stride, padding, groups=groups)
+            return F.conv2d(x, weight, getattr(self, _of(name, "shift")), stride, padding, groups=groups)
         return self.normed(F.conv2d(x, weight, None, stride, padding, groups=groups), name)
 
     def fold(self) -> None:
@@ -84,28 +84,30 @@ class BatchNormed(PartModule):
                 scale, shift = self.affine(norm)
                 weight = self.get_parameter(norm)
                 weight.mul_(scale.view(-1, *(1,) * (weight.dim() - 1)))
-                self.get_parameter(_of(norm, "shift")).copy_(shift)
+                getattr(self, _of(norm, "shift")).copy_(shift)
         self.folded = True
 
     def affine(self, name: str, eps: float = EPSILON) -> tuple[Tensor, Tensor]:
         """What the norm does outside of training: a factor and a shift per channel."""
-        mean, variance = (self.get_parameter(_of(name, s)).detach() for s in ("mean", "variance"))
-        scale = self.get_parameter(_of(name, "gain")) / (variance + eps).sqrt()
-        return scale, self.get_parameter(_of(name, "shift")) - mean * scale
+        mean, variance = (getattr(self, _of(name, s)).detach() for s in ("mean", "variance"))
+        scale = getattr(self, _of(name, "gain")) / (variance + eps).sqrt()
+        return scale, getattr(self, _of(name, "shift")) - mean * scale
 
     def statistic(self, name: str, what: str) -> nn.Parameter:
         """The "mean" or the "variance" of the norm called `name`."""
-        return self.get_parameter(_of(name, what))
+        parameter: nn.Parameter = getattr(self, _of(name, what))
+        return parameter
 
     def _by_batch(self, y: Tensor, name: str, eps: float) -> Tensor:
-        gain, shift = self.get_parameter(_of(name, "gain")), self.get_parameter(_of(name, "shift"))
+        gain, shift = getattr(self, _of(name, "gain")), getattr(self, _of(name, "shift"))
         # Not F.batch_norm, which refuses a batch of a single value; that one becomes the shift.
         return torch.batch_norm(y, gain, shift, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
 
     def _watch(self, name: str, y: Tensor) -> None:
         if self.watched is not None:
             variance, mean = torch.var_mean(y.detach(), dim=[i for i in range(y.dim()) if i != 1], correction=0)
-            m, s, v, n = self.watched.get(name, Moments(*(torch.zeros_like(mean) for _ in range(3)), 0))
+            none = torch.zeros_like(mean)
+            m, s, v, n = self.watched.get(name, Moments(none, none, none, 0))
             self.watched[name] = Moments(m + mean, s + mean.square(), v + variance, n + 1)
 
 

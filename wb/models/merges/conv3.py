@@ -37,7 +37,7 @@ class Conv3x3(BatchNormed, MergeModule):
         self.norms("conv", "embed")
 
     def reset(self) -> None:
-        uniform_(self.conv, self.merge[0].numel())
+        uniform_(self.conv, self.conv[0].numel())
         self.reset_norm("conv")
 
     def forward(self, x: Tensor) -> Tensor:

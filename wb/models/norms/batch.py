@@ -24,6 +24,7 @@ class BatchNorm(BatchNormed, NormModule):
 
     def __init__(self, record: Record, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, device, shift=True)
+        self.eps = record.eps
         self.finds("", "embed")
 
     def reset(self) -> None:
@@ -32,5 +33,5 @@ class BatchNorm(BatchNormed, NormModule):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) or (B, D, rows, columns) -> the same shape."""
         if x.dim() == 4:
-            return self.normed(x, "", self.record.eps)
-        return self.normed(x.transpose(1, 2), "", self.record.eps).transpose(1, 2)
+            return self.normed(x, "", self.eps)
+        return self.normed(x.transpose(1, 2), "", self.eps).transpose(1, 2)
