@@ -12,6 +12,7 @@ from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import check_work
 from wb.compress.binarize.record import Binarization
 from wb.core.errors import BadOption
+from wb.core.option import structured
 from wb.core.precision import TRAINED, precisions, with_precisions
 from wb.core.progress import Progress
 from wb.data import Dataset
@@ -41,7 +42,7 @@ def configured(given: Mapping[str, Any]) -> BinarizeConfig:
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
-    config = config_of(BinarizeConfig, "binarize", given)
+    config = config_of(BinarizeConfig, "binarize", structured(BinarizeConfig, given))
     hashing = [name for name in ("form", "bits", "anchors") if name in given]
     if hashing and config.attention != "hash":
         raise BadOption(f"--{hashing[0]} is of hash attention; add --attention hash")
