@@ -84,7 +84,11 @@ def _plan(training: Training) -> list[Planned]:
         check_fits(chosen, data)
         progress.update(task, description="timing a few steps")
         steps = training_stage(
-            "training", chosen, data, training.recipe(chosen, data), training.config.teacher is not None
+            "training",
+            chosen,
+            data,
+            training.recipe(chosen, data),
+            teacher=training.config.teacher is not None,
         )
         images = len(data.validation) + len(data.test)
         scoring = Planned("scoring", f"{images:,} images of validation and test", images * image_seconds(chosen, data))

@@ -124,6 +124,8 @@ class Stages(Recorder[RunRecord]):
         self.took({"search": seconds})
         self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
         recipe = tuning_recipe(config, ground.space, ground.data) if config.finetune else None
+        if recipe is not None:
+            self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": recipe.text}})
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finish = Finish(
                 run=self.run,
@@ -144,11 +146,13 @@ class Stages(Recorder[RunRecord]):
         return points
 
     def _train(self) -> None:
+        recipe = supernet_recipe(self.config, self.ground.space, self.ground.data)
+        self.note(recipes={"supernet": recipe.text})
         with self.tell.task("training the supernet", self.config.epochs) as task, self.timed("supernet"):
             supernet = train_supernet(
                 self.ground.space,
                 self.ground.data,
-                supernet_recipe(self.config, self.ground.space, self.ground.data),
+                recipe,
                 seed=self.config.seed,
                 checkpoint=self.run.checkpoint_path,
                 report=lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),

@@ -45,6 +45,11 @@ def tuning(config: Tuning, network: Architecture | float, data: Dataset) -> Reci
     )
 
 
+def recipes(config: Tuning, network: Architecture, data: Dataset | None) -> dict[str, str]:
+    """What the record and the page say of the fine-tuning, if there is any."""
+    return {"fine-tuning": tuning(config, network, data).text} if config.finetune and data is not None else {}
+
+
 def tuned(tune: Finetune, model: Model, work: Path, name: str, began: Callable[[], None]) -> Model:
     """`model`, fine-tuned; training continues from the last checkpoint in `work`, and a finished file `name` is read back.
 
