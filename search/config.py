@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -11,9 +11,7 @@ from wb.core.architecture import Architecture
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
-
-if TYPE_CHECKING:
-    from wb.training.fit import Recipe
+from wb.training.recipe import RecipeOptions
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
 SeedName = Literal["revit", "largest", "smallest", "mobilenet", "repvit", "convnext", "poolformer", "coatnet", "resnet"]
@@ -49,6 +47,7 @@ class SearchConfig(DataConfig):
     finetune: Annotated[
         int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)
     ] = 20
+    training: RecipeOptions = RecipeOptions()
     device: DeviceName = "cpu"
     threads: Annotated[Threads, Field(le=4096)] = 1
     latency: Annotated[
@@ -87,13 +86,6 @@ class SearchConfig(DataConfig):
     def tabulated(self) -> bool:
         """Whether latencies are estimated from the table of blocks."""
         return self.latency == "table" and "latency" in self.read
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the supernet is trained."""
-        from wb.training.fit import Recipe  # loads torch, which data about a search need not
-
-        return Recipe(epochs=self.epochs)
 
     @property
     def seed_texts(self) -> tuple[str, ...]:

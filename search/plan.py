@@ -19,6 +19,7 @@ from wb.search.budget import check_budget
 from wb.search.choice import MAX_FINALISTS, expected
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.run import Run
 from wb.search.study.memory import check_memory
 from wb.search.study.reach import reach
@@ -64,8 +65,9 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         progress.update(task, description="checking the budget")
         check_budget(config, space, data, device)
     supernet = Supernet.fresh(space, config.seed, pick_device())
+    recipe = supernet_recipe(config, space, data)
     progress.update(task, description="probing: training steps")
-    training = _training_seconds(supernet, config, data, done.epochs)
+    training = _training_seconds(supernet, config, data, recipe, done.epochs)
     tuning = _tuning_seconds(supernet, config, data)
     progress.update(task, description="probing: evaluations")
     latency = "latency" in config.read
@@ -76,7 +78,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     left = config.trials - done.evaluations
     return [
         Stage("data", _data(data), reading),
-        Stage("supernet", _supernet(config, data, str(supernet.device), done.epochs), training),
+        Stage("supernet", _supernet(config, data, recipe, str(supernet.device), done.epochs), training),
         Stage(
             "search",
             _search(config, done, len(space.genes), workers, reach(space, config.limits, readings, config.seed)),
@@ -92,11 +94,12 @@ def _data(data: Dataset) -> str:
     return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test"
 
 
-def _supernet(config: SearchConfig, data: Dataset, device: str, done: int) -> str:
+def _supernet(config: SearchConfig, data: Dataset, recipe: Recipe, device: str, done: int) -> str:
     if done >= config.epochs:
         return "is trained"
     there = f", of which {done} are done" if done else ""
-    return f"{config.epochs} epochs{there} of {config.recipe.steps(len(data.train)) // config.epochs} steps on {device}"
+    steps = recipe.steps(len(data.train)) // config.epochs
+    return f"{config.epochs} epochs{there} of {steps} steps on {device}; recipe {recipe.text}"
 
 
 def _search(config: SearchConfig, done: There, genes: int, workers: int, within: str) -> str:
@@ -140,13 +143,13 @@ def _mean(ends: Mapping[Architecture, Evaluation], seconds: Callable[[Mapping[st
     return sum(seconds(evaluation.seconds) for evaluation in ends.values()) / len(ends)
 
 
-def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset, done: int) -> float:
+def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset, recipe: Recipe, done: int) -> float:
     """Seconds of supernet training: the largest network alone at first, then whole steps; `done` epochs are left out."""
     if done >= config.epochs:
         return 0.0
-    steps = config.recipe.steps(len(data.train))
-    backward = sandwich(supernet, config.recipe, config.seed)
-    images, labels = _batch(supernet, data)
+    steps = recipe.steps(len(data.train))
+    backward = sandwich(supernet, recipe, config.seed)
+    images, labels = _batch(supernet, data, recipe)
     alone, full = (
         _seconds(lambda at=at: backward(Batch(images, labels, at, steps)))  # type: ignore[misc]
         for at in (0, steps - 1)
@@ -160,7 +163,8 @@ def _tuning_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> 
     if not config.finetune:
         return 0.0
     space = supernet.space
-    images, _ = _batch(supernet, data)
+    recipe = tuning_recipe(config, space, data)
+    images, _ = _batch(supernet, data, recipe)
 
     def step(architecture: Architecture) -> None:
         with torch.no_grad():
@@ -168,11 +172,11 @@ def _tuning_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> 
         task_of(architecture).distillation(supernet.run(architecture, images), wanted).backward()
 
     found = [_seconds(lambda a=a: step(a)) for a in (space.smallest(), space.largest())]  # type: ignore[misc]
-    return Recipe(epochs=config.finetune).steps(len(data.train)) * sum(found) / len(found)
+    return recipe.steps(len(data.train)) * sum(found) / len(found)
 
 
-def _batch(supernet: Supernet, data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = next(batches(data.train, Recipe().batch, shuffle=False))
+def _batch(supernet: Supernet, data: Dataset, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = next(batches(data.train, recipe.batch, shuffle=False))
     return images.to(supernet.device), labels.to(supernet.device)
 
 

@@ -21,6 +21,7 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
+from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
@@ -31,9 +32,6 @@ from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
 from wb.spaces.base import NetworkSpace
-from wb.training.fit import Recipe
-
-FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,9 @@ class Stages(Recorder[RunRecord]):
         trials = evaluated(self.study)
         self.took({"search": seconds})
         self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
-        recipe = Recipe(epochs=config.finetune, learning_rate=FINETUNE_RATE) if config.finetune else None
+        recipe = tuning_recipe(config, ground.space, ground.data) if config.finetune else None
+        if recipe is not None:
+            self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": recipe.text}})
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finish = Finish(
                 run=self.run,
@@ -146,11 +146,13 @@ class Stages(Recorder[RunRecord]):
         return points
 
     def _train(self) -> None:
+        recipe = supernet_recipe(self.config, self.ground.space, self.ground.data)
+        self.note(recipes={"supernet": recipe.text})
         with self.tell.task("training the supernet", self.config.epochs) as task, self.timed("supernet"):
             supernet = train_supernet(
                 self.ground.space,
                 self.ground.data,
-                self.config.recipe,
+                recipe,
                 seed=self.config.seed,
                 checkpoint=self.run.checkpoint_path,
                 report=lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),

@@ -219,13 +219,14 @@ def _predictors(contents: Contents) -> list[dict[str, str]]:
 def _settings(contents: Contents) -> dict[str, Mapping[str, object]]:
     """Title -> name -> value, as the page shows them at its end."""
     record = contents.record
-    config = record.config.model_dump(mode="json")
+    config = record.config.model_dump(mode="json", exclude={"training"})
     config["seeds"] = list(record.config.seed_texts)
     if record.config.storage:
         config["storage"] = public(record.config.storage)
     data = record.data.model_dump(mode="json")
     machine = {**record.machine, "reference graph": record.pace.text()}
-    return {"configuration": config, "data": data, "machine": machine, "versions": record.versions}
+    recipe = {"recipe": record.recipes} if record.recipes else {}
+    return {"configuration": config, **recipe, "data": data, "machine": machine, "versions": record.versions}
 
 
 def _number(value: object) -> float | None:

@@ -123,7 +123,7 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
 
 
 def mapped(mixer: Operator | None, ffn: Operator | None, merge: Merge | None = None, **fields: Any) -> Architecture:
-    """Two blocks on a map with one that is switched off between them; behind a `merge` a stage of tokens, or of one more block."""
+    """Two blocks on a map with one that is switched off between them; behind a `merge` another map, and one of tokens."""
     block = Block.model_validate({"mixer": mixer, "ffn": ffn, "norm": BatchNorm()})
     stages = [Stage(embed=8, blocks=(block, Block(), block), plane="map")]
     if merge is not None:
