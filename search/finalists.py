@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +29,14 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
-from wb.search.choice import choose, closest
+from wb.search.choice import closest
 from wb.search.front import front
 from wb.search.run import FrontPoint, Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import Recipe
 from wb.training.train import Finetune
 
 PRECISION = 0.03
@@ -52,6 +51,7 @@ class Finish:
 
     run: Run
     supernet: Supernet
+    teacher: Callable[[Tensor], Tensor]
     data: Dataset
     device: Device
     pace: Reading
@@ -63,15 +63,14 @@ class Finish:
     say: Callable[[str], None]
     alone: Callable[[], AbstractContextManager[None]]
 
-    def __call__(self, trials: Sequence[FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
-        """The front, written to the run folder, and the error of the latency table against measured graphs.
+    def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
+        """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
 
         The error is None if the table could not be stored.
 
         Raises:
-            BudgetMissed: no evaluated candidate is within the budget.
+            BudgetMissed: no finalist is within the budget.
         """
-        chosen = choose(trials, self.metrics, self.limits)
         models, paths = self._export(chosen)
         readings, right = self._measure(models, paths)
         within = front(readings, self.metrics, self.limits, right=right)
@@ -106,18 +105,12 @@ class Finish:
     def _task(self) -> Task:
         return task_of(self.supernet.space.largest())
 
-    @cached_property
-    def _teacher(self) -> Callable[[Tensor], Tensor]:
-        """The largest network of the supernet, on the device of fine-tuning."""
-        supernet, largest = self.supernet.to(pick_device()), self.supernet.space.largest()
-        return lambda images: supernet.run(largest, images)
-
     def _model(self, number: int, architecture: Architecture) -> Model:
         """The finalist as it will be delivered; if an interrupted run fine-tuned it already, it is read back."""
         model = self.supernet.extract(architecture, self.data.train)
         if self.recipe is None:
             return model
-        tune = Finetune(self.data, self.recipe, self._teacher, self.seed)
+        tune = Finetune(self.data, self.recipe, self.teacher, self.seed)
         name = f"{number}.safetensors"
         for path in (self.run.staging / name, self.run.models / name):
             with suppress(BadArtefact):  # a missing or damaged file is made again

@@ -17,7 +17,7 @@ def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) ->
     return recipe_for(config.training, count_parameters(space.largest()).value, data, config.epochs)
 
 
-def tuning_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) -> Recipe:
-    """How finalists are fine-tuned, each by the recipe of the smallest network, since most are small."""
+def tuning_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset, epochs: int) -> Recipe:
+    """How candidates and finalists are trained alone, all by the recipe of the smallest network, since most are small."""
     parameters = count_parameters(space.smallest()).value
-    return recipe_for(config.training, parameters, data, config.finetune, finetune=True, learning_rate=FINETUNE_RATE)
+    return recipe_for(config.training, parameters, data, epochs, finetune=True, learning_rate=FINETUNE_RATE)

@@ -33,6 +33,8 @@ from wb.core.records import Frozen
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
 from wb.search.config import SearchConfig
+from wb.search.fidelity.yardstick import told
+from wb.search.planning.shares import TimePlan
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
 
@@ -64,7 +66,10 @@ class RunRecord(JobRecord[SearchConfig]):
     pace: Reading  # latency of the reference graph when the run began, which the run's latencies refer to
     study: str  # the study's name, unique in a shared storage
     data: DataRecord
-    finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
+    held_back: int = 0  # training images that rank candidates and train finalists only
+    rungs: Mapping[int, Mapping[int, Reading]] = Field(default_factory=dict)  # epochs -> number of the trial -> quality
+    plan: TimePlan | None = None  # of a search that was given a time
+    finished: Mapping[str, int] | None = None  # the settings that front.json belongs to (`SearchConfig.wanted`)
     workers: int = 1  # largest number of simultaneous evaluations; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
@@ -96,6 +101,12 @@ class RunRecord(JobRecord[SearchConfig]):
     def done(self) -> bool:
         """Whether the run has been finished once; it may be extended afterwards."""
         return self.finished is not None
+
+    @property
+    def judged(self) -> str:
+        """How many images rank candidates and judge finalists, and what they can tell, in words."""
+        ranks = f"candidates: {told(self.data.validation + self.held_back)}"
+        return ranks + (f"; finalists: {told(self.data.validation)}" if self.held_back else "")
 
     def check_data(self, spec: str, fingerprint: str) -> None:
         """Raises `BadArtefact` if the data at `spec` have changed since the run began."""

@@ -123,9 +123,9 @@ def fit_module(
 ) -> Mirrored | None:
     """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
 
-    Norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those of ours are
-    found at the end (`wb.training.statistics`). The network ends
-    in eval mode. A `warm` one was trained before, so that it is asked about mirrored images at once.
+    Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
+    of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
+    that it is asked about mirrored images at once.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
