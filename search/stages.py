@@ -21,6 +21,7 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
+from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
@@ -153,7 +154,10 @@ class Stages(Recorder[RunRecord]):
                 self.config.recipe,
                 seed=self.config.seed,
                 checkpoint=self.run.checkpoint_path,
-                report=lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                report=Curves(self.run.curves_path).of(
+                    SUPERNET,
+                    lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                ),
             )
             supernet.save(self.run.supernet_path)
         self.note()
