@@ -27,6 +27,7 @@ from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
 from wb.search.recipes import supernet_recipe, tuning_recipe
+from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
@@ -221,7 +222,10 @@ class Stages(Recorder[RunRecord]):
                 recipe,
                 seed=self.config.seed,
                 checkpoint=self.run.checkpoint_path,
-                report=lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                report=Curves(self.run.curves_path).of(
+                    SUPERNET,
+                    lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                ),
             )
             supernet.save(self.run.supernet_path)
         self.note()
