@@ -85,7 +85,7 @@ def train(
     image_size: int | None = None,
     background: str | None = None,
     limit: int | None = None,
-    preset: str = "tiny",
+    preset: str = "auto",
     architecture: str | Path | None = None,
     epochs: int = 60,
     learning_rate: float = 3e-3,
