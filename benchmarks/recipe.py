@@ -1,7 +1,7 @@
 """What the recipe is worth: a small convolutional network and space `vit`, by old and new recipe, at equal CPU seconds.
 
 The old recipe of the convolutional network is what anyone would try first (flips, shifts, AdamW, one cycle); that of `vit` is
-recipe `plain`. The new one is what `auto` chooses. Epochs are as many as a first one says that fit into the time.
+recipe `plain`. The new one is what `auto` chooses. Epochs are as many as some timed steps say that fit into the time.
 
     python benchmarks/recipe.py imagefolder:PATH/animals --seconds 60
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from wb.training.recipe import RecipeOptions
 from wb.training.train import fit_module, score
 
 CPU = torch.device("cpu")
-PROBE = 2  # epochs that are timed, after one for warming up
+PROBE = 640  # images of the timed steps
 TRIED_FIRST = {"flip": "on", "batch": 64, "label_smoothing": 0.0}
 
 
@@ -82,19 +83,22 @@ def recipes(network: str, parameters: int, data: Dataset, more: list[str]) -> di
     return {"old": old, "new": by("auto"), **{name: by(name) for name in more}}
 
 
-def trained(
-    make: Callable[[int], nn.Module], recipe: Callable[[int], Recipe], data: Dataset, seconds: float, seed: int
-) -> Result:
-    """One training of about `seconds` CPU seconds."""
-    fit_module(make(seed), data, recipe(1), task=CLASSES, seed=seed)
+def pace(make: Callable[[int], nn.Module], recipe: Callable[[int], Recipe], data: Dataset) -> float:
+    """CPU seconds of an epoch, from some steps after others for warming up."""
+    few = replace(data, train=data.train.take(np.linspace(0, len(data.train) - 1, PROBE).astype(int)))
+    for _ in range(2):
+        module, start = make(0), time.process_time()
+        fit_module(module, few, recipe(1), task=CLASSES)
+    return (time.process_time() - start) * len(data.train) / len(few.train)
+
+
+def trained(module: nn.Module, recipe: Recipe, data: Dataset, seed: int) -> Result:
+    """One training, and its readings."""
     start = time.process_time()
-    fit_module(make(seed), data, recipe(PROBE), task=CLASSES, seed=seed)
-    epochs = max(1, round(seconds * PROBE / (time.process_time() - start)))
-    module, start = make(seed), time.process_time()
-    fit_module(module, data, recipe(epochs), task=CLASSES, seed=seed)
+    fit_module(module, data, recipe, task=CLASSES, seed=seed)
     took = time.process_time() - start
     validation, test = (score(module, split, CLASSES, CPU).value for split in (data.validation, data.test))
-    return Result(epochs, took, validation, test)
+    return Result(recipe.epochs, took, validation, test)
 
 
 def main() -> None:
@@ -108,22 +112,23 @@ def main() -> None:
     said = []
     for name, make in networks(data, options.preset).items():
         parameters = sum(weight.numel() for weight in make(0).parameters())
-        for title, recipe in recipes(name, parameters, data, list(options.recipe)).items():
+        for kind, recipe in recipes(name, parameters, data, list(options.recipe)).items():
+            epochs = max(1, round(options.seconds / pace(make, recipe, data)))
             found = []
             for seed in range(options.seeds):
-                found.append(trained(make, recipe, data, options.seconds, seed))
-                told(f"{name}, {title}, seed {seed}: {found[-1]}")
-            epochs, seconds, validation, test = (np.array(column) for column in zip(*found, strict=True))
+                found.append(trained(make(seed), recipe(epochs), data, seed))
+                told(f"{name}, {kind}, seed {seed}: {found[-1]}")
+            seconds, validation, test = (np.array(column) for column in list(zip(*found, strict=True))[1:])
             table.row(
                 name,
-                title,
+                kind,
                 f"{parameters:,}",
-                f"{epochs.mean():.0f}",
+                str(epochs),
                 f"{seconds.mean():.0f}",
                 f"{100 * validation.mean():.1f} ± {100 * validation.std(ddof=1):.1f}",
                 f"{100 * test.mean():.1f} ± {100 * test.std(ddof=1):.1f}",
             )
-            said.append(f"{name}, {title}: {recipe(round(epochs.mean())).text}.")
+            said.append(f"{name}, {kind}: {recipe(epochs).text}.")
     out.table(table)
     for line in said:
         out.say(line)

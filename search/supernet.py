@@ -33,6 +33,7 @@ from wb.tasks.known import task_of
 from wb.training.decay import decayed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 from wb.training.mirrored import Mirrored, mirrored
+from wb.training.resizable import check_sizes
 from wb.training.train import probing
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
@@ -161,8 +162,10 @@ def train_supernet(
     supernet = Supernet.fresh(space, seed, pick_device())
     largest = space.largest()
 
+    network = partial(supernet.run, largest)
+    check_sizes(network, data, recipe, supernet.device)
+
     def look() -> Mirrored:
-        network = partial(supernet.run, largest)
         return mirrored(network, data.validation, task_of(largest), supernet.device)
 
     fit(

@@ -16,7 +16,7 @@ from wb.training.recipe import AVERAGED, Flip, Recipe, RecipeOptions
 SMALL_SIDE = 24  # images below it are digits and icons, which a shift of a pixel changes enough
 SMALL, LARGE = 300_000, 3_000_000  # parameters
 LONG = 30  # epochs from which on mixing images pays
-RATE, RATE_BATCH = 2e-3, 128  # the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
+RATE, RATE_BATCH = 4e-3, 64  # the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
 
 _COMMON: Mapping[str, Any] = {"schedule": "cosine", "warmup": 0.05, "floor": 0.01, "batch": 64}
 RECIPES: Mapping[str, Mapping[str, Any]] = {

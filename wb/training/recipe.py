@@ -147,6 +147,11 @@ class RecipeOptions(Frozen):
         Field(description="Share of the steps in which the learning rate rises."),
         Cli(default=_AS_THE_RECIPE),
     ] = None
+    resolution: Annotated[
+        bool | None,
+        Field(description="Train on small images first; for networks that take other sizes."),
+        Cli(default="no"),
+    ] = None
     ema: Annotated[
         bool | None,
         Field(description="Keep the moving average of the weights."),

@@ -26,6 +26,7 @@ from wb.tasks.names import matched
 from wb.training.decay import decayed
 from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_device
 from wb.training.mirrored import Mirrored, mirrored
+from wb.training.resizable import check_sizes
 
 TEMPERATURE = 2.0
 
@@ -140,21 +141,21 @@ def fit_module(
 
     weights = dict(module.named_parameters())
     device = next(iter(weights.values())).device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for dropout
-        found = fit(
-            weights,
-            backward,
-            data.train,
-            recipe,
-            seed=seed,
-            decayed=decayed(module),
-            statistics={name: value for name, value in module.named_buffers() if name in kept},
-            probe=probing(recipe, look, warm=warm),
-            identity=identity,
-            checkpoint=checkpoint,
-            report=report,
-        )
+    with evaluating(module):
+        check_sizes(module, data, recipe, device)
+    found = fit(
+        weights,
+        backward,
+        data.train,
+        recipe,
+        seed=seed,
+        decayed=decayed(module),
+        statistics={name: value for name, value in module.named_buffers() if name in kept},
+        probe=probing(recipe, look, warm=warm),
+        identity=identity,
+        checkpoint=checkpoint,
+        report=report,
+    )
     module.eval()
     return found
 
@@ -168,11 +169,14 @@ def probing(recipe: Recipe, look: Callable[[], Mirrored], *, warm: bool) -> Prob
 @contextmanager
 def evaluating(network: object) -> Iterator[None]:
     """Modules are in eval mode within; afterwards they are as they were."""
-    was = isinstance(network, nn.Module) and network.training
-    if isinstance(network, nn.Module):
-        network.eval()
-    yield
-    if isinstance(network, nn.Module):
+    if not isinstance(network, nn.Module):
+        yield
+        return
+    was = network.training
+    network.eval()
+    try:
+        yield
+    finally:
         network.train(was)
 
 
