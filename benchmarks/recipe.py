@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +26,7 @@ from wb.data import Dataset, load
 from wb.models.network import build
 from wb.spaces.presets import vit_space
 from wb.tasks.classes import CLASSES
-from wb.training.choose import Setting, chosen
+from wb.training.choose import recipe_for
 from wb.training.fit import Recipe
 from wb.training.recipe import RecipeOptions
 from wb.training.train import fit_module, score
@@ -48,6 +50,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("data", help="as for --data of wb train")
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU time, for each training")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1, help="trainings at the same time, each on one thread")
     parser.add_argument("--preset", default="tiny", help="of space vit")
     parser.add_argument("--recipe", nargs="*", default=(), help="other recipes to compare, by name")
     return parser
@@ -74,8 +77,7 @@ def recipes(network: str, parameters: int, data: Dataset, more: list[str]) -> di
 
     def by(name: str) -> Callable[[int], Recipe]:
         options = RecipeOptions.model_validate({"recipe": name})
-        shape = (data.channels, data.height, data.width)
-        return lambda epochs: chosen(options, Setting(parameters, len(data.train), shape, epochs, data.classes))
+        return lambda epochs: recipe_for(options, parameters, data, epochs)
 
     def old(epochs: int) -> Recipe:
         return Recipe(epochs=epochs, **(TRIED_FIRST if network == "convnet" else {}))
@@ -101,34 +103,41 @@ def trained(module: nn.Module, recipe: Recipe, data: Dataset, seed: int) -> Resu
     return Result(recipe.epochs, took, validation, test)
 
 
+def one(options: argparse.Namespace, name: str, kind: str, seed: int) -> tuple[Result, str]:
+    """One training by the names of its network and recipe, and the recipe in words."""
+    torch.set_num_threads(1)
+    data = load(options.data)
+    make = networks(data, options.preset)[name]
+    parameters = sum(weight.numel() for weight in make(0).parameters())
+    recipe = recipes(name, parameters, data, list(options.recipe))[kind]
+    chosen = recipe(max(1, round(options.seconds / pace(make, recipe, data))))
+    found = trained(make(seed), chosen, data, seed)
+    told(f"{name}, {kind}, seed {seed}: {found}")
+    return found, chosen.text
+
+
 def main() -> None:
     options, out = begin(arguments())
-    torch.set_num_threads(1)
     data = load(options.data)
     title = (
         f"{data.name}, {len(data.train):,} images, {options.seconds:g} CPU s for each training, {options.seeds} seeds"
     )
-    table = Table(title, ("network", "recipe", "parameters", "epochs", "CPU s", "validation %", "test %"), ("recipe",))
+    table = Table(title, ("network", "recipe", "epochs", "CPU s", "validation %", "test %"), ("recipe",))
+    pairs = [(name, kind) for name in networks(data, options.preset) for kind in ("old", "new", *options.recipe)]
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        # seed by seed, so that whatever else the machine does meets all alike
+        tasks = {
+            (*pair, seed): pool.submit(one, options, *pair, seed) for seed in range(options.seeds) for pair in pairs
+        }
+        results = {task: future.result() for task, future in tasks.items()}
     said = []
-    for name, make in networks(data, options.preset).items():
-        parameters = sum(weight.numel() for weight in make(0).parameters())
-        for kind, recipe in recipes(name, parameters, data, list(options.recipe)).items():
-            epochs = max(1, round(options.seconds / pace(make, recipe, data)))
-            found = []
-            for seed in range(options.seeds):
-                found.append(trained(make(seed), recipe(epochs), data, seed))
-                told(f"{name}, {kind}, seed {seed}: {found[-1]}")
-            seconds, validation, test = (np.array(column) for column in list(zip(*found, strict=True))[1:])
-            table.row(
-                name,
-                kind,
-                f"{parameters:,}",
-                str(epochs),
-                f"{seconds.mean():.0f}",
-                f"{100 * validation.mean():.1f} ± {100 * validation.std(ddof=1):.1f}",
-                f"{100 * test.mean():.1f} ± {100 * test.std(ddof=1):.1f}",
-            )
-            said.append(f"{name}, {kind}: {recipe(epochs).text}.")
+    for name, kind in pairs:
+        found = [results[name, kind, seed] for seed in range(options.seeds)]
+        columns = np.array([result for result, _ in found]).T
+        epochs, seconds, validation, test = ((column.mean(), column.std(ddof=1)) for column in columns)
+        shares = (f"{100 * mean:.1f} ± {100 * spread:.1f}" for mean, spread in (validation, test))
+        table.row(name, kind, f"{epochs[0]:.0f}", f"{seconds[0]:.0f}", *shares)
+        said.append(f"{name}, {kind}: {found[0][1]}.")
     out.table(table)
     for line in said:
         out.say(line)

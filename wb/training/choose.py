@@ -16,14 +16,15 @@ from wb.training.recipe import AVERAGED, Flip, Recipe, RecipeOptions
 SMALL_SIDE = 24  # images below it are digits and icons, which a shift of a pixel changes enough
 SMALL, LARGE = 300_000, 3_000_000  # parameters
 LONG = 30  # epochs from which on mixing images pays
-RATE, RATE_BATCH = 4e-3, 64  # the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
+RATE, RATE_BATCH = 3e-3, 64  # in long trainings the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
 
-_COMMON: Mapping[str, Any] = {"schedule": "cosine", "warmup": 0.05, "floor": 0.01, "batch": 64}
+# Of long trainings; short ones need more steps and one cycle, as recipe `plain` has them.
+_LASTING: Mapping[str, Any] = {"schedule": "cosine", "warmup": 0.05, "floor": 0.01, "batch": RATE_BATCH}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
-    "light": {**_COMMON, "augment": "crop", "label_smoothing": 0.0, "weight_decay": 0.02},
-    "medium": {**_COMMON, "augment": "trivial", "erase": 0.1, "cutmix": 0.3},
-    "strong": {**_COMMON, "augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 0.5},
+    "light": {"augment": "crop", "label_smoothing": 0.0, "weight_decay": 0.02},
+    "medium": {"augment": "trivial", "erase": 0.1, "cutmix": 0.3},
+    "strong": {"augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 0.5},
 }
 _CHANGED = {"smoothing": "label_smoothing", "ema": "average"}  # options with another name than the recipe's field
 
@@ -57,7 +58,8 @@ def chosen(
 ) -> Recipe:
     """The recipe that `options` ask for, `auto` by the table of `RECIPES`; a given `learning_rate` or `batch` stands.
 
-    Mixing and erasing need time to pay: below `LONG` epochs images are not mixed.
+    Below `LONG` epochs images are not mixed. Only trainings of `AVERAGED` steps and more have the cosine, larger batches and the
+    average; below, more steps are worth more.
     """
     auto = options.recipe == "auto"
     name = _fitting(setting) if auto else options.recipe
@@ -66,14 +68,12 @@ def chosen(
         values |= {key: 0.0 for key in ("mixup", "cutmix") if key in values}
     if name != "plain":
         values["flip"] = _flip(setting)
-        size = batch or values["batch"]
-        values["learning_rate"] = RATE * math.sqrt(size / RATE_BATCH)
+        if Recipe(epochs=setting.epochs, batch=batch or RATE_BATCH).steps(setting.images) >= AVERAGED:
+            rate = RATE * math.sqrt((batch or RATE_BATCH) / RATE_BATCH)
+            values |= {**_LASTING, "learning_rate": rate, "average": True}
     given = {"learning_rate": learning_rate, "batch": batch, "epochs": setting.epochs, "why": f"for {setting.text}"}
     values |= {key: value for key, value in given.items() if value is not None}
-    recipe = Recipe.model_validate(values)
-    if name != "plain":
-        recipe = recipe.model_copy(update={"average": recipe.steps(setting.images) >= AVERAGED})
-    return recipe.model_copy(update=_asked(options))
+    return Recipe.model_validate(values | _asked(options))
 
 
 def _fitting(setting: Setting) -> str:

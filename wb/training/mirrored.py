@@ -31,7 +31,7 @@ class Mirrored(NamedTuple):
         """False if so much is lost by mirroring that classes must differ by it."""
         lost = self.plain - self.mirrored
         error = (2 * self.plain * (1 - self.plain) / self.images) ** 0.5
-        return lost <= max(_LOST * (self.plain - self.chance), _SURE * error)
+        return bool(lost <= max(_LOST * (self.plain - self.chance), _SURE * error))
 
     @property
     def text(self) -> str:
