@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from wb.core.errors import BadOption
 from wb.training.choose import Setting, chosen
 from wb.training.recipe import AVERAGED, Recipe, RecipeOptions
 
@@ -71,6 +72,14 @@ def test_what_is_asked_for_stands() -> None:
     assert (found.learning_rate, found.batch, found.epochs) == (0.7, 9, 3)
     forced = chosen(RecipeOptions(recipe="strong"), DIGITS)
     assert (forced.name, forced.augment, forced.flip) == ("strong", "trivial", "off")
+
+
+@pytest.mark.parametrize("asked", [{"augment": "trivial"}, {"colour": 0.1}])
+def test_colours_of_prepared_images_are_left_alone(asked: dict[str, Any]) -> None:
+    setting = PHOTOS._replace(parameters=10**6, prepared=True)
+    assert chosen(RecipeOptions(), setting).augment == "crop"
+    with pytest.raises(BadOption, match="choose --augment crop"):
+        chosen(RecipeOptions(**asked), setting)
 
 
 def test_a_recipe_checks_its_numbers_and_writes_down_what_differs() -> None:

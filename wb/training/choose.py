@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wb.core.errors import BadOption
 from wb.data import Dataset
 from wb.training.recipe import AVERAGED, Flip, Recipe, RecipeOptions
 
@@ -38,6 +39,7 @@ class Setting(NamedTuple):
     epochs: int
     classes: Sequence[str] = ()
     finetune: bool = False
+    prepared: bool = False  # images are no longer in [0, 1]
 
     @property
     def side(self) -> int:
@@ -60,10 +62,15 @@ def chosen(
 
     Below `LONG` epochs images are not mixed. Only trainings of `AVERAGED` steps and more have the cosine, larger batches and the
     average; below, more steps are worth more.
+
+    Raises:
+        BadOption: a change of colours of images that are prepared for a foreign network.
     """
     auto = options.recipe == "auto"
     name = _fitting(setting) if auto else options.recipe
     values: dict[str, Any] = {"name": name, **RECIPES[name]}
+    if setting.prepared and values.get("augment") == "trivial":
+        values["augment"] = "crop"
     if setting.epochs < LONG:
         values |= {key: 0.0 for key in ("mixup", "cutmix") if key in values}
     if name != "plain":
@@ -73,7 +80,13 @@ def chosen(
             values |= {**_LASTING, "learning_rate": rate, "average": True}
     given = {"learning_rate": learning_rate, "batch": batch, "epochs": setting.epochs, "why": f"for {setting.text}"}
     values |= {key: value for key, value in given.items() if value is not None}
-    return Recipe.model_validate(values | _asked(options))
+    asked = _asked(options)
+    if setting.prepared and (asked.get("augment") == "trivial" or asked.get("colour")):
+        raise BadOption(
+            "--augment trivial and --colour change images in [0, 1], and these are prepared for their network by --mean, --std, "
+            "--scale or --preprocessor; choose --augment crop"
+        )
+    return Recipe.model_validate(values | asked)
 
 
 def _fitting(setting: Setting) -> str:
@@ -112,5 +125,7 @@ def recipe_for(
 ) -> Recipe:
     """The recipe of a network with so many `parameters` on `data`, as `chosen`."""
     shape = (data.channels, data.height, data.width)
-    setting = Setting(int(parameters), len(data.train), shape, epochs, data.classes, finetune)
+    setting = Setting(
+        int(parameters), len(data.train), shape, epochs, data.classes, finetune, data.train.preparation is not None
+    )
     return chosen(options, setting, learning_rate=learning_rate, batch=batch)
