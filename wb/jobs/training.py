@@ -43,6 +43,7 @@ class Training:
             config.epochs,
             learning_rate=config.learning_rate,
             batch=config.batch,
+            convolutions=network.has_maps,
         )
 
     @property
