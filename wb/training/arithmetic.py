@@ -17,7 +17,7 @@ from wb.training.recipe import Recipe
 def has_bf16(device: str) -> bool:
     """Whether a kind of device computes products in bf16; a processor that only emulates it is slower than in float32."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     known = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return device == "cpu" and any(bool(supported()) for supported in known if supported is not None)
 
