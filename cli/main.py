@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -38,6 +39,7 @@ class Commands(TyperGroup):
     """Turns every error into one paragraph and an exit code; `--debug` adds the traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer re-exports click's Context
+        gc.enable()
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, TyperException, SystemExit, Unread):
@@ -80,6 +82,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the `wb` script."""
+    gc.disable()  # until a command runs: what help loads is never garbage, and looking for some takes a tenth of its time
     if "--debug" in sys.argv[2:]:  # allowed anywhere
         sys.argv.remove("--debug")
         sys.argv.insert(1, "--debug")

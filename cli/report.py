@@ -9,7 +9,6 @@ import typer
 
 from wb.cli import _output
 from wb.cli._shared import ForceOption
-from wb.jobs.kinds import RUN, job_of, need
 
 
 def report(
@@ -30,6 +29,8 @@ def report(
 
     if out is not None and out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
+    from wb.jobs.kinds import RUN, need
+
     kind = need(run, "run", "record", "json", expected=RUN) if run.exists() else None
     if run.suffix == ".json" or kind in ("record", "json"):
         page = out or run.with_suffix(".html")
@@ -43,6 +44,7 @@ def report(
 
 def _page(path: Path, page: Path, *, force: bool) -> Path:
     """Writes the page of the record at `path`, whichever command wrote it."""
+    from wb.jobs.kinds import job_of
     from wb.jobs.page import write_page
 
     job = job_of(_kind(path))
