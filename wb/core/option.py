@@ -101,8 +101,8 @@ def option_of(config: type[BaseModel], field: str) -> str:
 def located(config: type[BaseModel], place: Sequence[object]) -> str:
     """What the option of a field is called that a fault is in, without its dashes, and where in its value: `keep.0`."""
     outer, rest = config, [*place]
-    while rest and isinstance(rest[0], str) and rest[0] in outer.model_fields:
-        kind, name = outer.model_fields[rest[0]].annotation, rest.pop(0)
+    while rest and isinstance(name := rest[0], str) and name in outer.model_fields:
+        kind, rest = outer.model_fields[name].annotation, rest[1:]
         if not (isinstance(kind, type) and _is_configuration(kind)):
             return ".".join([option_of(outer, name).removeprefix("--"), *map(str, rest)])
         outer = kind
