@@ -145,8 +145,7 @@ def untimed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wb.export.assess.measure_latency", latency)
         patch.setattr("wb.export.timing.table.measure_latency", latency)
-        for job in ("prune", "binarize"):
-            patch.setattr(f"wb.compress.{job}.begin.reference_pace", lambda *_: pace)
+        patch.setattr("wb.jobs.begin.reference_pace", lambda *_: pace)
         yield
 
 

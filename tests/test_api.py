@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.networks import of_digits
 from wb import api
 from wb.cli.main import app
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
@@ -34,7 +35,8 @@ TINY: dict[str, Any] = {"recovery": 0, "rounds": 1, "calibration": 16, "finetune
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has seen a few digits once."""
     path = tmp_path_factory.mktemp("api") / "m.safetensors"
-    api.train(path, limit=100, epochs=1, quiet=True)
+    path.with_suffix(".a").write_text(of_digits().to_json(), encoding="utf-8")
+    api.train(path, architecture=path.with_suffix(".a"), limit=100, epochs=1, quiet=True)
     return path
 
 
@@ -75,7 +77,11 @@ def test_a_function_leaves_what_the_command_leaves(file: Path, tmp_path: Path) -
         (lambda m: api.prune(m, method="depth", out="a.txt"), ["prune", "depth", "M", "-o", "a.txt"], BadOption),
         (lambda m: api.prune(m, data="nothing"), ["prune", "nvit", "M", "--data", "nothing"], BadOption),
         (lambda m: api.quantize(m, keep=("x",)), ["quantize", "M", "--keep", "x"], BadOption),
-        (lambda m: api.quantize(m, budget="size=0.01x"), ["quantize", "M", "--budget", "size=0.01x"], BudgetMissed),
+        (
+            lambda m: api.quantize(m, budget="size=0.01x", calib=8),
+            ["quantize", "M", "--budget", "size=0.01x", "--samples", "8"],
+            BudgetMissed,
+        ),
         (lambda m: api.binarize(m, bits=3), ["binarize", "M", "--bits", "3"], BadOption),
         (lambda m: api.fuse(m), ["fuse", "M"], BadOption),
         (lambda m: api.fuse(m, m, method="best"), ["fuse", "M", "M", "--method", "best"], BadOption),
@@ -240,7 +246,7 @@ def example(name: str) -> ModuleType:
 
 SMALL: dict[str, dict[str, Any]] = {
     "train": {"limit": 60, "epochs": 1},
-    "search": {"limit": 60, "epochs": 1, "finetune": 0, "trials": 3, "objectives": "acc,macs", "sampler": "random"},
+    "search": {"limit": 60, "epochs": 1, "finetune": 0, "trials": 2, "objectives": "acc,macs", "sampler": "random"},
     "prune": {"budget": "macs=0.8x", **TINY},
     "fuse": {"method": "orth", "data": "none"},
     "quantize": {"budget": "size=0.6x", "calib": 8},

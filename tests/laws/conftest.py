@@ -5,13 +5,15 @@ So is a new setting: a switch of a record, or a choice between words, has an arc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from random import Random
 from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
-from tests.networks import assembled, joined, normed, wired
+from tests.networks import assembled, axes_within, joined, normed, wired
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
 from wb.core.records import (
@@ -44,6 +46,8 @@ from wb.core.records import (
 from wb.core.records.ffns import Inverted
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
+from wb.fusion.forms.canonical import foldable
+from wb.models.network import skeleton
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 
@@ -199,11 +203,108 @@ def with_scales() -> Iterator[tuple[str, Architecture]]:
 
 
 CATALOGUE = dict(catalogue())
+FEW = 9  # networks that have all parts between them, at least
+
+
+class Combinations:
+    """Few networks, each of many parts of the catalogue at once, for laws that take long: all parts, and most pairs of them.
+
+    Whatever records the catalogue has in a field of architecture, stage or block may come together where validation lets them.
+    """
+
+    def __init__(self, known: Mapping[str, Architecture], seed: int = 0) -> None:
+        self.random, self.seen = Random(seed), set[tuple[str, ...]]()
+        self.networks = list(known.values())
+        stages = [stage for a in self.networks for stage in a.stages]
+        blocks = [block for stage in stages for block in stage.blocks if not block.off]
+        self.values = {
+            kind: {name: self._distinct(getattr(one, name) for one in ones) for name in kind.model_fields}
+            for kind, ones in ((Architecture, self.networks), (Stage, stages), (Block, blocks))
+        }
+        del self.values[Architecture]["stages"], self.values[Stage]["blocks"]
+
+    @staticmethod
+    def _distinct(values: Iterable[object]) -> list[object]:
+        return list({repr(value): value for value in values}.values())
+
+    def _drawn(self, kind: type[Architecture | Stage | Block]) -> dict[str, Any]:
+        """A value for each field, half of the time one that was not seen before, if there is one."""
+        new = {
+            name: [value for value in values if (f"{name} {value!r}",) not in self.seen]
+            for name, values in self.values[kind].items()
+        }
+        return {
+            name: self.random.choice(new[name] if new[name] and self.random.random() < 0.5 else values)
+            for name, values in self.values[kind].items()
+        }
+
+    def _stage(self, number: int) -> Stage:
+        merges = [merge for merge in self.values[Stage]["merge"] if (merge is None) is (number == 0)]
+        fields = {**self._drawn(Stage), "merge": self.random.choice(merges)}
+        first, *others = (Block.model_validate(self._drawn(Block)) for _ in range(2 if number == 0 else 1))
+        return Stage.model_validate({**fields, "blocks": (first, Block(), *others)})
+
+    def _network(self) -> Architecture:
+        while True:
+            try:
+                stages = tuple(self._stage(number) for number in range(self.random.randint(1, 2)))
+                found = Architecture.model_validate({**self._drawn(Architecture), "stages": stages})
+            except ValidationError:
+                continue
+            if all(layout.tokens > 1 for layout in found.layouts()):  # one alone is mixed with nothing
+                return found
+
+    @staticmethod
+    def parts(a: Architecture) -> set[tuple[str, ...]]:
+        """Every value of a field, and every two that meet: in a block, or in it and in what is around it."""
+        found: set[tuple[str, ...]] = set()
+        for _, stage, block in a.blocks():
+            fields = [(one, name) for one in (a, stage, block) for name in type(one).model_fields]
+            values = [f"{name} {getattr(one, name)!r}" for one, name in fields if name not in ("stages", "blocks")]
+            if not block.off:
+                found |= {*combinations(values, 1), *combinations(values, 2)}
+        return found
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """Of twenty networks at random the one with most that none before it had; at last the catalogue's own for the rest."""
+        for _ in range(FEW):
+            best = max((self._network() for _ in range(20)), key=lambda a: self._worth(self.parts(a) - self.seen))
+            self.seen |= self.parts(best)
+            yield best
+        for a in self.networks:
+            if any(len(new) == 1 for new in self.parts(a) - self.seen):
+                self.seen |= self.parts(a)
+                yield a
+
+    @staticmethod
+    def _worth(new: set[tuple[str, ...]]) -> int:
+        return sum(100 if len(one) == 1 else 1 for one in new)
+
+
+COMBINED = {f"combined-{number}": a for number, a in enumerate(Combinations(CATALOGUE))}
 
 
 @pytest.fixture(params=list(CATALOGUE))
 def any_architecture(request: pytest.FixtureRequest) -> Architecture:
     """Each architecture of the catalogue in turn."""
+    return CATALOGUE[request.param]
+
+
+@pytest.fixture(params=list(COMBINED))
+def any_combination(request: pytest.FixtureRequest) -> Architecture:
+    """Each of few networks that have all parts of the catalogue between them, for what takes longer."""
+    return COMBINED[request.param]
+
+
+@pytest.fixture(params=[name for name, a in CATALOGUE.items() if axes_within(a)])
+def any_with_heads(request: pytest.FixtureRequest) -> Architecture:
+    """Each architecture of the catalogue that has an axis within another."""
+    return CATALOGUE[request.param]
+
+
+@pytest.fixture(params=[n for n, a in CATALOGUE.items() if any(foldable(skeleton(a), i) for i in range(len(a.stages)))])
+def any_turnable(request: pytest.FixtureRequest) -> Architecture:
+    """Each architecture of the catalogue that has a stream that may be rotated."""
     return CATALOGUE[request.param]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from tests.networks import images, random_model
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.records import dims
 from wb.fusion.forms.canonical import canonical, centred, foldable, restored, unit_gains
@@ -19,35 +20,36 @@ from wb.fusion.forms.conform import conform
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
-from wb.models.model import Model, from_network
-from wb.models.network import axes_of, build
+from wb.models.model import Model
+from wb.models.network import axes_of, build, skeleton
 from wb.models.operator import NOTHING, OperatorModule
 
 EMBED = "embed"
 Weights = Mapping[str, Tensor]
 
 
+def drawn(a: Architecture) -> Model:
+    """Random weights in float64, gains about one."""
+    model = random_model(a, gain=1.0)
+    return replace(model, weights={name: weight.double() for name, weight in model.weights.items()})
+
+
 @pytest.fixture
 def model(any_architecture: Architecture) -> Model:
-    """Random weights in float64, gains about one."""
-    network = build(any_architecture)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            weight.normal_(1.0 if "gain" in name else 0.0, 0.3, generator=generator)
-    found = from_network(any_architecture, network)
-    return replace(found, weights={name: weight.double() for name, weight in found.weights.items()})
+    """Each architecture of the catalogue."""
+    return drawn(any_architecture)
 
 
-def images(a: Architecture, count: int = 4) -> Tensor:
-    shape = (count, a.input.channels, a.input.height, a.input.width)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1)).double()
+@pytest.fixture
+def combined(any_combination: Architecture) -> Model:
+    """Each of few networks of many parts."""
+    return drawn(any_combination)
 
 
 def run(model: Model) -> Tensor:
     with torch.no_grad():
         logits: Tensor = functional_call(
-            build(model.architecture).double(), dict(model.weights), images(model.architecture)
+            build(model.architecture).double(), dict(model.weights), images(model.architecture, 4).double()
         )
     return logits
 
@@ -239,43 +241,41 @@ def rotated(model: Model) -> Model:
     return replace(twin, weights=remap(twin.weights, axes_of(network), maps) | ones)
 
 
-def test_the_canonical_form_keeps_the_function_and_can_be_undone(model: Model) -> None:
+def test_the_canonical_form_keeps_the_function_and_can_be_undone(combined: Model) -> None:
     for balance in (False, True):
-        found = canonical(model, balance=balance)
-        same(found, model)
-        same(canonical(found, balance=balance), model)
-        back = restored(found, model)
-        same(back, model)
-        assert back.architecture == model.architecture
+        found = canonical(combined, balance=balance)
+        same(found, combined)
+        same(canonical(found, balance=balance), combined)
+        back = restored(found, combined)
+        same(back, combined)
+        assert back.architecture == combined.architecture
 
 
-def test_a_stream_that_may_be_rotated_grows_and_shrinks_again(model: Model) -> None:
+def test_a_stream_that_may_be_rotated_grows_and_shrinks_again(any_turnable: Architecture) -> None:
     """A wider stream has the old one in it, which its principal directions find again."""
-    network, stages = build(model.architecture, "meta"), enumerate(model.architecture.stages)
-    wider = {f"s{i}.embed": stage.embed + 3 for i, stage in stages if foldable(network, i)}
-    if not wider:
-        pytest.skip("no stream may be rotated")
-    grown = conform(canonical(model), resize(model.architecture, wider))
+    model, stages = drawn(any_turnable), enumerate(any_turnable.stages)
+    wider = {f"s{i}.embed": stage.embed + 3 for i, stage in stages if foldable(skeleton(any_turnable), i)}
+    grown = conform(canonical(model), resize(any_turnable, wider))
     same(grown, model)
-    same(conform(grown, model.architecture), model)
+    same(conform(grown, any_turnable), model)
 
 
 @pytest.mark.parametrize("stat", ["weights", "activations"])
-def test_copies_fuse_into_what_they_are_copies_of(model: Model, stat: Stat) -> None:
-    seen = images(model.architecture, 60).float() if stat == "activations" else None
-    same(copy(model), model)
-    found = fuse([copy(model), model], ["copy", "model"], Settings(method="perm", stat=stat, anchor=2), seen)
-    same(found.model, model)
-    twin = restored(rotated(model), model)
-    same(twin, model)
-    found = fuse([twin, model], ["twin", "model"], Settings(method="orth", stat=stat, anchor=2), seen)
-    same(found.model, model)
+def test_copies_fuse_into_what_they_are_copies_of(combined: Model, stat: Stat) -> None:
+    seen = images(combined.architecture, 60) if stat == "activations" else None
+    same(copy(combined), combined)
+    found = fuse([copy(combined), combined], ["copy", "model"], Settings(method="perm", stat=stat, anchor=2), seen)
+    same(found.model, combined)
+    twin = restored(rotated(combined), combined)
+    same(twin, combined)
+    found = fuse([twin, combined], ["twin", "model"], Settings(method="orth", stat=stat, anchor=2), seen)
+    same(found.model, combined)
 
 
-def test_all_of_the_weight_on_a_stranger_gives_it_back(model: Model) -> None:
+def test_all_of_the_weight_on_a_stranger_gives_it_back(combined: Model) -> None:
     generator = torch.Generator().manual_seed(9)
-    drawn = {n: w + 0.3 * torch.randn(w.shape, generator=generator).double() for n, w in model.weights.items()}
-    stranger = replace(model, weights=drawn)
+    drawn = {n: w + 0.3 * torch.randn(w.shape, generator=generator).double() for n, w in combined.weights.items()}
+    stranger = replace(combined, weights=drawn)
     for method in ("perm", "orth"):
         settings = Settings.model_validate({"method": method, "weights": (1, 0), "anchor": 2})
-        same(fuse([stranger, model], ["stranger", "model"], settings).model, stranger)
+        same(fuse([stranger, combined], ["stranger", "model"], settings).model, stranger)
