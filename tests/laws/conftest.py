@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from tests.networks import assembled, axes_within, joined, normed, wired
 from wb.core.architecture import Architecture, Block, Stage
+from wb.core.layout import Plane
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
 from wb.core.records import (
     FFNS,
@@ -33,6 +34,7 @@ from wb.core.records import (
     Norm,
     Nowhere,
     Operator,
+    Part,
     PatchStem,
     Pool,
     Precision,
@@ -202,6 +204,11 @@ def with_scales() -> Iterator[tuple[str, Architecture]]:
     yield "pool-scale", joined(architecture(Pool.sample(), stem), channel)
 
 
+def fits(value: object, plane: Plane) -> bool:
+    """Whether a part, or a number of prefix tokens, may be in a stage with that plane."""
+    return plane in value.supports.planes if isinstance(value, Part) else plane == "tokens" or not value
+
+
 CATALOGUE = dict(catalogue())
 FEW = 9  # networks that have all parts between them, at least
 
@@ -227,28 +234,35 @@ class Combinations:
     def _distinct(values: Iterable[object]) -> list[object]:
         return list({repr(value): value for value in values}.values())
 
-    def _drawn(self, kind: type[Architecture | Stage | Block]) -> dict[str, Any]:
-        """A value for each field, half of the time one that was not seen before, if there is one."""
-        new = {
-            name: [value for value in values if (f"{name} {value!r}",) not in self.seen]
+    def _drawn(self, kind: type[Architecture | Stage | Block], planes: Mapping[str, Plane]) -> dict[str, Any]:
+        """A value for each field, half of the time one that was not seen before, if there is one.
+
+        Those of fields in `planes` compute on that plane.
+        """
+        fitting = {
+            name: [value for value in values if name not in planes or fits(value, planes[name])]
             for name, values in self.values[kind].items()
         }
+        new = {name: [v for v in values if (f"{name} {v!r}",) not in self.seen] for name, values in fitting.items()}
         return {
             name: self.random.choice(new[name] if new[name] and self.random.random() < 0.5 else values)
-            for name, values in self.values[kind].items()
+            for name, values in fitting.items()
         }
 
     def _stage(self, number: int) -> Stage:
         merges = [merge for merge in self.values[Stage]["merge"] if (merge is None) is (number == 0)]
-        fields = {**self._drawn(Stage), "merge": self.random.choice(merges)}
-        first, *others = (Block.model_validate(self._drawn(Block)) for _ in range(2 if number == 0 else 1))
+        fields = {**self._drawn(Stage, {}), "merge": self.random.choice(merges)}
+        planes = dict.fromkeys(("mixer", "ffn", "norm"), fields["plane"])
+        first, *others = (Block.model_validate(self._drawn(Block, planes)) for _ in range(2 if number == 0 else 1))
         return Stage.model_validate({**fields, "blocks": (first, Block(), *others)})
 
     def _network(self) -> Architecture:
         while True:
             try:
                 stages = tuple(self._stage(number) for number in range(self.random.randint(1, 2)))
-                found = Architecture.model_validate({**self._drawn(Architecture), "stages": stages})
+                begins, ends = stages[0].plane, stages[-1].plane
+                planes = {"position": begins, "prefix": begins, "first": begins, "last": ends}
+                found = Architecture.model_validate({**self._drawn(Architecture, planes), "stages": stages})
             except ValidationError:
                 continue
             if all(layout.tokens > 1 for layout in found.layouts()):  # one alone is mixed with nothing
