@@ -111,7 +111,7 @@ class _Field(NamedTuple):
             typed = typed if default is inspect.Parameter.empty else typed | None
         name = option_of(self.owner, self.name)
         option = typer.Option(
-            f"{name}/--no-{name.removeprefix('--')}" if default is True else name,
+            f"{name}/--no-{name.removeprefix('--')}" if default is True or (kind is bool and default is None) else name,
             help=_with_choices(
                 _with_range(next(t for one in (info, *marks) if (t := _description(one))), marks), choices
             ),

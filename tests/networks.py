@@ -100,6 +100,8 @@ def random_model(architecture: Architecture, seed: int = 0, gain: float = 0.0) -
     with torch.no_grad():
         for name, weight in network.named_parameters():
             weight.normal_(gain if "gain" in name else 0.0, 0.3, generator=generator)
+        for name in network.statistics():
+            network.get_parameter(name).abs_().add_(0.1)  # a variance is positive
     return from_network(architecture, network)
 
 

@@ -12,6 +12,7 @@ from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import check_work
 from wb.compress.binarize.record import Binarization
 from wb.core.errors import BadOption
+from wb.core.option import structured
 from wb.core.precision import TRAINED, precisions, with_precisions
 from wb.core.progress import Progress
 from wb.data import Dataset
@@ -19,6 +20,7 @@ from wb.export.counting.count import energy_by_part
 from wb.jobs.begin import begin as taken_up
 from wb.jobs.begin import measured
 from wb.jobs.output import MODELS, Output, config_of
+from wb.jobs.tune import recipes
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 
@@ -36,7 +38,7 @@ def configured(given: Mapping[str, Any]) -> BinarizeConfig:
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
-    config = config_of(BinarizeConfig, "binarize", given)
+    config = config_of(BinarizeConfig, "binarize", structured(BinarizeConfig, given))
     hashing = [name for name in ("form", "bits", "anchors") if name in given]
     if hashing and config.attention != "hash":
         raise BadOption(f"--{hashing[0]} is of hash attention; add --attention hash")
@@ -66,5 +68,11 @@ def begin(
     if record is None:
         progress("measuring the original", 0, 0)
         fields, readings = measured(config, config.seed, model, data, timed=False)
-        record = Binarization(**fields, source=name, energy=energy_by_part(model.architecture), first=readings)
+        record = Binarization(
+            **fields,
+            recipes=recipes(config, model.architecture, data),
+            source=name,
+            energy=energy_by_part(model.architecture),
+            first=readings,
+        )
     return BinarizeJob(record, out, progress, model, data, force=force)

@@ -15,6 +15,7 @@ from wb.data import Dataset
 from wb.jobs.begin import begin as taken_up
 from wb.jobs.begin import measured
 from wb.jobs.output import MODELS, Output
+from wb.jobs.tune import recipes
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 
@@ -46,6 +47,12 @@ def begin(
     if record is None:
         progress("measuring the dense model", 0, 0)
         fields, readings = measured(config, config.settings.seed, model, data)
-        record = Pruning(**fields, model=name, parts=parameters_by_part(model.architecture), dense=readings)
+        record = Pruning(
+            **fields,
+            recipes=recipes(config, model.architecture, data),
+            model=name,
+            parts=parameters_by_part(model.architecture),
+            dense=readings,
+        )
     stages_of(config.limits, config.snapshots, config.settings.rounds, record.dense)  # raises
     return PruneJob(record, out, progress, model, data, force=force)

@@ -27,6 +27,7 @@ from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_macs
 from wb.models.model import Model, load, remap_model, save
 from wb.models.network import axes_of, build
+from wb.models.operator import PartModule
 from wb.models.passes import apply
 
 
@@ -96,8 +97,23 @@ def exact(model: Model) -> dict[str, int]:
     often signs can agree (a masked bit is always -1), the mean distance to all anchors (a masked one is in the middle).
     """
     dims = axis_dims(model.architecture)
-    sizes = axis_sizes(model.architecture).items()
-    return {n: size for n, size in sizes if dims[n].scored and not n.endswith((".embed", ".width"))}
+    sizes, averaged = axis_sizes(model.architecture).items(), averages(model.architecture)
+    return {n: size for n, size in sizes if dims[n].scored and n not in averaged}
+
+
+def averages(architecture: Architecture) -> dict[str, int]:
+    """The axes over which a norm takes statistics, with their sizes."""
+    network = build(architecture, "meta")
+    axes, sizes = axes_of(network), axis_sizes(architecture)
+    on = {
+        axes[f"{name}.{parameter}"][dim]
+        for name, module in network.named_modules()
+        if isinstance(module, PartModule)
+        for parameter, dimensions in module.axes.items()
+        for dim, axis in enumerate(dimensions)
+        if axis is not None and axis.name in module.averaged
+    }
+    return {axis.name: sizes[axis.name] for axis in on if axis is not None}
 
 
 def test_pruning_equals_masking(combined: Model) -> None:
@@ -123,9 +139,7 @@ def test_pruning_within_heads_equals_masking(any_with_heads: Architecture) -> No
 
 def test_pruning_differs_from_masking_where_norms_see_the_axis(model: Model) -> None:
     """Residual and stem channels: LayerNorm and GroupNorm take their statistics over fewer channels. It is never exact."""
-    inexact = {n: size for n, size in axis_sizes(model.architecture).items() if n.endswith((".embed", ".width"))}
-    assert inexact
-    for name, size in inexact.items():
+    for name, size in averages(model.architecture).items():
         index = some(size, 5)
         difference = run(remap_model(model, {name: Select(index)})) - run(masked(model, {name: index}))
         assert difference.abs().max() > 1e-4, name

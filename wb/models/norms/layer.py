@@ -18,12 +18,14 @@ from wb.models.norm import NormModule
 class LayerNorm(NormModule):
     """`(x - mean) / sqrt(variance + eps) * gain + shift` over the channels of a token."""
 
+    averaged: ClassVar[tuple[str, ...]] = ("embed",)
     centred: ClassVar[bool] = True
     foldable: ClassVar[bool] = True
     shift: nn.Parameter
 
     def __init__(self, record: records.LayerNorm, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, device, shift=True)
+        self.eps = record.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.record.eps)
+        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.eps)

@@ -18,11 +18,13 @@ from wb.models.norm import NormModule
 class RmsNorm(NormModule):
     """`x / sqrt(mean of squares + eps) * gain` over the channels of a token."""
 
+    averaged: ClassVar[tuple[str, ...]] = ("embed",)
     centred: ClassVar[bool] = False
     foldable: ClassVar[bool] = True
 
     def __init__(self, record: Record, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, device, shift=False)
+        self.eps = record.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return x / (x.square().mean(dim=-1, keepdim=True) + self.record.eps).sqrt() * self.gain
+        return x / (x.square().mean(dim=-1, keepdim=True) + self.eps).sqrt() * self.gain
