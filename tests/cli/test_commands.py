@@ -22,9 +22,10 @@ from wb.search.run import Run
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
 
-SMALL = ["--epochs", "2", "--finetune", "1", "--limit", "300", "--set", "embed=8,16", "--set", "depth=1,2"]
+SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]  # for tests that nothing need be timed in
-QUICK = [*SMALL, *COUNTED, "--epochs", "1", "--finetune", "0"]
+FEW = ["--limit", "300"]
+QUICK = [*SMALL, *COUNTED, *FEW, "--epochs", "1", "--finetune", "0"]
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +73,7 @@ def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
 
 
 def test_precision_is_searched_and_every_file_has_what_its_architecture_says(tmp_path: Path) -> None:
-    given = ["--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
+    given = [*FEW, "--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
     result = succeeded("search", *SMALL, *given, "-o", tmp_path / "run")
     points = Run(tmp_path / "run").read_front()
     kinds = {"MatMulInteger", "ConvInteger"}
