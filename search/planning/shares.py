@@ -17,7 +17,6 @@ TUNED = 16  # epochs that a finalist should get, before there are more finalists
 FINALISTS_LEAST, FINALISTS_MOST = 3, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 LEAST = {"epochs": 2, "finetune": 1}
-LATE = 1.0  # share of what is left for evaluations after which no trial begins
 
 
 class Costs(Frozen):
@@ -87,7 +86,7 @@ class TimePlan(Frozen):
     def late(self, spent: float, searched: float) -> bool:
         """Whether no further trial may begin: `spent` seconds went before, `searched` into trials, and the rest is needed."""
         rest = self.predicted["rungs"] + self.predicted["finalists"]
-        return searched >= LATE * (self.seconds - spent - rest)
+        return searched >= self.seconds - spent - rest
 
 
 def supernet_seconds(costs: Costs, size: Size, epochs: int, warm_up: float, done: int = 0) -> float:
