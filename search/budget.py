@@ -14,10 +14,10 @@ from wb.hardware.device import Device
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.supernet import Supernet
-from wb.spaces.vit import Vit
+from wb.spaces.base import NetworkSpace
 
 
-def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
+def check_budget(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device) -> None:
     """Raises `BudgetMissed` if even the smallest network of the space, in its best precision, is over a budget on costs."""
     limits = [limit for limit in config.limits if not limit.metric.quality]
     if not limits:
@@ -28,14 +28,14 @@ def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device
         least = _least(limit, space, found, evaluate)
         if limit.excess(least) > 0:
             raise BudgetMissed(
-                f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({config.preset}) has "
+                f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({space.preset}) has "
                 f"{least.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
             )
 
 
 def _least(
     limit: Limit,
-    space: Vit,
+    space: NetworkSpace,
     found: dict[Architecture, dict[str, Reading]],
     evaluate: Callable[[Architecture], Evaluation],
 ) -> Reading:
@@ -58,7 +58,7 @@ def _least(
     for group in able:
         kinds.setdefault(".".join(group.split(".")[-2:]), []).append(group)
     for groups in kinds.values():
-        for option in space.options.precision:
+        for option in space.precisions:
             if excess(best) > 0 and option in able[groups[0]]:
                 best = min(best, with_precisions(best, dict.fromkeys(groups, option)), key=excess)
     return found[best][limit.metric.name]

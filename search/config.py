@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -13,12 +13,10 @@ from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_
 from wb.core.option import Cli
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
 from wb.search.fidelity.rungs import AUTO, NONE, Rung, parse_rungs
-
-if TYPE_CHECKING:
-    from wb.training.fit import Recipe
+from wb.training.recipe import RecipeOptions
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random"]
-SeedName = Literal["revit", "largest", "smallest"]
+SeedName = Literal["revit", "largest", "smallest", "mobilenet", "repvit", "convnext", "poolformer", "coatnet", "resnet"]
 QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
@@ -26,8 +24,13 @@ SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 class SearchConfig(DataConfig):
     """The configuration of a run: everything that determines it, apart from the machine."""
 
-    space: Annotated[Literal["vit"], Field(description="Space to search.")] = "vit"
-    preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them.")] = "tiny"
+    space: Annotated[
+        Literal["auto", "vit", "hybrid"],
+        Field(description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit."),
+    ] = "auto"
+    preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them. auto: by the images.")] = (
+        "auto"
+    )
     changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str])] = Field(
         default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
     )
@@ -46,6 +49,7 @@ class SearchConfig(DataConfig):
     finetune: Annotated[
         int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)
     ] = 20
+    training: RecipeOptions = RecipeOptions()
     rungs: Annotated[
         str,
         Field(
@@ -130,13 +134,6 @@ class SearchConfig(DataConfig):
     def tabulated(self) -> bool:
         """Whether latencies are estimated from the table of blocks."""
         return self.latency == "table" and "latency" in self.read
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the supernet is trained."""
-        from wb.training.fit import Recipe  # loads torch, which data about a search need not
-
-        return Recipe(epochs=self.epochs)
 
     @property
     def seed_texts(self) -> tuple[str, ...]:

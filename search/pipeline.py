@@ -40,7 +40,7 @@ from wb.search.study.study import check_study, create_study, load_study
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
-from wb.spaces.presets import vit_space
+from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 
 
@@ -115,7 +115,7 @@ class Search:
             data = load_data(
                 config.data, image_size=config.image_size, limit=config.limit, progress=self._tell.counter(task)
             )
-        space = vit_space(data, config.preset, config.changes)
+        space = space_for(data, config.space, config.preset, config.changes)
         check_memory(space)
         seeds = seed_choices(space, config.seeds)
         if config.tabulated:

@@ -29,14 +29,15 @@ from wb.search.planning.shares import (
     search_seconds,
     supernet_seconds,
 )
+from wb.search.recipes import supernet_recipe
 from wb.search.run import Run
 from wb.search.study.memory import check_memory
 from wb.search.study.reach import reach
 from wb.search.study.seeds import seed_choices
 from wb.search.study.there import There, there
 from wb.search.supernet import WARM_UP
-from wb.spaces.presets import vit_space
-from wb.training.fit import pick_device
+from wb.spaces.spaces import space_for
+from wb.training.fit import Recipe, pick_device
 
 
 class Stage(NamedTuple):
@@ -59,7 +60,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     start = time.perf_counter()
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
-    space = vit_space(data, config.preset, config.changes)
+    space = space_for(data, config.space, config.preset, config.changes)
     if run is not None:
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)
@@ -73,7 +74,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     held = held_back(data) if run is None else run.read().held_back
     ranks, told_of = ranking(data, held), lambda what: progress.update(task, description=what)
     costs, ends = probe(config, space, ranks, device, told_of)
-    size, notes = size_of(ranks, data, workers), []
+    size, notes = size_of(config, space, ranks, data, workers), []
     if run is None:
         config = settled(config)
     if run is None and config.time is not None:
@@ -86,7 +87,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         *notes,
         Stage(
             "supernet",
-            _supernet(config, ranks, str(pick_device()), done.epochs),
+            _supernet(config, ranks, supernet_recipe(config, space, ranks), str(pick_device()), done.epochs),
             supernet_seconds(costs, size, config.epochs, WARM_UP, done.epochs),
         ),
         Stage("search", _search(config, done, len(space.genes), workers, within), search_seconds(costs, size, left)),
@@ -103,11 +104,12 @@ def _data(data: Dataset, held: int) -> str:
     return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test{back}; {judge}"
 
 
-def _supernet(config: SearchConfig, data: Dataset, device: str, done: int) -> str:
+def _supernet(config: SearchConfig, data: Dataset, recipe: Recipe, device: str, done: int) -> str:
     if done >= config.epochs:
         return "is trained"
     there = f", of which {done} are done" if done else ""
-    return f"{config.epochs} epochs{there} of {config.recipe.steps(len(data.train)) // config.epochs} steps on {device}"
+    steps = recipe.steps(len(data.train)) // config.epochs
+    return f"{config.epochs} epochs{there} of {steps} steps on {device}; recipe {recipe.text}"
 
 
 def _search(config: SearchConfig, done: There, genes: int, workers: int, within: str) -> str:

@@ -26,6 +26,8 @@ from wb.search.fidelity.teacher import Teacher
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
+from wb.search.recipes import supernet_recipe, tuning_recipe
+from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
@@ -35,15 +37,8 @@ from wb.search.study.trials import at_once, busy, evaluated, readings_of
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
-from wb.spaces.vit import Vit
-from wb.training.fit import Recipe
-
-FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
-
-
-def tuning(epochs: int) -> Recipe:
-    """How a candidate or finalist is trained alone."""
-    return Recipe(epochs=epochs, learning_rate=FINETUNE_RATE)
+from wb.spaces.base import NetworkSpace
+from wb.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class Ground:
     run: Run
     device: Device
     data: Dataset
-    space: Vit
+    space: NetworkSpace
     seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller
@@ -90,7 +85,7 @@ class Stages(Recorder[RunRecord]):
             self._train()
         supernet = Supernet.load(self.run.supernet_path, ground.space)  # on the CPU, where candidates are exported
         if not self.run.largest_path.exists():
-            largest = supernet.extract(ground.space.largest())
+            largest = supernet.extract(ground.space.largest(), ground.data.train)
             step = Step(name="supernet", arguments={**ground.data.origin}, seed=self.config.seed, version=__version__)
             save(largest.then(step), self.run.largest_path, force=True)
         return supernet
@@ -151,6 +146,9 @@ class Stages(Recorder[RunRecord]):
             self._cut(len(trials))
         config = self.config
         self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
+        if config.finetune:
+            text = self._tuning(config.finetune).text
+            self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": text}})
         teacher = Teacher(supernet)
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
@@ -163,7 +161,7 @@ class Stages(Recorder[RunRecord]):
                 pace=self.record.pace,
                 metrics=config.metrics,
                 limits=config.limits,
-                recipe=tuning(config.finetune) if config.finetune else None,
+                recipe=self._tuning(config.finetune) if config.finetune else None,
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
                 say=self.tell.say,
@@ -187,13 +185,17 @@ class Stages(Recorder[RunRecord]):
                 metrics=config.metrics,
                 limits=config.limits,
                 rungs=config.halving,
-                recipe=tuning,
+                recipe=self._tuning,
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
                 note=lambda climbed: self.note(rungs=climbed),
             )
             climb(trials, self.record.rungs)
         self.note()
+
+    def _tuning(self, epochs: int) -> Recipe:
+        """How a candidate or finalist is trained alone."""
+        return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs)
 
     def _late(self, done: Sequence[FrozenTrial]) -> bool:
         """Whether a search that was given a time begins no further trial after those that are done."""
@@ -211,14 +213,19 @@ class Stages(Recorder[RunRecord]):
         self.note(config=self.record.config.model_copy(update={"trials": done}))
 
     def _train(self) -> None:
+        recipe = supernet_recipe(self.config, self.ground.space, self.ranking)
+        self.note(recipes={"supernet": recipe.text})
         with self.tell.task("training the supernet", self.config.epochs) as task, self.timed("supernet"):
             supernet = train_supernet(
                 self.ground.space,
                 self.ranking,
-                self.config.recipe,
+                recipe,
                 seed=self.config.seed,
                 checkpoint=self.run.checkpoint_path,
-                report=lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                report=Curves(self.run.curves_path).of(
+                    SUPERNET,
+                    lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                ),
             )
             supernet.save(self.run.supernet_path)
         self.note()

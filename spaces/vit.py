@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import get_args
 
 from pydantic import ValidationError
 
 from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
-from wb.core.records import Classify, ImageInput, Norm, Position, Stem, Wiring
+from wb.core.records import Classify, ImageInput, Norm, Position, Precision, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.operators import (
     FFN_KINDS,
@@ -38,6 +38,8 @@ from wb.spaces.precision import (
     kept_by_gene,
     precision_genes,
 )
+from wb.spaces.revit import seed_architecture
+from wb.spaces.widening import forms, widening
 
 
 class Vit:
@@ -191,6 +193,24 @@ class Vit:
             found.append(self.decode({**first, **kept}))
         return found
 
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What groups of linear maps may be kept in, from small to large."""
+        return self.options.precision
+
+    @property
+    def seeds(self) -> Mapping[str, Callable[[], Architecture]]:
+        """`largest`, `smallest`, and `revit`, which raises `BadOption` where the preset has none."""
+        return {"revit": partial(seed_architecture, self), "largest": self.largest, "smallest": self.smallest}
+
+    def forms(self, architecture: Architecture) -> Iterator[Architecture]:
+        """The same network with other switched-off blocks (`wb.spaces.widening`)."""
+        return forms(self, architecture)
+
+    def widening(self, architecture: Architecture) -> str:
+        """The `--set` options with which the space contains `architecture` (`wb.spaces.widening`)."""
+        return widening(self, architecture)
+
     def largest(self, mixer: str | None = None) -> Architecture:
         """The last option of every gene, with `mixer` in every block if one is named."""
         choices = {name: options[-1] for name, options in self.genes.items()}
@@ -267,11 +287,6 @@ class Vit:
                     f"{name}={value!r} is not in space 'vit' ({', '.join(map(str, options)) or 'no such block'})"
                 )
         raise NotInSpace(f"architecture {a.key} is not in space 'vit': its input, task or operator settings are others")
-
-
-def pool_of(architecture: Architecture) -> str:
-    """What `VitOptions.pool` says of how the architecture pools: "cls" where a class token is read."""
-    return "cls" if architecture.head.pool == "first" else architecture.head.pool
 
 
 def smallest_patch(image: ImageInput, grid: int) -> int:

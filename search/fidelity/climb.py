@@ -79,7 +79,7 @@ class Climb:
     def _trained(self, trial: FrozenTrial, epochs: int) -> Reading:
         """The quality of a candidate after so many epochs alone."""
         space = self.supernet.space
-        model = self.supernet.extract(space.decode(choices_of(space, trial)))
+        model = self.supernet.extract(space.decode(choices_of(space, trial)), self.data.train)
         tune = Finetune(self.data, self.recipe(epochs), self.teacher, self.seed)
         return self._score(apply(tune, model), model.architecture)
 

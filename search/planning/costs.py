@@ -22,8 +22,9 @@ from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import Teacher
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.shares import Costs, Size, TimePlan, allot
+from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
-from wb.spaces.vit import Vit
+from wb.spaces.base import NetworkSpace
 from wb.tasks.known import task_of
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled, score
@@ -40,18 +41,23 @@ class Probe(NamedTuple):
     ends: Mapping[Architecture, Mapping[str, Reading]]
 
 
-def probe(config: SearchConfig, space: Vit, data: Dataset, device: Device, tell: Callable[[str], None]) -> Probe:
+def probe(
+    config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device, tell: Callable[[str], None]
+) -> Probe:
     """Times steps and evaluations of a supernet that is not trained; `data` are those that rank candidates."""
     ends, rng = (space.smallest(), space.largest()), random.Random(config.seed)
     networks = [*ends, *(space.decode(random_choices(space, rng)) for _ in range(DRAWN))]
     supernet = Supernet.fresh(space, config.seed, pick_device())
     tell("probing: training steps")
-    recipe = config.recipe
+    recipe, alone_recipe = (
+        supernet_recipe(config, space, data),
+        tuning_recipe(config, space, data, max(1, config.finetune)),
+    )
     steps = recipe.steps(len(data.train))
     both = sandwich(supernet, recipe, config.seed)
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
-    tune = mean(_tuning(supernet, a, data, recipe) for a in networks)
-    images, _ = next(batches(data.train, recipe.batch, shuffle=False))
+    tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
+    images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
     teach = _median(lambda: Teacher(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
@@ -72,7 +78,7 @@ def probe(config: SearchConfig, space: Vit, data: Dataset, device: Device, tell:
 
 def planned(
     config: SearchConfig,
-    space: Vit,
+    space: NetworkSpace,
     data: Dataset,
     device: Device,
     workers: int,
@@ -88,13 +94,21 @@ def planned(
         raise ValueError("a search without a time has no plan")
     ranks = ranking(data, held_back(data))
     costs = probe(config, space, ranks, device, tell).costs
-    return allot(config, parse_duration(config.time), spent(), costs, size_of(ranks, data, workers), WARM_UP)
+    return allot(
+        config, parse_duration(config.time), spent(), costs, size_of(config, space, ranks, data, workers), WARM_UP
+    )
 
 
-def size_of(ranks: Dataset, data: Dataset, workers: int = 1) -> Size:
-    """The training steps of an epoch, of the data that rank and of all; and the processes."""
-    one = Recipe(epochs=1)
-    return Size(one.steps(len(ranks.train)), one.steps(len(data.train)), workers)
+def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:
+    """The training steps of an epoch: of the supernet and of a network alone on the data that rank, of one on all; processes."""
+    one = tuning_recipe(config, space, data, 1)
+    together = supernet_recipe(config, space, ranks)
+    return Size(
+        together.steps(len(ranks.train)) // config.epochs,
+        one.steps(len(ranks.train)),
+        one.steps(len(data.train)),
+        workers,
+    )
 
 
 def _evaluated(evaluate: Evaluator, networks: Sequence[Architecture]) -> dict[Architecture, Evaluation]:
@@ -148,7 +162,7 @@ def _median(step: Callable[[], object]) -> float:
 def _scoring(supernet: Supernet, architecture: Architecture, data: Dataset) -> float:
     """Seconds of scoring the network on the validation split in torch, from some of its images."""
     some = data.validation.take(slice(0, IMAGES))
-    network = supernet.extract(architecture).network()
+    network = supernet.extract(architecture, data.train).network()
     start = time.perf_counter()
     score(network, some, task_of(architecture), torch.device("cpu"))
     return (time.perf_counter() - start) * len(data.validation) / len(some)

@@ -39,8 +39,9 @@ class Costs(Frozen):
 
 
 class Size(NamedTuple):
-    """What the costs are multiplied by: training steps of an epoch of supernet and rungs, and of finalists; processes."""
+    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes."""
 
+    supernet: int
     ranking: int
     whole: int
     workers: int = 1
@@ -94,7 +95,7 @@ def supernet_seconds(costs: Costs, size: Size, epochs: int, warm_up: float, done
     if done >= epochs:
         return 0.0
     share = done / epochs
-    steps = epochs * size.ranking
+    steps = epochs * size.supernet
     return steps * (max(0.0, warm_up - share) * costs.alone + (1 - max(warm_up, share)) * costs.sandwich)
 
 

@@ -81,14 +81,14 @@ def test_a_plan_fills_its_time(seconds: float, step: float, steps: int, workers:
     ],
 )
 def test_what_was_given_stays_and_the_rest_shares_the_time(given: dict[str, Any]) -> None:
-    costs, size = fake(0.004), Size(100, 110)
+    costs, size = fake(0.004), Size(100, 100, 110)
     found = plan(600, costs, size, **given)
     assert found.settings | given == found.settings
     assert (0 if "finetune" in given else 480) <= 20 + costed(found, costs, size) <= 630
 
 
 def test_more_time_gives_more_of_everything() -> None:
-    costs, size = fake(0.004), Size(100, 110)
+    costs, size = fake(0.004), Size(100, 100, 110)
     plans = [plan(seconds, costs, size) for seconds in (120, 300, 900, 3600)]
     for less, more in itertools.pairwise(plans):
         assert less.epochs < more.epochs
@@ -97,7 +97,7 @@ def test_more_time_gives_more_of_everything() -> None:
 
 
 def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
-    costs, size = fake(0.01), Size(150, 160)
+    costs, size = fake(0.01), Size(150, 150, 160)
     with pytest.raises(BadOption, match="--time 15s is too short: the smallest search") as refused:
         plan(15, costs, size, spent=8)
     least = re.search(r"takes about (.+?) here", str(refused.value))
@@ -109,7 +109,7 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
 
 def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
     """A supernet that took longer leaves less for trials; what comes after keeps its share."""
-    found = plan(600, fake(0.004), Size(100, 110))
+    found = plan(600, fake(0.004), Size(100, 100, 110))
     after = found.predicted["rungs"] + found.predicted["finalists"]
     before = found.begun + found.predicted["supernet"]
     assert not found.late(before, 0.0)
@@ -120,7 +120,7 @@ def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
 
 
 def test_a_plan_is_told_in_a_sentence_and_kept() -> None:
-    found = plan(600, fake(0.004), Size(100, 110))
+    found = plan(600, fake(0.004), Size(100, 100, 110))
     assert f"10 min planned: {found.epochs} epochs of the supernet " in found.text()
     assert f"{found.finalists} finalists, {found.finetune} epochs each" in found.text()
     assert TimePlan.model_validate_json(found.model_dump_json()) == found
