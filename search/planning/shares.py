@@ -132,15 +132,11 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
             f"{duration(1.05 * least)} here; give more time, fewer images (--limit), or a smaller preset"
         )
     left = seconds - spent
-    epochs = config.epochs
     per_epoch = supernet_seconds(costs, size, 1, warm_up)
-    if "epochs" not in given:
-        epochs = max(LEAST["epochs"], int(left * SUPERNET / per_epoch))
+    epochs = config.epochs if "epochs" in given else max(LEAST["epochs"], int(left * SUPERNET / per_epoch))
     left -= epochs * per_epoch
-    trials = config.trials
-    if "trials" not in given:
-        share = left * SEARCH / (SEARCH + RUNGS + FINALISTS)
-        trials = _within(int(share / search_seconds(costs, size, 1)), TRIALS_LEAST, TRIALS_MOST)
+    share = left * SEARCH / (SEARCH + RUNGS + FINALISTS) / search_seconds(costs, size, 1)
+    trials = config.trials if "trials" in given else _within(int(share), TRIALS_LEAST, TRIALS_MOST)
     left -= search_seconds(costs, size, trials)
     finalists, finetune, rungs = _trained(config, left, trials, costs, size)
     return TimePlan(

@@ -8,19 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from wb.search.fidelity.forecast import FEWEST, predicted
+from wb.search.fidelity.forecast import FEWEST, Floats, predicted
 
 
-def curves(
-    seed: int, count: int, epochs: float, noise: float = 0.01
-) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+def curves(seed: int, count: int, epochs: float, noise: float = 0.01) -> tuple[Floats, list[Floats], Floats]:
     """Networks whose errors fall with training, those of larger ones further and later: work, two readings, the last truth."""
     rng = np.random.default_rng(seed)
     work = 10 ** rng.uniform(4, 7, count)
     size = np.log(work / 1e4) / 7
 
-    def quality(after: float) -> np.ndarray:
-        return 0.4 + 0.45 * size - (0.25 + 0.1 * size) / (1 + after) ** 0.5
+    def quality(after: float) -> Floats:
+        return np.asarray(0.4 + 0.45 * size - (0.25 + 0.1 * size) / (1 + after) ** 0.5)
 
     readings = [quality(after) + noise * rng.standard_normal(count) for after in (1, 3)]
     return work, readings, quality(epochs)
