@@ -72,10 +72,10 @@ class TimePlan(Frozen):
     def text(self) -> str:
         """How the time is used, in a sentence."""
         parts = {
-            "supernet": f"{self.epochs} epochs of the supernet",
+            "supernet": f"{_epochs(self.epochs)} of the supernet",
             "search": f"{self.trials} trials",
             "rungs": f"trainings alone ({self.rungs})",
-            "finalists": f"{self.finalists} finalists, {self.finetune} epochs each",
+            "finalists": f"{self.finalists} finalists, {_epochs(self.finetune)} each",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
         return (
@@ -187,7 +187,7 @@ def _rungs(seconds: float, trials: int, finalists: int, costs: Costs, size: Size
     """The rungs that so many seconds are enough for: as many candidates for one epoch as the time allows, a third for three."""
     one, three = (epochs * size.ranking * costs.tune + costs.score for epochs in (1, 3))
     seconds -= 3 * size.ranking * costs.teach
-    first = max(0, min(trials, 2 * FIRST * finalists, int(seconds / (one + three / 3))))
+    first = max(0, min(trials, 3 * FIRST * finalists, int(seconds / (one + three / 3))))
     last = first // 3
     if last > finalists:
         return Rung(first, 1), Rung(last, 3)
@@ -211,6 +211,10 @@ def _least(config: SearchConfig, costs: Costs, size: Size, warm_up: float) -> fl
 
 def _within(value: int, least: int, most: int) -> int:
     return max(least, min(most, value))
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _milli(seconds: float) -> str:
