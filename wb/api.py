@@ -85,17 +85,22 @@ def train(
     image_size: int | None = None,
     background: str | None = None,
     limit: int | None = None,
-    preset: str = "tiny",
+    preset: str = "auto",
     architecture: str | Path | None = None,
     epochs: int = 60,
-    learning_rate: float = 3e-3,
-    batch: int = 32,
+    learning_rate: float | None = None,
+    batch: int | None = None,
     seed: int = 0,
     threads: int = 1,
     force: bool = False,
     quiet: bool = False,
+    **recipe: Any,
 ) -> Model:
-    """As `wb train`: one architecture from scratch. Raises as `wb.jobs.training.Training`."""
+    """As `wb train`: one architecture from scratch. Raises as `wb.jobs.training.Training`.
+
+    `recipe` are the fields of `wb.training.recipe.RecipeOptions`, and `teacher`, a file.
+    """
+    from wb.core.option import structured
     from wb.data.spec import resolved
     from wb.jobs.config import TrainConfig
     from wb.jobs.output import config_of
@@ -110,9 +115,11 @@ def train(
         "batch": batch,
         "seed": seed,
         "threads": threads,
+        **recipe,
         **data_of(data, background, sized(image_size, limit)),
     }
-    training = Training(config_of(TrainConfig, "train", {**given, "data": resolved(given["data"])}), path, force)
+    given = structured(TrainConfig, {**given, "data": resolved(given["data"])})
+    training = Training(config_of(TrainConfig, "train", given), path, force)
     training.check()
     with shown(quiet=quiet) as progress, resumable(training.checkpoint, continues(training.checkpoint, path)):
         model, _ = training(progress)
