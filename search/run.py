@@ -34,7 +34,7 @@ from wb.core.statistics.paired import Paired
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
 from wb.search.config import SearchConfig
-from wb.search.fidelity.yardstick import told
+from wb.search.fidelity.yardstick import TYPICAL, told
 from wb.search.planning.shares import TimePlan
 from wb.search.results.answers import Answers
 from wb.search.study.half_made import is_half_made
@@ -104,11 +104,12 @@ class RunRecord(JobRecord[SearchConfig]):
         """Whether the run has been finished once; it may be extended afterwards."""
         return self.finished is not None
 
-    @property
-    def judged(self) -> str:
-        """How many images rank candidates and judge finalists, and what they can tell, in words."""
-        ranks = f"candidates: {told(self.data.validation + self.held_back)}"
-        return ranks + (f"; finalists: {told(self.data.validation)}" if self.held_back else "")
+    def judged(self, accuracy: float = TYPICAL) -> str:
+        """How many images rank candidates and judge finalists, and what they can tell at such an accuracy, in words."""
+        both = told(self.data.validation + self.held_back, accuracy)
+        if not self.held_back:
+            return both
+        return f"of candidates, {both}; of finalists, {told(self.data.validation, accuracy)}"
 
     def check_data(self, spec: str, fingerprint: str) -> None:
         """Raises `BadArtefact` if the data at `spec` have changed since the run began."""

@@ -15,7 +15,7 @@ from wb.core.durations import parse_duration
 from wb.core.readings import Reading
 from wb.core.space import random_choices
 from wb.data import Dataset
-from wb.data.batches import batches, shift
+from wb.data.batches import batches
 from wb.hardware.device import Device
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
@@ -26,6 +26,7 @@ from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
 from wb.tasks.known import task_of
+from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled, score
 
@@ -136,12 +137,11 @@ def _step(
     images, labels = next(batches(data.train, recipe.batch, shuffle=False))
     generator = torch.Generator().manual_seed(0)
 
-    given = shift(images, torch.Generator().manual_seed(0)).to(supernet.device)
-    batch = Batch(given, labels.to(supernet.device), at, steps)
+    batch = Batch(images.to(supernet.device), labels.to(supernet.device), at, steps)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        shift(images, generator)
+        augmented(images, labels, recipe, generator)  # not given to `backward`: the teacher knows each batch already
         backward(batch)
         torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
         optimizer.step()
