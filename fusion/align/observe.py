@@ -40,7 +40,7 @@ def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> 
                 if twin is not None:
                     found.add(f"s{stage}.embed", _scaled(x.stream, rows), _scaled(y.stream, rows))
                     own = a.at(twin.name)
-                    outputs = (own.operator.projected(own.read(x)), theirs.operator.projected(theirs.read(y)))
+                    outputs = (own.operator.reader_outputs(own.read(x)), theirs.operator.reader_outputs(theirs.read(y)))
                     drawn = [
                         {name: as_tokens(y).flatten(0, 1)[rows] for name, y in values.items()} for values in outputs
                     ]

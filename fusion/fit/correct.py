@@ -208,7 +208,7 @@ class Correction:
             outputs: list[tuple[float, Tensor]] = []
             for lane, mine in there:
                 own = lane.network.at(mine.name)
-                values = own.operator.projected(self._seen(own, lane.states[i], i))
+                values = own.operator.reader_outputs(self._seen(own, lane.states[i], i))
                 parts = [self._on_axes(lane, f"{sublayer.prefix}.{name}", values[name]) for name in names]
                 outputs.append((lane.share / total, torch.cat(parts, dim=1)))
             fit.add(self._seen(sublayer, state, i), outputs)

@@ -172,7 +172,7 @@ def mixed(policy: Residual, residual: Couple, branch: Couple, found: tuple[Tenso
 def _observed(sublayer: Sublayer, state: State, every: Tensor, rows: Tensor) -> tuple[State, dict[str, Tensor]]:
     """The state after a sub-layer, and its activations by name of the plan, (B, tokens, units)."""
     place = sublayer.place
-    values = sublayer.operator.projected(sublayer.read(state))
+    values = sublayer.operator.reader_outputs(sublayer.read(state))
     given = sublayer.contribution(state)
     if sublayer.kind == "mixer":
         found = {f"{place}.{letter}": values[f"w{letter}"][:, every] for letter in "qkv"}

@@ -136,7 +136,8 @@ def mapped(mixer: Operator | None, ffn: Operator | None, merge: Merge | None = N
         attending = Block(mixer=Softmax.sample(), ffn=Mlp.sample())
         stages.append(Stage(embed=6, blocks=(attending,), merge=merge))
     last: Norm = BatchNorm() if merge is None else LayerNorm()
-    fields = {"stem": PatchStem(patch=2), "position": Nowhere(), "last": last, **fields}
+    stem = PatchStem(patch=2 if merge is None else 1)  # so that more than one token is left
+    fields = {"stem": stem, "position": Nowhere(), "last": last, **fields}
     return assembled(input=IMAGE, stages=tuple(stages), labels=("a", "b", "c"), **fields)
 
 

@@ -83,7 +83,7 @@ class BatchNormed(PartModule):
         shape = (-1, *(1,) * (y.dim() - 2))
         return y * scale.view(shape) + shift.view(shape)
 
-    def projected(self, x: Tensor) -> dict[str, Tensor]:
+    def reader_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """What each reader makes of the operator's input, behind its norm: (B, D, ...) -> (B, its outputs, ...)."""
         return {name: self.convolved(x, name) for name in getattr(self, "readers", ())}
 

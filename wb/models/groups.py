@@ -37,8 +37,9 @@ def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
     table = {}
     for kind, *_ in KINDS:
         operator = getattr(block, kind)
-        if operator is not None and operator.writers:
+        if operator is not None and operator.inner:
             table[f"{kind}.in"] = tuple(f"{kind}.{name}" for name in operator.inner)
+        if operator is not None and operator.writers:
             table[f"{kind}.out"] = tuple(f"{kind}.{name}" for name in operator.writers)
     return table
 

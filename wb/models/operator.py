@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.layout import Layout
-from wb.core.records import Convolved, Operator, Precision, Weighted
-from wb.models.axes import Axes, Axis, Map, read, write
+from wb.core.records import Convolved, Filtered, Operator, Precision, Weighted
+from wb.models.axes import Axes, Axis, Map, read, side, write
 from wb.models.lowbit import low_bit
 from wb.models.tensors import parameter, uniform_
 
@@ -98,7 +98,7 @@ class OperatorModule(PartModule):
 
     A subclass is built as `Class(record, embed, layout, device)` and declares its parameters in order of execution:
     `reads` (weights on the residual stream, with their biases), `between` (matrices that neither read nor write the
-    stream), `writes` (weights whose rows are the stream), `holds` (anything else). Axes, `describe`, initial values, the
+    stream), `writes` (weights whose rows are the stream), `filters_of`, `holds` (anything else). Axes, `describe`, initial values, the
     groups that share a precision, and what pruning and fusion may do follow from that. `hidden` computes the input of the
     writer. An operator without a writer overrides `forward`; it mixes tokens channel by channel.
 
@@ -144,6 +144,12 @@ class OperatorModule(PartModule):
         self.outputs[weight] = sum(axis is not None and axis.role == "write" for axis in self.axes[weight]) or 1
         self.inner.append(weight)
 
+    def filters_of(self, name: str, axis: str) -> None:
+        """Declares one square filter for every channel on `axis`."""
+        self.holds(name, axis, 1, side("kernel"), side("kernel"))
+        self.outputs[name] = 1
+        self.inner.append(name)
+
     def kept(self, name: str) -> Tensor:
         """The weight as the network uses it: rounded if its group has one or two bits."""
         weight: Tensor = getattr(self, name)
@@ -151,9 +157,9 @@ class OperatorModule(PartModule):
 
     def precision(self, name: str) -> Precision:
         """The precision of a linear map's weight."""
-        if not isinstance(self.record, Weighted | Convolved):
-            return "fp32"
-        return self.record.writes if name in self.writers else self.record.reads
+        if isinstance(self.record, Weighted | Convolved) and name in self.writers:
+            return self.record.writes
+        return self.record.reads if isinstance(self.record, Weighted | Filtered) else "fp32"
 
     def bias(self, weight: str) -> Tensor | None:
         """The bias of a weight that reads or writes the stream; None if it has none."""
@@ -165,7 +171,7 @@ class OperatorModule(PartModule):
         """The parameters on the stream that all that the operator gives is proportional to; none if there are no such."""
         return tuple(name for pair in self.writers.items() for name in pair if name is not None)
 
-    def projected(self, x: Tensor) -> dict[str, Tensor]:
+    def reader_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """What each reader makes of the operator's input: local name -> (..., D) to (..., its other axes flattened)."""
         found = {}
         for name in self.readers:

@@ -127,12 +127,17 @@ class Weighted(Operator):
         return [(n, value) for n, value in super().__repr_args__() if n not in left_out or not left_out[n](value)]
 
 
-class Convolved(Operator):
-    """An operator of convolutions with batch norms, on a map: what those that read it are kept in, and those that write."""
+class Filtered(Operator):
+    """An operator of convolutions with batch norms, on a map: what those are kept in that do not write to the stream."""
 
     normed = True
     supports: ClassVar[Supports] = Supports(line=False, prefix=False, planes=("map",))
     reads: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".in")] = "fp32"
+
+
+class Convolved(Filtered):
+    """One whose last convolution mixes channels, and what that one is kept in."""
+
     writes: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".out")] = "fp32"
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wb.core.layout import Supports
 from wb.core.records.attention import Attention, Cosformer, Hash, Sla, Softmax
-from wb.core.records.base import Dim, Kernel, Operator, Preparation, Weighted, Width
+from wb.core.records.base import Dim, Filtered, Kernel, Operator, Preparation, Weighted, Width
 
 
 class Pool(Operator):
@@ -70,14 +70,12 @@ class Performer(Attention):
         return self.model_copy(update={"scale": 1.0})
 
 
-class Depthwise(Operator):
+class Depthwise(Filtered):
     """Every channel is convolved with a filter of its own, with a 1x1 branch beside it in training."""
 
     module = "wb.models.mixers.depthwise:Depthwise"
-    supports = Supports(line=False, prefix=False, planes=("map",))
     title = "depthwise convolution"
     source = 'Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective", 2024'
-    normed = True
     kind: Literal["depthwise"] = "depthwise"
     kernel: Annotated[Literal[3, 5, 7], Kernel()] = 3
 

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.ffns import Inverted as Record
-from wb.models.axes import side
 from wb.models.convolution import BatchNormed
 from wb.models.operator import Context, OperatorModule, Symmetry
-from wb.models.tensors import ACTIVATIONS, uniform_
+from wb.models.tensors import ACTIVATIONS
 
 
 class Inverted(BatchNormed, OperatorModule):
@@ -34,7 +33,7 @@ class Inverted(BatchNormed, OperatorModule):
         self.reads("up", None, "mlp")
         self.norms("up", "mlp")
         if self.kernel:
-            self.holds("mid", "mlp", 1, side("kernel"), side("kernel"))
+            self.filters_of("mid", "mlp")
             self.norms("mid", "mlp")
         self.writes("down", None, "mlp")
         self.norms("down", "embed")
@@ -43,8 +42,6 @@ class Inverted(BatchNormed, OperatorModule):
         super().reset()
         for name in ("up", "mid", "down") if self.kernel else ("up", "down"):
             self.reset_norm(name)
-        if self.kernel:
-            uniform_(self.mid, self.kernel**2)
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         """(B, D, rows, columns) -> (B, M, rows, columns)."""
