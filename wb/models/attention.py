@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records import Attention
-from wb.core.records.attention import Scaled
+from wb.core.records.attention import Scored
 from wb.models.operator import Context, OperatorModule, Symmetry
 from wb.models.tensors import join_heads, project
 
@@ -75,7 +75,7 @@ class AttentionModule(OperatorModule):
 class ScoredAttention(AttentionModule):
     """Attention whose weights are a softmax over the scores of a row, `scale · q kᵀ`."""
 
-    record: Scaled
+    record: Scored
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "rotation", "v": "rotation"}
 
     @property

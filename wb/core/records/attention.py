@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.base import Biases, Dim, Tile, Weighted, Width
+from wb.core.records.base import Biases, Dim, Part, Tile, Weighted, Width
 
 
-class Attention(Weighted):
+class Headed(Part):
     """The widths that all attention variants share: heads, and channels per head of queries and keys, and of values."""
 
     heads: Annotated[Width, Dim("heads", aligned=False)]
@@ -19,8 +19,8 @@ class Attention(Weighted):
     v: Annotated[Width, Dim("value channels", within="heads", late=1)]
 
 
-class Scaled(Attention):
-    """Attention with softmax. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
+class Scaled(Headed):
+    """What has attention with softmax in it. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
 
     scale: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
 
@@ -31,6 +31,14 @@ class Scaled(Attention):
     def settled(self, changed: Collection[str]) -> Self:
         return self.model_copy(update={"scale": self.factor}) if "qk" in changed else self
 
+
+class Attention(Headed, Weighted):
+    """A mixer of several heads."""
+
+
+class Scored(Scaled, Attention):
+    """Attention with softmax, or an estimate of it."""
+
     def structure(self) -> Self:
         return self.model_copy(update={"scale": None})
 
@@ -38,7 +46,7 @@ class Scaled(Attention):
         return self.model_copy(update={"scale": 1.0})
 
 
-class Softmax(Scaled):
+class Softmax(Scored):
     """Multi-head self-attention with softmax."""
 
     module = "wb.models.mixers.softmax:SoftmaxAttention"
@@ -49,7 +57,7 @@ class Softmax(Scaled):
     bias: Biases = True
 
 
-class Relative(Scaled):
+class Relative(Scored):
     """Softmax attention whose scores have a learned bias for every distance in rows and columns."""
 
     module = "wb.models.mixers.relative:RelativeAttention"
@@ -60,7 +68,7 @@ class Relative(Scaled):
     kind: Literal["relative"] = "relative"
 
 
-class Window(Scaled):
+class Window(Scored):
     """Softmax attention within windows of `window` x `window` tokens, with a bias for every distance.
 
     With `shift` the windows are moved by half of one, around the borders, where tokens that are no neighbours do not see each
@@ -77,7 +85,7 @@ class Window(Scaled):
     shift: bool = False
 
 
-class MaskUnit(Scaled):
+class MaskUnit(Scored):
     """Softmax attention within mask units of `side` x `side` tokens, and nothing else: no shift, no bias for distances."""
 
     module = "wb.models.mixers.mask:MaskUnitAttention"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.attention import Cosformer, Hash, Linear, MaskUnit, Relative, Scaled, Sla, Softmax, Window
+from wb.core.records.attention import Cosformer, Hash, Linear, MaskUnit, Relative, Scored, Sla, Softmax, Window
 from wb.core.records.base import Dim, Kernel, Operator, Preparation, Weighted, Width
 
 
@@ -42,7 +42,7 @@ class Lmu(Weighted):
         return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
 
 
-class Performer(Scaled):
+class Performer(Scored):
     """Performer's FAVOR+: softmax attention estimated by `features` positive random features of queries and keys.
 
     `scale` multiplies the scores that are estimated.
