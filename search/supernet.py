@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -29,8 +30,11 @@ from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
 from wb.models.network import axes_of, build, sides, skeleton
 from wb.tasks.known import task_of
+from wb.training.decay import decayed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
+from wb.training.mirrored import Mirrored, mirrored
 from wb.training.statistics import with_statistics
+from wb.training.train import probing
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
@@ -164,12 +168,20 @@ def train_supernet(
         TrainingDiverged: the loss is NaN or infinite.
     """
     supernet = Supernet.fresh(space, seed, pick_device())
+    largest = space.largest()
+
+    def look() -> Mirrored:
+        network = partial(supernet.run, largest)
+        return mirrored(network, data.validation, task_of(largest), supernet.device)
+
     fit(
         supernet.weights,
         sandwich(supernet, recipe, seed),
         data.train,
         recipe,
         seed=seed,
+        decayed={name for top in space.tops() for name in decayed(skeleton(top))},
+        probe=probing(recipe, look, warm=False),
         identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}",
         checkpoint=checkpoint,
         report=report,
@@ -186,7 +198,7 @@ def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch],
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
         outputs = supernet.run(rng.choice(largest), batch.images)
-        loss = task.loss(outputs, batch.labels, recipe.label_smoothing)
+        loss = batch.loss(outputs, task, recipe.label_smoothing)
         loss.backward()
         if batch.step >= WARM_UP * batch.steps:
             others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]

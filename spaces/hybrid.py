@@ -9,7 +9,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from wb.core.architecture import Architecture, Stage, explain
+from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace, WbError
 from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Mixer, Mlp, Nowhere, Precision, kernels
 from wb.core.records.norms import BatchNorm
@@ -203,9 +203,8 @@ class Hybrid:
     def _stage(self, full: Choices, i: int) -> Stage:
         own = {name: full[f"s{i}.{name}"] for name in ALIKE if f"s{i}.{name}" in full}
         embed, mixer = int(own["embed"]), str(own["mixer"])
-        block = {"mixer": _mixer(mixer, own), "ffn": _ffn(own)}
-        if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed:
-            block["norm"] = BatchNorm()
+        norm = BatchNorm() if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed else None
+        block = Block(mixer=_mixer(mixer, own), ffn=_ffn(own), norm=norm)
         merge = MERGE_KINDS[str(own["merge"])]() if i else None
         blocks, plane = (block,) * int(own["depth"]), "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})

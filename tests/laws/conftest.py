@@ -82,9 +82,7 @@ def settings(record: Operator) -> Iterator[tuple[str, Operator]]:
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
     """Every mixer behind every stem, post-norm, with a class token and in two stages where it allows that; every feed-forward."""
-    for kind in MIXERS:
-        if "tokens" not in kind.supports.planes:
-            continue
+    for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
         record = kind.sample()
         name = kind_of(kind)
         for stem in STEMS:
@@ -97,12 +95,20 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
             yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
-    for ffn in FFNS:
-        if "tokens" not in ffn.supports.planes:
-            continue
+    for ffn in [ffn for ffn in FFNS if "tokens" in ffn.supports.planes]:
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
         for setting, other in settings(ffn.sample()):
             yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
+    yield from with_ends()
+    yield from with_positions()
+    for norm in [norm for norm in NORMS[1:] if norm is not Unnormed]:
+        yield from with_norm(kind_of(norm), norm.sample())
+    yield from with_scales()
+    yield from with_maps()
+
+
+def with_ends() -> Iterator[tuple[str, Architecture]]:
+    """Prefix tokens, a first norm, norms of blocks of their own, no last norm, and two stages in every wiring."""
     softmax = Softmax.sample()
     yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
     yield "softmax-prefix", architecture(softmax, PatchStem(patch=2), prefix=2)
@@ -113,17 +119,10 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
     for wiring in map(kind_of, WIRINGS[1:]):
         yield f"softmax-{wiring}-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm=wiring)
-    yield from with_positions()
-    for norm in NORMS[1:]:
-        if norm is Unnormed:
-            continue
-        yield from with_norm(kind_of(norm), norm.sample())
-    yield from with_scales()
-    yield from with_maps()
 
 
 def mapped(mixer: Operator | None, ffn: Operator | None, merge: Merge | None = None, **fields: Any) -> Architecture:
-    """Two blocks on a map with one that is switched off between them; behind a `merge` a stage of tokens, or of one more block."""
+    """Two blocks on a map with one that is switched off between them; behind a `merge` another map, and one of tokens."""
     block = Block.model_validate({"mixer": mixer, "ffn": ffn, "norm": BatchNorm()})
     stages = [Stage(embed=8, blocks=(block, Block(), block), plane="map")]
     if merge is not None:
