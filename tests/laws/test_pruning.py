@@ -37,6 +37,8 @@ def model(any_architecture: Architecture) -> Model:
     with torch.no_grad():
         for weight in network.parameters():
             weight.normal_(0, 0.3, generator=generator)
+        for name in network.statistics():
+            network.get_parameter(name).abs_().add_(0.1)  # a variance is positive
     return from_network(any_architecture, network)
 
 

@@ -32,9 +32,7 @@ def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
 
 def _convolutions(module: nn.Module, place: str, others: Collection[str] = ()) -> tuple[str, ...]:
     """Full names of the weights of a module whose linear maps are all convolutions, but for those called `others`."""
-    return tuple(
-        f"{place}.{name}" for name, weight in module.named_parameters() if weight.dim() == 4 or name in others
-    )
+    return tuple(f"{place}.{name}" for name, weight in module.named_parameters() if weight.dim() == 4 or name in others)
 
 
 def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:

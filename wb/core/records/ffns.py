@@ -51,6 +51,7 @@ class Squeeze(Frozen):
 
     width: Width
     gate: Literal["hardsigmoid", "sigmoid"] = "hardsigmoid"
+    activation: Literal["relu", "silu"] = "relu"
 
 
 class Inverted(Convolved):

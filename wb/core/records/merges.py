@@ -10,6 +10,7 @@ from pydantic import Field
 from wb.core.layout import Layout, Supports
 from wb.core.records.attention import Scaled
 from wb.core.records.base import ConvKept, Kernel, Part, Tile
+from wb.core.records.norms import Eps
 
 
 class Halving(Part):
@@ -65,6 +66,7 @@ class QPool(Scaled, Halving):
     source = 'Ryali et al., "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", 2023'
     kind: Literal["qpool"] = "qpool"
     side: Annotated[int, Field(ge=2, le=64, multiple_of=2), Tile()] = 8
+    eps: Eps = 1e-6
 
 
 # From dear to cheap; spaces offer them in the opposite order.

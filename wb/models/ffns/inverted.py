@@ -1,7 +1,7 @@
 """The inverted bottleneck.
 
-Source: Sandler et al., "MobileNetV2", 2018, section 3.3; a batch norm behind every convolution. Squeeze and excitation: Hu et al.,
-2018, as Howard et al., "Searching for MobileNetV3", 2019, have it.
+Source: Sandler et al., "MobileNetV2", 2018, section 3.3; a batch norm behind every convolution. Gates of channels: Hu et al.,
+"Squeeze-and-Excitation Networks", 2018, where Howard et al., "Searching for MobileNetV3", 2019, have them.
 Differs: `kernel` 0 leaves the depthwise convolution out, which then is a perceptron for every place (RepViT, ConvNeXt).
 """
 
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records.ffns import Inverted as Record
+from wb.core.records.ffns import Squeeze
 from wb.models.axes import read, side
 from wb.models.convolution import BatchNormed
 from wb.models.operator import Context, OperatorModule, Symmetry
@@ -44,7 +45,7 @@ class Inverted(BatchNormed, OperatorModule):
         if self.kernel:
             self.holds("mid", "mlp", 1, side("kernel"), side("kernel"))
             self.norms("mid", "mlp")
-        self.gate = None if record.se is None else GATES[record.se.gate]
+        self.se = record.se
         if record.se is not None:
             self.holds("squeeze", record.se.width, read("mlp"))
             self.holds("squeeze_bias", record.se.width)
@@ -61,7 +62,7 @@ class Inverted(BatchNormed, OperatorModule):
             self.reset_norm(name)
         if self.kernel:
             uniform_(self.mid, self.kernel**2)
-        if self.gate is not None:
+        if self.se is not None:
             uniform_(self.squeeze, self.squeeze.shape[1])
             uniform_(self.excite, self.excite.shape[1])
 
@@ -70,14 +71,14 @@ class Inverted(BatchNormed, OperatorModule):
         y: Tensor = self.activation(self.convolved(x, "up"))
         if self.kernel:
             y = self.activation(self.convolved(y, "mid", groups=self.mid.shape[0]))
-        return y if self.gate is None else y * self._gates(y)
+        return y if self.se is None else y * self._gates(y, self.se)
 
-    def _gates(self, y: Tensor) -> Tensor:
+    def _gates(self, y: Tensor, se: Squeeze) -> Tensor:
         """What each channel is multiplied by: (B, M, rows, columns) -> (B, M, 1, 1)."""
         mean = F.adaptive_avg_pool2d(y, 1)
-        squeezed = F.conv2d(mean, self.squeeze[:, :, None, None], self.squeeze_bias).relu()
-        gates = F.conv2d(squeezed, self.excite[:, :, None, None], self.excite_bias)
-        return gates if self.gate is None else self.gate(gates)
+        squeezed = F.conv2d(mean, self.squeeze[:, :, None, None], self.squeeze_bias)
+        active = ACTIVATIONS[se.activation](squeezed)
+        return GATES[se.gate](F.conv2d(active, self.excite[:, :, None, None], self.excite_bias))
 
     def written(self, hidden: Tensor) -> Tensor:
         return self.convolved(hidden, "down")

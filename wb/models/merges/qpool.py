@@ -2,11 +2,13 @@
 
 Source: Ryali et al., "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", 2023, section 3.2, its block with
 `q_stride`, https://arxiv.org/abs/2306.00989.
-Differs: it is a merge by itself, whose feed-forward is that of the stage's first block; what goes around the attention is projected
-where the widths are equal, too.
+Differs: it is a merge by itself, and the feed-forward behind it a block of the stage; what goes around the attention is projected
+also where the widths are equal.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +22,11 @@ from wb.models.planes import as_tokens
 from wb.models.squares import cut, uncut
 from wb.models.tensors import join_heads, project, uniform_
 
-EPSILON = 1e-6  # of the published norm
-
 
 class QPool(MergeModule):
     """`max(W_p n + b_p) + W_o softmax(scale · max(q) kᵀ) v + b_o` of `n = LayerNorm(x)`, each maximum over 2x2 tokens."""
 
-    outputs = {"wq": 2, "wk": 2, "wv": 2, "wo": 1, "skip": 1}
+    outputs: Mapping[str, int] = {"wq": 2, "wk": 2, "wv": 2, "wo": 1, "skip": 1}
     record: Record
     gain: nn.Parameter
     shift: nn.Parameter
@@ -75,7 +75,7 @@ class QPool(MergeModule):
         """(B, N, D) or (B, D, rows, columns) -> (B, N/4, D')."""
         rows, columns = self.layout.shape
         x = as_tokens(x)
-        x = cut(F.layer_norm(x, self.gain.shape, self.gain, self.shift, EPSILON), self.layout.shape, self.side)
+        x = cut(F.layer_norm(x, self.gain.shape, self.gain, self.shift, self.record.eps), self.layout.shape, self.side)
         q, k, v = (project(x, *pair) for pair in ((self.wq, self.bq), (self.wk, self.bk), (self.wv, self.bv)))
         scale = self.wq.shape[1] ** -0.5 if self.record.scale is None else self.record.scale
         heads, queries = (int(size) for size in self.wq.shape[:2])
