@@ -17,7 +17,7 @@ from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.hybrid_options import HybridOptions
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of
-from wb.spaces.published import PUBLISHED, nearest
+from wb.spaces.published import PUBLISHED, USUAL, nearest
 
 ALIKE = ("embed", "depth", "merge", "mixer", "kernel", "ffn", "ratio", "mid", "act", "channels")
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
@@ -181,6 +181,10 @@ class Hybrid:
             name: str(mixer) for name, options in self.genes.items() if name.endswith(".mixer") and mixer in options
         }
         return self.decode(choices)
+
+    def usual(self) -> Architecture:
+        """A residual network of middle size."""
+        return nearest(self, USUAL)
 
     def tops(self) -> tuple[Architecture, ...]:
         """The largest networks with each kind of merge, mixer, feed-forward and activation in every stage that offers it.

@@ -81,6 +81,7 @@ class Aligner:
 
     def __post_init__(self) -> None:
         self.network = build(self.reference.architecture, "meta")
+        self.statistics_of_norms = set(self.network.statistics())
         self.kinds = _kinds(self.reference, self.source, rotate=self.rotate)
         both = self.network, build(self.source.model.architecture, "meta")
         stages = range(len(self.network.stages))
@@ -145,6 +146,8 @@ class Aligner:
         other: Tensor | float = 0.0
         others = {name: map_ for name, map_ in self.found.maps.items() if name != axis}
         for name in usable(self.source.axes, axis, {*self.found.maps, *self.source.fixed}):
+            if name in self.statistics_of_norms:
+                continue  # they follow from weights and images, and what is positive everywhere tells little apart
             dimensions = self.source.axes[name]
             a, b = self.source.mapped(name, others), self.reference.weights[name]
             if self.kinds[axis] != "rotation":

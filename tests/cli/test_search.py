@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from typer.testing import CliRunner, Result
 
-from wb.cli.main import app
+from tests.commands import succeeded, wb
+from tests.processes import Command
 from wb.search.run import Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
@@ -25,26 +21,14 @@ SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "200", "--set", "embed=8
 COUNTED = ["--objectives", "acc,params"]
 
 
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that two processes worked on, and what the second said; its folder has a name that no URL would have."""
     folder = tmp_path_factory.mktemp("odd") / "a?b#c 50%41 é{x}"
-    command = [sys.executable, "-m", "wb.cli.main", "search", *SMALL, *COUNTED, "--trials", "12", "-o", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
-    deadline = time.monotonic() + 240
-    while not (folder / "run.json").exists():
-        assert first.poll() is None, first.stderr and first.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    second = wb("search", "--resume", folder, "--json")
-    assert second.exit_code == 0, second.output
-    _, error = first.communicate()
-    assert first.returncode == 0, error
+    first = Command("search", *SMALL, *COUNTED, "--trials", 12, "-o", folder).until((folder / "run.json").exists)
+    second = succeeded("search", "--resume", folder, "--json")
+    done = first.end()
+    assert done.returncode == 0, done.stderr
     assert json.loads(second.stdout)["front"] == json.loads((folder / "front.json").read_text(encoding="utf-8"))
     return folder, second.stderr
 
@@ -68,8 +52,7 @@ def test_everything_of_a_run_is_in_its_folder_whatever_its_name(together: tuple[
     folder, _ = together
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert (folder / "study.db").is_file()
-    shown = wb("show", folder)
-    assert shown.exit_code == 0, shown.output
+    shown = succeeded("show", folder)
     assert "12 of 12 candidates evaluated" in shown.stdout
     assert "continue with" not in shown.stdout
 
@@ -77,8 +60,7 @@ def test_everything_of_a_run_is_in_its_folder_whatever_its_name(together: tuple[
 def test_a_dry_run_of_a_continuation_plans_what_is_left(together: tuple[Path, str]) -> None:
     folder, _ = together
     before = (folder / "run.json").read_bytes(), (folder / "front.json").read_bytes()
-    result = wb("search", "--resume", folder, "--trials", 15, "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", "--resume", folder, "--trials", 15, "--dry-run", "--json")
     stages = {stage["name"]: stage for stage in json.loads(result.stdout)}
     assert (stages["supernet"]["what"], stages["supernet"]["seconds"]) == ("is trained", 0)
     assert stages["search"]["what"].startswith("3 evaluations by")
@@ -88,8 +70,7 @@ def test_a_dry_run_of_a_continuation_plans_what_is_left(together: tuple[Path, st
 
 def test_helpers_evaluate_with_the_search_and_end_with_it(together: tuple[Path, str], tmp_path: Path) -> None:
     folder = shutil.copytree(together[0], tmp_path / "run")
-    result = wb("search", "--resume", folder, "--trials", 15, "--workers", 2, "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", "--resume", folder, "--trials", 15, "--workers", 2, "--json")
     study = load_study(file_url(folder / "study.db"), "search")
     assert len(evaluated(study)) == 15
     assert not {TrialState.RUNNING, TrialState.FAIL} & {trial.state for trial in study.trials}
@@ -102,8 +83,7 @@ def test_a_front_is_not_lost_to_a_table_that_cannot_be_kept(
 ) -> None:
     folder = shutil.copytree(together[0], tmp_path / "run")
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
-    result = wb("search", "--resume", folder, "--finetune", 0)
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", "--resume", folder, "--finetune", 0)
     assert "the per-block latency table was not checked" in result.stderr
     assert Run(folder).read().table is None
     assert Run(folder).read_front()
@@ -152,8 +132,7 @@ def test_what_cannot_be_is_refused_at_once(
 
 def test_a_dry_run_says_sizes_classes_finalists_and_what_a_budget_leaves() -> None:
     given = ["--budget", "params=5k", "--budget", "latency=1000ms", "--trials", 25, "--workers", 2]
-    result = wb("search", *SMALL, *given, "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", *SMALL, *given, "--dry-run", "--json")
     what = {stage["name"]: stage["what"] for stage in json.loads(result.stdout)}
     assert "images of 1x8x8 in 10 classes" in what["data"]
     assert "25 evaluations in 2 processes" in what["search"]

@@ -39,6 +39,10 @@ class PartModule(nn.Module):
     """
 
     symmetries: Mapping[str, Symmetry] = {}
+    stream: ClassVar[Symmetry] = "rotation"
+    """By what the residual streams that the part lies on may be transformed, once the norm in front of it is folded."""
+    averaged: ClassVar[tuple[str, ...]] = ()
+    """Axes over whose entries it takes statistics: dropping some of them then changes what becomes of the others."""
     axes: dict[str, Axes]
     constants: list[str]
     """Parameters without gradient: they are determined once, from data, and training does not change them."""
@@ -155,6 +159,20 @@ class OperatorModule(PartModule):
         """The bias of a weight that reads or writes the stream; None if it has none."""
         name = self.readers[weight] if weight in self.readers else self.writers[weight]
         return None if name is None else getattr(self, name)
+
+    @property
+    def scaling(self) -> tuple[str, ...]:
+        """The parameters on the stream that all that the operator gives is proportional to; none if there are no such."""
+        return tuple(name for pair in self.writers.items() for name in pair if name is not None)
+
+    def projected(self, x: Tensor) -> dict[str, Tensor]:
+        """What each reader makes of the operator's input: local name -> (..., D) to (..., its other axes flattened)."""
+        found = {}
+        for name in self.readers:
+            bias = self.bias(name)
+            weight: Tensor = getattr(self, name)
+            found[name] = F.linear(x, weight.flatten(0, -2), None if bias is None else bias.flatten())
+        return found
 
     def settle(self) -> None:
         """Rounds binary and ternary weights in place for good; the record says fp32 afterwards."""

@@ -7,6 +7,7 @@ their means, which is the variance over all images.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -28,21 +29,20 @@ def find_statistics(network: Network, split: Split) -> None:
 
     Does nothing where there is none. The network's mode is as before.
     """
+    if network.statistics():
+        find_from(network, _some(split, next(network.parameters()).device))
+
+
+def find_from(network: Network, images: Iterable[Tensor]) -> None:
+    """The same from batches of images (B, channels, height, width)."""
     parts = set(network.statistics().values())
-    if not parts:
-        return
     training = network.training
-    device = next(network.parameters()).device
     for part in parts:
         part.watched = {}
     network.train()
-    seen = 0
     with torch.no_grad():
-        for images, _ in batches(split, BATCH, shuffle=True, generator=torch.Generator().manual_seed(SEED)):
-            network(images.to(device))
-            seen += len(images)
-            if seen >= IMAGES:
-                break
+        for batch in images if parts else ():
+            network(batch)
         for part in parts:
             for norm, moments in (part.watched or {}).items():
                 mean, variance = _over_batches(moments)
@@ -60,6 +60,16 @@ def with_statistics(model: Model, split: Split) -> Model:
     find_statistics(network, split)
     found = {name: network.get_parameter(name).detach().clone() for name in network.statistics()}
     return replace(model, weights={**model.weights, **found})
+
+
+def _some(split: Split, device: torch.device) -> Iterator[Tensor]:
+    """The batches of training images that every network is shown."""
+    seen = 0
+    for images, _ in batches(split, BATCH, shuffle=True, generator=torch.Generator().manual_seed(SEED)):
+        yield images.to(device)
+        seen += len(images)
+        if seen >= IMAGES:
+            return
 
 
 def _over_batches(moments: Moments) -> tuple[Tensor, Tensor]:

@@ -32,13 +32,15 @@ def _catalogue() -> Mapping[str, Architecture]:
         raise ImportError(path)
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Mapping[str, Architecture] = module.CATALOGUE
+    found: Mapping[str, Architecture] = module.CATALOGUE | module.COMBINED
     return found
 
 
 CATALOGUE = _catalogue()
-EVERY = pytest.mark.parametrize("name", list(CATALOGUE))
-PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if form(a) == "pre"])
+EVERY = pytest.mark.parametrize("name", [name for name in CATALOGUE if name.startswith("combined")])
+PRE_NORM = pytest.mark.parametrize(
+    "name", [n for n, a in CATALOGUE.items() if form(a) == "pre" and not n.startswith("combined")]
+)
 SOME = pytest.mark.parametrize(
     "name",
     ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "sla-post", "softmax-post-stages"],
