@@ -45,7 +45,7 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
-from wb.core.records.ffns import Inverted
+from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
 from wb.fusion.forms.canonical import foldable
@@ -156,6 +156,8 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
     for merge in MERGES:
         yield f"map-{kind_of(merge)}-merge", mapped(depthwise, inverted, merge.sample())
+    for gate in get_args(Squeeze.model_fields["gate"].annotation):
+        yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())
     yield "map-post", wired(mapped(Pool.sample(), inverted), "post")
 
