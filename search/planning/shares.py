@@ -16,6 +16,7 @@ SUPERNET, SEARCH, RUNGS, FINALISTS = 0.36, 0.15, 0.11, 0.38
 TUNED = 16  # epochs that a finalist should get, before there are more finalists
 FINALISTS_LEAST, FINALISTS_MOST = 3, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
+READ = 4  # evaluations that exporting and reading a finalist takes as long as
 LEAST = {"epochs": 2, "finetune": 1}
 
 
@@ -111,9 +112,9 @@ def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
-    """Seconds of fine-tuning so many finalists, each exported once and read twice."""
+    """Seconds of fine-tuning so many finalists, each exported, timed with the others, scored, and its blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
-    return taught + count * (epochs * size.whole * costs.tune + 2 * costs.evaluation)
+    return taught + count * (epochs * size.whole * costs.tune + READ * costs.evaluation)
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
