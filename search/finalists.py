@@ -35,7 +35,8 @@ from wb.search.choice import choose, closest
 from wb.search.front import Ranked, ranked
 from wb.search.results.answers import NetworkAnswers, answered, collected
 from wb.search.results.curves import Curves
-from wb.search.run import FrontPoint, Run, Unsure
+from wb.search.results.unsure import Unsure
+from wb.search.run import FrontPoint, Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
 from wb.tasks.base import Task

@@ -23,7 +23,8 @@ from wb.search.page.traces import Candidate
 from wb.search.results.answers import Answers, answered, collected
 from wb.search.results.baselines import Baseline, write_baselines
 from wb.search.results.curves import Curves
-from wb.search.run import Run, Unsure
+from wb.search.results.unsure import Unsure
+from wb.search.run import Run
 
 Fabricate = Callable[..., Run]
 HOSTILE = '"><script>alert(2)</script>'
