@@ -124,7 +124,7 @@ class Finish:
         if self.recipe is None:
             return model
         report = Curves(self.run.curves_path).of(str(number))
-        tune = Finetune(self.data, self.recipe, self._teacher, self.seed, report)
+        tune = Finetune(self.data, self.recipe, self._teacher, self.seed, report=report)
         name = f"{number}.safetensors"
         for path in (self.run.staging / name, self.run.models / name):
             with suppress(BadArtefact):  # a missing or damaged file is made again
