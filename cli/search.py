@@ -116,7 +116,13 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     validation = [(f"{point.id}, val", point.validation) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
-    return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
+    noise = [f"{point.id}: {point.unsure.text()}" for point in points if point.unsure is not None]
+    noise += [
+        f"{point.id} stands for {', '.join(map(str, point.alike))}, which nothing tells from it"
+        for point in points
+        if point.alike
+    ]
+    return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse, *noise)))
 
 
 def _two_lines(reading: Reading) -> str:

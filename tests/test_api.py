@@ -268,6 +268,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "quantize": {"budget": "size=0.6x", "calib": 8},
     "binarize": {"finetune": 0},
     "measure": {"cap": 0.1},
+    "predict": {},
 }
 
 

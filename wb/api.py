@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from wb.compress.binarize.record import Binarization
     from wb.compress.prune.record import Pruning
     from wb.compress.quantize.record import Quantization
+    from wb.data.preparation import Preparation
     from wb.fusion.job.record import Fusion
     from wb.jobs.calls import Given
-    from wb.jobs.classifier import Classifier
+    from wb.jobs.classifier import Classifier, Picture
     from wb.jobs.measuring import Measured
+    from wb.jobs.predicting import Predictions
 
 __all__ = [
     "Data",
@@ -42,6 +44,7 @@ __all__ = [
     "fuse",
     "load",
     "measure",
+    "predict",
     "prune",
     "quantize",
     "search",
@@ -338,6 +341,27 @@ def measure(
     how = config_of(Measuring, "measure", given)
     with shown(quiet=quiet) as progress:
         return how(path_of(file) or Path(), progress, saying(quiet=quiet))
+
+
+def predict(
+    model: Given,
+    pictures: Picture | Sequence[Picture],
+    *,
+    top: int = 3,
+    background: str | None = None,
+    images: Preparation | None = None,
+    run_limit: float | None = None,
+    quiet: bool = False,
+) -> Predictions:
+    """As `wb predict`: the classes of pictures, with probabilities. A picture is a path, a PIL image or an array.
+
+    `images` prepares pictures for a network that is not the workbench's. Raises as `wb.jobs.predicting.Predicting`.
+    """
+    from wb.jobs.predicting import Predicting
+
+    many = list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
+    with shown(quiet=quiet) as progress:
+        return Predicting(top, background, images, run_limit)(path_of(model) or Path(), many, progress)
 
 
 def export(

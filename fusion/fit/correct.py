@@ -124,7 +124,10 @@ class Correction:
         return replace(self.merged, weights={name: p.detach() for name, p in self.network.named_parameters()})
 
     def _start(self) -> None:
-        """Makes all tokens, behind batch norms with new statistics. `regress` fits a convolutional stem; trained positions take over the mean error of tokens."""
+        """Makes all tokens, behind batch norms with new statistics.
+
+        `regress` fits a convolutional stem; trained positions take over the mean error of tokens.
+        """
         find_from(self.network, self.batches)
         for lane in self.lanes:
             lane.states = [lane.network.begin(part) for part in self.batches]

@@ -43,6 +43,8 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
         "supernet.safetensors",
         "largest.safetensors",
         "front.json",
+        "answers.json",
+        "curves.json",
         "models",
         "report.html",
     }

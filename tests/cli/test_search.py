@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from PIL import Image
 
 from tests.commands import succeeded, wb
 from tests.processes import Command
+from wb.data import load as load_data
+from wb.jobs.classifier import Classifier
 from wb.search.planning.costs import Probe
 from wb.search.planning.shares import Costs
+from wb.search.results.answers import read_answers
+from wb.search.results.curves import read_curves
 from wb.search.run import Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
@@ -36,6 +44,33 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     assert done.returncode == 0, done.stderr
     assert json.loads(second.stdout)["front"] == json.loads((folder / "front.json").read_text(encoding="utf-8"))
     return folder, second.stderr
+
+
+def test_the_script_on_the_page_of_a_fresh_run_names_pictures(together: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = together
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    code = html.unescape(page.partition('<code id="script">')[2].partition("</code>")[0])
+    image = load_data("digits").test.images[0]
+    Image.fromarray(image[0]).save(tmp_path / "picture.png")
+    command = [sys.executable, "-I", "-c", code, str(tmp_path / "picture.png")]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    best = next(point for point in Run(folder).read_front() if point.onnx in code)
+    name, chance = said.removeprefix(f"{tmp_path / 'picture.png'}: ").split()
+    assert name == Classifier(folder / best.onnx)(image)[0]
+    assert 10 < float(chance.strip("(%)")) <= 100
+
+
+def test_a_fresh_run_knows_what_its_networks_answered_and_how_they_were_trained(together: tuple[Path, str]) -> None:
+    run = Run(together[0])
+    answers, points = read_answers(run.answers_path), run.read_front()
+    assert answers is not None
+    assert sorted(answers.networks) == sorted(point.id for point in points)
+    for point in points:
+        matrix = answers.networks[point.id].matrix(len(answers.classes))
+        assert (matrix.sum(), matrix.trace() / matrix.sum()) == (point.test.n, point.test.value)
+    curves = read_curves(run.curves_path)
+    assert {"supernet", *(str(point.id) for point in points)} <= set(curves)
+    assert {epoch for curve in curves.values() for epoch, _ in curve} == {1}
 
 
 def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from wb.models.network import build_operator
 from wb.models.operator import OperatorModule
 
 EMBED = 6
-WIDTHS = {"heads": 2, "qk": 3, "v": 4}
+WIDTHS: dict[str, Any] = {"heads": 2, "qk": 3, "v": 4}
 
 
 def module(record: Operator, layout: Layout) -> OperatorModule:
