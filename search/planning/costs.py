@@ -30,8 +30,8 @@ from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled, score
 
-PROBES = 6  # timed steps of each kind, at least
-PROBED = 0.5  # seconds of them, at least
+PROBES = 2  # timed steps of each kind, at least
+PROBED = 0.6  # seconds of them, at least
 DRAWN = 3  # random networks, beside the smallest and the largest
 IMAGES = 512  # scored in torch to learn what scoring costs
 
