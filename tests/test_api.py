@@ -265,7 +265,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "search": {"limit": 60, "epochs": 1, "finetune": 0, "trials": 2, "objectives": "acc,macs", "sampler": "random"},
     "prune": {"budget": "macs=0.8x", **TINY},
     "fuse": {"method": "orth", "data": "none"},
-    "quantize": {"budget": "size=0.6x", "calib": 8},
+    "quantize": {"budget": "size=0.8x", "calib": 8},
     "binarize": {"finetune": 0},
     "measure": {"cap": 0.1},
     "predict": {},

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, GetCoreSchemaHandler
-    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True)
@@ -26,20 +25,19 @@ class Cli:
     parse: Callable[[Any], Any] | None = None
     metavar: str | None = None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from pydantic_core import core_schema
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        from pydantic import BeforeValidator
 
-        schema = handler(source)
         several = self.typed == list[str]
         if not several and self.parse is None:
-            return schema
+            return handler(source)
 
         def of_text(value: object) -> object:
             value = (value,) if several and isinstance(value, str) else value
             typed = isinstance(value, list | tuple) if several else isinstance(value, str)
             return self.parse(value) if typed and self.parse is not None else value
 
-        return core_schema.no_info_before_validator_function(of_text, schema)
+        return BeforeValidator(of_text).__get_pydantic_core_schema__(source, handler)
 
 
 def listed(text: str) -> tuple[str, ...]:
