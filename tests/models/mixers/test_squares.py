@@ -53,7 +53,7 @@ def attended(m: OperatorModule, x: Tensor, layout: Layout, side: int, by: int) -
                 for a, b, length in ((r, r2, rows), (c, c2, columns))
             )
             if same:
-                bias = 0.0
+                bias: Tensor | float = 0.0
                 if "table" in w:
                     centre = [size // 2 for size in w["table"].shape[:2]]
                     bias = w["table"][r - r2 + centre[0], c - c2 + centre[1]]  # (H)
