@@ -56,7 +56,7 @@ class SearchConfig(DataConfig):
     ] = f"{QUALITY},latency"
     budget: Annotated[
         tuple[str, ...],
-        Field(description="Hard limits, e.g. latency=2ms,size=1MB."),
+        Field(description="Hard limits: latency=2ms, size=1MB."),
         Cli(default="none", typed=list[str]),
     ] = ()
     sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"

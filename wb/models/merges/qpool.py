@@ -9,6 +9,7 @@ also where the widths are equal.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from wb.core.layout import Layout
 from wb.core.records.merges import QPool as Record
 from wb.models.axes import Axis, read
 from wb.models.merge import PREVIOUS, MergeModule
+from wb.models.operator import Symmetry
 from wb.models.planes import as_tokens
 from wb.models.squares import cut, uncut
 from wb.models.tensors import join_heads, project, uniform_
@@ -26,6 +28,8 @@ from wb.models.tensors import join_heads, project, uniform_
 class QPool(MergeModule):
     """`max(W_p n + b_p) + W_o softmax(scale · max(q) kᵀ) v + b_o` of `n = LayerNorm(x)`, each maximum over 2x2 tokens."""
 
+    stream: ClassVar[Symmetry] = "permutation"
+    averaged: ClassVar[tuple[str, ...]] = (PREVIOUS,)
     outputs: Mapping[str, int] = {"wq": 2, "wk": 2, "wv": 2, "wo": 1, "skip": 1}
     record: Record
     gain: nn.Parameter
