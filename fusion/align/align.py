@@ -234,6 +234,8 @@ def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]
         for name, sublayer in source.sublayers.items()
         for axis, symmetry in sublayer.operator.symmetries.items()
     } | dict(one.stem.symmetries)
+    for stage in range(1, len(one.stages)):
+        bears |= {f"s{stage}.merge.{axis}": symmetry for axis, symmetry in one.merge(stage).symmetries.items()}
     for axis in axis_sizes(reference.architecture):
         if axis not in present:
             continue

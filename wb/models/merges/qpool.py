@@ -29,6 +29,8 @@ class QPool(MergeModule):
     """`max(W_p n + b_p) + W_o softmax(scale · max(q) kᵀ) v + b_o` of `n = LayerNorm(x)`, each maximum over 2x2 tokens."""
 
     stream: ClassVar[Symmetry] = "permutation"
+    # Values could be rotated as well; queries not, as the largest is taken channel by channel.
+    symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "permutation"}
     averaged: ClassVar[tuple[str, ...]] = (PREVIOUS,)
     outputs: Mapping[str, int] = {"wq": 2, "wk": 2, "wv": 2, "wo": 1, "skip": 1}
     record: Record
