@@ -132,7 +132,7 @@ def test_the_value_of_a_scale_is_not_timed_anew(image: ImageInput) -> None:
     module, _, _ = part.make()
     operator = module.get_submodule("block.mixer")
     assert isinstance(operator, OperatorModule)
-    assert operator.record == scaled
+    assert operator.record == scaled.mixer
 
 
 def test_parts_are_timed_a_few_together(image: ImageInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
