@@ -80,6 +80,7 @@ class Hybrid:
         names = ["stem_width"]
         for i in range(len(self.options.stages)):
             names += [f"s{i}.{name}" for name in ("embed", "depth", "merge")]
+            names += [f"s{i}.channels"] if i and dims(MERGE_KINDS[str(full[f"s{i}.merge"])]) else []
             if int(full[f"s{i}.depth"]):
                 mixer = str(full[f"s{i}.mixer"])
                 names += [f"s{i}.{name}" for name in ("mixer", "ratio")]
@@ -207,26 +208,28 @@ class Hybrid:
     def _stage(self, full: Choices, i: int) -> Stage:
         own = {name: full[f"s{i}.{name}"] for name in ALIKE if f"s{i}.{name}" in full}
         embed, mixer = int(own["embed"]), str(own["mixer"])
+        channels = int(own["channels"])
+        # As many heads as the fewest channels allow, whichever are chosen: so the widest network has those of all others.
+        heads = max(1, embed // self.options.stages[i].channels[0])
+        sizes: Choices = {"heads": heads, "qk": channels, "v": channels}
         norm = BatchNorm() if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed else None
-        block = Block(mixer=_mixer(mixer, own), ffn=_ffn(own), norm=norm)
-        merge = _merge(own) if i else None
+        block = Block(mixer=_mixer(mixer, own, sizes), ffn=_ffn(own), norm=norm)
+        merge = _merge(str(own["merge"]), sizes) if i else None
         blocks, plane = (block,) * int(own["depth"]), "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
     def _read_stage(self, stage: Stage, i: int) -> dict[str, Option]:
         found: dict[str, Option] = {"embed": stage.embed, "depth": len(stage.blocks)}
         if stage.merge is not None:
-            found["merge"] = stage.merge.kind
+            found |= {"merge": stage.merge.kind, **_channels(stage.merge)}
         if not stage.blocks:
             return found
         block, options = stage.blocks[0], self.options.stages[min(i, len(self.options.stages) - 1)]
         mixer, ffn = block.mixer, block.ffn
-        found["mixer"] = NONE if mixer is None else mixer.kind
+        found |= {"mixer": NONE} if mixer is None else {"mixer": mixer.kind, **_channels(mixer)}
         if mixer is not None and kernels(type(mixer)):
             found["kernel"] = getattr(mixer, kernels(type(mixer))[0])
-        if stage.plane == "tokens":
-            found["channels"] = getattr(mixer, "qk", options.channels[0])
-        elif ffn is not None:
+        if stage.plane == "map" and ffn is not None:
             found |= {"ffn": ffn.kind, "act": getattr(ffn, "activation", "")}
             found |= {"mid": getattr(ffn, "kernel", 0)} if has_middle(ffn.kind) else {}
         width = getattr(ffn, "mlp", 0)
@@ -266,22 +269,25 @@ def has_middle(ffn: str) -> bool:
     return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
 
 
-def _merge(own: Choices) -> Merge:
-    """The merge of a stage with those choices; one that attends has heads of `channels`."""
-    record = MERGE_KINDS[str(own["merge"])]
-    channels = int(own["channels"])
-    sizes = {"heads": max(1, int(own["embed"]) // channels), "qk": channels, "v": channels}
+def _channels(part: Mixer | Merge) -> dict[str, Option]:
+    """The channels of the heads of what attends, as a gene; nothing of what does not."""
+    sizes = {width: getattr(part, width) for width in dims(type(part))}
+    return {"channels": sizes["qk"]} if "qk" in sizes else {}
+
+
+def _merge(kind: str, sizes: Choices) -> Merge:
+    """The merge of that kind; one that attends has heads of these `sizes`."""
+    record = MERGE_KINDS[kind]
     return record.model_validate({name: sizes[name] for name in dims(record)})
 
 
-def _mixer(kind: str, own: Choices) -> Mixer | None:
-    """The mixer of a stage with those choices."""
+def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
+    """The mixer of a stage with those choices; one that attends has heads of these `sizes`."""
     if kind == NONE:
         return None
     if kind in MAP_MIXERS:
         return MAP_MIXERS[kind].model_validate(dict.fromkeys(kernels(MAP_MIXERS[kind]), own["kernel"]))
-    embed, channels = int(own["embed"]), int(own["channels"])
-    return mixer_of(kind, {"heads": max(1, embed // channels), "qk": channels, "v": channels}, embed)
+    return mixer_of(kind, sizes, int(own["embed"]))
 
 
 def _ffn(own: Choices) -> Ffn:
