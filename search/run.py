@@ -24,12 +24,13 @@ from pydantic import (
 )
 
 from wb import __version__
-from wb.core.architecture import Architecture, explain, is_none
+from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
 from wb.core.metrics import ACCURACY
 from wb.core.readings import Reading
 from wb.core.records import Frozen
+from wb.core.records.base import is_none
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
 from wb.search.config import SearchConfig

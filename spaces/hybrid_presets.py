@@ -1,4 +1,4 @@
-"""Presets of space `hybrid`, by the size of the images: the two first stages are maps, tokens come where they are few.
+"""Presets of space `hybrid`: the two first stages are maps, tokens come where they are few.
 
 Which sizes and blocks are worth their time is measured in `docs/results.md`.
 """
@@ -38,8 +38,4 @@ TINY28 = HybridOptions(
 )
 
 PRESETS: Mapping[str, HybridOptions] = {"tiny28": TINY28}
-
-
-def preset_for(side: int) -> str:
-    """The preset for images whose larger side has that many pixels."""
-    return "tiny28"
+DEFAULT = "tiny28"

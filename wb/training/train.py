@@ -139,8 +139,7 @@ def fit_module(
         return step(batch)
 
     def look() -> Mirrored:
-        if isinstance(module, Network):
-            find_statistics(module, data.train)
+        find_statistics(module, data.train)
         with evaluating(module):
             return mirrored(module, data.validation, task, device)
 
@@ -162,8 +161,7 @@ def fit_module(
         report=report,
     )
     module.eval()
-    if isinstance(module, Network):
-        find_statistics(module, data.train)
+    find_statistics(module, data.train)
     return found
 
 

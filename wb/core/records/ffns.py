@@ -7,17 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width
+from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width, is_none
 
 
 def is_gelu(activation: str) -> bool:
     """Whether an activation is left out of the JSON: networks keep the keys they had before there were others."""
     return activation == "gelu"
-
-
-def is_none(value: object) -> bool:
-    """Whether a record is left out of the JSON, as it was before there was one."""
-    return value is None
 
 
 class Mlp(Weighted):

@@ -48,15 +48,10 @@ class QPool(MergeModule):
     skip_bias: nn.Parameter
 
     def __init__(
-        self,
-        record: Record,
-        embed: int,
-        layout: Layout,
-        next_embed: int,
-        device: torch.device | str | None = None,
+        self, record: Record, embed: int, layout: Layout, next_embed: int, device: torch.device | str | None = None
     ) -> None:
-        super().__init__({**vars(record), "embed": next_embed, PREVIOUS: embed}, device)
-        self.record, self.layout, self.side = record, layout, layout.tile(record.side)
+        super().__init__(record, embed, layout, next_embed, device)
+        self.side = layout.tile(record.side)
         self.holds("gain", PREVIOUS)
         self.holds("shift", PREVIOUS)
         for weight, bias, channels in (("wq", "bq", "qk"), ("wk", "bk", "qk"), ("wv", "bv", "v")):
