@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import get_args
 
-from pydantic import ValidationError
-
-from wb.core.architecture import Architecture, Block, Stage, explain
-from wb.core.errors import BadData, BadOption, NotInSpace, WbError
+from wb.core.architecture import Architecture, Block, Stage
+from wb.core.errors import BadData, NotInSpace, WbError
 from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Merge, Mixer, Mlp, Nowhere, Precision, dims, kernels
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
+from wb.spaces.genes import GeneSpace
 from wb.spaces.hybrid_options import HybridOptions
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of
 from wb.spaces.published import PUBLISHED, USUAL, nearest
@@ -24,7 +23,7 @@ CATEGORICAL = ("merge", "mixer", "ffn", "act")
 MULTIPLE = 8  # widths of hidden layers; 16 is what the runtime's blocks have, 8 is nearly as good
 
 
-class Hybrid:
+class Hybrid(GeneSpace):
     """The architectures that `options` allow for images of one shape.
 
     Genes: `stem_width`, and per stage `s1.embed`, `s1.depth`, `s1.merge`, `s1.mixer`, `s1.kernel`, `s1.ffn`, `s1.ratio`,
@@ -45,17 +44,11 @@ class Hybrid:
         labels: Sequence[str] = (),
         preset: str = "custom",
     ) -> None:
-        self.options, self.image, self.preset = options, image, preset
-        self.classes, self.labels = classes, tuple(labels)
+        super().__init__(image, classes, labels, preset)
+        self.options = options
         self.patch = options.patch or fitting_patch(image)
         self._check_sides()
-        try:
-            self.tops()
-        except ValidationError as error:  # a network exceeds the bounds of an architecture
-            raise BadOption(
-                f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose other options with --set, or "
-                "another preset (see `wb spaces`)"
-            ) from error
+        self._check_tops("other options")
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
@@ -66,14 +59,6 @@ class Hybrid:
                 if i > 0 or name != "merge":
                     genes[f"s{i}.{name}"] = getattr(stage, name)
         return genes
-
-    @cached_property
-    def genes(self) -> dict[str, tuple[Option, ...]]:
-        return {name: options for name, options in self.all_genes.items() if len(options) > 1}
-
-    @cached_property
-    def _fixed(self) -> dict[str, Option]:
-        return {name: options[0] for name, options in self.all_genes.items() if len(options) == 1}
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
@@ -167,21 +152,13 @@ class Hybrid:
             return ""
         return " ".join(f"--set {name}={text}" for name, text in texts.items())
 
-    def smallest(self) -> Architecture:
-        """The first option of every gene."""
-        return self.decode({name: options[0] for name, options in self.genes.items()})
-
     def smallest_of_each_precision(self) -> list[Architecture]:
         """The smallest network; the space has one precision."""
         return [self.smallest()]
 
-    def largest(self, mixer: str | None = None) -> Architecture:
-        """The last option of every gene, with `mixer` in every stage that offers it if one is named."""
-        choices = {name: options[-1] for name, options in self.genes.items()}
-        choices |= {
-            name: str(mixer) for name, options in self.genes.items() if name.endswith(".mixer") and mixer in options
-        }
-        return self.decode(choices)
+    def largest(self) -> Architecture:
+        """The last option of every gene."""
+        return self.decode({name: options[-1] for name, options in self.genes.items()})
 
     def usual(self) -> Architecture:
         """A residual network of middle size."""
