@@ -28,7 +28,8 @@ from wb.core.space import Space, random_choices
 from wb.data import Dataset, Split
 from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
-from wb.models.network import axes_of, build, sides, skeleton
+from wb.models.named import axes_of, sides
+from wb.models.network import build, skeleton
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.decay import decayed

@@ -41,7 +41,8 @@ from wb.fusion.match.placed import Placed
 from wb.fusion.settings import Solver
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
 from wb.models.model import Model
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20

@@ -31,7 +31,8 @@ from wb.fusion.settings import RIDGE
 from wb.models.axes import Axes, Axis, remap, write
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
-from wb.models.network import Network, axes_of
+from wb.models.named import axes_of
+from wb.models.network import Network
 from wb.models.operator import NOTHING
 from wb.models.planes import as_tokens
 from wb.models.walk import State, Sublayer

@@ -22,7 +22,8 @@ from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
-from wb.models.network import axes_of, build, skeleton
+from wb.models.named import axes_of
+from wb.models.network import build, skeleton
 from wb.models.operator import NOTHING, OperatorModule
 from wb.models.planes import as_tokens, laid
 
