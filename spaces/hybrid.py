@@ -253,9 +253,10 @@ def _channels(part: Mixer | Merge) -> dict[str, Option]:
 
 
 def _merge(kind: str, sizes: Choices) -> Merge:
-    """The merge of that kind; one that attends has heads of these `sizes`."""
+    """The merge of that kind; one that attends has heads of these `sizes`, one that may have an activation has ReLU."""
     record = MERGE_KINDS[kind]
-    return record.model_validate({name: sizes[name] for name in dims(record)})
+    active = {"activation": "relu"} if "activation" in record.model_fields else {}
+    return record.model_validate({name: sizes[name] for name in dims(record)} | active)
 
 
 def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
