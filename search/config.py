@@ -90,6 +90,13 @@ class SearchConfig(DataConfig):
         Field(ge=1, description="Networks that are fine-tuned and timed together."),
         Cli(default="from the number of trials"),
     ] = None
+    baselines: Annotated[
+        bool,
+        Field(
+            description="Also train up to three known networks of the space, of latencies like the finalists', by the same "
+            "recipe, and show them beside the front."
+        ),
+    ] = False
     time: Annotated[
         str | None,
         Field(
@@ -141,7 +148,12 @@ class SearchConfig(DataConfig):
     def wanted(self) -> dict[str, int]:
         """What a front belongs to: the settings that may change when a run is resumed."""
         chosen = {} if self.finalists is None else {"finalists": self.finalists}
-        return {"trials": self.trials, "finetune": self.finetune, **chosen}
+        return {
+            "trials": self.trials,
+            "finetune": self.finetune,
+            **chosen,
+            **({"baselines": 1} if self.baselines else {}),
+        }
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -125,6 +125,11 @@ class Hybrid(GeneSpace):
         named = {name: partial(nearest, self, name) for name in PUBLISHED}
         return {**named, "largest": self.largest, "smallest": self.smallest}
 
+    @property
+    def known(self) -> Mapping[str, Architecture]:
+        """The nearest networks to those published ones that the space offers."""
+        return {name: nearest(self, name) for name in offered(self.options)}
+
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The network as it is, and without switched-off blocks."""
         yield architecture
