@@ -5,19 +5,31 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import get_args
 
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, NotInSpace, WbError
 from wb.core.layout import Layout
-from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Merge, Mixer, Mlp, Nowhere, Precision, dims, kernels
+from wb.core.records import (
+    Classify,
+    Ffn,
+    ImageInput,
+    LayerNorm,
+    Merge,
+    Mixer,
+    Mlp,
+    Nowhere,
+    Precision,
+    dims,
+    kernels,
+    kind_of,
+)
 from wb.core.records.attention import Window
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.genes import GeneSpace
 from wb.spaces.hybrid_options import HybridOptions, StageOptions, divides, fitting_patch, step
-from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of, squared
+from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
 from wb.spaces.published import PUBLISHED, USUAL, nearest, offered
 
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
@@ -112,7 +124,8 @@ class Hybrid(GeneSpace):
         from wb.spaces.traits import traits  # imports torch, which listing the spaces must not
 
         offered = {str(name) for stage in self.options.stages for name in (*stage.mixer, *stage.ffn)}
-        return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS) if kind in offered])
+        offered |= {kind_of(Mlp)} if any(not on_map(name) for name in offered & TAUGHT.keys()) else set()
+        return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS, kind_of(Mlp)) if kind in offered])
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -246,12 +259,6 @@ def on_map(mixer: str) -> bool:
 def hidden_width(ratio: float, embed: int) -> int:
     """The width of a hidden layer: a multiple of eight."""
     return max(MULTIPLE, MULTIPLE * round(ratio * embed / MULTIPLE))
-
-
-def has_middle(ffn: str) -> bool:
-    """Whether a feed-forward may have a depthwise convolution in its middle: then its kernel may also be 0."""
-    record = MAP_FFNS[ffn]
-    return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
 
 
 def _channels(part: Mixer | Merge) -> dict[str, Option]:

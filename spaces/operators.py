@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from wb.core.layout import Layout
 from wb.core.records import (
@@ -27,7 +27,7 @@ from wb.core.records import (
     groups,
     kind_of,
 )
-from wb.core.records.base import tiles
+from wb.core.records.base import kernels, tiles
 from wb.core.space import Choices, Option
 
 LEAST = 4  # tokens a side of a square that attention is kept within
@@ -89,6 +89,12 @@ def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
     required = [name for name in dims(record) if record.model_fields[name].is_required()]
     widths = dict.fromkeys(required, embed) | {name: int(sizes[name]) for name in dims(record) if name in sizes}
     return record.model_validate(widths)
+
+
+def has_middle(ffn: str) -> bool:
+    """Whether a feed-forward may have a depthwise convolution in its middle: then its kernel may also be 0."""
+    record = MAP_FFNS[ffn]
+    return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
 
 
 def ffn_of(kind: str, width: int) -> Ffn:

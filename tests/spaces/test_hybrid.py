@@ -76,6 +76,15 @@ def test_equal_networks_have_equal_choices_and_active_genes_matter(space: Hybrid
             assert (space.decode(other) != space.decode(choices)) == (gene in space.active(choices)), gene
 
 
+def test_every_network_has_traits(space: Hybrid) -> None:
+    rng = random.Random(3)
+    networks = [random_choices(space, rng) for _ in range(20)]
+    assert any(stage.plane == "tokens" for one in networks for stage in space.decode(one).stages)
+    found = np.array([space.traits(choices) for choices in networks])
+    assert np.isfinite(found).all()
+    assert len(np.unique(found, axis=0)) == len({space.decode(one).key for one in networks})
+
+
 def test_the_store_has_the_weights_of_every_network(space: Hybrid) -> None:
     supernet = Supernet.fresh(space, 0)
     for architecture in drawn(space, 20):
