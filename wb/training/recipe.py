@@ -163,6 +163,11 @@ class RecipeOptions(Frozen):
         Field(description="Keep the moving average of the weights."),
         Cli(default=f"from {AVERAGED:,} steps on"),
     ] = None
+    optimizer: Annotated[
+        OptimizerName | None,
+        Field(description="adamw, or muon for matrices and AdamW for the rest."),
+        Cli(default="muon for networks of convolutions"),
+    ] = None
     bf16: Annotated[
         bool | None,
         Field(description="Compute in 16 bits while training."),
