@@ -231,8 +231,9 @@ class Hybrid(GeneSpace):
             found |= {"ffn": ffn.kind, "act": getattr(ffn, "activation", "")}
             found |= {"mid": getattr(ffn, "kernel", 0)} if has_middle(ffn.kind) else {}
         width = getattr(ffn, "mlp", 0)
-        fitting = [ratio for ratio in options.ratio if hidden_width(ratio, stage.embed) == width]
-        return found | {"ratio": fitting[0] if fitting else width / stage.embed}
+        share = MAP_FFNS[ffn.kind].share if stage.plane == "map" and ffn is not None else 1.0
+        fitting = [ratio for ratio in options.ratio if hidden_width(share * ratio, stage.embed) == width]
+        return found | {"ratio": fitting[0] if fitting else width / stage.embed / share}
 
     def _layout(self, i: int) -> Layout:
         """The places of a stage."""
@@ -291,9 +292,9 @@ def _turned(mixer: Mixer | None, number: int) -> Mixer | None:
 
 def _ffn(own: Choices) -> Ffn:
     """The feed-forward of a stage with those choices."""
-    width = hidden_width(float(own["ratio"]), int(own["embed"]))
     if not on_map(str(own["mixer"])):
-        return Mlp(mlp=width)
+        return Mlp(mlp=hidden_width(float(own["ratio"]), int(own["embed"])))
     kind = str(own["ffn"])
+    width = hidden_width(MAP_FFNS[kind].share * float(own["ratio"]), int(own["embed"]))
     side = {"kernel": own["mid"]} if has_middle(kind) else {}
     return MAP_FFNS[kind].model_validate({"mlp": width, "activation": own["act"], **side})

@@ -15,14 +15,14 @@ TINY28 = HybridOptions(
     stem_width=(8, 16, 32),
     stages=(
         StageOptions(
-            embed=(16, 24, 32), depth=(0, 1, 2), mixer=("none", "depthwise"), ffn=("inverted", "fused"), ratio=(1, 2)
+            embed=(16, 24, 32), depth=(0, 1), mixer=("none", "depthwise"), ffn=("fused", "basic"), ratio=(1, 2)
         ),
         StageOptions(
             embed=(32, 48, 64),
-            depth=(1, 2, 3),
+            depth=(0, 1, 2),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise"),
-            ffn=("inverted", "fused"),
+            ffn=("inverted", "fused", "basic"),
             ratio=(1, 2),
             mid=(0, 3),
         ),
@@ -31,7 +31,7 @@ TINY28 = HybridOptions(
             depth=(0, 1, 2),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise", "softmax"),
-            ffn=("inverted", "fused"),
+            ffn=("inverted", "fused", "basic"),
             ratio=(1, 2),
             mid=(0, 3),
         ),
@@ -43,14 +43,18 @@ SMALL64 = HybridOptions(
     stem_width=(8, 16, 32),
     stages=(
         StageOptions(
-            embed=(16, 24, 32), depth=(0, 1, 2), mixer=("none", "depthwise"), ffn=("inverted", "fused"), ratio=(1, 2)
+            embed=(16, 24, 32),
+            depth=(0, 1, 2),
+            mixer=("none", "depthwise"),
+            ffn=("inverted", "fused", "basic"),
+            ratio=(1, 2),
         ),
         StageOptions(
             embed=(32, 48, 64),
             depth=(1, 2, 3),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise"),
-            ffn=("inverted", "fused"),
+            ffn=("inverted", "fused", "basic"),
             ratio=(1, 2),
             mid=(0, 3),
         ),
@@ -59,7 +63,7 @@ SMALL64 = HybridOptions(
             depth=(1, 2, 4),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise", "mask", "window", "linear"),
-            ffn=("inverted", "fused"),
+            ffn=("inverted", "fused", "basic"),
             ratio=(1, 2),
             mid=(0, 3),
             channels=(32,),
@@ -69,7 +73,7 @@ SMALL64 = HybridOptions(
             depth=(0, 1, 2),
             merge=("dw3", "conv3", "qpool"),
             mixer=("none", "depthwise", "softmax"),
-            ffn=("inverted", "fused"),
+            ffn=("inverted", "fused", "basic"),
             ratio=(1, 2, 3),
             mid=(0, 3),
             channels=(32,),
@@ -82,14 +86,18 @@ PHOTO224 = HybridOptions(
     stem_width=(16, 24, 32),
     stages=(
         StageOptions(
-            embed=(16, 24, 32), depth=(1, 2), mixer=("none", "depthwise"), ffn=("inverted", "fused"), mid=(0, 3)
+            embed=(16, 24, 32),
+            depth=(1, 2),
+            mixer=("none", "depthwise"),
+            ffn=("inverted", "fused", "basic"),
+            mid=(0, 3),
         ),
         StageOptions(
             embed=(32, 48, 64),
             depth=(1, 2, 3),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise"),
-            ffn=("inverted", "fused"),
+            ffn=("inverted", "fused", "basic"),
             ratio=(1, 2, 3),
             mid=(0, 3),
         ),

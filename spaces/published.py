@@ -25,7 +25,7 @@ PUBLISHED: Mapping[str, tuple[Wanted, Wanted]] = {
     "repvit": ({"mixer": "depthwise", "kernel": 3, "ffn": "inverted", "mid": 0, "ratio": 2, "merge": "dw3"}, {}),
     "convnext": ({"mixer": "depthwise", "kernel": 7, "merge": "conv", **_CONV}, {}),
     "poolformer": ({"mixer": "pool", "merge": "conv3", **_CONV}, {}),
-    "resnet": ({"mixer": "none", "ffn": "fused", "ratio": 1, "merge": "conv3"}, {}),
+    "resnet": ({"mixer": "none", "ffn": ("basic", "fused"), "ratio": 2, "merge": "conv3"}, {}),
     "coatnet": ({"mixer": "none", "ffn": "inverted", "mid": 3, "ratio": 4, "merge": "dw3"}, {"mixer": "softmax"}),
     # A picture that one window holds has attention among all of its tokens; the first stages are maps, as in CoAtNet.
     "swin": ({"mixer": ("window", "softmax", "depthwise"), "merge": ("conv", "conv3"), **_VIT}, {}),

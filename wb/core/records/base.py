@@ -157,6 +157,10 @@ class Filtered(Operator):
 class Convolved(Filtered):
     """One whose last convolution mixes channels, and what that one is kept in."""
 
+    share: ClassVar[float] = (
+        1.0  # of the hidden width that a space's ratio gives; half where both convolutions are dense
+    )
+
     writes: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".out")] = "fp32"
 
 

@@ -84,6 +84,7 @@ class Basic(Convolved):
 
     module = "wb.models.ffns.basic:Basic"
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    share = 0.5
     title = "residual block of two convolutions"
     source = 'He et al., "Deep Residual Learning for Image Recognition", 2016'
     kind: Literal["basic"] = "basic"

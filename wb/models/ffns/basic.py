@@ -21,19 +21,19 @@ from wb.models.tensors import ACTIVATIONS
 
 
 class Basic(BatchNormed, OperatorModule):
-    """`back(activation(fused(x)))` on a map. `fused` is shaped as in the fused bottleneck, so that a supernet shares it."""
+    """`back(activation(front(x)))` on a map. Shares no weights with others."""
 
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
-    fused: nn.Parameter
+    front: nn.Parameter
     back: nn.Parameter
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.activation = ACTIVATIONS[record.activation]
-        self.holds("fused", "mlp", read("embed"), side("kernel"), side("kernel"))
-        self.readers["fused"], self.outputs["fused"] = None, 1
-        self.inner.append("fused")
-        self.norms("fused", "mlp")
+        self.holds("front", "mlp", read("embed"), side("kernel"), side("kernel"))
+        self.readers["front"], self.outputs["front"] = None, 1
+        self.inner.append("front")
+        self.norms("front", "mlp")
         self.holds("back", "embed", read("mlp"), side("kernel"), side("kernel"))
         self.writers["back"], self.outputs["back"] = None, 1
         self.norms("back", "embed")
@@ -52,5 +52,5 @@ class Basic(BatchNormed, OperatorModule):
         return y if self.folded else self.normed(y, "back")
 
     def _inner(self, x: Tensor) -> Tensor:
-        y: Tensor = self.activation(self.convolved(x, "fused"))
+        y: Tensor = self.activation(self.convolved(x, "front"))
         return y
