@@ -153,7 +153,7 @@ class BatchSampler(BaseSampler):
 
     def _next(self, study: Study, trials: Sequence[FrozenTrial], taken: AbstractSet[bytes]) -> Proposal | None:
         """The first untaken proposal of the queue, which is planned anew when used up or outdated; None if all are taken."""
-        complete = [trial for trial in trials if usable(trial) and self._row(trial) is not None]
+        complete = [trial for trial in trials if self._usable(trial) and self._row(trial) is not None]
         if self._queued[0] is not study:
             self._queue, self._queued = [], (study, -1)
         self._drop(len(complete), taken)
@@ -211,6 +211,10 @@ class BatchSampler(BaseSampler):
             proposals = self._predicted(study, complete, taken, rng)
         return proposals or [Proposal(row) for row in unseen_rows(self._encoder, taken, self._batch, rng)]
 
+    def _usable(self, trial: FrozenTrial) -> bool:
+        """Whether predictors can be fitted on the trial: it is complete, with finite values."""
+        return trial.state == TrialState.COMPLETE and bool(np.isfinite(trial.values).all())
+
     @abstractmethod
     def _predicted(
         self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
@@ -250,8 +254,3 @@ class BatchSampler(BaseSampler):
         if key not in self._rows:
             self._rows[key] = self._encoder.indices([dict(zip(names, key, strict=True))])[0]
         return self._rows[key]
-
-
-def usable(trial: FrozenTrial) -> bool:
-    """Whether predictors can be fitted on the trial: it is complete, with finite values."""
-    return trial.state == TrialState.COMPLETE and bool(np.isfinite(trial.values).all())

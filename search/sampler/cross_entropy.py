@@ -1,0 +1,85 @@
+"""Proposals by a generator: cross-entropy on predictors, from what the archive shows of a requirement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wb.predictors.features import Floats, Indices
+from wb.search.sampler.generator import Generator
+from wb.search.sampler.inquisitor import Inquisitor
+
+ROUNDS = 10
+DRAWN = 400  # networks in each round
+ELITE = 0.15  # share of a round that the generator learns from
+STEP = 0.5  # share of what it learns in a round
+BEST = 0.2  # share of the archive, at least FEWEST of it, that the generator starts from
+FEWEST = 8
+APART = 2  # genes in which any two networks of a batch differ, at least
+PRIOR = 0.1  # share of a batch that is drawn from the prior
+
+Kept = Callable[[Indices], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What cross-entropy ended with: the generator, and all distinct networks drawn on the way, the best first."""
+
+    generator: Generator
+    rows: Indices
+    scores: Floats
+
+
+def generate(
+    starts: Sequence[Generator], inquisitor: Inquisitor, rng: np.random.Generator, kept: Kept | None = None
+) -> Generated:
+    """Ten rounds of cross-entropy on predictions: draw, score, and move half-way to the counts of the best.
+
+    The first round draws from each of `starts` alike; the generator begins as the mean of them. Only networks that are `kept`
+    count, unless none is.
+
+    Source: Rubinstein, The cross-entropy method for combinatorial and continuous optimization, 1999.
+    Differs: the scores are predictions, so that rounds cost no evaluation; what is evaluated next is the best of all that was
+    drawn, not the last draw.
+    """
+    generator = starts[0]
+    for number, other in enumerate(starts[1:], start=2):
+        generator = generator.mixed(other, 1 / number)
+    drawn, scores = [], []
+    for at in range(ROUNDS):
+        sources = starts if at == 0 else [generator]
+        rows = np.concatenate([one.draw(DRAWN // len(sources), rng) for one in sources])
+        rows = np.unique(rows, axis=0)
+        if kept is not None and (which := kept(rows)).any():
+            rows = rows[which]
+        drawn.append(rows)
+        scores.append(inquisitor.score(rows))
+        best = np.argsort(-scores[-1], kind="stable")[: max(FEWEST, round(ELITE * len(rows)))]
+        generator = generator.mixed(generator.fitted(rows[best]), STEP)
+    rows, first = np.unique(np.concatenate(drawn), axis=0, return_index=True)
+    found = np.concatenate(scores)[first]
+    order = np.argsort(-found, kind="stable")
+    return Generated(generator, rows[order], found[order])
+
+
+def batch_of(
+    generated: Generated, prior: Indices, taken: AbstractSet[bytes], count: int, apart: int = APART
+) -> list[Indices]:
+    """Up to `count` rows that are not taken: the best that differ in `apart` genes, one in ten from `prior`."""
+    chosen: list[Indices] = []
+
+    def add(rows: Indices, until: int, least: int) -> None:
+        for row in rows:
+            if len(chosen) >= until:
+                return
+            if row.tobytes() not in taken and all((row != other).sum() >= least for other in chosen):
+                chosen.append(row)
+
+    add(generated.rows, count - round(PRIOR * count), apart)
+    add(prior, count, 1)
+    add(generated.rows, count, 1)
+    return chosen

@@ -1,0 +1,142 @@
+"""The sampler `generate`: an Optuna sampler that learns to propose networks that meet requirements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from wb.core.metrics import Metric
+from wb.core.requirements import Requirement
+from wb.core.space import Choices, Genes, Practised
+from wb.predictors.features import Encoder, Indices
+from wb.search.sampler.batched import BatchSampler
+from wb.search.sampler.conditional import conditional
+from wb.search.sampler.cross_entropy import BEST, FEWEST, Kept, batch_of, generate
+from wb.search.sampler.generator import Ancestry, Generator
+from wb.search.sampler.inquisitor import Archive, Inquisitor
+from wb.search.sampler.proposals import Proposal, initial_rows
+
+GENERATORS = "generators"  # the study's user attribute: requirements as text -> their generator, and what it is based on
+BATCH = 10
+OVERDRAWN = 8  # as many first candidates are drawn for each that is wanted, where best practice rules some out
+
+Values = Callable[[FrozenTrial], Mapping[str, float]]
+
+
+class GenerateSampler(BatchSampler):
+    """Proposes networks that meet requirements, and among those better ones.
+
+    The generator is a categorical per gene given the gene that switches it on. For every batch it starts from the counts of the
+    best fifth of all evaluated networks. Ten rounds of cross-entropy on the predictors of the inquisitor follow: it draws, the
+    inquisitor scores, and it moves half-way to the counts of the best. The batch is the best of all that was drawn, and one
+    in ten is random. Once a network meets all requirements, the expected improvement of `goal`, or of the smallest margin,
+    counts too. For a requirement that no batch was proposed for, it also starts from what the archive tells of networks with
+    such readings. The last generator for each requirement is kept in the study's user attribute `generators`.
+
+    Source: generative synthesis, Wong et al., arXiv 1809.05989: argmax U(G(s)) subject to 1_r(G(s)) = 1, by a pair of generator
+    and inquisitor; TurboViT, arXiv 2308.11421.
+    Differs: form and updates of both are unpublished, and ours; networks are networks of a space.
+    """
+
+    def __init__(
+        self,
+        space: Genes,
+        requirements: Sequence[Requirement],
+        values: Values,
+        *,
+        goal: Metric | None = None,
+        best_practice: bool = True,
+        seed: int | None = None,
+        batch: int = BATCH,
+        initial: int | None = None,
+        known: Sequence[Choices] = (),
+        constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
+    ) -> None:
+        """`values` gives the values of a finished trial by metric; trials that lack one that is needed are ignored.
+
+        With `best_practice`, networks against a practice of the space (`wb.core.space.Practised`) are not proposed. Other
+        arguments and errors are those of `BatchSampler`.
+        """
+        super().__init__(
+            space, seed=seed, batch=batch, initial=initial, known=known, constraints_func=constraints_func
+        )
+        self._requirements, self._values, self._goal = tuple(requirements), values, goal
+        self._uniform = Generator.uniform(self._encoder, Ancestry.of(self._encoder))
+        self._kept = practice_of(self._encoder, space) if best_practice else None
+        self._metrics = {one.metric.name for one in self._requirements} | ({goal.name} if goal else set())
+        self.aim = aim_of(requirements, goal)
+
+    def _usable(self, trial: FrozenTrial) -> bool:
+        return super()._usable(trial) and self._metrics <= self._values(trial).keys()
+
+    def _first(self, rng: np.random.Generator) -> Indices:
+        if self._kept is None:
+            return super()._first(rng)
+        rows = initial_rows(self._encoder, OVERDRAWN * self._initial, rng)
+        good = rows[self._kept(rows)]
+        return (good if len(good) else rows)[: self._initial]
+
+    def _predicted(
+        self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
+    ) -> list[Proposal]:
+        archive = self._archive(complete)
+        inquisitor = Inquisitor(self._encoder, archive, self._requirements, self._goal, int(rng.integers(2**31)))
+        before = study._storage.get_study_user_attrs(study._study_id).get(GENERATORS, {})
+        found = generate(self._starts(archive, self._is_new(before, len(complete))), inquisitor, rng, self._kept)
+        kept = {"evaluations": len(complete), "tables": found.generator.dump()}
+        study._storage.set_study_user_attr(study._study_id, GENERATORS, {**before, self.aim: kept})
+        prior = self._uniform.draw(OVERDRAWN * self._batch, rng)
+        prior = prior if self._kept is None else prior[self._kept(prior)]
+        return self._proposals(study, inquisitor, batch_of(found, prior, taken, self._batch))
+
+    def _is_new(self, before: Mapping[str, Any], evaluations: int) -> bool:
+        """Whether no batch was proposed for these requirements on fewer evaluations; a killed process may have begun this one."""
+        try:
+            return int(before[self.aim]["evaluations"]) >= evaluations
+        except (KeyError, TypeError, ValueError):
+            return True
+
+    def _starts(self, archive: Archive, new: bool) -> list[Generator]:
+        """Where cross-entropy starts from: the best of the archive; for a new requirement also what is typical of it."""
+        order = archive.ordered(self._requirements, self._goal)
+        best = self._uniform.fitted(archive.rows[order[: max(FEWEST, round(BEST * len(order)))]])
+        return [best, conditional(self._uniform, archive, self._requirements)] if new else [best]
+
+    def _proposals(self, study: Study, inquisitor: Inquisitor, rows: Sequence[Indices]) -> list[Proposal]:
+        """The rows with the predictions of the study's objectives, where all of these are predicted."""
+        names = study.metric_names
+        if not rows or names is None or any(name not in inquisitor.models for name in names):
+            return [Proposal(row) for row in rows]
+        found = inquisitor.predict(np.array(rows))
+        mean, sd = (np.stack([found[name][part] for name in names], axis=1).tolist() for part in (0, 1))
+        return [Proposal(*each) for each in zip(rows, mean, sd, strict=True)]
+
+    def _archive(self, complete: Sequence[FrozenTrial]) -> Archive:
+        found = [(row, self._values(trial)) for trial in complete if (row := self._row(trial)) is not None]
+        values = {name: np.array([values[name] for _, values in found]) for name in sorted(self._metrics)}
+        return Archive(np.array([row for row, _ in found]), values)
+
+
+def aim_of(requirements: Sequence[Requirement], goal: Metric | None) -> str:
+    """What a generator is for, in words: the requirements, and what is to be best."""
+    texts = ", ".join(sorted(one.text() for one in requirements))
+    return f"{texts}; {'smallest margin' if goal is None else goal.name}"
+
+
+def practice_of(encoder: Encoder, space: Genes) -> Kept | None:
+    """Which rows keep to all practices of the space; None if it has none."""
+    if not isinstance(space, Practised):
+        return None
+    practices = tuple(space.practices.values())
+
+    def kept(rows: Indices) -> NDArray[np.bool_]:
+        candidates = (encoder.choices(row) for row in rows)
+        return np.array([all(keeps(choices) for keeps in practices) for choices in candidates], dtype=np.bool_)
+
+    return kept
