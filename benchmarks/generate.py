@@ -36,7 +36,7 @@ from optuna.trial import FrozenTrial
 from tables import Output, Table, begin, parser_of, told
 
 from wb.core.metrics import ACCURACY, METRICS, Metric
-from wb.core.requirements import Requirement, meets, parse_requirements
+from wb.core.requirements import Asked, Requirement, meets, parse_requirements
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.sampler.cross_entropy import DRAWN, ROUNDS, Generated, batch_of
@@ -79,8 +79,8 @@ class Mutation(GenerateSampler):
         self, study: optuna.Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
     ) -> list[Proposal]:
         archive = self._archive(complete)
-        inquisitor = Inquisitor(self._encoder, archive, self._requirements, None, int(rng.integers(2**31)))
-        order = archive.ordered(self._requirements, None)
+        inquisitor = Inquisitor(self._encoder, archive, self._asked, int(rng.integers(2**31)))
+        order = archive.ordered(self._asked)
         population = archive.rows[order[: DRAWN // 4]]
         scores = inquisitor.score(population)
         for _ in range(ROUNDS):
@@ -114,10 +114,10 @@ METHODS: dict[str, Make] = {
         space, seed=seed, constraints_func=violations(problem)
     ),
     "constrained search on predictors (mutation)": lambda space, problem, seed: Mutation(
-        space, problem.requirements, values_of, seed=seed
+        space, Asked(problem.requirements), values_of, seed=seed
     ),
     "generator on predictors": lambda space, problem, seed: GenerateSampler(
-        space, problem.requirements, values_of, seed=seed
+        space, Asked(problem.requirements), values_of, seed=seed
     ),
 }
 OURS = list(METHODS)[-1]

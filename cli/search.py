@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from wb.core.readings import Reading
+    from wb.search.answer.record import Answer
     from wb.search.config import SearchConfig
     from wb.search.run import FrontPoint, Run
 
@@ -60,8 +61,10 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
+    from wb.core.errors import BudgetMissed
     from wb.jobs.inputs import given_data
     from wb.search import run as runs
+    from wb.search.answer.shown import missed
     from wb.search.options import configured, resumed
     from wb.search.pipeline import Search
     from wb.search.study.seeds import read_seeds
@@ -70,6 +73,7 @@ def search(
         "changes": _changes(given.get("changes", ()), precision),
         "data": given_data(given.get("data"), background),
         "budget": tuple(given.get("budget", ())) or None,
+        "require": tuple(given.get("require", ())) or None,
         "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -81,11 +85,18 @@ def search(
     how = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"
     with _output.progress() as progress, runs.resumable(run, how):
         points = Search(config, run, progress, workers)(resume=resume is not None)
+    answer = run.read().answer
     if as_json:
-        _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
+        told = {} if answer is None else {"answer": answer.model_dump(mode="json")}
+        front = [point.model_dump(mode="json") for point in points]
+        _output.print_json({"run": str(run.folder), "front": front, **told})
     else:
         _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
+        if answer is not None:
+            _output.data.print(answer_table(answer))
         _output.written(run.report_path)
+    if answer is not None and not answer.met:
+        raise BudgetMissed(missed(answer, how))
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
@@ -117,6 +128,23 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
     return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
+
+
+def answer_table(answer: Answer) -> Group:
+    """The answer to the requirements: a row for each network, and what else there is to say below."""
+    from rich.box import SIMPLE
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from wb.search.answer.shown import rows, sentences
+
+    table = Table(title="requirements, the nearest first", title_justify="left", box=SIMPLE)
+    for column in ("id", *answer.requirements):
+        table.add_column(Text(column), justify="right" if column == "id" else "left")
+    for row in rows(answer):
+        table.add_row(*map(Text, row))
+    return Group(table, *map(Text, sentences(answer)))
 
 
 def _two_lines(reading: Reading) -> str:

@@ -12,21 +12,34 @@ from optuna.trial import FrozenTrial
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
+from wb.core.requirements import Requirement
+from wb.search.answer.choice import finalists
 from wb.search.front import front
 from wb.search.study.trials import readings_of
 
 MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
 
 
-def choose(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], limits: Sequence[Limit]) -> dict[int, FrozenTrial]:
+def choose(
+    trials: Sequence[FrozenTrial],
+    metrics: Sequence[Metric],
+    limits: Sequence[Limit],
+    requirements: Sequence[Requirement] = (),
+) -> dict[int, FrozenTrial]:
     """The front of the evaluated candidates, by trial number; of a large front, the candidates that add most hypervolume.
+
+    With requirements it is the front of those that meet them, and some that nearly do (`wb.search.answer.choice.finalists`).
 
     Raises:
         BudgetMissed: no evaluated candidate is within the budget.
     """
     readings = {trial.number: readings_of(trial) for trial in trials}
     quality = [metric.name for metric in metrics if metric.quality]  # by value: intervals count after fine-tuning
-    numbers = front(readings, metrics, limits, exact=quality)
+    numbers = (
+        finalists(readings, metrics, limits, requirements, quality)
+        if requirements
+        else front(readings, metrics, limits, exact=quality)
+    )
     if not numbers:
         raise BudgetMissed(
             f"none of {len(trials)} evaluated candidates is within the budget; {closest(readings, limits)}. Continue with more "

@@ -10,12 +10,13 @@ from pydantic import Field
 from wb.core.architecture import Architecture
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
+from wb.core.requirements import Asked, Requirement, parse_requirements
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
 
 if TYPE_CHECKING:
     from wb.training.fit import Recipe
 
-SamplerName = Literal["guided", "nsga2", "tpe", "random"]
+SamplerName = Literal["guided", "nsga2", "tpe", "random", "generate"]
 SeedName = Literal["revit", "largest", "smallest"]
 QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
@@ -38,7 +39,18 @@ class SearchConfig(DataConfig):
         Field(description="Hard limits, e.g. latency=2ms,size=1MB."),
         Cli(default="none", typed=list[str]),
     ] = ()
-    sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
+    require: Annotated[
+        tuple[str, ...],
+        Field(
+            description="What a network has to meet, e.g. \"latency<=1ms,acc>=0.7\"; the nearest are left where none does. Of "
+            "those that do, one objective says which is best; with several it is the smallest margin."
+        ),
+        Cli(default="none", typed=list[str]),
+    ] = ()
+    sampler: Annotated[SamplerName, Field(description="What proposes candidates; generate is for --require.")] = "guided"
+    best_practice: Annotated[
+        bool, Field(description="Sampler generate proposes no networks against the best practice of the space.")
+    ] = True
     trials: Annotated[int, Field(ge=1, description="True evaluations."), Cli(bounded=False)] = 100
     epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training."), Cli(bounded=False)] = 60
     finetune: Annotated[
@@ -74,9 +86,28 @@ class SearchConfig(DataConfig):
         return parse_budget(self.budget, Rules(shares=False))  # a share needs an input model, and a search has none
 
     @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """The requirements, parsed."""
+        return parse_requirements(self.require)
+
+    @property
+    def asked(self) -> Asked:
+        """What networks are sought for; of several objectives none says alone what is best."""
+        goal = self.metrics[0] if len(self.metrics) == 1 else None
+        return Asked(self.requirements, goal, self.best_practice)
+
+    @property
+    def wanted(self) -> dict[str, int | str]:
+        """What a front belongs to: the settings that may change when a run is resumed."""
+        asked = ", ".join(one.text() for one in self.requirements)
+        return {"trials": self.trials, "finetune": self.finetune, **({"require": asked} if asked else {})}
+
+    @property
     def read(self) -> frozenset[str]:
-        """The names of the metrics that objectives and budgets use."""
-        return frozenset(metric.name for metric in self.metrics) | {limit.metric.name for limit in self.limits}
+        """The names of the metrics that objectives, budgets and requirements use."""
+        return frozenset(metric.name for metric in self.metrics) | {
+            one.metric.name for one in (*self.limits, *self.requirements)
+        }
 
     @property
     def tabulated(self) -> bool:

@@ -20,6 +20,7 @@ from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
 from wb.core.metrics import Limit, Metric
 from wb.core.progress import Progress
 from wb.core.readings import Reading
+from wb.core.requirements import Requirement
 from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export
@@ -30,8 +31,8 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
+from wb.search.answer.choice import left
 from wb.search.choice import choose, closest
-from wb.search.front import front
 from wb.search.run import FrontPoint, Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
@@ -57,6 +58,7 @@ class Finish:
     pace: Reading
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
+    requirements: Sequence[Requirement]
     recipe: Recipe | None
     seed: int
     progress: Progress
@@ -71,10 +73,10 @@ class Finish:
         Raises:
             BudgetMissed: no evaluated candidate is within the budget.
         """
-        chosen = choose(trials, self.metrics, self.limits)
+        chosen = choose(trials, self.metrics, self.limits, self.requirements)
         models, paths = self._export(chosen)
         readings, right = self._measure(models, paths)
-        within = front(readings, self.metrics, self.limits, right=right)
+        within = left(readings, self.metrics, self.limits, self.requirements, right)
         if not within:
             raise BudgetMissed(
                 "the finalists were within the budget when searched, but none is when measured again: "

@@ -32,6 +32,7 @@ from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
+from wb.search.answer.record import Answer
 from wb.search.config import SearchConfig
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
@@ -64,9 +65,11 @@ class RunRecord(JobRecord[SearchConfig]):
     pace: Reading  # latency of the reference graph when the run began, which the run's latencies refer to
     study: str  # the study's name, unique in a shared storage
     data: DataRecord
-    finished: Mapping[str, int] | None = None  # the --trials and --finetune that front.json belongs to
+    finished: Mapping[str, int | str] | None = None  # --trials, --finetune and --require that front.json belongs to
     workers: int = 1  # largest number of simultaneous evaluations; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
+    # of a finished run with --require
+    answer: Answer | None = Field(default=None, exclude_if=lambda answer: answer is None)
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 
     @model_validator(mode="after")

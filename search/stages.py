@@ -17,11 +17,14 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.jobs.record import Recorder
 from wb.models.model import Step, save
+from wb.search.answer.answer import answer_of
+from wb.search.answer.record import Answer
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
 from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
@@ -60,8 +63,7 @@ class Stages(Recorder[RunRecord]):
 
     def finished(self) -> bool:
         """Whether the existing front belongs to the present configuration."""
-        wanted = {"trials": self.config.trials, "finetune": self.config.finetune}
-        return self.run.front_path.exists() and self.record.finished == wanted
+        return self.run.front_path.exists() and self.record.finished == self.config.wanted
 
     def read_again(self) -> None:
         """Reads the record again, because other processes may have changed it."""
@@ -96,7 +98,9 @@ class Stages(Recorder[RunRecord]):
     def evaluate(self, supernet: Supernet) -> int:
         """Evaluates candidates in this process until all processes together have done enough; returns how many are done."""
         config, ground = self.config, self.ground
-        self.study.sampler = make_sampler(config.sampler, ground.space, config.limits, config.seed, ground.crew.name)
+        self.study.sampler = make_sampler(
+            config.sampler, ground.space, config.limits, config.seed, ground.crew.name, config.asked
+        )
         evaluate = Evaluator(
             supernet,
             ground.data,
@@ -135,6 +139,7 @@ class Stages(Recorder[RunRecord]):
                 pace=self.record.pace,
                 metrics=config.metrics,
                 limits=config.limits,
+                requirements=config.requirements,
                 recipe=recipe,
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
@@ -142,8 +147,19 @@ class Stages(Recorder[RunRecord]):
                 alone=ground.crew.timing,
             )
             points, error = finish(trials)
-        self.note(table=error, finished={"trials": config.trials, "finetune": config.finetune})
+        self.note(table=error, finished=config.wanted, answer=self._answer(trials, points))
         return points
+
+    def _answer(self, trials: Sequence[FrozenTrial], points: Sequence[FrontPoint]) -> Answer | None:
+        """The answer to the requirements; None if there are none."""
+        config, asked = self.config, self.config.asked
+        if not asked.requirements:
+            return None
+        generators = self.study.user_attrs.get(GENERATORS, {})
+        left = {point.id: point.values for point in points}
+        kept = generators.get(asked.within(config.limits).text())
+        with self.tell.task("answering the requirements"):
+            return answer_of(asked, self.ground.space, trials, left, kept, config.seed)
 
     def _train(self) -> None:
         with self.tell.task("training the supernet", self.config.epochs) as task, self.timed("supernet"):

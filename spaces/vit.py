@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import get_args
 
@@ -29,6 +29,7 @@ from wb.spaces.operators import (
     width_of,
 )
 from wb.spaces.options import PATCHES, VitOptions
+from wb.spaces.practices import PRACTICES, Practice
 from wb.spaces.precision import (
     FFN,
     MIXER,
@@ -115,6 +116,13 @@ class Vit:
         """The precision genes, as one set of genes to change together: a uniform precision gives the simplest graph."""
         names = tuple(name for name in self.genes if is_precision(name))
         return (names,) if names else ()
+
+    @property
+    def practices(self) -> Mapping[str, Practice]:
+        """The best practices (`wb.spaces.practices`), asked of choices without genes of one option."""
+        return {
+            name: lambda choices, keeps=keeps: keeps({**self._fixed, **choices}) for name, keeps in PRACTICES.items()
+        }
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}

@@ -261,6 +261,7 @@ def search(
     data: str | Data | None = None,
     background: str | None = None,
     budget: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
     seeds: str | Sequence[Given] = (),
     out: str | Path | None = None,
     resume: str | Path | None = None,
@@ -289,7 +290,7 @@ def search(
     if workers < 1:
         raise BadOption(f"workers={workers} is out of range; choose 1 or more")
     first = read_seeds([str(path_of(one)) for one in ([seeds] if isinstance(seeds, str) else seeds)])
-    given = {**data_of(data, background, options), "budget": several(budget), "seeds": first}
+    given = {**data_of(data, background, options), "budget": several(budget), "require": several(require), "seeds": first}
     given = {name: value for name, value in given.items() if value not in (None, ())}
     if resume is not None:
         run = Run(Path(resume))
@@ -303,7 +304,7 @@ def search(
         kept(run, f"api.search(resume={str(run.folder)!r}) continues"),
     ):
         points = Search(config, run, bars, workers)(resume=resume is not None)
-    return Front(run.folder, tuple(points))
+    return Front(run.folder, tuple(points), run.read().answer)
 
 
 def measure(

@@ -16,6 +16,7 @@ from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
 from wb.core.records import MIXERS, Operator, Part, dims, kind_of
 from wb.page import look, page
+from wb.search.answer.shown import preferred, sentences
 from wb.search.page import figures
 from wb.search.page.contents import Contents, dominated, read
 from wb.search.run import Run
@@ -65,6 +66,9 @@ def render(contents: Contents, beside: Path) -> str:
         bits={"w1": "1", "w2": "2", "int4": "4", "int8": "8", "fp32": "32"},
         predictors=_predictors(contents),
         settings=_settings(contents),
+        answer=contents.record.answer,
+        sentences=sentences,
+        preferred=preferred,
     )
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wb.core.requirements import Asked
 from wb.predictors.features import Floats, Indices
 from wb.search.sampler.generator import Generator
-from wb.search.sampler.inquisitor import Inquisitor
+from wb.search.sampler.inquisitor import Archive, Inquisitor
 
 ROUNDS = 10
 DRAWN = 400  # networks in each round
@@ -19,6 +20,7 @@ ELITE = 0.15  # share of a round that the generator learns from
 STEP = 0.5  # share of what it learns in a round
 BEST = 0.2  # share of the archive, at least FEWEST of it, that the generator starts from
 FEWEST = 8
+TRIES = 8  # draws of a round, at most, where best practice rules some out
 APART = 2  # genes in which any two networks of a batch differ, at least
 PRIOR = 0.1  # share of a batch that is drawn from the prior
 
@@ -32,6 +34,12 @@ class Generated:
     generator: Generator
     rows: Indices
     scores: Floats
+
+
+def start(generator: Generator, archive: Archive, asked: Asked) -> Generator:
+    """The smoothed counts of the best fifth of the archive."""
+    order = archive.ordered(asked)
+    return generator.fitted(archive.rows[order[: max(FEWEST, round(BEST * len(order)))]])
 
 
 def generate(
@@ -51,11 +59,7 @@ def generate(
         generator = generator.mixed(other, 1 / number)
     drawn, scores = [], []
     for at in range(ROUNDS):
-        sources = starts if at == 0 else [generator]
-        rows = np.concatenate([one.draw(DRAWN // len(sources), rng) for one in sources])
-        rows = np.unique(rows, axis=0)
-        if kept is not None and (which := kept(rows)).any():
-            rows = rows[which]
+        rows = draw(starts if at == 0 else [generator], DRAWN, rng, kept)
         drawn.append(rows)
         scores.append(inquisitor.score(rows))
         best = np.argsort(-scores[-1], kind="stable")[: max(FEWEST, round(ELITE * len(rows)))]
@@ -64,6 +68,18 @@ def generate(
     found = np.concatenate(scores)[first]
     order = np.argsort(-found, kind="stable")
     return Generated(generator, rows[order], found[order])
+
+
+def draw(sources: Sequence[Generator], count: int, rng: np.random.Generator, kept: Kept | None = None) -> Indices:
+    """Distinct rows that are kept, up to about `count`, as many from each source; if none is kept, others."""
+    found: list[Indices] = []
+    for _ in range(1 if kept is None else TRIES):
+        rows = np.unique(np.concatenate([one.draw(count // len(sources), rng) for one in sources]), axis=0)
+        found.append(rows if kept is None else rows[kept(rows)])
+        if sum(map(len, found)) >= count // 2:
+            break
+    together = np.unique(np.concatenate(found), axis=0)
+    return together if len(together) else rows
 
 
 def batch_of(

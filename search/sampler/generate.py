@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from wb.core.metrics import Metric
-from wb.core.requirements import Requirement
+from wb.core.requirements import Asked
 from wb.core.space import Choices, Genes, Practised
 from wb.predictors.features import Encoder, Indices
 from wb.search.sampler.batched import BatchSampler
 from wb.search.sampler.conditional import conditional
-from wb.search.sampler.cross_entropy import BEST, FEWEST, Kept, batch_of, generate
+from wb.search.sampler.cross_entropy import Kept, batch_of, draw, generate, start
 from wb.search.sampler.generator import Ancestry, Generator
 from wb.search.sampler.inquisitor import Archive, Inquisitor
 from wb.search.sampler.proposals import Proposal, initial_rows
@@ -47,11 +46,9 @@ class GenerateSampler(BatchSampler):
     def __init__(
         self,
         space: Genes,
-        requirements: Sequence[Requirement],
+        asked: Asked,
         values: Values,
         *,
-        goal: Metric | None = None,
-        best_practice: bool = True,
         seed: int | None = None,
         batch: int = BATCH,
         initial: int | None = None,
@@ -60,20 +57,18 @@ class GenerateSampler(BatchSampler):
     ) -> None:
         """`values` gives the values of a finished trial by metric; trials that lack one that is needed are ignored.
 
-        With `best_practice`, networks against a practice of the space (`wb.core.space.Practised`) are not proposed. Other
-        arguments and errors are those of `BatchSampler`.
+        Best practice is what the space says (`wb.core.space.Practised`). Other arguments and errors are those of `BatchSampler`.
         """
         super().__init__(
             space, seed=seed, batch=batch, initial=initial, known=known, constraints_func=constraints_func
         )
-        self._requirements, self._values, self._goal = tuple(requirements), values, goal
+        self._asked, self._values = asked, values
         self._uniform = Generator.uniform(self._encoder, Ancestry.of(self._encoder))
-        self._kept = practice_of(self._encoder, space) if best_practice else None
-        self._metrics = {one.metric.name for one in self._requirements} | ({goal.name} if goal else set())
-        self.aim = aim_of(requirements, goal)
+        self._kept = practice_of(self._encoder) if asked.best_practice else None
+        self.aim = asked.text()
 
     def _usable(self, trial: FrozenTrial) -> bool:
-        return super()._usable(trial) and self._metrics <= self._values(trial).keys()
+        return super()._usable(trial) and self._asked.metrics <= self._values(trial).keys()
 
     def _first(self, rng: np.random.Generator) -> Indices:
         if self._kept is None:
@@ -86,13 +81,12 @@ class GenerateSampler(BatchSampler):
         self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
     ) -> list[Proposal]:
         archive = self._archive(complete)
-        inquisitor = Inquisitor(self._encoder, archive, self._requirements, self._goal, int(rng.integers(2**31)))
+        inquisitor = Inquisitor(self._encoder, archive, self._asked, int(rng.integers(2**31)))
         before = study._storage.get_study_user_attrs(study._study_id).get(GENERATORS, {})
         found = generate(self._starts(archive, self._is_new(before, len(complete))), inquisitor, rng, self._kept)
         kept = {"evaluations": len(complete), "tables": found.generator.dump()}
         study._storage.set_study_user_attr(study._study_id, GENERATORS, {**before, self.aim: kept})
-        prior = self._uniform.draw(OVERDRAWN * self._batch, rng)
-        prior = prior if self._kept is None else prior[self._kept(prior)]
+        prior = rng.permutation(draw([self._uniform], 2 * self._batch, rng, self._kept))
         return self._proposals(study, inquisitor, batch_of(found, prior, taken, self._batch))
 
     def _is_new(self, before: Mapping[str, Any], evaluations: int) -> bool:
@@ -104,9 +98,8 @@ class GenerateSampler(BatchSampler):
 
     def _starts(self, archive: Archive, new: bool) -> list[Generator]:
         """Where cross-entropy starts from: the best of the archive; for a new requirement also what is typical of it."""
-        order = archive.ordered(self._requirements, self._goal)
-        best = self._uniform.fitted(archive.rows[order[: max(FEWEST, round(BEST * len(order)))]])
-        return [best, conditional(self._uniform, archive, self._requirements)] if new else [best]
+        best = start(self._uniform, archive, self._asked)
+        return [best, conditional(self._uniform, archive, self._asked.requirements)] if new else [best]
 
     def _proposals(self, study: Study, inquisitor: Inquisitor, rows: Sequence[Indices]) -> list[Proposal]:
         """The rows with the predictions of the study's objectives, where all of these are predicted."""
@@ -119,21 +112,14 @@ class GenerateSampler(BatchSampler):
 
     def _archive(self, complete: Sequence[FrozenTrial]) -> Archive:
         found = [(row, self._values(trial)) for trial in complete if (row := self._row(trial)) is not None]
-        values = {name: np.array([values[name] for _, values in found]) for name in sorted(self._metrics)}
-        return Archive(np.array([row for row, _ in found]), values)
+        return Archive.of([row for row, _ in found], [values for _, values in found], self._asked)
 
 
-def aim_of(requirements: Sequence[Requirement], goal: Metric | None) -> str:
-    """What a generator is for, in words: the requirements, and what is to be best."""
-    texts = ", ".join(sorted(one.text() for one in requirements))
-    return f"{texts}; {'smallest margin' if goal is None else goal.name}"
-
-
-def practice_of(encoder: Encoder, space: Genes) -> Kept | None:
+def practice_of(encoder: Encoder) -> Kept | None:
     """Which rows keep to all practices of the space; None if it has none."""
-    if not isinstance(space, Practised):
+    if not isinstance(encoder.space, Practised):
         return None
-    practices = tuple(space.practices.values())
+    practices = tuple(encoder.space.practices.values())
 
     def kept(rows: Indices) -> NDArray[np.bool_]:
         candidates = (encoder.choices(row) for row in rows)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from wb.core.space import Option
 from wb.predictors.features import Encoder, Floats, Indices
 
 PSEUDO = 0.3  # of each option, in counts
@@ -105,6 +106,29 @@ class Generator:
             edges = table[rows[:, parent] if parent >= 0 else np.zeros(count, dtype=np.int64)]
             rows[:, gene] = (rng.random(count)[:, None] > edges[:, :-1]).sum(axis=1)
         return self.encoder.canonical(rows)
+
+    def preferences(self, count: int = 1000) -> dict[str, dict[Option, float]]:
+        """Gene -> option -> its share of those of `count` drawn networks in which the gene is active, if any."""
+        rows = self.draw(count, np.random.default_rng(0))
+        active = self.encoder.active(rows)
+        found = {}
+        for gene, (name, options) in enumerate(zip(self.encoder.names, self.encoder.options, strict=True)):
+            live = rows[active[:, gene], gene]
+            if len(live):
+                shares = np.bincount(live, minlength=len(options)) / len(live)
+                found[name] = dict(zip(options, shares.tolist(), strict=True))
+        return found
+
+    def load(self, tables: Mapping[str, Sequence[Sequence[float]]]) -> Generator:
+        """The generator of the same space that was stored as `tables`.
+
+        Raises:
+            ValueError: the tables do not fit the space.
+        """
+        found = [np.array(tables.get(name, ()), dtype=np.float64) for name in self.encoder.names]
+        if any(one.shape != mine.shape or not (one >= 0).all() for one, mine in zip(found, self.tables, strict=True)):
+            raise ValueError("the stored generator is of another space")
+        return Generator(self.encoder, self.ancestry, [one / one.sum(axis=1, keepdims=True) for one in found])
 
     def dump(self) -> dict[str, list[list[float]]]:
         """Gene -> its table, rounded for storing."""

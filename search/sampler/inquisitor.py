@@ -9,10 +9,10 @@ import numpy as np
 from scipy.special import erfcx
 from scipy.stats import norm
 
-from wb.core.metrics import Metric
-from wb.core.requirements import Requirement
+from wb.core.requirements import Asked, Requirement
 from wb.predictors.ensemble import Ensemble
 from wb.predictors.features import Encoder, Floats, Indices
+from wb.search.sampler.proposals import FAR_IMPORTANCE, NEAR
 
 LEAST_SD = 1e-9
 FARTHEST = 1e3  # standard deviations: beyond, all improvements are equally improbable
@@ -25,21 +25,27 @@ class Archive:
     rows: Indices
     values: Mapping[str, Floats]
 
+    @staticmethod
+    def of(rows: Sequence[Indices], values: Sequence[Mapping[str, float]], asked: Asked) -> Archive:
+        """The archive of networks with these values by metric, as far as they are asked for."""
+        columns = {name: np.array([found[name] for found in values]) for name in sorted(asked.metrics)}
+        return Archive(np.array(rows), columns)
+
     def violations(self, requirements: Sequence[Requirement]) -> Floats:
         """Of each row and requirement, (rows, requirements), below 0 on the right side of the bound."""
         columns = [[one.violation(value) for value in self.values[one.metric.name]] for one in requirements]
         return np.array(columns, dtype=np.float64).reshape(len(requirements), len(self.rows)).T
 
-    def worth(self, requirements: Sequence[Requirement], goal: Metric | None) -> Floats:
+    def worth(self, asked: Asked) -> Floats:
         """The universal performance U of each row, more is better: the goal's value or the smallest margin."""
-        if goal is None:
-            return -self.violations(requirements).max(axis=1)
-        return self.values[goal.name] * (1.0 if goal.direction == "maximize" else -1.0)
+        if asked.goal is None:
+            return -self.violations(asked.requirements).max(axis=1)
+        return self.values[asked.goal.name] * (1.0 if asked.goal.direction == "maximize" else -1.0)
 
-    def ordered(self, requirements: Sequence[Requirement], goal: Metric | None) -> Indices:
+    def ordered(self, asked: Asked) -> Indices:
         """The indices of the rows from best to worst: those that meet all requirements by worth, then by sum of violations."""
-        short = np.maximum(self.violations(requirements), 0).sum(axis=1)
-        return np.lexsort((-self.worth(requirements, goal), short))
+        short = np.maximum(self.violations(asked.requirements), 0).sum(axis=1)
+        return np.lexsort((-self.worth(asked), short))
 
 
 class Inquisitor:
@@ -54,25 +60,18 @@ class Inquisitor:
     Limits: metrics are taken for independent.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        archive: Archive,
-        requirements: Sequence[Requirement],
-        goal: Metric | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.encoder, self.requirements, self.goal = encoder, requirements, goal
+    def __init__(self, encoder: Encoder, archive: Archive, asked: Asked, seed: int = 0) -> None:
+        self.encoder, self.asked = encoder, asked
         features = encoder.features(archive.rows)
-        names = dict.fromkeys([*(one.metric.name for one in requirements), *([goal.name] if goal else [])])
-        order = archive.ordered(requirements, goal)
-        importance = np.full(len(order), 0.05)
-        importance[order[: max(round(0.4 * len(order)), 1)]] = 1.0
+        order = archive.ordered(asked)
+        importance = np.full(len(order), FAR_IMPORTANCE)
+        importance[order[: max(round(NEAR * len(order)), 1)]] = 1.0
         self.models = {
-            name: Ensemble(encoder.layout, seed).fit(features, archive.values[name], importance) for name in names
+            name: Ensemble(encoder.layout, seed).fit(features, archive.values[name], importance)
+            for name in sorted(asked.metrics)
         }
-        meeting = (archive.violations(requirements) <= 0).all(axis=1)
-        self.best = float(archive.worth(requirements, goal)[meeting].max()) if meeting.any() else None
+        meeting = (archive.violations(asked.requirements) <= 0).all(axis=1)
+        self.best = float(archive.worth(asked)[meeting].max()) if meeting.any() else None
 
     def predict(self, rows: Indices) -> dict[str, tuple[Floats, Floats]]:
         """Metric -> mean and standard deviation of each row."""
@@ -83,7 +82,7 @@ class Inquisitor:
         """One score per row, more is better."""
         found = self.predict(rows)
         total = np.zeros(len(rows))
-        for one in self.requirements:
+        for one in self.asked.requirements:
             mean, sd = found[one.metric.name]
             side = 1.0 if one.sign == "<=" else -1.0
             total += norm.logcdf(side * (one.bound - mean) / np.maximum(sd, LEAST_SD))
@@ -94,11 +93,12 @@ class Inquisitor:
 
     def _worth(self, found: Mapping[str, tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the worth of each row."""
-        if self.goal is not None:
-            mean, sd = found[self.goal.name]
-            return (mean if self.goal.direction == "maximize" else -mean), sd
+        goal = self.asked.goal
+        if goal is not None:
+            mean, sd = found[goal.name]
+            return (mean if goal.direction == "maximize" else -mean), sd
         margins, deviations = [], []
-        for one in self.requirements:
+        for one in self.asked.requirements:
             mean, sd = found[one.metric.name]
             margins.append([-one.violation(value) for value in mean])
             deviations.append(sd * np.abs([one.slope(value) for value in mean]))

@@ -16,8 +16,7 @@ from wb.search.study.workers import Crew
 def standing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
     """What the run still lacks, and which processes work on it or how to continue it; empty if the run is finished."""
     config = record.config
-    wanted = {"trials": config.trials, "finetune": config.finetune}
-    if run.front_path.exists() and record.finished == wanted:
+    if run.front_path.exists() and record.finished == config.wanted:
         return ""
     crew = Crew(run.folder)
     others = len(crew.others())
@@ -41,7 +40,7 @@ def _missing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
     if len(trials) < config.trials and not run.staging.exists():
         return f"{lacks}: {len(trials)} of {config.trials} candidates are evaluated; next are the others, then the finalists"
     try:
-        chosen = choose(trials, config.metrics, config.limits)
+        chosen = choose(trials, config.metrics, config.limits, config.requirements)
     except BudgetMissed as error:
         return str(error)
     ready = sum((run.staging / f"{number}.onnx").exists() for number in chosen)

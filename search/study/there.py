@@ -32,8 +32,7 @@ def there(run: Run, config: SearchConfig) -> There:
     trials = read_evaluated(run.storage(config), record.study, config.metrics, config.limits)
     same = config.finetune == record.config.finetune
     staged = len(list(run.staging.glob("*.onnx"))) if same else 0
-    wanted = {"trials": config.trials, "finetune": config.finetune}
-    front = run.front_path.exists() and record.finished == wanted
+    front = run.front_path.exists() and record.finished == config.wanted
     return There(_epochs(run, config), min(len(trials), config.trials), staged, front)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from wb.core.errors import BadOption
@@ -61,7 +61,7 @@ class Requirement:
         return Requirement(self.metric, self.sign, bound)
 
     def missed(self, reading: Reading) -> str:
-        """By how much the reading misses the bound: `missed by 8.1 % (0.081 ms)`, `missed by 3.00 points (12.3 % more errors)`."""
+        """By how much the bound is missed: `missed by 8.1 % (0.081 ms)`, `missed by 3.00 points (12.3 % more errors)`."""
         share = 100 * math.expm1(abs(self.violation(reading.value)))
         apart = abs(reading.value - self.bound)
         if self.metric.unit == "fraction":
@@ -93,6 +93,37 @@ class Requirement:
 
     def _size(self, value: float) -> float:
         return max(value, LEAST_COST) if self._best is None else max(self._best - value, LEAST_ERROR)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What networks are sought for: the requirements, and what is best among those that meet all.
+
+    `goal` None is the smallest margin. With `best_practice`, networks against the best practice of their space do not count.
+    """
+
+    requirements: tuple[Requirement, ...]
+    goal: Metric | None = None
+    best_practice: bool = True
+
+    def within(self, limits: Sequence[Limit]) -> Asked:
+        """The same with budgets as further requirements."""
+        return replace(self, requirements=(*self.requirements, *map(of_limit, limits)))
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The names of the metrics that have to be known of a network."""
+        return frozenset(one.metric.name for one in self.requirements) | ({self.goal.name} if self.goal else set())
+
+    def text(self) -> str:
+        """The same in words, whatever the order: `acc >= 70.00 %, latency <= 1 ms; smallest margin`."""
+        texts = ", ".join(sorted(one.text() for one in self.requirements))
+        return f"{texts}; {'smallest margin' if self.goal is None else self.goal.name}"
+
+
+def of_limit(limit: Limit) -> Requirement:
+    """A budget as a requirement."""
+    return Requirement(limit.metric, "<=" if limit.metric.direction == "minimize" else ">=", limit.value)
 
 
 def violations_of(requirements: Sequence[Requirement], readings: Mapping[str, Reading]) -> tuple[float, ...]:
