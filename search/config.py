@@ -42,12 +42,14 @@ class SearchConfig(DataConfig):
     require: Annotated[
         tuple[str, ...],
         Field(
-            description="What a network has to meet, e.g. \"latency<=1ms,acc>=0.7\"; the nearest are left where none does. Of "
+            description='What a network has to meet, e.g. "latency<=1ms,acc>=0.7"; the nearest are left where none does. Of '
             "those that do, one objective says which is best; with several it is the smallest margin."
         ),
         Cli(default="none", typed=list[str]),
     ] = ()
-    sampler: Annotated[SamplerName, Field(description="What proposes candidates; generate is for --require.")] = "guided"
+    sampler: Annotated[SamplerName, Field(description="What proposes candidates; generate is for --require.")] = (
+        "guided"
+    )
     best_practice: Annotated[
         bool, Field(description="Sampler generate proposes no networks against the best practice of the space.")
     ] = True

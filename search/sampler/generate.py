@@ -21,7 +21,9 @@ from wb.search.sampler.generator import Ancestry, Generator
 from wb.search.sampler.inquisitor import Archive, Inquisitor
 from wb.search.sampler.proposals import Proposal, initial_rows
 
-GENERATORS = "generators"  # the study's user attribute: requirements as text -> their generator, and what it is based on
+GENERATORS = (
+    "generators"  # the study's user attribute: requirements as text -> their generator, and what it is based on
+)
 BATCH = 10
 OVERDRAWN = 8  # as many first candidates are drawn for each that is wanted, where best practice rules some out
 
@@ -59,9 +61,7 @@ class GenerateSampler(BatchSampler):
 
         Best practice is what the space says (`wb.core.space.Practised`). Other arguments and errors are those of `BatchSampler`.
         """
-        super().__init__(
-            space, seed=seed, batch=batch, initial=initial, known=known, constraints_func=constraints_func
-        )
+        super().__init__(space, seed=seed, batch=batch, initial=initial, known=known, constraints_func=constraints_func)
         self._asked, self._values = asked, values
         self._uniform = Generator.uniform(self._encoder, Ancestry.of(self._encoder))
         self._kept = practice_of(self._encoder) if asked.best_practice else None

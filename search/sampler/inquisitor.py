@@ -15,7 +15,7 @@ from wb.predictors.features import Encoder, Floats, Indices
 from wb.search.sampler.proposals import FAR_IMPORTANCE, NEAR
 
 LEAST_SD = 1e-9
-FARTHEST = 1e3  # standard deviations: beyond, all improvements are equally improbable
+FARTHEST = 1e8  # standard deviations: beyond, all improvements are equally improbable
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,9 @@ class Requirement:
         apart = abs(reading.value - self.bound)
         if self.metric.unit == "fraction":
             what = "errors" if self._best is not None else "of it"
-            return f"missed by {100 * apart:.2f} points ({share:.1f} % {'more' if self.sign == '>=' else 'fewer'} {what})"
+            return (
+                f"missed by {100 * apart:.2f} points ({share:.1f} % {'more' if self.sign == '>=' else 'fewer'} {what})"
+            )
         return f"missed by {share:.1f} % ({scaled(apart, self.metric.unit)})"
 
     def verdict(self, reading: Reading) -> str:
