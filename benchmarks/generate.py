@@ -15,10 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,20 +27,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # else small matrices are slower,
 
 import numpy as np
 import optuna
+from generate_search import searches
 from hypervolume import TabularSpace, load_problem
 from optuna.trial import FrozenTrial
 from tables import Output, Table, begin, parser_of, told
 
 from wb.core.metrics import ACCURACY, METRICS, Metric
-from wb.core.requirements import Asked, Requirement, meets, parse_requirements
-from wb.search.page.contents import read_trials
-from wb.search.run import Run
+from wb.core.requirements import Asked, Requirement
 from wb.search.sampler.cross_entropy import DRAWN, ROUNDS, Generated, batch_of
 from wb.search.sampler.generate import GenerateSampler
 from wb.search.sampler.inner import mutate
 from wb.search.sampler.inquisitor import Inquisitor
 from wb.search.sampler.proposals import Proposal
-from wb.search.study.trials import readings_of
 
 BLEU = Metric("bleu", "maximize", "BLEU", "BLEU", {"": 1.0}, quality=True)
 TARGET = 23 / 24
@@ -241,35 +235,6 @@ def second(options: argparse.Namespace, out: Output) -> None:
     out.table(table)
 
 
-def searches(options: argparse.Namespace, out: Output) -> None:
-    """Prints what `wb search` found with true evaluations, sampler by sampler."""
-    asked = parse_requirements([options.require])
-    table = Table(
-        f"wb search on {options.data}, {options.require}, {options.trials} evaluations, {options.seeds} seeds",
-        ("sampler, seed", "first at", "evaluations that meet", "networks left that meet", "search, s"),
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(options.seeds):
-            for sampler in ("guided", "generate"):
-                folder = Path(scratch) / f"{sampler}-{seed}"
-                command = f"--data {shlex.quote(options.data)} --require {shlex.quote(options.require)} --seed {seed}"
-                command += f" --sampler {sampler} --trials {options.trials} --out {folder} --json {options.options}"
-                done = subprocess.run(
-                    [sys.executable, "-m", "wb.cli.main", "search", *shlex.split(command)],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-                if done.returncode not in (0, 3):
-                    raise SystemExit(f"wb search {command} ended with exit code {done.returncode}")
-                record = Run(folder).read()
-                met = [meets(asked, readings_of(trial)) for trial in read_trials(Run(folder), record)]
-                left = len(json.loads(done.stdout)["answer"]["meeting"])
-                first = str(1 + met.index(True)) if any(met) else "–"
-                table.row(f"{sampler}, {seed}", first, str(sum(met)), str(left), f"{record.seconds['search']:.0f}")
-                told(sampler, seed, "done")
-    out.table(table)
-
-
 def arguments() -> argparse.ArgumentParser:
     parser = parser_of(__doc__)
     parser.add_argument("--problems", type=Path, help="folder with problems.py and its data")
@@ -294,8 +259,9 @@ def main() -> None:
     if options.problems is None:
         raise SystemExit("give --problems FOLDER, or --data to search")
     share = compare(options, out)
-    if not options.only:
-        second(options, out)
+    if options.only:
+        return
+    second(options, out)
     if share < TARGET:
         out.say(
             f"MISSED: {100 * share:.0f} % of the generator's runs meet what they are asked for, fewer than 23 of 24"

@@ -62,8 +62,8 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
     if changed or out is not None:
         names = ", ".join(option_of(SearchConfig, name) for name in changed) or "--out"
         raise BadOption(
-            f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can, and with --sampler generate "
-            "also --require. Start a new run instead"
+            f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can, and with "
+            "--sampler generate also --require. Start a new run instead"
         )
     _check_readings(config, wanted)
     return wanted

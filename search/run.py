@@ -68,7 +68,6 @@ class RunRecord(JobRecord[SearchConfig]):
     finished: Mapping[str, int | str] | None = None  # --trials, --finetune and --require that front.json belongs to
     workers: int = 1  # largest number of simultaneous evaluations; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
-    # of a finished run with --require
     answer: Answer | None = Field(default=None, exclude_if=lambda answer: answer is None)
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 

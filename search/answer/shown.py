@@ -10,16 +10,13 @@ from wb.search.answer.record import Answer, Relaxation
 def sentences(answer: Answer) -> list[str]:
     """What a reader has to know: how many meet everything; where none does, what relaxation would help and what binds."""
     asked = ", ".join(answer.requirements)
+    searched = f"{answer.reached} of {answer.evaluated} evaluated ones did when searched"
+    count = len(answer.meeting)
     if answer.met:
-        count = len(answer.meeting)
-        many = "one network meets" if count == 1 else f"{count} networks meet"
-        found = [f"{many} {asked}; {answer.reached} of {answer.evaluated} evaluated ones did when searched."]
+        found = [f"{'One network meets' if count == 1 else f'{count} networks meet'} {asked}; {searched}."]
     else:
-        found = [
-            f"No network meets {asked}: the nearest are left; {answer.reached} of {answer.evaluated} evaluated ones did when searched.",
-            *(relaxed(text, one) for text, one in answer.relaxations.items()),
-        ]
-    found[0] = found[0][0].upper() + found[0][1:]
+        found = [f"No network meets {asked}: the nearest are left; {searched}."]
+        found += [relaxed(text, one) for text, one in answer.relaxations.items()]
     if answer.binds is not None:
         found.append(
             f"{answer.binds} binds most often: {answer.binding[answer.binds]} evaluated networks miss it more than anything else."
@@ -32,8 +29,8 @@ def missed(answer: Answer, how: str) -> str:
     number, verdicts = next(iter(answer.verdicts.items()))
     short = "; ".join(f"{text}: {one.text}" for text, one in verdicts.items() if one.text.endswith(")"))
     return (
-        f"no network meets all requirements; network {number} is nearest ({short}). Relax one, for example {_example(answer)}, or {how} "
-        "--trials N"
+        f"no network meets all requirements; network {number} is nearest ({short}). Relax one, for example "
+        f"{_example(answer)}, or {how} --trials N"
     )
 
 

@@ -115,7 +115,8 @@ def test_networks_meet_requirements_by_value() -> None:
 
 def test_budgets_are_requirements_too_and_the_order_does_not_matter_to_the_aim() -> None:
     first, second = parse_requirements(["latency<=1ms,acc>=0.7"])
-    assert first.limit is not None and of_limit(first.limit) == first
+    assert first.limit is not None
+    assert of_limit(first.limit) == first
     assert one("latency>=1ms").limit is None
     assert Asked((first,)).within([]) == Asked((first,))
     assert Asked((first, second)).text() == Asked((second, first)).text()

@@ -47,7 +47,8 @@ def test_blocks_beyond_the_depth_do_not_matter() -> None:
 def test_every_preset_has_many_networks_that_keep_to_all(name: str) -> None:
     side = 224 if name.startswith("deit") else 32
     space = Vit(PRESETS[name], IMAGE.model_copy(update={"height": side, "width": side}), 10, preset=name)
-    assert isinstance(space, Practised) and list(space.practices) == list(PRACTICES)
+    assert isinstance(space, Practised)
+    assert list(space.practices) == list(PRACTICES)
     rng = random.Random(0)
     drawn = [random_choices(space, rng) for _ in range(100)]
     assert 5 < sum(all(keeps(choices) for keeps in space.practices.values()) for choices in drawn) < 95

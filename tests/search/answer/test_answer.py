@@ -81,8 +81,10 @@ def test_the_least_relaxation_is_what_the_archive_has_and_predictions_go_further
     assert latency.predicted.value == pytest.approx(10, abs=1.5)
     accuracy = unmet.relaxations["acc >= 80.00 %"]
     assert accuracy.network == 0
-    assert accuracy.reading is not None and accuracy.reading.value == pytest.approx(0.5)
-    assert accuracy.predicted is not None and accuracy.predicted.value == pytest.approx(0.5, abs=0.05)
+    assert accuracy.reading is not None
+    assert accuracy.reading.value == pytest.approx(0.5)
+    assert accuracy.predicted is not None
+    assert accuracy.predicted.value == pytest.approx(0.5, abs=0.05)
 
 
 def test_it_is_told_in_sentences_that_name_what_helps(unmet: Answer) -> None:
@@ -101,7 +103,8 @@ def test_met_needs_no_relaxation() -> None:
     asked = Asked(parse_requirements(["latency<=9ms,acc>=0.6"]))
     left = {7: readings(dict.fromkeys(Widths.genes, 2))}
     found = answer_of(asked, Widths(), trials(), left, None, 0)
-    assert found.met and found.meeting == (7,)
+    assert found.met
+    assert found.meeting == (7,)
     assert not found.relaxations
     assert "One network meets" in sentences(found)[0]
     assert Answer.model_validate_json(found.model_dump_json()) == found
@@ -116,4 +119,5 @@ def test_binding_counts_the_worst_of_each_network_once() -> None:
 def test_where_nothing_helps_it_says_so() -> None:
     one, other = parse_requirements(["latency<=4ms,acc>=0.9"])
     found = relaxation(one, [other], {1: readings(dict.fromkeys(Widths.genes, 1))}, None)
-    assert found.reading is None and found.predicted is None
+    assert found.reading is None
+    assert found.predicted is None

@@ -1,4 +1,4 @@
-"""The sampler `generate` on a problem that can be counted through, and what it promises about repeats, resuming and best practice."""
+"""The sampler `generate` on a problem that can be counted through, and its promises: no repeats, resuming, best practice."""
 
 from __future__ import annotations
 
