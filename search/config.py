@@ -107,9 +107,8 @@ class SearchConfig(DataConfig):
     @property
     def read(self) -> frozenset[str]:
         """The names of the metrics that objectives, budgets and requirements use."""
-        return frozenset(metric.name for metric in self.metrics) | {
-            one.metric.name for one in (*self.limits, *self.requirements)
-        }
+        asked = self.asked.within(self.limits)
+        return frozenset(metric.name for metric in self.metrics) | asked.metrics
 
     @property
     def tabulated(self) -> bool:

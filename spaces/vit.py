@@ -120,9 +120,11 @@ class Vit:
     @property
     def practices(self) -> Mapping[str, Practice]:
         """The best practices (`wb.spaces.practices`), asked of choices without genes of one option."""
-        return {
-            name: lambda choices, keeps=keeps: keeps({**self._fixed, **choices}) for name, keeps in PRACTICES.items()
-        }
+
+        def whole(keeps: Practice) -> Practice:
+            return lambda choices: keeps({**self._fixed, **choices})
+
+        return {name: whole(keeps) for name, keeps in PRACTICES.items()}
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}

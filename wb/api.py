@@ -290,7 +290,12 @@ def search(
     if workers < 1:
         raise BadOption(f"workers={workers} is out of range; choose 1 or more")
     first = read_seeds([str(path_of(one)) for one in ([seeds] if isinstance(seeds, str) else seeds)])
-    given = {**data_of(data, background, options), "budget": several(budget), "require": several(require), "seeds": first}
+    given = {
+        **data_of(data, background, options),
+        "budget": several(budget),
+        "require": several(require),
+        "seeds": first,
+    }
     given = {name: value for name, value in given.items() if value not in (None, ())}
     if resume is not None:
         run = Run(Path(resume))

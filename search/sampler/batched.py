@@ -177,16 +177,19 @@ class BatchSampler(BaseSampler):
         self._queue = [proposal for proposal in self._queue if proposal.row.tobytes() not in taken]
 
     def _publish(self, study: Study, complete: int) -> None:
-        plan = {"evaluations": complete, "batch": [[p.row.tolist(), p.mean, p.std] for p in self._queue]}
-        whole = {**plan, "aim": self.aim} if self.aim else plan
-        study._storage.set_study_system_attr(study._study_id, PLAN, whole)
+        plan: dict[str, Any] = {
+            "evaluations": complete,
+            "batch": [[p.row.tolist(), p.mean, p.std] for p in self._queue],
+        }
+        plan |= {"aim": self.aim} if self.aim else {}
+        study._storage.set_study_system_attr(study._study_id, PLAN, plan)
 
     def _adopt(self, study: Study) -> None:
         """Replaces the queue by the plan stored in the study, if that is more recent and has the same aim."""
         stored = study._storage.get_study_system_attrs(study._study_id).get(PLAN)
         try:
-            size, batch = int(stored["evaluations"]), stored["batch"]  # type: ignore[index]  # or TypeError
-            if size > self._queued[1] and stored.get("aim", "") == self.aim:
+            size, batch, aim = int(stored["evaluations"]), stored["batch"], stored.get("aim", "")  # type: ignore[index, union-attr]
+            if size > self._queued[1] and aim == self.aim:
                 self._queue = [self._proposal(*each) for each in batch]
                 self._queued = (study, size)
         except (TypeError, KeyError, ValueError, AttributeError):  # no stored plan, or a damaged one: plan anew

@@ -85,7 +85,8 @@ class Generator:
         for gene, (size, parent) in enumerate(zip(self.encoder.sizes, self.ancestry.parents, strict=True)):
             live = rows[active[:, gene]]
             counts = np.zeros((1 if parent < 0 else self.encoder.sizes[parent], size))
-            np.add.at(counts, (live[:, parent] if parent >= 0 else 0, live[:, gene]), 1.0)
+            of = live[:, parent] if parent >= 0 else np.zeros(len(live), dtype=np.int64)
+            np.add.at(counts, (of, live[:, gene]), 1.0)
             whole = counts.sum(axis=0) + PSEUDO
             whole = whole / whole.sum()
             counts = counts + PSEUDO * size * whole

@@ -39,7 +39,7 @@ class Archive:
     def worth(self, asked: Asked) -> Floats:
         """The universal performance U of each row, more is better: the goal's value or the smallest margin."""
         if asked.goal is None:
-            return -self.violations(asked.requirements).max(axis=1)
+            return np.asarray(-self.violations(asked.requirements).max(axis=1))
         return self.values[asked.goal.name] * (1.0 if asked.goal.direction == "maximize" else -1.0)
 
     def ordered(self, asked: Asked) -> Indices:

@@ -41,7 +41,7 @@ def readings(choices: Choices) -> dict[str, Reading]:
 
 def trials(largest: int = 4) -> list[FrozenTrial]:
     """All networks with at most that total width over the least, in order."""
-    found = []
+    found: list[FrozenTrial] = []
     for row in itertools.product((1, 2, 3, 4), repeat=4):
         choices = dict(zip(Widths.genes, row, strict=True))
         if sum(row) <= 4 + largest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import optuna
@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from wb.core.metrics import METRICS
 from wb.core.requirements import Asked, parse_requirements
 from wb.core.space import Choices, Option, canonical
+from wb.predictors.features import Encoder
 from wb.search.sampler.cross_entropy import Generated, batch_of
 from wb.search.sampler.generate import GENERATORS, GenerateSampler, practice_of
 from wb.search.sampler.generator import Ancestry, Generator
@@ -80,7 +81,9 @@ def study_of(asked: Asked = ASKED, space: Any = None) -> optuna.Study:
 def run(study: optuna.Study, trials: int) -> list[dict[str, float]]:
     for _ in range(trials):
         trial = study.ask()
-        choices = {name: trial.suggest_categorical(name, options) for name, options in Layers.genes.items()}
+        choices = {
+            name: cast(Option, trial.suggest_categorical(name, options)) for name, options in Layers.genes.items()
+        }
         found = values(choices)
         trial.set_user_attr("values", found)
         study.tell(trial, [found["acc"], found["latency"]])
@@ -141,7 +144,7 @@ def test_a_second_requirement_starts_from_the_first(searched: optuna.Study) -> N
     assert "predicted" in searched.trials[before].user_attrs
     assert any(met(each, LATER) for each in found)
     assert set(searched.user_attrs[GENERATORS]) == {ASKED.text(), LATER.text()}
-    encoder = searched.sampler._encoder  # type: ignore[attr-defined]
+    encoder = Encoder(Layers())
     kept = Generator.uniform(encoder, Ancestry.of(encoder)).load(
         searched.user_attrs[GENERATORS][LATER.text()]["tables"]
     )
@@ -163,8 +166,8 @@ def test_best_practice_is_kept_to_unless_lifted(careful: bool) -> None:
 
 
 def test_a_space_without_best_practice_has_none_to_keep_to() -> None:
-    sampler = study_of().sampler
-    assert practice_of(sampler._encoder) is None  # type: ignore[attr-defined]
+    assert practice_of(Encoder(Layers())) is None
+    assert practice_of(Encoder(Careful())) is not None
 
 
 def test_a_batch_is_apart_and_one_in_ten_is_from_the_prior() -> None:

@@ -118,7 +118,7 @@ def test_what_is_typical_of_a_requirement_is_learned_from_networks_that_were_not
     """Depth makes networks slow, and nothing else does: asked for a fast one, it proposes shallow ones, and all embeddings."""
     rows = UNIFORM.draw(300, np.random.default_rng(0))
     depth = ENCODER.names.index("depth")
-    archive = Archive(rows, {"latency": 1.0 + rows[:, depth]})
+    archive = Archive(rows, {"latency": rows[:, depth].astype(np.float64) + 1})
     for bound, expected in ((1.0, 0), (3.0, 2)):
         asked = [Requirement(METRICS["latency"], "<=", bound)]
         drawn = conditional(UNIFORM, archive, asked).draw(1000, np.random.default_rng(1))
