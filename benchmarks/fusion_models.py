@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from wb.spaces.presets import vit_space
 from wb.training.fit import Recipe
 from wb.training.train import Finetune, train
 
-PLAIN = Recipe(learning_rate=1e-3, label_smoothing=0.0, augment=False)  # batches of 32, one-cycle, AdamW
+PLAIN = Recipe(learning_rate=1e-3, label_smoothing=0.0, augment="none")  # batches of 32, one-cycle, AdamW
 PARENTS = 2e-3  # the peak learning rate that makes the best parents
 Key = Mapping[str, JsonValue]
 Logits = Callable[[Tensor], Tensor]
@@ -159,8 +159,8 @@ class Bench:
 
     def parent(self, architecture: Architecture, seed: int) -> Model:
         """A network trained from scratch."""
-        recipe = replace(PLAIN, epochs=self.epochs, learning_rate=PARENTS)
-        key: Key = {"parent": architecture.key, "data": self.data.fingerprint, "seed": seed, **asdict(recipe)}
+        recipe = PLAIN.model_copy(update={"epochs": self.epochs, "learning_rate": PARENTS})
+        key: Key = {"parent": architecture.key, "data": self.data.fingerprint, "seed": seed, **recipe.arguments}
         return self.cache.model(key, lambda: train(architecture, self.data, recipe, seed=seed))
 
     def tuned(self, model: Model, epochs: int, seed: int, teachers: list[Model] | None = None) -> dict[str, float]:
@@ -169,10 +169,10 @@ class Bench:
         return min(runs, key=lambda run: run["validation"])
 
     def _tuned(self, model: Model, epochs: int, rate: float, seed: int, teachers: list[Model]) -> dict[str, float]:
-        recipe = replace(PLAIN, epochs=epochs, learning_rate=rate)
+        recipe = PLAIN.model_copy(update={"epochs": epochs, "learning_rate": rate})
         prints: list[JsonValue] = [teacher.fingerprint() for teacher in teachers]
         data = self.data.fingerprint
-        key: Key = {"tuned": model.fingerprint(), "data": data, "seed": seed, "teachers": prints, **asdict(recipe)}
+        key: Key = {"tuned": model.fingerprint(), "data": data, "seed": seed, "teachers": prints, **recipe.arguments}
 
         def find() -> dict[str, float]:
             teacher = ensemble(teachers) if teachers else None

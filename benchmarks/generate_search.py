@@ -40,7 +40,7 @@ def searches(options: argparse.Namespace, out: Output) -> None:
                     raise SystemExit(f"wb search {command} ended with exit code {done.returncode}")
                 record = Run(folder).read()
                 met = [meets(asked, readings_of(trial)) for trial in read_trials(Run(folder), record)]
-                left = len(json.loads(done.stdout)["answer"]["meeting"])
+                left = len(json.loads(done.stdout)["judgement"]["meeting"])
                 first = str(1 + met.index(True)) if any(met) else "–"
                 table.row(f"{sampler}, {seed}", first, str(sum(met)), str(left), f"{record.seconds['search']:.0f}")
                 told(sampler, seed, "done")

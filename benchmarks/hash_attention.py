@@ -96,7 +96,7 @@ def show_latencies(found: dict[int, dict[str, float]], plot: Path | None, out: O
 
 def one_seed(data: Dataset, seed: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Every row of the table for one seed; fine-tuned models are kept in the cache."""
-    recipe = Recipe(**{**vars(FASHION_RECIPE), "epochs": options.epochs})
+    recipe = FASHION_RECIPE.model_copy(update={"epochs": options.epochs})
     softmax = dense(data, fashion_architecture(data), recipe, seed, options.cache)
     teacher = softmax.network()
     tune = Finetune(data, Recipe(epochs=options.finetune, learning_rate=options.rate), teacher, seed)

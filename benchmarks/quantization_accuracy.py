@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -52,7 +51,7 @@ def accuracy_rows(options: argparse.Namespace, out: Output) -> None:
     cache, found = Cache(options.cache), {}
     folder = options.cache.with_suffix("")
     (folder / "graphs").mkdir(parents=True, exist_ok=True)
-    recipe = replace(FASHION_RECIPE, epochs=options.epochs)
+    recipe = FASHION_RECIPE.model_copy(update={"epochs": options.epochs})
     for seed in map(int, options.seeds.split(",")):
         model = dense(data, fashion_architecture(data), recipe, seed, folder)
         for name, row in one_seed(model, data, cache, folder / "graphs", options.seconds).items():

@@ -46,9 +46,9 @@ from wb.export.timing.measure import reference_pace
 from wb.hardware.device import Device
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.front import front
+from wb.search.recipes import FINETUNE_RATE
 from wb.search.sampler.hypervolume import hypervolume
 from wb.search.sampler.sampler import make_sampler
-from wb.search.stages import FINETUNE_RATE
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import file_url
 from wb.search.study.study import create_study, load_study

@@ -28,8 +28,8 @@ from wb.hardware.device import Device
 from wb.models.model import Model
 from wb.models.network import Network
 from wb.tasks.classes import CLASSES
-from wb.training.fit import Recipe, fit
-from wb.training.train import distilled
+from wb.training.fit import Recipe
+from wb.training.train import fit_module
 
 
 class PlainAttention(nn.Module):
@@ -177,10 +177,9 @@ def finetune(
     plain: PlainViT, data: Dataset, recipe: Recipe, teacher: Callable[[Tensor], Tensor] | None, seed: int
 ) -> PlainViT:
     """A copy, trained further exactly as `wb.training.train.Finetune` trains a model, on the CPU."""
-    plain = copy.deepcopy(plain).train()
-    weights: dict[str, nn.Parameter] = dict(plain.named_parameters())
-    fit(weights, distilled(plain, teacher, recipe, CLASSES), data.train, recipe, seed=seed)
-    return plain.eval()
+    plain = copy.deepcopy(plain)
+    fit_module(plain, data, recipe, task=CLASSES, seed=seed, teacher=teacher, warm=True)
+    return plain
 
 
 def export(plain: PlainViT, path: Path, metadata: Mapping[str, str] | None = None) -> Reading:

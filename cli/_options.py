@@ -111,7 +111,7 @@ class _Field(NamedTuple):
             typed = typed if default is inspect.Parameter.empty else typed | None
         name = option_of(self.owner, self.name)
         option = typer.Option(
-            f"{name}/--no-{name.removeprefix('--')}" if default is True else name,
+            f"{name}/--no-{name.removeprefix('--')}" if default is True or (kind is bool and default is None) else name,
             help=_with_choices(next(text for one in (info, *marks) if (text := _description(one))), choices),
             metavar=self.cli.metavar,
             show_default=self.cli.default or True,

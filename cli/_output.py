@@ -20,6 +20,7 @@ from wb.cli._text import printable
 if TYPE_CHECKING:
     from wb.core.readings import Reading
     from wb.core.statistics.verdict import Remark
+    from wb.jobs import shown
 
 
 class Unread(BrokenPipeError):
@@ -81,6 +82,18 @@ def written(path: Path) -> None:
 def continues(work: Path, out: Path) -> str:
     """How to continue the job whose finished pieces are in `work`."""
     return f"what is done is in {work}; the same command with -o {shlex.quote(str(out))} continues"
+
+
+def table(found: shown.Table) -> Group:
+    """A table that notebooks show too, for a terminal: the first column to the left, what is not fit to print replaced."""
+    from rich.box import SIMPLE
+
+    drawn = Table(title=found.title, title_justify="left", box=SIMPLE)
+    for number, column in enumerate(found.columns):
+        drawn.add_column(column, overflow="fold", justify="right" if number else "left")
+    for row in found.rows:
+        drawn.add_row(*row)
+    return Group(drawn, *(Text(line) for line in found.lines))
 
 
 def readings_table(readings: Mapping[str, Reading], title: str | None = None) -> Group:

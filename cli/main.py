@@ -23,9 +23,11 @@ from wb.cli.doctor import doctor
 from wb.cli.export import export
 from wb.cli.fuse import fuse
 from wb.cli.measure import measure
+from wb.cli.predict import predict
 from wb.cli.prune import app as prune
 from wb.cli.quantize import quantize
 from wb.cli.report import report
+from wb.cli.runs import runs
 from wb.cli.search import search
 from wb.cli.show import show
 from wb.cli.spaces import spaces
@@ -54,7 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
-for command in (search, train, show, measure, fuse, quantize, binarize, export, report, spaces, doctor):
+for command in (search, runs, report, show, train, predict, measure, fuse, quantize, binarize, export, spaces, doctor):
     app.command(cls=Command)(command)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")

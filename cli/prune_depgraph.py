@@ -75,13 +75,14 @@ def depgraph(
     from wb.core.errors import BudgetMissed
     from wb.core.files import scratch
     from wb.core.metrics import Rules, parse_budget
+    from wb.core.option import structured
     from wb.hardware.device import parse_device
     from wb.jobs.inputs import given_data
     from wb.jobs.output import config_of
     from wb.jobs.preparation import read_preparation
 
     data = given_data(given.get("data"), background) or "digits"
-    config = config_of(DepgraphConfig, "prune depgraph", {**given, "data": data})
+    config = config_of(DepgraphConfig, "prune depgraph", structured(DepgraphConfig, {**given, "data": data}))
     if config.weights is not None:
         need(config.weights, "weights", "model", "torch", expected="a state dict (.safetensors or .pt)")
     beside = _check_names(out, force)
@@ -104,7 +105,7 @@ def depgraph(
             limits, timed, calibration, config.rounds, round_to=config.round_to, cost=cost, keep=config.keep
         )
         if config.finetune:
-            job.finetune(pruned.module, config.finetune, config.learning_rate, config.distill)
+            job.finetune(pruned.module, config)
         job.finish()
         publish(pruned.module, job.graph(job.last), out, beside, force=force)
     judgement = None if timed is None else job.judged(timed)

@@ -13,23 +13,37 @@ from wb.jobs.kinds import RUN, job_of, need
 
 
 def report(
-    run: Annotated[
-        Path,
+    runs: Annotated[
+        list[Path],
         typer.Argument(
-            help="A run folder, finished or not, or the JSON that `wb prune`, `wb fuse`, `wb quantize` or `wb binarize` wrote."
+            metavar="RUN...",
+            help="A run folder, finished or not; several, to compare them; or the JSON that `wb prune`, `wb fuse`, `wb quantize` "
+            "or `wb binarize` wrote.",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The page to write.", show_default="report.html in the run; beside the JSON"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="The page to write.",
+            show_default="report.html in the run; comparison.html where several are; beside the JSON",
+        ),
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the report of a run or of another command's JSON record: one page that opens anywhere, without a network."""
+    """Write the report of a run, of several, or of another command's JSON record: one page that opens anywhere.
+
+    Several runs are drawn in one figure, with the front of all together where their data and devices are the same.
+    """
     from wb.core.errors import BadOption
 
     if out is not None and out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
+    if len(runs) > 1:
+        _output.written(_comparison(runs, out))
+        return
+    run = runs[0]
     kind = need(run, "run", "record", "json", expected=RUN) if run.exists() else None
     if run.suffix == ".json" or kind in ("record", "json"):
         page = out or run.with_suffix(".html")
@@ -39,6 +53,23 @@ def report(
     from wb.search.run import Run
 
     _output.written(write_report(Run(run), out))
+
+
+def _comparison(folders: list[Path], out: Path | None) -> Path:
+    """Writes the page of several runs; by default into the folder that they have in common."""
+    import os
+
+    from wb.core.errors import BadOption
+    from wb.search.page.compare import write_comparison
+    from wb.search.run import Run
+
+    for folder in folders:
+        need(folder, "run", expected="run folders of `wb search`, where several are compared")
+    places = [folder.resolve() for folder in folders]
+    if len(set(places)) < len(places):
+        raise BadOption(f"a run comes twice in {', '.join(map(str, folders))}; name each once")
+    common = Path(os.path.commonpath([place.parent for place in places]))
+    return write_comparison([Run(folder) for folder in folders], out or common / "comparison.html")
 
 
 def _page(path: Path, page: Path, *, force: bool) -> Path:

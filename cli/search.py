@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from wb.core.readings import Reading
-    from wb.search.answer.record import Answer
     from wb.search.config import SearchConfig
+    from wb.search.judgement.record import Judgement
     from wb.search.run import FrontPoint, Run
 
 
@@ -64,7 +64,7 @@ def search(
     from wb.core.errors import BudgetMissed
     from wb.jobs.inputs import given_data
     from wb.search import run as runs
-    from wb.search.answer.shown import missed
+    from wb.search.judgement.shown import missed
     from wb.search.options import configured, resumed
     from wb.search.pipeline import Search
     from wb.search.study.seeds import read_seeds
@@ -85,18 +85,18 @@ def search(
     how = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"
     with _output.progress() as progress, runs.resumable(run, how):
         points = Search(config, run, progress, workers)(resume=resume is not None)
-    answer = run.read().answer
+    judgement = run.read().judgement
     if as_json:
-        told = {} if answer is None else {"answer": answer.model_dump(mode="json")}
+        told = {} if judgement is None else {"judgement": judgement.model_dump(mode="json")}
         front = [point.model_dump(mode="json") for point in points]
         _output.print_json({"run": str(run.folder), "front": front, **told})
     else:
         _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
-        if answer is not None:
-            _output.data.print(answer_table(answer))
+        if judgement is not None:
+            _output.data.print(judgement_table(judgement))
         _output.written(run.report_path)
-    if answer is not None and not answer.met:
-        raise BudgetMissed(missed(answer, how))
+    if judgement is not None and not judgement.met:
+        raise BudgetMissed(missed(judgement, how))
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
@@ -130,21 +130,21 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
 
 
-def answer_table(answer: Answer) -> Group:
-    """The answer to the requirements: a row for each network, and what else there is to say below."""
+def judgement_table(judgement: Judgement) -> Group:
+    """The judgement by the requirements: a row for each network, and what else there is to say below."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    from wb.search.answer.shown import rows, sentences
+    from wb.search.judgement.shown import rows, sentences
 
     table = Table(title="requirements, the nearest first", title_justify="left", box=SIMPLE)
-    for column in ("id", *answer.requirements):
+    for column in ("id", *judgement.requirements):
         table.add_column(Text(column), justify="right" if column == "id" else "left")
-    for row in rows(answer):
+    for row in rows(judgement):
         table.add_row(*map(Text, row))
-    return Group(table, *map(Text, sentences(answer)))
+    return Group(table, *map(Text, sentences(judgement)))
 
 
 def _two_lines(reading: Reading) -> str:

@@ -18,8 +18,9 @@ def spaces(
     """List the spaces and their presets with the options of each choice."""
     from rich.table import Table
 
-    from wb.spaces.presets import PRESETS, SEEDED
+    from wb.spaces.presets import PRESETS
     from wb.spaces.presets import preset as find
+    from wb.spaces.revit import SEEDED
 
     chosen = {preset: find(preset)} if preset else dict(PRESETS)
     if as_json:

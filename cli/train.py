@@ -35,6 +35,7 @@ def train(
 ) -> None:
     """Train one architecture of a space from scratch. Interrupted, the same command continues."""
     from wb.cli._job import telling
+    from wb.core.option import structured
     from wb.data.spec import resolved
     from wb.jobs.config import TrainConfig
     from wb.jobs.inputs import given_data
@@ -43,7 +44,7 @@ def train(
     from wb.jobs.work import resumable
 
     data = resolved(given_data(given.get("data"), background) or "digits")
-    training = Training(config_of(TrainConfig, "train", {**given, "data": data}), out, force)
+    training = Training(config_of(TrainConfig, "train", structured(TrainConfig, {**given, "data": data})), out, force)
     if dry_run:
         tell(_plan(training), [out], as_json=as_json)
         return
@@ -82,7 +83,13 @@ def _plan(training: Training) -> list[Planned]:
         chosen = training.network(data)
         check_fits(chosen, data)
         progress.update(task, description="timing a few steps")
-        steps = training_stage("training", chosen, data, training.recipe, teacher=False)
+        steps = training_stage(
+            "training",
+            chosen,
+            data,
+            training.recipe(chosen, data),
+            teacher=training.config.teacher is not None,
+        )
         images = len(data.validation) + len(data.test)
         scoring = Planned("scoring", f"{images:,} images of validation and test", images * image_seconds(chosen, data))
     given = training.config.architecture

@@ -14,10 +14,10 @@ from wb.hardware.device import Device
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.supernet import Supernet
-from wb.spaces.vit import Vit
+from wb.spaces.base import NetworkSpace
 
 
-def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
+def check_budget(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device) -> None:
     """Raises `BudgetMissed` if nothing in the space can keep a budget or requirement on costs.
 
     Even the smallest network, in its best precision, is over it; or even the largest ones are below what is required.
@@ -33,12 +33,12 @@ def check_budget(config: SearchConfig, space: Vit, data: Dataset, device: Device
         least = _least(limit, space, found, evaluate)
         if limit.excess(least) > 0:
             raise BudgetMissed(
-                f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({config.preset}) has "
+                f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({space.preset}) has "
                 f"{least.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
             )
 
 
-def _check_least(config: SearchConfig, space: Vit, data: Dataset, device: Device) -> None:
+def _check_least(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device) -> None:
     """Raises `BudgetMissed` if even the largest networks of the space cost less than a requirement wants them to."""
     wanted = [one for one in config.requirements if one.limit is None and not one.metric.quality]
     if not wanted:
@@ -56,7 +56,7 @@ def _check_least(config: SearchConfig, space: Vit, data: Dataset, device: Device
 
 def _least(
     limit: Limit,
-    space: Vit,
+    space: NetworkSpace,
     found: dict[Architecture, dict[str, Reading]],
     evaluate: Callable[[Architecture], Evaluation],
 ) -> Reading:
@@ -79,7 +79,7 @@ def _least(
     for group in able:
         kinds.setdefault(".".join(group.split(".")[-2:]), []).append(group)
     for groups in kinds.values():
-        for option in space.options.precision:
+        for option in space.precisions:
             if excess(best) > 0 and option in able[groups[0]]:
                 best = min(best, with_precisions(best, dict.fromkeys(groups, option)), key=excess)
     return found[best][limit.metric.name]

@@ -1,4 +1,4 @@
-"""The choice of finalists among the evaluated candidates."""
+"""The choice among evaluated candidates: who climbs a rung, and who is a finalist."""
 
 from __future__ import annotations
 
@@ -7,54 +7,123 @@ from collections.abc import Mapping, Sequence
 
 import moocore
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.core.requirements import Requirement
-from wb.search.answer.choice import finalists
 from wb.search.front import front
+from wb.search.judgement.choice import FEWEST, finalists
 from wb.search.study.trials import readings_of
 
 MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
+Known = Mapping[int, Mapping[str, Reading]]  # number of the trial -> metric -> reading
 
 
 def choose(
     trials: Sequence[FrozenTrial],
     metrics: Sequence[Metric],
     limits: Sequence[Limit],
+    count: int | None = None,
+    qualities: Mapping[int, Reading] | None = None,
     requirements: Sequence[Requirement] = (),
 ) -> dict[int, FrozenTrial]:
-    """The front of the evaluated candidates, by trial number; of a large front, the candidates that add most hypervolume.
+    """The finalists by trial number: the front of the evaluated candidates or, given `count`, as many of the most promising.
 
-    With requirements it is the front of those that meet them, and some that nearly do (`wb.search.answer.choice.finalists`).
+    Of a front larger than that, or than `MAX_FINALISTS`, the candidates that add most hypervolume. `qualities` are those of
+    the candidates that were trained alone, of which the finalists then are, in place of those inherited from the supernet.
+
+    With requirements they are those that meet them, and some that nearly do (`wb.search.judgement.choice.finalists`).
 
     Raises:
         BudgetMissed: no evaluated candidate is within the budget.
     """
-    readings = {trial.number: readings_of(trial) for trial in trials}
-    quality = [metric.name for metric in metrics if metric.quality]  # by value: intervals count after fine-tuning
-    numbers = (
-        finalists(readings, metrics, limits, requirements, quality)
-        if requirements
-        else front(readings, metrics, limits, exact=quality)
-    )
+    readings = known(trials, metrics, qualities)
+    exact = [metric.name for metric in metrics if metric.quality]  # by value: intervals count after fine-tuning
+    wanted = FEWEST if requirements and count is None else count
+    if wanted is None:
+        numbers = front(readings, metrics, limits, exact=exact)
+    else:
+        numbers = promising(readings, metrics, limits, wanted, requirements)
     if not numbers:
         raise BudgetMissed(
             f"none of {len(trials)} evaluated candidates is within the budget; {closest(readings, limits)}. Continue with more "
             "--trials, or allow more"
         )
-    if len(numbers) > MAX_FINALISTS:
-        values = np.array([[metric.cost(readings[n][metric.name]) for metric in metrics] for n in numbers])
-        span = np.ptp(values, axis=0)
-        unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
-        worth = moocore.hv_contributions(unit, ref=np.full(len(metrics), 1.1))
-        numbers = [numbers[i] for i in np.argsort(-worth, kind="stable")[:MAX_FINALISTS]]
+    if count is None and len(numbers) > MAX_FINALISTS:
+        numbers = _picked(numbers, readings, metrics, MAX_FINALISTS)
     return {trial.number: trial for trial in trials if trial.number in set(numbers)}
 
 
-def closest(readings: Mapping[int, Mapping[str, Reading]], limits: Sequence[Limit]) -> str:
+def promising(
+    readings: Known,
+    metrics: Sequence[Metric],
+    limits: Sequence[Limit],
+    count: int,
+    requirements: Sequence[Requirement] = (),
+) -> list[int]:
+    """The numbers of at most `count` candidates within the limits: those that nothing beats, then those that only they beat.
+
+    Values are compared as they are, since many are wanted. Fronts span all objectives; of the last one that has room, those
+    stay that add most hypervolume. With requirements those come first that meet them, then those that nearly do.
+    """
+    if requirements:
+        return _picked(finalists(readings, metrics, limits, requirements, count), readings, metrics, count)
+    within = [n for n, r in readings.items() if all(limit.excess(r[limit.metric.name]) <= 0 for limit in limits)]
+    if not within:
+        return []
+    ranks = moocore.pareto_rank(_costs(within, readings, metrics))
+    chosen: list[int] = []
+    for rank in range(int(ranks.max()) + 1):
+        if len(chosen) == count:
+            break
+        layer = [number for number, own in zip(within, ranks, strict=True) if own == rank]
+        chosen += _picked(layer, readings, metrics, count - len(chosen))
+    return chosen
+
+
+def known(
+    trials: Sequence[FrozenTrial], metrics: Sequence[Metric], qualities: Mapping[int, Reading] | None = None
+) -> dict[int, dict[str, Reading]]:
+    """The readings of the trials; with `qualities` of those alone that have one, which is then the reading of quality."""
+    found = {trial.number: readings_of(trial) for trial in trials}
+    if qualities is None:
+        return found
+    names = [metric.name for metric in metrics if metric.quality]
+    return {n: {**found[n], **dict.fromkeys(names, reading)} for n, reading in qualities.items() if n in found}
+
+
+def _picked(numbers: Sequence[int], readings: Known, metrics: Sequence[Metric], count: int) -> list[int]:
+    """At most `count` of the numbers; again and again the one goes that adds least hypervolume, costs in logarithms.
+
+    The best in each objective stay as long as there is room for all of these.
+    """
+    left = list(numbers)
+    if len(left) <= count:
+        return left
+    values = _costs(left, readings, metrics)
+    for column, metric in enumerate(metrics):
+        if not metric.quality and (values[:, column] > 0).all():
+            values[:, column] = np.log(values[:, column])
+    span = np.ptp(values, axis=0)
+    unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
+    ends = {int(i) for i in unit.argmin(axis=0)}
+    kept = list(range(len(left)))
+    while len(kept) > max(count, 0):
+        worth = moocore.hv_contributions(unit[kept], ref=np.full(len(metrics), 1.1))
+        if count >= len(ends):
+            worth[[place for place, i in enumerate(kept) if i in ends]] = np.inf
+        kept.pop(int(np.argmin(worth)))
+    return [left[i] for i in kept]
+
+
+def _costs(numbers: Sequence[int], readings: Known, metrics: Sequence[Metric]) -> NDArray[np.float64]:
+    return np.array([[metric.cost(readings[n][metric.name]) for metric in metrics] for n in numbers], dtype=float)
+
+
+def closest(readings: Known, limits: Sequence[Limit]) -> str:
     """The best reading of the candidates for each limit, in words."""
     parts = []
     for limit in limits:

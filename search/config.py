@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from wb.core.architecture import Architecture
+from wb.core.durations import parse_duration
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
 from wb.core.requirements import Asked, Requirement, parse_requirements
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
-
-if TYPE_CHECKING:
-    from wb.training.fit import Recipe
+from wb.search.fidelity.rungs import AUTO, NONE, Rung, parse_rungs
+from wb.training.recipe import RecipeOptions
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random", "generate"]
-SeedName = Literal["revit", "largest", "smallest"]
+SeedName = Literal["revit", "largest", "smallest", "mobilenet", "repvit", "convnext", "poolformer", "coatnet", "resnet"]
 QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
@@ -25,8 +25,13 @@ SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 class SearchConfig(DataConfig):
     """The configuration of a run: everything that determines it, apart from the machine."""
 
-    space: Annotated[Literal["vit"], Field(description="Space to search.")] = "vit"
-    preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them.")] = "tiny"
+    space: Annotated[
+        Literal["auto", "vit", "hybrid"],
+        Field(description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit."),
+    ] = "auto"
+    preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them. auto: by the images.")] = (
+        "auto"
+    )
     changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str])] = Field(
         default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
     )
@@ -58,6 +63,28 @@ class SearchConfig(DataConfig):
     finetune: Annotated[
         int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)
     ] = 20
+    training: RecipeOptions = RecipeOptions()
+    rungs: Annotated[
+        str,
+        Field(
+            description="Candidates to train alone before finalists are chosen, e.g. 60x1,20x3: 60 for an epoch, 20 for 3. "
+            "none: finalists are chosen by inherited accuracy."
+        ),
+        Cli(default="from the numbers of trials and finalists"),
+    ] = NONE  # what runs without the field did; new ones are configured with `AUTO`
+    finalists: Annotated[
+        int | None,
+        Field(ge=1, description="Networks that are fine-tuned and timed together."),
+        Cli(default="from the number of trials", bounded=False),
+    ] = None
+    time: Annotated[
+        str | None,
+        Field(
+            description="End about then, e.g. 10min: epochs, trials, rungs, finalists and fine-tuning that are not given are "
+            "planned from timed steps."
+        ),
+        Cli(default="as long as it takes"),
+    ] = None
     device: DeviceName = "cpu"
     threads: Annotated[Threads, Field(le=4096)] = 1
     latency: Annotated[
@@ -76,6 +103,25 @@ class SearchConfig(DataConfig):
         ),
         Cli("--seed-architecture", default="none", typed=list[str], metavar="WHAT"),
     ] = ()
+
+    @field_validator("rungs")
+    @classmethod
+    def _are_rungs(cls, value: str) -> str:
+        if value != AUTO:
+            parse_rungs(value)
+        return value
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value)
+        return value
+
+    @property
+    def halving(self) -> tuple[Rung, ...]:
+        """The rungs, parsed; they have to be settled (`wb.search.options.settled`)."""
+        return parse_rungs(self.rungs)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -101,8 +147,9 @@ class SearchConfig(DataConfig):
     @property
     def wanted(self) -> dict[str, int | str]:
         """What a front belongs to: the settings that may change when a run is resumed."""
-        asked = ", ".join(one.text() for one in self.requirements)
-        return {"trials": self.trials, "finetune": self.finetune, **({"require": asked} if asked else {})}
+        chosen: dict[str, int | str] = {} if self.finalists is None else {"finalists": self.finalists}
+        chosen |= {"require": ", ".join(one.text() for one in self.requirements)} if self.require else {}
+        return {"trials": self.trials, "finetune": self.finetune, **chosen}
 
     @property
     def read(self) -> frozenset[str]:
@@ -114,13 +161,6 @@ class SearchConfig(DataConfig):
     def tabulated(self) -> bool:
         """Whether latencies are estimated from the table of blocks."""
         return self.latency == "table" and "latency" in self.read
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the supernet is trained."""
-        from wb.training.fit import Recipe  # loads torch, which data about a search need not
-
-        return Recipe(epochs=self.epochs)
 
     @property
     def seed_texts(self) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ class Evaluator:
         with scratch() as folder:
             path = folder / "candidate.onnx"
             with watch.phase("extract"):
-                model = self.supernet.extract(architecture)
+                model = self.supernet.extract(architecture, self.data.train)
             with watch.phase("export"):
                 export(model, path)
             readings = count_model(model.architecture, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +20,28 @@ from wb.core.metrics import Limit, Metric
 from wb.core.progress import Progress
 from wb.core.readings import Reading
 from wb.core.requirements import Requirement
+from wb.core.statistics.paired import Paired
 from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.score import graded, score
+from wb.export.score import checked, graded
 from wb.export.timing.blocks import estimate
 from wb.export.timing.measure import measure_latency
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
-from wb.search.answer.choice import left
-from wb.search.choice import choose, closest
-from wb.search.run import FrontPoint, Run
+from wb.search.choice import closest
+from wb.search.front import Ranked
+from wb.search.judgement.choice import left
+from wb.search.results.answers import NetworkAnswers, answered, collected
+from wb.search.results.curves import Curves
+from wb.search.run import FrontPoint, Run, Unsure
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import Recipe
 from wb.training.train import Finetune
 
 PRECISION = 0.03
@@ -53,6 +56,7 @@ class Finish:
 
     run: Run
     supernet: Supernet
+    teacher: Callable[[Tensor], Tensor]
     data: Dataset
     device: Device
     pace: Reading
@@ -65,33 +69,34 @@ class Finish:
     say: Callable[[str], None]
     alone: Callable[[], AbstractContextManager[None]]
 
-    def __call__(self, trials: Sequence[FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
-        """The front, written to the run folder, and the error of the latency table against measured graphs.
+    def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
+        """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
 
         The error is None if the table could not be stored.
 
         Raises:
-            BudgetMissed: no evaluated candidate is within the budget.
+            BudgetMissed: no finalist is within the budget.
         """
-        chosen = choose(trials, self.metrics, self.limits, self.requirements)
         models, paths = self._export(chosen)
         readings, right = self._measure(models, paths)
-        within = left(readings, self.metrics, self.limits, self.requirements, right)
+        found = left(readings, self.metrics, self.limits, self.requirements, right)
+        within = found.kept
         if not within:
             raise BudgetMissed(
                 "the finalists were within the budget when searched, but none is when measured again: "
                 f"{closest(readings, self.limits)}; allow a little more, or continue with more --trials"
             )
-        points = []
+        points, answers = [], {}
         for done, number in enumerate(within):
             self.progress("reading the test split", done, len(within))
-            points.append(self._point(chosen[number], models[number], paths[number], readings[number]))
+            point, answers[number] = self._point(chosen[number], models[number], paths[number], readings[number])
+            points.append(point.model_copy(update=_compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
         error = self._table_error({number: models[number] for number in within}, readings)
         for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
             if path.stem not in map(str, within):
                 path.unlink()
-        self.run.publish(points)
+        self.run.publish(points, collected(answers, self.data.test, self.data.classes))
         return points, error
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path]]:
@@ -108,18 +113,13 @@ class Finish:
     def _task(self) -> Task:
         return task_of(self.supernet.space.largest())
 
-    @cached_property
-    def _teacher(self) -> Callable[[Tensor], Tensor]:
-        """The largest network of the supernet, on the device of fine-tuning."""
-        supernet, largest = self.supernet.to(pick_device()), self.supernet.space.largest()
-        return lambda images: supernet.run(largest, images)
-
     def _model(self, number: int, architecture: Architecture) -> Model:
         """The finalist as it will be delivered; if an interrupted run fine-tuned it already, it is read back."""
-        model = self.supernet.extract(architecture)
+        model = self.supernet.extract(architecture, self.data.train)
         if self.recipe is None:
             return model
-        tune = Finetune(self.data, self.recipe, self._teacher, self.seed)
+        report = Curves(self.run.curves_path).of(str(number))
+        tune = Finetune(self.data, self.recipe, self.teacher, self.seed, report)
         name = f"{number}.safetensors"
         for path in (self.run.staging / name, self.run.models / name):
             with suppress(BadArtefact):  # a missing or damaged file is made again
@@ -156,8 +156,13 @@ class Finish:
         }
         return readings, {number: grade.each for number, grade in grades.items()}
 
-    def _point(self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]) -> FrontPoint:
-        test = score(path, self.data.test, self._task, self.device)
+    def _point(
+        self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]
+    ) -> tuple[FrontPoint, NetworkAnswers]:
+        """The network as `front.json` has it, and what it answers on the test split, both from one scoring; writes its model."""
+        task, split = self._task, self.data.test
+        outputs = checked(path, split, task, self.device)
+        test = task.reading(task.grade(outputs, split.labels), self.device.text)
         space = self.supernet.space
         choices = choices_of(space, trial)
         step = Step(
@@ -169,7 +174,7 @@ class Finish:
         )
         file = self.run.staging / f"{trial.number}.safetensors"
         save(replace(model, history=(*model.history, step)), file, force=True)
-        return FrontPoint(
+        point = FrontPoint(
             id=trial.number,
             quality=self._task.metric,
             values=dict(readings),
@@ -180,6 +185,7 @@ class Finish:
             model=f"{self.run.models.name}/{file.name}",
             onnx=f"{self.run.models.name}/{path.name}",
         )
+        return point, answered(task.votes(outputs), split.labels)
 
     def _table_error(
         self, models: Mapping[int, Model], readings: Mapping[int, Mapping[str, Reading]]
@@ -200,3 +206,10 @@ class Finish:
             errors.append(abs(estimated - measured) / measured)
             rows.append({"id": number, "estimated_ms": estimated, "measured_ms": measured})
         return {"median_relative_error": float(np.median(errors)), "max_relative_error": max(errors), "networks": rows}
+
+
+def _compared(number: int, found: Ranked[int], right: Mapping[int, NDArray[np.bool_]]) -> dict[str, object]:
+    """What a network's point says of others: those that it stands for, and one that it may be no better than."""
+    than = found.unsure.get(number)
+    unsure = None if than is None else Unsure(than=than, paired=Paired.of(right[number].tolist(), right[than].tolist()))
+    return {"alike": found.alike.get(number, ()), "unsure": unsure}

@@ -1,9 +1,10 @@
-"""The Pareto front of evaluated candidates, with differences counted only if the measurements are sure of them."""
+"""The Pareto front of evaluated candidates, with measurements told apart only as far as their noise allows."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,20 @@ Key = TypeVar("Key")
 Flags = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Ranked(Generic[Key]):
+    """What `ranked` finds.
+
+    `kept` is the front, the best in the last metric first. `alike` names for a network of the front those that it stands for,
+    because nothing tells them apart. `unsure` names for a network of the front another one of it that is surely worse in
+    nothing: what the former is better in may be noise.
+    """
+
+    kept: list[Key]
+    alike: Mapping[Key, tuple[Key, ...]]
+    unsure: Mapping[Key, Key]
+
+
 def front(
     candidates: Mapping[Key, Mapping[str, Reading]],
     metrics: Sequence[Metric],
@@ -24,13 +39,28 @@ def front(
     right: Mapping[Key, Flags] | None = None,
     exact: Collection[str] = (),
 ) -> list[Key]:
-    """The keys of the non-dominated candidates within the limits, the best in the last metric first.
+    """The keys of the candidates on the front, the best in the last metric first; see `ranked`."""
+    return ranked(candidates, metrics, limits, right=right, exact=exact).kept
 
-    A candidate dominates another if it is surely better in some metric and surely worse in none. Better is sure if the 95 %
-    intervals do not overlap. For quality metrics with `right`, which says for each candidate which of the same images it
-    classifies correctly, McNemar's exact test decides; it is sharper than the intervals. Counted numbers have no interval and are
-    always sure. Of candidates without any sure difference the one with the better values stays. So any two candidates on a front
-    are each surely better than the other in some metric.
+
+def ranked(
+    candidates: Mapping[Key, Mapping[str, Reading]],
+    metrics: Sequence[Metric],
+    limits: Sequence[Limit] = (),
+    *,
+    right: Mapping[Key, Flags] | None = None,
+    exact: Collection[str] = (),
+) -> Ranked[Key]:
+    """The front of the candidates within the limits.
+
+    Better is sure if the 95 % intervals do not overlap. For quality metrics with `right`, which says for each candidate which of
+    the same images it classifies correctly, McNemar's exact test decides; it is sharper than the intervals. Counted numbers have
+    no interval and are always sure. Two candidates are told apart if one is surely better in some metric.
+
+    A candidate is left out only for another that is surely worse in nothing and that is at least as good by value in every
+    metric of quality, or that nothing tells it apart from. So any two networks of a front are told apart by some metric, the
+    slower one of two never has the lower accuracy, and of those that nothing tells apart one stays, with the better values. That
+    a slower network is more accurate may still be noise: `unsure` names those.
 
     Metrics in `exact` are compared by value alone, for a preliminary choice.
     """
@@ -46,9 +76,24 @@ def front(
         else _by_interval([feasible[key][metric.name] for key in keys], metric, by_value=metric.name in exact)
         for metric in metrics
     }
-    worse = np.any([better.T for better in surely.values()], axis=0)  # [i, j]: i is surely worse than j in some metric
-    kept = [keys[i] for i in _undominated(~worse)]
-    return sorted(kept, key=lambda key: metrics[-1].cost(feasible[key][metrics[-1].name]))
+    shape = (len(keys), len(keys))
+    not_worse = ~np.any([better.T for better in surely.values()], axis=0).reshape(shape)  # [i, j]: i surely, than j
+    alike = not_worse & not_worse.T
+    as_good = np.ones(shape, dtype=bool)
+    for metric in metrics:
+        if metric.quality:
+            costs = np.array([metric.cost(feasible[key][metric.name]) for key in keys])
+            as_good &= costs[:, None] <= costs[None, :]
+    kept = _undominated(not_worse & (as_good | alike))
+    last = metrics[-1]
+    kept.sort(key=lambda i: last.cost(feasible[keys[i]][last.name]))
+    stands = {j: next((i for i in kept if alike[i, j]), None) for j in range(len(keys)) if j not in kept}
+    doubts = {j: next((i for i in kept if i != j and not_worse[i, j]), None) for j in kept}
+    return Ranked(
+        [keys[i] for i in kept],
+        {keys[i]: found for i in kept if (found := tuple(keys[j] for j, other in stands.items() if other == i))},
+        {keys[j]: keys[i] for j, i in doubts.items() if i is not None},
+    )
 
 
 def _order(readings: Mapping[str, Reading], metrics: Sequence[Metric]) -> tuple[float, ...]:
@@ -83,10 +128,10 @@ def _paired(right: Flags) -> Flags:
 def _undominated(covers: Flags) -> list[int]:
     """Indices to keep, so that no kept candidate covers another, and every other one is covered by a kept one.
 
-    `covers[i, j]` says that i is surely worse than j in nothing. A candidate that is covered without covering back is examined
-    after those that cover it; otherwise the order is that of the indices. Limits: with three metrics, or with paired tests, sure
-    differences can form a cycle (each surely better than the next in some metric). Then the first index is kept, and a
-    candidate that it excludes may be covered only by other excluded ones.
+    `covers[i, j]` says that i makes j superfluous. A candidate that is covered without covering back is examined after those
+    that cover it; otherwise the order is that of the indices. Limits: with three metrics, or with paired tests, candidates can
+    cover each other in a circle. Then the first index is kept, and a candidate that it excludes may be covered only by other
+    excluded ones.
     """
     dominates = covers & ~covers.T
     left = list(range(len(covers)))

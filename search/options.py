@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from wb.core.errors import BadOption
-from wb.core.option import option_of
+from wb.core.option import option_of, owner_of, structured, value_of
 from wb.core.requirements import EXAMPLE
 from wb.data.spec import resolved
 from wb.jobs.kinds import need
 from wb.jobs.output import config_of
 from wb.search.config import SearchConfig
+from wb.search.fidelity.rungs import AUTO
+from wb.search.planning.settle import check_counts
 from wb.search.run import Run
 from wb.search.study import storage
 
@@ -26,12 +28,13 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     given = {**given, "data": resolved(str(given.get("data", "digits")))}  # so that a run resumes from any folder
     if given.get("storage"):
         given = {**given, "storage": storage.absolute(given["storage"])}
-    config = config_of(SearchConfig, "search", given)
+    config = config_of(SearchConfig, "search", structured(SearchConfig, {"rungs": AUTO, **given}))
     _ = config.metrics
     if len(config.seeds) > config.trials:
         raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
     _ = config.limits
     _check_requirements(config)
+    check_counts(config)
     return config
 
 
@@ -54,15 +57,16 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
     if folder.exists():
         need(folder, "run", expected="a run folder of `wb search`")
     config = Run(folder).read().config
-    allowed = {"trials", "finetune", "storage"}  # storage is given again because its password is not stored
+    # The storage is given again because its password is not stored.
+    allowed = {"trials", "finetune", "finalists", "storage"}
     wanted = configured({**config.model_dump(), **given})
     if wanted.sampler == "generate":
         allowed |= {"sampler", "require", "best_practice"}
-    changed = sorted(name for name in given.keys() - allowed if getattr(wanted, name) != getattr(config, name))
+    changed = sorted(name for name in given.keys() - allowed if value_of(wanted, name) != value_of(config, name))
     if changed or out is not None:
-        names = ", ".join(option_of(SearchConfig, name) for name in changed) or "--out"
+        names = ", ".join(option_of(owner_of(SearchConfig, name), name) for name in changed) or "--out"
         raise BadOption(
-            f"{names} cannot change when a run is resumed; only --trials, --finetune and --storage can, and with "
+            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists and --storage can, and with "
             "--sampler generate also --require. Start a new run instead"
         )
     _check_readings(config, wanted)

@@ -5,9 +5,10 @@ Several processes may work on one run: all of them evaluate candidates, and one 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from uuid import uuid4
 
@@ -24,7 +25,11 @@ from wb.hardware.device import parse_device
 from wb.jobs.record import origin
 from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
+from wb.search.fidelity.yardstick import held_back, warning
 from wb.search.page.report import write_report
+from wb.search.planning.costs import planned
+from wb.search.planning.settle import settled
+from wb.search.planning.shares import TimePlan
 from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
 from wb.search.stages import Ground, Stages
 from wb.search.study.half_made import STUDY, discard_study
@@ -35,7 +40,7 @@ from wb.search.study.study import check_study, create_study, load_study
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
-from wb.spaces.presets import vit_space
+from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 
 
@@ -57,16 +62,17 @@ class Search:
         Raises:
             WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
         """
+        start = time.perf_counter()
         ground = self._ground()
         try:
-            return self._do(ground, resume)
+            return self._do(ground, resume, start)
         finally:
             with suppress(OSError):
                 self._crew.disband(whole=not self.run.record_path.exists())
 
-    def _do(self, ground: Ground, resume: bool) -> list[FrontPoint]:
+    def _do(self, ground: Ground, resume: bool, start: float) -> list[FrontPoint]:
         with self._sole("until it has trained the supernet"):
-            stages = self._continued(ground) if resume else self._begun(ground)
+            stages = self._continued(ground) if resume else self._begun(ground, start)
             if stages.finished():
                 return self.run.read_front()
             supernet = stages.supernet()
@@ -109,15 +115,15 @@ class Search:
             data = load_data(
                 config.data, image_size=config.image_size, limit=config.limit, progress=self._tell.counter(task)
             )
-        space = vit_space(data, config.preset, config.changes)
+        space = space_for(data, config.space, config.preset, config.changes)
         check_memory(space)
         seeds = seed_choices(space, config.seeds)
         if config.tabulated:
             LatencyTable(device).check()
         return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell)
 
-    def _begun(self, ground: Ground) -> Stages:
-        """Begins a new run: checks that take a moment, then `run.json`."""
+    def _begun(self, ground: Ground, start: float) -> Stages:
+        """Begins a new run: checks and probes that take a moment, then `run.json`. `start` is when the search was called."""
         if self.run.record_path.exists():
             raise BadOption(
                 f"another process began a run in {self.run.folder}; choose another --out, or continue it with --resume "
@@ -130,14 +136,34 @@ class Search:
                 ground.device
             )  # before the study: a run has both its study and its record, or neither
         try:
-            return self._recorded(ground, pace)
+            return self._recorded(*self._planned(ground, start), pace)
         except BaseException:
             discard_study(self.run.folder)
             raise
 
-    def _recorded(self, ground: Ground, pace: Reading) -> Stages:
+    def _planned(self, ground: Ground, start: float) -> tuple[Ground, TimePlan | None]:
+        """The ground with all settings of the configuration, and how a given time is used."""
+        config, plan = settled(self.config), None
+        if config.time is not None:
+            with self._tell.task("timing steps and evaluations") as task:
+                plan = planned(
+                    config,
+                    ground.space,
+                    ground.data,
+                    ground.device,
+                    self.workers,
+                    lambda: time.perf_counter() - start,
+                    lambda what: self._tell.update(task, what, 0),
+                )
+            config = config.model_copy(update=plan.settings)
+            self._tell.say(plan.text())
+        for note in filter(None, [warning(len(ground.data.validation))]):
+            self._tell.say(note)
+        return replace(ground, config=config), plan
+
+    def _recorded(self, ground: Ground, plan: TimePlan | None, pace: Reading) -> Stages:
         """Creates the study, then writes `run.json`."""
-        config = self.config
+        config = ground.config
         name = STUDY if config.storage is None else f"wb-{uuid4().hex[:12]}"
         discard_study(self.run.folder)
         study = create_study(self.run.storage(config), name, config.metrics)
@@ -147,6 +173,8 @@ class Search:
             quality=task_of(ground.space.largest()).metric,
             study=name,
             data=_described(ground.data),
+            held_back=held_back(ground.data),
+            plan=plan,
             pace=pace,
         )
         self.run.write(record)

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from rich.progress import Progress
 
-from wb.core.architecture import Architecture
+from wb.core.durations import parse_duration
 from wb.data import Dataset
 from wb.data import load as load_data
-from wb.data.batches import batches
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.search.budget import check_budget
 from wb.search.choice import MAX_FINALISTS, expected
 from wb.search.config import SearchConfig
-from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.fidelity.rungs import Rung
+from wb.search.fidelity.yardstick import held_back, ranking, told
+from wb.search.planning.costs import probe, size_of
+from wb.search.planning.settle import settled
+from wb.search.planning.shares import (
+    Costs,
+    Size,
+    allot,
+    finalists_seconds,
+    rungs_seconds,
+    search_seconds,
+    supernet_seconds,
+)
+from wb.search.recipes import supernet_recipe
 from wb.search.run import Run
 from wb.search.study.memory import check_memory
 from wb.search.study.reach import reach
 from wb.search.study.seeds import seed_choices
 from wb.search.study.there import There, there
-from wb.search.supernet import WARM_UP, Supernet, sandwich
-from wb.spaces.presets import vit_space
-from wb.tasks.known import task_of
-from wb.training.fit import Batch, Recipe, pick_device
-
-PROBE_STEPS = 6
+from wb.search.supernet import WARM_UP
+from wb.spaces.spaces import space_for
+from wb.training.fit import Recipe, pick_device
 
 
 class Stage(NamedTuple):
@@ -52,7 +60,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     start = time.perf_counter()
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
-    space = vit_space(data, config.preset, config.changes)
+    space = space_for(data, config.space, config.preset, config.changes)
     if run is not None:
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)
@@ -63,40 +71,45 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     if run is None:
         progress.update(task, description="checking the budget")
         check_budget(config, space, data, device)
-    supernet = Supernet.fresh(space, config.seed, pick_device())
-    progress.update(task, description="probing: training steps")
-    training = _training_seconds(supernet, config, data, done.epochs)
-    tuning = _tuning_seconds(supernet, config, data)
-    progress.update(task, description="probing: evaluations")
-    latency = "latency" in config.read
-    ends = _ends(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True))
-    readings = {architecture: evaluation.readings for architecture, evaluation in ends.items()}
-    whole = _mean(ends, lambda phases: sum(s for name, s in phases.items() if latency or name != "time"))
-    alone = _mean(ends, lambda phases: phases["time"] if latency else 0.0)
+    held = held_back(data) if run is None else run.read().held_back
+    ranks, told_of = ranking(data, held), lambda what: progress.update(task, description=what)
+    costs, ends = probe(config, space, ranks, device, told_of)
+    size, notes = size_of(config, space, ranks, data, workers), []
+    if run is None:
+        config = settled(config)
+    if run is None and config.time is not None:
+        planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, WARM_UP)
+        config, notes = config.model_copy(update=planned.settings), [Stage("time", planned.text(), 0.0)]
     left = config.trials - done.evaluations
+    within = reach(space, config.limits, ends, config.seed)
     return [
-        Stage("data", _data(data), reading),
-        Stage("supernet", _supernet(config, data, str(supernet.device), done.epochs), training),
+        Stage("data", _data(data, held), reading),
+        *notes,
         Stage(
-            "search",
-            _search(config, done, len(space.genes), workers, reach(space, config.limits, readings, config.seed)),
-            left * max(alone, whole / max(1, min(workers, left))),
+            "supernet",
+            _supernet(config, ranks, supernet_recipe(config, space, ranks), str(pick_device()), done.epochs),
+            supernet_seconds(costs, size, config.epochs, WARM_UP, done.epochs),
         ),
-        _finalists(config, done, tuning, _mean(ends, lambda phases: sum(phases.values()))),
+        Stage("search", _search(config, done, len(space.genes), workers, within), search_seconds(costs, size, left)),
+        *_rungs(config, done, costs, size),
+        _finalists(config, done, costs, size),
     ]
 
 
-def _data(data: Dataset) -> str:
+def _data(data: Dataset, held: int) -> str:
     sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
     shape = ", ".join(spec.text for spec in data.specs())
-    return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test"
+    back = f"; {held} training images are held back to rank candidates" if held else ""
+    judge = told(len(data.validation) + held)
+    return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test{back}; {judge}"
 
 
-def _supernet(config: SearchConfig, data: Dataset, device: str, done: int) -> str:
+def _supernet(config: SearchConfig, data: Dataset, recipe: Recipe, device: str, done: int) -> str:
     if done >= config.epochs:
         return "is trained"
     there = f", of which {done} are done" if done else ""
-    return f"{config.epochs} epochs{there} of {config.recipe.steps(len(data.train)) // config.epochs} steps on {device}"
+    steps = recipe.steps(len(data.train)) // config.epochs
+    return f"{config.epochs} epochs{there} of {steps} steps on {device}; recipe {recipe.text}"
 
 
 def _search(config: SearchConfig, done: There, genes: int, workers: int, within: str) -> str:
@@ -115,72 +128,33 @@ def _search(config: SearchConfig, done: There, genes: int, workers: int, within:
     return "; ".join(part for part in parts if part)
 
 
-def _finalists(config: SearchConfig, done: There, tuning: float, evaluation: float) -> Stage:
-    """The stage of finalists: each is fine-tuned and exported once (`tuning` seconds) and read twice (`evaluation` seconds)."""
+def _rungs(config: SearchConfig, done: There, costs: Costs, size: Size) -> list[Stage]:
+    """The stage of trainings alone; none without rungs."""
+    left = [
+        Rung(min(rung.candidates, config.trials) - climbed, rung.epochs)
+        for rung in config.halving
+        for climbed in [min(done.climbed.get(rung.epochs, 0), rung.candidates, config.trials)]
+    ]
+    if not left:
+        return []
+    if done.front or not any(rung.candidates for rung in left):
+        return [Stage("rungs", "all candidates are trained", 0.0)]
+    parts = [f"{rung.candidates} candidates alone for {rung.epochs} epochs" for rung in left if rung.candidates]
+    return [Stage("rungs", ", then ".join(parts), rungs_seconds(costs, size, left))]
+
+
+def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size) -> Stage:
+    """The stage of finalists: each is fine-tuned and exported once and read twice."""
     if done.front:
         return Stage("finalists", "the front is there", 0.0)
-    count = expected(config.trials, len(config.metrics))
+    given = config.finalists is not None
+    count = config.finalists or expected(config.trials, len(config.metrics))
     made = min(done.finalists, count)
     tuned = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
     there = f", {made} made already" if made else ""
+    rule = f" ({count} by a rule of thumb from the numbers of trials and objectives; at most {MAX_FINALISTS})"
     what = (
-        f"about {count}{tuned}{there}, timed together, test split read once ({count} by a rule of thumb from the numbers of "
-        f"trials and objectives; at most {MAX_FINALISTS})"
+        f"{'' if given else 'about '}{count}{tuned}{there}, timed together, test split read once{'' if given else rule}"
     )
-    return Stage("finalists", what, (count - made) * tuning + count * 2 * evaluation)
-
-
-def _ends(evaluate: Evaluator) -> dict[Architecture, Evaluation]:
-    """Evaluations of the smallest and the largest network, after one that only loads the libraries."""
-    space = evaluate.supernet.space
-    evaluate(space.smallest())
-    return {architecture: evaluate(architecture) for architecture in (space.smallest(), space.largest())}
-
-
-def _mean(ends: Mapping[Architecture, Evaluation], seconds: Callable[[Mapping[str, float]], float]) -> float:
-    return sum(seconds(evaluation.seconds) for evaluation in ends.values()) / len(ends)
-
-
-def _training_seconds(supernet: Supernet, config: SearchConfig, data: Dataset, done: int) -> float:
-    """Seconds of supernet training: the largest network alone at first, then whole steps; `done` epochs are left out."""
-    if done >= config.epochs:
-        return 0.0
-    steps = config.recipe.steps(len(data.train))
-    backward = sandwich(supernet, config.recipe, config.seed)
-    images, labels = _batch(supernet, data)
-    alone, full = (
-        _seconds(lambda at=at: backward(Batch(images, labels, at, steps)))  # type: ignore[misc]
-        for at in (0, steps - 1)
-    )
-    share = done / config.epochs
-    return steps * (max(0.0, WARM_UP - share) * alone + (1 - max(WARM_UP, share)) * full)
-
-
-def _tuning_seconds(supernet: Supernet, config: SearchConfig, data: Dataset) -> float:
-    """Seconds of fine-tuning one finalist with the largest network as teacher: the mean of smallest and largest finalist."""
-    if not config.finetune:
-        return 0.0
-    space = supernet.space
-    images, _ = _batch(supernet, data)
-
-    def step(architecture: Architecture) -> None:
-        with torch.no_grad():
-            wanted = supernet.run(space.largest(), images)
-        task_of(architecture).distillation(supernet.run(architecture, images), wanted).backward()
-
-    found = [_seconds(lambda a=a: step(a)) for a in (space.smallest(), space.largest())]  # type: ignore[misc]
-    return Recipe(epochs=config.finetune).steps(len(data.train)) * sum(found) / len(found)
-
-
-def _batch(supernet: Supernet, data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = next(batches(data.train, Recipe().batch, shuffle=False))
-    return images.to(supernet.device), labels.to(supernet.device)
-
-
-def _seconds(step: Callable[[], object]) -> float:
-    """Seconds of one step, after one step for warming up."""
-    step()
-    start = time.perf_counter()
-    for _ in range(PROBE_STEPS):
-        step()
-    return (time.perf_counter() - start) / PROBE_STEPS
+    seconds = finalists_seconds(costs, size, count - made, config.finetune)
+    return Stage("finalists", what, seconds + 2 * made * costs.evaluation)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -24,16 +24,20 @@ from pydantic import (
 )
 
 from wb import __version__
-from wb.core.architecture import Architecture, explain
+from wb.core.architecture import Architecture, explain, is_none
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
 from wb.core.metrics import ACCURACY
 from wb.core.readings import Reading
 from wb.core.records import Frozen
+from wb.core.statistics.paired import Paired
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
-from wb.search.answer.record import Answer
 from wb.search.config import SearchConfig
+from wb.search.fidelity.yardstick import TYPICAL, told
+from wb.search.judgement.record import Judgement
+from wb.search.planning.shares import TimePlan
+from wb.search.results.answers import Answers
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
 
@@ -65,10 +69,13 @@ class RunRecord(JobRecord[SearchConfig]):
     pace: Reading  # latency of the reference graph when the run began, which the run's latencies refer to
     study: str  # the study's name, unique in a shared storage
     data: DataRecord
-    finished: Mapping[str, int | str] | None = None  # --trials, --finetune and --require that front.json belongs to
+    held_back: int = 0  # training images that rank candidates and train finalists only
+    rungs: Mapping[int, Mapping[int, Reading]] = Field(default_factory=dict)  # epochs -> number of the trial -> quality
+    plan: TimePlan | None = None  # of a search that was given a time
+    finished: Mapping[str, int | str] | None = None  # the settings that front.json belongs to (`SearchConfig.wanted`)
     workers: int = 1  # largest number of simultaneous evaluations; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
-    answer: Answer | None = Field(default=None, exclude_if=lambda answer: answer is None)
+    judgement: Judgement | None = Field(default=None, exclude_if=lambda found: found is None)  # by the requirements
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 
     @model_validator(mode="after")
@@ -99,6 +106,13 @@ class RunRecord(JobRecord[SearchConfig]):
         """Whether the run has been finished once; it may be extended afterwards."""
         return self.finished is not None
 
+    def judged(self, accuracy: float = TYPICAL) -> str:
+        """How many images rank candidates and judge finalists, and what they can tell at such an accuracy, in words."""
+        both = told(self.data.validation + self.held_back, accuracy)
+        if not self.held_back:
+            return both
+        return f"of candidates, {both}; of finalists, {told(self.data.validation, accuracy)}"
+
     def check_data(self, spec: str, fingerprint: str) -> None:
         """Raises `BadArtefact` if the data at `spec` have changed since the run began."""
         if fingerprint != self.data.fingerprint:
@@ -108,10 +122,31 @@ class RunRecord(JobRecord[SearchConfig]):
             )
 
 
+class Unsure(Frozen):
+    """Network `than` of the front is surely worse in nothing; `paired` counts validation images that one of the two has right."""
+
+    than: int
+    paired: Paired
+
+    def text(self) -> str:
+        """What the comparison says, as a sentence about the other network."""
+        paired = self.paired
+        return (
+            f"what it is better in than network {self.than} may be noise: of {paired.n} validation images, {paired.won} are "
+            f"right only here and {paired.lost} only there"
+        )
+
+
+def _is_empty(value: tuple[int, ...]) -> bool:
+    """Whether a field is left out of the JSON: networks that stand for themselves only keep the form they had."""
+    return not value
+
+
 class FrontPoint(Frozen):
     """One network of the front, as in `front.json`; paths are relative to the run folder.
 
     `quality` names the metric that `test` and `searched` are readings of, and among `values` that on the validation split.
+    `unsure` names another network of the front that is surely worse in nothing.
     """
 
     id: int
@@ -119,6 +154,8 @@ class FrontPoint(Frozen):
     values: Mapping[str, Reading]
     test: Reading
     searched: Reading | None = None  # quality before fine-tuning, if any; files of older versions have none
+    alike: Annotated[tuple[int, ...], Field(exclude_if=_is_empty)] = ()  # finalists that nothing tells from this one
+    unsure: Annotated[Unsure | None, Field(exclude_if=is_none)] = None
     choices: Mapping[str, JsonValue]
     architecture: Mapping[str, JsonValue]
     model: str
@@ -193,6 +230,21 @@ class Run:
         return self.folder / "report.html"
 
     @property
+    def answers_path(self) -> Path:
+        """`answers.json`: what the networks of the front answered on the test split."""
+        return self.folder / "answers.json"
+
+    @property
+    def curves_path(self) -> Path:
+        """`curves.json`: the losses of training."""
+        return self.folder / "curves.json"
+
+    @property
+    def baselines_path(self) -> Path:
+        """`baselines.json`: known networks that the figure shows beside the front."""
+        return self.folder / "baselines.json"
+
+    @property
     def models(self) -> Path:
         """The folder of the front's models and graphs."""
         return self.folder / "models"
@@ -246,15 +298,19 @@ class Run:
                 f"{self.front_path} is damaged ({explain(error)}); delete it and say `wb search --resume {self.folder}`"
             ) from error
 
-    def publish(self, points: list[FrontPoint]) -> None:
-        """Makes the staged files the run's models, and writes `front.json`.
+    def publish(self, points: list[FrontPoint], answers: Answers | None = None) -> None:
+        """Makes the staged files the run's models, and writes `answers.json`, if there are any, and `front.json`.
 
-        `front.json` is removed first and written last, so that it always describes the files in `models`.
+        `front.json` is removed first and written last, so that it always describes the other files.
         """
         self.front_path.unlink(missing_ok=True)
         if self.models.exists():
             shutil.rmtree(self.models)
         self.staging.rename(self.models)
+        if answers is None:
+            self.answers_path.unlink(missing_ok=True)
+        else:
+            write_text(self.answers_path, answers.model_dump_json() + "\n")
         content = [point.model_dump(mode="json") for point in points]
         write_text(self.front_path, json.dumps(content, indent=2) + "\n")
 

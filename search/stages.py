@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from optuna import Study
 from optuna.trial import FrozenTrial
@@ -17,26 +18,30 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.jobs.record import Recorder
 from wb.models.model import Step, save
-from wb.search.answer.answer import answer_of
-from wb.search.answer.record import Answer
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
+from wb.search.fidelity.climb import Climb
+from wb.search.fidelity.forecast import chosen
+from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
+from wb.search.judgement.judge import judge
+from wb.search.judgement.record import Judgement
+from wb.search.recipes import supernet_recipe, tuning_recipe
+from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle
-from wb.search.study.trials import at_once, evaluated, readings_of
+from wb.search.study.trials import at_once, busy, evaluated, readings_of
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
-from wb.spaces.vit import Vit
-from wb.training.fit import Recipe
-
-FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
+from wb.spaces.base import NetworkSpace
+from wb.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Ground:
     run: Run
     device: Device
     data: Dataset
-    space: Vit
+    space: NetworkSpace
     seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller
@@ -61,6 +66,11 @@ class Stages(Recorder[RunRecord]):
         self.ground, self.study = ground, study
         self.config, self.run, self.tell = ground.config, ground.run, ground.tell
 
+    @cached_property
+    def ranking(self) -> Dataset:
+        """The data that supernet and candidates see: some training images are held back to rank with."""
+        return ranking(self.ground.data, self.record.held_back)
+
     def finished(self) -> bool:
         """Whether the existing front belongs to the present configuration."""
         return self.run.front_path.exists() and self.record.finished == self.config.wanted
@@ -68,6 +78,8 @@ class Stages(Recorder[RunRecord]):
     def read_again(self) -> None:
         """Reads the record again, because other processes may have changed it."""
         self.record = self.run.read()
+        if self.record.plan is not None:  # another process may have ended the search for want of time
+            self.config = self.config.model_copy(update={"trials": self.record.config.trials})
 
     def supernet(self) -> Supernet:
         """The trained supernet; it is trained if there is none."""
@@ -76,7 +88,7 @@ class Stages(Recorder[RunRecord]):
             self._train()
         supernet = Supernet.load(self.run.supernet_path, ground.space)  # on the CPU, where candidates are exported
         if not self.run.largest_path.exists():
-            largest = supernet.extract(ground.space.largest())
+            largest = supernet.extract(ground.space.largest(), ground.data.train)
             step = Step(name="supernet", arguments={**ground.data.origin}, seed=self.config.seed, version=__version__)
             save(largest.then(step), self.run.largest_path, force=True)
         return supernet
@@ -88,7 +100,7 @@ class Stages(Recorder[RunRecord]):
         with Helpers(self.config, self.run.folder, wanted - 1, self.tell.say):
             done = self.evaluate(supernet)
         settle(self.run.storage(self.config))
-        if done < self.config.trials:
+        if done < self.config.trials and not self._late(evaluated(self.study)):
             self.tell.say(
                 f"{done} of {self.config.trials} candidates were evaluated: sampler {self.config.sampler!r} finds no others in "
                 "this space"
@@ -103,7 +115,7 @@ class Stages(Recorder[RunRecord]):
         )
         evaluate = Evaluator(
             supernet,
-            ground.data,
+            self.ranking,
             ground.device,
             self.record.pace,
             "latency" in config.read,
@@ -119,57 +131,120 @@ class Stages(Recorder[RunRecord]):
                 self.tell.update(task, f"evaluating candidates, last {values}", done)
 
             search = Optimization(
-                self.study, ground.space, config.metrics, config.limits, evaluate, config.trials, report, ground.crew
+                self.study,
+                ground.space,
+                config.metrics,
+                config.limits,
+                evaluate,
+                config.trials,
+                report,
+                ground.crew,
+                self._late,
             )
             return search()
 
     def finish(self, supernet: Supernet, seconds: float) -> list[FrontPoint]:
         """Makes the front from the evaluations of all processes, which took `seconds`; the record is written last."""
-        config, ground = self.config, self.ground
-        trials = evaluated(self.study)
+        ground, trials = self.ground, evaluated(self.study)
         self.took({"search": seconds})
+        if len(trials) < self.config.trials and self._late(trials):
+            self._cut(len(trials))
+        config = self.config
         self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
-        recipe = Recipe(epochs=config.finetune, learning_rate=FINETUNE_RATE) if config.finetune else None
+        if config.finetune:
+            text = self._tuning(config.finetune).text
+            self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": text}})
+        teacher = Teacher(supernet)
+        self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finish = Finish(
                 run=self.run,
                 supernet=supernet,
-                data=ground.data,
+                teacher=teacher,
+                data=ground.data if config.finetune else self.ranking,
                 device=ground.device,
                 pace=self.record.pace,
                 metrics=config.metrics,
                 limits=config.limits,
                 requirements=config.requirements,
-                recipe=recipe,
+                recipe=self._tuning(config.finetune) if config.finetune else None,
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
                 say=self.tell.say,
                 alone=ground.crew.timing,
             )
-            points, error = finish(trials)
-        self.note(table=error, finished=config.wanted, answer=self._answer(trials, points))
+            points, error = finish(chosen(config, trials, self.record.rungs))
+        self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
 
-    def _answer(self, trials: Sequence[FrozenTrial], points: Sequence[FrontPoint]) -> Answer | None:
-        """The answer to the requirements; None if there are none."""
+    def _judgement(self, trials: Sequence[FrozenTrial], points: Sequence[FrontPoint]) -> Judgement | None:
+        """What became of the requirements; None if there are none."""
         config, asked = self.config, self.config.asked
         if not asked.requirements:
             return None
         generators = self.study.user_attrs.get(GENERATORS, {})
         left = {point.id: point.values for point in points}
+        trained = {number: own for _, rung in sorted(self.record.rungs.items()) for number, own in rung.items()}
         kept = generators.get(asked.within(config.limits).text())
-        with self.tell.task("answering the requirements"):
-            return answer_of(asked, self.ground.space, trials, left, kept, config.seed)
+        with self.tell.task("judging by the requirements"):
+            return judge(asked, self.ground.space, trials, left, trained, kept, config.seed)
+
+    def _climb(self, supernet: Supernet, teacher: Teacher, trials: Sequence[FrozenTrial]) -> None:
+        """Trains candidates alone, as the rungs of the configuration say; the record has the reading of each at once."""
+        config = self.config
+        if not config.halving:
+            return
+        with self.tell.task("training candidates alone") as task, self.timed("rungs"):
+            climb = Climb(
+                supernet=supernet,
+                teacher=teacher,
+                data=self.ranking,
+                device=self.ground.device,
+                metrics=config.metrics,
+                limits=config.limits,
+                requirements=config.requirements,
+                rungs=config.halving,
+                recipe=self._tuning,
+                seed=config.seed,
+                progress=lambda what, done, of: self.tell.update(task, what, done, of),
+                note=lambda climbed: self.note(rungs=climbed),
+            )
+            climb(trials, self.record.rungs)
+        self.note()
+
+    def _tuning(self, epochs: int) -> Recipe:
+        """How a candidate or finalist is trained alone."""
+        return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs)
+
+    def _late(self, done: Sequence[FrozenTrial]) -> bool:
+        """Whether a search that was given a time begins no further trial after those that are done."""
+        plan = self.record.plan
+        if plan is None or self.config.trials != plan.trials or len(done) < plan.least:
+            return False
+        return plan.late(plan.begun + self.record.seconds.get("supernet", plan.predicted["supernet"]), busy(done))
+
+    def _cut(self, done: int) -> None:
+        """Makes the number of evaluated candidates the number of trials, so that a resumed run does what this one does."""
+        self.tell.say(
+            f"{done} of {self.config.trials} planned candidates were evaluated, then the rest of the time was needed"
+        )
+        self.config = self.config.model_copy(update={"trials": done})
+        self.note(config=self.record.config.model_copy(update={"trials": done}))
 
     def _train(self) -> None:
+        recipe = supernet_recipe(self.config, self.ground.space, self.ranking)
+        self.note(recipes={"supernet": recipe.text})
         with self.tell.task("training the supernet", self.config.epochs) as task, self.timed("supernet"):
             supernet = train_supernet(
                 self.ground.space,
-                self.ground.data,
-                self.config.recipe,
+                self.ranking,
+                recipe,
                 seed=self.config.seed,
                 checkpoint=self.run.checkpoint_path,
-                report=lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                report=Curves(self.run.curves_path).of(
+                    SUPERNET,
+                    lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
+                ),
             )
             supernet.save(self.run.supernet_path)
         self.note()

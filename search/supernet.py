@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -24,12 +25,16 @@ from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import BadArtefact
 from wb.core.files import replacing
 from wb.core.space import Space, random_choices
-from wb.data import Dataset
-from wb.models.axes import Leading, remap
+from wb.data import Dataset, Split
+from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
-from wb.models.network import axes_of, build, skeleton
+from wb.models.network import axes_of, build, sides, skeleton
 from wb.tasks.known import task_of
+from wb.training.decay import decayed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
+from wb.training.mirrored import Mirrored, mirrored
+from wb.training.statistics import with_statistics
+from wb.training.train import probing
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
@@ -66,8 +71,10 @@ class Supernet:
             for architecture in reversed(space.tops()):
                 network = build(architecture)
                 network.reset()
+                found = network.statistics()
                 for name, weight in network.named_parameters():
-                    store.setdefault(name, weight.detach())
+                    if name not in found:
+                        store.setdefault(name, weight.detach())
         return Supernet(space, {name: nn.Parameter(weight.to(device)) for name, weight in store.items()})
 
     @property
@@ -84,20 +91,26 @@ class Supernet:
         )
 
     def views(self, architecture: Architecture) -> dict[str, Tensor]:
-        """The weights of one sub-network, as views of the shared ones."""
-        maps = {name: Leading(size) for name, size in axis_sizes(architecture).items()}
-        return remap(self.weights, axes_of(skeleton(architecture)), maps)
+        """The weights of one sub-network, as views of the shared ones, without the statistics of batch norms."""
+        network = skeleton(architecture)
+        statistics = network.statistics()
+        axes = {name: on for name, on in axes_of(network).items() if name not in statistics}
+        maps: dict[str, Map] = {name: Leading(size) for name, size in axis_sizes(architecture).items()}
+        maps |= {name: Centre(size) for name, size in sides(network).items()}
+        return remap(self.weights, axes, maps)
 
     def run(self, architecture: Architecture, images: Tensor) -> Tensor:
         """Logits (B, classes) of one sub-network; gradients flow to the shared weights."""
-        logits: Tensor = functional_call(skeleton(architecture), self.views(architecture), images)
+        logits: Tensor = functional_call(skeleton(architecture, training=True), self.views(architecture), images)
         return logits
 
-    def extract(self, architecture: Architecture) -> Model:
-        """One sub-network as a model of its own: copies of the views."""
+    def extract(self, architecture: Architecture, split: Split) -> Model:
+        """One sub-network as a model of its own: copies of the views, and statistics found on the training `split`."""
         weights = {name: view.detach().cpu().clone() for name, view in self.views(architecture).items()}
+        network = skeleton(architecture)
+        weights |= {name: torch.ones(network.get_parameter(name).shape) for name in network.statistics()}
         step = Step(name="extract", arguments={"space": self.space.name}, version=__version__)
-        return Model(architecture, weights, (step,))
+        return with_statistics(Model(architecture, weights, (step,)), split)
 
     def save(self, path: Path) -> None:
         """Writes the shared weights, atomically."""
@@ -155,12 +168,20 @@ def train_supernet(
         TrainingDiverged: the loss is NaN or infinite.
     """
     supernet = Supernet.fresh(space, seed, pick_device())
+    largest = space.largest()
+
+    def look() -> Mirrored:
+        network = partial(supernet.run, largest)
+        return mirrored(network, data.validation, task_of(largest), supernet.device)
+
     fit(
         supernet.weights,
         sandwich(supernet, recipe, seed),
         data.train,
         recipe,
         seed=seed,
+        decayed={name for top in space.tops() for name in decayed(skeleton(top))},
+        probe=probing(recipe, look, warm=False),
         identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}",
         checkpoint=checkpoint,
         report=report,
@@ -177,7 +198,7 @@ def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch],
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
         outputs = supernet.run(rng.choice(largest), batch.images)
-        loss = task.loss(outputs, batch.labels, recipe.label_smoothing)
+        loss = batch.loss(outputs, task, recipe.label_smoothing)
         loss.backward()
         if batch.step >= WARM_UP * batch.steps:
             others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]

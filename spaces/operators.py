@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping
 
 from wb.core.records import (
     FFNS,
+    MERGES,
     MIXERS,
     NORMS,
     POSITIONS,
     STEMS,
     WIRINGS,
     Ffn,
+    Merge,
     Mixer,
     Norm,
     Operator,
@@ -26,8 +28,16 @@ from wb.core.records import (
 from wb.core.space import Choices, Option
 
 NONE = "none"  # the option of a block without a mixer
-OFFERED: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
-FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS)}
+TAUGHT: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
+OFFERED: Mapping[str, type[Mixer]] = {
+    name: mixer for name, mixer in TAUGHT.items() if "tokens" in mixer.supports.planes
+}
+MAP_MIXERS: Mapping[str, type[Mixer]] = {
+    name: mixer for name, mixer in TAUGHT.items() if "map" in mixer.supports.planes
+}
+FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS) if "tokens" in ffn.supports.planes}
+MAP_FFNS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS) if "map" in ffn.supports.planes}
+MERGE_KINDS: Mapping[str, type[Merge]] = {kind_of(merge): merge for merge in reversed(MERGES)}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
 WIDTHS: tuple[str, ...] = tuple(dict.fromkeys(width for mixer in OFFERED.values() for width in dims(mixer)))
 NORM_KINDS: Mapping[str, type[Norm]] = {kind_of(norm): norm for norm in NORMS}

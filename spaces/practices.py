@@ -1,4 +1,4 @@
-"""Best practices of space `vit`, which the sampler `generate` keeps to unless it is told otherwise."""
+"""Best practices of the spaces, which the sampler `generate` keeps to unless it is told otherwise."""
 
 from __future__ import annotations
 
@@ -44,7 +44,36 @@ def _within(mixer: str) -> dict[str, str]:
     return {name: dim.within for name, dim in known.items() if dim.within is not None}
 
 
-PRACTICES: Mapping[str, Practice] = {
+def widths_rise(full: Choices) -> bool:
+    """Whether no stage is narrower than the one before it."""
+    widths = [int(full[f"s{i}.embed"]) for i in _stages(full)]
+    return widths == sorted(widths)
+
+
+def first_is_not_deepest(full: Choices) -> bool:
+    """Whether some later stage has as many blocks as the first, where places are most and blocks dearest."""
+    depths = [int(full[f"s{i}.depth"]) for i in _stages(full)]
+    return len(depths) == 1 or depths[0] <= max(depths[1:])
+
+
+def _stages(full: Choices) -> range:
+    return range(sum(name.endswith(".depth") for name in full))
+
+
+def asked_of(practices: Mapping[str, Practice], fixed: Choices) -> dict[str, Practice]:
+    """The practices as they are asked of choices without the `fixed` ones."""
+
+    def whole(keeps: Practice) -> Practice:
+        return lambda choices: keeps({**fixed, **choices})
+
+    return {name: whole(keeps) for name, keeps in practices.items()}
+
+
+HYBRID: Mapping[str, Practice] = {
+    "widths do not fall from stage to stage": widths_rise,
+    "the first stage is not the deepest": first_is_not_deepest,
+}
+VIT: Mapping[str, Practice] = {
     "every block does something": no_block_is_off,
     "some block mixes tokens": tokens_are_mixed,
     "heads are together no wider than the embedding": heads_fit,

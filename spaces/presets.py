@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.nearest import meant
 from wb.core.records import ImageInput
 from wb.core.specs import Spec
 from wb.spaces.operators import is_width
 from wb.spaces.options import VitOptions, options_with
-from wb.spaces.revit import revit
 from wb.spaces.vit import Vit
+
+AUTO = "auto"  # the preset that suits the images
 
 
 class Images(Protocol):
@@ -118,7 +118,6 @@ PRESETS: Mapping[str, VitOptions] = {
     "revit-small": _revit((256, 320, 384), (2, 4, 6, 8), (8, 16, 24, 32, 40)),
     "revit-base": _revit((512, 640, 768), (4, 8, 12, 16), (24, 40, 64, 80)),
 }
-SEEDED = frozenset({"revit-tiny", "revit-small", "revit-base"})  # presets with a seed architecture
 
 
 def preset(name: str) -> VitOptions:
@@ -132,26 +131,7 @@ def preset(name: str) -> VitOptions:
     return PRESETS[name]
 
 
-def seed_architecture(space: Vit) -> Architecture:
-    """The seed architecture of the space's preset: ReViT at the widest embedding and the greatest depth of its options.
-
-    Changed options (`--set`) may leave it outside the space.
-
-    Raises:
-        BadOption: the preset has no seed architecture.
-    """
-    if space.preset not in SEEDED:
-        raise BadOption(
-            f"preset {space.preset!r} has no seed architecture 'revit'; {', '.join(sorted(SEEDED))} have, and 'largest', "
-            "'smallest' or a file work with every preset"
-        )
-    o = space.options
-    return revit(
-        o.embed[-1], o.depth[-1], image=space.image, classes=space.classes, labels=space.labels, patch=space.patch
-    )
-
-
-def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | None = None) -> Vit:
+def vit_space(images: Images, name: str = AUTO, changes: Mapping[str, str] | None = None) -> Vit:
     """Space `vit` with the options of the preset `name`, for data like `images`.
 
     `changes` replaces fields, written as on the command line: `{"embed": "16,32", "pool": "cls"}`. Networks normalise their
@@ -161,20 +141,25 @@ def vit_space(images: Images, name: str = "tiny", changes: Mapping[str, str] | N
         BadOption: the preset or a field is unknown, or a value does not fit its field.
         BadData: no patch size fits the images.
     """
-    base = preset(name)
+    base = preset("tiny" if name == AUTO else name)
     parsed = {
         field: [part.strip() for part in value.split(",")]
         if isinstance(getattr(base, field, None), tuple) or is_width(field)
         else value
         for field, value in (changes or {}).items()
     }
+    image = image_of(images)
+    return Vit(options_with(base, parsed), image, len(images.classes), images.classes, "tiny" if name == AUTO else name)
+
+
+def image_of(images: Images) -> ImageInput:
+    """The input of networks for `images`: their shape, and their mean and deviation per channel."""
     (spec,) = images.specs()
     channels, height, width = map(int, spec.example)
-    image = ImageInput(
+    return ImageInput(
         channels=channels,
         height=height,
         width=width,
         mean=tuple(round(float(value), 6) for value in images.mean),
         std=tuple(round(float(value), 6) for value in images.std),
     )
-    return Vit(options_with(base, parsed), image, len(images.classes), images.classes, name)

@@ -11,11 +11,17 @@ with d/4 < n ≤ 3d/4. The caller chooses the patch size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wb.core.architecture import Architecture, Block, Stage
+from wb.core.errors import BadOption
 from wb.core.records import Classify, ImageInput, Mlp, PatchStem, Softmax
 
+if TYPE_CHECKING:
+    from wb.spaces.vit import Vit
+
 V = 64
+SEEDED = frozenset({"revit-tiny", "revit-small", "revit-base"})  # presets of space `vit` with a seed architecture
 
 
 def revit(
@@ -46,3 +52,22 @@ def _nearest(value: int, over: int, multiple: int) -> int:
     """`value / over` rounded to the nearest positive multiple of `multiple`, halves upwards; exact, in integers."""
     step = over * multiple
     return multiple * max(1, (2 * value + step) // (2 * step))
+
+
+def seed_architecture(space: Vit) -> Architecture:
+    """The seed architecture of the space's preset: ReViT at the widest embedding and the greatest depth of its options.
+
+    Changed options (`--set`) may leave it outside the space.
+
+    Raises:
+        BadOption: the preset has no seed architecture.
+    """
+    if space.preset not in SEEDED:
+        raise BadOption(
+            f"preset {space.preset!r} has no seed architecture 'revit'; {', '.join(sorted(SEEDED))} have, and 'largest', "
+            "'smallest' or a file work with every preset"
+        )
+    o = space.options
+    return revit(
+        o.embed[-1], o.depth[-1], image=space.image, classes=space.classes, labels=space.labels, patch=space.patch
+    )

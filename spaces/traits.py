@@ -1,4 +1,4 @@
-"""Traits of a network of space `vit`, computed without exporting it: bytes, multiply-accumulates, counts of its parts.
+"""Traits of a network, computed without exporting it: bytes, multiply-accumulates, counts of its parts.
 
 They are features of predictors, beside the choices. Size and latency are nearly linear in traits and choices together. Bytes
 and multiply-accumulates are products of widths, which no sum over choices expresses and which a few dozen evaluations do
@@ -21,11 +21,15 @@ from wb.core.layout import Layout
 from wb.core.precision import BITS
 from wb.core.records import Operator, Precision, dims, groups, kind_of
 from wb.models.network import build_operator
+from wb.models.planes import laid
 
 
 @dataclass
 class Traits:
-    """Traits of a network, without norms and positions; work is in multiply-accumulates for one image, without the stem."""
+    """Traits of a network, without norms and positions; work is in multiply-accumulates for one image.
+
+    Stem and merges are left out.
+    """
 
     size: float = 0.0
     """Bytes of the parameters of operators and of the head's weight, each in its precision, and of the operators' constants."""
@@ -44,10 +48,13 @@ class Traits:
     embed: float = 0.0
     stream: float = 0.0
     """Channels of the stream, summed over the blocks."""
+    parameters: float = 0.0
+    """Those of operators and of the head's weight, and the operators' constants."""
 
     def add(self, weights: int, precision: Precision, tokens: int) -> None:
         """Adds one group of linear maps."""
         self.size += weights * BITS[precision] / 8
+        self.parameters += weights
         if precision == "fp32":
             self.floating += weights * tokens
         else:
@@ -63,11 +70,15 @@ class _Counts(NamedTuple):
 
 
 def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, ...]:
-    """The fields of `Traits`, the number of operators of each kind in `counted`, and the logarithms of bytes and work."""
-    layout, head = architecture.layout, architecture.head
+    """The fields of `Traits`, the number of operators of each kind in `counted`, and the logarithms of bytes, work, parameters.
+
+    Parameters count alike in any precision: what a network can learn goes with them, and with work, rather than with bytes.
+    """
+    layouts, head = list(architecture.layouts()), architecture.head
     found = Traits(stem=float(architecture.stem.precision != "fp32"), embed=architecture.stages[-1].embed)
     kinds = dict.fromkeys(counted, 0.0)
-    for _, stage, block in architecture.blocks():
+    for name, stage, block in architecture.blocks():
+        layout = layouts[int(name[1 : name.index(".")])]
         if not block.off:
             found.blocks += 1
             found.stream += stage.embed
@@ -77,7 +88,8 @@ def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, .
             _add(found, operator, stage.embed, layout)
     found.add(architecture.stages[-1].embed * head.classes, head.precision, 1)
     work = found.floating + found.quantized + found.products
-    return (*vars(found).values(), *kinds.values(), math.log1p(found.size), math.log1p(work))
+    logarithms = (math.log1p(total) for total in (found.size, work, found.parameters))
+    return (*vars(found).values(), *kinds.values(), *logarithms)
 
 
 @lru_cache
@@ -95,6 +107,7 @@ def _add(found: Traits, operator: Operator, embed: int, layout: Layout) -> None:
         if ending in fields:
             found.add(weights, getattr(operator, fields[ending]), layout.tokens)
     found.size += 4 * counts.other
+    found.parameters += counts.other
     found.products += counts.products
 
 
@@ -106,6 +119,6 @@ def _counts(operator: Operator, embed: int, layout: Layout) -> _Counts:
     everything = sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
     counter: FlopCounterMode = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        module(torch.empty(1, layout.tokens, embed, device="meta"))
+        module.eval()(laid(torch.empty(1, layout.tokens, embed, device="meta"), layout))
     products = counter.get_total_flops() / 2 - (inner + outer) * layout.tokens
     return _Counts(inner, outer, everything - inner - outer, products)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import get_args
 
 from pydantic import ValidationError
 
 from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace
-from wb.core.records import Classify, ImageInput, Norm, Position, Stem, Wiring
+from wb.core.records import Classify, ImageInput, Norm, Position, Precision, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.operators import (
     FFN_KINDS,
@@ -29,7 +29,7 @@ from wb.spaces.operators import (
     width_of,
 )
 from wb.spaces.options import PATCHES, VitOptions
-from wb.spaces.practices import PRACTICES, Practice
+from wb.spaces.practices import VIT, Practice, asked_of
 from wb.spaces.precision import (
     FFN,
     MIXER,
@@ -39,6 +39,8 @@ from wb.spaces.precision import (
     kept_by_gene,
     precision_genes,
 )
+from wb.spaces.revit import seed_architecture
+from wb.spaces.widening import forms, widening
 
 
 class Vit:
@@ -119,12 +121,8 @@ class Vit:
 
     @property
     def practices(self) -> Mapping[str, Practice]:
-        """The best practices (`wb.spaces.practices`), asked of choices without genes of one option."""
-
-        def whole(keeps: Practice) -> Practice:
-            return lambda choices: keeps({**self._fixed, **choices})
-
-        return {name: whole(keeps) for name, keeps in PRACTICES.items()}
+        """The best practices (`wb.spaces.practices`)."""
+        return asked_of(VIT, self._fixed)
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
@@ -200,6 +198,24 @@ class Vit:
             kept = {gene: wanted for gene in self.genes if is_precision(gene) and wanted in self.genes[gene]}
             found.append(self.decode({**first, **kept}))
         return found
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What groups of linear maps may be kept in, from small to large."""
+        return self.options.precision
+
+    @property
+    def seeds(self) -> Mapping[str, Callable[[], Architecture]]:
+        """`largest`, `smallest`, and `revit`, which raises `BadOption` where the preset has none."""
+        return {"revit": partial(seed_architecture, self), "largest": self.largest, "smallest": self.smallest}
+
+    def forms(self, architecture: Architecture) -> Iterator[Architecture]:
+        """The same network with other switched-off blocks (`wb.spaces.widening`)."""
+        return forms(self, architecture)
+
+    def widening(self, architecture: Architecture) -> str:
+        """The `--set` options with which the space contains `architecture` (`wb.spaces.widening`)."""
+        return widening(self, architecture)
 
     def largest(self, mixer: str | None = None) -> Architecture:
         """The last option of every gene, with `mixer` in every block if one is named."""
@@ -277,11 +293,6 @@ class Vit:
                     f"{name}={value!r} is not in space 'vit' ({', '.join(map(str, options)) or 'no such block'})"
                 )
         raise NotInSpace(f"architecture {a.key} is not in space 'vit': its input, task or operator settings are others")
-
-
-def pool_of(architecture: Architecture) -> str:
-    """What `VitOptions.pool` says of how the architecture pools: "cls" where a class token is read."""
-    return "cls" if architecture.head.pool == "first" else architecture.head.pool
 
 
 def smallest_patch(image: ImageInput, grid: int) -> int:

@@ -309,7 +309,7 @@ def search(
         kept(run, f"api.search(resume={str(run.folder)!r}) continues"),
     ):
         points = Search(config, run, bars, workers)(resume=resume is not None)
-    return Front(run.folder, tuple(points), run.read().answer)
+    return Front(run.folder, tuple(points), run.read().judgement)
 
 
 def measure(

@@ -12,6 +12,7 @@ from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import check_work
 from wb.compress.binarize.record import Binarization
 from wb.core.errors import BadOption
+from wb.core.option import structured
 from wb.core.precision import TRAINED, precisions, with_precisions
 from wb.core.progress import Progress
 from wb.data import Dataset
@@ -23,6 +24,7 @@ from wb.jobs.begin import begin as taken_up
 from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output, config_of
 from wb.jobs.record import origin
+from wb.jobs.tune import recipes
 from wb.models.model import Model, check_weights
 from wb.tasks.known import task_of
 from wb.training.train import check_fits
@@ -41,7 +43,7 @@ def configured(given: Mapping[str, Any]) -> BinarizeConfig:
     Raises:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
-    config = config_of(BinarizeConfig, "binarize", given)
+    config = config_of(BinarizeConfig, "binarize", structured(BinarizeConfig, given))
     hashing = [name for name in ("form", "bits", "anchors") if name in given]
     if hashing and config.attention != "hash":
         raise BadOption(f"--{hashing[0]} is of hash attention; add --attention hash")
@@ -85,6 +87,7 @@ def _measured(config: BinarizeConfig, model: Model, key: str, name: str, data: D
         **origin(device.text),
         config=config,
         quality=quality,
+        recipes=recipes(config, model.architecture, data),
         source=name,
         model_key=key,
         data=described(data),

@@ -9,6 +9,7 @@ from pydantic import Field
 from wb.core.option import Cli
 from wb.core.records import Width
 from wb.jobs.config import JobConfig, LearningRate, ModelData, Seed
+from wb.training.recipe import RecipeOptions
 
 
 class BinarizeConfig(JobConfig):
@@ -43,4 +44,5 @@ class BinarizeConfig(JobConfig):
         int, Field(ge=0, description="Epochs of fine-tuning after each stage: attention, then weights.")
     ] = 20
     learning_rate: LearningRate = 1e-3
+    training: RecipeOptions = RecipeOptions()
     seed: Seed = 0

@@ -15,10 +15,10 @@ from wb.core.records import Hash
 from wb.export.assess import FINAL_S
 from wb.export.timing.estimate import reading_times
 from wb.hardware.device import parse_device
+from wb.jobs.tune import tuning
 from wb.models.model import Model
 from wb.models.passes import apply
 from wb.training.estimate import network_stage, training_stage
-from wb.training.fit import Recipe
 
 WHAT = {
     "hash": f"{Hash.title}: its functions learned from attention maps, block by block",
@@ -41,9 +41,10 @@ def estimate(job: BinarizeJob) -> list[Planned]:
         architecture, seconds = _converted(job, name, architecture)
         found.append(Planned(name, WHAT[name], seconds + times(1, len(job.data.validation), None)))
         if config.finetune:
-            recipe = Recipe(epochs=config.finetune, learning_rate=config.learning_rate)
             title = f"{name}, fine-tuning"
-            found.append(training_stage(title, architecture, job.data, recipe, teacher=True))
+            found.append(
+                training_stage(title, architecture, job.data, tuning(config, architecture, job.data), teacher=True)
+            )
     graphs = 1 + len(stages_of(config))
     images = len(job.data.validation) + len(job.data.test)
     what = f"{graphs} models exported, scored on validation and test, and timed together"

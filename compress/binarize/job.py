@@ -18,10 +18,10 @@ from wb.export.counting.count import energy_by_part
 from wb.export.graph import export
 from wb.hardware.device import parse_device
 from wb.jobs.job import Job
-from wb.jobs.tune import signed, tuned
+from wb.jobs.tune import signed, tuned, tuning
 from wb.models.model import Model, load, save
 from wb.models.passes import Pass, apply
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import pick_device
 from wb.training.train import Finetune
 
 
@@ -100,7 +100,7 @@ class BinarizeJob(Job[Binarization]):
         return step_of(name, self.config, self.model.architecture, self.data, report)
 
     def _tuned(self, number: int, name: Name, model: Model) -> Model:
-        recipe = Recipe(epochs=self.config.finetune, learning_rate=self.config.learning_rate)
+        recipe = tuning(self.config, model.architecture, self.data)
 
         def report(epoch: int, of: int, loss: float) -> None:
             self.progress(f"{name}, fine-tuning, loss {loss:.3f}", epoch, of)

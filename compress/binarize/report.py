@@ -143,7 +143,8 @@ def _kept(record: Binarization) -> list[tuple[str, list[str]]]:
 
 
 def _sections(record: Binarization) -> dict[str, Mapping[str, object]]:
+    config = record.config.model_dump(mode="json", exclude={"training"})
     return {
-        "configuration": {"model": f"{record.source} ({record.model_key})", **record.config.model_dump(mode="json")},
+        "configuration": {"model": f"{record.source} ({record.model_key})", **config},
         "data": record.data,
     }

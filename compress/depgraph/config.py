@@ -9,6 +9,7 @@ from pydantic import Field
 
 from wb.core.option import Cli
 from wb.jobs.config import SAMPLES, Data, DataConfig, DeviceName, Seed, Threads
+from wb.training.recipe import RecipeOptions
 
 
 class DepgraphConfig(DataConfig):
@@ -44,6 +45,7 @@ class DepgraphConfig(DataConfig):
     ] = ()
     finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning afterwards.")] = 6
     learning_rate: Annotated[float, Field(ge=0, description="Peak of the learning rate, in fine-tuning.")] = 1e-3
+    training: RecipeOptions = RecipeOptions()
     distill: Annotated[bool, Field(description="Fine-tune with the dense module as teacher.")] = True
     device: DeviceName = "cpu"
     threads: Threads = 1

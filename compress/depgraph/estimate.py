@@ -23,8 +23,9 @@ from wb.data import Dataset
 from wb.data.batches import batches
 from wb.export.timing.estimate import times_of
 from wb.hardware.device import Device
+from wb.jobs.tune import tuning
 from wb.tasks.classes import CLASSES
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import pick_device
 
 STEPS = 5  # timed training steps, after one that is not timed
 
@@ -58,11 +59,12 @@ def estimate(
     each = config.rounds * scoring + (exported + 2 * timing if timed else 0.0)
     found = [Planned("network", f"{name}: {counts}", 0.0), Planned("pruning", what, tries * each)]
     if config.finetune:
-        recipe = Recipe(epochs=config.finetune)
+        recipe = tuning(config, size["params"], data)
         steps = recipe.steps(len(data.train))
         what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}"
         step = _step(module, data, recipe.batch, train=True, distill=config.distill)
-        found.append(Planned("fine-tuning", what + (", with a teacher" if config.distill else ""), steps * step))
+        what += (", with a teacher" if config.distill else "") + f"; recipe {recipe.text}"
+        found.append(Planned("fine-tuning", what, steps * step))
     stages = 3 if config.finetune else 2
     seconds = stages * (exported + len(data.validation) * image) + 2 * (len(data.test) * image + timing)
     return [*found, Planned("readings", f"{stages} graphs exported and scored, first and last timed together", seconds)]

@@ -26,8 +26,8 @@ from wb.core.files import regular, replacing
 from wb.data import Dataset
 from wb.models.torchfile import read_torch
 from wb.tasks.classes import CLASSES
-from wb.training.fit import Batch, Recipe, Report, fit
-from wb.training.train import distilled
+from wb.training.fit import Recipe, Report
+from wb.training.train import fit_module
 
 _log = logging.getLogger(__name__)
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -255,14 +255,4 @@ def finetune(
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
     """
-
-    step = distilled(module, teacher, recipe, CLASSES)
-
-    def backward(batch: Batch) -> float:
-        module.train(len(batch.labels) > 1)
-        return step(batch)
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for dropout
-        fit(dict(module.named_parameters()), backward, data.train, recipe, seed=seed, report=report)
-    module.eval()
+    fit_module(module, data, recipe, task=CLASSES, seed=seed, teacher=teacher, report=report, warm=True)

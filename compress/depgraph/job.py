@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wb.compress.depgraph.foreign import SMOOTHING, check_module, finetune, import_factory, label_loss, load_weights
+from wb.compress.depgraph.config import DepgraphConfig
+from wb.compress.depgraph.foreign import check_module, finetune, import_factory, label_loss, load_weights
 from wb.compress.depgraph.graph import Size, measure_size
 from wb.compress.depgraph.latency import judged, prune_to_latency
 from wb.compress.depgraph.pruning import Pruned, prune_module
@@ -30,9 +31,10 @@ from wb.export.graph import IMAGES, check_parity, export_module
 from wb.export.score import examined
 from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
+from wb.jobs.tune import tuning
 from wb.tasks.classes import CLASSES
 from wb.tasks.names import matched
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import pick_device
 
 Stages = dict[str, dict[str, Reading]]
 
@@ -126,15 +128,16 @@ class ModuleJob:
         chosen, where = self.dataset.train.take(order), self.example.device
         return [(images.to(where), labels.to(where)) for images, labels in batches(chosen, size, shuffle=False)]
 
-    def finetune(self, module: nn.Module, epochs: int, learning_rate: float, distill: bool) -> None:
+    def finetune(self, module: nn.Module, config: DepgraphConfig) -> None:
         """In place, and reads the result."""
+        epochs = config.finetune
         self.progress("fine-tuning", 0, epochs)
 
         def report(epoch: int, _: int, loss: float) -> None:
             self.progress(f"fine-tuning, loss {loss:.3f}", epoch, epochs)
 
-        recipe = Recipe(epochs=epochs, learning_rate=learning_rate, label_smoothing=SMOOTHING)
-        teacher = self.dense.eval() if distill else None
+        recipe = tuning(config, sum(weight.numel() for weight in module.parameters()), self.dataset)
+        teacher = self.dense.eval() if config.distill else None
         finetune(module, teacher, self.dataset, recipe, seed=self.seed, report=report)
         self.read(module, "fine-tuned")
 

@@ -128,7 +128,7 @@ class NViT:
         wanted = settings.recovery * recipe.batch
         split = self.data.train
         order = _order(len(split), settings.seed * 1009 + state.rounds)[:wanted]
-        recipe = replace(recipe, epochs=-(-wanted // len(split)))
+        recipe = recipe.model_copy(update={"epochs": -(-wanted // len(split))})
         data = replace(self.data, train=split.take(order))
         tuned = Finetune(data, recipe, self.teacher, settings.seed + state.rounds)(state.model)
         return replace(state, model=replace(tuned, history=state.model.history))

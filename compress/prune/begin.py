@@ -19,6 +19,7 @@ from wb.jobs.begin import begin as taken_up
 from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output
 from wb.jobs.record import origin
+from wb.jobs.tune import recipes
 from wb.models.model import Model, check_weights
 from wb.tasks.known import task_of
 from wb.training.train import check_fits
@@ -66,6 +67,7 @@ def _measured(config: PruneConfig, model: Model, key: str, name: str, data: Data
         **origin(device.text),
         config=config,
         quality=quality,
+        recipes=recipes(config, model.architecture, data),
         model=name,
         model_key=key,
         data=described(data),

@@ -14,6 +14,7 @@ from wb.core.metrics import COSTS, Limit, Rules, parse_budget
 from wb.core.option import Cli, structured
 from wb.jobs.config import JobConfig, LearningRate, ModelData
 from wb.jobs.output import config_of
+from wb.training.recipe import RecipeOptions
 
 Cut = Literal["nvit", "depth"]
 HALF = "latency=0.5x"  # the budget where none is given
@@ -60,6 +61,7 @@ class PruneConfig(JobConfig):
     settings: Settings = Field(default_factory=Settings)
     finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning at the end.")] = 20
     learning_rate: LearningRate = 1e-3
+    training: RecipeOptions = RecipeOptions()
     distill: Annotated[bool, Field(description="Train with the dense model as teacher.")] = True
 
     @field_validator("snapshots")

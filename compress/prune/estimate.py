@@ -12,6 +12,7 @@ from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.blocks import PART_CAP_S
 from wb.export.timing.estimate import ReadingTimes, reading_times
 from wb.export.timing.table import LatencyTable
+from wb.jobs.tune import tuning
 from wb.training.estimate import image_seconds, network_stage, step_seconds, training_stage
 from wb.training.fit import Recipe
 
@@ -40,7 +41,7 @@ def estimate(job: PruneJob) -> list[Planned]:
         found.append(Planned("timing parts", what, parts * PART_S))
     found.append(_pruning(job, times, latency=latency))
     if config.finetune:
-        recipe = Recipe(epochs=config.finetune)
+        recipe = tuning(config, architecture, job.data)
         one = training_stage("fine-tuning", architecture, job.data, recipe, teacher=config.distill)
         models = len(job.stages)
         what = one.what + (f", for each of {models} models" if models > 1 else "")
@@ -73,8 +74,8 @@ def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
     settings = config.settings
     rounds = sum(stage.rounds for stage in job.stages) - len(job.record.rounds)
     architecture = job.model.architecture
-    scoring = images / settings.batch * step_seconds(architecture, data, settings.batch)
-    recovery = settings.recovery * step_seconds(architecture, data, Recipe().batch, teacher=config.distill)
+    scoring = images / settings.batch * step_seconds(architecture, data, Recipe(batch=settings.batch))
+    recovery = settings.recovery * step_seconds(architecture, data, Recipe(), teacher=config.distill)
     seconds = rounds * (scoring + recovery + times(2, len(data.validation), cap))
     what = f"{rounds} rounds of scoring on {images} training images, cutting and {settings.recovery} training steps"
     return Planned("pruning", f"{what}, until {aims}", seconds + landing)

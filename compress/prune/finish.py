@@ -19,9 +19,8 @@ from wb.core.statistics.verdict import worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
-from wb.jobs.tune import signed, tuned
+from wb.jobs.tune import signed, tuned, tuning
 from wb.models.model import Model, save
-from wb.training.fit import Recipe
 from wb.training.train import Finetune
 
 QUANTILES = 200  # points of a spectrum
@@ -56,8 +55,9 @@ class Finish:
         return model.then(self._finetune(config).step) if config.finetune else model
 
     def _finetune(self, config: PruneConfig) -> Finetune:
-        recipe = Recipe(epochs=config.finetune, learning_rate=config.learning_rate)
-        return Finetune(self.data, recipe, self.teacher, config.settings.seed)
+        return Finetune(
+            self.data, tuning(config, self.dense.architecture, self.data), self.teacher, config.settings.seed
+        )
 
     def conclude(self, models: Sequence[Model], record: Pruning) -> dict[str, Any]:
         """Reads all models together, the test split for the first time, saves them in `work` and returns the record's changes.

@@ -128,7 +128,7 @@ def shares(record: Pruning, readings: Readings) -> dict[str, Reading]:
 
 
 def _sections(record: Pruning) -> dict[str, Mapping[str, object]]:
-    config = record.config.model_dump(mode="json", exclude={"settings"})
+    config = record.config.model_dump(mode="json", exclude={"settings", "training"})
     return {
         "configuration": {"model": f"{record.model} ({record.model_key})", **config},
         "method": record.config.settings.model_dump(mode="json"),

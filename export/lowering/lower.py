@@ -27,6 +27,7 @@ from wb.export.lowering import scopes
 from wb.export.lowering.fold import folded
 from wb.export.lowering.pack import pack
 from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, products, unshare_weights
+from wb.models.convolution import BatchNormed
 from wb.models.operator import OperatorModule
 
 BLOCK = 32  # weights that share a scale in int4
@@ -188,6 +189,8 @@ def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
         return weight.numpy()
     owner, _, local = name.rpartition(".")
     operator = module.get_submodule(owner)
+    if isinstance(operator, BatchNormed):  # a 1x1 convolution
+        return weight[:, :, None, None].numpy()
     rows = operator.outputs[local] if isinstance(operator, OperatorModule) else 1
     matrix = weight.flatten(0, rows - 1).flatten(1) if weight.dim() > 2 else weight
     return np.ascontiguousarray(matrix.numpy().T)

@@ -23,6 +23,7 @@ from wb.export.timing.table import LatencyTable
 from wb.models.feeds import made_up
 from wb.models.groups import kept, kept_in_block, settle
 from wb.models.network import BlockModule, build, build_wiring
+from wb.models.planes import laid
 from wb.models.walk import Wiring
 
 TOGETHER = 8  # parts that are timed in one call
@@ -41,7 +42,7 @@ class Part:
 
 
 class _Alone(nn.Module):
-    """A block between tokens (B, N, D), with the wiring of its stage."""
+    """A block between tokens (B, N, D), or between maps, with the wiring of its stage."""
 
     def __init__(self, block: BlockModule, wiring: Wiring) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ def parts(architecture: Architecture) -> Iterator[Part]:
             module = BlockModule(block, (0, 0), stage.embed, layout, architecture.norm)
             _fill(module)
             kept_in = {f"block.{weight}": precision for weight, precision in kept_in_block(module).items()}
-            example = {"x": torch.rand(2, layout.tokens, stage.embed)}
+            example = {"x": laid(torch.rand(2, layout.tokens, stage.embed), layout)}
             return _Alone(module, build_wiring(stage)), example, kept_in
 
         yield Part(f"block/{key}", make)
@@ -128,8 +129,10 @@ def _ends(architecture: Architecture) -> tuple[nn.Module, Mapping[str, torch.Ten
 
 
 def _fill(module: nn.Module) -> None:
-    """Small numbers everywhere: denormal or infinite activations would take another time."""
+    """Small numbers everywhere, and variances of one: denormal or infinite activations would take another time."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for weight in module.parameters():
+        for name, weight in module.named_parameters():
             weight.uniform_(-0.1, 0.1)
+            if name.endswith("variance"):
+                weight.fill_(1.0)

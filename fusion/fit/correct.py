@@ -148,7 +148,7 @@ class Correction:
             lane.states = [lane.network.enter(state, stage) for state in lane.states]
         self._draw()
         merge = self.network.merge(stage)
-        if self.method == "regress":
+        if self.method == "regress" and merge.fitted is not None:
             weight, bias = merge.fitted
             fit = self._fit(getattr(merge, weight).flatten(1), getattr(merge, bias))
             for i, state in enumerate(self.states):

@@ -20,6 +20,7 @@ from wb.jobs.begin import begin as taken_up
 from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output
 from wb.jobs.record import origin
+from wb.jobs.tune import recipes
 from wb.models.model import load
 from wb.tasks.known import task_of
 from wb.training.train import fitted
@@ -66,6 +67,7 @@ def begin(
         **origin(config.device),
         config=config,
         quality=task_of(found.architecture).metric,
+        recipes=recipes(config, found.architecture, data),
         data=described(data) if data else {},
         parents=found.parents,
         anchor=found.anchor,

@@ -12,6 +12,7 @@ from wb.core.architecture import Architecture
 from wb.core.option import Cli
 from wb.fusion.settings import Settings
 from wb.jobs.config import SAMPLES, JobConfig, LearningRate
+from wb.training.recipe import RecipeOptions
 
 CALIBRATION = 1024  # images that are looked at by default
 EPOCHS = 5  # of fine-tuning where no models are given
@@ -42,6 +43,7 @@ class FuseConfig(JobConfig):
         Cli(default=f"0; {EPOCHS} without models"),
     ] = 0
     learning_rate: LearningRate = 3e-4  # more undoes what was fitted before it helps
+    training: RecipeOptions = RecipeOptions()
     to: Annotated[
         Architecture | None,
         Field(description="An architecture (JSON or a model file) to fuse into."),

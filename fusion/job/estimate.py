@@ -14,9 +14,10 @@ from wb.export.timing.estimate import reading_times
 from wb.fusion.fuse import Fused
 from wb.fusion.job.curve import SHARES, point
 from wb.fusion.job.job import FuseJob, calibration
+from wb.jobs.tune import tuning
 from wb.models.model import load
 from wb.training.estimate import image_seconds, network_stage, step_seconds
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import pick_device
 
 FEW = 32  # images of the trial fusion; a second one with twice as many gives the time per image
 T = TypeVar("T")
@@ -68,13 +69,14 @@ def _curves(job: FuseJob, fusion: Fused, data: Dataset) -> Planned:
 
 def _finetuning(job: FuseJob, data: Dataset) -> Planned:
     """The stage of fine-tuning, with all parents as teachers."""
-    recipe = Recipe(epochs=job.config.finetune)
-    steps = recipe.steps(len(data.train))
     parents = [parent.architecture for parent in job.record.parents]
     target = job.config.to or parents[job.record.anchor]
+    recipe = tuning(job.config, target, data)
+    steps = recipe.steps(len(data.train))
     teaching = recipe.batch * sum(image_seconds(architecture, data) for architecture in parents)
-    what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}, all {len(parents)} models as teachers"
-    return Planned("fine-tuning", what, steps * (step_seconds(target, data, recipe.batch) + teaching))
+    what = f"{pick_device()}, all {len(parents)} models as teachers; recipe {recipe.text}"
+    what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {what}"
+    return Planned("fine-tuning", what, steps * (step_seconds(target, data, recipe) + teaching))
 
 
 def _readings(job: FuseJob, data: Dataset) -> Planned:

@@ -25,12 +25,12 @@ from wb.fusion.forms.compatible import adapted
 from wb.fusion.job.curve import point
 from wb.fusion.job.record import COUNTED, Fusion, Kept, ParentRow
 from wb.hardware.device import Device
-from wb.jobs.tune import signed, tuned
+from wb.jobs.tune import signed, tuned, tuning
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, load, save
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import pick_device
 from wb.training.train import Finetune
 
 Votes = dict[str, NDArray[Any]]  # split -> votes (n, ...)
@@ -93,14 +93,14 @@ class Finish:
         config = record.config
         if not config.finetune:
             return
+        fused = load(self.work / "fused.safetensors")
         tune = Finetune(
             self.data,
-            Recipe(epochs=config.finetune, learning_rate=config.learning_rate),
+            tuning(config, fused.architecture, self.data),
             Ensemble(self.parents, pick_device()),
             config.settings.seed,
             lambda epoch, of, loss: self.progress(f"fine-tuning, loss {loss:.3f}", epoch, of),
         )
-        fused = load(self.work / "fused.safetensors")
         tuned(tune, fused, self.work, "tuned", lambda: self.progress("fine-tuning", 0, config.finetune))
 
     def conclude(self, record: Fusion) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _sizes(record: Fusion, names: Sequence[str]) -> Table:
 
 
 def _sections(record: Fusion) -> dict[str, Mapping[str, object]]:
-    config = record.config.model_dump(mode="json", exclude={"settings", "to"})
+    config = record.config.model_dump(mode="json", exclude={"settings", "to", "training"})
     to = "the anchor's" if record.config.to is None else record.config.to.key
     return {
         "parents": {

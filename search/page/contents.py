@@ -14,7 +14,11 @@ from wb.core.errors import BadArtefact
 from wb.core.metrics import Metric
 from wb.core.readings import Reading, Readings
 from wb.search.front import front
+from wb.search.page.advice import knee
 from wb.search.page.traces import Candidate, cost
+from wb.search.results.answers import Answers, read_answers
+from wb.search.results.baselines import Baseline, read_baselines
+from wb.search.results.curves import Curve, read_curves
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.hypervolume import hypervolume_curve
 from wb.search.study.study import read_evaluated
@@ -29,7 +33,8 @@ class Contents:
 
     `candidates` are all evaluations in order. `front` is that of `front.json` or, before it exists, the front so far.
     `points` are the points of `front.json`, None before it exists. `architectures` are theirs, by the points' ids. `seconds`
-    is the mean time of an evaluation by phase. `slots` is the largest number of blocks in the space.
+    is the mean time of an evaluation by phase. `slots` is the largest number of blocks in the space. `answers` are None, and
+    `curves` and `baselines` empty, in runs of older versions.
     """
 
     run: Run
@@ -40,18 +45,29 @@ class Contents:
     architectures: Mapping[int, Architecture]
     seconds: Mapping[str, float]
     slots: int
+    answers: Answers | None
+    curves: Mapping[str, Curve]
+    baselines: Sequence[Baseline]
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The objectives."""
         return self.record.config.metrics
 
+    @property
+    def best(self) -> FrontPoint | None:
+        """The recommended network: the knee; None before there is a front, and where it is not one of quality against a cost."""
+        costs = [metric for metric in self.metrics if not metric.quality]
+        if not self.points or not costs or len(costs) == len(self.metrics):
+            return None
+        return knee(self.points, costs[-1])
+
 
 def read(run: Run) -> Contents:
     """Reads the run folder and the study.
 
     Raises:
-        BadArtefact: `run.json`, `front.json` or the study is damaged.
+        BadArtefact: `run.json`, `front.json`, the study or another file of the run is damaged.
         BadOption: the driver of the study's database is not installed.
         StorageFailed: the study cannot be reached.
     """
@@ -68,6 +84,9 @@ def read(run: Run) -> Contents:
         architectures={point.id: Architecture.model_validate(point.architecture) for point in points or ()},
         seconds=_mean_seconds(trials),
         slots=max((i + 1 for trial in trials for i in _mixers(trial.params)), default=0),
+        answers=None if points is None else read_answers(run.answers_path),
+        curves=read_curves(run.curves_path),
+        baselines=read_baselines(run.baselines_path),
     )
 
 
@@ -134,7 +153,7 @@ def _candidate(trial: FrozenTrial, metrics: Sequence[Metric]) -> Candidate:
 
 
 def _finalist(point: FrontPoint) -> Candidate:
-    return Candidate(point.id, point.values, summarize(point.choices), test=point.test)
+    return Candidate(point.id, point.values, summarize(point.choices), test=point.test, unsure=point.unsure is not None)
 
 
 def _front_so_far(candidates: Sequence[Candidate], metrics: Sequence[Metric]) -> list[Candidate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -27,17 +28,42 @@ from wb.page.look import (
     title,
     underscored,
 )
-from wb.search.page.traces import CROSS, DOT, Candidate, cost, points, readings, searched, tested, values
+from wb.search.page.traces import (
+    CROSS,
+    Candidate,
+    chosen,
+    cost,
+    known,
+    points,
+    readings,
+    ringed,
+    searched,
+    tested,
+    values,
+)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a figure shows beside evaluations: the network of the front that is recommended, and known networks."""
+
+    best: Candidate | None = None
+    known: Sequence[Candidate] = ()
 
 
 def front_figure(
-    metrics: Sequence[Metric], front: Sequence[Candidate], others: Sequence[Candidate], limits: Sequence[Limit]
+    metrics: Sequence[Metric],
+    front: Sequence[Candidate],
+    others: Sequence[Candidate],
+    limits: Sequence[Limit],
+    beside: Beside | None = None,
 ) -> go.Figure:
     """Scatter plot of all evaluations in two objectives; with three or four objectives a menu selects which two."""
     planes = _planes(metrics)
-    drawn = [_plane(x, y, front, others) for x, y in planes]
-    every = [*front, *others]
-    layouts = [axes({"x": (x, values(every, x)), "y": (y, values(every, y))}, limits) for x, y in planes]
+    beside = beside or Beside()
+    drawn = [_plane(x, y, front, others, beside) for x, y in planes]
+    every = [*front, *others, *beside.known]
+    layouts = [axes({"x": (x, _known(every, x)), "y": (y, _known(every, y))}, limits) for x, y in planes]
     figure = go.Figure(drawn[0], {"height": 560, "hovermode": "closest"})
     figure.update_layout(underscored(layouts[0]))
     if len(planes) > 1:
@@ -139,11 +165,13 @@ def _groups(
     return [
         ("evaluated", within, {"marker": searched(within)}),
         ("over budget", over, {"marker": CROSS}),
-        ("front", front, {"marker": DOT}),
+        ("front", front, {"marker": chosen(front)}),
     ]
 
 
-def _plane(x: Metric, y: Metric, front: Sequence[Candidate], others: Sequence[Candidate]) -> list[go.Scatter]:
+def _plane(
+    x: Metric, y: Metric, front: Sequence[Candidate], others: Sequence[Candidate], beside: Beside
+) -> list[go.Scatter]:
     edge = _edge(x, y, front)
     line = {"color": FRONT, "width": 1.5, "shape": "hv" if x.direction == "minimize" else "vh"}
     step = go.Scatter(x=values(edge, x), y=values(edge, y), mode="lines", hoverinfo="skip", showlegend=False)
@@ -151,8 +179,18 @@ def _plane(x: Metric, y: Metric, front: Sequence[Candidate], others: Sequence[Ca
     for name, some, style in _groups(front, others):
         spread = {"error_x": bars(readings(some, x)), "error_y": bars(readings(some, y))} if some is front else {}
         traces.append(points(name, some, values(some, x), values(some, y), **style, **spread))
-    known = [c for c in front if c.test is not None] if x.quality or y.quality else []
-    return [*traces, tested(known, *([_on_test(c, metric) for c in known] for metric in (x, y)))]
+    if beside.best is not None:
+        traces.append(ringed(beside.best, *(beside.best.readings[metric.name].value for metric in (x, y))))
+    if beside.known:
+        both = [c for c in beside.known if {x.name, y.name} <= c.readings.keys()]
+        traces.append(known(both, values(both, x), values(both, y)))
+    seen = [c for c in front if c.test is not None] if x.quality or y.quality else []
+    return [*traces, tested(seen, *([_on_test(c, metric) for c in seen] for metric in (x, y)))]
+
+
+def _known(candidates: Sequence[Candidate], metric: Metric) -> list[float]:
+    """The values of those that have a reading of the metric; known networks may lack some."""
+    return values([candidate for candidate in candidates if metric.name in candidate.readings], metric)
 
 
 def _on_test(candidate: Candidate, metric: Metric) -> float:
@@ -163,7 +201,7 @@ def _on_test(candidate: Candidate, metric: Metric) -> float:
 def _restyle(traces: Sequence[go.Scatter]) -> dict[str, list[Any]]:
     """The changes that a menu entry applies to the traces of one plane to get those of another."""
     plain = [trace.to_plotly_json() for trace in traces]
-    keys = ("x", "y", "error_x", "error_y", "showlegend")
+    keys = ("x", "y", "text", "hovertext", "error_x", "error_y", "showlegend")
     shapes = [trace.get("line", {}).get("shape", "linear") for trace in plain]
     return {key: [trace.get(key) for trace in plain] for key in keys} | {"line.shape": shapes}
 

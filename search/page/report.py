@@ -16,9 +16,13 @@ from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
 from wb.core.records import MIXERS, Operator, Part, dims, kind_of
 from wb.page import look, page
-from wb.search.answer.shown import preferred, sentences
+from wb.search.fidelity.yardstick import TYPICAL
+from wb.search.judgement.shown import preferred, sentences
 from wb.search.page import figures
+from wb.search.page.advice import advice
+from wb.search.page.closer import PLACES, closer, shown
 from wb.search.page.contents import Contents, dominated, read
+from wb.search.page.traces import Candidate
 from wb.search.run import Run
 from wb.search.study.storage import public
 from wb.spaces.operators import width_of
@@ -49,8 +53,13 @@ def render(contents: Contents, beside: Path) -> str:
         config=contents.record.config,
         metrics=contents.metrics,
         result=result(contents),
+        judged=_judged(contents),
         resume=f"wb search --resume {shlex.quote(str(contents.run.folder))}",
         figures={name: look.figure_html(name, figure) for name, figure in _figures(contents, curve).items()},
+        advice=advice(contents.points or (), contents.metrics, contents.record.config.limits),
+        best=contents.best,
+        shown=shown(contents),
+        places=PLACES,
         hypervolume=curve[-1] if curve else None,
         reference=list(zip(contents.metrics, reference, strict=bool(reference))),
         columns=_columns(contents),
@@ -66,7 +75,7 @@ def render(contents: Contents, beside: Path) -> str:
         bits={"w1": "1", "w2": "2", "int4": "4", "int8": "8", "fp32": "32"},
         predictors=_predictors(contents),
         settings=_settings(contents),
-        answer=contents.record.answer,
+        judgement=contents.record.judgement,
         sentences=sentences,
         preferred=preferred,
     )
@@ -93,6 +102,13 @@ def result(contents: Contents) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
+def _judged(contents: Contents) -> str:
+    """How many images judge, and what they can tell at the best quality of the front."""
+    name = contents.record.quality
+    best = max((c.readings[name].value for c in contents.front if name in c.readings), default=TYPICAL)
+    return contents.record.judged(min(max(best, 0.5), 0.995))
+
+
 def _plain(reading: Reading) -> str:
     return ("~" if reading.how == "predicted" else "") + scaled(reading.value, reading.unit)
 
@@ -108,7 +124,7 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
         found["front"] = (
             figures.progress_figure(metrics[0], front, others, limits)
             if len(metrics) == 1
-            else figures.front_figure(metrics, front, others, limits)
+            else figures.front_figure(metrics, front, others, limits, _beside(contents))
         )
     if len(metrics) > 1 and len(candidates) > 1 and curve[-1] > 0:
         first = next((i for i, c in enumerate(candidates) if c.predicted is not None), 0)
@@ -116,6 +132,7 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
     if any(candidate.predicted is not None for candidate in candidates):
         for i, metric in enumerate(metrics):
             found[f"predicted-{metric.name}"] = figures.predictions_figure(metric, i, candidates)
+    found |= closer(contents)
     rows = _table_rows(contents)
     if rows:
         found["table"] = figures.table_figure(*zip(*rows, strict=True))
@@ -124,6 +141,12 @@ def _figures(contents: Contents, curve: Sequence[float]) -> dict[str, go.Figure]
     if contents.seconds:
         found["phases"] = figures.seconds_figure(contents.seconds, "seconds per evaluation, mean")
     return found
+
+
+def _beside(contents: Contents) -> figures.Beside:
+    """The recommended network and the known ones, as the figure of the front takes them."""
+    best = None if contents.best is None else next(c for c in contents.front if c.number == contents.best.id)
+    return figures.Beside(best, [Candidate(-1, one.values, test=one.test, name=one.name) for one in contents.baselines])
 
 
 def _columns(contents: Contents) -> list[page.Column]:
@@ -223,13 +246,14 @@ def _predictors(contents: Contents) -> list[dict[str, str]]:
 def _settings(contents: Contents) -> dict[str, Mapping[str, object]]:
     """Title -> name -> value, as the page shows them at its end."""
     record = contents.record
-    config = record.config.model_dump(mode="json")
+    config = record.config.model_dump(mode="json", exclude={"training"})
     config["seeds"] = list(record.config.seed_texts)
     if record.config.storage:
         config["storage"] = public(record.config.storage)
     data = record.data.model_dump(mode="json")
     machine = {**record.machine, "reference graph": record.pace.text()}
-    return {"configuration": config, "data": data, "machine": machine, "versions": record.versions}
+    recipe = {"recipe": record.recipes} if record.recipes else {}
+    return {"configuration": config, **recipe, "data": data, "machine": machine, "versions": record.versions}
 
 
 def _number(value: object) -> float | None:

@@ -14,12 +14,15 @@ import plotly.graph_objects as go
 
 from wb.core.metrics import QUALITIES, Metric
 from wb.core.readings import Reading
-from wb.page.look import FRONT, GREY, ORDER, TEST
+from wb.page.look import BLUE, FRONT, GREY, ORDER, TEST
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One evaluated network as the report shows it; `predicted` and `deviation` have one number per objective."""
+    """One evaluated network as the report shows it; `predicted` and `deviation` have one number per objective.
+
+    `unsure` says that another network of the front is surely worse in nothing. A known network has a `name`, and no number.
+    """
 
     number: int
     readings: Mapping[str, Reading]
@@ -28,15 +31,20 @@ class Candidate:
     test: Reading | None = None
     predicted: tuple[float, ...] | None = None
     deviation: tuple[float, ...] | None = None
+    unsure: bool = False
+    name: str | None = None
 
 
 def describe(candidate: Candidate) -> str:
     """The hover text of a candidate: every reading with its interval and how it was obtained, then its choices."""
-    lines = [f"<b>network {candidate.number}</b>" + (" (over budget)" if candidate.over else "")]
+    name = f"network {candidate.number}" if candidate.name is None else html.escape(candidate.name)
+    lines = [f"<b>{name}</b>" + (" (over budget)" if candidate.over else "")]
     lines += [f"{html.escape(name)} {html.escape(r.text())}, {r.how}" for name, r in candidate.readings.items()]
     if candidate.test is not None:
         quality = ", ".join(name for name in candidate.readings if name in QUALITIES)
         lines.append(f"{quality} on the test split {html.escape(candidate.test.text())}, {candidate.test.how}")
+    if candidate.unsure:
+        lines.append("not surely better than a cheaper network of the front")
     return "<br>".join([*lines, html.escape(candidate.summary)])
 
 
@@ -62,8 +70,29 @@ def tested(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[floa
     return points("front on the test split", candidates, x, y, marker=marker)
 
 
+def chosen(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Markers of the front: hollow where a cheaper network may be as good."""
+    symbols = ["circle-open" if candidate.unsure else "circle" for candidate in candidates]
+    lines = [2.5 if candidate.unsure else 1 for candidate in candidates]
+    edges = [FRONT if candidate.unsure else "#ffffff" for candidate in candidates]
+    return {"color": FRONT, "size": 10, "symbol": symbols, "line": {"width": lines, "color": edges}}
+
+
+def ringed(candidate: Candidate, x: float, y: float) -> go.Scatter:
+    """A ring around the network that the page recommends."""
+    marker = {"symbol": "circle-open", "size": 20, "color": FRONT, "line": {"width": 2}}
+    return go.Scatter(x=[x], y=[y], mode="markers", name="the knee", marker=marker, hoverinfo="skip")
+
+
+def known(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float]) -> go.Scatter:
+    """A trace of known networks with their names beside them."""
+    marker = {"symbol": "square", "size": 9, "color": BLUE, "line": {"width": 1, "color": "#ffffff"}}
+    names = [html.escape(candidate.name or "") for candidate in candidates]
+    trace = points("known networks", candidates, x, y, marker=marker)
+    return trace.update(mode="markers+text", text=names, textposition="middle right", hovertext=trace.text)
+
+
 CROSS: Mapping[str, Any] = {"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": GREY}}
-DOT: Mapping[str, Any] = {"color": FRONT, "size": 10, "line": {"width": 1, "color": "#ffffff"}}
 
 
 def readings(candidates: Sequence[Candidate], metric: Metric) -> list[Reading]:

@@ -8,12 +8,12 @@ from contextlib import suppress
 from wb.core.errors import BadOption
 from wb.core.readings import scaled
 from wb.models.network import skeleton
-from wb.spaces.vit import Vit
+from wb.spaces.base import NetworkSpace
 
 TRAINING = 16  # bytes per weight in training: weight, gradient and Adam's two moments in float32
 
 
-def check_memory(space: Vit) -> None:
+def check_memory(space: NetworkSpace) -> None:
     """Raises `BadOption` if training the supernet of `space` takes more memory than this process may use."""
     advice = "choose fewer or smaller options with --set, or another preset (see `wb spaces`)"
     try:
@@ -30,7 +30,7 @@ def check_memory(space: Vit) -> None:
         )
 
 
-def count_weights(space: Vit) -> int:
+def count_weights(space: NetworkSpace) -> int:
     """The number of weights of the supernet: those of all its largest networks (`tops`), shared ones counted once."""
     sizes: dict[str, int] = {}
     for architecture in space.tops():

@@ -43,7 +43,8 @@ class Optimization:
     A repeated network gets the values of its earlier evaluation. Optuna's samplers propose repeats; besides, candidates are
     the same network if they differ only in switched-off last blocks. Trials whose worker died are taken up again first,
     under their own number. Several workers may share a study: no network is evaluated twice, and at most `trials`
-    evaluations count. `report` is called with the number of evaluated candidates and the last of them, of any worker.
+    evaluations count. No trial begins once those that are done make it `late`. `report` is called with the number of
+    evaluated candidates and the last of them, of any worker.
     """
 
     study: optuna.Study
@@ -54,6 +55,7 @@ class Optimization:
     trials: int
     report: Callable[[int, FrozenTrial], None]
     crew: Crew
+    late: Callable[[Sequence[FrozenTrial]], bool] = lambda _: False
     _done: int = field(default=0, init=False)
     _exhausted: bool = field(default=False, init=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False)  # number of the trial -> key of its network
@@ -101,6 +103,7 @@ class Optimization:
             if len(done) > self._done:
                 self._done = len(done)
                 self.report(len(done), max(done, key=lambda trial: trial.datetime_complete or datetime.min))
+            more = more and not self.late(done)
             running = sum(trial.state == TrialState.RUNNING for trial in trials)
             if len(done) >= self.trials or (not more and not running):
                 return False

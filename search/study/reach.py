@@ -11,13 +11,15 @@ from wb.core.readings import Reading
 from wb.core.space import random_choices
 from wb.export.counting.count import model_energy
 from wb.models.counting import count_bytes, count_macs, count_parameters
-from wb.spaces.vit import Vit
+from wb.spaces.base import NetworkSpace
 
 DRAWN = 100  # random networks; counting the multiply-accumulates of one takes some 50 ms
 PREDICTED = ("size", "latency")
 
 
-def reach(space: Vit, limits: Sequence[Limit], ends: Mapping[Architecture, Mapping[str, Reading]], seed: int) -> str:
+def reach(
+    space: NetworkSpace, limits: Sequence[Limit], ends: Mapping[Architecture, Mapping[str, Reading]], seed: int
+) -> str:
     """A sentence: the share of random networks of the space within the limits, and how it was estimated.
 
     `ends` holds the readings of the smallest and the largest network. File size and latency are interpolated linearly between

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, cast
@@ -10,40 +10,32 @@ from typing import TypeVar, cast
 import optuna
 from optuna.trial import TrialState
 
-from wb.core.architecture import Architecture, Block
-from wb.core.errors import BadOption, NotInSpace, WbError
+from wb.core.architecture import Architecture
+from wb.core.errors import BadOption, NotInSpace
 from wb.core.records import Part
 from wb.core.space import Choices, Option
 from wb.jobs.inputs import read_architecture
 from wb.search.config import SEED_NAMES, SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
-from wb.spaces.options import options_with
-from wb.spaces.precision import is_precision
-from wb.spaces.presets import seed_architecture
-from wb.spaces.vit import Vit, pool_of
+from wb.spaces.base import NetworkSpace
 
 P = TypeVar("P", bound=Part)
 
 
-def seed_choices(space: Vit, seeds: Sequence[SeedName | Architecture]) -> list[dict[str, Option]]:
+def seed_choices(space: NetworkSpace, seeds: Sequence[SeedName | Architecture]) -> list[dict[str, Option]]:
     """The choices in the space that give each seed.
 
     Only the structure of a given architecture counts: labels, input normalisation and softmax scales are replaced by those
     of the space, and switched-off blocks may be added or removed.
 
     Raises:
-        BadOption: a seed is `revit`, and the space's preset has no such seed.
+        BadOption: the space, or its preset, has no seed of that name.
         NotInSpace: a seed is not in the space; the message names the first gene that does not fit and how to widen the space.
     """
-    named: dict[SeedName, Callable[[Vit], Architecture]] = {
-        "revit": seed_architecture,
-        "largest": Vit.largest,
-        "smallest": Vit.smallest,
-    }
-    return [_encode(space, named[seed](space) if isinstance(seed, str) else seed) for seed in seeds]
+    return [_encode(space, _named(space, seed) if isinstance(seed, str) else seed) for seed in seeds]
 
 
-def enqueue(study: optuna.Study, space: Vit, seeds: Mapping[str, Choices]) -> None:
+def enqueue(study: optuna.Study, space: NetworkSpace, seeds: Mapping[str, Choices]) -> None:
     """Queues, in their order, the seeds that are neither evaluated, running nor queued yet."""
     if not seeds:
         return
@@ -58,23 +50,32 @@ def enqueue(study: optuna.Study, space: Vit, seeds: Mapping[str, Choices]) -> No
         there.add(key)
 
 
-def _encode(space: Vit, architecture: Architecture) -> dict[str, Option]:
+def _named(space: NetworkSpace, name: str) -> Architecture:
+    """The seed architecture of that name."""
+    if name not in space.seeds:
+        raise BadOption(
+            f"space {space.name!r} has no seed architecture {name!r}; it has {', '.join(space.seeds)}, and takes files"
+        )
+    return space.seeds[name]()
+
+
+def _encode(space: NetworkSpace, architecture: Architecture) -> dict[str, Option]:
     _check_task(space, architecture)
     adapted = _adapted(space, architecture)
-    for form in _forms(space, adapted):
+    for form in space.forms(adapted):
         with suppress(NotInSpace):
             return space.encode(form)
     try:
         return space.encode(adapted)
     except NotInSpace as error:
-        step = _widening(space, adapted)
+        step = space.widening(adapted)
         raise NotInSpace(
             f"the seed architecture {architecture.key} does not fit: {error}; "
             + (f"widen the space with {step}" if step else "choose another")
         ) from error
 
 
-def _check_task(space: Vit, architecture: Architecture) -> None:
+def _check_task(space: NetworkSpace, architecture: Architecture) -> None:
     """Raises `NotInSpace` unless the architecture takes the space's images and has its number of classes."""
     given, wanted = (
         f"images of {', '.join(spec.text for spec in image.specs())} and {classes} classes"
@@ -87,7 +88,7 @@ def _check_task(space: Vit, architecture: Architecture) -> None:
         )
 
 
-def _adapted(space: Vit, architecture: Architecture) -> Architecture:
+def _adapted(space: NetworkSpace, architecture: Architecture) -> Architecture:
     """`architecture` with the space's input and labels, and with default softmax scales.
 
     Pruning stores explicit scales to preserve the function of trained weights; a seed has no weights.
@@ -97,50 +98,6 @@ def _adapted(space: Vit, architecture: Architecture) -> Architecture:
 
 def _structure(_: str, part: P) -> P:
     return part.structure()
-
-
-def _forms(space: Vit, architecture: Architecture) -> Iterator[Architecture]:
-    """The same network with other switched-off blocks: as given, without any, and filled up to each depth of the space."""
-    yield architecture
-    compact = architecture.compact()
-    yield compact
-    blocks = compact.stages[0].blocks
-    for depth in space.options.depth:
-        if depth > len(blocks):
-            filled = compact.stages[0].model_copy(update={"blocks": blocks + (Block(),) * (depth - len(blocks))})
-            yield compact.model_copy(update={"stages": (filled, *compact.stages[1:])})
-
-
-def _widening(space: Vit, architecture: Architecture) -> str:
-    """The `--set` options that widen the space such that it contains the architecture; empty if that is impossible."""
-    changes = _missing(space, architecture)
-    parsed = {name: value.split(",") if name not in ("patch", "pool") else value for name, value in changes.items()}
-    try:
-        options = options_with(space.options, parsed)
-        Vit(options, space.image, space.classes, space.labels).encode(architecture)
-    except WbError:
-        return ""
-    return " ".join(f"--set {name}={value}" for name, value in changes.items())
-
-
-def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
-    """Field of the options -> its values, including those of the architecture, for each field that has to be changed."""
-    found: dict[str, set[Option]] = {}
-    for gene, value in space.read(architecture).items():
-        name = "precision" if is_precision(gene) else gene.partition(".")[2] or gene
-        found.setdefault(name, set()).add(value)
-    changes = {}
-    for name, values in found.items():
-        options: tuple[Option, ...] = getattr(space.options, name)
-        together = [*options, *(values - set(options))]
-        if len(together) > len(options):
-            ordered = together if name in ("mixer", "stem", "precision") else sorted(map(float, together))
-            changes[name] = ",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in ordered)
-    if architecture.stem.patch != space.patch:
-        changes["patch"] = str(architecture.stem.patch)
-    if pool_of(architecture) != space.options.pool:
-        changes["pool"] = pool_of(architecture)
-    return changes
 
 
 def read_seeds(texts: Sequence[str]) -> tuple[Architecture | str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial
 
 from wb.core.errors import BudgetMissed
-from wb.search.choice import choose
+from wb.search.fidelity.forecast import chosen, rung_counts
 from wb.search.run import Run, RunRecord
 from wb.search.study.workers import Crew
 
@@ -39,12 +39,16 @@ def _missing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
         return f"{lacks}: the supernet {begun}; next are {config.trials} candidates"
     if len(trials) < config.trials and not run.staging.exists():
         return f"{lacks}: {len(trials)} of {config.trials} candidates are evaluated; next are the others, then the finalists"
+    trained, wanted = rung_counts(config, len(trials), record.rungs)
+    if trained < wanted and not run.staging.exists():
+        told = f"All {len(trials)} candidates are evaluated, and {trained} of about {wanted} trainings alone are done"
+        return f"{told}; next: the others, then the finalists"
     try:
-        chosen = choose(trials, config.metrics, config.limits, config.requirements)
+        finalists = chosen(config, trials, record.rungs)
     except BudgetMissed as error:
         return str(error)
-    ready = sum((run.staging / f"{number}.onnx").exists() for number in chosen)
+    ready = sum((run.staging / f"{number}.onnx").exists() for number in finalists)
     made = "fine-tuned and exported" if config.finetune else "exported"
-    told = f"All {len(trials)} candidates are evaluated, and {ready} of {len(chosen)} finalists are {made}"
-    others = "" if ready == len(chosen) else "the others; "
+    told = f"All {len(trials)} candidates are evaluated, and {ready} of {len(finalists)} finalists are {made}"
+    others = "" if ready == len(finalists) else "the others; "
     return f"{told}; next: {others}all are timed together and read on the test split, which gives the front"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -13,12 +14,16 @@ from wb.search.study.study import read_evaluated
 
 
 class There(NamedTuple):
-    """Finished work of a run: epochs of the supernet's training, evaluations, exported finalists; `front` if all is done."""
+    """Finished work of a run: epochs of the supernet's training, evaluations, exported finalists; `front` if all is done.
+
+    `climbed` is the number of candidates that were trained alone for so many epochs.
+    """
 
     epochs: int = 0
     evaluations: int = 0
     finalists: int = 0
     front: bool = False
+    climbed: Mapping[int, int] = {}
 
 
 def there(run: Run, config: SearchConfig) -> There:
@@ -33,7 +38,8 @@ def there(run: Run, config: SearchConfig) -> There:
     same = config.finetune == record.config.finetune
     staged = len(list(run.staging.glob("*.onnx"))) if same else 0
     front = run.front_path.exists() and record.finished == config.wanted
-    return There(_epochs(run, config), min(len(trials), config.trials), staged, front)
+    climbed = {epochs: len(found) for epochs, found in record.rungs.items()}
+    return There(_epochs(run, config), min(len(trials), config.trials), staged, front, climbed)
 
 
 def _epochs(run: Run, config: SearchConfig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import accumulate
 from typing import cast
 
@@ -57,6 +58,16 @@ def at_once(trials: Sequence[FrozenTrial]) -> int:
     ended = [(trial.datetime_complete, -1) for trial in trials if trial.datetime_start and trial.datetime_complete]
     moments = sorted((moment, step) for moment, step in (*begun, *ended) if moment is not None)
     return max(1, *accumulate(step for _, step in moments)) if moments else 1
+
+
+def busy(trials: Sequence[FrozenTrial]) -> float:
+    """The seconds during which at least one of the trials was being evaluated."""
+    spans = sorted((t.datetime_start, t.datetime_complete) for t in trials if t.datetime_start and t.datetime_complete)
+    total, until = 0.0, datetime.min
+    for start, end in spans:
+        total += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    return total
 
 
 def choices_of(space: Genes, trial: FrozenTrial) -> dict[str, Option]:

@@ -28,10 +28,12 @@ from wb.cli._options import After, Command, Offer, options
 from wb.compress.prune.config import PruneConfig, configured
 from wb.core.option import Cli, flat, option_of, structured
 from wb.core.records import Classify
+from wb.data import load
 from wb.jobs.config import TrainConfig
 from wb.search.config import QUALITY
 from wb.tasks.known import TASKS
-from wb.training.fit import Recipe
+from wb.training.choose import recipe_for
+from wb.training.recipe import Recipe
 
 QUANTIZE = quantize._offer()
 OFFERS = {
@@ -94,7 +96,7 @@ def test_every_field_is_reachable(name: str, path: str, owner: type[BaseModel], 
     expected: Any
     needed = ("--budget", "x") if name == "prune depgraph" and field != "budget" else ()
     if parameter.is_flag:
-        words, expected = [opposite[0]], not parameter.default
+        words, expected = [opposite[0]], not (parameter.default or parameter.default is None)
     elif field in TYPED and not parameter.multiple and path != "weights" and name != "binarize":
         words, expected = [parameter.opts[0], TYPED[field][0]], TYPED[field][1]
     else:
@@ -185,7 +187,10 @@ def test_what_depth_has_not_stays_the_default() -> None:
 
 def test_a_training_is_by_default_what_the_recipe_is() -> None:
     config = TrainConfig()
-    assert Recipe(config.epochs, config.learning_rate, config.batch) == Recipe()
+    found = recipe_for(
+        config.training, 5e4, load("digits"), config.epochs, learning_rate=config.learning_rate, batch=config.batch
+    )
+    assert found.model_copy(update={"why": ""}) == Recipe()
 
 
 def test_a_search_aims_at_the_quality_of_what_its_spaces_hold() -> None:

@@ -15,6 +15,8 @@ from optuna.trial import TrialState
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
+from wb.search.planning.costs import Probe
+from wb.search.planning.shares import Costs
 from wb.search.run import Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
@@ -23,6 +25,7 @@ from wb.search.study.workers import FOLDER
 
 SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "200", "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]
+RUNGS = ["--rungs", "5x1,3x2", "--finalists", "2"]
 
 
 def wb(*arguments: object) -> Result:
@@ -33,7 +36,19 @@ def wb(*arguments: object) -> Result:
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that two processes worked on, and what the second said; its folder has a name that no URL would have."""
     folder = tmp_path_factory.mktemp("odd") / "a?b#c 50%41 é{x}"
-    command = [sys.executable, "-m", "wb.cli.main", "search", *SMALL, *COUNTED, "--trials", "12", "-o", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "wb.cli.main",
+        "search",
+        *SMALL,
+        *COUNTED,
+        *RUNGS,
+        "--trials",
+        "12",
+        "-o",
+        str(folder),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
     deadline = time.monotonic() + 240
@@ -57,7 +72,10 @@ def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None
     assert len(done) == len({json.dumps(trial.params) for trial in done}) == 12
     assert not (folder / "finalists").exists()
     assert not (folder / "supernet.checkpoint.pt").exists()
-    points = Run(folder).read_front()
+    points, record = Run(folder).read_front(), Run(folder).read()
+    assert {epochs: len(climbed) for epochs, climbed in record.rungs.items()} == {1: 5, 2: 3}
+    assert len(points) <= 2
+    assert {point.id for point in points} <= set(record.rungs[2])
     assert {path.name for path in (folder / "models").iterdir()} == {
         f"{point.id}.{kind}" for point in points for kind in ("onnx", "safetensors")
     }
@@ -136,6 +154,10 @@ def test_a_cache_that_cannot_be_written_is_found_before_anything_is_trained(
         (["--storage", "sqlite://"], 2, "keeps nothing"),
         (["--data", "imagefolder:~nosuchuser/images"], 2, "nosuchuser"),
         (["--threads", "100000"], 2, "threads"),
+        (["--rungs", "20x1,30x3"], 2, "rung 30x3 does not have fewer candidates"),
+        (["--rungs", "6x1", "--finalists", "8"], 2, "rung 6x1 leaves fewer candidates than 8 finalists"),
+        (["--trials", "4", "--finalists", "8"], 2, "8 finalists need --trials 8 or more"),
+        (["--time", "soon"], 2, "'soon' is no duration; write for example 90s"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
@@ -160,3 +182,32 @@ def test_a_dry_run_says_sizes_classes_finalists_and_what_a_budget_leaves() -> No
     assert "% of the space is within params <= 5 k, latency <= 1000 ms" in what["search"]
     assert "of 100 drawn at random, latency predicted from the smallest and the largest network" in what["search"]
     assert what["finalists"].startswith("about 5, each fine-tuned for 1 epochs")
+
+
+def slow(seconds: float) -> Probe:
+    costs = {"alone": 2, "sandwich": 6, "tune": 2, "teach": 1, "score": 1}
+    return Probe(Costs(evaluation=0.5, timing=0.0, **{name: seconds * times for name, times in costs.items()}), {})
+
+
+def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs are made up, and so high that the plan is small; a dry run plans the same."""
+    for module in ("plan", "planning.costs"):
+        monkeypatch.setattr(f"wb.search.{module}.probe", lambda *_: slow(0.5))
+    small = ["--limit", "60", *SMALL[6:], *COUNTED, "--trials", "12", "--time", "3min"]
+    result = wb("search", *small, "--time", "20s", "--dry-run")
+    assert result.exit_code == 2
+    assert "--time 20s is too short: the smallest search of this space on these data takes about" in result.stderr
+    dry = wb("search", *small, "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.output
+    result = wb("search", *small, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    record = Run(tmp_path / "run").read()
+    assert record.plan is not None
+    assert record.plan.text() in result.stderr
+    assert record.plan.settings == {name: getattr(record.config, name) for name in record.plan.settings}
+    told = next(stage["what"] for stage in json.loads(dry.stdout) if stage["name"] == "time")
+    assert told.split(" of the supernet")[0] == record.plan.text().split(" of the supernet")[0]
+    again = wb("search", "--resume", tmp_path / "run", "--dry-run", "--json")
+    assert "the front is there" in again.stdout
+    refused = wb("search", "--resume", tmp_path / "run", "--time", "1h")
+    assert "--time cannot change when a run is resumed" in refused.stderr

@@ -9,14 +9,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
-from wb.search.answer.record import Answer
+from wb.search.judgement.record import Judgement
 from wb.search.run import Run
 from wb.search.sampler.generate import GENERATORS
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
 
 SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "150", "--set", "embed=8,16", "--set", "depth=1,2"]
-SMALL += ["--set", "mixer=none,pool,softmax"]
+SMALL += ["--set", "mixer=none,pool,softmax", "--rungs", "6x1", "--finalists", "4"]
 GENERATE = ["--sampler", "generate", "--objectives", "acc,params"]
 
 
@@ -42,14 +42,14 @@ def test_what_nothing_meets_leaves_the_nearest_and_exit_code_3(unmet: tuple[Path
     assert "no network meets all requirements" in said(result)
     assert f"--resume {folder} --trials N" in said(result)
     shown = json.JSONDecoder().raw_decode(result.stdout)[0]
-    answer = Answer.model_validate(shown["answer"])
-    assert answer == Run(folder).read().answer
-    assert not answer.meeting
-    assert {point["id"] for point in shown["front"]} == answer.verdicts.keys()
-    assert len(answer.verdicts) == 3
-    assert answer.evaluated == 18
-    assert answer.relaxations.keys() == set(answer.requirements) == {"params <= 4 k", "acc >= 99.90 %"}
-    assert answer.preferences
+    judgement = Judgement.model_validate(shown["judgement"])
+    assert judgement == Run(folder).read().judgement
+    assert not judgement.meeting
+    assert {point["id"] for point in shown["front"]} == judgement.verdicts.keys()
+    assert len(judgement.verdicts) == 3
+    assert judgement.evaluated == 18
+    assert judgement.relaxations.keys() == set(judgement.requirements) == {"params <= 4 k", "acc >= 99.90 %"}
+    assert judgement.preferences
 
 
 def test_the_page_has_a_section_of_the_answer(unmet: tuple[Path, Result]) -> None:
@@ -64,11 +64,11 @@ def test_another_requirement_of_the_same_run_is_answered_from_its_archive(unmet:
     folder, _ = unmet
     result = wb("search", "--resume", folder, "--require", "params<=1M,acc>=1%", "--json")
     assert result.exit_code == 0, result.output
-    answer = Run(folder).read().answer
-    assert answer is not None
-    assert answer.met
-    assert answer.requirements == ("params <= 1 M", "acc >= 1.00 %")
-    assert answer.evaluated == 18
+    judgement = Run(folder).read().judgement
+    assert judgement is not None
+    assert judgement.met
+    assert judgement.requirements == ("params <= 1 M", "acc >= 1.00 %")
+    assert judgement.evaluated == 18
     again = wb("search", "--resume", folder, "--require", "params<=4k,acc>=0.999", "--trials", 19, "--json")
     assert again.exit_code == 3
     study = load_study(file_url(folder / "study.db"), "search")

@@ -24,7 +24,8 @@ from wb.models.network import build
 from wb.search.run import Run
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
-from wb.spaces.presets import seed_architecture, vit_space
+from wb.spaces.presets import vit_space
+from wb.spaces.revit import seed_architecture
 from wb.spaces.vit import Vit
 
 SMALL = ["--epochs", "1", "--finetune", "0", "--limit", "200", "--objectives", "acc,params", "--threads", "1"]

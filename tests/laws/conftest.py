@@ -11,11 +11,12 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.networks import assembled, joined, normed
+from tests.networks import assembled, joined, normed, wired
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
 from wb.core.records import (
     FFNS,
+    MERGES,
     MIXERS,
     NORMS,
     POSITIONS,
@@ -25,8 +26,10 @@ from wb.core.records import (
     Cosformer,
     ImageInput,
     LayerNorm,
+    Merge,
     Mlp,
     Norm,
+    Nowhere,
     Operator,
     PatchStem,
     Pool,
@@ -34,9 +37,13 @@ from wb.core.records import (
     Scale,
     Softmax,
     Stem,
+    Unnormed,
+    kernels,
     kind_of,
 )
-from wb.core.records.norms import RmsNorm
+from wb.core.records.ffns import Inverted
+from wb.core.records.mixers import Depthwise
+from wb.core.records.norms import BatchNorm, RmsNorm
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 
@@ -75,7 +82,7 @@ def settings(record: Operator) -> Iterator[tuple[str, Operator]]:
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
     """Every mixer behind every stem, post-norm, with a class token and in two stages where it allows that; every feed-forward."""
-    for kind in MIXERS:
+    for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
         record = kind.sample()
         name = kind_of(kind)
         for stem in STEMS:
@@ -88,10 +95,20 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
             yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
-    for ffn in FFNS:
+    for ffn in [ffn for ffn in FFNS if "tokens" in ffn.supports.planes]:
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
         for setting, other in settings(ffn.sample()):
             yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
+    yield from with_ends()
+    yield from with_positions()
+    for norm in [norm for norm in NORMS[1:] if norm is not Unnormed]:
+        yield from with_norm(kind_of(norm), norm.sample())
+    yield from with_scales()
+    yield from with_maps()
+
+
+def with_ends() -> Iterator[tuple[str, Architecture]]:
+    """Prefix tokens, a first norm, norms of blocks of their own, no last norm, and two stages in every wiring."""
     softmax = Softmax.sample()
     yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
     yield "softmax-prefix", architecture(softmax, PatchStem(patch=2), prefix=2)
@@ -102,10 +119,46 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
     for wiring in map(kind_of, WIRINGS[1:]):
         yield f"softmax-{wiring}-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm=wiring)
-    yield from with_positions()
-    for norm in NORMS[1:]:
-        yield from with_norm(kind_of(norm), norm.sample())
-    yield from with_scales()
+
+
+def mapped(mixer: Operator | None, ffn: Operator | None, merge: Merge | None = None, **fields: Any) -> Architecture:
+    """Two blocks on a map with one that is switched off between them; behind a `merge` another map, and one of tokens."""
+    block = Block.model_validate({"mixer": mixer, "ffn": ffn, "norm": BatchNorm()})
+    stages = [Stage(embed=8, blocks=(block, Block(), block), plane="map")]
+    if merge is not None:
+        stages.append(Stage(embed=12, blocks=(block,), plane="map", merge=merge))
+        attending = Block(mixer=Softmax.sample(), ffn=Mlp.sample())
+        stages.append(Stage(embed=6, blocks=(attending,), merge=merge))
+    last: Norm = BatchNorm() if merge is None else LayerNorm()
+    fields = {"stem": PatchStem(patch=2), "position": Nowhere(), "last": last, **fields}
+    return assembled(input=IMAGE, stages=tuple(stages), labels=("a", "b", "c"), **fields)
+
+
+def with_maps() -> Iterator[tuple[str, Architecture]]:
+    """Every mixer and feed-forward of maps with every side of its kernel, and maps behind every stem, in front of every merge."""
+    depthwise, inverted = Depthwise.sample(), Inverted.sample()
+    for kind in [kind for kind in MIXERS if "map" in kind.supports.planes]:
+        yield f"map-{kind_of(kind)}", mapped(kind.sample(), inverted)
+        for side, other in sides(kind.sample()):
+            yield f"map-{kind_of(kind)}-{side}", mapped(other, inverted)
+    for ffn in [ffn for ffn in FFNS if "map" in ffn.supports.planes]:
+        yield f"map-{kind_of(ffn)}-alone", mapped(None, ffn.sample())
+        for setting, other in (*settings(ffn.sample()), *sides(ffn.sample())):
+            yield f"map-{kind_of(ffn)}-{setting}", mapped(depthwise, other)
+    for stem in STEMS:
+        yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
+    for merge in MERGES:
+        yield f"map-{kind_of(merge)}-merge", mapped(depthwise, inverted, merge.sample())
+    yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())
+    yield "map-post", wired(mapped(Pool.sample(), inverted), "post")
+
+
+def sides(record: Operator) -> Iterator[tuple[str, Operator]]:
+    """The record with every other side of its kernels, called by that."""
+    for name in kernels(type(record)):
+        for side in get_args(type(record).model_fields[name].annotation):
+            if side != getattr(record, name):
+                yield f"{name}-{side}", record.model_copy(update={name: side})
 
 
 def with_positions() -> Iterator[tuple[str, Architecture]]:

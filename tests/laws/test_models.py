@@ -15,7 +15,7 @@ from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Couple, Leading, Select, remap
 from wb.models.model import Model, from_network, load, remap_model, save
-from wb.models.network import axes_of, build, describe
+from wb.models.network import axes_of, build, describe, sides
 
 
 def random_model(a: Architecture, seed: int = 0) -> Model:
@@ -25,6 +25,8 @@ def random_model(a: Architecture, seed: int = 0) -> Model:
     with torch.no_grad():
         for weight in network.parameters():
             weight.normal_(0, 0.3, generator=generator)
+        for name in network.statistics():
+            network.get_parameter(name).abs_().add_(0.1)  # a variance is positive
     return from_network(a, network)
 
 
@@ -77,7 +79,7 @@ def test_precisions_survive_every_round_trip(any_mixture: Architecture, tmp_path
 
 def test_every_parameter_lies_on_axes_of_its_size(any_architecture: Architecture) -> None:
     network = build(any_architecture, "meta")
-    sizes = axis_sizes(any_architecture) | {"classes": any_architecture.head.classes}
+    sizes = axis_sizes(any_architecture) | {"classes": any_architecture.head.classes} | sides(network)
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     axes = axes_of(network)
     assert axes.keys() == shapes.keys()
@@ -88,8 +90,9 @@ def test_every_parameter_lies_on_axes_of_its_size(any_architecture: Architecture
 
 
 def test_every_axis_of_the_architecture_is_on_some_parameter(any_architecture: Architecture) -> None:
-    used = {axis.name for axes in axes_of(build(any_architecture, "meta")).values() for axis in axes if axis}
-    assert used - {"classes"} == set(axis_sizes(any_architecture))
+    network = build(any_architecture, "meta")
+    used = {axis.name for axes in axes_of(network).values() for axis in axes if axis}
+    assert used - {"classes"} - set(sides(network)) == set(axis_sizes(any_architecture))
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pt"])
@@ -161,7 +164,7 @@ def test_a_rounded_sub_network_on_views_equals_its_copy(any_rounded: Architectur
 def check_views(a: Architecture) -> None:
     model = random_model(a)
     small = resize(a, {name: max(1, size - 2) for name, size in axis_sizes(a).items()})
-    skeleton = build(small, "meta")
+    skeleton = build(small, "meta").eval()
     maps = {name: Leading(size) for name, size in axis_sizes(small).items()}
     shared = {name: weight.clone().requires_grad_() for name, weight in model.weights.items()}
     views = remap(shared, axes_of(skeleton), maps)
@@ -172,7 +175,7 @@ def check_views(a: Architecture) -> None:
     logits.sum().backward()
     reached = {name for name, weight in shared.items() if weight.grad is not None}
     constants = {f"{at.prefix}.{name}" for at in skeleton.walk() for name in at.operator.constants}
-    constants |= {*skeleton.positions.constants}
+    constants |= {*skeleton.positions.constants, *skeleton.statistics()}
     idle = {f"{at.prefix}.{name}" for at in skeleton.walk() for name in at.operator.idle}
     assert reached >= set(views) - idle - constants, "gradients reach the shared weights"
     assert not reached & constants

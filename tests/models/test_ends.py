@@ -78,4 +78,4 @@ def test_a_head_reads_the_first_token_or_the_mean_of_those_with_a_place(
 def test_a_block_may_have_a_norm_of_its_own(image: ImageInput) -> None:
     stages = (Stage(embed=6, blocks=(Block(ffn=Mlp(mlp=3), norm=LayerNorm(eps=0.5)), Block(ffn=Mlp(mlp=3)))),)
     built = build(assembled(input=image, stem=PatchStem(patch=2), stages=stages, norm_eps=0.25))
-    assert [at.norm.record.eps for at in built.walk()] == [0.5, 0.25]
+    assert [at.norm.record for at in built.walk()] == [LayerNorm(eps=0.5), LayerNorm(eps=0.25)]

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from wb.core.metrics import METRICS, Metric, parse_budget
 from wb.core.readings import Reading
-from wb.search.front import front
+from wb.search.front import front, ranked
 
 ACC, LATENCY, SIZE = METRICS["acc"], METRICS["latency"], METRICS["size"]
 
@@ -56,55 +56,61 @@ def surely_better(a: Reading, b: Reading, metric: Metric) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_of_two_on_a_front_each_is_surely_better_in_something(seed: int) -> None:
-    """Accuracies have intervals, too: networks whose accuracies overlap differ only if one is faster for sure, and then
-    the faster one is enough."""
+@pytest.mark.parametrize("metrics", [(ACC, LATENCY), (ACC, LATENCY, SIZE)])
+def test_what_a_front_keeps_and_leaves_out(seed: int, metrics: tuple[Metric, ...]) -> None:
+    """Any two are told apart; none is left out but for one that is surely worse in nothing and at least as accurate, or alike."""
     rng = random.Random(seed)
     points = {
-        i: point(rng.random(), rng.random(), half=0.1 * rng.random(), spread=0.1 * rng.random()) for i in range(60)
+        i: point(rng.random(), rng.random(), rng.random(), half=0.1 * rng.random(), spread=0.1 * rng.random())
+        for i in range(60)
     }
-    metrics = (ACC, LATENCY)
-    kept = front(points, metrics)
+
+    def surely(a: int, b: int) -> bool:
+        return any(surely_better(points[a][m.name], points[b][m.name], m) for m in metrics)
+
+    found = ranked(points, metrics)
+    kept = found.kept
     for a, b in permutations(kept, 2):
-        assert any(surely_better(points[a][m.name], points[b][m.name], m) for m in metrics), (a, b)
-    for other in points.keys() - set(kept):
-        assert any(
-            not any(surely_better(points[other][m.name], points[k][m.name], m) for m in metrics) for k in kept
-        ), f"{other} is surely better than each of the front in something"
+        assert surely(a, b) or surely(b, a), (a, b)
+        assert surely(a, b) or points[a]["acc"].value > points[b]["acc"].value, (a, b)
+    if len(metrics) == 2:  # three can go round in a circle
+        for other in points.keys() - set(kept):
+            assert any(
+                not surely(other, k) and (points[k]["acc"].value >= points[other]["acc"].value or not surely(k, other))
+                for k in kept
+            ), f"{other} is left out for nothing"
+    for one in kept:
+        doubted = [k for k in kept if k != one and not surely(one, k)]
+        assert found.unsure.get(one) == (doubted[0] if doubted else None)
+    for one, others in found.alike.items():
+        assert one in kept
+        assert not [other for other in others if other in kept or surely(one, other) or surely(other, one)]
 
 
-def test_overlapping_accuracies_are_no_two_points() -> None:
-    slower = point(0.9638, 0.07, half=0.001, spread=0.019)
-    faster = point(0.9526, 0.04, half=0.001, spread=0.022)
-    assert front({1: slower, 2: faster}, (ACC, LATENCY)) == [2]
-    assert front({1: slower, 2: faster}, (ACC, LATENCY), exact=["acc"]) == [2, 1]
-    assert front({1: slower, 2: point(0.9, 0.04, spread=0.02)}, (ACC, LATENCY)) == [2, 1]
+def test_a_slower_network_whose_accuracy_may_be_noise_stays_and_is_named() -> None:
+    slower, faster = point(0.9638, 0.07, half=0.001, spread=0.019), point(0.9526, 0.04, half=0.001, spread=0.022)
+    found = ranked({1: slower, 2: faster}, (ACC, LATENCY))
+    assert (found.kept, found.unsure, found.alike) == ([2, 1], {1: 2}, {})
+    found = ranked({1: slower, 2: point(0.9, 0.04, spread=0.02)}, (ACC, LATENCY))
+    assert (found.kept, found.unsure) == ([2, 1], {})
+    assert front({1: point(0.95, 0.07, spread=0.02), 2: faster}, (ACC, LATENCY)) == [2]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_circle_of_pairs_leaves_no_pair_that_is_not_different(seed: int) -> None:
-    """Three metrics can go round in a circle; what is shown is right all the same."""
-    rng = random.Random(seed)
-    for _ in range(20):
-        points = {
-            i: point(rng.random(), rng.random(), rng.random(), half=0.3 * rng.random(), spread=0.3 * rng.random())
-            for i in range(8)
-        }
-        metrics = (ACC, LATENCY, SIZE)
-        kept = front(points, metrics)
-        assert kept
-        for a, b in permutations(kept, 2):
-            assert any(surely_better(points[a][m.name], points[b][m.name], m) for m in metrics)
+def test_networks_that_nothing_tells_apart_are_one_point() -> None:
+    some = {i: point(0.95 + 0.001 * i, 1 + 0.01 * i, half=0.05, spread=0.02) for i in range(4)}
+    found = ranked(some, (ACC, LATENCY))
+    assert (found.kept, found.alike, found.unsure) == ([3], {3: (2, 1, 0)}, {})
 
 
 def test_the_same_images_tell_more_than_intervals() -> None:
     """Where one names nothing wrongly that the other names rightly, six images are enough (2 / 2**6 < 5 %), five are not."""
     a, b = point(0.95, 2.0, spread=0.03), point(0.94, 1.0, spread=0.03)
     better = np.ones(100, dtype=bool)
-    for lost, kept in ((5, [2]), (6, [2, 1])):
+    for lost, unsure in ((5, {1: 2}), (6, {})):
         worse = better.copy()
         worse[:lost] = False
-        assert front({1: a, 2: b}, (ACC, LATENCY), right={1: better, 2: worse}) == kept
+        found = ranked({1: a, 2: b}, (ACC, LATENCY), right={1: better, 2: worse})
+        assert (found.kept, found.unsure) == ([2, 1], unsure)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -112,12 +118,13 @@ def test_pairs_are_told_apart_by_the_exact_test(seed: int) -> None:
     rng = np.random.default_rng(seed)
     right = rng.random((4, 200)) < np.array([[0.9], [0.85], [0.8], [0.7]])
     values = right.mean(axis=1)
-    # A slower one stays exactly where it is surely more accurate.
     for i, j in permutations(range(4), 2):
         pair = {i: point(values[i], 2.0), j: point(values[j], 1.0)}
         only, other = int((right[i] & ~right[j]).sum()), int((~right[i] & right[j]).sum())
         sure = bool(only > other and binomtest(only, only + other).pvalue <= 0.05)
-        assert (i in front(pair, (ACC, LATENCY), right={i: right[i], j: right[j]})) is sure
+        found = ranked(pair, (ACC, LATENCY), right={i: right[i], j: right[j]})
+        assert (i in found.kept) is (only > other)
+        assert (i in found.kept and i not in found.unsure) is sure
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -42,12 +42,12 @@ def test_mixers_share_what_has_the_same_name(space: Vit) -> None:
     assert a["stages.0.1.mixer.wo"].data_ptr() == b["stages.0.1.mixer.wo"].data_ptr()
 
 
-def test_an_extracted_network_computes_what_the_sub_network_does(space: Vit) -> None:
+def test_an_extracted_network_computes_what_the_sub_network_does(space: Vit, stripes: Dataset) -> None:
     supernet, rng = Supernet.fresh(space, 0), random.Random(0)
     x = torch.rand(4, 1, 8, 8)
     for _ in range(20):
         a = space.decode(random_choices(space, rng))
-        torch.testing.assert_close(supernet.extract(a).network()(x), supernet.run(a, x))
+        torch.testing.assert_close(supernet.extract(a, stripes.train).network()(x), supernet.run(a, x))
 
 
 @pytest.mark.parametrize("changes", [{"stem": ["conv", "patch"]}, {"mixer": ["softmax", "pool"]}, {"mixer": ["none"]}])
@@ -61,9 +61,9 @@ def test_the_store_has_every_option_of_every_gene(image: ImageInput, changes: di
             assert supernet.run(a, x).shape == (2, 3)
 
 
-def test_extraction_is_a_copy(space: Vit) -> None:
+def test_extraction_is_a_copy(space: Vit, stripes: Dataset) -> None:
     supernet = Supernet.fresh(space, 0)
-    model = supernet.extract(space.largest())
+    model = supernet.extract(space.largest(), stripes.train)
     before = model.weights["head"].clone()
     with torch.no_grad():
         supernet.weights["head"].add_(1)

@@ -8,7 +8,7 @@ import pytest
 
 from wb.core.records import ImageInput
 from wb.core.space import Option, Practised, random_choices
-from wb.spaces.practices import PRACTICES
+from wb.spaces.practices import HYBRID, VIT, asked_of
 from wb.spaces.presets import PRESETS
 from wb.spaces.vit import Vit
 
@@ -48,7 +48,23 @@ def test_every_preset_has_many_networks_that_keep_to_all(name: str) -> None:
     side = 224 if name.startswith("deit") else 32
     space = Vit(PRESETS[name], IMAGE.model_copy(update={"height": side, "width": side}), 10, preset=name)
     assert isinstance(space, Practised)
-    assert list(space.practices) == list(PRACTICES)
+    assert list(space.practices) == list(VIT)
     rng = random.Random(0)
     drawn = [random_choices(space, rng) for _ in range(100)]
     assert 5 < sum(all(keeps(choices) for keeps in space.practices.values()) for choices in drawn) < 95
+
+
+@pytest.mark.parametrize(
+    ("widths", "depths", "kept"),
+    [
+        ((16, 32, 32), (1, 2, 1), [True, True]),
+        ((32, 16, 64), (1, 2, 1), [False, True]),
+        ((16, 32, 64), (3, 2, 0), [True, False]),
+    ],
+)
+def test_stages_get_wider_and_the_first_is_not_the_deepest(
+    widths: tuple[int, ...], depths: tuple[int, ...], kept: list[bool]
+) -> None:
+    fixed: dict[str, Option] = {f"s{i}.embed": width for i, width in enumerate(widths)}
+    choices: dict[str, Option] = {f"s{i}.depth": depth for i, depth in enumerate(depths)}
+    assert [keeps(choices) for keeps in asked_of(HYBRID, fixed).values()] == kept

@@ -11,8 +11,8 @@ from wb.core.errors import BadOption, NotInSpace
 from wb.core.records import ImageInput, Mlp, Softmax
 from wb.models.counting import count_macs, count_parameters
 from wb.spaces.options import options_with
-from wb.spaces.presets import PRESETS, SEEDED, preset, seed_architecture
-from wb.spaces.revit import revit, revit_block
+from wb.spaces.presets import PRESETS, preset
+from wb.spaces.revit import SEEDED, revit, revit_block, seed_architecture
 from wb.spaces.vit import Vit
 
 IMAGE224 = ImageInput(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.2,) * 3)

@@ -10,9 +10,17 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from wb.core.checks import MAX_BLOCKS, MAX_STAGES, check_layouts, check_preparation, check_stages, check_tokens
+from wb.core.checks import (
+    MAX_BLOCKS,
+    MAX_STAGES,
+    check_layouts,
+    check_norms,
+    check_preparation,
+    check_stages,
+    check_tokens,
+)
 from wb.core.errors import BadArtefact, BadOption, printable, reason
-from wb.core.layout import Layout
+from wb.core.layout import Layout, Plane
 from wb.core.records import (
     Dim,
     Ffn,
@@ -53,6 +61,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_tokens(plane: str) -> bool:
+    """Whether a plane is left out of the JSON, as it was before there were maps."""
+    return plane == "tokens"
+
+
 class Block(Frozen):
     """A mixer, then a feed-forward, each with a norm and added to the stream as the stage is wired.
 
@@ -81,13 +94,15 @@ class Block(Frozen):
 class Stage(Frozen):
     """Blocks on one residual stream of `embed` channels, wired to it one like the other.
 
-    `merge` makes the tokens of the stage out of those of the stage before; the first stage has none.
+    `merge` makes the tokens of the stage out of those of the stage before; the first stage has none. `plane` is how the
+    stage stores its tokens: convolutions want a map.
     """
 
     embed: Annotated[Width, Dim("residual stream", late=2)]
     blocks: Annotated[tuple[Block, ...], Field(max_length=MAX_BLOCKS)]
     merge: Annotated[Merge | None, Field(exclude_if=is_none)] = None
     wiring: Wiring = Pre()
+    plane: Annotated[Plane, Field(exclude_if=is_tokens)] = "tokens"
 
 
 class Architecture(Frozen):
@@ -122,13 +137,13 @@ class Architecture(Frozen):
     @property
     def layout(self) -> Layout:
         """How the tokens of the first stage lie."""
-        return self.stem.layout(self.input, self.prefix)
+        return self.stem.layout(self.input, self.prefix)._replace(plane=self.stages[0].plane)
 
     def layouts(self) -> Iterator[Layout]:
         """How the tokens lie, stage by stage."""
         layout = self.layout
         for stage in self.stages:
-            layout = layout if stage.merge is None else stage.merge.layout(layout)
+            layout = layout if stage.merge is None else stage.merge.layout(layout)._replace(plane=stage.plane)
             yield layout
 
     def parts(self) -> Iterator[tuple[str, Part]]:
@@ -229,6 +244,7 @@ class Architecture(Frozen):
             )
         check_tokens(self)
         check_layouts(self)
+        check_norms(self)
         check_preparation(self)
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wb.core.records import FFNS, MIXERS, Operator, kind_of
+from wb.core.records import FFNS, MIXERS, NORMS, Operator, kind_of
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture
@@ -25,6 +25,11 @@ def check_stages(architecture: Architecture) -> None:
             raise ValueError(f"the first stage merges nothing, so that it has no merge; given {stage.merge!r}")
         if i > 0 and stage.merge is None:
             raise ValueError(f"stage {i} says nothing of how its tokens are made of those before; give it a merge")
+    if architecture.stages[0].plane == "map" and (
+        architecture.prefix or "map" not in architecture.position.supports.planes
+    ):
+        what = f"prefix={architecture.prefix}" if architecture.prefix else f"position={architecture.position.kind!r}"
+        raise ValueError(f"the first stage is a map, where {what} has no place; give prefix=0 and position='nowhere'")
     if architecture.head.pool == "first" and not architecture.prefix:
         raise ValueError(
             "the head reads the first token of the prefix, and there is none; give prefix=1 or pool='mean'"
@@ -79,3 +84,16 @@ def check_layouts(architecture: Architecture) -> None:
                 ways += [f"{role} {', '.join(others)}"] if others else []
                 raise ValueError(f"{role} {kind_of(type(part))!r} of {place} {lack}; use {' or '.join(ways)}")
         before = layout
+
+
+def check_norms(architecture: Architecture) -> None:
+    """Raises `ValueError` where a norm cannot compute on the plane of its stage."""
+    ends = (("first", architecture.first, 0), ("last", architecture.last, -1))
+    norms = [(name, norm, architecture.stages[stage].plane) for name, norm, stage in ends if norm is not None]
+    for name, stage, block in architecture.blocks():
+        if any(not part.normed for _, part in block.parts()):
+            norms.append((f"norm of {name}", block.norm or architecture.norm, stage.plane))
+    for name, norm, plane in norms:
+        if plane not in norm.supports.planes:
+            possible = ", ".join(kind_of(kind) for kind in NORMS if plane in kind.supports.planes)
+            raise ValueError(f"{name} {norm.kind!r} does not compute on maps; use {possible}, or plane='tokens'")

@@ -1,6 +1,27 @@
-"""Durations as text."""
+"""Durations as text, and back."""
 
 from __future__ import annotations
+
+import re
+
+from wb.core.errors import BadOption
+
+UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h)\s*")
+
+
+def parse_duration(text: str) -> float:
+    """`90s`, `10min`, `1h`, `1h 30min` -> seconds.
+
+    Raises:
+        BadOption: not of this form, or no time at all.
+    """
+    parts = _PART.findall(text.strip())
+    whole = re.fullmatch(f"(?:{_PART.pattern})+", text.strip()) is not None
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts) if whole else 0.0
+    if seconds <= 0:
+        raise BadOption(f"{text!r} is no duration; write for example 90s, 10min or 1h 30min")
+    return seconds
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+Plane = Literal["tokens", "map"]  # (B, N, D), or (B, D, rows, columns) as convolutions want it
+_PLANES: dict[Plane, str] = {"tokens": "tokens", "map": "maps"}
+
 
 class Supports(NamedTuple):
     """The layouts that an operator computes correctly. An architecture that asks for another is refused when it is made."""
@@ -15,6 +18,7 @@ class Supports(NamedTuple):
     padded: bool = False  # padding changes no token that counts
     causal: Literal["no", "yes", "only"] = "no"  # "yes": can look back only; "only": can do nothing else
     dynamic: bool = False  # fewer tokens than it was built for, by the same function
+    planes: tuple[Plane, ...] = ("tokens",)  # how its input may be stored
 
 
 class Layout(NamedTuple):
@@ -25,6 +29,7 @@ class Layout(NamedTuple):
     causal: bool = False  # a token sees itself and what comes before it
     padded: bool = False  # a run brings a mask of the tokens that count
     dynamic: bool = False  # a run may have fewer tokens than `tokens`
+    plane: Plane = "tokens"  # how the stage stores them
 
     @property
     def tokens(self) -> int:
@@ -42,5 +47,6 @@ class Layout(NamedTuple):
             "sees the tokens that follow": self.causal and supports.causal == "no",
             "sees no tokens that follow": not self.causal and supports.causal == "only",
             "is made for one number of tokens": self.dynamic and not supports.dynamic,
+            f"does not compute on {_PLANES[self.plane]}": self.plane not in supports.planes,
         }
         return next((words for words, lacking in lacks.items() if lacking), None)

@@ -60,6 +60,23 @@ def structured(config: type[BaseModel], given: Mapping[str, Any], without: Colle
     return found
 
 
+def owner_of(config: type[BaseModel], name: str) -> type[BaseModel]:
+    """The configuration, `config` or one within, that has the field `name`; `config` where none has it."""
+    return next((owner for _, owner, field in flat(config) if field == name), config)
+
+
+def value_of(config: BaseModel, name: str) -> Any:
+    """The value of the field `name`, wherever it is.
+
+    Raises:
+        AttributeError: there is none.
+    """
+    path = next((path for path, _, field in flat(type(config)) if field == name), name)
+    for part in path.split("."):
+        config = getattr(config, part)
+    return config
+
+
 def metadata(config: type[BaseModel], field: str) -> tuple[Any, ...]:
     """All that is annotated to a field: constraints and `Cli`, also within `… | None` and aliases."""
     info = config.model_fields[field]

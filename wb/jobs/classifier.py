@@ -41,14 +41,14 @@ class Classifier(Shown):
     Limits: an array of shape (3, n, 3) is taken as three channels first.
     """
 
-    def __init__(self, path: Path, preparation: Preparation | None = None) -> None:
-        """Reads the classes and the image preparation from the graph.
+    def __init__(self, path: Path, preparation: Preparation | None = None, background: str = WHITE) -> None:
+        """Reads the classes and the image preparation from the graph; transparent pictures are laid on `background`.
 
         Raises:
             BadArtefact: it is no ONNX graph, or its metadata are damaged.
         """
         need(path, "onnx", expected="an ONNX graph")
-        self.path = path
+        self.path, self._background = path, background
         self.labels, self._classes = read_classes(path)
         self._preparation = preparation or read_preparation(path)
         self._ours = read_architecture(path) is not None
@@ -65,12 +65,25 @@ class Classifier(Shown):
 
     def scores(self, pictures: Picture | Sequence[Picture]) -> NDArray[np.float32]:
         """The class scores (n, classes) of pictures. Raises as a call does."""
-        pixels = self.pixels(pictures)
+        return self._scores(self.pixels(pictures))
+
+    def probabilities(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The softmax of the class scores (n, classes) of what `pixels` gives: how sure the network is, rightly or not.
+
+        Raises as a call does.
+        """
+        return np.asarray(CLASSES.votes(self._scores(pixels)))
+
+    def _scores(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         if not self._ours and self._preparation is not None:
             pixels = self._preparation(pixels)
-        found = Runner(self.path, Device())({PIXELS: pixels})
+        found = self._runner({PIXELS: pixels})
         CLASSES.check_outputs(found, np.zeros(len(found), np.int64), str(self.path))
         return found
+
+    @cached_property
+    def _runner(self) -> Runner:
+        return Runner(self.path, Device())
 
     def pixels(self, pictures: Picture | Sequence[Picture]) -> NDArray[np.float32]:
         """Pictures in [0, 1] at the graph's size, before its preparation: (n, channels, height, width)."""
@@ -100,11 +113,11 @@ class Classifier(Shown):
         """A picture (channels, height, width) in [0, 1]."""
         if isinstance(picture, str | Path):
             path = Path(picture)
-            with_size = decode([path], path.parent).images[0]
+            with_size = decode([path], path.parent, background=self._background).images[0]
             return self._one(with_size, channels, height, width)
         if isinstance(picture, Image.Image):
             upright = ImageOps.exif_transpose(picture)
-            return self._one(planes(flattened(upright, levels(WHITE))[0]), channels, height, width)
+            return self._one(planes(flattened(upright, levels(self._background))[0]), channels, height, width)
         array = _checked(picture)
         if array.dtype == np.uint8:
             return _resized(array, channels, height, width).astype(np.float32) / np.float32(255)

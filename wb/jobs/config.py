@@ -9,6 +9,7 @@ from pydantic import Field
 
 from wb.core.option import Cli
 from wb.core.records import Frozen
+from wb.training.recipe import RecipeOptions
 
 SAMPLES = "--samples"  # the option for a number of images; `--calibration` says which, where they can be chosen
 _DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style files) or cifar10:PATH.")
@@ -58,8 +59,20 @@ class TrainConfig(DataConfig):
     ] = None
     data: Data = "digits"
     epochs: Annotated[int, Field(ge=1, description="Passes over the training images.")] = 60
-    learning_rate: Annotated[float, Field(ge=0, description="Peak of the one-cycle schedule.")] = 3e-3
-    batch: Annotated[int, Field(ge=1, description="Images per step.")] = 32
+    learning_rate: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Field(description="Peak of the learning rate."),
+        Cli(default="as the recipe says"),
+    ] = None
+    batch: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="Images per step."), Cli(default="as the recipe says")
+    ] = None
+    training: RecipeOptions = RecipeOptions()
+    teacher: Annotated[
+        Path | None,
+        Field(description="A trained model whose answers on the same images are half of what is learned."),
+        Cli(default="none"),
+    ] = None
     threads: Threads = 1
     seed: Seed = 0
 

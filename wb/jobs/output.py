@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -74,5 +75,5 @@ def config_of(kind: type[C], command: str, given: Mapping[str, Any]) -> C:
         return kind.model_validate(given)
     except ValidationError as error:
         found = explain(error).replace("Value error, ", "").split("; ")
-        said = dict.fromkeys(one.removeprefix("settings: ").removeprefix("settings.") for one in found)
+        said = dict.fromkeys(re.sub(r"^(settings|training)(: |\.)", "", one) for one in found)
         raise BadOption(f"wrong option: {'; '.join(said)}; see `wb {command} --help`") from error

@@ -59,6 +59,7 @@ def settings(
     """
     return {
         **{title: dict(content) for title, content in sections.items()},
+        **({"recipe": dict(record.recipes)} if record.recipes else {}),
         "machine": {**record.machine, **{name.replace("_", " "): text for name, text in machine.items()}},
         "versions": dict(record.versions),
         "wall time": {name: f"{seconds:.1f} s" for name, seconds in record.seconds.items()},

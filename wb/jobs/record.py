@@ -36,7 +36,8 @@ class JobRecord(Frozen, Generic[C]):
     """The record of one job. Subclasses add its readings.
 
     `kind` is the name of the job in messages ("pruning"). `quality` names the metric of the networks' task; readings have
-    its value on the validation split under that name. `seconds` are wall times by activity.
+    its value on the validation split under that name. `seconds` are wall times by activity, `recipes` say how networks are
+    trained in each.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class JobRecord(Frozen, Generic[C]):
     machine: Mapping[str, str]
     versions: Mapping[str, str]
     seconds: Mapping[str, FiniteFloat] = Field(default_factory=dict)
+    recipes: Annotated[Mapping[str, str], Field(exclude_if=lambda recipes: not recipes)] = Field(default_factory=dict)
 
     verb: ClassVar[str]  # the `wb` command that writes such records
     indent: ClassVar[int | None] = 1  # of the JSON

@@ -16,11 +16,13 @@ from wb.jobs.config import TrainConfig
 from wb.jobs.inputs import read_architecture
 from wb.jobs.output import MODELS, check_ending, check_free
 from wb.models.counting import count_macs, count_parameters
-from wb.models.model import Model, Step, save
+from wb.models.model import Model, Step, load, save
+from wb.models.network import Network
 from wb.spaces.presets import vit_space
 from wb.tasks.known import task_of
+from wb.training.choose import recipe_for
 from wb.training.fit import Recipe, pick_device
-from wb.training.train import score, train
+from wb.training.train import check_fits, score, train
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,17 @@ class Training:
     out: Path
     force: bool = False
 
-    @property
-    def recipe(self) -> Recipe:
+    def recipe(self, network: Architecture, data: Dataset) -> Recipe:
         """How it is trained."""
-        return Recipe(self.config.epochs, self.config.learning_rate, self.config.batch)
+        config, parameters = self.config, count_parameters(network).value
+        return recipe_for(
+            config.training,
+            parameters,
+            data,
+            config.epochs,
+            learning_rate=config.learning_rate,
+            batch=config.batch,
+        )
 
     @property
     def checkpoint(self) -> Path:
@@ -71,14 +80,16 @@ class Training:
         progress("reading the data", 0, 0)
         data = self.data()
         chosen = self.network(data)
-        progress("training", 0, self.recipe.epochs)
+        teacher = self._teacher(data)
+        progress("training", 0, self.config.epochs)
         model = train(
             chosen,
             data,
-            self.recipe,
+            self.recipe(chosen, data),
             seed=self.config.seed,
             checkpoint=self.checkpoint,
             report=lambda epoch, of, loss: progress(f"training, loss {loss:.3f}", epoch, of),
+            teacher=teacher,
         )
         network = model.network(pick_device())
         splits = {"validation": data.validation, "test": data.test}
@@ -88,3 +99,11 @@ class Training:
         save(model, self.out, force=self.force)
         self.checkpoint.unlink(missing_ok=True)
         return model, readings
+
+    def _teacher(self, data: Dataset) -> Network | None:
+        """The network of the teacher, in eval mode; classes are those of the data, in their order."""
+        if self.config.teacher is None:
+            return None
+        model = load(self.config.teacher)
+        check_fits(model.architecture, data)
+        return model.network(pick_device()).eval()

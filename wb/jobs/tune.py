@@ -5,11 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
+from wb.core.architecture import Architecture
 from wb.core.readings import Readings
+from wb.data import Dataset
+from wb.models.counting import count_parameters
 from wb.models.model import Model, load, save
 from wb.models.passes import apply
+from wb.training.choose import recipe_for
+from wb.training.recipe import Recipe, RecipeOptions
 from wb.training.train import Finetune
+
+
+class Tuning(Protocol):
+    """A configuration with fine-tuning."""
+
+    @property
+    def training(self) -> RecipeOptions:
+        """What is asked of the recipe."""
+        ...
+
+    @property
+    def finetune(self) -> int:
+        """Epochs."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak."""
+        ...
+
+
+def tuning(config: Tuning, network: Architecture | float, data: Dataset) -> Recipe:
+    """How a network, or one of so many parameters, is fine-tuned."""
+    parameters = count_parameters(network).value if isinstance(network, Architecture) else network
+    return recipe_for(
+        config.training, parameters, data, config.finetune, finetune=True, learning_rate=config.learning_rate
+    )
+
+
+def recipes(config: Tuning, network: Architecture, data: Dataset | None) -> dict[str, str]:
+    """What the record and the page say of the fine-tuning, if there is any."""
+    return {"fine-tuning": tuning(config, network, data).text} if config.finetune and data is not None else {}
 
 
 def tuned(tune: Finetune, model: Model, work: Path, name: str, began: Callable[[], None]) -> Model:

@@ -23,10 +23,13 @@ from wb.core.records import Dim
 
 
 class Axis(NamedTuple):
-    """One dimension of a parameter: its axis, and whether the parameter writes or reads that axis."""
+    """One dimension of a parameter: its axis, and whether the parameter writes or reads that axis.
+
+    A "side" is neither: it is a side of a convolution's kernel, which only shared weights map, to their `Centre`.
+    """
 
     name: str
-    role: Literal["write", "read"]
+    role: Literal["write", "read", "side"]
 
 
 Axes = tuple[Axis | None, ...]
@@ -44,6 +47,12 @@ def read(name: str) -> Axis:
     return Axis(name, "read")
 
 
+@cache
+def side(name: str) -> Axis:
+    """The axis as a side of a kernel."""
+    return Axis(name, "side")
+
+
 @dataclass(frozen=True)
 class Leading:
     """Keeps the first `size` entries, as a view: shared weights stay shared, gradients included."""
@@ -52,6 +61,16 @@ class Leading:
 
     def __call__(self, tensor: Tensor, dim: int, role: str) -> Tensor:
         return tensor if tensor.shape[dim] == self.size else tensor.narrow(dim, 0, self.size)
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Keeps the `size` entries in the middle, as a view: how a small kernel shares the weights of a large one."""
+
+    size: int
+
+    def __call__(self, tensor: Tensor, dim: int, role: str) -> Tensor:
+        return tensor.narrow(dim, (tensor.shape[dim] - self.size) // 2, self.size)
 
 
 @dataclass(frozen=True)
@@ -121,7 +140,7 @@ class CoupleWithin:
         return flat.reshape(*moved.shape[:-1], -1).movedim((0, -1), (along, dim))
 
 
-Map = Leading | Select | SelectWithin | Couple | CoupleWithin
+Map = Leading | Centre | Select | SelectWithin | Couple | CoupleWithin
 
 
 def remap(weights: Mapping[str, Tensor], axes: Mapping[str, Axes], maps: Mapping[str, Map]) -> dict[str, Tensor]:

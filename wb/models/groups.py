@@ -8,6 +8,7 @@ from torch import nn
 from wb.core.architecture import Architecture
 from wb.core.precision import TRAINED, allowed, precisions, with_precisions
 from wb.core.records import Precision
+from wb.models.convolution import BatchNormed
 from wb.models.network import KINDS, BlockModule, Network
 from wb.models.operator import OperatorModule
 
@@ -59,9 +60,11 @@ def kept_in_block(block: BlockModule) -> dict[str, Precision]:
 
 
 def settle(module: nn.Module) -> None:
-    """Rounds binary and ternary weights in place for good, so that they are constants in a graph of `module`."""
+    """Rounds binary and ternary weights and folds batch norms, in place for good: a graph of `module` has their results."""
     with torch.no_grad():
         for part in module.modules():
+            if isinstance(part, BatchNormed):
+                part.fold()
             if isinstance(part, OperatorModule):
                 part.settle()
             elif isinstance(part, Network):

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from wb.core.layout import Layout
 from wb.models.operator import PartModule
 
 PREVIOUS = "previous.embed"  # the residual stream that a merge reads; `embed` is the one that it writes
 
 
 class MergeModule(PartModule):
-    """Tokens (B, N, D) -> those of the next stage (B, N', D'). Final subclasses live in one file each."""
+    """Tokens or a map -> those of the next stage. Final subclasses live in one file each.
 
-    fitted: tuple[str, str]
-    """The linear map and its bias; `inputs` gives what it reads."""
+    They are built as `Class(record, embed, layout, next_embed, device)`, where `layout` is that of the stage before.
+    """
+
+    fitted: tuple[str, str] | None = None
+    """The linear map and its bias, where it has one map only; `inputs` gives what it reads."""
+    layout: Layout
 
     def inputs(self, x: Tensor) -> Tensor:
         """The inputs of the `fitted` map: (B, N, D) -> (B, N', features)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) or (B, D, rows, columns) -> the next stage's, in whichever plane is cheaper."""
         raise NotImplementedError

@@ -20,7 +20,7 @@ from wb.core.architecture import Architecture, axes_of_part, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption, printable, reason
 from wb.core.files import regular, replacing
 from wb.core.records import Part
-from wb.models.axes import Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
+from wb.models.axes import Centre, Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
 from wb.models.header import EXPECTED, FORMAT, described
 from wb.models.header import Step as Step
 from wb.models.header import read_history as read_history
@@ -242,7 +242,7 @@ def _read_pt(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def _size(mapping: Map) -> int:
     match mapping:
-        case Leading(size):
+        case Leading(size) | Centre(size):
             return size
         case Select(index):
             return int(index.shape[0])

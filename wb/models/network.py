@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import Unsupported, out_of_memory
 from wb.core.layout import Layout
-from wb.core.records import Join, Norm, Operator
+from wb.core.records import Join, Norm, Operator, Unnormed
 from wb.models.axes import Axes, Axis, write
+from wb.models.convolution import BatchNormed
 from wb.models.ends import HeadModule, PositionModule
 from wb.models.join import JoinModule
 from wb.models.merge import PREVIOUS, MergeModule
 from wb.models.norm import NormModule
 from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
+from wb.models.planes import laid
 from wb.models.stem import StemModule
 from wb.models.tensors import parameter
 from wb.models.walk import Kind, State, Sublayer, Wiring
@@ -57,7 +59,7 @@ class BlockModule(nn.Module):
             if record is None:
                 self._modules[kind] = None
             else:
-                self._modules[normed] = build_norm(block.norm or norm, embed, device)
+                self._modules[normed] = build_norm(Unnormed() if record.normed else block.norm or norm, embed, device)
                 self._modules[kind] = build_operator(record, embed, layout, device)
                 if block.join is not None:
                     self._modules[joined] = build_join(block.join, embed, device)
@@ -117,7 +119,7 @@ class Network(nn.Module):
         self.mean: Tensor
         self.std: Tensor
         self.stem: StemModule = _load(a.stem.module)(a.stem, a.input.channels, first, device)
-        layouts = list(a.layouts())
+        layouts = self.layouts = list(a.layouts())
         self.positions: PositionModule = _load(a.position.module)(a.position, self, first, layouts[0], device)
         shape = (first,) if a.prefix == 1 else (a.prefix, first)
         self.cls = parameter(*shape, device=device) if a.prefix else None
@@ -147,6 +149,15 @@ class Network(nn.Module):
         if self.cls is not None:
             nn.init.trunc_normal_(self.cls, std=0.02)
         self.answer.reset(self)
+
+    def statistics(self) -> dict[str, BatchNormed]:
+        """Full names of what training images determine (`PartModule.statistics`), each with the part that has it."""
+        return {
+            f"{name}.{local}": module
+            for name, module in self.named_modules()
+            if isinstance(module, BatchNormed)
+            for local in module.statistics
+        }
 
     # ------------------------------------------------------------------------------------------------------- the walk
 
@@ -184,8 +195,9 @@ class Network(nn.Module):
     def enter(self, state: State, stage: int) -> State:
         """The state at the start of `stage`, from a state in that stage or an earlier one; merges between them are run."""
         while state.stage < stage:
+            after = state.stage + 1
             tokens = self.merges[state.stage](self.wiring(state.stage).end(state))
-            state = self.wiring(state.stage + 1).begin(tokens, state.stage + 1)
+            state = self.wiring(after).begin(laid(tokens, self.layouts[after]), after)
         return state
 
     def end(self, state: State) -> Tensor:
@@ -219,8 +231,8 @@ class Network(nn.Module):
         return normalised
 
     def tokens(self, pixel_values: Tensor) -> Tensor:
-        """The input of the first block: (B, channels, height, width) -> (B, N, D)."""
-        x = self.stem(self.normalised(pixel_values)).flatten(2).transpose(1, 2)  # (B, rows*columns, D)
+        """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns)."""
+        x = laid(self.stem(self.normalised(pixel_values)), self.layouts[0])
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.shape[0], self.architecture.prefix, -1), x], dim=1)
         x = self.positions.placed(self, x)
@@ -288,13 +300,13 @@ def build_wiring(stage: Stage, device: torch.device | str | None = None) -> Wiri
 
 
 @lru_cache(maxsize=8)
-def skeleton(architecture: Architecture) -> Network:
-    """The network of `architecture` on the `meta` device, cached.
+def skeleton(architecture: Architecture, training: bool = False) -> Network:
+    """The network of `architecture` on the `meta` device, in training mode or not, cached.
 
     It is shared: inspect it, or run it on weights with `torch.func.functional_call`, but do not change it, and do not use it
     from two threads at once. `build` makes a network of your own.
     """
-    return build(architecture, "meta")
+    return build(architecture, "meta").train(training)
 
 
 def describe(network: Network) -> Architecture:
@@ -327,11 +339,23 @@ def axes_of(network: Network) -> dict[str, Axes]:
     return table
 
 
+def sides(network: Network) -> dict[str, int]:
+    """The side of every kernel that may differ between networks, by its name in `axes_of`: `s0.b3.mixer.kernel` -> 5."""
+    return {
+        axis.name: size
+        for name, axes in axes_of(network).items()
+        for axis, size in zip(axes, network.get_parameter(name).shape, strict=True)
+        if axis is not None and axis.role == "side"
+    }
+
+
 def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
     """`embed` of `stages.0.3.mixer` -> `s0.embed`; `heads` -> `s0.b3.heads`."""
     if axis is None or ("." in axis.name and axis.name != PREVIOUS):
         return axis
     parts = module.split(".")
+    if axis.role == "side":
+        return axis._replace(name=f"{_place(parts)}.{axis.name}")
     if parts[0] == "merges":
         after = int(parts[1]) + (0 if axis.name == PREVIOUS else 1)
         return axis._replace(name=f"s{after}.embed")
@@ -341,6 +365,13 @@ def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
         return axis._replace(name=f"s{stages - 1 if parts[0] == 'norm' else 0}.{axis.name}")
     stage, block = parts[1], parts[2]
     return axis._replace(name=f"s{stage}.embed" if axis.name == "embed" else f"s{stage}.b{block}.{axis.name}")
+
+
+def _place(module: list[str]) -> str:
+    """The name of a part, of the words in that of its module: `stages.0.3.mixer` -> `s0.b3.mixer`, `merges.0` -> `s1.merge`."""
+    if module[0] == "merges":
+        return f"s{int(module[1]) + 1}.merge"
+    return f"s{module[1]}.b{module[2]}.{module[3]}" if module[0] == "stages" else module[0]
 
 
 @cache

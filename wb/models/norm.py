@@ -14,7 +14,7 @@ from wb.models.operator import PartModule
 class NormModule(PartModule):
     """Normalises the channels of tokens: (..., D) -> (..., D). Final subclasses live in one file each.
 
-    Its parameters are called `gain` and, where it has one, `shift`, both (D).
+    Its parameters are called `gain` and, where it has one, `shift`, both (D). Maps are (B, D, rows, columns).
     """
 
     centred: ClassVar[bool]
@@ -24,16 +24,20 @@ class NormModule(PartModule):
 
     gain: nn.Parameter
 
-    def __init__(self, record: Norm, embed: int, device: torch.device | str | None = None, *, shift: bool) -> None:
+    def __init__(
+        self, record: Norm, embed: int, device: torch.device | str | None = None, *, shift: bool, gain: bool = True
+    ) -> None:
         super().__init__({"embed": embed}, device)
         self.record = record
-        self.holds("gain", "embed")
+        if gain:
+            self.holds("gain", "embed")
         if shift:
             self.holds("shift", "embed")
 
     def reset(self) -> None:
         """Gain one, shift zero."""
-        nn.init.ones_(self.gain)
+        if "gain" in self.axes:
+            nn.init.ones_(self.gain)
         if "shift" in self.axes:
             nn.init.zeros_(self.get_parameter("shift"))
 

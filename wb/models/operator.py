@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.layout import Layout
-from wb.core.records import Operator, Precision, Weighted
+from wb.core.records import Convolved, Operator, Precision, Weighted
 from wb.models.axes import Axes, Axis, Map, read, write
 from wb.models.lowbit import low_bit
 from wb.models.tensors import parameter, uniform_
@@ -40,16 +40,23 @@ class PartModule(nn.Module):
 
     symmetries: Mapping[str, Symmetry] = {}
     axes: dict[str, Axes]
+    constants: list[str]
+    """Parameters without gradient: they are determined once, from data, and training does not change them."""
+    statistics: list[str]
+    """Those of the constants that any training images determine: they are found anew for every network, not shared."""
     _declared: Mapping[str, Any]
     _device: torch.device | str | None
 
     def __init__(self, sizes: Mapping[str, Any], device: torch.device | str | None = None) -> None:
         super().__init__()
         # Bypasses torch's checks of names and types, here and in `holds`, because skeletons are built by the thousand.
-        vars(self).update(axes={}, _declared=sizes, _device=device)
+        vars(self).update(axes={}, constants=[], statistics=[], _declared=sizes, _device=device)
 
-    def holds(self, name: str, *axes: Axis | str | int) -> None:
-        """Creates a parameter. Each dimension is an axis, the name of an axis that it writes, or a fixed size."""
+    def holds(self, name: str, *axes: Axis | str | int, trained: bool = True) -> None:
+        """Creates a parameter. Each dimension is an axis, the name of an axis that it writes, or a fixed size.
+
+        With `trained=False` it is one of the `constants`.
+        """
         shape: list[int] = []
         named: list[Axis | None] = []
         for axis in axes:
@@ -62,6 +69,8 @@ class PartModule(nn.Module):
                 shape.append(self._declared[on.name])
         self.axes[name] = tuple(named)
         self._parameters[name] = parameter(*shape, device=self._device)
+        if not trained:
+            self.constants.append(name)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -80,6 +89,8 @@ class PartModule(nn.Module):
 
 class OperatorModule(PartModule):
     """An operator: tokens (B, N, D) -> its contribution (B, N, D). Final subclasses live in one file each.
+
+    In a stage whose plane is a map it is given (B, D, rows, columns), and gives that.
 
     A subclass is built as `Class(record, embed, layout, device)` and declares its parameters in order of execution:
     `reads` (weights on the residual stream, with their biases), `between` (matrices that neither read nor write the
@@ -103,12 +114,10 @@ class OperatorModule(PartModule):
     """Weights that read the stream or lie between, in order of execution; they share a precision."""
     outputs: dict[str, int]
     """Number of leading dimensions of each linear map that are its outputs."""
-    constants: list[str]
-    """Parameters without gradient: they are determined once, from data, and training does not change them."""
 
     def __init__(self, record: Operator, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__({**vars(record), "embed": embed}, device)
-        vars(self).update(record=record, layout=layout, readers={}, writers={}, inner=[], outputs={}, constants=[])
+        vars(self).update(record=record, layout=layout, readers={}, writers={}, inner=[], outputs={})
 
     def reads(self, weight: str, bias: str | None, *axes: Axis | str | int) -> None:
         """Declares a weight (*axes, embed) that reads the stream, and its bias (*axes)."""
@@ -131,12 +140,6 @@ class OperatorModule(PartModule):
         self.outputs[weight] = sum(axis is not None and axis.role == "write" for axis in self.axes[weight]) or 1
         self.inner.append(weight)
 
-    def holds(self, name: str, *axes: Axis | str | int, trained: bool = True) -> None:
-        """Declares a parameter that is no linear map: positions, tables. With `trained=False` it is one of the `constants`."""
-        super().holds(name, *axes)
-        if not trained:
-            self.constants.append(name)
-
     def kept(self, name: str) -> Tensor:
         """The weight as the network uses it: rounded if its group has one or two bits."""
         weight: Tensor = getattr(self, name)
@@ -144,7 +147,7 @@ class OperatorModule(PartModule):
 
     def precision(self, name: str) -> Precision:
         """The precision of a linear map's weight."""
-        if not isinstance(self.record, Weighted):
+        if not isinstance(self.record, Weighted | Convolved):
             return "fp32"
         return self.record.writes if name in self.writers else self.record.reads
 

@@ -10,10 +10,11 @@ import torch
 from wb.core.architecture import Architecture
 from wb.core.plan import Planned
 from wb.data import Dataset
-from wb.data.batches import batches, shift
+from wb.data.batches import batches
 from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network, build
 from wb.tasks.known import task_of
+from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled
 
@@ -41,25 +42,24 @@ def training_stage(name: str, architecture: Architecture, data: Dataset, recipe:
     """The stage of a training with that recipe, with labels alone or also a teacher of the same architecture."""
     steps = recipe.steps(len(data.train))
     how = ", with a teacher" if teacher else ""
-    what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}{how}"
-    return Planned(name, what, steps * step_seconds(architecture, data, recipe.batch, teacher=teacher))
+    what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}{how}; recipe {recipe.text}"
+    return Planned(name, what, steps * step_seconds(architecture, data, recipe, teacher=teacher))
 
 
-def step_seconds(architecture: Architecture, data: Dataset, batch: int, *, teacher: bool = False) -> float:
-    """Seconds of one training step with `batch` images: the median of a few steps on a freshly initialised network."""
+def step_seconds(architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool = False) -> float:
+    """Seconds of one training step of `recipe`: the median of a few steps on a freshly initialised network."""
     network = _fresh(architecture).train()
     taught = _fresh(architecture).eval() if teacher else None
-    recipe = Recipe(epochs=1, batch=batch)
     backward = distilled(network, taught, recipe, task_of(architecture))
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
-    images, labels = next(batches(data.train, batch, shuffle=False))
+    images, labels = next(batches(data.train, recipe.batch, shuffle=False))
     given = Batch(images.to(pick_device()), labels.to(pick_device()), 0, STEPS)
     generator = torch.Generator().manual_seed(0)
     seconds = []
     for _ in range(1 + STEPS):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        shift(images, generator)  # as `fit` does
+        augmented(images, labels, recipe, generator)  # as `fit` does
         backward(given)
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()

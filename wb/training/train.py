@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +19,14 @@ from wb.core.readings import Reading
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network
-from wb.models.network import Network, build, describe
+from wb.models.network import Network, build
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.names import matched
-from wb.training.fit import Backward, Batch, Recipe, Report, fit, pick_device
+from wb.training.decay import decayed
+from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_device
+from wb.training.mirrored import Mirrored, mirrored
+from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0
 
@@ -34,8 +39,9 @@ def train(
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Report | None = None,
+    teacher: Callable[[Tensor], Tensor] | None = None,
 ) -> Model:
-    """A model of `architecture`, trained from scratch on the training split.
+    """A model of `architecture`, trained from scratch on the training split, with `teacher` as in `fit_module`.
 
     Raises:
         BadData: the data have another shape or number of classes.
@@ -46,9 +52,18 @@ def train(
         torch.manual_seed(seed)
         network = build(architecture)
         network.reset()
-    network.to(pick_device()).train()
-    _fit(network, data, recipe, None, seed, checkpoint, report)
-    arguments = {**data.origin, "architecture": architecture.key, **asdict(recipe)}
+    found = fit_module(
+        network.to(pick_device()),
+        data,
+        recipe,
+        task=task_of(architecture),
+        seed=seed,
+        teacher=teacher,
+        identity=_identity(data, architecture),
+        checkpoint=checkpoint,
+        report=report,
+    )
+    arguments = {**data.origin, "architecture": architecture.key, **recipe.arguments, **_seen(found)}
     step = Step(name="train", arguments=arguments, seed=seed, version=__version__)
     return from_network(architecture, network, (step,))
 
@@ -71,31 +86,100 @@ class Finetune:
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
-        network = model.network(pick_device()).train()
-        _fit(network, self.data, self.recipe, self.teacher, self.seed, self.checkpoint, self.report)
+        network = model.network(pick_device())
+        fit_module(
+            network,
+            self.data,
+            self.recipe,
+            task=task_of(model.architecture),
+            seed=self.seed,
+            teacher=self.teacher,
+            identity=_identity(self.data, model.architecture),
+            checkpoint=self.checkpoint,
+            report=self.report,
+            warm=True,
+        )
         return from_network(model.architecture, network, (*model.history, self.step))
 
     @property
     def step(self) -> Step:
         """The history step of the pass."""
-        arguments = {**self.data.origin, "distilled": self.teacher is not None, **asdict(self.recipe)}
+        arguments = {**self.data.origin, "distilled": self.teacher is not None, **self.recipe.arguments}
         return Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
 
 
-def _fit(
-    network: Network,
+def fit_module(
+    module: nn.Module,
     data: Dataset,
     recipe: Recipe,
-    teacher: Callable[[Tensor], Tensor] | None,
-    seed: int,
-    checkpoint: Path | None,
-    report: Report | None,
-) -> None:
-    weights: dict[str, nn.Parameter] = dict(network.named_parameters())
-    architecture = describe(network)
-    backward = distilled(network, teacher, recipe, task_of(architecture))
-    identity = f"data {data.fingerprint}, architecture {architecture.key}"
-    fit(weights, backward, data.train, recipe, seed=seed, identity=identity, checkpoint=checkpoint, report=report)
+    *,
+    task: Task,
+    seed: int = 0,
+    teacher: Callable[[Tensor], Tensor] | None = None,
+    identity: str = "",
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    warm: bool = False,
+) -> Mirrored | None:
+    """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
+
+    Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
+    of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
+    that it is asked about mirrored images at once.
+
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
+    """
+    step = distilled(module, teacher, recipe, task)
+    kept = set(module.state_dict())
+
+    def backward(batch: Batch) -> float:
+        module.train(isinstance(module, Network) or len(batch.labels) > 1)  # ours has norms that take one image
+        return step(batch)
+
+    def look() -> Mirrored:
+        if isinstance(module, Network):
+            find_statistics(module, data.train)
+        with evaluating(module):
+            return mirrored(module, data.validation, task, device)
+
+    weights = dict(module.named_parameters())
+    device = next(iter(weights.values())).device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for dropout
+        found = fit(
+            weights,
+            backward,
+            data.train,
+            recipe,
+            seed=seed,
+            decayed=decayed(module),
+            statistics={name: value for name, value in module.named_buffers() if name in kept},
+            probe=probing(recipe, look, warm=warm),
+            identity=identity,
+            checkpoint=checkpoint,
+            report=report,
+        )
+    module.eval()
+    if isinstance(module, Network):
+        find_statistics(module, data.train)
+    return found
+
+
+def probing(recipe: Recipe, look: Callable[[], Mirrored], *, warm: bool) -> Probe | None:
+    """When to look at mirrored images: at once with a `warm` network, else after a tenth of the epochs, if that is any."""
+    at = 0 if warm else round(recipe.epochs / 10)
+    return Probe(at, look) if recipe.flip != "off" and (warm or at) else None
+
+
+@contextmanager
+def evaluating(network: object) -> Iterator[None]:
+    """Modules are in eval mode within; afterwards they are as they were."""
+    was = isinstance(network, nn.Module) and network.training
+    if isinstance(network, nn.Module):
+        network.eval()
+    yield
+    if isinstance(network, nn.Module):
+        network.train(was)
 
 
 def distilled(
@@ -108,7 +192,7 @@ def distilled(
 
     def backward(batch: Batch) -> float:
         outputs = network(batch.images)
-        loss = task.loss(outputs, batch.labels, recipe.label_smoothing)
+        loss = batch.loss(outputs, task, recipe.label_smoothing)
         if teacher is not None:
             with torch.no_grad():
                 target = teacher(batch.images)
@@ -124,7 +208,7 @@ def score(
 ) -> Reading:
     """The task's metric in torch; reports use `wb.export.score`, which reads it from the exported file."""
     each = []
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluating(network):
         for images, labels in batches(split, batch, shuffle=False):
             outputs = network(images.to(device)).cpu()
             each.append(task.grade(outputs.numpy(), labels.numpy()).each)
@@ -147,6 +231,14 @@ def check_fits(architecture: Architecture, data: Dataset) -> None:
     """Raises `BadData` unless `data` has the arrays that `architecture` takes, and the labels of its task."""
     _check_specs(architecture, data)
     task_of(architecture).check(architecture, data)
+
+
+def _identity(data: Dataset, architecture: Architecture) -> str:
+    return f"data {data.fingerprint}, architecture {architecture.key}"
+
+
+def _seen(found: Mirrored | None) -> dict[str, Any]:
+    return {} if found is None else {"flips": found.keeps, "mirrored": found.text}
 
 
 def _check_specs(architecture: Architecture, data: Dataset) -> None:

@@ -45,6 +45,9 @@ def test_a_finished_run_is_shown_whole(fabricate: Fabricate) -> None:
         assert {f"models/{point.id}.safetensors", f"models/{point.id}.onnx"} <= set(page.links())
         assert point.values["latency"].text() in page.text
     assert "not finished" not in page.text
+    assert re.search(
+        r"On the validation split 359 images judge, which tell networks apart that differ by \d\.\d points", page.text
+    )
 
 
 def test_networks_in_several_precisions_show_those_of_every_group(fabricate: Fabricate) -> None:

@@ -11,7 +11,7 @@ from wb.search.choice import choose, expected
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.standing import standing
-from wb.search.study.trials import at_once
+from wb.search.study.trials import at_once, busy, readings_of
 from wb.search.study.workers import Crew
 
 Fabricate = Callable[..., Run]
@@ -40,6 +40,17 @@ def test_a_run_says_how_many_finalists_are_ready_and_what_is_next(fabricate: Fab
     for number in chosen:
         (run.staging / f"{number}.onnx").touch()
     assert f"{count} of {count} finalists are fine-tuned and exported; next: all are timed together" in told(run)
+
+
+def test_a_run_says_how_many_candidates_are_trained_alone(fabricate: Fabricate) -> None:
+    run = fabricate(trials=60, finished=False, rungs="20x1,6x3")
+    run.supernet_path.touch()
+    trials = read_trials(run, run.read())
+    rungs = {1: {trial.number: readings_of(trial)["acc"] for trial in trials[:20]}}
+    run.write(run.read().model_copy(update={"rungs": rungs}))
+    assert "All 60 candidates are evaluated, and 20 of about 26 trainings alone are done; next: the others" in told(run)
+    run.write(run.read().model_copy(update={"rungs": {**rungs, 3: dict(list(rungs[1].items())[:6])}}))
+    assert "of 6 finalists are fine-tuned" in told(run)
 
 
 def test_a_run_says_how_many_candidates_are_left_and_who_is_at_them(fabricate: Fabricate) -> None:
@@ -78,6 +89,9 @@ def test_how_many_candidates_were_evaluated_at_once_is_read_off_their_times() ->
     assert at_once([trial(0, 5), trial(3, 9), trial(4, 4), trial(8, 12)]) == 2
     assert at_once([trial(0, 5), trial(3, 9), trial(4, 6)]) == 3
     assert at_once([]) == 1
+    assert busy([trial(0, 5), trial(5, 9), trial(10, 12)]) == 60 * 11
+    assert busy([trial(0, 5), trial(3, 9), trial(4, 4), trial(8, 12)]) == 60 * 12
+    assert busy([]) == 0
 
 
 def test_finalists_are_as_many_as_a_front_of_so_many_objectives_has() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from wb.search.plan import _finalists, _search
+from wb.search.plan import _finalists, _rungs, _search
+from wb.search.planning.shares import Costs, Size
 from wb.search.run import Run
 from wb.search.study.there import There, there
 
@@ -45,7 +46,18 @@ def test_the_stages_say_and_take_what_is_left(fabricate: Fabricate) -> None:
     assert "all 60 evaluations are there" in _search(config, There(evaluations=60), 9, 2, "")
     half = _search(config, There(evaluations=59), 9, 2, "")
     assert half.startswith("1 evaluation by 'guided' over 9 choices; 59 of 60 are there")
-    assert _finalists(config, There(front=True), 10.0, 1.0) == ("finalists", "the front is there", 0.0)
-    whole, some = (_finalists(config, There(finalists=n), 10.0, 1.0) for n in (0, 2))
-    assert whole.seconds - some.seconds == pytest.approx(20)
+    costs = Costs(alone=1, sandwich=1, tune=0.05, teach=0, evaluation=1, timing=1, score=1)
+    assert _finalists(config, There(front=True), costs, Size(10, 10, 10)) == ("finalists", "the front is there", 0.0)
+    whole, some = (_finalists(config, There(finalists=n), costs, Size(10, 10, 10)) for n in (0, 2))
+    assert whole.seconds - some.seconds == pytest.approx(2 * config.finetune * 10 * 0.05)
     assert "2 made already" in some.what
+
+
+def test_candidates_that_are_trained_alone_already_are_left_out(fabricate: Fabricate) -> None:
+    config = fabricate(trials=60).read().config.model_copy(update={"rungs": "30x1,10x3"})
+    costs, size = Costs(alone=0, sandwich=0, tune=1, teach=0, evaluation=0, timing=0, score=0), Size(1, 1, 1)
+    (whole,), (some,) = (_rungs(config, There(climbed=done), costs, size) for done in ({}, {1: 30, 3: 4}))
+    assert whole == ("rungs", "30 candidates alone for 1 epochs, then 10 candidates alone for 3 epochs", 60.0)
+    assert some == ("rungs", "6 candidates alone for 3 epochs", 18.0)
+    assert _rungs(config, There(climbed={1: 30, 3: 10}), costs, size)[0].seconds == 0
+    assert _rungs(config.model_copy(update={"rungs": "none"}), There(), costs, size) == []

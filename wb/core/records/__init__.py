@@ -15,6 +15,7 @@ from wb.core.records.attention import Hash as Hash
 from wb.core.records.attention import Sla as Sla
 from wb.core.records.attention import Softmax as Softmax
 from wb.core.records.base import ConvKept as ConvKept
+from wb.core.records.base import Convolved as Convolved
 from wb.core.records.base import ConvPrecision as ConvPrecision
 from wb.core.records.base import Dim as Dim
 from wb.core.records.base import Frozen as Frozen
@@ -27,6 +28,7 @@ from wb.core.records.base import Weighted as Weighted
 from wb.core.records.base import Width as Width
 from wb.core.records.base import dims as dims
 from wb.core.records.base import groups as groups
+from wb.core.records.base import kernels as kernels
 from wb.core.records.base import kind_of as kind_of
 from wb.core.records.base import members
 from wb.core.records.ffns import Ffn as Ffn
@@ -44,6 +46,7 @@ from wb.core.records.mixers import Mixer as Mixer
 from wb.core.records.mixers import Pool as Pool
 from wb.core.records.norms import LayerNorm as LayerNorm
 from wb.core.records.norms import Norm as Norm
+from wb.core.records.norms import Unnormed as Unnormed
 from wb.core.records.positions import Learned as Learned
 from wb.core.records.positions import Nowhere as Nowhere
 from wb.core.records.positions import Position as Position
@@ -55,6 +58,7 @@ from wb.core.records.wirings import Post as Post
 from wb.core.records.wirings import Pre as Pre
 from wb.core.records.wirings import Wiring as Wiring
 
+MERGES: tuple[type[Merge], ...] = members(Merge)
 MIXERS: tuple[type[Mixer], ...] = members(Mixer)
 FFNS: tuple[type[Ffn], ...] = members(Ffn)
 STEMS: tuple[type[Stem], ...] = members(Stem)

@@ -33,6 +33,10 @@ class Dim(NamedTuple):
     squared: bool = False  # a cost may have its square: a convolution leads from it to itself
 
 
+class Kernel(NamedTuple):
+    """Marks the side of a convolution's kernel: in shared weights a smaller kernel is the centre of a larger one."""
+
+
 class Group(NamedTuple):
     """Marks a field that says what a group of linear maps is kept in. The group has the part's name and this ending."""
 
@@ -105,8 +109,9 @@ class Part(Frozen):
 
 
 class Operator(Part):
-    """A mixer or a feed-forward."""
+    """A mixer or a feed-forward. One that is `normed` has its own norms behind its linear maps, and none in front of it."""
 
+    normed: ClassVar[bool] = False
     untaught: ClassVar[bool] = False  # made from a trained network by a pass; training alone cannot find its constants
 
 
@@ -122,12 +127,29 @@ class Weighted(Operator):
         return [(n, value) for n, value in super().__repr_args__() if n not in left_out or not left_out[n](value)]
 
 
+class Convolved(Operator):
+    """An operator of convolutions with batch norms, on a map: what those that read it are kept in, and those that write."""
+
+    normed = True
+    supports: ClassVar[Supports] = Supports(line=False, prefix=False, planes=("map",))
+    reads: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".in")] = "fp32"
+    writes: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".out")] = "fp32"
+
+
 @cache
 def dims(record: type[BaseModel]) -> Mapping[str, Dim]:
     """The widths of a record by the names of their fields, in the order of the fields."""
     return {
         name: mark for name, field in record.model_fields.items() for mark in field.metadata if isinstance(mark, Dim)
     }
+
+
+@cache
+def kernels(record: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a record that are sides of a kernel."""
+    return tuple(
+        name for name, field in record.model_fields.items() if any(isinstance(m, Kernel) for m in field.metadata)
+    )
 
 
 @cache

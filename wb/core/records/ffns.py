@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.records.base import Activation, Biases, Dim, Weighted, Width
+from wb.core.records.base import Activation, Biases, Convolved, Dim, Kernel, Weighted, Width
 
 
 def is_gelu(activation: str) -> bool:
@@ -41,5 +41,31 @@ class Glu(Weighted):
     bias: bool = False
 
 
+class Inverted(Convolved):
+    """An inverted bottleneck: a 1x1 convolution to `mlp` channels, a depthwise one among them unless `kernel` is 0, and back."""
+
+    module = "wb.models.ffns.inverted:Inverted"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9, "kernel": 3}
+    title = "inverted bottleneck"
+    source = 'Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018'
+    kind: Literal["inverted"] = "inverted"
+    mlp: Annotated[Width, Dim("hidden units")]
+    kernel: Annotated[Literal[0, 3, 5, 7], Kernel()] = 0
+    activation: Activation = "relu"
+
+
+class Fused(Convolved):
+    """A dense convolution to `mlp` channels, and a 1x1 one back."""
+
+    module = "wb.models.ffns.fused:Fused"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "fused bottleneck"
+    source = 'Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", 2021'
+    kind: Literal["fused"] = "fused"
+    mlp: Annotated[Width, Dim("hidden units")]
+    kernel: Annotated[Literal[3, 5], Kernel()] = 3
+    activation: Activation = "relu"
+
+
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Glu | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[Fused | Glu | Inverted | Mlp, Field(discriminator="kind")]

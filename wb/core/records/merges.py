@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from wb.core.layout import Layout, Supports
-from wb.core.records.base import ConvKept, Part
+from wb.core.records.base import ConvKept, Kernel, Part
 
 
-class Conv2x2(Part):
-    """A 2x2 convolution with stride 2: four tokens become one."""
+class Halving(Part):
+    """What halves the sides of a picture of tokens."""
 
-    module = "wb.models.merges.conv:Merge"
-    supports = Supports(line=False, prefix=False)
-    title = "merging 2x2 tokens"
-    source = 'Liu et al., "Swin Transformer", 2021'
-    kind: Literal["conv"] = "conv"
+    supports: ClassVar[Supports] = Supports(line=False, prefix=False, planes=("tokens", "map"))
     precision: ConvKept = "fp32"
 
     def layout(self, before: Layout) -> Layout:
@@ -24,4 +23,34 @@ class Conv2x2(Part):
         return before._replace(shape=(rows // 2, columns // 2))
 
 
-Merge = Conv2x2  # becomes a union with the second merge
+class Conv2x2(Halving):
+    """A 2x2 convolution with stride 2: four tokens become one."""
+
+    module = "wb.models.merges.conv:Merge"
+    title = "merging 2x2 tokens"
+    source = 'Liu et al., "Swin Transformer", 2021'
+    kind: Literal["conv"] = "conv"
+
+
+class Dw3(Halving):
+    """A depthwise convolution with stride 2, then a 1x1 convolution, each with a batch norm."""
+
+    module = "wb.models.merges.dw3:Dw3"
+    example: ClassVar[Mapping[str, Any]] = {"kernel": 3}
+    title = "depthwise merging"
+    source = 'Howard et al., "MobileNets", 2017'
+    kind: Literal["dw3"] = "dw3"
+    kernel: Annotated[Literal[3, 5, 7], Kernel()] = 3
+
+
+class Conv3x3(Halving):
+    """A dense 3x3 convolution with stride 2 and a batch norm."""
+
+    module = "wb.models.merges.conv3:Conv3x3"
+    title = "convolutional merging"
+    source = 'He et al., "Deep Residual Learning", 2016'
+    kind: Literal["conv3"] = "conv3"
+
+
+# From dear to cheap; spaces offer them in the opposite order.
+Merge = Annotated[Conv3x3 | Conv2x2 | Dw3, Field(discriminator="kind")]

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from wb.core.layout import Supports
 from wb.core.records.attention import Attention, Cosformer, Hash, Sla, Softmax
-from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
+from wb.core.records.base import Dim, Kernel, Operator, Preparation, Weighted, Width
 
 
 class Pool(Operator):
     """PoolFormer's token mixer: average of the neighbours minus the token."""
 
     module = "wb.models.mixers.pool:PoolMixer"
-    supports = Supports(line=False, prefix=False)
+    supports = Supports(line=False, prefix=False, planes=("tokens", "map"))
     title = "average pooling"
     source = 'Yu et al., "MetaFormer Is Actually What You Need for Vision", 2022'
     kind: Literal["pool"] = "pool"
@@ -70,5 +70,17 @@ class Performer(Attention):
         return self.model_copy(update={"scale": 1.0})
 
 
+class Depthwise(Operator):
+    """Every channel is convolved with a filter of its own, with a 1x1 branch beside it in training."""
+
+    module = "wb.models.mixers.depthwise:Depthwise"
+    supports = Supports(line=False, prefix=False, planes=("map",))
+    title = "depthwise convolution"
+    source = 'Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective", 2024'
+    normed = True
+    kind: Literal["depthwise"] = "depthwise"
+    kernel: Annotated[Literal[3, 5, 7], Kernel()] = 3
+
+
 # From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
-Mixer = Annotated[Softmax | Sla | Cosformer | Performer | Lmu | Pool | Hash, Field(discriminator="kind")]
+Mixer = Annotated[Softmax | Sla | Cosformer | Performer | Lmu | Depthwise | Pool | Hash, Field(discriminator="kind")]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from wb.core.layout import Supports
 from wb.core.records.base import Part
 
 Eps = Annotated[float, Field(gt=0, le=1)]  # added to a variance
@@ -34,4 +35,25 @@ class RmsNorm(Part):
     eps: Eps = 1e-6
 
 
-Norm = Annotated[LayerNorm | RmsNorm, Field(discriminator="kind")]
+class BatchNorm(Part):
+    """Mean zero and variance one over the examples and places of a channel, found once and fixed; then a gain and a shift."""
+
+    module = "wb.models.norms.batch:BatchNorm"
+    supports = Supports(planes=("tokens", "map"))
+    example: ClassVar[Mapping[str, Any]] = {"eps": 1e-4}
+    title = "batch norm"
+    source = 'Ioffe and Szegedy, "Batch Normalization", 2015'
+    kind: Literal["batch"] = "batch"
+    eps: Eps = 1e-5
+
+
+class Unnormed(Part):
+    """No norm: what is read is the stream as it is."""
+
+    module = "wb.models.norms.unnormed:Unnormed"
+    supports = Supports(planes=("tokens", "map"))
+    title = "no norm"
+    kind: Literal["unnormed"] = "unnormed"
+
+
+Norm = Annotated[LayerNorm | RmsNorm | BatchNorm | Unnormed, Field(discriminator="kind")]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from wb.core.layout import Supports
 from wb.core.records.base import Part
 
 
@@ -31,6 +32,7 @@ class Nowhere(Part):
     """Nothing is added: tokens are told apart by what they hold, and by the mixers that know where they are."""
 
     module = "wb.models.positions.nowhere:Nowhere"
+    supports = Supports(planes=("tokens", "map"))
     title = "no positions"
     kind: Literal["nowhere"] = "nowhere"
 

@@ -49,4 +49,19 @@ class ConvStem(ImageStem):
     width: Annotated[Width, Dim("width of the stem", squared=True)]
 
 
-Stem = Annotated[PatchStem | ConvStem, Field(discriminator="kind")]
+class MobileStem(ImageStem):
+    """A dense 3x3 convolution of `width` channels with ReLU, and a 1x1 one to the stream; a batch norm behind each.
+
+    The first has stride 2 unless `patch` is 1; each further factor of two is a depthwise convolution with stride 2.
+    """
+
+    module = "wb.models.stems.mobile:MobileStem"
+    example: ClassVar[Mapping[str, Any]] = {"patch": 2, "width": 5}
+    title = "convolutional stem with batch norms"
+    source = 'Howard et al., "MobileNets", 2017'
+    kind: Literal["mobile"] = "mobile"
+    patch: Literal[1, 2, 4, 8, 16, 32]
+    width: Annotated[Width, Dim("width of the stem")]
+
+
+Stem = Annotated[PatchStem | ConvStem | MobileStem, Field(discriminator="kind")]

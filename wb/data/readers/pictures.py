@@ -105,6 +105,18 @@ def decode(
     return Decoded(images, _notes(sizes, image_size, clear, background, folder))
 
 
+def check(paths: Sequence[Path]) -> None:
+    """Raises `BadData`, one error for all, if the headers of some of the image files `paths` cannot be read."""
+    broken: dict[Path, str] = {}
+    for path in paths:
+        try:
+            _header(path)
+        except Exception as error:  # as above
+            broken[path] = _reason(path, error)
+    if broken:
+        raise _refusal(broken, len(paths), None)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     why = irregular(path)
@@ -185,8 +197,11 @@ def _reason(path: Path, error: Exception) -> str:
     return printable(str(error)) or type(error).__name__
 
 
-def _refusal(broken: Mapping[Path, str], total: int, folder: Path) -> BadData:
+def _refusal(broken: Mapping[Path, str], total: int, folder: Path | None) -> BadData:
+    """The error that names the broken files, seen from `folder` if they are all in one."""
     names = sorted(broken)
-    shown = ", ".join(f"{printable(str(name.relative_to(folder)))} ({broken[name]})" for name in names[:_SHOWN])
+    seen = {name: str(name if folder is None else name.relative_to(folder)) for name in names[:_SHOWN]}
+    shown = ", ".join(f"{printable(text)} ({broken[name]})" for name, text in seen.items())
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return BadData(f"{len(names)} of {total} images in {folder} cannot be read: {shown}{more}; remove or replace them")
+    inside = "" if folder is None else f" in {folder}"
+    return BadData(f"{len(names)} of {total} images{inside} cannot be read: {shown}{more}; remove or replace them")

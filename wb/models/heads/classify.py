@@ -36,7 +36,9 @@ class Classify(HeadModule):
         nn.init.zeros_(network.head_bias)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, D)."""
+        """(B, N, D) or (B, D, rows, columns) -> (B, D)."""
+        if x.dim() == 4:
+            return x.mean(dim=(2, 3))
         if self.record.pool == "first":
             return x[:, 0]
         return (x[:, self.prefix :] if self.prefix else x).mean(dim=1)

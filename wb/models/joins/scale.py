@@ -27,5 +27,5 @@ class Scale(JoinModule):
         nn.init.constant_(self.scale, self.record.init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
-        return x * self.scale
+        """(B, N, D), or a map (B, D, rows, columns) -> the same shape."""
+        return x * (self.scale[:, None, None] if x.dim() == 4 and self.scale.dim() else self.scale)

@@ -14,6 +14,7 @@ from wb.core import records
 from wb.core.layout import Layout
 from wb.models.axes import read
 from wb.models.merge import PREVIOUS, MergeModule
+from wb.models.planes import as_map
 from wb.models.tensors import patches, uniform_
 
 
@@ -42,13 +43,9 @@ class Merge(MergeModule):
         nn.init.zeros_(self.merge_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N/4, D')."""
-        return F.conv2d(self._image(x), self.merge, self.merge_bias, stride=2).flatten(2).transpose(1, 2)
+        """(B, N, D) or (B, D, rows, columns) -> (B, D', rows/2, columns/2)."""
+        return F.conv2d(as_map(x, self.layout), self.merge, self.merge_bias, stride=2)
 
     def inputs(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N/4, 4 D)."""
-        return patches(self._image(x))
-
-    def _image(self, x: Tensor) -> Tensor:
-        rows, columns = self.layout.shape
-        return x.transpose(1, 2).reshape(-1, x.shape[2], rows, columns)
+        return patches(as_map(x, self.layout))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records import Pool
 from wb.models.operator import NOTHING, Context, OperatorModule
+from wb.models.planes import as_map, laid
 
 
 class PoolMixer(OperatorModule):
@@ -21,10 +22,9 @@ class PoolMixer(OperatorModule):
 
     def __init__(self, record: Pool, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
-        self.kernel, self.embed = record.kernel, embed
+        self.kernel = record.kernel
 
     def forward(self, x: Tensor, context: Context = NOTHING) -> Tensor:
-        rows, columns = self.layout.shape
-        image = x.transpose(1, 2).reshape(-1, self.embed, rows, columns)  # (B, D, rows, columns)
+        image = as_map(x, self.layout)
         mean = F.avg_pool2d(image, self.kernel, stride=1, padding=self.kernel // 2, count_include_pad=False)
-        return mean.flatten(2).transpose(1, 2) - x
+        return laid(mean, self.layout) - x

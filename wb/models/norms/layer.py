@@ -24,6 +24,7 @@ class LayerNorm(NormModule):
 
     def __init__(self, record: records.LayerNorm, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, device, shift=True)
+        self.eps = record.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.record.eps)
+        return F.layer_norm(x, (self.gain.shape[0],), self.gain, self.shift, self.eps)

@@ -23,6 +23,7 @@ class RmsNorm(NormModule):
 
     def __init__(self, record: Record, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, device, shift=False)
+        self.eps = record.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return x / (x.square().mean(dim=-1, keepdim=True) + self.record.eps).sqrt() * self.gain
+        return x / (x.square().mean(dim=-1, keepdim=True) + self.eps).sqrt() * self.gain

@@ -1,0 +1,1 @@
+"""The choice of finalists: who is trained alone for how long, and what that tells; and the images that judge."""

@@ -1,0 +1,64 @@
+"""The images that rank candidates: how many there are, what difference they can tell, and how more of them are got.
+
+Finalists are judged on the validation split as it is. Candidates differ by less than a small split can tell, so that where
+training images are plentiful some are held back from the supernet and from short trainings, and rank candidates beside the
+validation split. Finalists are trained on all training images; none of the images that judge them is among these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from wb.core.statistics.scores import Z95
+from wb.data import Dataset, Split
+from wb.data.stratify import carve
+
+WANTED = 2500  # images that rank candidates, where there are enough
+SHARE = 0.2  # of training and validation together that ranks candidates, at most
+PLENTY = 3000  # training images; of fewer none is held back, as each is missed
+FEW = 1000  # images that judge; with fewer the user is told
+TYPICAL = 0.8  # accuracy at which differences are stated before any is known
+
+
+def held_back(data: Dataset) -> int:
+    """The number of training images to hold back for ranking: none of a small data set, or where validation is large."""
+    train, validation = len(data.train), len(data.validation)
+    wanted = min(WANTED, round(SHARE * (train + validation)))
+    return max(0, wanted - validation) if train >= PLENTY else 0
+
+
+def ranking(data: Dataset, count: int) -> Dataset:
+    """`data` with about `count` images moved from training to validation, stratified; the same images every time."""
+    if count == 0:
+        return data
+    train, moved = carve(data.train, count / len(data.train))
+    validation = Split(
+        np.concatenate([data.validation.images, moved.images]),
+        np.concatenate([data.validation.labels, moved.labels]),
+        data.validation.preparation,
+    )
+    return replace(data, train=train, validation=validation)
+
+
+def difference(images: int, accuracy: float = TYPICAL) -> float:
+    """The difference of two accuracies, in percentage points, that so many images tell from chance at 95 %.
+
+    Limits: for independent answers; networks that are judged on the same images mostly agree, so that less is told apart.
+    """
+    return 100 * Z95 * math.sqrt(2 * accuracy * (1 - accuracy) / images)
+
+
+def told(images: int, accuracy: float = TYPICAL) -> str:
+    """What so many images can tell, in words."""
+    points = difference(images, accuracy)
+    return f"{images:,} images judge, which tell networks apart that differ by {points:.1f} points (at {100 * accuracy:.0f} %)"
+
+
+def warning(images: int) -> str | None:
+    """A warning where few images judge."""
+    if images >= FEW:
+        return None
+    return f"only {told(images)}; more validation images would rank better"

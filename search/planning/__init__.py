@@ -1,0 +1,1 @@
+"""What a search costs on this machine, and what fits into a given time."""

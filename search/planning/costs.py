@@ -1,0 +1,168 @@
+"""The seconds that the parts of a search take on this machine, from a few timed steps and evaluations; nothing is written."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean, median
+from typing import NamedTuple
+
+import torch
+
+from wb.core.architecture import Architecture
+from wb.core.durations import parse_duration
+from wb.core.readings import Reading
+from wb.core.space import random_choices
+from wb.data import Dataset
+from wb.data.batches import batches
+from wb.hardware.device import Device
+from wb.search.config import SearchConfig
+from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.yardstick import held_back, ranking
+from wb.search.planning.shares import Costs, Size, TimePlan, allot
+from wb.search.recipes import supernet_recipe, tuning_recipe
+from wb.search.supernet import WARM_UP, Supernet, sandwich
+from wb.spaces.base import NetworkSpace
+from wb.tasks.known import task_of
+from wb.training.augment.policy import augmented
+from wb.training.fit import Batch, Recipe, pick_device
+from wb.training.train import distilled, score
+
+PROBES = 6  # timed steps of each kind
+DRAWN = 3  # random networks, beside the smallest and the largest
+IMAGES = 512  # scored in torch to learn what scoring costs
+
+
+class Probe(NamedTuple):
+    """The costs, and the readings of the smallest and the largest network."""
+
+    costs: Costs
+    ends: Mapping[Architecture, Mapping[str, Reading]]
+
+
+def probe(
+    config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device, tell: Callable[[str], None]
+) -> Probe:
+    """Times steps and evaluations of a supernet that is not trained; `data` are those that rank candidates."""
+    ends, rng = (space.smallest(), space.largest()), random.Random(config.seed)
+    networks = [*ends, *(space.decode(random_choices(space, rng)) for _ in range(DRAWN))]
+    supernet = Supernet.fresh(space, config.seed, pick_device())
+    tell("probing: training steps")
+    recipe, alone_recipe = (
+        supernet_recipe(config, space, data),
+        tuning_recipe(config, space, data, max(1, config.finetune)),
+    )
+    steps = recipe.steps(len(data.train))
+    both = sandwich(supernet, recipe, config.seed)
+    alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
+    tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
+    images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
+    teach = _median(lambda: Teacher(supernet)(images.to(supernet.device)))
+    tell("probing: evaluations")
+    found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
+    timed = "latency" in config.read
+    costs = Costs(
+        alone=alone,
+        sandwich=whole,
+        tune=tune,
+        teach=teach,
+        evaluation=mean(
+            sum(s for phase, s in one.seconds.items() if timed or phase != "time") for one in found.values()
+        ),
+        timing=mean(one.seconds["time"] for one in found.values()) if timed else 0.0,
+        score=_scoring(supernet, space.largest(), data),
+    )
+    return Probe(costs, {architecture: found[architecture].readings for architecture in ends})
+
+
+def planned(
+    config: SearchConfig,
+    space: NetworkSpace,
+    data: Dataset,
+    device: Device,
+    workers: int,
+    spent: Callable[[], float],
+    tell: Callable[[str], None],
+) -> TimePlan:
+    """The plan of a search on `data` that was given a time; `spent` gives the seconds since it began.
+
+    Raises:
+        BadOption: the time is too short for anything.
+    """
+    if config.time is None:
+        raise ValueError("a search without a time has no plan")
+    ranks = ranking(data, held_back(data))
+    costs = probe(config, space, ranks, device, tell).costs
+    return allot(
+        config, parse_duration(config.time), spent(), costs, size_of(config, space, ranks, data, workers), WARM_UP
+    )
+
+
+def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:
+    """The training steps of an epoch: of the supernet and of a network alone on the data that rank, of one on all; processes."""
+    one = tuning_recipe(config, space, data, 1)
+    together = supernet_recipe(config, space, ranks)
+    return Size(
+        together.steps(len(ranks.train)) // config.epochs,
+        one.steps(len(ranks.train)),
+        one.steps(len(data.train)),
+        workers,
+    )
+
+
+def _evaluated(evaluate: Evaluator, networks: Sequence[Architecture]) -> dict[Architecture, Evaluation]:
+    """Evaluations of the networks, after one that only loads the libraries."""
+    evaluate(networks[0])
+    return {architecture: evaluate(architecture) for architecture in networks}
+
+
+def _tuning(supernet: Supernet, architecture: Architecture, data: Dataset, recipe: Recipe) -> float:
+    """Seconds of one step of training the network, the teacher's answers known."""
+    teacher = Teacher(supernet)
+    backward = distilled(lambda images: supernet.run(architecture, images), teacher, recipe, task_of(architecture))
+    return _step(supernet, data, recipe, backward, 0, PROBES)
+
+
+def _step(
+    supernet: Supernet, data: Dataset, recipe: Recipe, backward: Callable[[Batch], float], at: int, steps: int
+) -> float:
+    """Seconds of one step as `wb.training.fit.fit` does it, the median after one for warming up.
+
+    The supernet's weights change a little less than in training: the rate is next to nothing.
+    """
+    weights = list(supernet.weights.values())
+    optimizer = torch.optim.AdamW(weights, lr=1e-9)
+    images, labels = next(batches(data.train, recipe.batch, shuffle=False))
+    generator = torch.Generator().manual_seed(0)
+
+    batch = Batch(images.to(supernet.device), labels.to(supernet.device), at, steps)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        augmented(images, labels, recipe, generator)  # not given to `backward`: the teacher knows each batch already
+        backward(batch)
+        torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
+        optimizer.step()
+
+    return _median(step)
+
+
+def _median(step: Callable[[], object]) -> float:
+    """Seconds of one step, the median after one for warming up."""
+    seconds = []
+    for _ in range(1 + PROBES):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
+
+
+def _scoring(supernet: Supernet, architecture: Architecture, data: Dataset) -> float:
+    """Seconds of scoring the network on the validation split in torch, from some of its images."""
+    some = data.validation.take(slice(0, IMAGES))
+    network = supernet.extract(architecture, data.train).network()
+    start = time.perf_counter()
+    score(network, some, task_of(architecture), torch.device("cpu"))
+    return (time.perf_counter() - start) * len(data.validation) / len(some)

@@ -1,0 +1,40 @@
+"""Settings that follow from others, before a run begins."""
+
+from __future__ import annotations
+
+from wb.core.errors import BadOption
+from wb.search.choice import expected
+from wb.search.config import SearchConfig
+from wb.search.fidelity.rungs import AUTO, NONE, automatic, rungs_text
+
+
+def settled(config: SearchConfig) -> SearchConfig:
+    """`config` with rungs that are written out; those of a search that was given a time stay to be planned."""
+    if config.rungs != AUTO:
+        return config
+    if not any(metric.quality for metric in config.metrics):  # costs do not change with training
+        return config.model_copy(update={"rungs": NONE})
+    if config.time is not None:
+        return config
+    rungs = automatic(config.trials, finalists(config) or 1, config.finetune)
+    return config.model_copy(update={"rungs": rungs_text(rungs)})
+
+
+def finalists(config: SearchConfig) -> int | None:
+    """The number of finalists: as given, or by a rule of thumb; None where they are the front, however large that is."""
+    if config.finalists is not None or config.rungs == NONE:
+        return config.finalists
+    return expected(config.trials, len(config.metrics))
+
+
+def check_counts(config: SearchConfig) -> None:
+    """Raises `BadOption` for more finalists than candidates that they could be."""
+    if config.finalists is None:
+        return
+    if config.time is None and config.finalists > config.trials:
+        raise BadOption(f"{config.finalists} finalists need --trials {config.finalists} or more")
+    rungs = () if config.rungs == AUTO else config.halving
+    if rungs and rungs[-1].candidates < config.finalists:
+        raise BadOption(
+            f"rung {rungs[-1]} leaves fewer candidates than {config.finalists} finalists; widen it in --rungs"
+        )

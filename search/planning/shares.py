@@ -1,0 +1,217 @@
+"""What fits into a given time: the shares of the stages, from the seconds that their parts take on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from wb.core.durations import duration
+from wb.core.errors import BadOption
+from wb.core.records import Frozen
+from wb.search.config import SearchConfig
+from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
+
+# Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
+SUPERNET, SEARCH, RUNGS, FINALISTS = 0.36, 0.15, 0.11, 0.38
+TUNED = 16  # epochs that a finalist should get, before there are more finalists
+FINALISTS_LEAST, FINALISTS_MOST = 3, 12
+TRIALS_LEAST, TRIALS_MOST = 12, 400
+LEAST = {"epochs": 2, "finetune": 1}
+
+
+class Costs(Frozen):
+    """Seconds that the parts of a search take on this machine, measured on a few networks of the space."""
+
+    alone: float
+    """One step of supernet training with the largest network alone."""
+    sandwich: float
+    """One step with all networks that a step trains."""
+    tune: float
+    """One step of training a candidate alone, without the teacher's answer."""
+    teach: float
+    """One answer of the teacher, which is remembered."""
+    evaluation: float
+    """One evaluation."""
+    timing: float
+    """The part of an evaluation that only one process does at a time."""
+    score: float
+    """Scoring one candidate at a rung."""
+
+
+class Size(NamedTuple):
+    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes."""
+
+    supernet: int
+    ranking: int
+    whole: int
+    workers: int = 1
+
+
+class TimePlan(Frozen):
+    """The plan of a search that was given a time, made once: settings, the seconds predicted for each stage, and the costs.
+
+    `begun` are the seconds that were over when it was made. `least` is the number of trials that are evaluated in any case.
+    """
+
+    seconds: float
+    begun: float
+    epochs: int
+    trials: int
+    rungs: str
+    finalists: int
+    finetune: int
+    predicted: Mapping[str, float]
+    costs: Costs
+    least: int = TRIALS_LEAST
+
+    @property
+    def settings(self) -> dict[str, int | str]:
+        """The planned fields of the configuration."""
+        return {name: getattr(self, name) for name in ("epochs", "trials", "rungs", "finalists", "finetune")}
+
+    def text(self) -> str:
+        """How the time is used, in a sentence."""
+        parts = {
+            "supernet": f"{self.epochs} epochs of the supernet",
+            "search": f"{self.trials} trials",
+            "rungs": f"trainings alone ({self.rungs})",
+            "finalists": f"{self.finalists} finalists, {self.finetune} epochs each",
+        }
+        told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
+        return (
+            f"{duration(self.seconds)} planned: {'; '.join(told)} (predicted from timed steps: "
+            f"{_milli(self.costs.sandwich)} for one of the supernet, {_milli(self.costs.tune)} for one of a candidate alone, "
+            f"{self.costs.evaluation:.2g} s for an evaluation)"
+        )
+
+    def late(self, spent: float, searched: float) -> bool:
+        """Whether no further trial may begin: `spent` seconds went before, `searched` into trials, and the rest is needed."""
+        rest = self.predicted["rungs"] + self.predicted["finalists"]
+        return searched >= self.seconds - spent - rest
+
+
+def supernet_seconds(costs: Costs, size: Size, epochs: int, warm_up: float, done: int = 0) -> float:
+    """Seconds of training the supernet, `done` epochs left out; for the share `warm_up` the largest network is alone."""
+    if done >= epochs:
+        return 0.0
+    share = done / epochs
+    steps = epochs * size.supernet
+    return steps * (max(0.0, warm_up - share) * costs.alone + (1 - max(warm_up, share)) * costs.sandwich)
+
+
+def search_seconds(costs: Costs, size: Size, trials: int) -> float:
+    """Seconds of so many evaluations."""
+    return trials * max(costs.timing, costs.evaluation / max(1, min(size.workers, trials)))
+
+
+def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
+    """Seconds of training at the rungs; the teacher answers once to each batch."""
+    taught = max((rung.epochs for rung in rungs), default=0) * size.ranking * costs.teach
+    return taught + sum(rung.candidates * (rung.epochs * size.ranking * costs.tune + costs.score) for rung in rungs)
+
+
+def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
+    """Seconds of fine-tuning so many finalists, each exported once and read twice."""
+    taught = epochs * size.whole * costs.teach if count else 0.0
+    return taught + count * (epochs * size.whole * costs.tune + 2 * costs.evaluation)
+
+
+def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
+    """The plan of a search that ends about `seconds` after it began, `spent` of which are over.
+
+    Settings of `config` that were given stay; each of the others gets its share of what those leave.
+
+    Raises:
+        BadOption: the time is too short for anything; the message names the least.
+    """
+    given = config.model_fields_set
+    least = _least(config, costs, size, warm_up) + spent
+    if least > seconds:
+        raise BadOption(
+            f"--time {config.time} is too short: the smallest search of this space on these data takes about "
+            f"{duration(1.05 * least)} here; give more time, fewer images (--limit), or a smaller preset"
+        )
+    left = seconds - spent
+    per_epoch = supernet_seconds(costs, size, 1, warm_up)
+    epochs = config.epochs if "epochs" in given else max(LEAST["epochs"], int(left * SUPERNET / per_epoch))
+    left -= epochs * per_epoch
+    share = left * SEARCH / (SEARCH + RUNGS + FINALISTS) / search_seconds(costs, size, 1)
+    trials = config.trials if "trials" in given else _within(int(share), TRIALS_LEAST, TRIALS_MOST)
+    left -= search_seconds(costs, size, trials)
+    finalists, finetune, rungs = _trained(config, left, trials, costs, size)
+    return TimePlan(
+        seconds=seconds,
+        begun=spent,
+        epochs=epochs,
+        trials=trials,
+        rungs=rungs_text(rungs),
+        finalists=finalists,
+        finetune=finetune,
+        predicted={
+            "supernet": epochs * per_epoch,
+            "search": search_seconds(costs, size, trials),
+            "rungs": rungs_seconds(costs, size, rungs),
+            "finalists": finalists_seconds(costs, size, finalists, finetune),
+        },
+        costs=costs,
+        least=min(trials, max(TRIALS_LEAST, LAST * finalists)),
+    )
+
+
+def _trained(
+    config: SearchConfig, left: float, trials: int, costs: Costs, size: Size
+) -> tuple[int, int, tuple[Rung, ...]]:
+    """Finalists, their epochs, and rungs, which share the seconds that are left."""
+    given = config.model_fields_set
+    fixed = () if config.rungs == AUTO else parse_rungs(config.rungs)
+    share = rungs_seconds(costs, size, fixed) if config.rungs != AUTO else left * RUNGS / (RUNGS + FINALISTS)
+    whole = max(0.0, left - share)
+    usual = config.finetune if "finetune" in given else TUNED
+    taught = usual * size.whole * costs.teach
+    finalists = config.finalists or _within(
+        int((whole - taught) / (finalists_seconds(costs, size, 1, usual) - taught)),
+        FINALISTS_LEAST,
+        min(FINALISTS_MOST, trials),
+    )
+    rungs = fixed if config.rungs != AUTO else _rungs(share, trials, finalists, costs, size)
+    whole = left - rungs_seconds(costs, size, rungs)
+    finetune = config.finetune
+    if "finetune" not in given:
+        once, twice = (finalists_seconds(costs, size, finalists, epochs) for epochs in (0, 1))
+        finetune = max(LEAST["finetune"], int((whole - once) / (twice - once)))
+    worth = rungs if config.rungs != AUTO else tuple(rung for rung in rungs if WORTH * rung.epochs <= finetune)
+    return finalists, finetune, worth
+
+
+def _rungs(seconds: float, trials: int, finalists: int, costs: Costs, size: Size) -> tuple[Rung, ...]:
+    """The rungs that so many seconds are enough for: as many candidates for one epoch as the time allows, a third for three."""
+    one, three = (epochs * size.ranking * costs.tune + costs.score for epochs in (1, 3))
+    seconds -= 3 * size.ranking * costs.teach
+    first = max(0, min(trials, 2 * FIRST * finalists, int(seconds / (one + three / 3))))
+    last = first // 3
+    if last > finalists:
+        return Rung(first, 1), Rung(last, 3)
+    first = min(trials, int(seconds / one))
+    return (Rung(first, 1),) if first > finalists else ()
+
+
+def _least(config: SearchConfig, costs: Costs, size: Size, warm_up: float) -> float:
+    """Seconds of the smallest search that makes sense, with the settings that were given."""
+    given = config.model_fields_set
+    epochs, finetune = (getattr(config, name) if name in given else least for name, least in LEAST.items())
+    trials = config.trials if "trials" in given else TRIALS_LEAST
+    rungs = () if config.rungs == AUTO else parse_rungs(config.rungs)
+    return (
+        supernet_seconds(costs, size, epochs, warm_up)
+        + search_seconds(costs, size, trials)
+        + rungs_seconds(costs, size, rungs)
+        + finalists_seconds(costs, size, min(trials, config.finalists or FINALISTS_LEAST), finetune)
+    )
+
+
+def _within(value: int, least: int, most: int) -> int:
+    return max(least, min(most, value))
+
+
+def _milli(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms"

@@ -1,0 +1,23 @@
+"""The recipes of a search: of the supernet, and of the finalists."""
+
+from __future__ import annotations
+
+from wb.data import Dataset
+from wb.models.counting import count_parameters
+from wb.search.config import SearchConfig
+from wb.search.supernet import ElasticSpace
+from wb.training.choose import recipe_for
+from wb.training.recipe import Recipe
+
+FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
+
+
+def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) -> Recipe:
+    """How the supernet is trained: as its largest network would be."""
+    return recipe_for(config.training, count_parameters(space.largest()).value, data, config.epochs)
+
+
+def tuning_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset, epochs: int) -> Recipe:
+    """How candidates and finalists are trained alone, all by the recipe of the smallest network, since most are small."""
+    parameters = count_parameters(space.smallest()).value
+    return recipe_for(config.training, parameters, data, epochs, finetune=True, learning_rate=FINETUNE_RATE)

@@ -1,0 +1,60 @@
+"""What a search needs to know about a space of networks, beside its genes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from wb.core.architecture import Architecture
+from wb.core.records import ImageInput, Precision
+from wb.core.space import Choices, Space
+
+
+class NetworkSpace(Space, Protocol):
+    """A space of networks for images of one shape, whose weights nest: the largest ones contain all others."""
+
+    image: ImageInput
+    classes: int
+    labels: tuple[str, ...]
+    preset: str
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What groups of linear maps may be kept in, from small to large."""
+        ...
+
+    @property
+    def seeds(self) -> Mapping[str, Callable[[], Architecture]]:
+        """The seed architectures that have a name, `largest` and `smallest` among them.
+
+        Calling one raises `BadOption` where this preset has none of that name.
+        """
+        ...
+
+    def smallest(self) -> Architecture:
+        """The first option of every gene."""
+        ...
+
+    def smallest_of_each_precision(self) -> list[Architecture]:
+        """The smallest network in each uniform precision, because the smallest file need not be the fastest."""
+        ...
+
+    def largest(self) -> Architecture:
+        """The last option of every gene."""
+        ...
+
+    def tops(self) -> tuple[Architecture, ...]:
+        """The largest networks of every kind, which together have every parameter."""
+        ...
+
+    def traits(self, choices: Choices) -> tuple[float, ...]:
+        """Finite numbers that readings may go with (`wb.core.space.Informed`)."""
+        ...
+
+    def forms(self, architecture: Architecture) -> Iterator[Architecture]:
+        """The same function in other words that the space may know: with other switched-off blocks, for example."""
+        ...
+
+    def widening(self, architecture: Architecture) -> str:
+        """The `--set` options that widen the space such that it contains `architecture`; empty if that is impossible."""
+        ...

@@ -1,0 +1,44 @@
+"""The space that a name and a preset mean, for images of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from wb.core.errors import BadOption
+from wb.core.nearest import meant
+from wb.spaces import hybrid_presets, presets
+from wb.spaces.base import NetworkSpace
+from wb.spaces.hybrid import Hybrid
+from wb.spaces.presets import AUTO, Images, image_of, vit_space
+
+SpaceName = Literal["auto", "vit", "hybrid"]
+PHOTOGRAPH = 24  # pixels a side, from which on `auto` is `hybrid`
+
+
+def space_for(
+    images: Images, name: str = AUTO, preset: str = AUTO, changes: Mapping[str, str] | None = None
+) -> NetworkSpace:
+    """The space called `name` with the options of `preset`, of which `changes` replaces some, for data like `images`.
+
+    `auto` is `hybrid` for images of 24 pixels a side and more, unless the preset is one of `vit`.
+
+    Raises:
+        BadOption: the preset or a field is unknown, or a value does not fit its field.
+        BadData: the images cannot be cut or halved as the space needs.
+    """
+    image = image_of(images)
+    if name == AUTO:
+        small = min(image.height, image.width) < PHOTOGRAPH
+        name = "vit" if preset in presets.PRESETS or (preset == AUTO and small) else "hybrid"
+    if name == "vit":
+        return vit_space(images, preset, changes)
+    known = hybrid_presets.PRESETS
+    chosen = hybrid_presets.preset_for(max(image.height, image.width)) if preset == AUTO else preset
+    if chosen not in known:
+        raise BadOption(
+            f"space 'hybrid' has no preset {chosen!r}{meant(chosen, known)}; it has {', '.join(known)}, and space 'vit' "
+            f"{', '.join(presets.PRESETS)}"
+        )
+    options = known[chosen].replaced(changes or {})
+    return Hybrid(options, image, len(images.classes), images.classes, chosen)

@@ -1,0 +1,114 @@
+"""Candidates that climb: as many as the rungs have room for, none twice, and an interruption changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from optuna.trial import FrozenTrial
+
+from tests.search.conftest import DIGITS
+from wb.core.metrics import parse_budget
+from wb.data import Dataset
+from wb.hardware.device import Device
+from wb.search.config import SearchConfig
+from wb.search.fidelity.climb import Climb
+from wb.search.fidelity.forecast import Climbed, chosen, rung_counts
+from wb.search.fidelity.rungs import Rung
+from wb.search.fidelity.teacher import Teacher
+from wb.search.page.contents import read_trials
+from wb.search.run import Run
+from wb.search.study.trials import readings_of
+from wb.search.supernet import Supernet
+from wb.spaces.presets import TINY
+from wb.spaces.vit import Vit
+from wb.training.fit import Recipe
+
+CONFIG = SearchConfig(trials=12, rungs="5x1,3x2", finetune=4, finalists=2)
+
+
+class _Killed(BaseException):
+    """As a signal ends a process: in the middle, past every handler."""
+
+
+@pytest.fixture
+def trials(fabricate: Callable[..., Run]) -> Sequence[FrozenTrial]:
+    run = fabricate(trials=12, finished=False, classes=("a", "b", "c"))
+    return read_trials(run, run.read())
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    return Supernet.fresh(Vit(TINY, DIGITS, 3, ("a", "b", "c"), "tiny"), 0)
+
+
+def climb(supernet: Supernet, data: Dataset, note: Callable[[Climbed], None] = lambda _: None, **changes: Any) -> Climb:
+    given = {
+        "supernet": supernet,
+        "teacher": Teacher(supernet),
+        "data": data,
+        "device": Device(),
+        "metrics": CONFIG.metrics,
+        "limits": (),
+        "rungs": CONFIG.halving,
+        "recipe": lambda epochs: Recipe(epochs=epochs, learning_rate=1e-2),
+        "seed": 0,
+        "progress": lambda *_: None,
+        "note": note,
+    }
+    return Climb(**{**given, **changes})
+
+
+def test_an_interrupted_climb_ends_as_one_that_was_not(
+    supernet: Supernet, stripes: Dataset, trials: Sequence[FrozenTrial]
+) -> None:
+    some = replace(stripes, train=stripes.train.take(slice(0, 64)))
+    whole = climb(supernet, some)(trials, {})
+    assert {epochs: len(found) for epochs, found in whole.items()} == {1: 5, 2: 3}
+    assert set(whole[2]) < set(whole[1])
+    for kills in (2, 6):
+        kept: list[Climbed] = []
+
+        def note(climbed: Climbed, kept: list[Climbed] = kept, kills: int = kills) -> None:
+            kept.append(climbed)
+            if len(kept) == kills:
+                raise _Killed
+
+        with pytest.raises(_Killed):
+            climb(supernet, some, note)(trials, {})
+        again: list[Climbed] = []
+        assert climb(supernet, some, again.append)(trials, kept[-1]) == whole
+        assert len(again) == 8 - kills
+
+
+def test_training_alone_makes_better_and_finalists_are_of_the_last_rung(
+    supernet: Supernet, stripes: Dataset, trials: Sequence[FrozenTrial]
+) -> None:
+    config = CONFIG.model_copy(update={"rungs": "3x1,2x8", "finalists": 1})
+    whole = climb(supernet, stripes, rungs=config.halving)(trials, {})
+    assert sum(whole[8][n].value - whole[1][n].value for n in whole[8]) > 0
+    (found,) = chosen(config, trials, whole)
+    assert found in whole[8]
+    assert rung_counts(config, 12, whole) == (5, 5)
+
+
+def test_only_candidates_within_the_budget_climb(
+    supernet: Supernet, stripes: Dataset, trials: Sequence[FrozenTrial]
+) -> None:
+    sizes = sorted(readings_of(trial)["params"].value for trial in trials)
+    limits = parse_budget([f"params={sizes[2]:.0f}", "acc=0.99"])
+    whole = climb(supernet, stripes, limits=limits, rungs=(Rung(6, 1),))(trials, {})
+    assert {trial.number for trial in trials if readings_of(trial)["params"].value <= sizes[2]} == set(whole[1])
+
+
+def test_a_teacher_answers_what_the_largest_network_does_and_once(supernet: Supernet) -> None:
+    teacher, largest = Teacher(supernet), supernet.space.largest()
+    images = torch.rand(5, 1, 8, 8)
+    answer = teacher(images)
+    torch.testing.assert_close(answer, supernet.run(largest, images).detach())
+    assert teacher(images.clone()) is answer
+    assert teacher(images.flip(0)) is not answer
+    assert not answer.requires_grad

@@ -1,0 +1,126 @@
+"""Plans of a given time: they fill it and no more, keep what was given, and refuse what is too short, with the least."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wb.core.durations import parse_duration
+from wb.core.errors import BadOption
+from wb.search.config import SearchConfig
+from wb.search.fidelity.rungs import AUTO, parse_rungs
+from wb.search.planning.shares import (
+    Costs,
+    Size,
+    TimePlan,
+    allot,
+    finalists_seconds,
+    rungs_seconds,
+    search_seconds,
+    supernet_seconds,
+)
+
+WARM_UP = 0.3
+
+
+def fake(step: float, evaluation: float = 0.8) -> Costs:
+    """Costs of which the steps go with one another."""
+    return Costs(
+        alone=3 * step,
+        sandwich=8 * step,
+        tune=2 * step,
+        teach=step,
+        evaluation=evaluation,
+        timing=0.6 * evaluation,
+        score=step,
+    )
+
+
+def plan(seconds: float, costs: Costs, size: Size, spent: float = 20, **given: Any) -> TimePlan:
+    config = SearchConfig.model_validate({"rungs": AUTO, "time": f"{seconds}s", **given})
+    return allot(config, seconds, spent, costs, size, WARM_UP)
+
+
+def costed(found: TimePlan, costs: Costs, size: Size) -> float:
+    """Seconds that a machine with these costs takes for the plan."""
+    return (
+        supernet_seconds(costs, size, found.epochs, WARM_UP)
+        + search_seconds(costs, size, found.trials)
+        + rungs_seconds(costs, size, parse_rungs(found.rungs))
+        + finalists_seconds(costs, size, found.finalists, found.finetune)
+    )
+
+
+@settings(max_examples=200)
+@given(st.floats(300, 7200), st.floats(0.001, 0.01), st.integers(30, 150), st.integers(1, 4))
+def test_a_plan_fills_its_time(seconds: float, step: float, steps: int, workers: int) -> None:
+    costs, size = fake(step), Size(steps, steps, round(1.1 * steps), workers)
+    found = plan(seconds, costs, size)
+    whole = 20 + costed(found, costs, size)
+    assert 0.8 * seconds <= whole <= 1.05 * seconds
+    assert sum(found.predicted.values()) == pytest.approx(whole - 20)
+    assert found.finalists <= found.trials
+    rungs = parse_rungs(found.rungs)
+    assert all(found.finalists < rung.candidates <= found.trials for rung in rungs)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"trials": 33},
+        {"epochs": 7},
+        {"finalists": 4},
+        {"finetune": 3},
+        {"rungs": "30x2"},
+        {"rungs": "none", "trials": 50},
+    ],
+)
+def test_what_was_given_stays_and_the_rest_shares_the_time(given: dict[str, Any]) -> None:
+    costs, size = fake(0.004), Size(100, 100, 110)
+    found = plan(600, costs, size, **given)
+    assert found.settings | given == found.settings
+    assert (0 if "finetune" in given else 480) <= 20 + costed(found, costs, size) <= 630
+
+
+def test_more_time_gives_more_of_everything() -> None:
+    costs, size = fake(0.004), Size(100, 100, 110)
+    plans = [plan(seconds, costs, size) for seconds in (120, 300, 900, 3600)]
+    for less, more in itertools.pairwise(plans):
+        assert less.epochs < more.epochs
+        assert less.trials <= more.trials
+        assert less.finetune <= more.finetune
+
+
+def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
+    costs, size = fake(0.01), Size(150, 150, 160)
+    with pytest.raises(BadOption, match="--time 15s is too short: the smallest search") as refused:
+        plan(15, costs, size, spent=8)
+    least = re.search(r"takes about (.+?) here", str(refused.value))
+    assert least is not None
+    found = plan(1.05 * parse_duration(least[1]), costs, size, spent=8)
+    assert found.epochs >= 2
+    assert found.finetune >= 1
+
+
+def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
+    """A supernet that took longer leaves less for trials; what comes after keeps its share."""
+    found = plan(600, fake(0.004), Size(100, 100, 110))
+    after = found.predicted["rungs"] + found.predicted["finalists"]
+    before = found.begun + found.predicted["supernet"]
+    assert not found.late(before, 0.0)
+    assert not found.late(before, 0.9 * found.predicted["search"])
+    assert found.late(before, 600 - before - after)
+    assert found.late(before + 100, found.predicted["search"] - 90)
+    assert found.late(600, 0.0)
+
+
+def test_a_plan_is_told_in_a_sentence_and_kept() -> None:
+    found = plan(600, fake(0.004), Size(100, 100, 110))
+    assert f"10 min planned: {found.epochs} epochs of the supernet " in found.text()
+    assert f"{found.finalists} finalists, {found.finetune} epochs each" in found.text()
+    assert TimePlan.model_validate_json(found.model_dump_json()) == found

@@ -1,0 +1,89 @@
+"""The recipe that is chosen, and what a user may put in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from wb.training.choose import Setting, chosen
+from wb.training.recipe import Recipe, RecipeOptions
+
+PHOTOS = Setting(65_000, 4_500, (3, 32, 32), 60, ("bird", "cat"))
+DIGITS = Setting(50_000, 1_077, (1, 8, 8), 60, tuple("0123456789"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        (DIGITS, "plain"),
+        (DIGITS._replace(shape=(3, 16, 64)), "plain"),
+        (PHOTOS, "light"),
+        (PHOTOS._replace(shape=(1, 28, 28)), "light"),
+        (PHOTOS._replace(parameters=300_000), "medium"),
+        (PHOTOS._replace(parameters=3_000_000), "strong"),
+        (PHOTOS._replace(parameters=3_000_000, shape=(1, 8, 8)), "plain"),
+    ],
+)
+def test_size_of_network_and_data_choose(setting: Setting, name: str) -> None:
+    found = chosen(RecipeOptions(), setting)
+    assert found.name == name
+    assert f"{setting.parameters:,} parameters" in found.text
+    assert found.text.startswith(f"{name} (for ")
+
+
+def test_tiny_images_have_the_recipe_that_they_always_had() -> None:
+    assert chosen(RecipeOptions(), DIGITS).model_copy(update={"why": ""}) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "flip"),
+    [
+        (("bird", "cat"), 3, "try"),
+        (("0", "1", "10"), 3, "off"),
+        (("a", "B", "7"), 3, "off"),
+        (("a", "cat"), 3, "try"),
+        (("bird", "cat"), 1, "off"),
+    ],
+)
+def test_signs_and_grey_images_do_not_flip(classes: tuple[str, ...], channels: int, flip: str) -> None:
+    setting = PHOTOS._replace(classes=classes, shape=(channels, 32, 32))
+    assert chosen(RecipeOptions(), setting).flip == flip
+    assert chosen(RecipeOptions(flip=True), setting).flip == "on"
+    assert chosen(RecipeOptions(flip=False), setting).flip == "off"
+
+
+def test_short_trainings_are_not_mixed_and_long_ones_are_averaged() -> None:
+    large = PHOTOS._replace(parameters=10**6)
+    short, long = (chosen(RecipeOptions(), large._replace(epochs=epochs)) for epochs in (20, 60))
+    assert (short.cutmix, short.average) == (0.0, False)
+    assert (long.cutmix, long.average) == (0.3, True)
+    assert long.steps(large.images) >= 2_000 > short.steps(large.images)
+
+
+def test_what_is_asked_for_stands() -> None:
+    asked: dict[str, Any] = {"augment": "none", "colour": 0.1, "erase": 0.2, "mixup": 0.3, "cutmix": 0.4}
+    options = RecipeOptions(smoothing=0.2, weight_decay=0.3, warmup=0.5, ema=False, **asked)
+    found = chosen(options, PHOTOS._replace(epochs=3), learning_rate=0.7, batch=9)
+    assert {name: getattr(found, name) for name in asked} == asked
+    assert (found.label_smoothing, found.weight_decay, found.warmup, found.average) == (0.2, 0.3, 0.5, False)
+    assert (found.learning_rate, found.batch, found.epochs) == (0.7, 9, 3)
+    forced = chosen(RecipeOptions(recipe="strong"), DIGITS)
+    assert (forced.name, forced.augment, forced.flip) == ("strong", "trivial", "off")
+
+
+def test_a_recipe_checks_its_numbers_and_writes_down_what_differs() -> None:
+    with pytest.raises(ValidationError, match="epochs"):
+        Recipe(epochs=0)
+    plain = Recipe().arguments
+    assert set(plain) == {
+        "epochs",
+        "learning_rate",
+        "batch",
+        "weight_decay",
+        "label_smoothing",
+        "clip",
+        "augment",
+    }
+    assert Recipe(erase=0.1).arguments == {**plain, "erase": 0.1}

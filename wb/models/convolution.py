@@ -1,0 +1,116 @@
+"""Convolutions with a batch norm behind each, for every part that is made of them.
+
+Source: Ioffe and Szegedy, "Batch Normalization", 2015.
+Differs: statistics are not tracked while weights are trained. They are found afterwards from training images
+(`wb.training.statistics`), and then are parameters of the model; a supernet stores none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.models.axes import Axis
+from wb.models.operator import PartModule
+
+EPSILON = 1e-5
+
+
+class Moments(NamedTuple):
+    """Mean, its square and variance of every channel, summed over batches, and the number of batches."""
+
+    mean: Tensor
+    square: Tensor
+    variance: Tensor
+    batches: int
+
+
+class BatchNormed(PartModule):
+    """A part with batch norms. Each has a gain, a shift, a mean and a variance, called `<name>_gain` and so on.
+
+    In training a norm uses the statistics of the batch, otherwise those of the model. While the part is `watched` it adds up
+    what it sees.
+    """
+
+    watched: dict[str, Moments] | None = None
+    folded = False
+
+    def norms(self, name: str, axis: Axis | str) -> None:
+        """Declares a batch norm of the channels on `axis`."""
+        self.holds(f"{name}_gain", axis)
+        self.holds(f"{name}_shift", axis)
+        self.finds(name, axis)
+
+    def finds(self, name: str, axis: Axis | str) -> None:
+        """Declares the statistics of a norm whose gain and shift are there."""
+        for statistic in (_of(name, "mean"), _of(name, "variance")):
+            self.holds(statistic, axis, trained=False)
+            self.statistics.append(statistic)
+
+    def reset_norm(self, name: str) -> None:
+        """Gain and variance one, shift and mean zero."""
+        for ones in ("gain", "variance"):
+            nn.init.ones_(getattr(self, _of(name, ones)))
+        for zeros in ("shift", "mean"):
+            nn.init.zeros_(getattr(self, _of(name, zeros)))
+
+    def normed(self, y: Tensor, name: str, eps: float = EPSILON) -> Tensor:
+        """A norm of what has its channels in the second dimension: (B, D, ...) -> (B, D, ...)."""
+        if self.training:
+            self._watch(name, y)
+            return self._by_batch(y, name, eps)
+        scale, shift = self.affine(name, eps)
+        shape = (-1, *(1,) * (y.dim() - 2))
+        return y * scale.view(shape) + shift.view(shape)
+
+    def convolved(self, x: Tensor, name: str, *, stride: int = 1, groups: int = 1) -> Tensor:
+        """A convolution by the weight called `name`, which keeps the sides up to `stride`, and the norm behind it."""
+        weight: Tensor = getattr(self, name)
+        if weight.dim() == 2:
+            weight = weight[:, :, None, None]
+        padding = weight.shape[-1] // 2
+        if self.folded:
+            return F.conv2d(x, weight, getattr(self, _of(name, "shift")), stride, padding, groups=groups)
+        return self.normed(F.conv2d(x, weight, None, stride, padding, groups=groups), name)
+
+    def fold(self) -> None:
+        """Lets every weight with a norm behind it take over that norm, in place and for good."""
+        for name in self.statistics:
+            norm = name.removesuffix("_mean")
+            if norm != name and norm in self.axes:
+                scale, shift = self.affine(norm)
+                weight = self.get_parameter(norm)
+                weight.mul_(scale.view(-1, *(1,) * (weight.dim() - 1)))
+                getattr(self, _of(norm, "shift")).copy_(shift)
+        self.folded = True
+
+    def affine(self, name: str, eps: float = EPSILON) -> tuple[Tensor, Tensor]:
+        """What the norm does outside of training: a factor and a shift per channel."""
+        mean, variance = (getattr(self, _of(name, s)).detach() for s in ("mean", "variance"))
+        scale = getattr(self, _of(name, "gain")) / (variance + eps).sqrt()
+        return scale, getattr(self, _of(name, "shift")) - mean * scale
+
+    def statistic(self, name: str, what: str) -> nn.Parameter:
+        """The "mean" or the "variance" of the norm called `name`."""
+        parameter: nn.Parameter = getattr(self, _of(name, what))
+        return parameter
+
+    def _by_batch(self, y: Tensor, name: str, eps: float) -> Tensor:
+        gain, shift = getattr(self, _of(name, "gain")), getattr(self, _of(name, "shift"))
+        # Not F.batch_norm, which refuses a batch of a single value; that one becomes the shift.
+        return torch.batch_norm(y, gain, shift, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
+
+    def _watch(self, name: str, y: Tensor) -> None:
+        if self.watched is not None:
+            variance, mean = torch.var_mean(y.detach(), dim=[i for i in range(y.dim()) if i != 1], correction=0)
+            none = torch.zeros_like(mean)
+            m, s, v, n = self.watched.get(name, Moments(none, none, none, 0))
+            self.watched[name] = Moments(m + mean, s + mean.square(), v + variance, n + 1)
+
+
+def _of(norm: str, what: str) -> str:
+    """The name of a parameter of a norm: `up_gain`; of the one norm of a part that has no name, `gain`."""
+    return f"{norm}_{what}" if norm else what

@@ -1,0 +1,45 @@
+"""Convolutional merging: a dense 3x3 convolution with stride 2.
+
+Source: He et al., "Deep Residual Learning", 2016, section 3.3.
+Differs: no activation, as it stands on the residual stream between two stages.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from wb.core.layout import Layout
+from wb.core.records.merges import Conv3x3 as Record
+from wb.models.axes import read
+from wb.models.convolution import BatchNormed
+from wb.models.merge import PREVIOUS, MergeModule
+from wb.models.planes import as_map
+from wb.models.tensors import uniform_
+
+
+class Conv3x3(BatchNormed, MergeModule):
+    """A 3x3 convolution with stride 2 to the next width, with a norm."""
+
+    conv: nn.Parameter
+
+    def __init__(
+        self,
+        record: Record,
+        embed: int,
+        layout: Layout,
+        next_embed: int,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__({"embed": next_embed, PREVIOUS: embed}, device)
+        self.record, self.layout = record, layout
+        self.holds("conv", "embed", read(PREVIOUS), 3, 3)
+        self.norms("conv", "embed")
+
+    def reset(self) -> None:
+        uniform_(self.conv, self.conv[0].numel())
+        self.reset_norm("conv")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) or (B, D, rows, columns) -> (B, D', rows/2, columns/2)."""
+        return self.convolved(as_map(x, self.layout), "conv", stride=2)

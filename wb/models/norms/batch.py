@@ -1,0 +1,37 @@
+"""BatchNorm in front of an operator.
+
+Source: Ioffe and Szegedy, "Batch Normalization", 2015.
+Differs: see `wb.models.convolution`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from wb.core.records.norms import BatchNorm as Record
+from wb.models.convolution import BatchNormed
+from wb.models.norm import NormModule
+
+
+class BatchNorm(BatchNormed, NormModule):
+    """`(x - mean) / sqrt(variance + eps) * gain + shift`, each per channel."""
+
+    centred: ClassVar[bool] = False
+    foldable: ClassVar[bool] = True
+
+    def __init__(self, record: Record, embed: int, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, device, shift=True)
+        self.eps = record.eps
+        self.finds("", "embed")
+
+    def reset(self) -> None:
+        self.reset_norm("")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) or (B, D, rows, columns) -> the same shape."""
+        if x.dim() == 4:
+            return self.normed(x, "", self.eps)
+        return self.normed(x.transpose(1, 2), "", self.eps).transpose(1, 2)

@@ -1,0 +1,116 @@
+"""The choice of a recipe by the size of network and data, and what a user asked for in its place; imports no torch.
+
+Source: the sizes of augmentation are those of Steiner et al., "How to train your ViT?", 2021, https://arxiv.org/abs/2106.10270
+(less for small networks and short runs), the average that of Tarvainen and Valpola's "Mean teachers", 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from wb.data import Dataset
+from wb.training.recipe import AVERAGED, Flip, Recipe, RecipeOptions
+
+SMALL_SIDE = 24  # images below it are digits and icons, which a shift of a pixel changes enough
+SMALL, LARGE = 300_000, 3_000_000  # parameters
+LONG = 30  # epochs from which on mixing images pays
+RATE, RATE_BATCH = 2e-3, 128  # the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
+
+_COMMON: Mapping[str, Any] = {"schedule": "cosine", "warmup": 0.05, "floor": 0.01, "batch": 64}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "plain": {},
+    "light": {**_COMMON, "augment": "crop", "label_smoothing": 0.0, "weight_decay": 0.02},
+    "medium": {**_COMMON, "augment": "trivial", "erase": 0.1, "cutmix": 0.3},
+    "strong": {**_COMMON, "augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 0.5},
+}
+_CHANGED = {"smoothing": "label_smoothing", "ema": "average"}  # options with another name than the recipe's field
+
+
+class Setting(NamedTuple):
+    """What a recipe is chosen for: the network's `parameters`, training `images`, their shape, the epochs, and the classes."""
+
+    parameters: int
+    images: int
+    shape: tuple[int, int, int]  # channels, height, width
+    epochs: int
+    classes: Sequence[str] = ()
+    finetune: bool = False
+
+    @property
+    def side(self) -> int:
+        """The shorter side, in pixels."""
+        return min(self.shape[1:])
+
+    @property
+    def text(self) -> str:
+        """`65,606 parameters, 4,500 colour images of 32x32, 60 epochs`."""
+        channels, height, width = self.shape
+        kind = "grey" if channels == 1 else "colour"
+        epochs = f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}{' of fine-tuning' if self.finetune else ''}"
+        return f"{self.parameters:,} parameters, {self.images:,} {kind} images of {height}x{width}, {epochs}"
+
+
+def chosen(
+    options: RecipeOptions, setting: Setting, *, learning_rate: float | None = None, batch: int | None = None
+) -> Recipe:
+    """The recipe that `options` ask for, `auto` by the table of `RECIPES`; a given `learning_rate` or `batch` stands.
+
+    Mixing and erasing need time to pay: below `LONG` epochs images are not mixed.
+    """
+    auto = options.recipe == "auto"
+    name = _fitting(setting) if auto else options.recipe
+    values: dict[str, Any] = {"name": name, **RECIPES[name]}
+    if setting.epochs < LONG:
+        values |= {key: 0.0 for key in ("mixup", "cutmix") if key in values}
+    if name != "plain":
+        values["flip"] = _flip(setting)
+        size = batch or values["batch"]
+        values["learning_rate"] = RATE * math.sqrt(size / RATE_BATCH)
+    given = {"learning_rate": learning_rate, "batch": batch, "epochs": setting.epochs, "why": f"for {setting.text}"}
+    values |= {key: value for key, value in given.items() if value is not None}
+    recipe = Recipe.model_validate(values)
+    if name != "plain":
+        recipe = recipe.model_copy(update={"average": recipe.steps(setting.images) >= AVERAGED})
+    return recipe.model_copy(update=_asked(options))
+
+
+def _fitting(setting: Setting) -> str:
+    if setting.side < SMALL_SIDE:
+        return "plain"
+    return "light" if setting.parameters < SMALL else "medium" if setting.parameters < LARGE else "strong"
+
+
+def _flip(setting: Setting) -> Flip:
+    """Grey images and classes with names of a character or a number are taken for signs, which mirroring may change."""
+    signs = all(len(name) == 1 or name.isdigit() for name in setting.classes)
+    return "off" if setting.shape[0] == 1 or signs else "try"
+
+
+def _asked(options: RecipeOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for option in type(options).model_fields:
+        value = getattr(options, option)
+        if option == "recipe" or value is None:
+            continue
+        found[_CHANGED.get(option, option)] = ("on" if value else "off") if option == "flip" else value
+    if "warmup" in found:
+        found["schedule"] = "cosine"
+    return found
+
+
+def recipe_for(
+    options: RecipeOptions,
+    parameters: float,
+    data: Dataset,
+    epochs: int,
+    *,
+    finetune: bool = False,
+    learning_rate: float | None = None,
+    batch: int | None = None,
+) -> Recipe:
+    """The recipe of a network with so many `parameters` on `data`, as `chosen`."""
+    shape = (data.channels, data.height, data.width)
+    setting = Setting(int(parameters), len(data.train), shape, epochs, data.classes, finetune)
+    return chosen(options, setting, learning_rate=learning_rate, batch=batch)
