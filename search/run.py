@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     Field,
@@ -24,22 +24,25 @@ from pydantic import (
 )
 
 from wb import __version__
-from wb.core.architecture import Architecture, explain, is_none
+from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
 from wb.core.metrics import ACCURACY
 from wb.core.readings import Reading
 from wb.core.records import Frozen
-from wb.core.statistics.paired import Paired
+from wb.core.records.base import is_none
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
 from wb.search.config import SearchConfig
 from wb.search.fidelity.yardstick import TYPICAL, told
 from wb.search.judgement.record import Judgement
 from wb.search.planning.shares import TimePlan
-from wb.search.results.answers import Answers
+from wb.search.results.unsure import Unsure
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
+
+if TYPE_CHECKING:
+    from wb.search.results.answers import Answers
 
 FORMAT = 1
 MEASURED = ("latency", "size", "macs", "params")  # readings that every network of a front has, besides its quality
@@ -120,21 +123,6 @@ class RunRecord(JobRecord[SearchConfig]):
                 f"the data at {spec!r} are no longer those of the run (fingerprint {fingerprint}, then {self.data.fingerprint}); "
                 "restore them, or start a new run"
             )
-
-
-class Unsure(Frozen):
-    """Network `than` of the front is surely worse in nothing; `paired` counts validation images that one of the two has right."""
-
-    than: int
-    paired: Paired
-
-    def text(self) -> str:
-        """What the comparison says, as a sentence about the other network."""
-        paired = self.paired
-        return (
-            f"what it is better in than network {self.than} may be noise: of {paired.n} validation images, {paired.won} are "
-            f"right only here and {paired.lost} only there"
-        )
 
 
 def _is_empty(value: tuple[int, ...]) -> bool:

@@ -7,25 +7,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import get_args
 
-from pydantic import ValidationError
-
-from wb.core.architecture import Architecture, Block, Stage, explain
-from wb.core.errors import BadData, BadOption, NotInSpace, WbError
-from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Mixer, Mlp, Nowhere, Precision, kernels
+from wb.core.architecture import Architecture, Block, Stage
+from wb.core.errors import BadData, NotInSpace, WbError
+from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Merge, Mixer, Mlp, Nowhere, Precision, dims, kernels
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
+from wb.spaces.genes import GeneSpace
 from wb.spaces.hybrid_options import HybridOptions
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of
 from wb.spaces.practices import HYBRID, Practice, asked_of
-from wb.spaces.published import PUBLISHED, nearest
+from wb.spaces.published import PUBLISHED, USUAL, nearest
 
 ALIKE = ("embed", "depth", "merge", "mixer", "kernel", "ffn", "ratio", "mid", "act", "channels")
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
 MULTIPLE = 8  # widths of hidden layers; 16 is what the runtime's blocks have, 8 is nearly as good
 
 
-class Hybrid:
+class Hybrid(GeneSpace):
     """The architectures that `options` allow for images of one shape.
 
     Genes: `stem_width`, and per stage `s1.embed`, `s1.depth`, `s1.merge`, `s1.mixer`, `s1.kernel`, `s1.ffn`, `s1.ratio`,
@@ -46,17 +45,11 @@ class Hybrid:
         labels: Sequence[str] = (),
         preset: str = "custom",
     ) -> None:
-        self.options, self.image, self.preset = options, image, preset
-        self.classes, self.labels = classes, tuple(labels)
+        super().__init__(image, classes, labels, preset)
+        self.options = options
         self.patch = options.patch or fitting_patch(image)
         self._check_sides()
-        try:
-            self.tops()
-        except ValidationError as error:  # a network exceeds the bounds of an architecture
-            raise BadOption(
-                f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose other options with --set, or "
-                "another preset (see `wb spaces`)"
-            ) from error
+        self._check_tops("other options")
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
@@ -68,19 +61,12 @@ class Hybrid:
                     genes[f"s{i}.{name}"] = getattr(stage, name)
         return genes
 
-    @cached_property
-    def genes(self) -> dict[str, tuple[Option, ...]]:
-        return {name: options for name, options in self.all_genes.items() if len(options) > 1}
-
-    @cached_property
-    def _fixed(self) -> dict[str, Option]:
-        return {name: options[0] for name, options in self.all_genes.items() if len(options) == 1}
-
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
         names = ["stem_width"]
         for i in range(len(self.options.stages)):
             names += [f"s{i}.{name}" for name in ("embed", "depth", "merge")]
+            names += [f"s{i}.channels"] if i and dims(MERGE_KINDS[str(full[f"s{i}.merge"])]) else []
             if int(full[f"s{i}.depth"]):
                 mixer = str(full[f"s{i}.mixer"])
                 names += [f"s{i}.{name}" for name in ("mixer", "ratio")]
@@ -172,21 +158,17 @@ class Hybrid:
             return ""
         return " ".join(f"--set {name}={text}" for name, text in texts.items())
 
-    def smallest(self) -> Architecture:
-        """The first option of every gene."""
-        return self.decode({name: options[0] for name, options in self.genes.items()})
-
     def smallest_of_each_precision(self) -> list[Architecture]:
         """The smallest network; the space has one precision."""
         return [self.smallest()]
 
-    def largest(self, mixer: str | None = None) -> Architecture:
-        """The last option of every gene, with `mixer` in every stage that offers it if one is named."""
-        choices = {name: options[-1] for name, options in self.genes.items()}
-        choices |= {
-            name: str(mixer) for name, options in self.genes.items() if name.endswith(".mixer") and mixer in options
-        }
-        return self.decode(choices)
+    def largest(self) -> Architecture:
+        """The last option of every gene."""
+        return self.decode({name: options[-1] for name, options in self.genes.items()})
+
+    def usual(self) -> Architecture:
+        """A residual network of middle size."""
+        return nearest(self, USUAL)
 
     def tops(self) -> tuple[Architecture, ...]:
         """The largest networks with each kind of merge, mixer, feed-forward and activation in every stage that offers it.
@@ -209,26 +191,28 @@ class Hybrid:
     def _stage(self, full: Choices, i: int) -> Stage:
         own = {name: full[f"s{i}.{name}"] for name in ALIKE if f"s{i}.{name}" in full}
         embed, mixer = int(own["embed"]), str(own["mixer"])
+        channels = int(own["channels"])
+        # As many heads as the fewest channels allow, whichever are chosen: so the widest network has those of all others.
+        heads = max(1, embed // self.options.stages[i].channels[0])
+        sizes: Choices = {"heads": heads, "qk": channels, "v": channels}
         norm = BatchNorm() if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed else None
-        block = Block(mixer=_mixer(mixer, own), ffn=_ffn(own), norm=norm)
-        merge = MERGE_KINDS[str(own["merge"])]() if i else None
+        block = Block(mixer=_mixer(mixer, own, sizes), ffn=_ffn(own), norm=norm)
+        merge = _merge(str(own["merge"]), sizes) if i else None
         blocks, plane = (block,) * int(own["depth"]), "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
     def _read_stage(self, stage: Stage, i: int) -> dict[str, Option]:
         found: dict[str, Option] = {"embed": stage.embed, "depth": len(stage.blocks)}
         if stage.merge is not None:
-            found["merge"] = stage.merge.kind
+            found |= {"merge": stage.merge.kind, **_channels(stage.merge)}
         if not stage.blocks:
             return found
         block, options = stage.blocks[0], self.options.stages[min(i, len(self.options.stages) - 1)]
         mixer, ffn = block.mixer, block.ffn
-        found["mixer"] = NONE if mixer is None else mixer.kind
+        found |= {"mixer": NONE} if mixer is None else {"mixer": mixer.kind, **_channels(mixer)}
         if mixer is not None and kernels(type(mixer)):
             found["kernel"] = getattr(mixer, kernels(type(mixer))[0])
-        if stage.plane == "tokens":
-            found["channels"] = getattr(mixer, "qk", options.channels[0])
-        elif ffn is not None:
+        if stage.plane == "map" and ffn is not None:
             found |= {"ffn": ffn.kind, "act": getattr(ffn, "activation", "")}
             found |= {"mid": getattr(ffn, "kernel", 0)} if has_middle(ffn.kind) else {}
         width = getattr(ffn, "mlp", 0)
@@ -268,14 +252,25 @@ def has_middle(ffn: str) -> bool:
     return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
 
 
-def _mixer(kind: str, own: Choices) -> Mixer | None:
-    """The mixer of a stage with those choices."""
+def _channels(part: Mixer | Merge) -> dict[str, Option]:
+    """The channels of the heads of what attends, as a gene; nothing of what does not."""
+    sizes = {width: getattr(part, width) for width in dims(type(part))}
+    return {"channels": sizes["qk"]} if "qk" in sizes else {}
+
+
+def _merge(kind: str, sizes: Choices) -> Merge:
+    """The merge of that kind; one that attends has heads of these `sizes`."""
+    record = MERGE_KINDS[kind]
+    return record.model_validate({name: sizes[name] for name in dims(record)})
+
+
+def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
+    """The mixer of a stage with those choices; one that attends has heads of these `sizes`."""
     if kind == NONE:
         return None
     if kind in MAP_MIXERS:
         return MAP_MIXERS[kind].model_validate(dict.fromkeys(kernels(MAP_MIXERS[kind]), own["kernel"]))
-    embed, channels = int(own["embed"]), int(own["channels"])
-    return mixer_of(kind, {"heads": max(1, embed // channels), "qk": channels, "v": channels}, embed)
+    return mixer_of(kind, sizes, int(own["embed"]))
 
 
 def _ffn(own: Choices) -> Ffn:

@@ -31,7 +31,8 @@ class StageOptions(Frozen):
     """What the blocks of one stage may be, all alike; every field lists its options from small to large.
 
     A stage whose mixer computes on maps is one, with `ffn` of `ratio` times the stream's width, `mid` the side of the depthwise
-    convolution inside it. Any other mixer has tokens, heads of `channels` and a two-layer perceptron of that ratio.
+    convolution inside it. Any other mixer has tokens, heads of `channels`, as many as the fewest allow, and a two-layer
+    perceptron of that ratio.
     """
 
     embed: Sizes

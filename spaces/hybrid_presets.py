@@ -1,4 +1,4 @@
-"""Presets of space `hybrid`, by the size of the images: the two first stages are maps, tokens come where they are few.
+"""Presets of space `hybrid`: the two first stages are maps, tokens come where they are few.
 
 Which sizes and blocks are worth their time is measured in `docs/results.md`.
 """
@@ -14,33 +14,28 @@ TINY28 = HybridOptions(
     stem_width=(8, 16, 32),
     stages=(
         StageOptions(
-            embed=(16, 32, 48), depth=(0, 1, 2), mixer=("none", "depthwise"), ffn=("inverted", "fused"), ratio=(1, 2, 3)
+            embed=(16, 24, 32), depth=(0, 1, 2), mixer=("none", "depthwise"), ffn=("inverted", "fused"), ratio=(1, 2)
         ),
         StageOptions(
-            embed=(32, 48, 64, 96),
-            depth=(1, 2, 3, 4),
+            embed=(32, 48, 64),
+            depth=(1, 2, 3),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise"),
-            kernel=(3, 5),
             ffn=("inverted", "fused"),
-            ratio=(1, 2, 3),
+            ratio=(1, 2),
             mid=(0, 3),
         ),
         StageOptions(
             embed=(64, 96, 128),
-            depth=(0, 1, 2, 3),
+            depth=(0, 1, 2),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise", "softmax"),
             ffn=("inverted", "fused"),
-            ratio=(1, 2, 3),
+            ratio=(1, 2),
             mid=(0, 3),
         ),
     ),
 )
 
 PRESETS: Mapping[str, HybridOptions] = {"tiny28": TINY28}
-
-
-def preset_for(side: int) -> str:
-    """The preset for images whose larger side has that many pixels."""
-    return "tiny28"
+DEFAULT = "tiny28"

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import get_args
 
-from pydantic import ValidationError
-
-from wb.core.architecture import Architecture, Block, Stage, explain
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.records import Classify, ImageInput, Norm, Position, Precision, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
+from wb.spaces.genes import GeneSpace
 from wb.spaces.operators import (
     FFN_KINDS,
     NONE,
@@ -43,7 +42,7 @@ from wb.spaces.revit import seed_architecture
 from wb.spaces.widening import forms, widening
 
 
-class Vit:
+class Vit(GeneSpace):
     """The architectures that `options` allow for images of one shape.
 
     Genes: `embed`, `depth`, `stem`, `stem_width`, and per block `b0.mixer`, `b0.heads`, `b0.qk`, `b0.v`, `b0.memory`,
@@ -61,8 +60,8 @@ class Vit:
     def __init__(
         self, options: VitOptions, image: ImageInput, classes: int, labels: Sequence[str] = (), preset: str = "custom"
     ) -> None:
-        self.options, self.image, self.preset = options, image, preset
-        self.classes, self.labels = classes, tuple(labels)
+        super().__init__(image, classes, labels, preset)
+        self.options = options
         self.patch = options.patch or smallest_patch(image, options.grid)
         for stem in options.stem:
             possible = get_args(STEM_KINDS[stem].model_fields["patch"].annotation)
@@ -81,13 +80,7 @@ class Vit:
             raise BadOption(
                 f"mixers {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
             )
-        try:
-            self.tops()
-        except ValidationError as error:  # a network exceeds the bounds of an architecture
-            raise BadOption(
-                f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose fewer or smaller options with "
-                "--set, or another preset (see `wb spaces`)"
-            ) from error
+        self._check_tops("fewer or smaller options")
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
@@ -104,14 +97,6 @@ class Vit:
                 genes[f"b{i}.{name}"] = getattr(o, name)
         weighted = any(has_weights(mixer) for mixer in o.mixer)
         return genes | precision_genes(o.depth[-1], o.precision, mixers=weighted, ffns=any(o.mlp))
-
-    @cached_property
-    def genes(self) -> dict[str, tuple[Option, ...]]:
-        return {name: options for name, options in self.all_genes.items() if len(options) > 1}
-
-    @cached_property
-    def _fixed(self) -> dict[str, Option]:
-        return {name: options[0] for name, options in self.all_genes.items() if len(options) == 1}
 
     @cached_property
     def coupled(self) -> tuple[tuple[str, ...], ...]:
@@ -186,10 +171,6 @@ class Vit:
             self._explain(a, choices)
         return canonical(self, found)
 
-    def smallest(self) -> Architecture:
-        """The first option of every gene."""
-        return self.decode({name: options[0] for name, options in self.genes.items()})
-
     def smallest_of_each_precision(self) -> list[Architecture]:
         """The smallest network in each uniform precision, because the smallest file need not be the fastest."""
         first = {name: options[0] for name, options in self.genes.items()}
@@ -223,6 +204,10 @@ class Vit:
         if mixer is not None:
             choices |= {name: mixer for name in self.genes if name.endswith(".mixer")}
         return self.decode(choices)
+
+    def usual(self) -> Architecture:
+        """The largest network with softmax attention."""
+        return self.largest("softmax")
 
     def tops(self) -> tuple[Architecture, ...]:
         """The largest network with each stem, each mixer and each feed-forward everywhere.

@@ -1,12 +1,32 @@
-"""Networks said in the words that tests vary: how they are wired, how they pool."""
+"""Networks said in the words that tests vary: how they are wired, how they pool; random weights and images for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from wb.core.architecture import Architecture, Stage
-from wb.core.records import WIRINGS, Classify, Conv2x2, Join, LayerNorm, Norm, kind_of
+import torch
+from torch import Tensor
+
+from wb.core.architecture import Architecture, Block, Stage, axis_dims
+from wb.core.records import (
+    WIRINGS,
+    Classify,
+    Conv2x2,
+    ImageInput,
+    Join,
+    LayerNorm,
+    Mlp,
+    Norm,
+    PatchStem,
+    Softmax,
+    kind_of,
+)
+from wb.data import load
+from wb.models.axes import nested
+from wb.models.model import Model, from_network
+from wb.models.named import axes_of
+from wb.models.network import build, skeleton
 
 Form = Literal["pre", "post"]
 WIRED = {kind_of(wiring): wiring.sample() for wiring in WIRINGS}
@@ -31,6 +51,15 @@ def assembled(
         for i, stage in enumerate(stages)
     )
     return wired(Architecture.model_validate({"stages": joined, "head": head, **fields}), norm)
+
+
+def of_digits(*, embed: int = 16, depth: int = 2, heads: int = 2, width: int = 6, mlp: int = 24) -> Architecture:
+    """A small one for the digits: blocks of softmax attention with as many channels for queries as for values."""
+    data = load("digits")
+    block = Block(mixer=Softmax(heads=heads, qk=width, v=width), ffn=Mlp(mlp=mlp))
+    image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
+    stages = (Stage(embed=embed, blocks=(block,) * depth),)
+    return assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=10, labels=data.classes)
 
 
 def wired(architecture: Architecture, norm: str) -> Architecture:
@@ -63,3 +92,27 @@ def joined(architecture: Architecture, join: Join) -> Architecture:
 def form(architecture: Architecture) -> str:
     """Where the norms of its sub-layers stand: "pre" or "post"."""
     return architecture.stages[0].wiring.kind
+
+
+def random_model(architecture: Architecture, seed: int = 0, gain: float = 0.0) -> Model:
+    """Random weights everywhere, biases and gains (about `gain`) included, so that nothing is hidden by a zero or a one."""
+    network = build(architecture)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight.normal_(gain if "gain" in name else 0.0, 0.3, generator=generator)
+        for name in network.statistics():
+            network.get_parameter(name).abs_().add_(0.1)  # a variance is positive
+    return from_network(architecture, network)
+
+
+def images(architecture: Architecture, count: int = 3) -> Tensor:
+    """Random ones in the shape that the network takes."""
+    size = architecture.input
+    shape = (count, size.channels, size.height, size.width)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+def axes_within(architecture: Architecture) -> dict[str, str]:
+    """The axes whose entries may be chosen for every entry of another, with that one: channels of heads, by head."""
+    return nested(axes_of(skeleton(architecture)), axis_dims(architecture))

@@ -16,17 +16,12 @@ from wb.core.option import structured
 from wb.core.precision import TRAINED, precisions, with_precisions
 from wb.core.progress import Progress
 from wb.data import Dataset
-from wb.export.assess import Assessor
 from wb.export.counting.count import energy_by_part
-from wb.export.timing.measure import reference_pace
-from wb.hardware.device import parse_device
 from wb.jobs.begin import begin as taken_up
-from wb.jobs.begin import described
+from wb.jobs.begin import measured
 from wb.jobs.output import MODELS, Output, config_of
-from wb.jobs.record import origin
 from wb.jobs.tune import recipes
 from wb.models.model import Model, check_weights
-from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 OUTPUT = Output("binarize", "binarized.safetensors", MODELS, "{path} is the model that is binarized")
@@ -69,30 +64,15 @@ def begin(
     check_work(config, model.architecture)
     quantized = {group for group, precision in precisions(model.architecture).items() if precision not in TRAINED}
     model = replace(model, architecture=with_precisions(model.architecture, dict.fromkeys(quantized, "fp32")))
-    key = model.fingerprint()
-    record = taken_up(Binarization, config, {"model": key, "data": data.fingerprint}, out)
+    record = taken_up(Binarization, config, {"model": model.fingerprint(), "data": data.fingerprint}, out)
     if record is None:
         progress("measuring the original", 0, 0)
-        record = _measured(config, model, key, name, data)
+        fields, readings = measured(config, config.seed, model, data, timed=False)
+        record = Binarization(
+            **fields,
+            recipes=recipes(config, model.architecture, data),
+            source=name,
+            energy=energy_by_part(model.architecture),
+            first=readings,
+        )
     return BinarizeJob(record, out, progress, model, data, force=force)
-
-
-def _measured(config: BinarizeConfig, model: Model, key: str, name: str, data: Dataset) -> Binarization:
-    """A new record, with readings of the original."""
-    device = parse_device(config.device, threads=config.threads)
-    pace = reference_pace(device)
-    assess = Assessor(device, pace, seed=config.seed)
-    quality = task_of(model.architecture).metric
-    return Binarization(
-        **origin(device.text),
-        config=config,
-        quality=quality,
-        recipes=recipes(config, model.architecture, data),
-        source=name,
-        model_key=key,
-        data=described(data),
-        pace=pace,
-        architecture=model.architecture,
-        energy=energy_by_part(model.architecture),
-        first=assess({"original": model}, {quality: data.validation}, timed=False)["original"],
-    )

@@ -15,7 +15,7 @@ from wb.models.walk import State
 
 
 class Trace(NamedTuple):
-    """One whole run: the state before each sub-layer, each contribution (B, N, D), and the logits (B, classes)."""
+    """One whole run: the state before each sub-layer, each contribution, (B, N, D) or a map, and the logits (B, classes)."""
 
     states: list[State]
     writes: list[Tensor]
@@ -23,7 +23,7 @@ class Trace(NamedTuple):
 
     @property
     def inputs(self) -> list[Tensor]:
-        """The stream (B, N, D) that each sub-layer adds to."""
+        """The stream that each sub-layer adds to, (B, N, D) or a map."""
         return [state.stream for state in self.states]
 
 

@@ -3,7 +3,7 @@
 Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: late
 sub-layers add little to later ones and still matter for the output, so that the effect on the output decides.
 Differs: the effect is measured again after every drop, always against the outputs of the original model and not of the one
-already cut, so that the effects of earlier drops are included.
+already cut, so that the effects of earlier drops are included. The statistics of batch norms are found anew after every drop.
 Limits: greedy; two sub-layers that are dispensable only together are not found. Nothing is trained here: fine-tune
 afterwards. A drop is chosen for its effect alone, whatever the sub-layer costs.
 """
@@ -29,6 +29,7 @@ from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step
 from wb.models.network import build
 from wb.tasks.known import task_of
+from wb.training.statistics import with_statistics
 from wb.training.train import check_fits
 
 
@@ -100,7 +101,7 @@ class DropLayers:
             if not effects:
                 raise BudgetMissed(self._missed(model.architecture, dropped))
             name = min(effects, key=effects.__getitem__)
-            model = without(model, name)
+            model = with_statistics(without(model, name), self.data.train)
             dropped[name] = effects[name]
             if self.report is not None:
                 self.report(name, effects[name])

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wb.models.planes import as_tokens
+
 NOTHING = 1e-6  # share of the stream: a smaller contribution is float32 rounding
 
 
@@ -43,22 +45,28 @@ def overlap(logits: Tensor, other: Tensor, k: int) -> Tensor:
 
 
 def relative(part: Tensor, whole: Tensor) -> Tensor:
-    """‖part‖ / ‖whole‖ token by token: (B, N, D) twice -> (B, N); 0 where `whole` is zero."""
-    return _ratio(part.norm(dim=-1), whole.norm(dim=-1))
+    """‖part‖ / ‖whole‖ token by token: (B, N, D) or maps, twice -> (B, N); 0 where `whole` is zero."""
+    return _ratio(_length(part), _length(whole))
 
 
 def relative_change(write: Tensor, changed: Tensor, h: Tensor) -> Tensor:
-    """‖c − c̄‖ / ‖c‖ token by token: (B, N, D) each -> (B, N).
+    """‖c − c̄‖ / ‖c‖ token by token: (B, N, D) or maps, each -> (B, N).
 
     0 where the contribution `write` is only rounding beside the stream `h` that it is added to.
     """
-    size = write.norm(dim=-1)
-    return _ratio((write - changed).norm(dim=-1), torch.where(size > NOTHING * h.norm(dim=-1), size, 0.0))
+    size = _length(write)
+    return _ratio(_length(write - changed), torch.where(size > NOTHING * _length(h), size, 0.0))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of the angle between tokens: (B, N, D) twice -> (B, N), within -1 to 1; 0 where one of them is zero."""
-    return F.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
+    """Cosine of the angle between tokens: (B, N, D) or maps, twice -> (B, N), within -1 to 1; 0 where one of them is zero."""
+    return F.cosine_similarity(as_tokens(a), as_tokens(b), dim=-1).clamp(-1, 1)
+
+
+def _length(x: Tensor) -> Tensor:
+    """The norm of every token: (B, N, D) or a map -> (B, N)."""
+    length: Tensor = as_tokens(x).norm(dim=-1)
+    return length
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

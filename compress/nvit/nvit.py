@@ -7,7 +7,8 @@ Differs: written from the paper's formulas. Units are ranked by saliency over co
 (`wb.compress.nvit.select`); cost is a function per part instead of a table of blocks (`wb.compress.nvit.cost`); whole
 sub-layers are units too; each head chooses its own channels; saliency is a moving average over the rounds.
 Limits: removing residual channels changes the statistics of the norms and is never exact; every other cut equals
-masking. The attention scale stays that of the model the weights came from.
+masking, up to the statistics of batch norms, which are then found anew. The attention scale stays that of the model the
+weights came from.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from wb.data.batches import batches
 from wb.models.axes import Map, Select, SelectWithin
 from wb.models.model import Model, Step, remap_model
 from wb.training.fit import Recipe, pick_device
+from wb.training.statistics import with_statistics
 from wb.training.train import Finetune, check_fits
 
 
@@ -114,6 +116,8 @@ class NViT:
         for maps in selector.maps():
             model = remap_model(model, maps)
             scores |= {name: _follow(value, name, dims.get(name), maps) for name, value in scores.items()}
+        if model is not state.model:  # what is left sees other inputs
+            model = with_statistics(model, self.data.train)
         left = {*axis_sizes(model.architecture), *(set(selector.layers) - set(selector.dropped))}
         return replace(state, model=model, scores={name: value for name, value in scores.items() if name in left})
 

@@ -12,16 +12,11 @@ from wb.compress.prune.record import Pruning
 from wb.compress.prune.stages import name_of, stages_of
 from wb.core.progress import Progress
 from wb.data import Dataset
-from wb.export.assess import Assessor
-from wb.export.timing.measure import reference_pace
-from wb.hardware.device import parse_device
 from wb.jobs.begin import begin as taken_up
-from wb.jobs.begin import described
+from wb.jobs.begin import measured
 from wb.jobs.output import MODELS, Output
-from wb.jobs.record import origin
 from wb.jobs.tune import recipes
 from wb.models.model import Model, check_weights
-from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
 OUTPUT = Output("prune", "pruned.safetensors", MODELS, "{path} is the model that is pruned")
@@ -48,31 +43,16 @@ def begin(
     check_fits(model.architecture, data)
     check_keep(config.settings.keep, model.architecture)
     check_weights(model.weights, name)
-    key = model.fingerprint()
-    record = taken_up(Pruning, config, {"model": key, "data": data.fingerprint}, out)
+    record = taken_up(Pruning, config, {"model": model.fingerprint(), "data": data.fingerprint}, out)
     if record is None:
         progress("measuring the dense model", 0, 0)
-        record = _measured(config, model, key, name, data)
+        fields, readings = measured(config, config.settings.seed, model, data)
+        record = Pruning(
+            **fields,
+            recipes=recipes(config, model.architecture, data),
+            model=name,
+            parts=parameters_by_part(model.architecture),
+            dense=readings,
+        )
     stages_of(config.limits, config.snapshots, config.settings.rounds, record.dense)  # raises
     return PruneJob(record, out, progress, model, data, force=force)
-
-
-def _measured(config: PruneConfig, model: Model, key: str, name: str, data: Dataset) -> Pruning:
-    """A new record, with the dense model's readings, which the limits refer to."""
-    device = parse_device(config.device, threads=config.threads)
-    pace = reference_pace(device)
-    assess = Assessor(device, pace, seed=config.settings.seed)
-    quality = task_of(model.architecture).metric
-    return Pruning(
-        **origin(device.text),
-        config=config,
-        quality=quality,
-        recipes=recipes(config, model.architecture, data),
-        model=name,
-        model_key=key,
-        data=described(data),
-        pace=pace,
-        architecture=model.architecture,
-        parts=parameters_by_part(model.architecture),
-        dense=assess({"dense": model}, {quality: data.validation})["dense"],
-    )

@@ -50,6 +50,11 @@ class Subject:
         """Whether the group is a convolution, which is slower in 8 bits and has no kernel for other bits."""
         return any(self.products[node].convolution for node in self.groups[group])
 
+    @property
+    def maps(self) -> bool:
+        """Whether it is a network of the workbench with a stage of convolutions."""
+        return self.model is not None and self.model.architecture.has_maps
+
     def check(self, choice: Choice) -> None:
         """Raises `BadOption` if a group does not exist, or cannot have the precision of `choice`."""
         unknown = sorted(set(choice) - set(self.groups))

@@ -28,7 +28,7 @@ class QuantizeConfig(JobConfig):
     policy: Annotated[
         PolicyName,
         Field(
-            description="int8-dynamic (activations quantized as they come, convolutions in fp32), int8 (static, NNCF), "
+            description="int8-dynamic (activations quantized as they come, convolutions in fp32), int8 (static), "
             "int4-weights, or mixed (group by group, by sensitivity)."
         ),
         Cli(default="int8-dynamic; mixed with a budget"),

@@ -41,7 +41,8 @@ from wb.fusion.match.placed import Placed
 from wb.fusion.settings import Solver
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
 from wb.models.model import Model
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
@@ -81,6 +82,7 @@ class Aligner:
 
     def __post_init__(self) -> None:
         self.network = build(self.reference.architecture, "meta")
+        self.statistics_of_norms = set(self.network.statistics())
         self.kinds = _kinds(self.reference, self.source, rotate=self.rotate)
         both = self.network, build(self.source.model.architecture, "meta")
         stages = range(len(self.network.stages))
@@ -145,6 +147,8 @@ class Aligner:
         other: Tensor | float = 0.0
         others = {name: map_ for name, map_ in self.found.maps.items() if name != axis}
         for name in usable(self.source.axes, axis, {*self.found.maps, *self.source.fixed}):
+            if name in self.statistics_of_norms:
+                continue  # they follow from weights and images, and what is positive everywhere tells little apart
             dimensions = self.source.axes[name]
             a, b = self.source.mapped(name, others), self.reference.weights[name]
             if self.kinds[axis] != "rotation":
@@ -231,6 +235,8 @@ def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]
         for name, sublayer in source.sublayers.items()
         for axis, symmetry in sublayer.operator.symmetries.items()
     } | dict(one.stem.symmetries)
+    for stage in range(1, len(one.stages)):
+        bears |= {f"s{stage}.merge.{axis}": symmetry for axis, symmetry in one.merge(stage).symmetries.items()}
     for axis in axis_sizes(reference.architecture):
         if axis not in present:
             continue

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from wb.fusion.align.similarity import Statistics
-from wb.fusion.align.trace import cut, network_of, projected
+from wb.fusion.align.trace import cut, network_of
 from wb.fusion.match.placed import Placed, runs
 from wb.models.axes import nested
 from wb.models.model import Model
+from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 
 ROWS = 16_384  # at each place at most so many tokens are compared
@@ -31,7 +32,7 @@ def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> 
         x, y = a.begin(part), b.begin(part)
         for stage in range(len(b.stages)):
             x, y = a.enter(x, stage), b.enter(y, stage)
-            rows = _drawn(y.stream, len(part) / len(images), generator)
+            rows = _drawn(as_tokens(y.stream), len(part) / len(images), generator)
             for mine in starts[stage]:
                 x = a.at(mine)(x)
             for theirs in b.walk(stage):
@@ -39,8 +40,10 @@ def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> 
                 if twin is not None:
                     found.add(f"s{stage}.embed", _scaled(x.stream, rows), _scaled(y.stream, rows))
                     own = a.at(twin.name)
-                    outputs = (projected(own, own.read(x)), projected(theirs, theirs.read(y)))
-                    drawn = [{name: y.flatten(0, 1)[rows] for name, y in values.items()} for values in outputs]
+                    outputs = (own.operator.reader_outputs(own.read(x)), theirs.operator.reader_outputs(theirs.read(y)))
+                    drawn = [
+                        {name: as_tokens(y).flatten(0, 1)[rows] for name, y in values.items()} for values in outputs
+                    ]
                     _compare(found, source, theirs, within, drawn)
                 for mine in groups[theirs.name]:
                     x = a.at(mine)(x)
@@ -70,6 +73,6 @@ def _drawn(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def _scaled(x: Tensor, rows: Tensor) -> Tensor:
-    """The chosen tokens of a stream (B, N, D), each scaled to root mean square one: (rows, D)."""
-    chosen = x.flatten(0, 1)[rows]
+    """The chosen tokens of a stream, each scaled to root mean square one: (rows, D)."""
+    chosen = as_tokens(x).flatten(0, 1)[rows]
     return chosen / chosen.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)

@@ -21,7 +21,7 @@ _FLAT = 1e-12  # a variance below counts as zero
 def usable(axes: Mapping[str, Axes], axis: str, known: Collection[str]) -> Iterator[str]:
     """The parameters on `axis` whose other axes are all `known`, so that they can be compared between the networks."""
     for name, dimensions in axes.items():
-        names = [on.name for on in dimensions if on is not None]
+        names = [on.name for on in dimensions if on is not None and on.role != "side"]
         if axis in names and all(other in (axis, FIXED) or other in known for other in names):
             yield name
 

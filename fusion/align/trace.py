@@ -1,15 +1,13 @@
-"""Networks on their very weights, batches, and what the readers of a sub-layer make of what it sees."""
+"""Networks on their very weights, and batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from wb.models.model import Model
 from wb.models.network import Network, build
-from wb.models.walk import Sublayer
 
 BATCH = 32
 
@@ -24,14 +22,3 @@ def network_of(model: Model) -> Network:
 def cut(images: Tensor, size: int = BATCH) -> Iterator[Tensor]:
     """`images` in batches."""
     yield from images.split(size)
-
-
-def projected(at: Sublayer, seen: Tensor) -> dict[str, Tensor]:
-    """What each reader makes of what it sees: local name -> (B, N, its other axes flattened)."""
-    operator = at.operator
-    found = {}
-    for name in operator.readers:
-        bias = operator.bias(name)
-        weight: Tensor = getattr(operator, name)
-        found[name] = F.linear(seen, weight.flatten(0, -2), None if bias is None else bias.flatten())
-    return found

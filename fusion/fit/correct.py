@@ -8,6 +8,7 @@ and deviations, of hidden units and of contributions to the stream.
 Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403; Jin et al., "Dataless Knowledge Fusion by Merging
 Weights of Language Models" (RegMean), 2023, https://arxiv.org/abs/2212.09849.
 Differs: RegMean solves each layer on the parents' own inputs; here they are the fused network's, with error feedback.
+The statistics of batch norms are found anew from the images, as REPAIR does; the convolutions in front of them stay averages.
 Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Only the last
 convolution of a stem is fitted; the others stay averages.
 """
@@ -21,17 +22,21 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wb.fusion.align.trace import cut, network_of, projected
+from wb.fusion.align.trace import cut, network_of
 from wb.fusion.fit.fits import Fit, Moments, Outputs, Ridge
 from wb.fusion.fit.merge import Aligned
 from wb.fusion.forms.joins import joins_folded
 from wb.fusion.match.placed import runs
 from wb.fusion.settings import RIDGE
 from wb.models.axes import Axes, Axis, remap, write
+from wb.models.convolution import BatchNormed
 from wb.models.model import Model
-from wb.models.network import Network, axes_of
+from wb.models.named import axes_of
+from wb.models.network import Network
 from wb.models.operator import NOTHING
+from wb.models.planes import as_tokens
 from wb.models.walk import State, Sublayer
+from wb.training.statistics import find_from
 
 ROWS = 24_576  # a map is fitted on at most so many tokens
 Report = Callable[[int, int], None]
@@ -51,7 +56,7 @@ class Lane:
     @property
     def streams(self) -> list[Tensor]:
         """The residual streams (b, N, D), batch by batch."""
-        return [state.stream for state in self.states]
+        return [as_tokens(state.stream) for state in self.states]
 
     def mapped(self, values: Tensor, axes: Axes) -> Tensor:
         """Activations (rows, sizes of `axes`), mapped to the fused network's axes and flattened: (rows, features)."""
@@ -67,7 +72,7 @@ class Lane:
                 given = at.contribution(state)
                 total, state = state.stream + given, at.add(state, given)
             self.states[i] = state
-            sums.append(total)
+            sums.append(as_tokens(total))
         return sums
 
 
@@ -120,14 +125,19 @@ class Correction:
         return replace(self.merged, weights={name: p.detach() for name, p in self.network.named_parameters()})
 
     def _start(self) -> None:
-        """Makes all tokens. `regress` fits a convolutional stem; trained positions take over the mean error of tokens."""
+        """Makes all tokens, behind batch norms with new statistics.
+
+        `regress` fits a convolutional stem; trained positions take over the mean error of tokens.
+        """
+        find_from(self.network, self.batches)
         for lane in self.lanes:
             lane.states = [lane.network.begin(part) for part in self.batches]
         self._draw()
         if self.method == "regress" and self.network.first is None:  # which stands between them and the stream
             if self.network.stem.fitted is not None:
                 self._fit_stem(*self.network.stem.fitted)
-            missing = [(self._wanted(i, 0) - self.network.tokens(part)).sum(0) for i, part in enumerate(self.batches)]
+            made = (as_tokens(self.network.tokens(part)) for part in self.batches)
+            missing = [(self._wanted(i, 0) - tokens).sum(0) for i, tokens in enumerate(made)]
             self.network.positions.moved(self.network, torch.stack(missing).sum(0) / sum(map(len, self.batches)))
         self.states = [self.network.begin(part) for part in self.batches]
 
@@ -158,13 +168,15 @@ class Correction:
         self.states = [self.network.enter(state, stage) for state in self.states]
 
     def _sublayer(self, sublayer: Sublayer) -> None:
-        """Fits the readers of a sub-layer, then its writers, and runs it in all networks."""
+        """Fits the readers of a sub-layer, then its writers, and runs it in all networks. One with batch norms is only run."""
         module, stage = sublayer.operator, sublayer.stage
         before = self._mapped([lane.streams for lane in self.lanes], stage)
-        self._readers(sublayer)
+        fitted = not isinstance(module, BatchNormed)
+        if fitted:
+            self._readers(sublayer)
         after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
-        for weight, bias in module.writers.items():
+        for weight, bias in module.writers.items() if fitted else ():
             fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
                 given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
@@ -173,7 +185,7 @@ class Correction:
                 else:
                     whole.append(module.hidden(sublayer.read(state), NOTHING))
                     hidden = self._picked(whole[i], i)
-                fit.add(hidden, given, _total(before[i]) - self._picked(state.stream, i))
+                fit.add(hidden, given, _total(before[i]) - self._picked(as_tokens(state.stream), i))
             _set(module, [weight], [bias], fit)
         for i, state in enumerate(self.states):
             given_now = module.written(whole[i]) if whole else sublayer.contribution(state)
@@ -200,7 +212,7 @@ class Correction:
             outputs: list[tuple[float, Tensor]] = []
             for lane, mine in there:
                 own = lane.network.at(mine.name)
-                values = projected(own, self._seen(own, lane.states[i], i))
+                values = own.operator.reader_outputs(self._seen(own, lane.states[i], i))
                 parts = [self._on_axes(lane, f"{sublayer.prefix}.{name}", values[name]) for name in names]
                 outputs.append((lane.share / total, torch.cat(parts, dim=1)))
             fit.add(self._seen(sublayer, state, i), outputs)

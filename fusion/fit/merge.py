@@ -29,9 +29,10 @@ class Aligned:
 def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float], *, release: bool = False) -> Model:
     """The weighted average of `parents`, in the architecture of `reference`; all in canonical form.
 
-    A sub-layer that a parent lacks counts as one that adds zero to the stream. So weights and biases that write to the stream
-    (for an operator without any its join, or else its norm in a pre-norm network) are averaged over all parents. All other
-    parameters are averaged over the parents that have them; if there are none, the reference's stay.
+    A sub-layer that a parent lacks counts as one that adds zero to the stream. So weights and biases that write to the stream, or
+    the gains and shifts of norms behind them (for an operator without any its join, or else its norm in a pre-norm network), are
+    averaged over all parents. All other parameters are averaged over the parents that have them; if there are none, the
+    reference's stay.
 
     With `release`, parents drop each parameter once it is averaged, so that memory never holds all parents and the result.
     """
@@ -57,12 +58,12 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
 
 
 def _writers(network: Network) -> set[str]:
-    """The parameters that scale what sub-layers add to the stream: writers and their biases, or joins, or norms."""
+    """The parameters that what sub-layers add to the stream is proportional to: of operators, or of joins, or of norms."""
     found = set()
     for sublayer in network.walk():
-        found |= {name for pair in sublayer.writers.items() for name in pair if name is not None}
-        if not sublayer.writers and sublayer.join is not None:
+        found |= {*sublayer.scaling}
+        if not sublayer.scaling and sublayer.join is not None:
             found |= {f"{sublayer.join_prefix}.{name}" for name in sublayer.join.axes}
-        elif not sublayer.writers and sublayer.wiring.folds:
+        elif not sublayer.scaling and sublayer.wiring.folds:
             found |= {f"{sublayer.norm_prefix}.{name}" for name in sublayer.norm.axes}
     return found

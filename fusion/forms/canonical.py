@@ -12,7 +12,8 @@ Differs: the result is an ordinary network with LayerNorm, whose gains are one. 
 (`wb.models.operator`). A norm in front of an operator without parameters keeps its gain. One in front of weights without
 biases keeps its shift: a bias that a network does not have could not be taken away again.
 Limits: in a post-norm network gains and shifts lie in the stream, so that neither folding them nor centring is possible;
-heads are balanced and biases moved all the same. A stream that a merge reads is not centred.
+heads are balanced and biases moved all the same. A stream that a merge reads is not centred, and neither is one that a batch
+norm lies on: its channels may be permuted only. Batch norms stay behind the weights that they belong to.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from wb.fusion.forms.joins import fold, folded_names, folds, unfold
 from wb.models.axes import Axes, nested, read, write
 from wb.models.join import JoinModule
 from wb.models.model import Model
-from wb.models.network import Network, axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import Network, build
 from wb.models.norm import NormModule
-from wb.models.operator import OperatorModule
+from wb.models.operator import OperatorModule, PartModule
 from wb.models.walk import Sublayer
 
 P = TypeVar("P", bound=Part)
@@ -82,7 +84,8 @@ def canonical(model: Model, *, balance: bool = True, release: bool = False) -> M
         fold(weights, at)
         _standardise(weights, at)
     last = len(network.stages) - 1
-    if network.folds(last) and network.norm is not None and all(norm.centred for _, norm in _norms_on(network, last)):
+    norms = [norm for _, norm in _norms_on(network, last)]
+    if network.folds(last) and network.norm is not None and all(n.centred for n in norms) and turns(network, last):
         _centre(weights, axes, f"s{last}.embed", _factors(network))
     within = nested(axes, axis_dims(model.architecture))
     for at in network.walk() if balance else ():
@@ -127,9 +130,19 @@ def foldable(network: Network, stage: int) -> bool:
     """Whether the stream of a stage may be rotated: its norms and joins fold, and only weights read its channels."""
     return (
         network.folds(stage)
+        and turns(network, stage)
         and all(at.readers and (at.join is None or folds(at)) for at in network.walk(stage))
         and all(norm.foldable for _, norm in _norms_on(network, stage))
     )
+
+
+def turns(network: Network, stage: int) -> bool:
+    """Whether all parts that lie on the stream of a stage mix its channels linearly only (`PartModule.stream`)."""
+    parts: list[PartModule] = [network.stem] if stage == 0 else [network.merge(stage)]
+    parts += [network.merge(stage + 1)] if stage + 1 < len(network.stages) else []
+    parts += [norm for _, norm in _norms_on(network, stage)]
+    parts += [at.operator for at in network.walk(stage)]
+    return all(part.stream == "rotation" for part in parts)
 
 
 def centred(network: Network, stage: int) -> bool:

@@ -1,4 +1,5 @@
-"""Folding joins: a layer scale multiplies the outputs of weights, so that these can take it over. Exact in every wiring."""
+"""Folding joins: a layer scale multiplies what an operator gives, which its last weights, or the gains and shifts of norms behind
+them, can take over. Exact in every wiring."""
 
 from __future__ import annotations
 
@@ -29,11 +30,11 @@ def folded_names(network: Network) -> set[str]:
 
 def folds(at: Sublayer) -> bool:
     """Whether the sub-layer has a join that weights can take over."""
-    return at.join is not None and bool(at.writers)
+    return at.join is not None and bool(at.scaling)
 
 
 def fold(weights: dict[str, Tensor], at: Sublayer) -> None:
-    """W <- scale W, b <- scale b; scale one."""
+    """W <- scale W, b <- scale b, or the same of the gains and shifts behind W; scale one."""
     name = f"{at.join_prefix}.scale"
     if folds(at):
         _multiply(weights, at, weights[name])
@@ -53,8 +54,6 @@ def unfold(weights: dict[str, Tensor], at: Sublayer, like: Model) -> None:
 
 def _multiply(weights: dict[str, Tensor], at: Sublayer, scale: Tensor) -> None:
     """Multiplies what an operator writes to the stream by `scale`, (D) or ()."""
-    for weight, bias in at.writers.items():
-        rows = weights[weight].flatten(1)  # (D, everything else)
-        weights[weight] = (rows * scale.reshape(-1, 1)).reshape(weights[weight].shape)
-        if bias is not None:
-            weights[bias] = weights[bias] * scale
+    for name in at.scaling:
+        weight = weights[name]  # (D, everything else)
+        weights[name] = weight * scale.reshape(-1, *(1,) * (weight.dim() - 1))

@@ -13,8 +13,10 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import ImageInput, Operator, dims
 from wb.fusion.align.trace import cut, network_of
+from wb.models.convolution import FIRST, BatchNormed
 from wb.models.model import Model
 from wb.models.network import build
+from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 
 Match = tuple[tuple[int | None, ...], ...]
@@ -44,10 +46,10 @@ def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
             found: list[list[Tensor]] = []
             for i in range(len(network.stages)):
                 state = network.enter(state, i)
-                found.append([state.stream])
+                found.append([as_tokens(state.stream)])
                 for block in network.blocks(i):
                     state = block(network.wiring(i), state)
-                    found[-1].append(state.stream)
+                    found[-1].append(as_tokens(state.stream))
             yield found
 
 
@@ -154,22 +156,25 @@ def _silent(
     In a post-norm network the norm of the sub-layer is made nearly the identity on the output of the norm `before` it.
     """
     like, embed = next(iter(known.values())), a.stages[sublayer.stage].embed
-    zero = {*sublayer.writers, *sublayer.writers.values(), *sublayer.readers.values()}
+    zero = {*sublayer.scaling, *sublayer.readers.values()}
     result = {}
+    neutral = sublayer.operator.neutral if isinstance(sublayer.operator, BatchNormed) else {}
     for name, parameter in sublayer.operator.named_parameters(sublayer.prefix):
         drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * _SMALL
+        value = neutral.get(name.removeprefix(f"{sublayer.prefix}."))
+        drawn = drawn if value is None else torch.full_like(drawn, value)
         result[name] = (torch.zeros_like(drawn) if name in zero else drawn).to(like)
-    norm = {"gain": like.new_ones(embed), "shift": like.new_zeros(embed)}
-    if not sublayer.wiring.folds and not sublayer.writers:
+    norm = {name: torch.full_like(like.new_ones(embed), value) for name, value in FIRST.items()}
+    if not sublayer.wiring.folds and not sublayer.scaling:
         raise Unsupported(
             f"{sublayer.name} of the target has no counterpart in the model and no weights that could silence it in a "
             f"{sublayer.wiring.record.title} network; give a target without it"
         )
-    if not sublayer.wiring.folds and before is not None:
+    if not sublayer.wiring.folds and sublayer.norm.averaged and f"{before}.gain" in known:
         old_gain, old_shift = known[f"{before}.gain"], known.get(f"{before}.shift", like.new_zeros(embed))
         norm["gain"] = norm["gain"] * (old_gain.square().mean() + old_shift.var(correction=0)).sqrt()
         norm["shift"] = norm["shift"] + old_shift.mean()
-    elif not sublayer.writers:
+    elif not sublayer.scaling:
         norm["gain"] = torch.zeros_like(norm["gain"])
     if sublayer.join is not None:
         result |= {n: like.new_ones(p.shape) for n, p in sublayer.join.named_parameters(sublayer.join_prefix)}

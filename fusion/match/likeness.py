@@ -28,7 +28,9 @@ from wb.fusion.align.trace import cut, network_of
 from wb.fusion.match.depth import alike, check_images
 from wb.models.axes import Axes
 from wb.models.model import Model
-from wb.models.network import Network, axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import Network, build
+from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 
 ROWS = 2048  # tokens for CKA, at most
@@ -131,7 +133,8 @@ def _channels(source: Model, reference: Model) -> tuple[float, Index]:
     """
     networks = [build(model.architecture, "meta") for model in (source, reference)]
     own, other = map(axes_of, networks)
-    skipped = (*networks[1].positions.constants, *networks[1].answer.constants)
+    ends = networks[1]
+    skipped = {*ends.positions.constants, *ends.answer.constants, *ends.statistics()}
     found: Index = {}
     cosines: list[Matrix] = []
     for i in range(len(reference.architecture.stages)):
@@ -208,7 +211,7 @@ def _walk(network: Network, images: Tensor) -> Iterator[tuple[Sublayer, Tensor]]
     for sublayer in network.walk():
         state = network.enter(state, sublayer.stage)
         addition = sublayer.contribution(state)
-        yield sublayer, addition
+        yield sublayer, as_tokens(addition)
         state = sublayer.add(state, addition)
 
 

@@ -16,7 +16,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, couple
-from wb.fusion.align.trace import cut, network_of, projected
+from wb.fusion.align.trace import cut, network_of
 from wb.models.axes import Couple, Select
 from wb.models.model import Model
 from wb.models.walk import State, Sublayer
@@ -172,7 +172,7 @@ def mixed(policy: Residual, residual: Couple, branch: Couple, found: tuple[Tenso
 def _observed(sublayer: Sublayer, state: State, every: Tensor, rows: Tensor) -> tuple[State, dict[str, Tensor]]:
     """The state after a sub-layer, and its activations by name of the plan, (B, tokens, units)."""
     place = sublayer.place
-    values = projected(sublayer, sublayer.read(state))
+    values = sublayer.operator.reader_outputs(sublayer.read(state))
     given = sublayer.contribution(state)
     if sublayer.kind == "mixer":
         found = {f"{place}.{letter}": values[f"w{letter}"][:, every] for letter in "qkv"}

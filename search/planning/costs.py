@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean, median
+from statistics import mean
 from typing import NamedTuple
 
 import torch
@@ -30,7 +30,8 @@ from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled, score
 
-PROBES = 6  # timed steps of each kind
+PROBES = 2  # timed steps of each kind, at least
+PROBED = 0.6  # seconds of them, at least
 DRAWN = 3  # random networks, beside the smallest and the largest
 IMAGES = 512  # scored in torch to learn what scoring costs
 
@@ -59,7 +60,7 @@ def probe(
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
     tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
-    teach = _median(lambda: Teacher(supernet)(images.to(supernet.device)))
+    teach = _mean(lambda: Teacher(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
     timed = "latency" in config.read
@@ -128,7 +129,7 @@ def _tuning(supernet: Supernet, architecture: Architecture, data: Dataset, recip
 def _step(
     supernet: Supernet, data: Dataset, recipe: Recipe, backward: Callable[[Batch], float], at: int, steps: int
 ) -> float:
-    """Seconds of one step as `wb.training.fit.fit` does it, the median after one for warming up.
+    """Seconds of one step as `wb.training.fit.fit` does it, the mean after one for warming up.
 
     The supernet's weights change a little less than in training: the rate is next to nothing.
     """
@@ -146,17 +147,20 @@ def _step(
         torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
         optimizer.step()
 
-    return _median(step)
+    return _mean(step)
 
 
-def _median(step: Callable[[], object]) -> float:
-    """Seconds of one step, the median after one for warming up."""
-    seconds = []
-    for _ in range(1 + PROBES):
-        start = time.perf_counter()
+def _mean(step: Callable[[], object]) -> float:
+    """Seconds of one step, after one for warming up: the mean, since a busy machine delays some steps by much.
+
+    At least `PROBES` steps and `PROBED` seconds.
+    """
+    step()
+    start, steps = time.perf_counter(), 0
+    while steps < PROBES or time.perf_counter() - start < PROBED:
         step()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds[1:])
+        steps += 1
+    return (time.perf_counter() - start) / steps
 
 
 def _scoring(supernet: Supernet, architecture: Architecture, data: Dataset) -> float:

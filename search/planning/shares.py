@@ -16,6 +16,7 @@ SUPERNET, SEARCH, RUNGS, FINALISTS = 0.36, 0.15, 0.11, 0.38
 TUNED = 16  # epochs that a finalist should get, before there are more finalists
 FINALISTS_LEAST, FINALISTS_MOST = 3, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
+READ = 4  # evaluations that exporting and reading a finalist takes as long as
 LEAST = {"epochs": 2, "finetune": 1}
 
 
@@ -72,10 +73,10 @@ class TimePlan(Frozen):
     def text(self) -> str:
         """How the time is used, in a sentence."""
         parts = {
-            "supernet": f"{self.epochs} epochs of the supernet",
+            "supernet": f"{_epochs(self.epochs)} of the supernet",
             "search": f"{self.trials} trials",
             "rungs": f"trainings alone ({self.rungs})",
-            "finalists": f"{self.finalists} finalists, {self.finetune} epochs each",
+            "finalists": f"{self.finalists} finalists, {_epochs(self.finetune)} each",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
         return (
@@ -111,9 +112,9 @@ def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
-    """Seconds of fine-tuning so many finalists, each exported once and read twice."""
+    """Seconds of fine-tuning so many finalists, each exported, timed with the others, scored, and its blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
-    return taught + count * (epochs * size.whole * costs.tune + 2 * costs.evaluation)
+    return taught + count * (epochs * size.whole * costs.tune + READ * costs.evaluation)
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
@@ -187,7 +188,7 @@ def _rungs(seconds: float, trials: int, finalists: int, costs: Costs, size: Size
     """The rungs that so many seconds are enough for: as many candidates for one epoch as the time allows, a third for three."""
     one, three = (epochs * size.ranking * costs.tune + costs.score for epochs in (1, 3))
     seconds -= 3 * size.ranking * costs.teach
-    first = max(0, min(trials, 2 * FIRST * finalists, int(seconds / (one + three / 3))))
+    first = max(0, min(trials, 3 * FIRST * finalists, int(seconds / (one + three / 3))))
     last = first // 3
     if last > finalists:
         return Rung(first, 1), Rung(last, 3)
@@ -211,6 +212,10 @@ def _least(config: SearchConfig, costs: Costs, size: Size, warm_up: float) -> fl
 
 def _within(value: int, least: int, most: int) -> int:
     return max(least, min(most, value))
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _milli(seconds: float) -> str:

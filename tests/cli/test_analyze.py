@@ -5,20 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
+from tests.commands import succeeded, wb
 from tests.networks import answering
-from wb.cli.main import app
 from wb.compress.depth.analysis import DepthAnalysis
 from wb.data import load as load_data
 from wb.models.model import Model, from_network, save
 from wb.models.network import build
 from wb.spaces.presets import vit_space
 from wb.spaces.stock import Stock
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +35,7 @@ def file(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_depth_prints_a_table_and_writes_a_page(file: Path) -> None:
-    result = wb("analyze", "depth", file, "--limit", 20)
-    assert result.exit_code == 0, result.output
+    result = succeeded("analyze", "depth", file, "--limit", 20)
     assert "s0.b0.mixer" in result.stdout
     assert "measured on 20 images of validation" in result.stdout
     assert max(len(line) for line in result.stdout.splitlines() if line[:1] in "┏┃┡│└") <= 80
@@ -54,8 +48,7 @@ def test_depth_prints_a_table_and_writes_a_page(file: Path) -> None:
 
 
 def test_depth_as_json(file: Path) -> None:
-    result = wb("analyze", "depth", file, "--limit", 20, "--split", "train", "--json", "-o", "b.html")
-    assert result.exit_code == 0, result.output
+    result = succeeded("analyze", "depth", file, "--limit", 20, "--split", "train", "--json", "-o", "b.html")
     content = json.loads(result.stdout)
     assert content.pop("report") == "b.html"
     assert DepthAnalysis.model_validate(content).images == 20
@@ -69,8 +62,7 @@ def test_without_a_model_it_is_the_stock_model(file: Path, model: Model, monkeyp
         return model
 
     monkeypatch.setattr(Stock, "__call__", stock)
-    result = wb("analyze", "depth", "--limit", 20, "--seed", 3)
-    assert result.exit_code == 0, result.output
+    result = succeeded("analyze", "depth", "--limit", 20, "--seed", 3)
     assert asked == [3]
     assert "the stock model, seed 3" in result.stdout
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
-from tests.networks import assembled
-from wb.cli.main import app
+from tests.commands import files, succeeded, wb
+from tests.networks import of_digits
+from tests.processes import Command
 from wb.compress.binarize.record import Binarization
-from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
-from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
-from wb.data import load as load_data
 from wb.models.model import from_network, load, save
 from wb.models.network import build
 
@@ -33,31 +25,14 @@ ENDINGS = ("safetensors", "onnx", "json", "html")
 def _paced(untimed: None) -> Iterator[None]:
     pace = Reading(value=1.0, unit="ms", how="measured")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.compress.binarize.begin.reference_pace", lambda *_: pace)
+        patch.setattr("wb.jobs.begin.reference_pace", lambda *_: pace)
         yield
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One block for the digits, untrained."""
-    data = load_data("digits")
-    image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
-    block = Block(mixer=Softmax(heads=2, qk=8, v=8), ffn=Mlp(mlp=64))
-    a = assembled(
-        input=image,
-        stem=PatchStem(patch=2),
-        stages=(Stage(embed=32, blocks=(block,)),),
-        classes=10,
-        labels=data.classes,
-    )
+    a = of_digits(embed=32, depth=1, width=8, mlp=64)
     torch.manual_seed(0)
     network = build(a)
     network.reset()
@@ -68,8 +43,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_by_default_weights_are_binary_and_all_is_told(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.safetensors"
-    result = wb("binarize", dense, "-o", out, *QUICK)
-    assert result.exit_code == 0, result.output
+    result = succeeded("binarize", dense, "-o", out, *QUICK)
     assert files(tmp_path) == {f"b.{ending}" for ending in ENDINGS}
     record = Binarization.read(tmp_path / "b.json")
     assert [stage.name for stage in record.stages] == ["w1"]
@@ -83,9 +57,9 @@ def test_by_default_weights_are_binary_and_all_is_told(dense: Path, tmp_path: Pa
     assert "w1" in shown
 
 
+@pytest.mark.usefixtures("page")
 def test_a_report_is_made_again_from_the_record(dense: Path, tmp_path: Path) -> None:
-    result = wb("binarize", dense, "-o", tmp_path / "b.pt", "--weights", "w2", *QUICK, "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("binarize", dense, "-o", tmp_path / "b.pt", "--weights", "w2", *QUICK, "--json")
     assert json.loads(result.stdout)["kind"] == "binarization"
     again = tmp_path / "again.html"
     assert wb("report", tmp_path / "b.json", "-o", again).exit_code == 0
@@ -133,9 +107,8 @@ def test_binary_models_are_refused(dense: Path, tmp_path: Path) -> None:
 
 
 CLOCKLESS = """
-import sys
 from pathlib import Path
-import wb.export.assess, wb.compress.binarize.begin
+import wb.export.assess, wb.jobs.begin
 from wb.core.readings import Reading
 from wb.export.timing.measure import Latency
 
@@ -146,33 +119,23 @@ def latency(graphs, *_, **__):
     return {name: read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
-wb.compress.binarize.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
-sys.argv[0] = "wb"
-from wb.cli.main import main
-main()
+wb.jobs.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
 """
 
 
 def test_what_was_killed_continues(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.safetensors"
     arguments = ["binarize", dense, "-o", out, "--limit", 150, "--finetune", 24]
-    command = [sys.executable, "-c", CLOCKLESS, *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     record = tmp_path / "b.partial" / "record.json"
-    deadline = time.monotonic() + 120
-    while not (
-        record.exists() and (stages := Binarization.read(record).stages) and stages[0].epochs
-    ):  # replaced in one step
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+
+    def begun() -> bool:
+        stages = Binarization.read(record).stages if record.exists() else ()  # replaced in one step
+        return bool(stages and stages[0].epochs)
+
+    Command(*arguments, first=CLOCKLESS).until(begun).kill()
     assert files(tmp_path).isdisjoint(f"b.{ending}" for ending in ENDINGS)
     done = Binarization.read(record).stages[0]
-    result = wb(*arguments)
-    assert result.exit_code == 0, result.output
+    succeeded(*arguments)
     (finished,) = Binarization.read(tmp_path / "b.json").stages
     assert finished.before == done.before
     assert finished.epochs[: len(done.epochs)] == done.epochs, "nothing is done twice"

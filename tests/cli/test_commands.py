@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from typer.testing import CliRunner, Result
 
-from wb.cli.main import app
+from tests.commands import succeeded, wb
+from tests.processes import Command, Done
 from wb.core.precision import precisions
 from wb.data import load
 from wb.export.graph import read_architecture
@@ -27,20 +22,17 @@ from wb.search.run import Run
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
 
-SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2", "--threads", "1"]
+SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]  # for tests that nothing need be timed in
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+FEW = ["--limit", "300"]
+QUICK = [*SMALL, *COUNTED, *FEW, "--epochs", "1", "--finetune", "0"]
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search: 2 epochs, 8 candidates."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    result = wb("search", *SMALL, "--trials", 8, "-o", folder)
-    assert result.exit_code == 0, result.output
+    succeeded("search", *SMALL, "--trials", 8, "-o", folder)
     return folder
 
 
@@ -51,6 +43,8 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
         "supernet.safetensors",
         "largest.safetensors",
         "front.json",
+        "answers.json",
+        "curves.json",
         "models",
         "report.html",
     }
@@ -81,9 +75,8 @@ def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
 
 
 def test_precision_is_searched_and_every_file_has_what_its_architecture_says(tmp_path: Path) -> None:
-    given = ["--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
-    result = wb("search", *SMALL, *given, "-o", tmp_path / "run")
-    assert result.exit_code == 0, result.output
+    given = [*FEW, "--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
+    result = succeeded("search", *SMALL, *given, "-o", tmp_path / "run")
     points = Run(tmp_path / "run").read_front()
     kinds = {"MatMulInteger", "ConvInteger"}
     quantized = 0
@@ -121,8 +114,7 @@ def test_the_front_and_its_files_stay_together_when_finishing_is_interrupted(
 
 def test_resume_extends_a_run_and_repeats_nothing(run: Path) -> None:
     before = {trial.number: trial.datetime_complete for trial in evaluated(study(run))}
-    result = wb("search", "--resume", run, "--trials", len(before) + 2, "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", "--resume", run, "--trials", len(before) + 2, "--json")
     assert json.loads(result.stdout)["front"]
     after = {trial.number: trial.datetime_complete for trial in evaluated(study(run))}
     assert len(after) == len(before) + 2
@@ -142,19 +134,9 @@ def study(folder: Path):  # type: ignore[no-untyped-def]
 
 def test_a_killed_search_resumes_and_loses_at_most_the_evaluation_under_way(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "wb.cli.main", "search", *SMALL, *COUNTED, "--trials", "12", "-o", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    deadline = time.monotonic() + 120
-    while completed(folder) < 3:
-        assert process.poll() is None, "the search ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    Command("search", *QUICK, "--trials", 12, "-o", folder).until(lambda: completed(folder) >= 3).kill()
     finished = {trial.number: trial.values for trial in evaluated(study(folder))}
-    result = wb("search", "--resume", folder)
-    assert result.exit_code == 0, result.output
+    succeeded("search", "--resume", folder)
     after = {trial.number: trial.values for trial in evaluated(study(folder))}
     assert finished.items() <= after.items()
     assert len(after) == 12
@@ -174,8 +156,7 @@ def completed(folder: Path) -> int:
 
 def test_show_measure_export_and_report(run: Path, tmp_path: Path) -> None:
     point = Run(run).read_front()[-1]
-    shown = wb("show", run / point.model)
-    assert shown.exit_code == 0, shown.output
+    shown = succeeded("show", run / point.model)
     assert "s0.b0" in shown.stdout
     assert "search" in shown.stdout
     assert json.loads(wb("show", run / point.onnx, "--json").stdout)["architecture"] == point.architecture
@@ -192,8 +173,7 @@ def test_show_measure_export_and_report(run: Path, tmp_path: Path) -> None:
 
 
 def test_train_gives_a_model_that_shows_and_measures(tmp_path: Path) -> None:
-    result = wb("train", "--epochs", 1, "--limit", 200, "-o", tmp_path / "a.pt", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("train", "--epochs", 1, "--limit", 200, "-o", tmp_path / "a.pt", "--json")
     assert 0 <= json.loads(result.stdout)["test"]["value"] <= 1
     assert not list(tmp_path.glob("*.checkpoint"))
     assert wb("show", tmp_path / "a.pt").exit_code == 0
@@ -204,8 +184,7 @@ def test_train_gives_a_model_that_shows_and_measures(tmp_path: Path) -> None:
 
 def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = wb("search", *SMALL, "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", *SMALL, "--dry-run", "--json")
     stages = json.loads(result.stdout)
     assert [stage["name"] for stage in stages] == ["data", "supernet", "search", "finalists"]
     assert all(stage["seconds"] > 0 for stage in stages)
@@ -216,7 +195,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("arguments", "code", "words"),
     [
         (["search", "--objectives", "acc,speed"], 2, "no objective 'speed'"),
-        (["search", "--space", "cnn"], 2, "space: Input should be 'vit'"),
+        (["search", "--space", "cnn"], 2, "space: Input should be 'auto', 'vit' or 'hybrid'"),
         (["search", "--preset", "huge"], 2, "no preset 'huge'"),
         (["search", "--sampler", "magic"], 2, "sampler: Input should be 'guided'"),
         (["search", "--set", "embed"], 2, "not of the form name=value"),
@@ -256,31 +235,18 @@ def test_spaces_and_doctor() -> None:
         "deit-small",
         "deit-base",
     }
-    doctor = wb("doctor", "--json")
-    assert doctor.exit_code == 0, doctor.output
+    doctor = succeeded("doctor", "--json")
     assert {check["what"] for check in json.loads(doctor.stdout)} >= {"torch", "onnxruntime", "clock", "export and run"}
 
 
-def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
-    heavy = ("torch", "optuna", "onnxruntime", "pydantic", "plotly", "numpy")
-    code = f"import sys, wb.cli.main; print([m for m in {heavy} if m in sys.modules])"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.strip() == "[]"
-
-
-def with_files_up_to(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+def with_files_up_to(size: int, *arguments: object) -> Done:
     """Runs wb where the largest file a process may write stands in for the space on a disk."""
-    code = (
-        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}));"
-        "sys.argv[0] = 'wb'; from wb.cli.main import main; main()"
-    )
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return Command(*arguments, first=f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({size}, {size}))").end()
 
 
 def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    result = with_files_up_to(40_000, "search", *SMALL, *COUNTED, "--trials", 4, "-o", folder)
+    result = with_files_up_to(40_000, "search", *QUICK, "--trials", 4, "-o", folder)
     assert result.returncode == 1
     assert "study.db cannot be used" in result.stderr
     assert "Traceback" not in result.stderr
@@ -289,13 +255,12 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    result = with_files_up_to(130_000, "search", *SMALL, *COUNTED, "--trials", 4, "-o", folder)
+    result = with_files_up_to(130_000, "search", *QUICK, "--trials", 4, "-o", folder)
     assert result.returncode == 1
     assert "error: could not write" in result.stderr
     assert f"continue with: wb search --resume {folder}" in result.stderr
     assert "Traceback" not in result.stderr
-    again = wb("search", "--resume", folder, "--trials", 4)
-    assert again.exit_code == 0, again.output
+    succeeded("search", "--resume", folder, "--trials", 4)
 
 
 def test_a_finished_run_is_left_alone(run: Path) -> None:
@@ -331,7 +296,7 @@ def test_changed_data_are_noticed(tmp_path: Path) -> None:
             (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(255, size=(8, 8), dtype=np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
     where = f"imagefolder:{tmp_path / 'data'}"
-    assert wb("search", *SMALL, *COUNTED, "--data", where, "--trials", 3, "-o", tmp_path / "run").exit_code == 0
+    assert wb("search", *QUICK, "--data", where, "--trials", 3, "-o", tmp_path / "run").exit_code == 0
     (tmp_path / "data" / "cat" / "0.png").write_bytes(b"broken")
     broken = wb("search", "--resume", tmp_path / "run", "--trials", 4)
     assert broken.exit_code == 1

@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.commands import succeeded, wb
 from tests.networks import assembled
-from wb.cli.main import app
 from wb.compress.quantize.record import Quantization
 from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
@@ -30,10 +30,6 @@ from wb.jobs.inputs import about
 from wb.models.model import Model, load, save
 from wb.training.fit import Recipe
 from wb.training.train import train
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +48,7 @@ def _untimed(monkeypatch: pytest.MonkeyPatch, unpaged: None) -> None:
         "export.timing.table",
     ):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)
-    for place in ("compress.prune.begin", "compress.binarize.begin"):
-        monkeypatch.setattr(f"wb.{place}.reference_pace", lambda *_: pace)
+    monkeypatch.setattr("wb.jobs.begin.reference_pace", lambda *_: pace)
     monkeypatch.setattr("wb.compress.depth.report.write_depth_report", lambda *_, **__: None)
 
 
@@ -127,8 +122,7 @@ def test_a_quantized_foreign_graph_is_shown_the_same_from_then_on(
     path, prepared, _ = centred
     out = tmp_path / "q.onnx"
     options = ("--data", "digits", "--mean", 0.5, "--std", 0.25)
-    result = wb("quantize", path, "--policy", policy, "-o", out, *options)
-    assert result.exit_code == 0, result.output
+    result = succeeded("quantize", path, "--policy", policy, "-o", out, *options)
     record = Quantization.read(out.with_suffix(".json"))
     assert record.floating["test"].value == pytest.approx(prepared, abs=0.003)
     assert record.quantized["test"].value > prepared - 0.02
@@ -154,8 +148,7 @@ def test_a_quantized_graph_does_not_tell_where_the_given_one_was_made(
     onnx.save(graph, tmp_path / "g.onnx")
     for policy in ("int8-dynamic", "int8"):
         out = tmp_path / f"{policy}.onnx"
-        result = wb("quantize", tmp_path / "g.onnx", "--policy", policy, "-o", out, "--data", "digits")
-        assert result.exit_code == 0, result.output
+        succeeded("quantize", tmp_path / "g.onnx", "--policy", policy, "-o", out, "--data", "digits")
         assert b"ann" not in out.read_bytes()
         metadata = read_metadata(out)
         assert metadata["author"] == "somebody"
@@ -175,8 +168,7 @@ def test_images_of_a_folder_to_calibrate_on_are_prepared_too(
     shown = {}
     for name, options in (("plain", ()), ("prepared", ("--mean", 0.5, "--std", 0.25))):
         out = tmp_path / f"{name}.onnx"
-        result = wb(*arguments, "-o", out, *options)
-        assert result.exit_code == 0, result.output
+        succeeded(*arguments, "-o", out, *options)
         assert Quantization.read(out.with_suffix(".json")).notes[0].startswith("images in [0, 1], ")
         graph = onnx.load(out).graph
         scale = next(node for node in graph.node if node.op_type == "QuantizeLinear").input[1]
@@ -194,8 +186,7 @@ def test_a_graph_at_chance_promises_nothing(tmp_path: Path) -> None:
     assert "is near chance (the largest class has 10" in note
     for word in ("--mean, --std, --scale", "layout of the channels", "order of its classes"):
         assert word in note
-    result = wb("quantize", path, "--policy", "int8", "-o", out, *options)
-    assert result.exit_code == 0, result.output
+    result = succeeded("quantize", path, "--policy", "int8", "-o", out, *options)
     assert "which says nothing, for the float graph itself cannot be told from chance" in result.stdout.splitlines()[-4]
     assert any("is near chance" in text for text in Quantization.read(out.with_suffix(".json")).notes)
 
@@ -319,8 +310,7 @@ def test_the_same_names_are_matched_in_any_order(place: Path, tmp_path: Path) ->
     exported = tmp_path / "t.onnx"
     assert wb("export", tmp_path / "t.safetensors", "-o", exported).exit_code == 0
     assert accuracy(wb("measure", exported, "--data", spec, "--json"))[0] == 1
-    quantized = wb("quantize", tmp_path / "t.safetensors", "-o", tmp_path / "q.onnx", "--data", spec)
-    assert quantized.exit_code == 0, quantized.output
+    succeeded("quantize", tmp_path / "t.safetensors", "-o", tmp_path / "q.onnx", "--data", spec)
     assert Quantization.read(tmp_path / "q.json").floating["test"].value == 1
     analysed = wb("analyze", "depth", tmp_path / "t.safetensors", "-o", tmp_path / "a.html", "--data", spec, "--json")
     assert json.loads(analysed.stdout)["accuracy"]["value"] == 1
@@ -331,16 +321,16 @@ def test_by_index_is_to_be_insisted_on(place: Path, tmp_path: Path) -> None:
     value, note = accuracy(wb("measure", place / "m.safetensors", "--data", spec, "--by-index", "--json"))
     assert value == 0
     assert "as --by-index says: cero as one, uno as zero" in note
-    result = wb("analyze", "depth", place / "m.safetensors", "-o", tmp_path / "a.html", "--data", spec, "--by-index")
-    assert result.exit_code == 0, result.output
+    result = succeeded(
+        "analyze", "depth", place / "m.safetensors", "-o", tmp_path / "a.html", "--data", spec, "--by-index"
+    )
     assert "cero as one, uno as zero" in result.stderr
 
 
 def test_an_architecture_that_is_trained_anew_has_the_classes_of_its_data(place: Path, tmp_path: Path) -> None:
     other = pictures(tmp_path / "fotos", ("uno", "cero"))
     options = ("--architecture", place / "m.safetensors", "--data", f"imagefolder:{other}", "--epochs", 1)
-    result = wb("train", *options, "-o", tmp_path / "n.safetensors")
-    assert result.exit_code == 0, result.output
+    succeeded("train", *options, "-o", tmp_path / "n.safetensors")
     assert load(tmp_path / "n.safetensors").architecture.head.labels == ("cero", "uno")
 
 
@@ -350,8 +340,7 @@ def test_an_architecture_that_is_trained_anew_has_the_classes_of_its_data(place:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_data_of_the_history_are_taken(place: Path, tmp_path: Path, command: str) -> None:
     """With its size and its limit, and without its place in what is exported."""
-    result = wb(*commands(place / "m.safetensors", tmp_path)[command], "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded(*commands(place / "m.safetensors", tmp_path)[command], "--json")
     told = f"data: imagefolder:{place / 'photos'} at 8x8, 24 training images, as the history of {place / 'm.safetensors'} says"
     assert told in result.stderr
     if command == "measure":
@@ -435,8 +424,7 @@ def test_changed_data_are_noticed(place: Path, tmp_path: Path) -> None:
 
 def test_fusing_may_be_told_to_look_at_nothing(place: Path, tmp_path: Path) -> None:
     model = place / "m.safetensors"
-    result = wb("fuse", model, model, "-o", tmp_path / "f.pt", "--data", "none", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("fuse", model, model, "-o", tmp_path / "f.pt", "--data", "none", "--json")
     found: dict[str, Any] = json.loads(result.stdout)
     assert found["config"]["data"] is None
     assert found["config"]["settings"]["method"] == "orth"

@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 import typer.main
 from PIL import Image
-from typer.testing import CliRunner, Result
 
+from tests.commands import succeeded, wb
 from wb.cli.main import app
 from wb.models.model import load
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture
@@ -33,8 +29,7 @@ def ink(tmp_path: Path) -> Path:
 
 
 def test_what_was_left_out_and_changed_is_said_once(ink: Path, tmp_path: Path) -> None:
-    result = wb("train", "--data", f"imagefolder:{ink}", "--epochs", 1, "-o", tmp_path / "a.pt")
-    assert result.exit_code == 0, result.output
+    result = succeeded("train", "--data", f"imagefolder:{ink}", "--epochs", 1, "-o", tmp_path / "a.pt")
     assert [line for line in result.stderr.splitlines() if line.startswith("note:")] == [
         f"note: left out of {ink}: 2 files of other kinds (2 .txt), in the class folders left/, right/",
         f"note: 16 of 16 images of {ink} are transparent in parts: they are laid on white (--background)",

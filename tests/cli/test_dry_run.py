@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from tests.commands import succeeded, wb
 from tests.networks import assembled
-from wb.cli.main import app
 from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
@@ -28,10 +27,6 @@ def net():
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 """
 DATA = ("--data", "digits", "--limit", 100)
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -54,16 +49,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     for module in ("export.assess", "export.timing.estimate"):
         monkeypatch.setattr(f"wb.{module}.measure_latency", latency)
-    for module in ("compress.prune.begin", "compress.binarize.begin"):
-        pace = Reading(value=1.0, unit="ms", how="measured")
-        monkeypatch.setattr(f"wb.{module}.reference_pace", lambda *_, pace=pace: pace)
+    monkeypatch.setattr("wb.jobs.begin.reference_pace", lambda *_: Reading(value=1.0, unit="ms", how="measured"))
     return tmp_path
 
 
 def planned(place: Path, *arguments: object) -> Any:
     before = sorted(place.rglob("*"))
-    result = wb(*arguments, "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded(*arguments, "--dry-run", "--json")
     assert [path for path in sorted(place.rglob("*")) if "__pycache__" not in path.parts] == before, (
         "nothing is written"
     )
@@ -130,8 +122,7 @@ def test_times_are_those_of_the_steps(place: Path, monkeypatch: pytest.MonkeyPat
 
 def test_people_read_the_times(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wb.training.estimate.step_seconds", lambda *_, **__: 100.0)
-    result = wb("train", "-o", "t.pt", *DATA, "--epochs", 30, "--batch", 50, "--dry-run")
-    assert result.exit_code == 0, result.output
+    result = succeeded("train", "-o", "t.pt", *DATA, "--epochs", 30, "--batch", 50, "--dry-run")
     assert "1 h 40 min" in result.stdout
     assert result.stdout.splitlines()[-1] == "would write t.pt"
 

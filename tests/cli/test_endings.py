@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.processes import Command
 from wb.cli import _output
 from wb.cli._errors import MEMORY, Terminated, ending
 from wb.cli.main import app
@@ -78,14 +78,9 @@ def test_the_last_words_say_how_to_go_on(
 
 def test_a_signal_ends_a_training_with_how_to_continue(tmp_path: Path) -> None:
     out, checkpoint = tmp_path / "m.pt", tmp_path / "m.pt.checkpoint"
-    command = [*WB, "train", "--epochs", "5000", "--limit", "32", "-o", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        said, errors = process.communicate(timeout=60)
-    assert process.returncode == 143, errors
+    training = Command("train", "--epochs", 5000, "--limit", 32, "-o", out).until(checkpoint.exists)
+    code, said, errors = training.send(signal.SIGTERM).end()
+    assert code == 143, errors
     assert said == ""
     lines = errors.splitlines()
     assert lines[0] == "reading the data", "and so on, while it works"
@@ -122,13 +117,12 @@ def test_an_output_without_space_is_said_once() -> None:
 
 def test_warnings_of_libraries_are_for_debugging() -> None:
     code = (
-        "import sys, warnings, wb.spaces.presets as p; find = p.preset\n"
+        "import warnings, wb.spaces.presets as p\n"
         "def preset(name): warnings.warn('deprecated', stacklevel=1); raise OSError('gone')\n"
-        "p.preset = preset; sys.argv = ['wb', 'spaces', 'tiny', *sys.argv[1:]]\n"
-        "from wb.cli.main import main; main()"
+        "p.preset = preset"
     )
     for arguments, warned in (((), False), (("--debug",), True)):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        done = Command("spaces", "tiny", *arguments, first=code).end()
         assert done.returncode == 1
         assert ("deprecated" in done.stderr) is warned
         assert "error: gone" in done.stderr

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,67 +10,27 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
-from tests.networks import answering, assembled, wired
-from wb.cli.main import app
-from wb.core.architecture import Architecture, Block, Stage
-from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from tests.commands import files, succeeded, wb
+from tests.networks import answering, of_digits, random_model, wired
+from tests.processes import Command
 from wb.data import load as load_data
 from wb.fusion.fuse import fuse as fuse_models
 from wb.fusion.job.record import Fusion
 from wb.fusion.settings import Settings
 from wb.models.counting import count_macs, count_parameters
-from wb.models.model import Model, from_network, load, save
-from wb.models.network import build
+from wb.models.model import load, save
 
 DATA = ("--data", "digits", "--limit", 100)
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-def network(embed: int = 12, depth: int = 2, heads: int = 2, mlp: int = 20) -> Architecture:
-    data = load_data("digits")
-    image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
-    block = Block(mixer=Softmax(heads=heads, qk=6, v=6), ffn=Mlp(mlp=mlp))
-    stages = (Stage(embed=embed, blocks=(block,) * depth),)
-    return assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=10, labels=data.classes)
-
-
-def random_model(architecture: Architecture, seed: int) -> Model:
-    """Gains and biases differ too."""
-    made = build(architecture)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in made.named_parameters():
-            weight.normal_(1.0 if "gain" in name else 0.0, 0.3, generator=generator)
-    return from_network(architecture, made)
-
-
-@pytest.fixture
-def page() -> None:
-    """For tests that want the report's page as it is."""
-
-
-@pytest.fixture(autouse=True)
-def _quick(request: pytest.FixtureRequest) -> None:
-    """Pages are empty."""
-    if "page" not in request.fixturenames:
-        request.getfixturevalue("unpaged")
+SMALL = of_digits(embed=12, mlp=20)
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two models alike, and one with more blocks and other widths."""
     folder = tmp_path_factory.mktemp("models")
-    for i, (name, architecture) in enumerate((("a", network()), ("b", network()), ("c", network(16, 3, 3, 24)))):
-        save(random_model(architecture, i), folder / f"{name}.safetensors")
+    for i, (name, architecture) in enumerate((("a", SMALL), ("b", SMALL), ("c", of_digits(depth=3, heads=3)))):
+        save(random_model(architecture, i, gain=1.0), folder / f"{name}.safetensors")
     return folder
 
 
@@ -102,8 +57,7 @@ def fused(paths: list[Path], settings: Settings, **given: object) -> str:
 @pytest.mark.usefixtures("page")
 def test_without_data(a: Path, b: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.pt"
-    result = wb("fuse", a, b, "-o", out)
-    assert result.exit_code == 0, result.output
+    result = succeeded("fuse", a, b, "-o", out)
     names = ("x.html", "x.json", "x.onnx", "x.pt")
     assert files(tmp_path) == set(names)
     assert result.stdout.splitlines()[-4:] == [f"wrote {tmp_path / name}" for name in names]
@@ -116,8 +70,7 @@ def test_without_data(a: Path, b: Path, tmp_path: Path) -> None:
     for words in ("a.safetensors", "one shot", "parameters", "MACs"):
         assert words in result.stdout
     assert "validation" not in result.stdout
-    shown = wb("show", out)
-    assert shown.exit_code == 0, shown.output
+    shown = succeeded("show", out)
     assert "fuse" in shown.stdout
     again = wb("fuse", a, b, "-o", out)
     assert again.exit_code == 2
@@ -128,8 +81,7 @@ def test_without_data(a: Path, b: Path, tmp_path: Path) -> None:
 def test_with_data_all_numbers_hold(a: Path, b: Path, tmp_path: Path) -> None:
     """Every accuracy of the record, recomputed with nothing but the runtime from what `wb export` writes."""
     out = tmp_path / "x.safetensors"
-    result = wb("fuse", a, b, "-o", out, *DATA, "--calib", 64, "--finetune", 1, "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("fuse", a, b, "-o", out, *DATA, "--calib", 64, "--finetune", 1, "--json")
     assert json.loads(result.stdout) == json.loads((tmp_path / "x.json").read_text())
     record = Fusion.read(tmp_path / "x.json")
     assert record.config.settings.method == "regress"
@@ -157,8 +109,7 @@ def test_with_data_all_numbers_hold(a: Path, b: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("page")
 def test_the_report_again(a: Path, c: Path, tmp_path: Path) -> None:
     assert wb("fuse", a, c, "-o", tmp_path / "x.pt").exit_code == 0
-    reported = wb("report", tmp_path / "x.json", "-o", tmp_path / "again.html")
-    assert reported.exit_code == 0, reported.output
+    reported = succeeded("report", tmp_path / "x.json", "-o", tmp_path / "again.html")
     assert reported.stdout.splitlines()[-1] == f"wrote {tmp_path / 'again.html'}"
     assert (tmp_path / "again.html").read_text() == (tmp_path / "x.html").read_text()
     content = json.loads((tmp_path / "x.json").read_text())
@@ -191,8 +142,7 @@ OPTIONS: dict[str, tuple[tuple[object, ...], Settings]] = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_do_what_they_say(a: Path, b: Path, tmp_path: Path, name: str) -> None:
     options, settings = OPTIONS[name]
-    result = wb("fuse", a, b, "-o", tmp_path / "x.pt", *options)
-    assert result.exit_code == 0, result.output
+    succeeded("fuse", a, b, "-o", tmp_path / "x.pt", *options)
     made = load(tmp_path / "x.pt").fingerprint()
     assert made == fused([a, b], settings)
     assert made != fused([a, b], Settings())
@@ -201,8 +151,7 @@ def test_options_do_what_they_say(a: Path, b: Path, tmp_path: Path, name: str) -
 def test_sizes_and_three_parents(a: Path, b: Path, c: Path, tmp_path: Path) -> None:
     small, large = load(a).architecture, load(c).architecture
     for size, expected in (("small", small), ("large", large), ("anchor", large)):
-        result = wb("fuse", c, a, b, "-o", tmp_path / "x.pt", "--size", size, "--force")
-        assert result.exit_code == 0, result.output
+        succeeded("fuse", c, a, b, "-o", tmp_path / "x.pt", "--size", size, "--force")
         assert load(tmp_path / "x.pt").architecture == expected, size
     assert len(Fusion.read(tmp_path / "x.json").parents) == 3
 
@@ -216,8 +165,7 @@ def test_options_that_look_at_images(a: Path, b: Path, tmp_path: Path) -> None:
         (("--calib", 32, "--seed", 1), 32),
         (("--method", "orth"), 0),
     ):
-        result = wb("fuse", a, b, "-o", tmp_path / "x.pt", *DATA, *options, "--force")
-        assert result.exit_code == 0, result.output
+        succeeded("fuse", a, b, "-o", tmp_path / "x.pt", *DATA, *options, "--force")
         record = Fusion.read(tmp_path / "x.json")
         assert record.images == images, options
         assert record.config.settings.method == ("orth" if "--repair" in options or "orth" in options else "regress")
@@ -228,10 +176,9 @@ def test_options_that_look_at_images(a: Path, b: Path, tmp_path: Path) -> None:
 def test_finetuning_and_its_rate(a: Path, b: Path, tmp_path: Path) -> None:
     found = {}
     for options in ((), ("--learning-rate", 1e-4)):
-        result = wb(
+        succeeded(
             "fuse", a, b, "-o", tmp_path / "x.pt", *DATA, "--method", "orth", "--finetune", 1, *options, "--force"
         )
-        assert result.exit_code == 0, result.output
         step = load(tmp_path / "x.pt").history[-1]
         assert (step.name, step.arguments["distilled"], step.arguments["epochs"]) == ("finetune", True, 1)
         found[step.arguments["learning_rate"]] = load(tmp_path / "x.pt").fingerprint()
@@ -240,19 +187,17 @@ def test_finetuning_and_its_rate(a: Path, b: Path, tmp_path: Path) -> None:
 
 
 def test_into_another_architecture(a: Path, c: Path, tmp_path: Path) -> None:
-    target = network(10, 2, 1, 16)
+    target = of_digits(embed=10, heads=1, mlp=16)
     (tmp_path / "x.json").write_text(target.to_json())
     clash = wb("fuse", a, c, "-o", tmp_path / "x.pt", "--to", tmp_path / "x.json", "--force")
     assert clash.exit_code == 2
     assert "x.json is one of the files that are fused" in clash.stderr
     (tmp_path / "x.json").rename(tmp_path / "target.json")
     for models in ((a, c), (c,)):
-        result = wb("fuse", *models, "-o", tmp_path / "x.pt", "--to", tmp_path / "target.json", "--force")
-        assert result.exit_code == 0, result.output
+        succeeded("fuse", *models, "-o", tmp_path / "x.pt", "--to", tmp_path / "target.json", "--force")
         assert load(tmp_path / "x.pt").architecture == target
         assert load(tmp_path / "x.pt").fingerprint() == fused(list(models), Settings(), target=target)
-    result = wb("fuse", a, "-o", tmp_path / "y.pt", "--to", c)
-    assert result.exit_code == 0, result.output
+    succeeded("fuse", a, "-o", tmp_path / "y.pt", "--to", c)
     assert load(tmp_path / "y.pt").architecture == load(c).architecture
 
 
@@ -262,8 +207,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wb.export.timing.estimate.measure_latency", lambda *_, **__: None)
     monkeypatch.setattr("wb.jobs.job.Job.__call__", lambda _: pytest.fail("it is done"))
-    result = wb("fuse", a, c, *DATA, "--finetune", 3, "--dry-run", "-o", "x.pt")
-    assert result.exit_code == 0, result.output
+    result = succeeded("fuse", a, c, *DATA, "--finetune", 3, "--dry-run", "-o", "x.pt")
     for words in (
         "residual stream",
         "go with nothing",
@@ -295,9 +239,8 @@ def test_a_dry_run_without_models_trains_none(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wb.export.timing.estimate.measure_latency", lambda *_, **__: None)
-    monkeypatch.setattr("wb.training.train._fit", lambda *_: pytest.fail("it is trained"))
-    result = wb("fuse", "--limit", 64, "--calib", 16, "--method", "perm", "--repair", "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    monkeypatch.setattr("wb.training.train.fit_module", lambda *_: pytest.fail("it is trained"))
+    result = succeeded("fuse", "--limit", 64, "--calib", 16, "--method", "perm", "--repair", "--dry-run", "--json")
     names = [stage["name"] for stage in json.loads(result.stdout)["stages"]]
     assert names.count("stock model") == 2
     assert names.count("network") == 2
@@ -309,22 +252,20 @@ def test_check_says_how_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wb.fusion.job.job.fuse", lambda *_, **__: pytest.fail("it is fused"))
-    result = wb("fuse", a, b, "--check")
-    assert result.exit_code == 0, result.output
+    result = succeeded("fuse", a, b, "--check")
     for words in ("residual stream", "s0.b0 to b1", "classes: 10, matched by name", "blocks: matched in order"):
         assert words in result.stdout, words
-    key = network().key
+    key = SMALL.key
     assert f"a.safetensors and b.safetensors can be fused by orth, into the architecture of a.safetensors ({key}" in (
         result.stdout
     )
-    result = wb("fuse", a, c, "--check", *DATA)
-    assert result.exit_code == 0, result.output
+    result = succeeded("fuse", a, c, "--check", *DATA)
     assert "by regress" in result.stdout
     assert "of c.safetensors go with nothing" in result.stdout
     assert "s0.b2" in result.stdout
     result = wb("fuse", a, c, "--check", "--size", "large")
     assert "a.safetensors has nothing for" in result.stdout
-    (tmp_path / "target.json").write_text(network(9).to_json())
+    (tmp_path / "target.json").write_text(of_digits(embed=9, mlp=20).to_json())
     result = wb("fuse", a, c, "--check", "--to", tmp_path / "target.json")
     assert "target" in result.stdout.splitlines()[2]
     assert "into the architecture of the target" in result.stdout
@@ -334,8 +275,7 @@ def test_check_says_how_and_writes_nothing(
 def test_check_for_programs(a: Path, c: Path, tmp_path: Path) -> None:
     unnamed = load(c)
     save(replace(unnamed, architecture=unnamed.architecture.with_labels(())), tmp_path / "c.pt")
-    result = wb("fuse", a, tmp_path / "c.pt", "--check", "--json", "--anchor", 2)
-    assert result.exit_code == 0, result.output
+    result = succeeded("fuse", a, tmp_path / "c.pt", "--check", "--json", "--anchor", 2)
     found = json.loads(result.stdout)
     assert (found["fusable"], found["method"], found["anchor"]) == (True, "orth", 2)
     assert found["target"]["s0.embed"] == 16
@@ -490,8 +430,7 @@ def test_two_stock_models_are_the_default(a: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("wb.spaces.stock.RECIPE", Recipe(epochs=1))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    result = wb("fuse", "--limit", 100, "--calib", 32, "--seed", 3)
-    assert result.exit_code == 0, result.output
+    succeeded("fuse", "--limit", 100, "--calib", 32, "--seed", 3)
     (out,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in out.iterdir()} == {
         f"fused.{ending}" for ending in ("safetensors", "onnx", "json", "html")
@@ -502,8 +441,7 @@ def test_two_stock_models_are_the_default(a: Path, tmp_path: Path, monkeypatch: 
     assert [parent.name for parent in record.parents] == ["stock model, seed 3", "stock model, seed 4"]
     assert [parent.key for parent in record.parents] == [load(path).fingerprint() for path in kept]
     assert (record.config.data, record.config.finetune, record.config.settings.method) == ("digits", 5, "regress")
-    again = wb("fuse", "--limit", 100, "--calib", 32, "--seed", 3, "--finetune", 0, "-o", tmp_path / "x.pt")
-    assert again.exit_code == 0, again.output
+    succeeded("fuse", "--limit", 100, "--calib", 32, "--seed", 3, "--finetune", 0, "-o", tmp_path / "x.pt")
     assert Fusion.read(tmp_path / "x.json").config.finetune == 0
     assert load(tmp_path / "x.pt").history[-1].name == "fuse"
     assert wb("fuse", "--check").exit_code == 2
@@ -511,17 +449,8 @@ def test_two_stock_models_are_the_default(a: Path, tmp_path: Path, monkeypatch: 
 
 def test_a_killed_fusion_continues(a: Path, b: Path, tmp_path: Path) -> None:
     arguments = ["fuse", a, b, *DATA, "--calib", 64, "--finetune", 3]
-    command = [sys.executable, "-m", "wb.cli.main", *map(str, arguments), "-o", str(tmp_path / "x.pt")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     checkpoint = tmp_path / "x.partial" / "tuned.checkpoint"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None, "the fusion ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    Command(*arguments, "-o", tmp_path / "x.pt").until(checkpoint.exists).kill()
     assert files(tmp_path) & {"x.pt", "x.json", "x.html"} == set()
     other = wb(*arguments[:-1], 2, "-o", tmp_path / "x.pt")
     assert other.exit_code == 1
@@ -549,8 +478,3 @@ def test_an_interrupted_fusion_says_how_to_go_on(
     assert stopped.exit_code == 130
     assert f"what is done is in {tmp_path / 'x.partial'}; the same command with -o {out} continues" in stopped.stderr
     assert wb("fuse", a, b, "-o", out, *DATA, "--method", "orth", "--finetune", 1).exit_code == 0
-
-
-def test_help_needs_no_torch() -> None:
-    code = "import sys, wb.cli.main; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

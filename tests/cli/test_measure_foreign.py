@@ -7,20 +7,16 @@ from pathlib import Path
 
 import pytest
 from onnx import helper
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.commands import succeeded, wb
 from tests.compress.ptq.graphs import model as network
 from tests.export.foreign_graphs import floats, linear, loop, model, save, save_beside
-from wb.cli.main import app
 from wb.core.readings import Reading
 from wb.export.timing.measure import Latency
 from wb.models.model import save as save_model
 
 node = helper.make_node
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +30,7 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(path: Path, *arguments: object) -> dict[str, dict[str, object]]:
-    result = wb("measure", path, "--json", *arguments)
-    assert result.exit_code == 0, result.output
+    result = succeeded("measure", path, "--json", *arguments)
     found: dict[str, dict[str, object]] = json.loads(result.stdout)
     return found
 
@@ -96,8 +91,7 @@ def test_a_file_that_carries_a_damaged_architecture_is_measured_like_any_other(t
     made = linear()
     helper.set_model_props(made, {"wb.architecture": "{}"})
     path = save(made, tmp_path / "a.onnx")
-    result = wb("measure", path)
-    assert result.exit_code == 0, result.output
+    result = succeeded("measure", path)
     assert "carries `wb.architecture`, but" in result.stdout
     assert "12" in _row(result, "macs")
     fails("carries `wb.architecture`, but", "show", path)

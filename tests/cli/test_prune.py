@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from tests.networks import answering, assembled
-from wb.cli.main import app
+from tests.commands import files, succeeded, wb
+from tests.networks import answering, of_digits
+from tests.processes import Command
 from wb.compress.prune.record import Pruning
-from wb.core.architecture import Block, Stage
-from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from wb.core.records import Softmax
 from wb.data import load as load_data
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import load, save
@@ -30,30 +25,16 @@ QUICK = ("--limit", 300, "--calib", 64, "--rounds", 2, "--recovery", 1)
 BUDGET = ("--budget", "macs=0.5x")
 
 
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
 def prune(*arguments: object) -> Result:
     return wb("prune", "nvit", *arguments, *QUICK)
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 @pytest.fixture(scope="session")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two blocks, trained for two epochs."""
     folder = tmp_path_factory.mktemp("dense")
-    data = load_data("digits")
-    image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
-    block = Block(mixer=Softmax(heads=2, qk=6, v=6), ffn=Mlp(mlp=24))
-    stage = Stage(embed=16, blocks=(block, block))
-    a = assembled(input=image, stem=PatchStem(patch=2), stages=(stage,), classes=10, labels=data.classes)
-    (folder / "a.json").write_text(a.to_json())
-    result = wb("train", "--architecture", folder / "a.json", "--epochs", 2, "-o", folder / "dense.safetensors")
-    assert result.exit_code == 0, result.output
+    (folder / "a.json").write_text(of_digits().to_json())
+    succeeded("train", "--architecture", folder / "a.json", "--epochs", 2, "-o", folder / "dense.safetensors")
     return folder / "dense.safetensors"
 
 
@@ -76,6 +57,7 @@ def check(out: Path, record_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(logits), again.network()(x).detach(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("page")
 def test_one_run_leaves_several_models(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     result = prune(dense, "-o", out, *BUDGET, "--snapshots", "0.75x", "--finetune", 1)
@@ -91,14 +73,12 @@ def test_one_run_leaves_several_models(dense: Path, tmp_path: Path) -> None:
     for place in ("s0 ", "s0.b0", "s0.b1", "stream", "mixer"):
         assert place in result.stdout
     check(out, tmp_path / "out.json")
-    shown = wb("show", out)
-    assert shown.exit_code == 0, shown.output
+    shown = succeeded("show", out)
     assert "prune nvit" in shown.stdout
     again = prune(dense, "-o", out, *BUDGET)
     assert again.exit_code == 2
     assert "exists already" in again.stderr
-    reported = wb("report", tmp_path / "out.json", "-o", tmp_path / "again.html")
-    assert reported.exit_code == 0, reported.output
+    reported = succeeded("report", tmp_path / "out.json", "-o", tmp_path / "again.html")
     assert (tmp_path / "again.html").stat().st_size == pytest.approx((tmp_path / "out.html").stat().st_size, rel=0.01)
     damaged = json.loads((tmp_path / "out.json").read_text())
     del damaged["results"][0]["after"]["latency"]
@@ -150,10 +130,9 @@ def test_kinds_that_are_kept(dense: Path, tmp_path: Path) -> None:
 
 def test_depth(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
-    result = wb(
+    result = succeeded(
         "prune", "depth", dense, "-o", out, "--budget", "macs=0.8x", "--calib", 64, "--limit", 300, "--finetune", 1
     )
-    assert result.exit_code == 0, result.output
     assert files(tmp_path) == {"out.safetensors", "out.onnx", "out.json", "out.html"}
     assert "gone" in result.stdout
     check(out, tmp_path / "out.json")
@@ -311,9 +290,8 @@ def test_a_budget_that_is_missed_at_last(dense: Path, tmp_path: Path, monkeypatc
 
 
 CLOCKLESS = """
-import sys
 from pathlib import Path
-import wb.compress.prune.begin, wb.export.assess, wb.export.timing.table
+import wb.export.assess, wb.export.timing.table, wb.jobs.begin
 from wb.core.readings import Reading
 from wb.export.timing.measure import Latency
 
@@ -324,32 +302,19 @@ def latency(graphs, *_, **__):
     return {name: read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
-wb.compress.prune.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
-sys.argv[0] = "wb"
-from wb.cli.main import main
-main()
+wb.jobs.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
 """
 
 
 def test_a_killed_pruning_continues(dense: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     arguments = ["prune", "nvit", dense, "-o", out, *BUDGET, "--finetune", 1, *QUICK, "--rounds", 3]
-    command = [sys.executable, "-c", CLOCKLESS, *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    record = tmp_path / "out.partial" / "record.json"
-    deadline = time.monotonic() + 120
-    while not (record.exists() and Pruning.read(record).rounds):  # it is replaced in one step
-        assert process.poll() is None, "the pruning ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    record = tmp_path / "out.partial" / "record.json"  # it is replaced in one step
+    Command(*arguments, first=CLOCKLESS).until(lambda: record.exists() and Pruning.read(record).rounds).kill()
     assert not out.exists()
     done = Pruning.read(record).rounds
     assert done
-    result = wb(*arguments)
-    assert result.exit_code == 0, result.output
+    succeeded(*arguments)
     finished = Pruning.read(tmp_path / "out.json")
     assert finished.rounds[: len(done)] == done, "nothing is done twice"
     assert len(finished.rounds) == 3

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +10,10 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from typer.testing import CliRunner, Result
 
+from tests.commands import files, succeeded, wb
 from tests.networks import assembled
-from wb.cli.main import app
+from tests.processes import Command
 from wb.compress.quantize.record import Quantization
 from wb.core.architecture import Block, Stage
 from wb.core.precision import precisions
@@ -30,14 +25,6 @@ from wb.models.model import Model, from_network, load, save
 from wb.models.network import build
 
 pytestmark = pytest.mark.usefixtures("by_size")
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def made(seed: int = 0, channels: int = 1) -> Model:
@@ -53,19 +40,6 @@ def made(seed: int = 0, channels: int = 1) -> Model:
     with torch.no_grad():
         network.get_parameter("head").normal_()
     return from_network(a, network)
-
-
-@pytest.fixture
-def page() -> None:
-    """For tests that look at the page."""
-
-
-@pytest.fixture(autouse=True)
-def _quick(request: pytest.FixtureRequest) -> None:
-    """Pages take as long as all the rest."""
-
-    if "page" not in request.fixturenames:
-        request.getfixturevalue("unpaged")
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +71,7 @@ def graph_of(path: Path, opset: int = 17, op: str = "Relu", domain: str = "", ou
 @pytest.mark.usefixtures("page")
 def test_int8_dynamic_is_the_default(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "q.onnx"
-    result = wb("quantize", model, "-o", out, "--keep", "head")
-    assert result.exit_code == 0, result.output
+    result = succeeded("quantize", model, "-o", out, "--keep", "head")
     assert files(tmp_path) == {"q.onnx", "q.safetensors", "q.json", "q.html"}
     record = Quantization.read(tmp_path / "q.json")
     assert record.config.policy == "int8-dynamic"
@@ -113,8 +86,7 @@ def test_int8_dynamic_is_the_default(model: Path, tmp_path: Path) -> None:
     assert "points of validation accuracy (" in verdict
     assert "in fp32, kept by --keep: head" in lines
     assert "groups (linear maps that share a precision): 6 int8, 2 fp32" in lines
-    again = wb("report", tmp_path / "q.json", "-o", tmp_path / "again.html")
-    assert again.exit_code == 0, again.output
+    succeeded("report", tmp_path / "q.json", "-o", tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text() == (tmp_path / "q.html").read_text()
     shown = wb("show", out).stdout
     assert "stem fp32, head fp32" in shown
@@ -154,8 +126,7 @@ def test_a_slower_graph_is_no_improvement(model: Path, tmp_path: Path, monkeypat
 
 @pytest.mark.usefixtures("page")
 def test_a_budget_alone_means_mixed(model: Path, tmp_path: Path) -> None:
-    result = wb("quantize", model, "-o", tmp_path / "q.onnx", "--budget", "size=0.8x", "--calib", 8)
-    assert result.exit_code == 0, result.output
+    succeeded("quantize", model, "-o", tmp_path / "q.onnx", "--budget", "size=0.8x", "--calib", 8)
     record = Quantization.read(tmp_path / "q.json")
     assert record.config.policy == "mixed"
     assert record.quantized["size"].value <= 0.8 * record.floating["size"].value
@@ -170,14 +141,14 @@ def test_a_budget_alone_means_mixed(model: Path, tmp_path: Path) -> None:
 
 def test_a_foreign_graph(tmp_path: Path) -> None:
     path, folder = graph_of(tmp_path / "f.onnx"), tmp_path / "out"
-    result = wb("quantize", path, "-o", folder / "q.onnx")
-    assert result.exit_code == 0, result.output
+    result = succeeded("quantize", path, "-o", folder / "q.onnx")
     assert files(folder) == {"q.onnx", "q.json", "q.html"}
     assert "on 128 random inputs" in result.stdout
     assert "accuracy was not read" in result.stdout
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((9, 4), dtype=np.float32))
-    result = wb("quantize", path, "-o", folder / "s.onnx", "--policy", "int8", "--calibration", tmp_path / "x.npy")
-    assert result.exit_code == 0, result.output
+    result = succeeded(
+        "quantize", path, "-o", folder / "s.onnx", "--policy", "int8", "--calibration", tmp_path / "x.npy"
+    )
     assert "on 2 inputs kept out of the calibration" in result.stdout
     assert "calibrated on 7 of x.npy, 2 more kept out to read the error on" in result.stdout
     assert "Ranges of activations come from 7 calibration inputs; with fewer than 32" in result.stdout
@@ -265,23 +236,13 @@ def test_the_input_is_not_overwritten(model: Path, tmp_path: Path) -> None:
 def test_a_killed_search_for_a_policy_continues(model: Path, tmp_path: Path) -> None:
     out, work = tmp_path / "q.onnx", tmp_path / "q.partial" / "record.json"
     command = ["quantize", str(model), "-o", str(out), "--budget", "size=0.8x", "--calib", "400"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "wb.cli.main", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not (work.exists() and len(Quantization.read(work).sensitivities) >= 3):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    Command(*command).until(lambda: work.exists() and len(Quantization.read(work).sensitivities) >= 3).kill()
     assert not out.exists()
     kept = Quantization.read(work).sensitivities
     other = wb(*command[:-1], "300")
     assert other.exit_code == 1
     assert "belongs to a quantization with other settings" in other.stderr
-    result = wb(*command)
-    assert result.exit_code == 0, result.output
+    succeeded(*command)
     assert Quantization.read(out.with_suffix(".json")).sensitivities[: len(kept)] == kept
     assert files(tmp_path) == {"q.onnx", "q.safetensors", "q.json", "q.html"}
     assert load(tmp_path / "q.safetensors").architecture == read_architecture(out)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from typer.testing import CliRunner, Result
+from PIL import Image
 
-from wb.cli.main import app
+from tests.commands import succeeded, wb
+from tests.processes import Command
+from wb.data import load as load_data
+from wb.jobs.classifier import Classifier
 from wb.search.planning.costs import Probe
 from wb.search.planning.shares import Costs
+from wb.search.results.answers import read_answers
+from wb.search.results.curves import read_curves
 from wb.search.run import Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
@@ -28,40 +32,45 @@ COUNTED = ["--objectives", "acc,params"]
 RUNGS = ["--rungs", "5x1,3x2", "--finalists", "2"]
 
 
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that two processes worked on, and what the second said; its folder has a name that no URL would have."""
     folder = tmp_path_factory.mktemp("odd") / "a?b#c 50%41 é{x}"
-    command = [
-        sys.executable,
-        "-m",
-        "wb.cli.main",
-        "search",
-        *SMALL,
-        *COUNTED,
-        *RUNGS,
-        "--trials",
-        "12",
-        "-o",
-        str(folder),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
-    deadline = time.monotonic() + 240
-    while not (folder / "run.json").exists():
-        assert first.poll() is None, first.stderr and first.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    second = wb("search", "--resume", folder, "--json")
-    assert second.exit_code == 0, second.output
-    _, error = first.communicate()
-    assert first.returncode == 0, error
+    first = Command("search", *SMALL, *COUNTED, *RUNGS, "--trials", 12, "-o", folder).until(
+        (folder / "run.json").exists
+    )
+    second = succeeded("search", "--resume", folder, "--json")
+    done = first.end()
+    assert done.returncode == 0, done.stderr
     assert json.loads(second.stdout)["front"] == json.loads((folder / "front.json").read_text(encoding="utf-8"))
     return folder, second.stderr
+
+
+def test_the_script_on_the_page_of_a_fresh_run_names_pictures(together: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = together
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    code = html.unescape(page.partition('<code id="script">')[2].partition("</code>")[0])
+    image = load_data("digits").test.images[0]
+    Image.fromarray(image[0]).save(tmp_path / "picture.png")
+    command = [sys.executable, "-I", "-c", code, str(tmp_path / "picture.png")]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    best = next(point for point in Run(folder).read_front() if point.onnx in code)
+    name, chance = said.removeprefix(f"{tmp_path / 'picture.png'}: ").split()
+    assert name == Classifier(folder / best.onnx)(image)[0]
+    assert 10 < float(chance.strip("(%)")) <= 100
+
+
+def test_a_fresh_run_knows_what_its_networks_answered_and_how_they_were_trained(together: tuple[Path, str]) -> None:
+    run = Run(together[0])
+    answers, points = read_answers(run.answers_path), run.read_front()
+    assert answers is not None
+    assert sorted(answers.networks) == sorted(point.id for point in points)
+    for point in points:
+        matrix = answers.networks[point.id].matrix(len(answers.classes))
+        assert (matrix.sum(), matrix.trace() / matrix.sum()) == (point.test.n, point.test.value)
+    curves = read_curves(run.curves_path)
+    assert {"supernet", *(str(point.id) for point in points)} <= set(curves)
+    assert {epoch for curve in curves.values() for epoch, _ in curve} == {1}
 
 
 def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None:
@@ -86,8 +95,7 @@ def test_everything_of_a_run_is_in_its_folder_whatever_its_name(together: tuple[
     folder, _ = together
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert (folder / "study.db").is_file()
-    shown = wb("show", folder)
-    assert shown.exit_code == 0, shown.output
+    shown = succeeded("show", folder)
     assert "12 of 12 candidates evaluated" in shown.stdout
     assert "continue with" not in shown.stdout
 
@@ -95,8 +103,7 @@ def test_everything_of_a_run_is_in_its_folder_whatever_its_name(together: tuple[
 def test_a_dry_run_of_a_continuation_plans_what_is_left(together: tuple[Path, str]) -> None:
     folder, _ = together
     before = (folder / "run.json").read_bytes(), (folder / "front.json").read_bytes()
-    result = wb("search", "--resume", folder, "--trials", 15, "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", "--resume", folder, "--trials", 15, "--dry-run", "--json")
     stages = {stage["name"]: stage for stage in json.loads(result.stdout)}
     assert (stages["supernet"]["what"], stages["supernet"]["seconds"]) == ("is trained", 0)
     assert stages["search"]["what"].startswith("3 evaluations by")
@@ -106,8 +113,7 @@ def test_a_dry_run_of_a_continuation_plans_what_is_left(together: tuple[Path, st
 
 def test_helpers_evaluate_with_the_search_and_end_with_it(together: tuple[Path, str], tmp_path: Path) -> None:
     folder = shutil.copytree(together[0], tmp_path / "run")
-    result = wb("search", "--resume", folder, "--trials", 15, "--workers", 2, "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", "--resume", folder, "--trials", 15, "--workers", 2, "--json")
     study = load_study(file_url(folder / "study.db"), "search")
     assert len(evaluated(study)) == 15
     assert not {TrialState.RUNNING, TrialState.FAIL} & {trial.state for trial in study.trials}
@@ -120,8 +126,7 @@ def test_a_front_is_not_lost_to_a_table_that_cannot_be_kept(
 ) -> None:
     folder = shutil.copytree(together[0], tmp_path / "run")
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
-    result = wb("search", "--resume", folder, "--finetune", 0)
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", "--resume", folder, "--finetune", 0)
     assert "the per-block latency table was not checked" in result.stderr
     assert Run(folder).read().table is None
     assert Run(folder).read_front()
@@ -174,8 +179,7 @@ def test_what_cannot_be_is_refused_at_once(
 
 def test_a_dry_run_says_sizes_classes_finalists_and_what_a_budget_leaves() -> None:
     given = ["--budget", "params=5k", "--budget", "latency=1000ms", "--trials", 25, "--workers", 2]
-    result = wb("search", *SMALL, *given, "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", *SMALL, *given, "--dry-run", "--json")
     what = {stage["name"]: stage["what"] for stage in json.loads(result.stdout)}
     assert "images of 1x8x8 in 10 classes" in what["data"]
     assert "25 evaluations in 2 processes" in what["search"]

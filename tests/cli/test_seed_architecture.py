@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from tests.commands import succeeded, wb
 from tests.networks import answering
-from wb.cli.main import app
+from tests.processes import Command
 from wb.core.architecture import Architecture, resize
 from wb.data import load
 from wb.models.axes import Leading
@@ -31,10 +26,6 @@ from wb.spaces.vit import Vit
 SMALL = ["--epochs", "1", "--finetune", "0", "--limit", "200", "--objectives", "acc,params", "--threads", "1"]
 CHANGES = {"embed": "8,16", "depth": "1,2"}
 SETS = [word for name, value in CHANGES.items() for word in ("--set", f"{name}={value}")]
-
-
-def wb(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def space(preset: str = "tiny") -> Vit:
@@ -59,8 +50,7 @@ def test_a_search_starts_from_files_and_names_and_no_longer_needs_the_files(tmp_
     save(pruned, model)
     text.write_text(within.largest("lmu").to_json(), encoding="utf-8")
     seeds = ["--seed-architecture", model, "--seed-architecture", "smallest", "--seed-architecture", text]
-    result = wb("search", *SMALL, *SETS, *seeds, "--trials", 4, "-o", tmp_path / "run")
-    assert result.exit_code == 0, result.output
+    succeeded("search", *SMALL, *SETS, *seeds, "--trials", 4, "-o", tmp_path / "run")
     expected = [seed, within.smallest(), within.largest("lmu")]
     assert [a.trimmed() for a in networks(tmp_path / "run", within)[:3]] == [a.trimmed() for a in expected]
     changed = wb("search", "--resume", tmp_path / "run", "--seed-architecture", "largest")
@@ -77,18 +67,8 @@ def test_a_search_starts_from_files_and_names_and_no_longer_needs_the_files(tmp_
 def test_a_run_killed_before_its_seed_was_evaluated_still_evaluates_it(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = ["search", *SMALL, *SETS, "--preset", "revit-tiny", "--seed-architecture", "revit", "--trials", "3"]
-    command = [sys.executable, "-m", "wb.cli.main", *arguments, "-o", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    deadline = time.monotonic() + 120
-    while not queued(folder):
-        assert process.poll() is None, "the search ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    result = wb("search", "--resume", folder)
-    assert result.exit_code == 0, result.output
+    Command(*arguments, "-o", folder).until(lambda: queued(folder)).kill()
+    succeeded("search", "--resume", folder)
     within = space("revit-tiny")
     found = networks(folder, within)
     assert found[0] == seed_architecture(within)
@@ -108,8 +88,7 @@ def test_dry_run_says_what_comes_first(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     Path("a.json").write_text(space().smallest().to_json(), encoding="utf-8")
     seeds = ["--seed-architecture", "largest", "--seed-architecture", "a.json"]
-    result = wb("search", *SMALL, *SETS, *seeds, "--dry-run", "--json")
-    assert result.exit_code == 0, result.output
+    result = succeeded("search", *SMALL, *SETS, *seeds, "--dry-run", "--json")
     (what,) = [stage["what"] for stage in json.loads(result.stdout) if stage["name"] == "search"]
     assert what.endswith(f"; first largest, architecture {space().smallest().key}")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

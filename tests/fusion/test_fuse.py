@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.networks import answering, form
+from tests.pairs import pairwise
 from wb import __version__
 from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tests.fusion.conftest import Kit
 
 seeds = st.integers(0, 99)
-few = settings(max_examples=12, deadline=None)
+few = settings(max_examples=8, deadline=None)
 
 
 def fused(kit: Kit, *models: Model, target: Architecture | None = None, keep: bool = True, **chosen: object) -> Fused:
@@ -58,9 +59,7 @@ def test_a_copy_under_every_symmetry_is_put_back_by_rotations(
     kit.same(found.average, model, 1e-8)
 
 
-@pytest.mark.parametrize("method", ["perm", "orth", "regress"])
-@pytest.mark.parametrize("stat", ["weights", "activations"])
-@pytest.mark.parametrize("norm", ["pre", "post"])
+@pairwise(method=("perm", "orth", "regress"), stat=("weights", "activations"), norm=("pre", "post"))
 def test_copies_in_float32(kit: Kit, method: Method, stat: Stat, norm: str) -> None:
     model = kit.model(kit.network(norm=norm))
     twin = kit.permuted(model) if method == "perm" else kit.turned(model)
@@ -104,10 +103,7 @@ def duplicated(model: Model) -> Model:
     return remap_model(model, maps)
 
 
-@pytest.mark.parametrize("solver", ["lap", "emd"])
-@pytest.mark.parametrize("method", ["perm", "orth"])
-@pytest.mark.parametrize("stat", ["weights", "activations"])
-@pytest.mark.parametrize("norm", ["pre", "post"])
+@pairwise(solver=("lap", "emd"), method=("perm", "orth"), stat=("weights", "activations"), norm=("pre", "post"))
 def test_a_model_fused_with_its_duplicate_of_twice_the_width_is_itself(
     kit: Kit, solver: str, method: str, stat: str, norm: str
 ) -> None:
@@ -195,7 +191,7 @@ def test_a_memory_of_more_coefficients_says_the_same(kit: Kit) -> None:
 # -------------------------------------------------------------------------------------------------- weights and parents
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     data=st.data(),
     seed=seeds,

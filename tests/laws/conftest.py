@@ -5,14 +5,17 @@ So is a new setting: a switch of a record, or a choice between words, has an arc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from random import Random
 from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
-from tests.networks import assembled, joined, normed, wired
+from tests.networks import assembled, axes_within, joined, normed, wired
 from wb.core.architecture import Architecture, Block, Stage
+from wb.core.layout import Plane
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
 from wb.core.records import (
     FFNS,
@@ -31,6 +34,7 @@ from wb.core.records import (
     Norm,
     Nowhere,
     Operator,
+    Part,
     PatchStem,
     Pool,
     Precision,
@@ -41,9 +45,11 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
-from wb.core.records.ffns import Inverted
+from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
+from wb.fusion.forms.canonical import foldable
+from wb.models.network import skeleton
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 
@@ -130,7 +136,8 @@ def mapped(mixer: Operator | None, ffn: Operator | None, merge: Merge | None = N
         attending = Block(mixer=Softmax.sample(), ffn=Mlp.sample())
         stages.append(Stage(embed=6, blocks=(attending,), merge=merge))
     last: Norm = BatchNorm() if merge is None else LayerNorm()
-    fields = {"stem": PatchStem(patch=2), "position": Nowhere(), "last": last, **fields}
+    stem = PatchStem(patch=2 if merge is None else 1)  # so that more than one token is left
+    fields = {"stem": stem, "position": Nowhere(), "last": last, **fields}
     return assembled(input=IMAGE, stages=tuple(stages), labels=("a", "b", "c"), **fields)
 
 
@@ -149,6 +156,8 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
     for merge in MERGES:
         yield f"map-{kind_of(merge)}-merge", mapped(depthwise, inverted, merge.sample())
+    for gate in get_args(Squeeze.model_fields["gate"].annotation):
+        yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())
     yield "map-post", wired(mapped(Pool.sample(), inverted), "post")
 
@@ -198,12 +207,131 @@ def with_scales() -> Iterator[tuple[str, Architecture]]:
     yield "pool-scale", joined(architecture(Pool.sample(), stem), channel)
 
 
+def fits(value: object, plane: Plane) -> bool:
+    """Whether a part, or a number of prefix tokens, may be in a stage with that plane."""
+    return plane in value.supports.planes if isinstance(value, Part) else plane == "tokens" or not value
+
+
 CATALOGUE = dict(catalogue())
+FEW = 9  # networks that have all parts between them, at least
+
+
+class Combinations:
+    """Few networks, each of many parts of the catalogue at once, for laws that take long: all parts, and most pairs of them.
+
+    Whatever records the catalogue has in a field of architecture, stage or block may come together where validation lets them.
+    """
+
+    def __init__(self, known: Mapping[str, Architecture], seed: int = 0) -> None:
+        self.random, self.seen = Random(seed), set[tuple[str, ...]]()
+        self.networks = list(known.values())
+        stages = [stage for a in self.networks for stage in a.stages]
+        blocks = [block for stage in stages for block in stage.blocks if not block.off]
+        self.values = {
+            kind: {name: self._distinct(getattr(one, name) for one in ones) for name in kind.model_fields}
+            for kind, ones in ((Architecture, self.networks), (Stage, stages), (Block, blocks))
+        }
+        del self.values[Architecture]["stages"], self.values[Stage]["blocks"]
+
+    @staticmethod
+    def _distinct(values: Iterable[object]) -> list[object]:
+        return list({repr(value): value for value in values}.values())
+
+    def _drawn(self, kind: type[Architecture | Stage | Block], planes: Mapping[str, Plane]) -> dict[str, Any]:
+        """A value for each field, half of the time one that was not seen before, if there is one.
+
+        Those of fields in `planes` compute on that plane.
+        """
+        fitting = {
+            name: [value for value in values if name not in planes or fits(value, planes[name])]
+            for name, values in self.values[kind].items()
+        }
+        new = {name: [v for v in values if (f"{name} {v!r}",) not in self.seen] for name, values in fitting.items()}
+        return {
+            name: self.random.choice(new[name] if new[name] and self.random.random() < 0.5 else values)
+            for name, values in fitting.items()
+        }
+
+    def _stage(self, number: int) -> Stage:
+        merges = [merge for merge in self.values[Stage]["merge"] if (merge is None) is (number == 0)]
+        fields = {**self._drawn(Stage, {}), "merge": self.random.choice(merges)}
+        planes = dict.fromkeys(("mixer", "ffn", "norm"), fields["plane"])
+        first, *others = (Block.model_validate(self._drawn(Block, planes)) for _ in range(2 if number == 0 else 1))
+        return Stage.model_validate({**fields, "blocks": (first, Block(), *others)})
+
+    def _network(self) -> Architecture:
+        while True:
+            try:
+                stages = tuple(self._stage(number) for number in range(self.random.randint(1, 2)))
+                begins, ends = stages[0].plane, stages[-1].plane
+                planes = {"position": begins, "prefix": begins, "first": begins, "last": ends}
+                found = Architecture.model_validate({**self._drawn(Architecture, planes), "stages": stages})
+            except ValidationError:
+                continue
+            if all(layout.tokens > 1 for layout in found.layouts()):  # one alone is mixed with nothing
+                return found
+
+    @staticmethod
+    def parts(a: Architecture) -> set[tuple[str, ...]]:
+        """Every value of a field, and every two that meet: in a block, or in it and in what is around it."""
+        found: set[tuple[str, ...]] = set()
+        for _, stage, block in a.blocks():
+            fields = [(one, name) for one in (a, stage, block) for name in type(one).model_fields]
+            values = [f"{name} {getattr(one, name)!r}" for one, name in fields if name not in ("stages", "blocks")]
+            if not block.off:
+                found |= {*combinations(values, 1), *combinations(values, 2)}
+        return found
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """Of twenty networks at random the one with most that none before it had; at last the catalogue's own for the rest."""
+        whole = {part for a in self.networks for part in self.parts(a) if len(part) == 1}
+        for number in range(2 * FEW):
+            if number >= FEW and whole <= self.seen:
+                break
+            best = max((self._network() for _ in range(20)), key=lambda a: self._worth(self.parts(a) - self.seen))
+            self.seen |= self.parts(best)
+            yield best
+        for a in self.networks:
+            if any(len(new) == 1 for new in self.parts(a) - self.seen):
+                self.seen |= self.parts(a)
+                yield a
+
+    @staticmethod
+    def _worth(new: set[tuple[str, ...]]) -> int:
+        return sum(100 if len(one) == 1 else 1 for one in new)
+
+
+COMBINED = {f"combined-{number}": a for number, a in enumerate(Combinations(CATALOGUE))}
 
 
 @pytest.fixture(params=list(CATALOGUE))
 def any_architecture(request: pytest.FixtureRequest) -> Architecture:
     """Each architecture of the catalogue in turn."""
+    return CATALOGUE[request.param]
+
+
+@pytest.fixture(params=list(COMBINED))
+def any_combination(request: pytest.FixtureRequest) -> Architecture:
+    """Each of few networks that have all parts of the catalogue between them, for what takes longer."""
+    return COMBINED[request.param]
+
+
+@pytest.fixture
+def uncombined() -> set[tuple[str, ...]]:
+    """What a block, its stage or its network has somewhere in the catalogue and in none of the few networks."""
+    known, combined = (set().union(*map(Combinations.parts, networks.values())) for networks in (CATALOGUE, COMBINED))
+    return {part for part in known - combined if len(part) == 1}
+
+
+@pytest.fixture(params=[name for name, a in CATALOGUE.items() if axes_within(a)])
+def any_with_heads(request: pytest.FixtureRequest) -> Architecture:
+    """Each architecture of the catalogue that has an axis within another."""
+    return CATALOGUE[request.param]
+
+
+@pytest.fixture(params=[n for n, a in CATALOGUE.items() if any(foldable(skeleton(a), i) for i in range(len(a.stages)))])
+def any_turnable(request: pytest.FixtureRequest) -> Architecture:
+    """Each architecture of the catalogue that has a stream that may be rotated."""
     return CATALOGUE[request.param]
 
 

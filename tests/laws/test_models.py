@@ -10,30 +10,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from tests.networks import images, random_model
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Couple, Leading, Select, remap
-from wb.models.model import Model, from_network, load, remap_model, save
-from wb.models.network import axes_of, build, describe, sides
-
-
-def random_model(a: Architecture, seed: int = 0) -> Model:
-    """Random weights everywhere, biases and gains included, so that nothing is hidden by a zero or a one."""
-    network = build(a)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.normal_(0, 0.3, generator=generator)
-        for name in network.statistics():
-            network.get_parameter(name).abs_().add_(0.1)  # a variance is positive
-    return from_network(a, network)
-
-
-def images(a: Architecture, count: int = 3) -> Tensor:
-    return torch.rand(
-        count, a.input.channels, a.input.height, a.input.width, generator=torch.Generator().manual_seed(1)
-    )
+from wb.models.model import Model, load, remap_model, save
+from wb.models.named import axes_of, sides
+from wb.models.network import build, describe
 
 
 def named(name: str) -> Callable[[str], str]:
@@ -51,6 +35,10 @@ def run(model: Model, x: Tensor) -> Tensor:
 
 def permutation(size: int, seed: int) -> Tensor:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_few_networks_have_all_parts_and_settings_between_them(uncombined: set[tuple[str, ...]]) -> None:
+    assert uncombined == set()
 
 
 def test_json_gives_the_architecture_back(any_architecture: Architecture) -> None:
@@ -96,12 +84,12 @@ def test_every_axis_of_the_architecture_is_on_some_parameter(any_architecture: A
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pt"])
-def test_a_file_keeps_the_function(any_architecture: Architecture, tmp_path: Path, ending: str) -> None:
-    model = random_model(any_architecture)
+def test_a_file_keeps_the_function(any_combination: Architecture, tmp_path: Path, ending: str) -> None:
+    model = random_model(any_combination)
     save(model, tmp_path / f"model{ending}")
     again = load(tmp_path / f"model{ending}")
     assert again.architecture == model.architecture
-    x = images(any_architecture)
+    x = images(any_combination)
     assert torch.equal(again.network()(x), model.network()(x))
 
 
@@ -181,27 +169,24 @@ def check_views(a: Architecture) -> None:
     assert not reached & constants
 
 
-def test_the_exported_graph_computes_what_torch_does(any_architecture: Architecture, tmp_path: Path) -> None:
-    model = random_model(any_architecture)
-    parity = export(model, tmp_path / "model.onnx")
-    runtime = session(tmp_path / "model.onnx", Device())
-    assert [i.name for i in runtime.get_inputs()] == ["pixel_values"]
-    assert [o.name for o in runtime.get_outputs()] == ["logits"]
-    for batch in (1, 5):
-        x = images(any_architecture, batch)
-        given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
-        torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
-    assert parity.value <= 1e-4
+def test_the_exported_graph_computes_what_torch_does(any_combination: Architecture, tmp_path: Path) -> None:
+    check_graph(any_combination, tmp_path / "model.onnx")
 
 
 def test_the_exported_graph_of_rounded_weights_computes_what_torch_does(
     one_rounded: Architecture, tmp_path: Path
 ) -> None:
-    model = random_model(one_rounded)
-    export(model, tmp_path / "model.onnx")
-    runtime = session(tmp_path / "model.onnx", Device())
+    check_graph(one_rounded, tmp_path / "model.onnx")
+
+
+def check_graph(a: Architecture, path: Path) -> None:
+    model = random_model(a)
+    assert export(model, path).value <= 1e-4
+    runtime = session(path, Device())
+    assert [i.name for i in runtime.get_inputs()] == ["pixel_values"]
+    assert [o.name for o in runtime.get_outputs()] == ["logits"]
     for batch in (1, 5):
-        x = images(one_rounded, batch)
+        x = images(a, batch)
         given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
         torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.networks import axes_within, images, random_model
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.nvit import NViT, Pruned
 from wb.compress.nvit.saliency import Scores, score
@@ -22,22 +23,25 @@ from wb.core.readings import Reading
 from wb.data import Dataset, Split
 from wb.export.graph import export
 from wb.hardware.device import Device, session
-from wb.models.axes import Map, Select, SelectWithin, nested
+from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_macs
-from wb.models.model import Model, from_network, load, remap_model, save
-from wb.models.network import axes_of, build
+from wb.models.model import Model, load, remap_model, save
+from wb.models.named import axes_of
+from wb.models.network import build
+from wb.models.operator import PartModule
 from wb.models.passes import apply
 
 
 @pytest.fixture
 def model(any_architecture: Architecture) -> Model:
-    """Random weights everywhere, biases and gains included, so that nothing is hidden by a zero or a one."""
-    network = build(any_architecture)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.normal_(0, 0.3, generator=generator)
-    return from_network(any_architecture, network)
+    """Each architecture of the catalogue with random weights."""
+    return random_model(any_architecture)
+
+
+@pytest.fixture
+def combined(any_combination: Architecture) -> Model:
+    """Each of few networks of many parts with random weights."""
+    return random_model(any_combination)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +50,6 @@ def noise() -> Dataset:
     rng = np.random.default_rng(0)
     split = Split(rng.random((24, 2, 8, 8), dtype=np.float32), rng.integers(3, size=24))
     return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
-
-
-def images(a: Architecture, count: int = 3) -> Tensor:
-    shape = (count, a.input.channels, a.input.height, a.input.width)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
 
 
 def run(model: Model) -> Tensor:
@@ -99,28 +98,41 @@ def exact(model: Model) -> dict[str, int]:
     often signs can agree (a masked bit is always -1), the mean distance to all anchors (a masked one is in the middle).
     """
     dims = axis_dims(model.architecture)
-    sizes = axis_sizes(model.architecture).items()
-    return {n: size for n, size in sizes if dims[n].scored and not n.endswith((".embed", ".width"))}
+    sizes, averaged = axis_sizes(model.architecture).items(), averages(model.architecture)
+    return {n: size for n, size in sizes if dims[n].scored and n not in averaged}
 
 
-def test_pruning_equals_masking(model: Model) -> None:
-    kept = {name: some(size, i) for i, (name, size) in enumerate(exact(model).items())}
+def averages(architecture: Architecture) -> dict[str, int]:
+    """The axes over which a norm takes statistics, with their sizes."""
+    network = build(architecture, "meta")
+    axes, sizes = axes_of(network), axis_sizes(architecture)
+    on = {
+        axes[f"{name}.{parameter}"][dim]
+        for name, module in network.named_modules()
+        if isinstance(module, PartModule)
+        for parameter, dimensions in module.axes.items()
+        for dim, axis in enumerate(dimensions)
+        if axis is not None and axis.name in module.averaged
+    }
+    return {axis.name: sizes[axis.name] for axis in on if axis is not None}
+
+
+def test_pruning_equals_masking(combined: Model) -> None:
+    kept = {name: some(size, i) for i, (name, size) in enumerate(exact(combined).items())}
     for name, index in kept.items():
-        pruned = remap_model(model, {name: Select(index)})
+        pruned = remap_model(combined, {name: Select(index)})
         assert axis_sizes(pruned.architecture)[name] == len(index)
-        expected = run(masked(model, {name: index}))
+        expected = run(masked(combined, {name: index}))
         torch.testing.assert_close(run(pruned), expected, rtol=1e-6, atol=1e-7, msg=name)
-    together = remap_model(model, {name: Select(index) for name, index in kept.items()})
-    torch.testing.assert_close(run(together), run(masked(model, kept)), rtol=1e-6, atol=1e-7)
+    together = remap_model(combined, {name: Select(index) for name, index in kept.items()})
+    torch.testing.assert_close(run(together), run(masked(combined, kept)), rtol=1e-6, atol=1e-7)
 
 
-def test_pruning_within_heads_equals_masking(model: Model) -> None:
-    sizes = axis_sizes(model.architecture)
-    outer = nested(axes_of(build(model.architecture, "meta")), axis_dims(model.architecture))
+def test_pruning_within_heads_equals_masking(any_with_heads: Architecture) -> None:
+    model = random_model(any_with_heads)
+    sizes, outer = axis_sizes(any_with_heads), axes_within(any_with_heads)
     kept = {n: torch.stack([some(sizes[n], 7 * i) for i in range(sizes[o])]) for n, o in outer.items()}
     heads = {o: some(sizes[o], 3) for o in outer.values()}
-    if not kept:
-        pytest.skip("no axis lies within another")
     within: dict[str, Map] = {n: SelectWithin(index, outer[n]) for n, index in kept.items()}
     pruned = remap_model(remap_model(model, within), {o: Select(index) for o, index in heads.items()})
     torch.testing.assert_close(run(pruned), run(masked(model, kept | heads)), rtol=1e-6, atol=1e-7)
@@ -128,32 +140,30 @@ def test_pruning_within_heads_equals_masking(model: Model) -> None:
 
 def test_pruning_differs_from_masking_where_norms_see_the_axis(model: Model) -> None:
     """Residual and stem channels: LayerNorm and GroupNorm take their statistics over fewer channels. It is never exact."""
-    inexact = {n: size for n, size in axis_sizes(model.architecture).items() if n.endswith((".embed", ".width"))}
-    assert inexact
-    for name, size in inexact.items():
+    for name, size in averages(model.architecture).items():
         index = some(size, 5)
         difference = run(remap_model(model, {name: Select(index)})) - run(masked(model, {name: index}))
         assert difference.abs().max() > 1e-4, name
 
 
-def test_pruning_to_the_same_size_changes_nothing(model: Model, noise: Dataset) -> None:
-    whole: dict[str, Map] = {name: Select(torch.arange(n)) for name, n in axis_sizes(model.architecture).items()}
-    same = remap_model(model, whole)
-    assert axis_sizes(same.architecture) == axis_sizes(model.architecture)
-    assert same.weights.keys() == model.weights.keys()
-    assert all(torch.equal(weight, model.weights[name]) for name, weight in same.weights.items())
-    assert torch.equal(run(same), run(model))
-    costs = {"params": counted(model.architecture, "params")}
-    target = costs["params"](model.architecture)
-    pruned = apply(NViT(noise, {"params": target}, costs, Settings(rounds=2, method="magnitude")), model)
-    assert pruned.architecture == model.architecture
-    assert all(torch.equal(weight, model.weights[name]) for name, weight in pruned.weights.items())
+def test_pruning_to_the_same_size_changes_nothing(combined: Model, noise: Dataset) -> None:
+    whole: dict[str, Map] = {name: Select(torch.arange(n)) for name, n in axis_sizes(combined.architecture).items()}
+    same = remap_model(combined, whole)
+    assert axis_sizes(same.architecture) == axis_sizes(combined.architecture)
+    assert same.weights.keys() == combined.weights.keys()
+    assert all(torch.equal(weight, combined.weights[name]) for name, weight in same.weights.items())
+    assert torch.equal(run(same), run(combined))
+    costs = {"params": counted(combined.architecture, "params")}
+    target = costs["params"](combined.architecture)
+    pruned = apply(NViT(noise, {"params": target}, costs, Settings(rounds=2, method="magnitude")), combined)
+    assert pruned.architecture == combined.architecture
+    assert all(torch.equal(weight, combined.weights[name]) for name, weight in pruned.weights.items())
 
 
 @pytest.mark.parametrize("method", ["nvit", "taylor", "magnitude"])
-def test_a_permuted_twin_has_permuted_saliencies(model: Model, noise: Dataset, method: Method) -> None:
-    sizes = {n: s for n, s in axis_sizes(model.architecture).items() if axis_dims(model.architecture)[n].scored}
-    outer = nested(axes_of(build(model.architecture, "meta")), axis_dims(model.architecture))
+def test_a_permuted_twin_has_permuted_saliencies(combined: Model, noise: Dataset, method: Method) -> None:
+    sizes = {n: s for n, s in axis_sizes(combined.architecture).items() if axis_dims(combined.architecture)[n].scored}
+    outer = axes_within(combined.architecture)
 
     def scores_of(model: Model) -> Scores:
         pixels, labels = torch.from_numpy(noise.train.images).double(), torch.from_numpy(noise.train.labels)
@@ -165,9 +175,9 @@ def test_a_permuted_twin_has_permuted_saliencies(model: Model, noise: Dataset, m
         n: torch.rand(sizes[o], sizes[n], generator=torch.Generator().manual_seed(9)).argsort(1)
         for n, o in outer.items()
     }
-    twin = remap_model(model, {n: SelectWithin(index, outer[n]) for n, index in own.items()})
+    twin = remap_model(combined, {n: SelectWithin(index, outer[n]) for n, index in own.items()})
     twin = remap_model(twin, {n: Select(index) for n, index in order.items()})
-    before, after = scores_of(model), scores_of(twin)
+    before, after = scores_of(combined), scores_of(twin)
     assert before.keys() == after.keys() >= sizes.keys()
     assert all(value.isfinite().all() for value in before.values())
     for name, expected in before.items():
@@ -178,19 +188,19 @@ def test_a_permuted_twin_has_permuted_saliencies(model: Model, noise: Dataset, m
         torch.testing.assert_close(after[name].double(), expected.double(), rtol=1e-4, atol=1e-9, msg=name)
 
 
-def test_a_pruned_network_counts_exports_and_computes(model: Model, noise: Dataset, tmp_path: Path) -> None:
+def test_a_pruned_network_counts_exports_and_computes(combined: Model, noise: Dataset, tmp_path: Path) -> None:
     """Through the correcting last round, as some mixers' costs are predicted only nearly."""
-    dense = count_macs(model.architecture)
+    dense = count_macs(combined.architecture)
     target = 0.6 * dense.value
-    costs = {"macs": counted(model.architecture, "macs")}
+    costs = {"macs": counted(combined.architecture, "macs")}
     pruner = NViT(noise, {}, costs, Settings(calibration=16, batch=8))
 
     def read(models: Mapping[str, Model], **_: object) -> dict[str, dict[str, Reading]]:
         return {name: {"macs": count_macs(m.architecture)} for name, m in models.items()}
 
     stage = Stage("", (Limit(METRICS["macs"], target),), 1)
-    landing = Landing(pruner.cut, lambda model: model, read, stage, model, lambda *_: None)  # type: ignore[arg-type]
-    _, state = landing(pruner.scored(Pruned(model)))
+    landing = Landing(pruner.cut, lambda model: model, read, stage, combined, lambda *_: None)  # type: ignore[arg-type]
+    _, state = landing(pruner.scored(Pruned(combined)))
     save(state.model, tmp_path / "pruned.safetensors")
     pruned = load(tmp_path / "pruned.safetensors")
     assert pruned.architecture == state.model.architecture

@@ -1,4 +1,4 @@
-"""Resuming a job: the record that an interruption left beside the output."""
+"""The beginning of a job: the record that an interruption left beside the output, or first readings for a new one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from wb.core.errors import BadArtefact
+from wb.core.readings import Reading
 from wb.data import Dataset
-from wb.jobs.record import R
+from wb.export.assess import Assessor
+from wb.export.timing.measure import reference_pace
+from wb.hardware.device import parse_device
+from wb.jobs.config import JobConfig
+from wb.jobs.record import R, origin
 from wb.jobs.work import LOCK, RECORD, work_of
+from wb.models.model import Model
+from wb.tasks.known import task_of
 
 
 def begin(kind: type[R], config: BaseModel, worked_on: Mapping[str, JsonValue], out: Path) -> R | None:
@@ -57,3 +64,15 @@ def refusal(kind: type[R], out: Path) -> BadArtefact:
 def described(data: Dataset) -> dict[str, Any]:
     """The description of the data for a record."""
     return {"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)}
+
+
+def measured(
+    config: JobConfig, seed: int, model: Model, data: Dataset, *, timed: bool = True
+) -> tuple[dict[str, Any], dict[str, Reading]]:
+    """What every new record of a job on `model` says first, by field, and the model's readings on the validation images."""
+    device = parse_device(config.device, threads=config.threads)
+    pace = reference_pace(device)
+    quality = task_of(model.architecture).metric
+    readings = Assessor(device, pace, seed=seed)({"model": model}, {quality: data.validation}, timed=timed)["model"]
+    fields = {"config": config, "quality": quality, "model_key": model.fingerprint(), "data": described(data)}
+    return {**origin(device.text), **fields, "pace": pace, "architecture": model.architecture}, readings

@@ -7,16 +7,19 @@ Differs: statistics are not tracked while weights are trained. They are found af
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wb.models.axes import Axis
-from wb.models.operator import PartModule
+from wb.models.axes import Axis, write
+from wb.models.operator import PartModule, Symmetry
+from wb.models.tensors import uniform_
 
 EPSILON = 1e-5
+FIRST = {"gain": 1.0, "shift": 0.0, "mean": 0.0, "variance": 1.0}  # before training
 
 
 class Moments(NamedTuple):
@@ -35,6 +38,7 @@ class BatchNormed(PartModule):
     what it sees.
     """
 
+    stream: ClassVar[Symmetry] = "permutation"
     watched: dict[str, Moments] | None = None
     folded = False
 
@@ -50,12 +54,34 @@ class BatchNormed(PartModule):
             self.holds(statistic, axis, trained=False)
             self.statistics.append(statistic)
 
-    def reset_norm(self, name: str) -> None:
-        """Gain and variance one, shift and mean zero."""
-        for ones in ("gain", "variance"):
-            nn.init.ones_(getattr(self, _of(name, ones)))
-        for zeros in ("shift", "mean"):
-            nn.init.zeros_(getattr(self, _of(name, zeros)))
+    def reset(self) -> None:
+        """As the part that has the norms does it; their gains and variances one, shifts and means zero."""
+        super().reset()
+        self._reset_norms()
+
+    def reset_convolutions(self) -> None:
+        """Initial values of a part that is made of convolutions: uniform in ±1/√fan_in, in order of execution."""
+        for name in self.axes:
+            weight = self.get_parameter(name)
+            if weight.dim() == 4:
+                uniform_(weight, weight[0].numel())
+        self._reset_norms()
+
+    @property
+    def named_norms(self) -> Iterator[str]:
+        """The names of its norms."""
+        yield from (name.removesuffix("mean").removesuffix("_") for name in self.statistics if name.endswith("mean"))
+
+    @property
+    def neutral(self) -> dict[str, float]:
+        """Parameters of norms -> the value with which they change nothing but the scale and mean of a batch."""
+        return {_of(norm, what): value for norm in self.named_norms for what, value in FIRST.items()}
+
+    @property
+    def scaling(self) -> tuple[str, ...]:
+        """Gains and shifts of the norms on the stream."""
+        last = [norm for norm in self.named_norms if self.axes[_of(norm, "gain")] == (write("embed"),)]
+        return tuple(_of(norm, what) for norm in last for what in ("gain", "shift"))
 
     def normed(self, y: Tensor, name: str, eps: float = EPSILON) -> Tensor:
         """A norm of what has its channels in the second dimension: (B, D, ...) -> (B, D, ...)."""
@@ -65,6 +91,10 @@ class BatchNormed(PartModule):
         scale, shift = self.affine(name, eps)
         shape = (-1, *(1,) * (y.dim() - 2))
         return y * scale.view(shape) + shift.view(shape)
+
+    def reader_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """What each reader makes of the operator's input, behind its norm: (B, D, ...) -> (B, its outputs, ...)."""
+        return {name: self.convolved(x, name) for name in getattr(self, "readers", ())}
 
     def convolved(self, x: Tensor, name: str, *, stride: int = 1, groups: int = 1) -> Tensor:
         """A convolution by the weight called `name`, which keeps the sides up to `stride`, and the norm behind it."""
@@ -78,9 +108,8 @@ class BatchNormed(PartModule):
 
     def fold(self) -> None:
         """Lets every weight with a norm behind it take over that norm, in place and for good."""
-        for name in self.statistics:
-            norm = name.removesuffix("_mean")
-            if norm != name and norm in self.axes:
+        for norm in self.named_norms:
+            if norm in self.axes:
                 scale, shift = self.affine(norm)
                 weight = self.get_parameter(norm)
                 weight.mul_(scale.view(-1, *(1,) * (weight.dim() - 1)))
@@ -97,6 +126,10 @@ class BatchNormed(PartModule):
         """The "mean" or the "variance" of the norm called `name`."""
         parameter: nn.Parameter = getattr(self, _of(name, what))
         return parameter
+
+    def _reset_norms(self) -> None:
+        for name, value in self.neutral.items():
+            nn.init.constant_(self.get_parameter(name), value)
 
     def _by_batch(self, y: Tensor, name: str, eps: float) -> Tensor:
         gain, shift = getattr(self, _of(name, "gain")), getattr(self, _of(name, "shift"))

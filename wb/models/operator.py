@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.layout import Layout
-from wb.core.records import Convolved, Operator, Precision, Weighted
-from wb.models.axes import Axes, Axis, Map, read, write
+from wb.core.records import Convolved, Filtered, Operator, Precision, Weighted
+from wb.models.axes import Axes, Axis, Map, read, side, write
 from wb.models.lowbit import low_bit
 from wb.models.tensors import parameter, uniform_
 
@@ -39,6 +39,10 @@ class PartModule(nn.Module):
     """
 
     symmetries: Mapping[str, Symmetry] = {}
+    stream: ClassVar[Symmetry] = "rotation"
+    """By what the residual streams that the part lies on may be transformed, once the norm in front of it is folded."""
+    averaged: ClassVar[tuple[str, ...]] = ()
+    """Axes over whose entries it takes statistics: dropping some of them then changes what becomes of the others."""
     axes: dict[str, Axes]
     constants: list[str]
     """Parameters without gradient: they are determined once, from data, and training does not change them."""
@@ -94,9 +98,9 @@ class OperatorModule(PartModule):
 
     A subclass is built as `Class(record, embed, layout, device)` and declares its parameters in order of execution:
     `reads` (weights on the residual stream, with their biases), `between` (matrices that neither read nor write the
-    stream), `writes` (weights whose rows are the stream), `holds` (anything else). Axes, `describe`, initial values, the
-    groups that share a precision, and what pruning and fusion may do follow from that. `hidden` computes the input of the
-    writer. An operator without a writer overrides `forward`; it mixes tokens channel by channel.
+    stream), `writes` (weights whose rows are the stream), `filters_of`, `holds` (anything else). Axes, `describe`, initial
+    values, the groups that share a precision, and what pruning and fusion may do follow from that. `hidden` computes the
+    input of the writer. An operator without a writer overrides `forward`; it mixes tokens channel by channel.
 
     An operator that `jumps` is discontinuous, as it takes signs of sums: a rounding error may change its output by more than
     itself. Every size is a plain number at export, so that the graph contains no shape arithmetic.
@@ -140,6 +144,12 @@ class OperatorModule(PartModule):
         self.outputs[weight] = sum(axis is not None and axis.role == "write" for axis in self.axes[weight]) or 1
         self.inner.append(weight)
 
+    def filters_of(self, name: str, axis: str) -> None:
+        """Declares one square filter for every channel on `axis`."""
+        self.holds(name, axis, 1, side("kernel"), side("kernel"))
+        self.outputs[name] = 1
+        self.inner.append(name)
+
     def kept(self, name: str) -> Tensor:
         """The weight as the network uses it: rounded if its group has one or two bits."""
         weight: Tensor = getattr(self, name)
@@ -147,14 +157,28 @@ class OperatorModule(PartModule):
 
     def precision(self, name: str) -> Precision:
         """The precision of a linear map's weight."""
-        if not isinstance(self.record, Weighted | Convolved):
-            return "fp32"
-        return self.record.writes if name in self.writers else self.record.reads
+        if isinstance(self.record, Weighted | Convolved) and name in self.writers:
+            return self.record.writes
+        return self.record.reads if isinstance(self.record, Weighted | Filtered) else "fp32"
 
     def bias(self, weight: str) -> Tensor | None:
         """The bias of a weight that reads or writes the stream; None if it has none."""
         name = self.readers[weight] if weight in self.readers else self.writers[weight]
         return None if name is None else getattr(self, name)
+
+    @property
+    def scaling(self) -> tuple[str, ...]:
+        """The parameters on the stream that all that the operator gives is proportional to; none if there are no such."""
+        return tuple(name for pair in self.writers.items() for name in pair if name is not None)
+
+    def reader_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """What each reader makes of the operator's input: local name -> (..., D) to (..., its other axes flattened)."""
+        found = {}
+        for name in self.readers:
+            bias = self.bias(name)
+            weight: Tensor = getattr(self, name)
+            found[name] = F.linear(x, weight.flatten(0, -2), None if bias is None else bias.flatten())
+        return found
 
     def settle(self) -> None:
         """Rounds binary and ternary weights in place for good; the record says fp32 afterwards."""
@@ -165,7 +189,8 @@ class OperatorModule(PartModule):
 
     def describe(self) -> Operator:
         """The record of this module, with widths read off the parameters."""
-        return self.record.model_copy(update={name: size for name, size in self.sizes.items() if name != "embed"})
+        fields = type(self.record).model_fields
+        return self.record.model_copy(update={name: size for name, size in self.sizes.items() if name in fields})
 
     @property
     def additions(self) -> int:

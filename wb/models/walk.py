@@ -131,5 +131,10 @@ class Sublayer:
         """The state after the sub-layer."""
         return self.add(state, self.contribution(state, context))
 
+    @property
+    def scaling(self) -> tuple[str, ...]:
+        """Full names of the parameters on the stream that what the operator gives is proportional to."""
+        return tuple(f"{self.prefix}.{name}" for name in self.operator.scaling)
+
     def _full(self, pairs: dict[str, str | None]) -> dict[str, str | None]:
         return {f"{self.prefix}.{w}": None if bias is None else f"{self.prefix}.{bias}" for w, bias in pairs.items()}

@@ -7,42 +7,43 @@ their means, which is the variance over all images.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wb.data import Split
 from wb.data.batches import batches
-from wb.models.convolution import Moments
+from wb.models.convolution import BatchNormed, Moments
 from wb.models.model import Model
-from wb.models.network import Network, skeleton
+from wb.models.network import skeleton
 
 IMAGES = 512
 BATCH = 128
 SEED = 0  # the same images for every network, so that networks compare
 
 
-def find_statistics(network: Network, split: Split) -> None:
-    """Gives every batch norm of `network` the mean and variance of what it sees of `IMAGES` training images.
+def find_statistics(network: nn.Module, split: Split) -> None:
+    """Gives every batch norm of ours in `network` the mean and variance of what it sees of `IMAGES` training images.
 
     Does nothing where there is none. The network's mode is as before.
     """
-    parts = set(network.statistics().values())
+    find_from(network, _some(split, next(network.parameters()).device))
+
+
+def find_from(network: nn.Module, images: Iterable[Tensor]) -> None:
+    """The same from batches of images (B, channels, height, width)."""
+    parts = [part for part in network.modules() if isinstance(part, BatchNormed)]
     if not parts:
         return
     training = network.training
-    device = next(network.parameters()).device
     for part in parts:
         part.watched = {}
     network.train()
-    seen = 0
     with torch.no_grad():
-        for images, _ in batches(split, BATCH, shuffle=True, generator=torch.Generator().manual_seed(SEED)):
-            network(images.to(device))
-            seen += len(images)
-            if seen >= IMAGES:
-                break
+        for batch in images:
+            network(batch)
         for part in parts:
             for norm, moments in (part.watched or {}).items():
                 mean, variance = _over_batches(moments)
@@ -60,6 +61,16 @@ def with_statistics(model: Model, split: Split) -> Model:
     find_statistics(network, split)
     found = {name: network.get_parameter(name).detach().clone() for name in network.statistics()}
     return replace(model, weights={**model.weights, **found})
+
+
+def _some(split: Split, device: torch.device) -> Iterator[Tensor]:
+    """The batches of training images that every network is shown."""
+    seen = 0
+    for images, _ in batches(split, BATCH, shuffle=True, generator=torch.Generator().manual_seed(SEED)):
+        yield images.to(device)
+        seen += len(images)
+        if seen >= IMAGES:
+            return
 
 
 def _over_batches(moments: Moments) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,8 @@ from wb.fusion.forms.canonical import canonical, factors_on
 from wb.fusion.forms.conform import conform
 from wb.models.axes import Select, remap
 from wb.models.model import Model, from_network
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 TOKENS = {0: 16, 1: 4}
@@ -52,7 +53,7 @@ def network(
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
-    for kind in MIXERS:
+    for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
         record = kind.sample()
         record = record.model_copy(
             update={name: size for name, size in {"heads": 3, "v": 5}.items() if name in dims(kind)}

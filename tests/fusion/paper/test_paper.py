@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.networks import assembled
+from tests.pairs import pairwise
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import Conv2x2, ConvStem, ImageInput, Mlp, Nowhere, PatchStem, Pool, Sinusoid, Softmax
@@ -38,9 +39,8 @@ IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.4, 0.5), std=(0.2, 0.3
 RESIDUALS: tuple[Residual, ...] = get_args(Residual)
 TOKENS: tuple[Tokens, ...] = get_args(Tokens)
 QUERIES: tuple[Any, ...] = ("separate", "equal", "joint")
-residuals = pytest.mark.parametrize("residual", RESIDUALS)
-queries = pytest.mark.parametrize("queries", QUERIES)
-stats = pytest.mark.parametrize("stat", ["weights", "activations"])
+STATS = ("weights", "activations")
+stats = pytest.mark.parametrize("stat", STATS)
 
 
 def block(**sizes: Any) -> Block:
@@ -102,10 +102,7 @@ def doubled(model: Model, *axes: str) -> Model:
     return remap_model(model, maps)
 
 
-@stats
-@queries
-@residuals
-@pytest.mark.parametrize("pool", ["mean", "cls"])
+@pairwise(stat=STATS, queries=QUERIES, residual=RESIDUALS, pool=("mean", "cls"))
 def test_a_model_goes_to_itself(stat: Any, queries: Any, residual: Any, pool: str) -> None:
     model = random_model(network(pool=pool))
     moved, plans = Paper(stat, "emd", None, residual, queries)(model, model, pictures())
@@ -117,10 +114,7 @@ def test_a_model_goes_to_itself(stat: Any, queries: Any, residual: Any, pool: st
 PARTIAL = (block(), Block(), Block(ffn=Mlp(mlp=5)), Block(mixer=Softmax(heads=2, qk=3, v=3)))
 
 
-@stats
-@pytest.mark.parametrize("pool", ["mean", "cls"])
-@pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("solver", ["emd", "lap"])
+@pairwise(stat=STATS, pool=("mean", "cls"), norm=("pre", "post"), solver=("emd", "lap"))
 def test_a_copy_with_its_units_exchanged_comes_back(stat: Any, pool: str, norm: str, solver: Any) -> None:
     """Channels of the stream, heads and their channels, hidden units; blocks may lack sub-layers."""
     for blocks, residual in itertools.product(((), PARTIAL), RESIDUALS):
@@ -133,9 +127,7 @@ def test_a_copy_with_its_units_exchanged_comes_back(stat: Any, pool: str, norm: 
         assert same_weights(moved, model)
 
 
-@stats
-@queries
-@residuals
+@pairwise(stat=STATS, queries=QUERIES, residual=RESIDUALS)
 def test_a_copy_with_its_hidden_units_exchanged_comes_back(stat: Any, queries: Any, residual: Any) -> None:
     model = random_model(network())
     twin = permuted(model, "s0.b0.mlp", "s0.b1.mlp", "s0.b0.v")
@@ -146,21 +138,20 @@ def test_a_copy_with_its_hidden_units_exchanged_comes_back(stat: Any, queries: A
 AXES = [(), ("s0.embed",), ("s0.b0.heads",), ("s0.b0.qk",), ("s0.b0.v",), ("s0.b0.mlp", "s0.b1.mlp")]
 
 
-@stats
-@pytest.mark.parametrize("axes", AXES, ids=lambda axes: "-".join(axes) or "all")
-def test_doubled_units_keep_the_function_in_both_directions(stat: Any, axes: tuple[str, ...]) -> None:
+CHOICES: list[Any] = [*((r, "separate") for r in RESIDUALS), ("mean", "equal"), ("mean", "joint")]
+
+
+@pairwise(stat=STATS, axes=AXES, choice=CHOICES)
+def test_doubled_units_keep_the_function_in_both_directions(stat: Any, axes: tuple[str, ...], choice: Any) -> None:
     small = random_model(network())
     large = doubled(small, *axes)
     assert same_function(large, small)
-    choices: list[Any] = [*((r, "separate") for r in RESIDUALS), ("mean", "equal"), ("mean", "joint")]
-    for residual, queries in choices:
-        method = Paper(stat, "emd", None, residual, queries)
-        for source, reference in ((small, large), (large, small)):
-            moved, _ = method(source, reference, pictures())
-            assert moved.architecture == reference.architecture
-            assert same_function(moved, small), (residual, queries)
-            if len(axes) == 1 and axes[0] != "s0.embed":
-                assert same_weights(moved, reference), "the average of the two is then the reference"
+    for source, reference in ((small, large), (large, small)):
+        moved, _ = Paper(stat, "emd", None, *choice)(source, reference, pictures())
+        assert moved.architecture == reference.architecture
+        assert same_function(moved, small)
+        if len(axes) == 1 and axes[0] != "s0.embed":
+            assert same_weights(moved, reference), "the average of the two is then the reference"
 
 
 @pytest.mark.parametrize("scales", [(None, None), (0.7, None), (None, 1.3), (0.2, 0.9)])
@@ -219,10 +210,7 @@ SOURCE = network(block(), block(heads=3, qk=2), pool="cls", patch=1)
 REFERENCE = network(block(heads=4, mlp=5), block(v=7, scale=0.3), embed=12, pool="cls", patch=1)
 
 
-@stats
-@queries
-@residuals
-@pytest.mark.parametrize("tokens", TOKENS)
+@pairwise(stat=STATS, queries=QUERIES, residual=RESIDUALS, tokens=TOKENS)
 def test_every_choice_runs_between_unequal_sizes(stat: Any, queries: Any, residual: Any, tokens: Any) -> None:
     source, reference = random_model(SOURCE), random_model(REFERENCE, seed=1)
     source = source.then(Step(name="trained"))
@@ -239,9 +227,7 @@ def test_every_choice_runs_between_unequal_sizes(stat: Any, queries: Any, residu
         np.testing.assert_allclose(plan.sum(axis=1), 1 / plan.shape[0], rtol=0.02)
 
 
-@residuals
-@pytest.mark.parametrize("solver", ["sinkhorn", "emd", "lap"])
-@pytest.mark.parametrize("wide", [True, False])
+@pairwise(residual=RESIDUALS, solver=("sinkhorn", "emd", "lap"), wide=(True, False))
 def test_scaling_is_right_on_both_sides(residual: Any, solver: Any, wide: bool) -> None:
     """Norms with gains of one keep them, and what the head makes of a stream of ones stays."""
     source, reference = random_model(SOURCE), random_model(REFERENCE, seed=1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from tests.processes import Program
 from wb.core.architecture import Architecture
 from wb.core.errors import StorageFailed
 from wb.search.evaluate import Evaluation
@@ -34,8 +33,7 @@ evaluate: Callable[[Architecture], Evaluation] = KIT["evaluate"]
 
 
 def script(*arguments: object) -> Any:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = Program(f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')", *arguments).end()
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

@@ -18,6 +18,7 @@ from wb.core.records.base import ConvKept as ConvKept
 from wb.core.records.base import Convolved as Convolved
 from wb.core.records.base import ConvPrecision as ConvPrecision
 from wb.core.records.base import Dim as Dim
+from wb.core.records.base import Filtered as Filtered
 from wb.core.records.base import Frozen as Frozen
 from wb.core.records.base import HeadKept as HeadKept
 from wb.core.records.base import Operator as Operator

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wb.core.layout import Supports
+from wb.core.layout import Layout, Supports
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 
@@ -37,6 +37,10 @@ class Kernel(NamedTuple):
     """Marks the side of a convolution's kernel: in shared weights a smaller kernel is the centre of a larger one."""
 
 
+class Tile(NamedTuple):
+    """Marks the side of the squares that the picture of tokens is cut into: its sides are multiples of it, or not larger."""
+
+
 class Group(NamedTuple):
     """Marks a field that says what a group of linear maps is kept in. The group has the part's name and this ending."""
 
@@ -54,6 +58,11 @@ class Preparation(NamedTuple):
 def is_fp32(precision: str) -> bool:
     """Whether a precision is left out of the JSON: networks keep the keys they had before there was a choice."""
     return precision == "fp32"
+
+
+def is_none(value: object) -> bool:
+    """Whether a record is left out of the JSON: networks keep the keys they had before there was a choice."""
+    return value is None
 
 
 def is_true(switch: bool) -> bool:
@@ -107,6 +116,16 @@ class Part(Frozen):
         """What building the part for so many tokens takes, where that is not next to nothing."""
         return None
 
+    def refuses(self, layout: Layout) -> str | None:
+        """What it lacks for tokens that lie like that, in words; None where it lacks nothing."""
+        lack = layout.refused(self.supports)
+        sides = [] if lack else [getattr(self, name) for name in tiles(type(self))]
+        lacking = next((side for side in sides if not layout.tiled(side)), None)
+        if lacking is None:
+            return lack
+        shape = "x".join(map(str, layout.shape))
+        return f"cuts the tokens into squares of {lacking}x{lacking}, which {shape} are no multiple of"
+
 
 class Operator(Part):
     """A mixer or a feed-forward. One that is `normed` has its own norms behind its linear maps, and none in front of it."""
@@ -127,12 +146,17 @@ class Weighted(Operator):
         return [(n, value) for n, value in super().__repr_args__() if n not in left_out or not left_out[n](value)]
 
 
-class Convolved(Operator):
-    """An operator of convolutions with batch norms, on a map: what those that read it are kept in, and those that write."""
+class Filtered(Operator):
+    """An operator of convolutions with batch norms, on a map: what those are kept in that do not write to the stream."""
 
     normed = True
     supports: ClassVar[Supports] = Supports(line=False, prefix=False, planes=("map",))
     reads: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".in")] = "fp32"
+
+
+class Convolved(Filtered):
+    """One whose last convolution mixes channels, and what that one is kept in."""
+
     writes: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".out")] = "fp32"
 
 
@@ -147,8 +171,19 @@ def dims(record: type[BaseModel]) -> Mapping[str, Dim]:
 @cache
 def kernels(record: type[BaseModel]) -> tuple[str, ...]:
     """The fields of a record that are sides of a kernel."""
+    return _marked(record, Kernel)
+
+
+@cache
+def tiles(record: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a record that are sides of squares which the tokens are cut into."""
+    return _marked(record, Tile)
+
+
+def _marked(record: type[BaseModel], mark: type) -> tuple[str, ...]:
+    """The fields of a record with such a mark in their metadata."""
     return tuple(
-        name for name, field in record.model_fields.items() if any(isinstance(m, Kernel) for m in field.metadata)
+        name for name, field in record.model_fields.items() if any(isinstance(one, mark) for one in field.metadata)
     )
 
 

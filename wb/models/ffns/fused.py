@@ -35,11 +35,6 @@ class Fused(BatchNormed, OperatorModule):
         self.writes("down", None, "mlp")
         self.norms("down", "embed")
 
-    def reset(self) -> None:
-        super().reset()
-        for name in ("fused", "down"):
-            self.reset_norm(name)
-
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         """(B, D, rows, columns) -> (B, M, rows, columns)."""
         return self.activation(self.convolved(x, "fused"))

@@ -15,7 +15,6 @@ from wb.models.axes import read
 from wb.models.convolution import BatchNormed
 from wb.models.merge import PREVIOUS, MergeModule
 from wb.models.planes import as_map
-from wb.models.tensors import uniform_
 
 
 class Conv3x3(BatchNormed, MergeModule):
@@ -24,21 +23,14 @@ class Conv3x3(BatchNormed, MergeModule):
     conv: nn.Parameter
 
     def __init__(
-        self,
-        record: Record,
-        embed: int,
-        layout: Layout,
-        next_embed: int,
-        device: torch.device | str | None = None,
+        self, record: Record, embed: int, layout: Layout, next_embed: int, device: torch.device | str | None = None
     ) -> None:
-        super().__init__({"embed": next_embed, PREVIOUS: embed}, device)
-        self.record, self.layout = record, layout
+        super().__init__(record, embed, layout, next_embed, device)
         self.holds("conv", "embed", read(PREVIOUS), 3, 3)
         self.norms("conv", "embed")
 
     def reset(self) -> None:
-        uniform_(self.conv, self.conv[0].numel())
-        self.reset_norm("conv")
+        self.reset_convolutions()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) or (B, D, rows, columns) -> (B, D', rows/2, columns/2)."""

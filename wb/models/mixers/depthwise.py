@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.mixers import Depthwise as Record
-from wb.models.axes import side
 from wb.models.convolution import BatchNormed
 from wb.models.operator import NOTHING, Context, OperatorModule
-from wb.models.tensors import uniform_
 
 
 class Depthwise(BatchNormed, OperatorModule):
@@ -26,15 +24,9 @@ class Depthwise(BatchNormed, OperatorModule):
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.embed = embed
-        self.holds("filters", "embed", 1, side("kernel"), side("kernel"))
+        self.filters_of("filters", "embed")
         self.norms("filters", "embed")
         self.norms("point", "embed")
-
-    def reset(self) -> None:
-        super().reset()
-        uniform_(self.filters, self.filters.shape[-1] ** 2)
-        self.reset_norm("filters")
-        self.reset_norm("point")
 
     def forward(self, x: Tensor, context: Context = NOTHING) -> Tensor:
         """(B, D, rows, columns) -> the same shape."""

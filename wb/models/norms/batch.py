@@ -27,11 +27,8 @@ class BatchNorm(BatchNormed, NormModule):
         self.eps = record.eps
         self.finds("", "embed")
 
-    def reset(self) -> None:
-        self.reset_norm("")
-
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) or (B, D, rows, columns) -> the same shape."""
-        if x.dim() == 4:
+        """(B, N, D), (B, D, rows, columns), or (rows, D) -> the same shape."""
+        if x.dim() != 3:
             return self.normed(x, "", self.eps)
         return self.normed(x.transpose(1, 2), "", self.eps).transpose(1, 2)
