@@ -82,8 +82,8 @@ def search(
         _plan(config, workers, runs.Run(resume) if resume else None, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
-    how = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"
-    with _output.progress() as progress, runs.resumable(run, how):
+    again = f"wb search --resume {shlex.quote(str(run.folder))}"
+    with _output.progress() as progress, runs.resumable(run, f"continue with: {again}"):
         points = Search(config, run, progress, workers)(resume=resume is not None)
     judgement = run.read().judgement
     if as_json:
@@ -96,7 +96,7 @@ def search(
             _output.data.print(judgement_table(judgement))
         _output.written(run.report_path)
     if judgement is not None and not judgement.met:
-        raise BudgetMissed(missed(judgement, how))
+        raise BudgetMissed(missed(judgement, again))
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:

@@ -49,7 +49,7 @@ def _check_least(config: SearchConfig, space: NetworkSpace, data: Dataset, devic
         most = max((readings[one.metric.name] for readings in found), key=lambda reading: reading.value)
         if not one.met(most.value):
             raise BudgetMissed(
-                f"{one.text()} cannot be met: the largest networks of space {space.name!r} ({config.preset}) have at most "
+                f"{one.text()} cannot be met: the largest networks of space {space.name!r} ({space.preset}) have at most "
                 f"{most.text()} here; ask for less, or reach further up with --set (see `wb spaces`)"
             )
 

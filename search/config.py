@@ -153,6 +153,13 @@ class SearchConfig(DataConfig):
         return parse_requirements(self.require)
 
     @property
+    def bounds(self) -> tuple[Limit, ...]:
+        """The budgets, and the requirements that could be budgets: of two on one metric the requirement."""
+        required = {one.metric.name: one.limit for one in self.requirements if one.limit is not None}
+        others = {limit.metric.name: limit for limit in self.limits}
+        return tuple((others | required).values())
+
+    @property
     def asked(self) -> Asked:
         """What networks are sought for; of several objectives none says alone what is best."""
         goal = self.metrics[0] if len(self.metrics) == 1 else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from wb.core.errors import BadOption
 from wb.core.option import option_of, owner_of, structured, value_of
-from wb.core.requirements import EXAMPLE
+from wb.core.requirements import EXAMPLE, check_limits
 from wb.data.spec import resolved
 from wb.jobs.kinds import need
 from wb.jobs.output import config_of
@@ -39,6 +39,7 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
 
 
 def _check_requirements(config: SearchConfig) -> None:
+    check_limits(config.requirements, config.limits)
     if config.sampler == "generate" and not (config.requirements or config.limits):
         raise BadOption(f'--sampler generate needs what networks have to meet, for example --require "{EXAMPLE}"')
     if config.sampler != "generate" and not config.best_practice:

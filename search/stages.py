@@ -21,12 +21,12 @@ from wb.models.model import Step, save
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
-from wb.search.fidelity.forecast import chosen
+from wb.search.fidelity.forecast import chosen, forecast
 from wb.search.fidelity.teacher import Teacher
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
-from wb.search.judgement.judge import judge
+from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
@@ -184,10 +184,14 @@ class Stages(Recorder[RunRecord]):
             return None
         generators = self.study.user_attrs.get(GENERATORS, {})
         left = {point.id: point.values for point in points}
-        trained = {number: own for _, rung in sorted(self.record.rungs.items()) for number, own in rung.items()}
+        rungs = {
+            rung.epochs: self.record.rungs[rung.epochs] for rung in config.halving if self.record.rungs.get(rung.epochs)
+        }
+        trained = {number: own for epochs in sorted(rungs) for number, own in rungs[epochs].items()}
+        evidence = Evidence(trials, left, trained, forecast(trials, config.metrics, rungs) if rungs else {})
         kept = generators.get(asked.within(config.limits).text())
         with self.tell.task("judging by the requirements"):
-            return judge(asked, self.ground.space, trials, left, trained, kept, config.seed)
+            return judge(asked, config.limits, self.ground.space, evidence, kept, config.seed)
 
     def _climb(self, supernet: Supernet, teacher: Teacher, trials: Sequence[FrozenTrial]) -> None:
         """Trains candidates alone, as the rungs of the configuration say; the record has the reading of each at once."""

@@ -28,14 +28,14 @@ def finalists(
     leaves costs as they are. Then come the nearest by sum of violations. Candidates over a budget are left out, and quality is
     compared by value.
     """
-    within = _within(candidates, limits)
-    meeting = {key: readings for key, readings in within.items() if meets(requirements, readings)}
+    allowed = within(candidates, limits)
+    meeting = {key: readings for key, readings in allowed.items() if meets(requirements, readings)}
     found = front(meeting, metrics, limits, exact=[metric.name for metric in metrics if metric.quality])
     costs = [one for one in requirements if not one.metric.quality]
     quality = [one for one in requirements if one.metric.quality]
-    cheap = {key: readings for key, readings in within.items() if meets(costs, readings) and key not in found}
+    cheap = {key: readings for key, readings in allowed.items() if meets(costs, readings) and key not in found}
     found += nearest(cheap, quality, max(count - len(found), 0) // 2)
-    others = {key: readings for key, readings in within.items() if key not in found}
+    others = {key: readings for key, readings in allowed.items() if key not in found}
     return found + nearest(others, requirements, max(count - len(found), 0))
 
 
@@ -59,12 +59,13 @@ def left(
     found = ranked(meeting, metrics, limits, right=flags)
     if found.kept or not requirements:
         return found
-    return Ranked(nearest(_within(candidates, limits), requirements, NEAREST), {}, {})
+    return Ranked(nearest(within(candidates, limits), requirements, NEAREST), {}, {})
 
 
-def _within(
+def within(
     candidates: Mapping[Key, Mapping[str, Reading]], limits: Sequence[Limit]
 ) -> dict[Key, Mapping[str, Reading]]:
+    """The candidates that keep all budgets."""
     return {
         key: readings
         for key, readings in candidates.items()

@@ -29,12 +29,20 @@ class Relaxation(Frozen):
     predicted: Reading | None = None
 
 
+class Attainable(Frozen):
+    """What can be asked for instead: the requirements, relaxed as far as the evaluated `network` needs it."""
+
+    network: int
+    requirements: tuple[str, ...]
+
+
 class Judgement(Frozen):
     """The judgement of a finished search by its requirements.
 
     `requirements` are in words, and the keys of the others. `verdicts` are those of the networks that are left, by their ids, the
     nearest first; `meeting` of them meet everything. `evaluated` networks were searched, of which `reached` met everything as
-    searched. `binding` counts those of the others that miss each requirement most. `relaxations` are given where nothing meets.
+    searched. `binding` counts those of the others that miss each requirement most. `relaxations` are given where nothing meets;
+    so is `attainable`, which relaxes one requirement where one is enough, and as little as possible.
     `preferences` are the options that the generator favours: gene -> option -> its share of what it draws.
     """
 
@@ -45,6 +53,7 @@ class Judgement(Frozen):
     reached: int
     binding: Mapping[str, int]
     relaxations: Mapping[str, Relaxation] = {}
+    attainable: Attainable | None = None
     preferences: Mapping[str, Mapping[str, float]] = {}
 
     @property

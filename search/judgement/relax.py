@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from wb.core.readings import Reading
-from wb.core.requirements import Asked, Requirement, meets
+from wb.core.requirements import Asked, Requirement, meets, violations_of
 from wb.predictors.features import Encoder
-from wb.search.judgement.record import Relaxation
+from wb.search.judgement.record import Attainable, Relaxation
 from wb.search.sampler.cross_entropy import generate, start
 from wb.search.sampler.generate import practice_of
 from wb.search.sampler.generator import Generator
@@ -25,12 +25,42 @@ def relaxation(
     readings: Mapping[int, Mapping[str, Reading]],
     predicted: float | None,
 ) -> Relaxation:
-    """That of `one`, by the readings of the evaluated networks; `predicted` is what `reachable` says."""
+    """That of `one`, by the readings of the evaluated networks.
+
+    `predicted` is what `reachable` says; it is left out where an evaluated network is as good.
+    """
     name = one.metric.name
     fitting = {number: found[name] for number, found in readings.items() if meets(others, found)}
     best = min(fitting, key=lambda number: one.violation(fitting[number].value), default=None)
+    if best is not None and predicted is not None and one.violation(predicted) >= one.violation(fitting[best].value):
+        predicted = None
     how = None if predicted is None else Reading(value=predicted, unit=one.metric.unit, how="predicted")
     return Relaxation(network=best, reading=None if best is None else fitting[best], predicted=how)
+
+
+def attainable(requirements: Sequence[Requirement], readings: Mapping[int, Mapping[str, Reading]]) -> Attainable | None:
+    """What the network meets that misses one requirement only, and that by least; else the one with the least sum of violations.
+
+    None if there is no network.
+    """
+
+    def effort(number: int) -> tuple[bool, float]:
+        missed = violations_of(requirements, readings[number])
+        return sum(each > 0 for each in missed) > 1, sum(missed)
+
+    best = min(readings, key=effort, default=None)
+    if best is None:
+        return None
+    found = [(one, readings[best][one.metric.name]) for one in requirements]
+    asked = [one if one.met(reading.value) else one.relaxed_to(_surely(one, reading)) for one, reading in found]
+    return Attainable(network=best, requirements=tuple(one.text() for one in asked if one.bound > 0))
+
+
+def _surely(one: Requirement, reading: Reading) -> float:
+    """A bound that the network keeps when it is read again: a time varies, and quality on the same images does not."""
+    if one.metric.quality or reading.interval is None:
+        return reading.value
+    return reading.interval[1 if one.sign == "<=" else 0]
 
 
 def reachable(

@@ -17,25 +17,26 @@ def sentences(judgement: Judgement) -> list[str]:
     else:
         found = [f"No network meets {asked}: the nearest are left; {searched}."]
         found += [relaxed(text, one) for text, one in judgement.relaxations.items()]
+        if judgement.attainable is not None:
+            found.append(
+                f"Network {judgement.attainable.network} meets {', '.join(judgement.attainable.requirements)}."
+            )
     if judgement.binds is not None:
         count = judgement.binding[judgement.binds]
         found.append(f"{judgement.binds} binds most often: {count} evaluated networks miss it more than anything else.")
     return found
 
 
-def missed(judgement: Judgement, how: str) -> str:
-    """The error where nothing meets everything, with what to do next; `how` says how the run is continued."""
+def missed(judgement: Judgement, command: str) -> str:
+    """The error where nothing meets everything, with what to do next; `command` continues the run."""
     number, verdicts = next(iter(judgement.verdicts.items()))
     short = "; ".join(f"{text}: {one.text}" for text, one in verdicts.items() if one.text.endswith(")"))
-    return (
-        f"no network meets all requirements; network {number} is nearest ({short}). Relax one, for example "
-        f"{_example(judgement)}, or {how} --trials N"
-    )
-
-
-def _example(judgement: Judgement) -> str:
-    helpful = [text for text, one in judgement.relaxations.items() if one.reading is not None]
-    return helpful[0] if helpful else judgement.binds or judgement.requirements[0]
+    said = f"no network meets all requirements; network {number} is nearest ({short}). Search on with: {command} --trials N"
+    offer = judgement.attainable
+    if offer is None or not offer.requirements:
+        return said
+    asked = ",".join(text.replace(" ", "") for text in offer.requirements)
+    return f'{said}; or ask for what network {offer.network} has: {command} --sampler generate --require "{asked}"'
 
 
 def relaxed(text: str, one: Relaxation) -> str:

@@ -56,7 +56,7 @@ def render(contents: Contents, beside: Path) -> str:
         judged=_judged(contents),
         resume=f"wb search --resume {shlex.quote(str(contents.run.folder))}",
         figures={name: look.figure_html(name, figure) for name, figure in _figures(contents, curve).items()},
-        advice=advice(contents.points or (), contents.metrics, contents.record.config.limits),
+        advice=advice(contents.points or (), contents.metrics, contents.record.config.bounds),
         best=contents.best,
         shown=shown(contents),
         places=PLACES,

@@ -41,6 +41,7 @@ def test_what_nothing_meets_leaves_the_nearest_and_exit_code_3(unmet: tuple[Path
     assert result.exit_code == 3
     assert "no network meets all requirements" in said(result)
     assert f"--resume {folder} --trials N" in said(result)
+    assert f"--resume {folder} --sampler generate --require" in said(result)
     shown = json.JSONDecoder().raw_decode(result.stdout)[0]
     judgement = Judgement.model_validate(shown["judgement"])
     assert judgement == Run(folder).read().judgement
@@ -82,6 +83,7 @@ def test_another_requirement_of_the_same_run_is_answered_from_its_archive(unmet:
         (["--sampler", "generate"], 2, 'for example --require "latency<=1ms,acc>=0.7"'),
         (["--no-best-practice"], 2, "is for --sampler generate"),
         (["--require", "latency<=1ms,latency>=2ms"], 2, "contradict each other"),
+        (["--require", "params>=2k", "--budget", "params=1k"], 2, "contradict each other"),
         (["--require", "macs<=10"], 3, "macs <= 10 cannot be met: the smallest network"),
         (["--require", "params>=1G"], 3, "params >= 1 G cannot be met: the largest networks"),
     ],
@@ -98,6 +100,10 @@ def test_only_the_generator_takes_other_requirements_and_only_of_what_was_read(u
     other = wb("search", "--resume", folder, "--sampler", "guided", "--require", "acc>=0.2")
     assert other.exit_code == 2
     assert "cannot change when a run is resumed" in said(other)
+    none = wb("search", "--resume", folder, "--require", "macs<=10")
+    assert none.exit_code == 3
+    assert "macs <= 10 cannot be met: the smallest network" in said(none)
+    assert "macs <= 10" not in (folder / "run.json").read_text(encoding="utf-8")
     timed = wb("search", "--resume", folder, "--require", "latency<=1ms")
     assert timed.exit_code == 2
     assert "did not time its candidates" in said(timed)

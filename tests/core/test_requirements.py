@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, Metric
+from wb.core.metrics import METRICS, Metric, parse_budget
 from wb.core.readings import Reading
-from wb.core.requirements import Asked, Requirement, Sign, meets, of_limit, parse_requirements, violations_of
+from wb.core.requirements import (
+    Asked,
+    Requirement,
+    Sign,
+    check_limits,
+    meets,
+    of_limit,
+    parse_requirements,
+    violations_of,
+)
 
 LATENCY, ACCURACY = METRICS["latency"], METRICS["acc"]
 ANY_METRIC = st.sampled_from(list(METRICS.values()))
@@ -78,6 +87,26 @@ def test_a_violation_is_above_zero_exactly_where_the_bound_is_missed(
     step = 1e-6
     slope = (found.violation(value + step) - found.violation(value - step)) / (2 * step)
     assert found.slope(value) == pytest.approx(slope, rel=1e-3)
+
+
+@given(ANY_METRIC, SIGNS, st.floats(1e-3, 0.999), st.integers(0, 9))
+def test_a_relaxed_requirement_is_kept_also_as_it_is_written_and_hardly_looser(
+    metric: Metric, sign: Sign, mantissa: float, exponent: int
+) -> None:
+    value = mantissa if metric.best is not None else mantissa * 10**exponent
+    relaxed = Requirement(metric, sign, 0.5).relaxed_to(value)
+    written = one(relaxed.text().replace(" ", ""))
+    assert written.bound == pytest.approx(relaxed.bound, rel=1e-9)
+    assert relaxed.met(value)
+    assert relaxed.bound == pytest.approx(value, rel=0.1 if metric.best is not None else 0.011)
+
+
+def test_a_budget_may_not_exclude_a_requirement() -> None:
+    budget = parse_budget(["latency=1ms"])
+    check_limits(parse_requirements(["latency<=2ms,acc>=0.7"]), budget)
+    check_limits(parse_requirements(["latency>=0.5ms"]), budget)
+    with pytest.raises(BadOption, match="latency >= 2 ms and budget latency <= 1 ms contradict"):
+        check_limits(parse_requirements(["latency>=2ms"]), budget)
 
 
 def test_violations_are_logarithms_of_ratios_of_costs_and_of_errors() -> None:

@@ -60,6 +60,16 @@ class Requirement:
         """The requirement with another bound."""
         return Requirement(self.metric, self.sign, bound)
 
+    def relaxed_to(self, value: float) -> Requirement:
+        """The tightest requirement of three digits at most that `value` keeps; of a fraction, whole hundredths of a percent."""
+        least = LEAST_ERROR if self.metric.unit == "fraction" else 0.0
+        step = max(10.0 ** (math.floor(math.log10(max(value, LEAST_COST))) - 2), least)
+        count = round(value / step)
+        nearest, looser = (
+            self.at(float(f"{step * steps:.12g}")) for steps in (count, count + (1 if self.sign == "<=" else -1))
+        )
+        return nearest if nearest.met(value) else looser
+
     def missed(self, reading: Reading) -> str:
         """By how much the bound is missed: `missed by 8.1 % (0.081 ms)`, `missed by 3.00 points (12.3 % more errors)`."""
         share = 100 * math.expm1(abs(self.violation(reading.value)))
@@ -136,6 +146,16 @@ def violations_of(requirements: Sequence[Requirement], readings: Mapping[str, Re
 def meets(requirements: Sequence[Requirement], readings: Mapping[str, Reading]) -> bool:
     """Whether the readings of one network keep every bound, by value."""
     return all(one.met(readings[one.metric.name].value) for one in requirements)
+
+
+def check_limits(requirements: Sequence[Requirement], limits: Sequence[Limit]) -> None:
+    """Raises `BadOption` if a requirement and a budget exclude each other."""
+    for limit in map(of_limit, limits):
+        for one in requirements:
+            if one.metric is limit.metric and one.sign != limit.sign and not limit.met(one.bound):
+                raise BadOption(
+                    f"requirement {one.text()} and budget {limit.text()} contradict each other; nothing keeps both"
+                )
 
 
 def parse_requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
