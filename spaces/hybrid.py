@@ -9,7 +9,20 @@ from typing import get_args
 
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, NotInSpace, WbError
-from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Merge, Mixer, Mlp, Nowhere, Precision, dims, kernels
+from wb.core.records import (
+    Classify,
+    Ffn,
+    ImageInput,
+    LayerNorm,
+    Merge,
+    Mixer,
+    Mlp,
+    Nowhere,
+    Precision,
+    dims,
+    kernels,
+    kind_of,
+)
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
@@ -117,7 +130,11 @@ class Hybrid(GeneSpace):
         from wb.spaces.traits import traits  # imports torch, which listing the spaces must not
 
         offered = {str(name) for stage in self.options.stages for name in (*stage.mixer, *stage.ffn)}
-        return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS) if kind in offered])
+        tokens = (
+            [kind_of(Mlp)] if any(not on_map(mixer) for mixer in offered & TAUGHT.keys()) else []
+        )  # their feed-forward
+        kinds = [kind for kind in (*TAUGHT, *MAP_FFNS) if kind in offered]
+        return traits(self.decode(choices), [*kinds, *tokens])
 
     @property
     def practices(self) -> Mapping[str, Practice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,13 +57,17 @@ class GenerateSampler(BatchSampler):
         initial: int | None = None,
         known: Sequence[Choices] = (),
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
+        inherited: bool = False,
     ) -> None:
         """`values` gives the values of a finished trial by metric; trials that lack one that is needed are ignored.
+
+        Quality that is `inherited` rises when a network is trained on. So a bound on it that no network within the bounds on
+        costs reaches yet is lowered to the best of these (`lowered`): more quality must not seem worth a missed cost.
 
         Best practice is what the space says (`wb.core.space.Practised`). Other arguments and errors are those of `BatchSampler`.
         """
         super().__init__(space, seed=seed, batch=batch, initial=initial, known=known, constraints_func=constraints_func)
-        self._asked, self._values = asked, values
+        self._asked, self._values, self._inherited = asked, values, inherited
         self._uniform = Generator.uniform(self._encoder, Ancestry.of(self._encoder))
         self._kept = practice_of(self._encoder) if asked.best_practice else None
         self.aim = asked.text()
@@ -81,9 +86,10 @@ class GenerateSampler(BatchSampler):
         self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
     ) -> list[Proposal]:
         archive = self._archive(complete)
-        inquisitor = Inquisitor(self._encoder, archive, self._asked, int(rng.integers(2**31)))
+        asked = lowered(self._asked, archive) if self._inherited else self._asked
+        inquisitor = Inquisitor(self._encoder, archive, asked, int(rng.integers(2**31)))
         before = study._storage.get_study_user_attrs(study._study_id).get(GENERATORS, {})
-        found = generate(self._starts(archive, self._is_new(before, len(complete))), inquisitor, rng, self._kept)
+        found = generate(self._starts(archive, asked, self._is_new(before, len(complete))), inquisitor, rng, self._kept)
         kept = {"evaluations": len(complete), "tables": found.generator.dump()}
         study._storage.set_study_user_attr(study._study_id, GENERATORS, {**before, self.aim: kept})
         prior = rng.permutation(draw([self._uniform], 2 * self._batch, rng, self._kept))
@@ -96,10 +102,10 @@ class GenerateSampler(BatchSampler):
         except (KeyError, TypeError, ValueError):
             return True
 
-    def _starts(self, archive: Archive, new: bool) -> list[Generator]:
+    def _starts(self, archive: Archive, asked: Asked, new: bool) -> list[Generator]:
         """Where cross-entropy starts from: the best of the archive; for a new requirement also what is typical of it."""
-        best = start(self._uniform, archive, self._asked)
-        return [best, conditional(self._uniform, archive, self._asked.requirements)] if new else [best]
+        best = start(self._uniform, archive, asked)
+        return [best, conditional(self._uniform, archive, asked.requirements)] if new else [best]
 
     def _proposals(self, study: Study, inquisitor: Inquisitor, rows: Sequence[Indices]) -> list[Proposal]:
         """The rows with the predictions of the study's objectives, where all of these are predicted."""
@@ -113,6 +119,22 @@ class GenerateSampler(BatchSampler):
     def _archive(self, complete: Sequence[FrozenTrial]) -> Archive:
         found = [(row, self._values(trial)) for trial in complete if (row := self._row(trial)) is not None]
         return Archive.of([row for row, _ in found], [values for _, values in found], self._asked)
+
+
+def lowered(asked: Asked, archive: Archive) -> Asked:
+    """The same, but no more quality than the best that evaluated networks have which are within the bounds on costs.
+
+    If none is, it is that of the network that is nearest to them.
+    """
+    costs = [one for one in asked.requirements if not one.metric.quality]
+    short = np.maximum(archive.violations(costs), 0).sum(axis=1)
+    within = short <= short.min()
+    best = {name: float(values[within].max()) for name, values in archive.values.items()}
+    found = tuple(
+        one.at(min(one.bound, best[one.metric.name])) if one.metric.quality and one.sign == ">=" else one
+        for one in asked.requirements
+    )
+    return replace(asked, requirements=found)
 
 
 def practice_of(encoder: Encoder) -> Kept | None:

@@ -43,7 +43,8 @@ def make_sampler(
 
     constraints = missed if limits or asked.requirements else None
     if name == "generate":
-        generate = GenerateSampler(space, asked.within(limits), values_of, seed=seed, constraints_func=constraints)
+        wanted = asked.within(limits)
+        generate = GenerateSampler(space, wanted, values_of, seed=seed, constraints_func=constraints, inherited=True)
         return _Signing(space, lambda _: generate, worker)
     if name == "guided":
         guided = GuidedSampler(space, seed=seed, constraints_func=constraints)

@@ -17,8 +17,9 @@ from wb.core.requirements import Asked, parse_requirements
 from wb.core.space import Choices, Option, canonical
 from wb.predictors.features import Encoder
 from wb.search.sampler.cross_entropy import Generated, batch_of
-from wb.search.sampler.generate import GENERATORS, GenerateSampler, practice_of
+from wb.search.sampler.generate import GENERATORS, GenerateSampler, lowered, practice_of
 from wb.search.sampler.generator import Ancestry, Generator
+from wb.search.sampler.inquisitor import Archive
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -182,3 +183,32 @@ def test_a_batch_is_apart_and_one_in_ten_is_from_the_prior() -> None:
     assert not taken & {row.tobytes() for row in found}
     assert all((a != b).sum() >= 2 for a, b in itertools.combinations(found, 2))
     assert found[0].tolist() == rows[1].tolist()
+
+
+def test_inherited_quality_is_lowered_to_what_keeps_the_costs() -> None:
+    """The best within two milliseconds has 50 %, the best of all 90 %: no more than the former is asked for, and no less."""
+    rows = [np.array([i]) for i in range(3)]
+    values = [{"latency": 1.0, "acc": 0.4}, {"latency": 2.0, "acc": 0.5}, {"latency": 5.0, "acc": 0.9}]
+
+    def bound(text: str, count: int = 3) -> float:
+        asked = Asked(parse_requirements([text]))
+        found = lowered(asked, Archive.of(rows[-count:], values[-count:], asked))
+        assert [one.metric for one in found.requirements] == [one.metric for one in asked.requirements]
+        return next(one.bound for one in found.requirements if one.metric.name == "acc")
+
+    assert bound("latency<=2ms,acc>=0.8") == 0.5
+    assert bound("latency<=2ms,acc>=0.45") == 0.45
+    assert bound("latency<=0.5ms,acc>=0.8") == 0.4  # none keeps it: of the nearest
+    assert bound("acc>=0.95") == 0.9
+    assert bound("latency<=2ms,acc<=0.95") == 0.95
+
+
+def test_a_bound_on_quality_out_of_reach_buys_no_cost() -> None:
+    """However much is asked for, much of what is proposed keeps the costs if quality is inherited; otherwise little does."""
+    asked = Asked(parse_requirements(["latency<=8ms,acc>=0.9"]))
+    kept = {}
+    for inherited in (True, False):
+        sampler = GenerateSampler(Layers(), asked, of_trial, seed=0, initial=15, inherited=inherited)
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        kept[inherited] = np.mean([found["latency"] <= 8 for found in run(study, 35)[15:]])
+    assert kept[True] > 2 * kept[False]
