@@ -18,7 +18,19 @@ from wb.search.fidelity.rungs import AUTO, NONE, Rung, parse_rungs
 from wb.training.recipe import RecipeOptions
 
 SamplerName = Literal["guided", "nsga2", "tpe", "random", "generate"]
-SeedName = Literal["revit", "largest", "smallest", "mobilenet", "repvit", "convnext", "poolformer", "coatnet", "resnet"]
+SeedName = Literal[
+    "revit",
+    "largest",
+    "smallest",
+    "mobilenet",
+    "repvit",
+    "convnext",
+    "poolformer",
+    "coatnet",
+    "resnet",
+    "swin",
+    "hiera",
+]
 QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
@@ -49,7 +61,8 @@ class SearchConfig(DataConfig):
         "auto"
     )
     changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str], parse=parse_changes)] = Field(
-        default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
+        default_factory=dict,
+        description="Replace a field of the preset, e.g. --set embed=16,32, in space hybrid also s1.embed of one stage.",
     )
     data: Data = "digits"
     objectives: Annotated[
@@ -91,6 +104,13 @@ class SearchConfig(DataConfig):
         Field(ge=1, description="Networks that are fine-tuned and timed together."),
         Cli(default="from the number of trials"),
     ] = None
+    baselines: Annotated[
+        bool,
+        Field(
+            description="Also train up to three known networks of the space, of latencies like the finalists', by the same "
+            "recipe, and show them beside the front."
+        ),
+    ] = False
     time: Annotated[
         str | None,
         Field(
@@ -112,8 +132,9 @@ class SearchConfig(DataConfig):
     seeds: Annotated[  # files by their content
         tuple[SeedName | Architecture, ...],
         Field(
-            description="Evaluate this first: revit (the preset's own), largest, smallest, or the file of an architecture or "
-            "model, for example a pruned one. May be given several times."
+            description="Evaluate this first: largest, smallest, in space vit revit (the preset's own), in space hybrid a "
+            "published network, such as resnet (`wb spaces` names them), or the file of an architecture or model, for example "
+            "a pruned one. May be given several times."
         ),
         Cli("--seed-architecture", default="none", typed=list[str], metavar="WHAT"),
     ] = ()
@@ -170,6 +191,7 @@ class SearchConfig(DataConfig):
         """What a front belongs to: the settings that may change when a run is resumed."""
         chosen: dict[str, int | str] = {} if self.finalists is None else {"finalists": self.finalists}
         chosen |= {"require": ", ".join(one.text() for one in self.requirements)} if self.require else {}
+        chosen |= {"baselines": 1} if self.baselines else {}
         return {"trials": self.trials, "finetune": self.finetune, **chosen}
 
     @property

@@ -65,7 +65,7 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
         need(folder, "run", expected="a run folder of `wb search`")
     config = Run(folder).read().config
     # The storage is given again because its password is not stored.
-    allowed = {"trials", "finetune", "finalists", "storage"}
+    allowed = {"trials", "finetune", "finalists", "baselines", "storage"}
     wanted = configured({**config.model_dump(), **given})
     if wanted.sampler == "generate":
         allowed |= {"sampler", "require", "best_practice"}
@@ -73,8 +73,8 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
     if changed or out is not None:
         names = ", ".join(option_of(owner_of(SearchConfig, name), name) for name in changed) or "--out"
         raise BadOption(
-            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists and --storage can, and with "
-            "--sampler generate also --require. Start a new run instead"
+            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists, --baselines and --storage can,"
+            " and with --sampler generate also --require. Start a new run instead"
         )
     _check_readings(config, wanted)
     return wanted

@@ -21,13 +21,13 @@ def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) ->
 
 def tuning_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset, epochs: int) -> Recipe:
     """How candidates and finalists are trained alone, all by the recipe of the smallest network, since most are small."""
-    parameters = count_parameters(space.smallest()).value
+    parameters, maps = count_parameters(space.smallest()).value, space.largest().has_maps
     return recipe_for(
         config.training,
         parameters,
         data,
         epochs,
         finetune=True,
-        learning_rate=FINETUNE_RATE,
-        convolutions=space.largest().has_maps,
+        learning_rate=None if maps else FINETUNE_RATE,  # Muon's own is as high
+        convolutions=maps,
     )

@@ -233,6 +233,11 @@ class Run:
         return self.folder / "baselines.json"
 
     @property
+    def beside(self) -> Path:
+        """The folder of the known networks' models and graphs."""
+        return self.folder / "baselines"
+
+    @property
     def models(self) -> Path:
         """The folder of the front's models and graphs."""
         return self.folder / "models"

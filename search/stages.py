@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +12,14 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from wb import __version__
+from wb.core.architecture import Architecture
 from wb.core.space import Choices
 from wb.data import Dataset
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.jobs.record import Recorder
 from wb.models.model import Step, save
+from wb.search.baselines import Comparable
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
@@ -157,6 +159,7 @@ class Stages(Recorder[RunRecord]):
         teacher = Teacher(supernet)
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
+            finalists = chosen(config, trials, self.record.rungs)
             finish = Finish(
                 run=self.run,
                 supernet=supernet,
@@ -172,8 +175,9 @@ class Stages(Recorder[RunRecord]):
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
                 say=self.tell.say,
                 alone=ground.crew.timing,
+                known=self._known(supernet, list(finalists.values())),
             )
-            points, error = finish(chosen(config, trials, self.record.rungs))
+            points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
 
@@ -192,6 +196,23 @@ class Stages(Recorder[RunRecord]):
         kept = generators.get(asked.within(config.limits).text())
         with self.tell.task("judging by the requirements"):
             return judge(asked, config.limits, self.ground.space, evidence, kept, config.seed)
+
+    def _known(self, supernet: Supernet, finalists: Sequence[FrozenTrial]) -> Mapping[str, Architecture]:
+        """The known networks that are trained and measured beside the finalists, if it was asked for."""
+        if not self.config.baselines:
+            return {}
+        ground = self.ground
+        choose = Comparable(
+            self.run,
+            supernet,
+            ground.space,
+            ground.data.train,
+            ground.device,
+            self.record.pace,
+            self.config.seed,
+            ground.crew.timing,
+        )
+        return choose([readings_of(trial) for trial in finalists])
 
     def _climb(self, supernet: Supernet, teacher: Teacher, trials: Sequence[FrozenTrial]) -> None:
         """Trains candidates alone, as the rungs of the configuration say; the record has the reading of each at once."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import get_args
 
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, NotInSpace, WbError
+from wb.core.layout import Layout
 from wb.core.records import (
     Classify,
     Ffn,
@@ -23,16 +23,16 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
+from wb.core.records.attention import Window
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.genes import GeneSpace
-from wb.spaces.hybrid_options import HybridOptions
-from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of
+from wb.spaces.hybrid_options import HybridOptions, StageOptions, divides, fitting_patch, step
+from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
 from wb.spaces.practices import HYBRID, Practice, asked_of
-from wb.spaces.published import PUBLISHED, USUAL, nearest
+from wb.spaces.published import PUBLISHED, USUAL, nearest, offered
 
-ALIKE = ("embed", "depth", "merge", "mixer", "kernel", "ffn", "ratio", "mid", "act", "channels")
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
 MULTIPLE = 8  # widths of hidden layers; 16 is what the runtime's blocks have, 8 is nearly as good
 
@@ -67,12 +67,7 @@ class Hybrid(GeneSpace):
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
         """Every choice with its options, including choices with one option."""
-        genes: dict[str, tuple[Option, ...]] = {"stem_width": self.options.stem_width}
-        for i, stage in enumerate(self.options.stages):
-            for name in ALIKE:
-                if i > 0 or name != "merge":
-                    genes[f"s{i}.{name}"] = getattr(stage, name)
-        return genes
+        return self.options.choices
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
@@ -130,11 +125,8 @@ class Hybrid(GeneSpace):
         from wb.spaces.traits import traits  # imports torch, which listing the spaces must not
 
         offered = {str(name) for stage in self.options.stages for name in (*stage.mixer, *stage.ffn)}
-        tokens = (
-            [kind_of(Mlp)] if any(not on_map(mixer) for mixer in offered & TAUGHT.keys()) else []
-        )  # their feed-forward
-        kinds = [kind for kind in (*TAUGHT, *MAP_FFNS) if kind in offered]
-        return traits(self.decode(choices), [*kinds, *tokens])
+        offered |= {kind_of(Mlp)} if any(not on_map(name) for name in offered & TAUGHT.keys()) else set()
+        return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS, kind_of(Mlp)) if kind in offered])
 
     @property
     def practices(self) -> Mapping[str, Practice]:
@@ -151,6 +143,11 @@ class Hybrid(GeneSpace):
         """The nearest networks to published ones (`wb.spaces.published`), `largest` and `smallest`."""
         named = {name: partial(nearest, self, name) for name in PUBLISHED}
         return {**named, "largest": self.largest, "smallest": self.smallest}
+
+    @property
+    def known(self) -> Mapping[str, Architecture]:
+        """The nearest networks to those published ones that the space offers."""
+        return {name: nearest(self, name) for name in offered(self.options)}
 
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The network as it is, and without switched-off blocks."""
@@ -184,8 +181,12 @@ class Hybrid(GeneSpace):
         return self.decode({name: options[-1] for name, options in self.genes.items()})
 
     def usual(self) -> Architecture:
-        """A residual network of middle size."""
-        return nearest(self, USUAL)
+        """A residual network of middle size, or another convolutional one where the space offers none.
+
+        Raises:
+            BadOption: it offers none of them.
+        """
+        return nearest(self, next((name for name in USUAL if name in offered(self.options)), USUAL[0]))
 
     def tops(self) -> tuple[Architecture, ...]:
         """The largest networks with each kind of merge, mixer, feed-forward and activation in every stage that offers it.
@@ -206,16 +207,19 @@ class Hybrid(GeneSpace):
         return tuple(dict.fromkeys(found))
 
     def _stage(self, full: Choices, i: int) -> Stage:
-        own = {name: full[f"s{i}.{name}"] for name in ALIKE if f"s{i}.{name}" in full}
+        own = {name: full[f"s{i}.{name}"] for name in StageOptions.model_fields if f"s{i}.{name}" in full}
         embed, mixer = int(own["embed"]), str(own["mixer"])
         channels = int(own["channels"])
         # As many heads as the fewest channels allow, whichever are chosen: so the widest network has those of all others.
         heads = max(1, embed // self.options.stages[i].channels[0])
         sizes: Choices = {"heads": heads, "qk": channels, "v": channels}
         norm = BatchNorm() if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed else None
-        block = Block(mixer=_mixer(mixer, own, sizes), ffn=_ffn(own), norm=norm)
         merge = _merge(str(own["merge"]), sizes) if i else None
-        blocks, plane = (block,) * int(own["depth"]), "map" if on_map(mixer) else "tokens"
+        merge = merge and squared(merge, self._layout(i - 1), even=True)
+        found = _mixer(mixer, own, sizes)
+        found = found and squared(found, self._layout(i))
+        blocks = tuple(Block(mixer=_turned(found, n), ffn=_ffn(own), norm=norm) for n in range(int(own["depth"])))
+        plane = "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
     def _read_stage(self, stage: Stage, i: int) -> dict[str, Option]:
@@ -236,15 +240,21 @@ class Hybrid(GeneSpace):
         fitting = [ratio for ratio in options.ratio if hidden_width(ratio, stage.embed) == width]
         return found | {"ratio": fitting[0] if fitting else width / stage.embed}
 
+    def _layout(self, i: int) -> Layout:
+        """The places of a stage."""
+        side = self.patch * 2**i
+        return Layout((self.image.height // side, self.image.width // side))
+
     def _check_sides(self) -> None:
-        total = self.patch * 2 ** (len(self.options.stages) - 1)
-        for side in (self.image.height, self.image.width):
-            if side % total or side < total:
-                raise BadData(
-                    f"images of {self.image.height}x{self.image.width} cannot be halved as often as "
-                    f"{len(self.options.stages)} stages need: their sides must be multiples of {total}; choose --image-size, "
-                    "another preset (see `wb spaces`), or --space vit"
-                )
+        if divides(self.options, self.image):
+            return
+        unit = step(self.options, self.image)
+        near = max(unit, unit * round(min(self.image.height, self.image.width) / unit))
+        raise BadData(
+            f"images of {self.image.height}x{self.image.width} cannot be halved as often as "
+            f"{len(self.options.stages)} stages need: their sides must be multiples of {unit}; choose --image-size {near}, "
+            "another preset (see `wb spaces`), or --space vit"
+        )
 
 
 def on_map(mixer: str) -> bool:
@@ -257,18 +267,6 @@ def hidden_width(ratio: float, embed: int) -> int:
     return max(MULTIPLE, MULTIPLE * round(ratio * embed / MULTIPLE))
 
 
-def fitting_patch(image: ImageInput) -> int:
-    """How many pixels a side become one place of the first stage: 2 for small images, then what leaves at most 56 places."""
-    side = max(image.height, image.width)
-    return 2 if side <= 48 else next((patch for patch in (2, 4, 8, 16) if side <= 56 * patch), 32)
-
-
-def has_middle(ffn: str) -> bool:
-    """Whether a feed-forward may have a depthwise convolution in its middle: then its kernel may also be 0."""
-    record = MAP_FFNS[ffn]
-    return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
-
-
 def _channels(part: Mixer | Merge) -> dict[str, Option]:
     """The channels of the heads of what attends, as a gene; nothing of what does not."""
     sizes = {width: getattr(part, width) for width in dims(type(part))}
@@ -276,9 +274,10 @@ def _channels(part: Mixer | Merge) -> dict[str, Option]:
 
 
 def _merge(kind: str, sizes: Choices) -> Merge:
-    """The merge of that kind; one that attends has heads of these `sizes`."""
+    """The merge of that kind; one that attends has heads of these `sizes`, one that may have an activation has ReLU."""
     record = MERGE_KINDS[kind]
-    return record.model_validate({name: sizes[name] for name in dims(record)})
+    active = {"activation": "relu"} if "activation" in record.model_fields else {}
+    return record.model_validate({name: sizes[name] for name in dims(record)} | active)
 
 
 def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
@@ -288,6 +287,12 @@ def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
     if kind in MAP_MIXERS:
         return MAP_MIXERS[kind].model_validate(dict.fromkeys(kernels(MAP_MIXERS[kind]), own["kernel"]))
     return mixer_of(kind, sizes, int(own["embed"]))
+
+
+def _turned(mixer: Mixer | None, number: int) -> Mixer | None:
+    """The mixer of a stage's block: of windows, those of every second block are shifted, as in Swin."""
+    shifts = number % 2 == 1 and isinstance(mixer, Window)
+    return mixer.model_copy(update={"shift": True}) if mixer is not None and shifts else mixer
 
 
 def _ffn(own: Choices) -> Ffn:

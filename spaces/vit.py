@@ -28,6 +28,7 @@ from wb.spaces.operators import (
     width_of,
 )
 from wb.spaces.options import PATCHES, VitOptions
+from wb.spaces.plain import plain
 from wb.spaces.practices import VIT, Practice, asked_of
 from wb.spaces.precision import (
     FFN,
@@ -190,6 +191,11 @@ class Vit(GeneSpace):
         """`largest`, `smallest`, and `revit`, which raises `BadOption` where the preset has none."""
         return {"revit": partial(seed_architecture, self), "largest": self.largest, "smallest": self.smallest}
 
+    @property
+    def known(self) -> Mapping[str, Architecture]:
+        """Ordinary transformers (`wb.spaces.plain`)."""
+        return plain(self)
+
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The same network with other switched-off blocks (`wb.spaces.widening`)."""
         return forms(self, architecture)
@@ -210,10 +216,7 @@ class Vit(GeneSpace):
         return self.largest("softmax")
 
     def tops(self) -> tuple[Architecture, ...]:
-        """The largest network with each stem, each mixer and each feed-forward everywhere.
-
-        Together they have every parameter of the space.
-        """
+        """The largest network with each stem, mixer and feed-forward everywhere: together they have every parameter."""
         mixers: list[str] = [mixer for mixer in self.options.mixer if mixer != NONE] or [NONE]
         fixed = {name: options[-1] for name, options in self.genes.items()}
         kinds = [

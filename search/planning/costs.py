@@ -17,6 +17,7 @@ from wb.core.space import random_choices
 from wb.data import Dataset
 from wb.data.batches import batches
 from wb.hardware.device import Device
+from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import Teacher
@@ -110,6 +111,7 @@ def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dat
         one.steps(len(ranks.train)),
         one.steps(len(data.train)),
         workers,
+        beside=min(MOST, len(space.known)) if config.baselines else 0,
     )
 
 

@@ -40,12 +40,14 @@ class Costs(Frozen):
 
 
 class Size(NamedTuple):
-    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes."""
+    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
+    beside the finalists."""
 
     supernet: int
     ranking: int
     whole: int
     workers: int = 1
+    beside: int = 0
 
 
 class TimePlan(Frozen):
@@ -112,8 +114,10 @@ def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
-    """Seconds of fine-tuning so many finalists, each exported, timed with the others, scored, and its blocks timed."""
+    """Seconds of fine-tuning so many finalists and those beside them, each exported, timed with the others, scored, and its
+    blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
+    count += size.beside if count else 0
     return taught + count * (epochs * size.whole * costs.tune + READ * costs.evaluation)
 
 
@@ -168,9 +172,9 @@ def _trained(
     share = rungs_seconds(costs, size, fixed) if config.rungs != AUTO else left * RUNGS / (RUNGS + FINALISTS)
     whole = max(0.0, left - share)
     usual = config.finetune if "finetune" in given else TUNED
-    taught = usual * size.whole * costs.teach
+    one, two = (finalists_seconds(costs, size, count, usual) for count in (1, 2))
     finalists = config.finalists or _within(
-        int((whole - taught) / (finalists_seconds(costs, size, 1, usual) - taught)),
+        1 + int((whole - one) / (two - one)),
         FINALISTS_LEAST,
         min(FINALISTS_MOST, trials),
     )

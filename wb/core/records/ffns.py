@@ -79,5 +79,18 @@ class Fused(Convolved):
     activation: Activation = "relu"
 
 
+class Basic(Convolved):
+    """Two dense convolutions, to `mlp` channels and back: the block of residual networks, with no activation behind it."""
+
+    module = "wb.models.ffns.basic:Basic"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "residual block of two convolutions"
+    source = 'He et al., "Deep Residual Learning for Image Recognition", 2016'
+    kind: Literal["basic"] = "basic"
+    mlp: Annotated[Width, Dim("hidden units")]
+    kernel: Annotated[Literal[3, 5], Kernel()] = 3
+    activation: Activation = "relu"
+
+
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Fused | Glu | Inverted | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[Basic | Fused | Glu | Inverted | Mlp, Field(discriminator="kind")]
