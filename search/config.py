@@ -12,11 +12,12 @@ from wb.core.durations import parse_duration
 from wb.core.errors import BadOption
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
+from wb.core.requirements import Asked, Requirement, parse_requirements
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
 from wb.search.fidelity.rungs import AUTO, NONE, Rung, parse_rungs
 from wb.training.recipe import RecipeOptions
 
-SamplerName = Literal["guided", "nsga2", "tpe", "random"]
+SamplerName = Literal["guided", "nsga2", "tpe", "random", "generate"]
 SeedName = Literal[
     "revit",
     "largest",
@@ -72,7 +73,20 @@ class SearchConfig(DataConfig):
         Field(description="Hard limits: latency=2ms, size=1MB."),
         Cli(default="none", typed=list[str]),
     ] = ()
-    sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
+    require: Annotated[
+        tuple[str, ...],
+        Field(
+            description='What a network has to meet, e.g. "latency<=1ms,acc>=0.7"; the nearest are left where none does. Of '
+            "those that do, one objective says which is best; with several it is the smallest margin."
+        ),
+        Cli(default="none", typed=list[str]),
+    ] = ()
+    sampler: Annotated[SamplerName, Field(description="What proposes candidates; generate is for --require.")] = (
+        "guided"
+    )
+    best_practice: Annotated[
+        bool, Field(description="Sampler generate proposes no networks against the best practice of the space.")
+    ] = True
     trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
     epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
     finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 20
@@ -145,17 +159,6 @@ class SearchConfig(DataConfig):
         return parse_rungs(self.rungs)
 
     @property
-    def wanted(self) -> dict[str, int]:
-        """What a front belongs to: the settings that may change when a run is resumed."""
-        chosen = {} if self.finalists is None else {"finalists": self.finalists}
-        return {
-            "trials": self.trials,
-            "finetune": self.finetune,
-            **chosen,
-            **({"baselines": 1} if self.baselines else {}),
-        }
-
-    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The objectives, parsed."""
         return parse_objectives(self.objectives)
@@ -166,9 +169,36 @@ class SearchConfig(DataConfig):
         return parse_budget(self.budget, Rules(shares=False))  # a share needs an input model, and a search has none
 
     @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """The requirements, parsed."""
+        return parse_requirements(self.require)
+
+    @property
+    def bounds(self) -> tuple[Limit, ...]:
+        """The budgets, and the requirements that could be budgets: of two on one metric the requirement."""
+        required = {one.metric.name: one.limit for one in self.requirements if one.limit is not None}
+        others = {limit.metric.name: limit for limit in self.limits}
+        return tuple((others | required).values())
+
+    @property
+    def asked(self) -> Asked:
+        """What networks are sought for; of several objectives none says alone what is best."""
+        goal = self.metrics[0] if len(self.metrics) == 1 else None
+        return Asked(self.requirements, goal, self.best_practice)
+
+    @property
+    def wanted(self) -> dict[str, int | str]:
+        """What a front belongs to: the settings that may change when a run is resumed."""
+        chosen: dict[str, int | str] = {} if self.finalists is None else {"finalists": self.finalists}
+        chosen |= {"require": ", ".join(one.text() for one in self.requirements)} if self.require else {}
+        chosen |= {"baselines": 1} if self.baselines else {}
+        return {"trials": self.trials, "finetune": self.finetune, **chosen}
+
+    @property
     def read(self) -> frozenset[str]:
-        """The names of the metrics that objectives and budgets use."""
-        return frozenset(metric.name for metric in self.metrics) | {limit.metric.name for limit in self.limits}
+        """The names of the metrics that objectives, budgets and requirements use."""
+        asked = self.asked.within(self.limits)
+        return frozenset(metric.name for metric in self.metrics) | asked.metrics
 
     @property
     def tabulated(self) -> bool:

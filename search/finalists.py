@@ -19,6 +19,7 @@ from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
 from wb.core.metrics import Limit, Metric
 from wb.core.progress import Progress
 from wb.core.readings import Reading
+from wb.core.requirements import Requirement
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset
 from wb.export.counting.count import count_model
@@ -31,7 +32,8 @@ from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
 from wb.search.choice import closest
-from wb.search.front import Ranked, ranked
+from wb.search.front import Ranked
+from wb.search.judgement.choice import left
 from wb.search.results.answers import NetworkAnswers, answered, collected
 from wb.search.results.baselines import Baseline, write_baselines
 from wb.search.results.curves import Curves
@@ -63,6 +65,7 @@ class Finish:
     pace: Reading
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
+    requirements: Sequence[Requirement]
     recipe: Recipe | None
     seed: int
     progress: Progress
@@ -80,7 +83,7 @@ class Finish:
         """
         models, paths = self._export(chosen)
         readings, right = self._measure(models, paths, self._beside())
-        found = ranked(readings, self.metrics, self.limits, right=right)
+        found = left(readings, self.metrics, self.limits, self.requirements, right)
         within = found.kept
         if not within:
             raise BudgetMissed(

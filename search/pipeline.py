@@ -186,6 +186,9 @@ class Search:
     def _continued(self, ground: Ground) -> Stages:
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
+        if self.config.require != record.config.require:
+            with self._tell.task("checking the requirements"):
+                check_budget(self.config, ground.space, ground.data, ground.device)
         config = self.config.model_copy(update={"storage": record.config.storage})
         record = record.model_copy(update={"config": config})
         url = self.run.storage(self.config)

@@ -125,6 +125,7 @@ def _search(config: SearchConfig, done: There, genes: int, workers: int, within:
         f"{left} evaluation{'' if left == 1 else 's'}{together} by {config.sampler!r} over {genes} choices",
         f"{done.evaluations} of {config.trials} are there" if done.evaluations else "",
         f"objectives {config.objectives}",
+        f"required {', '.join(one.text() for one in config.requirements)}" if config.requirements else "",
         within,
         f"first {', '.join(config.seed_texts)}" if config.seeds and not done.evaluations else "",
     ]

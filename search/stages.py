@@ -23,14 +23,17 @@ from wb.search.baselines import Comparable
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
-from wb.search.fidelity.forecast import chosen
+from wb.search.fidelity.forecast import chosen, forecast
 from wb.search.fidelity.teacher import Teacher
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
+from wb.search.judgement.judge import Evidence, judge
+from wb.search.judgement.record import Judgement
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
@@ -109,7 +112,9 @@ class Stages(Recorder[RunRecord]):
     def evaluate(self, supernet: Supernet) -> int:
         """Evaluates candidates in this process until all processes together have done enough; returns how many are done."""
         config, ground = self.config, self.ground
-        self.study.sampler = make_sampler(config.sampler, ground.space, config.limits, config.seed, ground.crew.name)
+        self.study.sampler = make_sampler(
+            config.sampler, ground.space, config.limits, config.seed, ground.crew.name, config.asked
+        )
         evaluate = Evaluator(
             supernet,
             self.ranking,
@@ -164,6 +169,7 @@ class Stages(Recorder[RunRecord]):
                 pace=self.record.pace,
                 metrics=config.metrics,
                 limits=config.limits,
+                requirements=config.requirements,
                 recipe=self._tuning(config.finetune) if config.finetune else None,
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
@@ -172,8 +178,24 @@ class Stages(Recorder[RunRecord]):
                 known=self._known(supernet, list(finalists.values())),
             )
             points, error = finish(finalists)
-        self.note(table=error, finished=config.wanted)
+        self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
+
+    def _judgement(self, trials: Sequence[FrozenTrial], points: Sequence[FrontPoint]) -> Judgement | None:
+        """What became of the requirements; None if there are none."""
+        config, asked = self.config, self.config.asked
+        if not asked.requirements:
+            return None
+        generators = self.study.user_attrs.get(GENERATORS, {})
+        left = {point.id: point.values for point in points}
+        rungs = {
+            rung.epochs: self.record.rungs[rung.epochs] for rung in config.halving if self.record.rungs.get(rung.epochs)
+        }
+        trained = {number: own for epochs in sorted(rungs) for number, own in rungs[epochs].items()}
+        evidence = Evidence(trials, left, trained, forecast(trials, config.metrics, rungs) if rungs else {})
+        kept = generators.get(asked.within(config.limits).text())
+        with self.tell.task("judging by the requirements"):
+            return judge(asked, config.limits, self.ground.space, evidence, kept, config.seed)
 
     def _known(self, supernet: Supernet, finalists: Sequence[FrozenTrial]) -> Mapping[str, Architecture]:
         """The known networks that are trained and measured beside the finalists, if it was asked for."""
@@ -205,6 +227,7 @@ class Stages(Recorder[RunRecord]):
                 device=self.ground.device,
                 metrics=config.metrics,
                 limits=config.limits,
+                requirements=config.requirements,
                 rungs=config.halving,
                 recipe=self._tuning,
                 seed=config.seed,

@@ -30,6 +30,7 @@ from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.genes import GeneSpace
 from wb.spaces.hybrid_options import HybridOptions, StageOptions, divides, fitting_patch, step
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
+from wb.spaces.practices import HYBRID, Practice, asked_of
 from wb.spaces.published import PUBLISHED, USUAL, nearest, offered
 
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
@@ -126,6 +127,11 @@ class Hybrid(GeneSpace):
         offered = {str(name) for stage in self.options.stages for name in (*stage.mixer, *stage.ffn)}
         offered |= {kind_of(Mlp)} if any(not on_map(name) for name in offered & TAUGHT.keys()) else set()
         return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS, kind_of(Mlp)) if kind in offered])
+
+    @property
+    def practices(self) -> Mapping[str, Practice]:
+        """The best practices (`wb.spaces.practices`)."""
+        return asked_of(HYBRID, self._fixed)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

@@ -29,6 +29,7 @@ from wb.spaces.operators import (
 )
 from wb.spaces.options import PATCHES, VitOptions
 from wb.spaces.plain import plain
+from wb.spaces.practices import VIT, Practice, asked_of
 from wb.spaces.precision import (
     FFN,
     MIXER,
@@ -103,6 +104,11 @@ class Vit(GeneSpace):
         """The precision genes, as one set of genes to change together: a uniform precision gives the simplest graph."""
         names = tuple(name for name in self.genes if is_precision(name))
         return (names,) if names else ()
+
+    @property
+    def practices(self) -> Mapping[str, Practice]:
+        """The best practices (`wb.spaces.practices`)."""
+        return asked_of(VIT, self._fixed)
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}

@@ -67,6 +67,13 @@ def test_choices_are_read_back(space: Hybrid) -> None:
         assert space.decode(space.encode(architecture)) == architecture
 
 
+def test_every_network_has_the_same_traits(space: Hybrid) -> None:
+    """Also those with stages of tokens, whose feed-forward is no choice."""
+    rng = random.Random(3)
+    found = [space.traits(random_choices(space, rng)) for _ in range(40)]
+    assert len({len(traits) for traits in found}) == 1
+
+
 def test_equal_networks_have_equal_choices_and_active_genes_matter(space: Hybrid) -> None:
     rng = random.Random(2)
     for _ in range(20):
