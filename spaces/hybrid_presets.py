@@ -15,7 +15,11 @@ TINY28 = HybridOptions(
     stem_width=(8, 16, 32),
     stages=(
         StageOptions(
-            embed=(16, 24, 32), depth=(0, 1), mixer=("none", "depthwise"), ffn=("fused", "basic"), ratio=(1, 2)
+            embed=(16, 24, 32),
+            depth=(0, 1),
+            mixer=("none", "depthwise"),
+            ffn=("inverted", "fused", "basic"),
+            ratio=(1, 2),
         ),
         StageOptions(
             embed=(32, 48, 64),

@@ -130,6 +130,9 @@ class Part(Frozen):
 class Operator(Part):
     """A mixer or a feed-forward. One that is `normed` has its own norms behind its linear maps, and none in front of it."""
 
+    share: ClassVar[float] = (
+        1.0  # of the hidden width that a space's ratio gives; half where two convolutions are dense
+    )
     normed: ClassVar[bool] = False
     untaught: ClassVar[bool] = False  # made from a trained network by a pass; training alone cannot find its constants
 
@@ -156,10 +159,6 @@ class Filtered(Operator):
 
 class Convolved(Filtered):
     """One whose last convolution mixes channels, and what that one is kept in."""
-
-    share: ClassVar[float] = (
-        1.0  # of the hidden width that a space's ratio gives; half where both convolutions are dense
-    )
 
     writes: Annotated[ConvPrecision, Field(exclude_if=is_fp32), Group(".out")] = "fp32"
 
