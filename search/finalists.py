@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
@@ -32,6 +33,7 @@ from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
 from wb.search.choice import closest
+from wb.search.fidelity.teacher import Teacher
 from wb.search.front import Ranked
 from wb.search.judgement.choice import left
 from wb.search.results.answers import NetworkAnswers, answered, collected
@@ -45,8 +47,10 @@ from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
+from wb.training.train import score as score_network
 
 PRECISION = 0.03
+Teach = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Finish:
 
     run: Run
     supernet: Supernet
-    teacher: Callable[[Tensor], Tensor]
+    teacher: Teach
     data: Dataset
     device: Device
     pace: Reading
@@ -81,8 +85,8 @@ class Finish:
         Raises:
             BudgetMissed: no finalist is within the budget.
         """
-        models, paths = self._export(chosen)
-        readings, right = self._measure(models, paths, self._beside())
+        models, paths, teacher = self._export(chosen)
+        readings, right = self._measure(models, paths, self._beside(teacher))
         found = left(readings, self.metrics, self.limits, self.requirements, right)
         within = found.kept
         if not within:
@@ -103,38 +107,58 @@ class Finish:
         self.run.publish(points, collected(answers, self.data.test, self.data.classes))
         return points, error
 
-    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path]]:
-        space = self.supernet.space
+    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path], Teach]:
+        """The finalists, their graphs, and who taught all but the largest, which is trained first."""
+        space, teacher = self.supernet.space, self.teacher
         models, paths = {}, {}
-        for done, (number, trial) in enumerate(chosen.items()):
+        work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
+        for done, number in enumerate(sorted(chosen, key=lambda number: (-work[number], number))):
             self.progress("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
             folders = (self.run.staging, self.run.models)
-            models[number] = self._model(str(number), space.decode(choices_of(space, trial)), folders)
+            architecture = space.decode(choices_of(space, chosen[number]))
+            models[number] = self._model(str(number), architecture, folders, teacher)
             paths[number] = self.run.staging / f"{number}.onnx"
             export(models[number], paths[number], force=True)
-        return models, paths
+            if done == 0 and self.recipe is not None and len(chosen) > 1:
+                teacher = self._better(number, models[number])
+        return {n: models[n] for n in chosen}, {n: paths[n] for n in chosen}, teacher
+
+    def _better(self, number: int, model: Model) -> Teach:
+        """A finalist as the teacher of the others, if it is better on validation images than the supernet's largest network.
+
+        Small networks that have little data learn most from what a well trained larger one says of each image.
+        """
+        network, largest = model.network(), self.supernet.extract(self.supernet.space.largest(), self.data.train)
+        cpu = torch.device("cpu")
+        own, given = (score_network(one, self.data.validation, self._task, cpu) for one in (network, largest.network()))
+        if own.value <= given.value:
+            return self.teacher
+        self.say(
+            f"finalist {number} teaches the others: it has {own.text} on validation, the supernet's largest network {given.text}"
+        )
+        return Teacher(network)
 
     @property
     def _task(self) -> Task:
         return task_of(self.supernet.space.largest())
 
-    def _beside(self) -> dict[str, tuple[Model, Path]]:
+    def _beside(self, teacher: Teach) -> dict[str, tuple[Model, Path]]:
         """The known networks, made as finalists are, and their graphs."""
         made = {}
         for done, (name, architecture) in enumerate(self.known.items()):
             self.progress("training the known networks", done, len(self.known))
             path = self.run.beside / f"{name}.onnx"
-            made[name] = self._model(name, architecture, (self.run.beside,)), path
+            made[name] = self._model(name, architecture, (self.run.beside,), teacher), path
             export(made[name][0], path, force=True)
         return made
 
-    def _model(self, name: str, architecture: Architecture, folders: Sequence[Path]) -> Model:
+    def _model(self, name: str, architecture: Architecture, folders: Sequence[Path], teacher: Teach) -> Model:
         """The network as it will be delivered, from the first folder; if some folder has it fine-tuned, it is read back."""
         model = self.supernet.extract(architecture, self.data.train)
         if self.recipe is None:
             return model
         report = Curves(self.run.curves_path).of(name)
-        tune = Finetune(self.data, self.recipe, self.teacher, self.seed, report=report)
+        tune = Finetune(self.data, self.recipe, teacher, self.seed, report=report)
         for path in (folder / f"{name}.safetensors" for folder in folders):
             with suppress(BadArtefact):  # a missing or damaged file is made again
                 kept = load(path)

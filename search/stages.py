@@ -24,7 +24,7 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import chosen, forecast
-from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.teacher import Teacher, largest
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
@@ -156,7 +156,7 @@ class Stages(Recorder[RunRecord]):
         if config.finetune:
             text = self._tuning(config.finetune).text
             self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": text}})
-        teacher = Teacher(supernet)
+        teacher = largest(supernet)
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finalists = chosen(config, trials, self.record.rungs)

@@ -20,7 +20,7 @@ from wb.hardware.device import Device
 from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
-from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.shares import Costs, Size, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
@@ -61,7 +61,7 @@ def probe(
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
     tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
-    teach = _mean(lambda: Teacher(supernet)(images.to(supernet.device)))
+    teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
     timed = "latency" in config.read
@@ -123,7 +123,7 @@ def _evaluated(evaluate: Evaluator, networks: Sequence[Architecture]) -> dict[Ar
 
 def _tuning(supernet: Supernet, architecture: Architecture, data: Dataset, recipe: Recipe) -> float:
     """Seconds of one step of training the network, the teacher's answers known."""
-    teacher = Teacher(supernet)
+    teacher = largest(supernet)
     backward = distilled(lambda images: supernet.run(architecture, images), teacher, recipe, task_of(architecture))
     return _step(supernet, data, recipe, backward, 0, PROBES)
 
