@@ -134,7 +134,8 @@ class Finish:
         if own.value <= given.value:
             return self.teacher
         self.say(
-            f"finalist {number} teaches the others: it has {own.text} on validation, the supernet's largest network {given.text}"
+            f"finalist {number} teaches the others: it has {own.text()} on validation, the supernet's largest network has "
+            f"{given.text()}"
         )
         return Teacher(network)
 
