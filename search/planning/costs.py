@@ -22,7 +22,7 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
-from wb.search.planning.shares import Costs, Size, TimePlan, allot
+from wb.search.planning.shares import TUNED, Costs, Size, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
@@ -54,7 +54,7 @@ def probe(
     tell("probing: training steps")
     recipe, alone_recipe = (
         supernet_recipe(config, space, data),
-        tuning_recipe(config, space, data, max(1, config.finetune)),
+        tuning_recipe(config, space, data, _tuned(config)),
     )
     steps = recipe.steps(len(data.train))
     both = sandwich(supernet, recipe, config.seed)
@@ -104,7 +104,7 @@ def planned(
 
 def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:
     """The training steps of an epoch: of the supernet and of a network alone on the data that rank, of one on all; processes."""
-    one = tuning_recipe(config, space, data, 1)
+    one = tuning_recipe(config, space, data, _tuned(config)).model_copy(update={"epochs": 1})
     together = supernet_recipe(config, space, ranks)
     return Size(
         together.steps(len(ranks.train)) // config.epochs,
@@ -113,6 +113,11 @@ def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dat
         workers,
         beside=min(MOST, len(space.known)) if config.baselines else 0,
     )
+
+
+def _tuned(config: SearchConfig) -> int:
+    """Epochs that finalists may have: long trainings have larger batches."""
+    return max(1, config.finetune) if "finetune" in config.model_fields_set else TUNED
 
 
 def _evaluated(evaluate: Evaluator, networks: Sequence[Architecture]) -> dict[Architecture, Evaluation]:

@@ -13,7 +13,7 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 30.
-SUPERNET, SEARCH, RUNGS, FINALISTS = 0.2, 0.13, 0.09, 0.58
+SUPERNET, SEARCH, RUNGS, FINALISTS = 0.15, 0.13, 0.08, 0.64
 TUNED = 30  # epochs that a finalist should get, before there are more finalists
 FINALISTS_LEAST, FINALISTS_MOST = 4, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
