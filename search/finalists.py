@@ -70,7 +70,7 @@ class Finish:
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
     requirements: Sequence[Requirement]
-    recipe: Recipe | None
+    recipe: Callable[[Architecture], Recipe] | None
     seed: int
     progress: Progress
     say: Callable[[str], None]
@@ -159,7 +159,7 @@ class Finish:
         if self.recipe is None:
             return model
         report = Curves(self.run.curves_path).of(name)
-        tune = Finetune(self.data, self.recipe, teacher, self.seed, report=report)
+        tune = Finetune(self.data, self.recipe(architecture), teacher, self.seed, report=report)
         for path in (folder / f"{name}.safetensors" for folder in folders):
             with suppress(BadArtefact):  # a missing or damaged file is made again
                 kept = load(path)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from optuna import Study
 from optuna.trial import FrozenTrial
@@ -38,7 +38,7 @@ from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle
-from wb.search.study.trials import at_once, busy, evaluated, readings_of
+from wb.search.study.trials import at_once, busy, choices_of, evaluated, readings_of
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
@@ -153,13 +153,11 @@ class Stages(Recorder[RunRecord]):
             self._cut(len(trials))
         config = self.config
         self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
-        if config.finetune:
-            text = self._tuning(config.finetune).text
-            self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": text}})
         teacher = largest(supernet)
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finalists = chosen(config, trials, self.record.rungs)
+            self._say_recipes(finalists)
             finish = Finish(
                 run=self.run,
                 supernet=supernet,
@@ -170,7 +168,7 @@ class Stages(Recorder[RunRecord]):
                 metrics=config.metrics,
                 limits=config.limits,
                 requirements=config.requirements,
-                recipe=self._tuning(config.finetune) if config.finetune else None,
+                recipe=partial(self._tuning, config.finetune) if config.finetune else None,
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
                 say=self.tell.say,
@@ -237,9 +235,24 @@ class Stages(Recorder[RunRecord]):
             climb(trials, self.record.rungs)
         self.note()
 
-    def _tuning(self, epochs: int) -> Recipe:
-        """How a candidate or finalist is trained alone."""
-        return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs)
+    def _tuning(self, epochs: int, network: Architecture | None = None) -> Recipe:
+        """How a candidate, or that finalist, is trained alone."""
+        return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs, network)
+
+    def _say_recipes(self, finalists: Mapping[int, FrozenTrial]) -> None:
+        """Puts into the record how finalists are trained: recipes differ where the networks are of different sizes."""
+        if not self.config.finetune:
+            return
+        alike: dict[Recipe, list[int]] = {}
+        for number, trial in finalists.items():
+            space = self.ground.space
+            recipe = self._tuning(self.config.finetune, space.decode(choices_of(space, trial)))
+            alike.setdefault(recipe.model_copy(update={"why": ""}), []).append(number)
+        told = self._tuning(self.config.finetune).text
+        if len(alike) > 1:
+            whose = {recipe: f"for {', '.join(map(str, numbers))}" for recipe, numbers in alike.items()}
+            told = "; ".join(recipe.model_copy(update={"why": why}).text for recipe, why in whose.items())
+        self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
 
     def _late(self, done: Sequence[FrozenTrial]) -> bool:
         """Whether a search that was given a time begins no further trial after those that are done."""
