@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
 from wb.search.choice import closest
-from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.teacher import Teacher, together
 from wb.search.front import Ranked
 from wb.search.judgement.choice import left
 from wb.search.results.answers import NetworkAnswers, answered, collected
@@ -50,6 +51,10 @@ from wb.training.train import Finetune
 from wb.training.train import score as score_network
 
 PRECISION = 0.03
+TEACHERS = (
+    2  # finalists that may teach the others: small networks with little data learn most from well trained larger ones
+)
+CPU = torch.device("cpu")
 Teach = Callable[[Tensor], Tensor]
 
 
@@ -108,9 +113,9 @@ class Finish:
         return points, error
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path], Teach]:
-        """The finalists, their graphs, and who taught all but the largest, which is trained first."""
+        """The finalists, their graphs, and who taught the last ones: the largest are trained first, and teach."""
         space, teacher = self.supernet.space, self.teacher
-        models, paths = {}, {}
+        models, paths, teachers = {}, {}, dict[int, Teach]()
         work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
         for done, number in enumerate(sorted(chosen, key=lambda number: (-work[number], number))):
             self.progress("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
@@ -119,25 +124,23 @@ class Finish:
             models[number] = self._model(str(number), architecture, folders, teacher)
             paths[number] = self.run.staging / f"{number}.onnx"
             export(models[number], paths[number], force=True)
-            if done == 0 and self.recipe is not None and len(chosen) > 1:
-                teacher = self._better(number, models[number])
+            left = len(chosen) - done - 1 + len(self.known)
+            if self.recipe is not None and done < TEACHERS and left and self._is_better(models[number]):
+                teachers[number] = Teacher(models[number].network())
+                teacher = together(list(teachers.values()))
+        if teachers:
+            self.say(f"taught by better finalists than the supernet's largest network: {', '.join(map(str, teachers))}")
         return {n: models[n] for n in chosen}, {n: paths[n] for n in chosen}, teacher
 
-    def _better(self, number: int, model: Model) -> Teach:
-        """A finalist as the teacher of the others, if it is better on validation images than the supernet's largest network.
+    def _is_better(self, model: Model) -> bool:
+        """Whether a finalist is better on validation images than the supernet's largest network."""
+        own = score_network(model.network(), self.data.validation, self._task, CPU)
+        return own.value > self._largest_value
 
-        Small networks that have little data learn most from what a well trained larger one says of each image.
-        """
-        network, largest = model.network(), self.supernet.extract(self.supernet.space.largest(), self.data.train)
-        cpu = torch.device("cpu")
-        own, given = (score_network(one, self.data.validation, self._task, cpu) for one in (network, largest.network()))
-        if own.value <= given.value:
-            return self.teacher
-        self.say(
-            f"finalist {number} teaches the others: it has {own.text()} on validation, the supernet's largest network has "
-            f"{given.text()}"
-        )
-        return Teacher(network)
+    @cached_property
+    def _largest_value(self) -> float:
+        model = self.supernet.extract(self.supernet.space.largest(), self.data.train)
+        return score_network(model.network(), self.data.validation, self._task, CPU).value
 
     @property
     def _task(self) -> Task:

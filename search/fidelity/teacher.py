@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 
@@ -39,6 +39,13 @@ class Teacher:
             self._known[key] = answer
             self._bytes += size
         return answer
+
+
+def together(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """What several teachers say in the mean; each remembers its own answers."""
+    if len(teachers) == 1:
+        return teachers[0]
+    return lambda images: torch.stack([teacher(images) for teacher in teachers]).mean(dim=0)
 
 
 def largest(supernet: Supernet) -> Teacher:
