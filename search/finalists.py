@@ -62,13 +62,13 @@ Teach = Callable[[Tensor], Tensor]
 class Finish:
     """What the last stage needs. `progress` is called with each step, `say` with notes for the user.
 
-    The lock `alone` is held during timing. The `known` networks are trained and measured as finalists are, and are no part of the
-    front.
+    The largest finalist is trained with `teacher`, if there is one. The lock `alone` is held during timing. The `known` networks
+    are trained and measured as finalists are, and are no part of the front.
     """
 
     run: Run
     supernet: Supernet
-    teacher: Teach
+    teacher: Teach | None
     data: Dataset
     device: Device
     pace: Reading
@@ -112,7 +112,7 @@ class Finish:
         self.run.publish(points, collected(answers, self.data.test, self.data.classes))
         return points, error
 
-    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path], Teach]:
+    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path], Teach | None]:
         """The finalists, their graphs, and who taught the last ones: the largest are trained first, and teach."""
         space, teacher = self.supernet.space, self.teacher
         models, paths, teachers = {}, {}, dict[int, Teach]()
@@ -146,7 +146,7 @@ class Finish:
     def _task(self) -> Task:
         return task_of(self.supernet.space.largest())
 
-    def _beside(self, teacher: Teach) -> dict[str, tuple[Model, Path]]:
+    def _beside(self, teacher: Teach | None) -> dict[str, tuple[Model, Path]]:
         """The known networks, made as finalists are, and their graphs."""
         made = {}
         for done, (name, architecture) in enumerate(self.known.items()):
@@ -156,7 +156,7 @@ class Finish:
             export(made[name][0], path, force=True)
         return made
 
-    def _model(self, name: str, architecture: Architecture, folders: Sequence[Path], teacher: Teach) -> Model:
+    def _model(self, name: str, architecture: Architecture, folders: Sequence[Path], teacher: Teach | None) -> Model:
         """The network as it will be delivered, from the first folder; if some folder has it fine-tuned, it is read back."""
         model = self.supernet.extract(architecture, self.data.train)
         if self.recipe is None:

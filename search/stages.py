@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+import torch
 from optuna import Study
 from optuna.trial import FrozenTrial
 
@@ -43,7 +44,9 @@ from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
 from wb.spaces.base import NetworkSpace
+from wb.tasks.known import task_of
 from wb.training.recipe import Recipe
+from wb.training.train import score
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ class Stages(Recorder[RunRecord]):
             finish = Finish(
                 run=self.run,
                 supernet=supernet,
-                teacher=teacher,
+                teacher=teacher if self._is_reliable(supernet) else None,
                 data=ground.data if config.finetune else self.ranking,
                 device=ground.device,
                 pace=self.record.pace,
@@ -234,6 +237,22 @@ class Stages(Recorder[RunRecord]):
             )
             climb(trials, self.record.rungs)
         self.note()
+
+    def _is_reliable(self, supernet: Supernet) -> bool:
+        """Whether the supernet's largest network is worth learning from: not if candidates soon were better alone."""
+        reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
+        if not self.config.finetune or not reached:
+            return True
+        biggest = self.ground.space.largest()
+        model = supernet.extract(biggest, self.ranking.train)
+        own = score(model.network(), self.ranking.validation, task_of(biggest), torch.device("cpu"))
+        if own.value >= max(reached):
+            return True
+        self.tell.say(
+            f"the supernet's largest network ({own.text()}) does not teach the finalists: alone, a candidate soon had "
+            f"{100 * max(reached):.1f} %"
+        )
+        return False
 
     def _tuning(self, epochs: int, network: Architecture | None = None) -> Recipe:
         """How a candidate, or that finalist, is trained alone."""
