@@ -31,6 +31,7 @@ from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
 from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
+from wb.search.planning.costs import epochs_left
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
@@ -84,7 +85,8 @@ class Stages(Recorder[RunRecord]):
         """Reads the record again, because other processes may have changed it."""
         self.record = self.run.read()
         if self.record.plan is not None:  # another process may have ended the search for want of time
-            self.config = self.config.model_copy(update={"trials": self.record.config.trials})
+            known = self.record.config
+            self.config = self.config.model_copy(update={"trials": known.trials, "finetune": known.finetune})
 
     def supernet(self) -> Supernet:
         """The trained supernet; it is trained if there is none."""
@@ -160,6 +162,7 @@ class Stages(Recorder[RunRecord]):
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finalists = chosen(config, trials, self.record.rungs)
+            config = self._settled(supernet, finalists)
             self._say_recipes(finalists)
             finish = Finish(
                 run=self.run,
@@ -257,6 +260,29 @@ class Stages(Recorder[RunRecord]):
     def _tuning(self, epochs: int, network: Architecture | None = None) -> Recipe:
         """How a candidate, or that finalist, is trained alone."""
         return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs, network)
+
+    def _settled(self, supernet: Supernet, finalists: Mapping[int, FrozenTrial]) -> SearchConfig:
+        """The configuration with as many epochs of fine-tuning as a given time has left for these finalists, chosen once."""
+        plan, config, space = self.record.plan, self.config, self.ground.space
+        if plan is None or plan.settled or config.finetune != plan.finetune:
+            return config
+        networks = [space.decode(choices_of(space, trial)) for trial in finalists.values()]
+        over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
+        epochs = epochs_left(
+            supernet,
+            self.ground.data,
+            {network: self._tuning(config.finetune, network) for network in networks},
+            plan.seconds - over,
+            plan.costs.evaluation,
+        )
+        if epochs != plan.finetune:
+            self.tell.say(f"{epochs} epochs of fine-tuning instead of {plan.finetune} fit into the time that is left")
+        self.config = config.model_copy(update={"finetune": epochs})
+        self.note(
+            config=self.record.config.model_copy(update={"finetune": epochs}),
+            plan=plan.model_copy(update={"finetune": epochs, "settled": True}),
+        )
+        return self.config
 
     def _say_recipes(self, finalists: Mapping[int, FrozenTrial]) -> None:
         """Puts into the record how finalists are trained: recipes differ where the networks are of different sizes."""

@@ -22,7 +22,7 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
-from wb.search.planning.shares import TUNED, Costs, Size, TimePlan, allot
+from wb.search.planning.shares import LEAST, READ, TUNED, Costs, Size, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
@@ -34,6 +34,7 @@ from wb.training.train import distilled, score
 PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least
 DRAWN = 3  # random networks, beside the smallest and the largest
+TEACHERS, ANSWER = 2, 0.4  # finalists that teach; the share of a training step that an answer takes
 IMAGES = 512  # scored in torch to learn what scoring costs
 
 
@@ -100,6 +101,23 @@ def planned(
     return allot(
         config, parse_duration(config.time), spent(), costs, size_of(config, space, ranks, data, workers), WARM_UP
     )
+
+
+def epochs_left(
+    supernet: Supernet,
+    data: Dataset,
+    finalists: Mapping[Architecture, Recipe],
+    seconds: float,
+    evaluation: float,
+) -> int:
+    """The epochs of fine-tuning that so many `seconds` are enough for: the finalists are known, so that their own steps count.
+
+    An evaluation takes `evaluation` seconds. The two dearest finalists are counted as teachers of the others.
+    """
+    steps = {a: len(data.train) / recipe.batch * _tuning(supernet, a, data, recipe) for a, recipe in finalists.items()}
+    dearest = sorted(steps.values())[-TEACHERS:] if len(steps) > 1 else []
+    each = sum(steps.values()) + ANSWER * sum(dearest)
+    return max(LEAST["finetune"], int((seconds - READ * evaluation * len(steps)) / each))
 
 
 def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:

@@ -12,9 +12,9 @@ from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
-# A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 30.
-SUPERNET, SEARCH, RUNGS, FINALISTS = 0.15, 0.13, 0.08, 0.64
-TUNED = 30  # epochs that a finalist should get, before there are more finalists
+# A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 40.
+SUPERNET, SEARCH, RUNGS, FINALISTS = 0.12, 0.11, 0.06, 0.71
+TUNED = 40  # epochs that a finalist should get, before there are more finalists
 FINALISTS_LEAST, FINALISTS_MOST = 4, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 4  # evaluations that exporting and reading a finalist takes as long as
@@ -67,6 +67,7 @@ class TimePlan(Frozen):
     predicted: Mapping[str, float]
     costs: Costs
     least: int = TRIALS_LEAST
+    settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
     @property
     def settings(self) -> dict[str, int | str]:
@@ -161,6 +162,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
         },
         costs=costs,
         least=min(trials, max(TRIALS_LEAST, LAST * finalists)),
+        settled="finetune" in given,
     )
 
 
