@@ -32,7 +32,7 @@ def spaces(
     known = [*presets.PRESETS, *hybrid_presets.PRESETS]
     if preset not in (None, *known):
         raise BadOption(f"no preset {preset!r}{meant(str(preset), known)}; there are {', '.join(known)}")
-    vit = {name: options for name, options in presets.PRESETS.items() if preset in (None, name)}
+    vit = {name: presets.preset(name) for name in presets.PRESETS if preset in (None, name)}
     hybrid = {name: options for name, options in hybrid_presets.PRESETS.items() if preset in (None, name)}
     if as_json:
         listed = {

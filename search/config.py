@@ -76,15 +76,15 @@ class SearchConfig(DataConfig):
     require: Annotated[
         tuple[str, ...],
         Field(
-            description='What a network has to meet, e.g. "latency<=1ms,acc>=0.7"; the nearest are left where none does. Of '
-            "those that do, one objective says which is best; with several it is the smallest margin."
+            description='What a network has to meet, e.g. "acc>=0.7", several with commas between; the nearest are left where '
+            "none does. Of those that do, one objective says which is best; with several it is the smallest margin."
         ),
         Cli(default="none", typed=list[str]),
     ] = ()
     sampler: Annotated[SamplerName, Field(description="What proposes candidates; generate is for --require.")] = (
         "guided"
     )
-    best_practice: Annotated[
+    practice: Annotated[
         bool, Field(description="Sampler generate proposes no networks against the best practice of the space.")
     ] = True
     trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
@@ -184,7 +184,7 @@ class SearchConfig(DataConfig):
     def asked(self) -> Asked:
         """What networks are sought for; of several objectives none says alone what is best."""
         goal = self.metrics[0] if len(self.metrics) == 1 else None
-        return Asked(self.requirements, goal, self.best_practice)
+        return Asked(self.requirements, goal, self.practice)
 
     @property
     def wanted(self) -> dict[str, int | str]:

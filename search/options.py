@@ -42,9 +42,9 @@ def _check_requirements(config: SearchConfig) -> None:
     check_limits(config.requirements, config.limits)
     if config.sampler == "generate" and not (config.requirements or config.limits):
         raise BadOption(f'--sampler generate needs what networks have to meet, for example --require "{EXAMPLE}"')
-    if config.sampler != "generate" and not config.best_practice:
+    if config.sampler != "generate" and not config.practice:
         raise BadOption(
-            f"--no-best-practice is for --sampler generate; sampler {config.sampler!r} does not look at best practice"
+            f"--no-practice is for --sampler generate; sampler {config.sampler!r} does not look at best practice"
         )
 
 
@@ -68,7 +68,7 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
     allowed = {"trials", "finetune", "finalists", "baselines", "storage"}
     wanted = configured({**config.model_dump(), **given})
     if wanted.sampler == "generate":
-        allowed |= {"sampler", "require", "best_practice"}
+        allowed |= {"sampler", "require", "practice"}
     changed = sorted(name for name in given.keys() - allowed if value_of(wanted, name) != value_of(config, name))
     if changed or out is not None:
         names = ", ".join(option_of(owner_of(SearchConfig, name), name) for name in changed) or "--out"

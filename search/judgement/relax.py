@@ -76,7 +76,7 @@ def reachable(
     goal = replace(one.metric, direction="minimize" if one.sign == "<=" else "maximize")
     only = replace(asked, requirements=others, goal=goal)
     inquisitor = Inquisitor(encoder, archive, only, seed)
-    kept = practice_of(encoder) if asked.best_practice else None
+    kept = practice_of(encoder) if asked.practice else None
     found = generate([start(uniform, archive, only)], inquisitor, np.random.default_rng(seed), kept)
     means = {name: mean for name, (mean, _) in inquisitor.predict(found.rows).items()}
     fitting = np.ones(len(found.rows), dtype=np.bool_)

@@ -69,7 +69,7 @@ class GenerateSampler(BatchSampler):
         super().__init__(space, seed=seed, batch=batch, initial=initial, known=known, constraints_func=constraints_func)
         self._asked, self._values, self._inherited = asked, values, inherited
         self._uniform = Generator.uniform(self._encoder, Ancestry.of(self._encoder))
-        self._kept = practice_of(self._encoder) if asked.best_practice else None
+        self._kept = practice_of(self._encoder) if asked.practice else None
         self.aim = asked.text()
 
     def _usable(self, trial: FrozenTrial) -> bool:

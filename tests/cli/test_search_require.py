@@ -81,7 +81,7 @@ def test_another_requirement_of_the_same_run_is_answered_from_its_archive(unmet:
     ("arguments", "code", "text"),
     [
         (["--sampler", "generate"], 2, 'for example --require "latency<=1ms,acc>=0.7"'),
-        (["--no-best-practice"], 2, "is for --sampler generate"),
+        (["--no-practice"], 2, "is for --sampler generate"),
         (["--require", "latency<=1ms,latency>=2ms"], 2, "contradict each other"),
         (["--require", "params>=2k", "--budget", "params=1k"], 2, "contradict each other"),
         (["--require", "macs<=10"], 3, "macs <= 10 cannot be met: the smallest network"),

@@ -111,12 +111,12 @@ class Requirement:
 class Asked:
     """What networks are sought for: the requirements, and what is best among those that meet all.
 
-    `goal` None is the smallest margin. With `best_practice`, networks against the best practice of their space do not count.
+    `goal` None is the smallest margin. With `practice`, networks against the best practice of their space do not count.
     """
 
     requirements: tuple[Requirement, ...]
     goal: Metric | None = None
-    best_practice: bool = True
+    practice: bool = True
 
     def within(self, limits: Sequence[Limit]) -> Asked:
         """The same with budgets as further requirements."""

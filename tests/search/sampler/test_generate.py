@@ -159,7 +159,7 @@ def test_a_second_requirement_starts_from_the_first(searched: optuna.Study) -> N
 
 @pytest.mark.parametrize("careful", [True, False])
 def test_best_practice_is_kept_to_unless_lifted(careful: bool) -> None:
-    asked = Asked(ASKED.requirements, best_practice=careful)
+    asked = Asked(ASKED.requirements, practice=careful)
     study = study_of(asked, Careful())
     run(study, 26)
     kept = [rising(trial.params) for trial in study.trials]
