@@ -34,7 +34,7 @@ from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
 from wb.search.choice import closest
-from wb.search.fidelity.teacher import Teacher, together
+from wb.search.fidelity.teacher import TEACHERS, Teacher, largest_quality, together
 from wb.search.front import Ranked
 from wb.search.judgement.choice import left
 from wb.search.results.answers import NetworkAnswers, answered, collected
@@ -51,9 +51,6 @@ from wb.training.train import Finetune
 from wb.training.train import score as score_network
 
 PRECISION = 0.03
-TEACHERS = (
-    2  # finalists that may teach the others: small networks with little data learn most from well trained larger ones
-)
 CPU = torch.device("cpu")
 Teach = Callable[[Tensor], Tensor]
 
@@ -139,8 +136,7 @@ class Finish:
 
     @cached_property
     def _largest_value(self) -> float:
-        model = self.supernet.extract(self.supernet.space.largest(), self.data.train)
-        return score_network(model.network(), self.data.validation, self._task, CPU).value
+        return largest_quality(self.supernet, self.data).value
 
     @property
     def _task(self) -> Task:

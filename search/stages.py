@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import torch
 from optuna import Study
 from optuna.trial import FrozenTrial
 
@@ -25,7 +24,7 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import chosen, forecast
-from wb.search.fidelity.teacher import Teacher, largest
+from wb.search.fidelity.teacher import Teacher, largest, largest_quality
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
@@ -45,9 +44,7 @@ from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
 from wb.spaces.base import NetworkSpace
-from wb.tasks.known import task_of
 from wb.training.recipe import Recipe
-from wb.training.train import score
 
 
 @dataclass(frozen=True)
@@ -246,9 +243,7 @@ class Stages(Recorder[RunRecord]):
         reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
         if not self.config.finetune or not reached:
             return True
-        biggest = self.ground.space.largest()
-        model = supernet.extract(biggest, self.ranking.train)
-        own = score(model.network(), self.ranking.validation, task_of(biggest), torch.device("cpu"))
+        own = largest_quality(supernet, self.ranking)
         if own.value >= max(reached):
             return True
         self.tell.say(

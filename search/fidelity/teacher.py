@@ -9,9 +9,16 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
+from wb.core.readings import Reading
+from wb.data import Dataset
 from wb.search.supernet import Supernet
+from wb.tasks.known import task_of
 from wb.training.fit import pick_device
+from wb.training.train import score
 
+TEACHERS = (
+    2  # finalists that may teach the others: small networks with little data learn most from well trained larger ones
+)
 MOST = 256 << 20  # bytes of answers that are remembered
 
 
@@ -51,3 +58,10 @@ def together(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor
 def largest(supernet: Supernet) -> Teacher:
     """The supernet's largest network as a teacher."""
     return Teacher(partial(supernet.to(pick_device()).run, supernet.space.largest()))
+
+
+def largest_quality(supernet: Supernet, data: Dataset) -> Reading:
+    """What the supernet's largest network reaches on the validation split, its statistics found on the training split."""
+    architecture = supernet.space.largest()
+    network = supernet.extract(architecture, data.train).network()
+    return score(network, data.validation, task_of(architecture), torch.device("cpu"))

@@ -20,7 +20,7 @@ from wb.hardware.device import Device
 from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
-from wb.search.fidelity.teacher import largest
+from wb.search.fidelity.teacher import TEACHERS, largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.shares import LEAST, READ, TUNED, Costs, Size, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
@@ -34,7 +34,7 @@ from wb.training.train import distilled, score
 PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least
 DRAWN = 3  # random networks, beside the smallest and the largest
-TEACHERS, ANSWER = 2, 0.4  # finalists that teach; the share of a training step that an answer takes
+ANSWER = 0.4  # the share of a training step that an answer takes
 IMAGES = 512  # scored in torch to learn what scoring costs
 
 

@@ -30,9 +30,7 @@ class Basic(BatchNormed, OperatorModule):
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.activation = ACTIVATIONS[record.activation]
-        self.holds("front", "mlp", read("embed"), side("kernel"), side("kernel"))
-        self.readers["front"], self.outputs["front"] = None, 1
-        self.inner.append("front")
+        self.convolves("front", "mlp")
         self.norms("front", "mlp")
         self.holds("back", "embed", read("mlp"), side("kernel"), side("kernel"))
         self.writers["back"], self.outputs["back"] = None, 1
