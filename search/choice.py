@@ -14,7 +14,7 @@ from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.core.requirements import Requirement
-from wb.search.front import front
+from wb.search.front import front, within
 from wb.search.judgement.choice import FEWEST, finalists
 from wb.search.study.trials import readings_of
 
@@ -71,15 +71,15 @@ def promising(
     """
     if requirements:
         return _picked(finalists(readings, metrics, limits, requirements, count), readings, metrics, count)
-    within = [n for n, r in readings.items() if all(limit.excess(r[limit.metric.name]) <= 0 for limit in limits)]
-    if not within:
+    feasible = list(within(readings, limits))
+    if not feasible:
         return []
-    ranks = moocore.pareto_rank(_costs(within, readings, metrics))
+    ranks = moocore.pareto_rank(_costs(feasible, readings, metrics))
     chosen: list[int] = []
     for rank in range(int(ranks.max()) + 1):
         if len(chosen) == count:
             break
-        layer = [number for number, own in zip(within, ranks, strict=True) if own == rank]
+        layer = [number for number, own in zip(feasible, ranks, strict=True) if own == rank]
         chosen += _picked(layer, readings, metrics, count - len(chosen))
     return chosen
 

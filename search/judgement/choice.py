@@ -8,7 +8,7 @@ from typing import TypeVar
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
 from wb.core.requirements import Requirement, meets, violations_of
-from wb.search.front import Flags, Ranked, front, ranked
+from wb.search.front import Flags, Ranked, front, ranked, within
 
 Key = TypeVar("Key")
 FEWEST = 8  # finalists, if there are as many candidates
@@ -60,14 +60,3 @@ def left(
     if found.kept or not requirements:
         return found
     return Ranked(nearest(within(candidates, limits), requirements, NEAREST), {}, {})
-
-
-def within(
-    candidates: Mapping[Key, Mapping[str, Reading]], limits: Sequence[Limit]
-) -> dict[Key, Mapping[str, Reading]]:
-    """The candidates that keep all budgets."""
-    return {
-        key: readings
-        for key, readings in candidates.items()
-        if all(limit.excess(readings[limit.metric.name]) <= 0 for limit in limits)
-    }

@@ -12,7 +12,8 @@ from wb.core.readings import Reading
 from wb.core.requirements import Asked, Requirement, meets, violations_of
 from wb.core.space import Genes
 from wb.predictors.features import Encoder
-from wb.search.judgement.choice import nearest, within
+from wb.search.front import within
+from wb.search.judgement.choice import nearest
 from wb.search.judgement.record import Judgement, Relaxation, Verdict
 from wb.search.judgement.relax import FEWEST, attainable, reachable, relaxation
 from wb.search.sampler.generator import Ancestry, Generator
