@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from tests.catalogue import Placed
 from tests.networks import images, random_model
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.records import dims
@@ -23,7 +24,7 @@ from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
 from wb.models.named import axes_of
-from wb.models.network import build, skeleton
+from wb.models.network import build, build_operator, skeleton
 from wb.models.operator import NOTHING, OperatorModule
 from wb.models.planes import as_tokens, laid
 
@@ -62,19 +63,26 @@ def same(one: Model, other: Model) -> None:
     torch.testing.assert_close(run(one), expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
 
 
-def operators(architecture: Architecture) -> Iterator[tuple[OperatorModule, Weights, Tensor]]:
-    """Every operator with random weights and tokens (B, N, D) for it, all in float64."""
-    for sublayer in build(architecture).walk():
-        module = sublayer.operator.double().eval().requires_grad_(False)
-        generator = torch.Generator().manual_seed(2)
-        weights = {
-            name: 0.5 * torch.randn(w.shape, generator=generator, dtype=torch.float64)
-            for name, w in module.named_parameters()
-        }
-        weights |= {name: weights[name].abs() + 0.1 for name in module.statistics}
-        tokens = list(architecture.layouts())[sublayer.stage].tokens
-        embed = architecture.stages[sublayer.stage].embed
-        yield module, weights, torch.randn(2, tokens, embed, generator=generator, dtype=torch.float64)
+class Drawn(NamedTuple):
+    """An operator with random weights and tokens (B, N, D) for it, all in float64."""
+
+    module: OperatorModule
+    weights: Weights
+    x: Tensor
+
+
+@pytest.fixture
+def operator(any_operator: Placed) -> Drawn:
+    """Each operator of the catalogue."""
+    module = build_operator(*any_operator).double().eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(2)
+    weights = {
+        name: 0.5 * torch.randn(w.shape, generator=generator, dtype=torch.float64)
+        for name, w in module.named_parameters()
+    }
+    weights |= {name: weights[name].abs() + 0.1 for name in module.statistics}
+    shape = 2, any_operator.layout.tokens, any_operator.embed
+    return Drawn(module, weights, torch.randn(shape, generator=generator, dtype=torch.float64))
 
 
 def given(module: OperatorModule, weights: Weights, x: Tensor) -> Tensor:
@@ -119,33 +127,32 @@ def changes(module: OperatorModule, weights: Weights, x: Tensor, map_: Map, axis
     return not float((after - before).abs().max()) <= 1e-9 * float(before.abs().max())  # also where it is no number
 
 
-def test_what_reads_the_stream_is_named_with_its_bias(any_architecture: Architecture) -> None:
-    for module, weights, _ in operators(any_architecture):
-        reading = {name for name, axes in module.axes.items() if Axis(EMBED, "read") in axes}
-        assert reading == set(module.readers), type(module)
-        for name, bias in module.readers.items():
-            assert module.axes[name][module.outputs[name]] == Axis(EMBED, "read"), "a reader's columns are the stream"
-            if bias is not None:
-                assert weights[bias].shape == weights[name].shape[:-1]
-                assert module.axes[bias] == module.axes[name][:-1]
+def test_what_reads_the_stream_is_named_with_its_bias(operator: Drawn) -> None:
+    module, weights, _ = operator
+    reading = {name for name, axes in module.axes.items() if Axis(EMBED, "read") in axes}
+    assert reading == set(module.readers), type(module)
+    for name, bias in module.readers.items():
+        assert module.axes[name][module.outputs[name]] == Axis(EMBED, "read"), "a reader's columns are the stream"
+        if bias is not None:
+            assert weights[bias].shape == weights[name].shape[:-1]
+            assert module.axes[bias] == module.axes[name][:-1]
 
 
-def test_what_writes_to_the_stream_is_named_with_its_bias(any_architecture: Architecture) -> None:
+def test_what_writes_to_the_stream_is_named_with_its_bias(operator: Drawn) -> None:
     """Where more lies on the stream than that, it can be permuted only."""
-    for module, weights, x in operators(any_architecture):
-        writing = {name for name, axes in module.axes.items() if Axis(EMBED, "write") in axes}
-        named = {name for pair in module.writers.items() for name in pair if name is not None}
-        assert writing == named if module.stream == "rotation" else writing > named, type(module)
-        for name, bias in module.writers.items():
-            assert module.axes[name][0] == Axis(EMBED, "write"), "a writer's rows are the stream"
-            assert bias is None or weights[bias].shape == x.shape[2:]
+    module, weights, x = operator
+    writing = {name for name, axes in module.axes.items() if Axis(EMBED, "write") in axes}
+    named = {name for pair in module.writers.items() for name in pair if name is not None}
+    assert writing == named if module.stream == "rotation" else writing > named, type(module)
+    for name, bias in module.writers.items():
+        assert module.axes[name][0] == Axis(EMBED, "write"), "a writer's rows are the stream"
+        assert bias is None or weights[bias].shape == x.shape[2:]
 
 
-def test_a_writer_on_what_is_hidden_is_the_whole_operator(any_architecture: Architecture) -> None:
-    for module, weights, x in operators(any_architecture):
-        if not module.writers:
-            continue
-        ((name, bias),) = module.writers.items()
+def test_a_writer_on_what_is_hidden_is_the_whole_operator(operator: Drawn) -> None:
+    module, weights, x = operator
+    assert len(module.writers) <= 1
+    for name, bias in module.writers.items():
         for parameter, value in weights.items():
             getattr(module, parameter).data.copy_(value)
         hidden = as_tokens(module.hidden(laid(x, module.layout), NOTHING))
@@ -158,63 +165,63 @@ def test_a_writer_on_what_is_hidden_is_the_whole_operator(any_architecture: Arch
         torch.testing.assert_close(linear, given(module, weights, x))
 
 
-def test_what_an_operator_gives_is_proportional_to_what_it_says(any_architecture: Architecture) -> None:
-    for module, weights, x in operators(any_architecture):
-        factor = torch.linspace(-1, 2, x.shape[2], dtype=torch.float64)
-        scaled = {n: weights[n] * factor.reshape(-1, *(1,) * (weights[n].dim() - 1)) for n in module.scaling}
-        expected = given(module, weights, x) * (factor if module.scaling else 1)
-        torch.testing.assert_close(given(module, {**weights, **scaled}, x), expected)
+def test_what_an_operator_gives_is_proportional_to_what_it_says(operator: Drawn) -> None:
+    module, weights, x = operator
+    factor = torch.linspace(-1, 2, x.shape[2], dtype=torch.float64)
+    scaled = {n: weights[n] * factor.reshape(-1, *(1,) * (weights[n].dim() - 1)) for n in module.scaling}
+    expected = given(module, weights, x) * (factor if module.scaling else 1)
+    torch.testing.assert_close(given(module, {**weights, **scaled}, x), expected)
 
 
-def test_the_stream_bears_what_is_declared_and_no_more(any_architecture: Architecture) -> None:
+def test_the_stream_bears_what_is_declared_and_no_more(operator: Drawn) -> None:
     """On a stream that is rotated or permuted, operators that are transformed alike do the same."""
-    for module, weights, x in operators(any_architecture):
-        n = x.shape[2]
-        q = torch.linalg.qr(torch.randn(n, n, generator=torch.Generator().manual_seed(4), dtype=torch.float64)).Q
-        for kind, matrix in (("permutation", torch.eye(n).roll(1, 0).double()), ("rotation", q)):
-            mapped = remap(weights, module.axes, {EMBED: Couple(matrix, matrix)})
-            before, after = given(module, weights, x) @ matrix.T, given(module, mapped, x @ matrix.T)
-            bears = kind in ("permutation", module.stream)
-            assert torch.allclose(after, before, rtol=1e-7, atol=1e-9) == bears, (type(module).__name__, kind)
+    module, weights, x = operator
+    n = x.shape[2]
+    q = torch.linalg.qr(torch.randn(n, n, generator=torch.Generator().manual_seed(4), dtype=torch.float64)).Q
+    for kind, matrix in (("permutation", torch.eye(n).roll(1, 0).double()), ("rotation", q)):
+        mapped = remap(weights, module.axes, {EMBED: Couple(matrix, matrix)})
+        before, after = given(module, weights, x) @ matrix.T, given(module, mapped, x @ matrix.T)
+        bears = kind in ("permutation", module.stream)
+        assert torch.allclose(after, before, rtol=1e-7, atol=1e-9) == bears, (type(module).__name__, kind)
 
 
-def test_declared_symmetries_keep_the_function_and_are_all_there_are(any_architecture: Architecture) -> None:
+def test_declared_symmetries_keep_the_function_and_are_all_there_are(operator: Drawn) -> None:
     """A permutation that is no rotation bears no rotation; an axis that is not declared bears no permutation."""
-    for module, weights, x in operators(any_architecture):
-        assert set(module.symmetries) <= set(sizes(module))
-        for axis, size in sizes(module).items():
-            declared = module.symmetries.get(axis)
-            what = (type(module).__name__, axis, declared, size)
-            assert size > 1, "an axis of one entry tells nothing"
-            permuted = changes(module, weights, x, turned(module, axis, "permutation"), axis)
-            rotated = changes(module, weights, x, turned(module, axis, "rotation"), axis)
-            assert permuted == (declared is None), what
-            assert rotated == (declared != "rotation"), what
+    module, weights, x = operator
+    assert set(module.symmetries) <= set(sizes(module))
+    for axis, size in sizes(module).items():
+        declared = module.symmetries.get(axis)
+        what = (type(module).__name__, axis, declared, size)
+        assert size > 1, "an axis of one entry tells nothing"
+        permuted = changes(module, weights, x, turned(module, axis, "permutation"), axis)
+        rotated = changes(module, weights, x, turned(module, axis, "rotation"), axis)
+        assert permuted == (declared is None), what
+        assert rotated == (declared != "rotation"), what
 
 
-def test_symmetries_hold_all_at_once(any_architecture: Architecture) -> None:
-    for module, weights, x in operators(any_architecture):
-        maps = {axis: turned(module, axis, kind) for axis, kind in module.symmetries.items()}
-        after = given(module, remap(weights, module.axes, maps), x)
-        torch.testing.assert_close(after, given(module, weights, x))
+def test_symmetries_hold_all_at_once(operator: Drawn) -> None:
+    module, weights, x = operator
+    maps = {axis: turned(module, axis, kind) for axis, kind in module.symmetries.items()}
+    after = given(module, remap(weights, module.axes, maps), x)
+    torch.testing.assert_close(after, given(module, weights, x))
 
 
-def test_biases_do_nothing_or_pass_through_where_that_is_declared(any_architecture: Architecture) -> None:
+def test_biases_do_nothing_or_pass_through_where_that_is_declared(operator: Drawn) -> None:
     """An idle one never changes the output; behind a convex operator what all values have in common passes through."""
-    for module, weights, x in operators(any_architecture):
-        before = given(module, weights, x)
-        idle = set()
-        for bias in [bias for bias in module.readers.values() if bias is not None]:
-            shift = torch.randn(weights[bias].shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
-            change = given(module, {**weights, bias: weights[bias] + shift}, x) - before
-            if float(change.abs().max()) < 1e-9:
-                idle.add(bias)
-            for writer in module.writers:
-                carried = [a and a.name for a in module.axes[bias]] == [a and a.name for a in module.axes[writer][1:]]
-                if module.convex and carried:
-                    passed = weights[writer].flatten(1) @ shift.flatten()
-                    torch.testing.assert_close(change, passed.expand_as(change), rtol=1e-9, atol=1e-9)
-        assert idle == set(module.idle), type(module)
+    module, weights, x = operator
+    before = given(module, weights, x)
+    idle = set()
+    for bias in [bias for bias in module.readers.values() if bias is not None]:
+        shift = torch.randn(weights[bias].shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+        change = given(module, {**weights, bias: weights[bias] + shift}, x) - before
+        if float(change.abs().max()) < 1e-9:
+            idle.add(bias)
+        for writer in module.writers:
+            carried = [a and a.name for a in module.axes[bias]] == [a and a.name for a in module.axes[writer][1:]]
+            if module.convex and carried:
+                passed = weights[writer].flatten(1) @ shift.flatten()
+                torch.testing.assert_close(change, passed.expand_as(change), rtol=1e-9, atol=1e-9)
+    assert idle == set(module.idle), type(module)
 
 
 def copy(model: Model) -> Model:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from tests.catalogue import CATALOGUE
+from tests.combinations import COMBINED
 from tests.networks import form, random_model
 from wb.compress.depth.analysis import DepthAnalysis, analyze_depth, depth_score
 from wb.compress.depth.chain import Chain, chosen
@@ -24,24 +23,8 @@ from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import BlockModule, build
 
-
-def _catalogue() -> Mapping[str, Architecture]:
-    """Of `tests/laws`, which is no package."""
-    path = Path(__file__).parents[2] / "laws" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("laws_conftest", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(path)
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: Mapping[str, Architecture] = module.CATALOGUE | module.COMBINED
-    return found
-
-
-CATALOGUE = _catalogue()
-EVERY = pytest.mark.parametrize("name", [name for name in CATALOGUE if name.startswith("combined")])
-PRE_NORM = pytest.mark.parametrize(
-    "name", [n for n, a in CATALOGUE.items() if form(a) == "pre" and not n.startswith("combined")]
-)
+EVERY = pytest.mark.parametrize("name", COMBINED)
+PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if form(a) == "pre"])
 SOME = pytest.mark.parametrize(
     "name",
     ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "sla-post", "softmax-post-stages"],
@@ -114,7 +97,7 @@ def test_a_sublayer_that_writes_nothing_has_no_effect(name: str) -> None:
 
 @EVERY
 def test_skipping_is_removing(name: str) -> None:
-    model = random_model(CATALOGUE[name])
+    model = random_model(COMBINED[name])
     split = random_split(model.architecture)
     images = torch.from_numpy(split.pixels())
     with torch.no_grad():
@@ -187,7 +170,7 @@ def test_direct_effects_change_one_input_only(name: str) -> None:
 
 @EVERY
 def test_ranges_and_ends(name: str) -> None:
-    analysis = analyze_depth(random_model(CATALOGUE[name]), random_split(CATALOGUE[name]))
+    analysis = analyze_depth(random_model(COMBINED[name]), random_split(COMBINED[name]))
     assert all(0 <= row.influence <= 2 for row in analysis.blocks)
     cosines = [row.cosine for row in analysis.blocks] + [row.cosine for row in analysis.sublayers]
     assert all(-1 <= cosine <= 1 for cosine in cosines)
