@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,20 @@ def traced() -> Iterator[Callable[..., None]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graph, "export_module", once)
         yield trace
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alone() -> Iterator[Callable[..., dict[str, Any]]]:
+    """Graphs of others are tried out in the process of the test, for a process of their own takes half a second to start.
+
+    Gives what starts one: tests of that, and of damaged files and of what never ends, put it back.
+    """
+    from wb.export.foreign import trial
+
+    before = trial._ask
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "_ask", lambda order, *_: trial._answer(json.loads(order) | {"memory": None}))
+        yield before
 
 
 @pytest.fixture(scope="session")

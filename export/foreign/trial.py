@@ -138,16 +138,19 @@ def main() -> None:
     os.dup2(2, 1)  # libraries may print to stdout
     order = json.loads(sys.stdin.buffer.read())
     _load_libraries()
-    try:
-        _bound(order["memory"])
-        answer = _tried(order)
-    except WbError as error:
-        answer = {"error": [type(error).__name__, str(error)]}
-    except Exception as error:  # libraries on damaged files raise anything; `try_out` words the message
-        answer = {"error": [type(error).__name__, said(error)]}
-    answers.write(json.dumps(answer))
+    answers.write(json.dumps(_answer(order)))
     answers.flush()
     os._exit(0)  # skips destructors, which may crash after a damaged graph
+
+
+def _answer(order: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _bound(order["memory"])
+        return _tried(order)
+    except WbError as error:
+        return {"error": [type(error).__name__, str(error)]}
+    except Exception as error:  # libraries on damaged files raise anything; `try_out` words the message
+        return {"error": [type(error).__name__, said(error)]}
 
 
 def _load_libraries() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from onnx import helper
@@ -97,7 +99,10 @@ def test_a_file_that_carries_a_damaged_architecture_is_measured_like_any_other(t
     fails("carries `wb.architecture`, but", "show", path)
 
 
-def test_a_loop_without_end_is_stopped(tmp_path: Path) -> None:
+def test_a_loop_without_end_is_stopped(
+    tmp_path: Path, alone: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wb.export.foreign.trial._ask", alone)
     path = save(loop(2**62), tmp_path / "a.onnx")
     fails("took more than 1 s to load and to run once", "measure", path, "--run-limit", 1)
     fails("took more than 1 s to load and to run once", "quantize", path, "-o", tmp_path / "q.onnx", "--run-limit", 1)

@@ -5,12 +5,15 @@ More of them: `mutated(seed)` for any other seeds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fuzz.mutate_onnx import BREAKS, mutated, plain
 from wb.core.errors import WbError
+from wb.export.foreign import trial
 from wb.export.foreign.opening import file_size, metadata_of, open_graph
 from wb.export.foreign.trial import try_out
 from wb.export.graph import read_architecture
@@ -18,6 +21,11 @@ from wb.hardware.device import Device
 from wb.models.model import read_history
 
 LIMIT_S = 20.0  # for the few that are run: half a second each, and more on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def _alone(alone: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_ask", alone)
 
 
 def paragraph(error: WbError) -> None:

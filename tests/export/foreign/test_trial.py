@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,11 @@ from wb.export.counting.graph import count_graph
 from wb.export.foreign import trial
 from wb.export.foreign.trial import free_memory, try_out
 from wb.hardware.device import Device
+
+
+@pytest.fixture(autouse=True)
+def _alone(alone: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_ask", alone)
 
 
 def refuse(path: Path, words: str, limit_s: float = 30) -> None:
