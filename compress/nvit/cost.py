@@ -51,16 +51,9 @@ class Piece:
         return tuple(sizes[axis] for axis in (*self.local, *self.squared))
 
 
-def bare(architecture: Architecture) -> Architecture:
-    """`architecture` without its blocks."""
-    return architecture.model_copy(
-        update={"stages": tuple(stage.model_copy(update={"blocks": ()}) for stage in architecture.stages)}
-    )
-
-
 def pieces(architecture: Architecture) -> Iterator[Piece]:
     """The parts of an architecture: the ends, then every sub-layer in order of execution."""
-    ends = axis_dims(bare(architecture))
+    ends = axis_dims(architecture.bare())
     yield Piece("ends", "ends", {name: name for name in ends}, tuple(name for name, dim in ends.items() if dim.squared))
     layouts = list(architecture.layouts())
     for name, _, block in architecture.blocks():
@@ -79,20 +72,20 @@ def pieces(architecture: Architecture) -> Iterator[Piece]:
 def alone(architecture: Architecture, piece: Piece) -> Architecture:
     """The smallest network with that part: the ends and the one sub-layer; for the ends, the network without blocks."""
     if piece.name == "ends":
-        return bare(architecture)
+        return architecture.bare()
     stage_name, block_name, part = piece.name.split(".")
     i, j = int(stage_name[1:]), int(block_name[1:])
     stage = architecture.stages[i]
     own = stage.blocks[j]
     kept = Block.model_validate({part: getattr(own, part), "norm": own.norm, "join": own.join})
-    stages = list(bare(architecture).stages)
+    stages = list(architecture.bare().stages)
     stages[i] = stage.model_copy(update={"blocks": (kept,)})
     return architecture.model_copy(update={"stages": tuple(stages)})
 
 
 def parameters_by_part(architecture: Architecture) -> dict[str, int]:
     """Number of parameters by part; a sub-layer's include its norm and its join."""
-    ends = int(count_parameters(bare(architecture)).value)
+    ends = int(count_parameters(architecture.bare()).value)
     found = [piece for piece in pieces(architecture) if piece.name != "ends"]
     counts = {piece.name: int(count_parameters(alone(architecture, piece)).value) - ends for piece in found}
     return {"ends": ends} | counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
-from wb.compress.nvit.cost import Cost, Piece, bare
+from wb.compress.nvit.cost import Cost, Piece
 from wb.core.architecture import Architecture, axis_sizes, kind_of_axis
 from wb.export.counting.count import model_energy
 from wb.export.timing.blocks import parts, time_parts
@@ -43,7 +43,7 @@ def counted(dense: Architecture, metric: str, fixed: frozenset[str] = frozenset(
         return kinds[metric](architecture).value
 
     def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
-        return [count(a) - (0 if piece.name == "ends" else count(bare(a))) for a, piece in wanted]
+        return [count(a) - (0 if piece.name == "ends" else count(a.bare())) for a, piece in wanted]
 
     cost = Cost(dense, sample, fixed=fixed, extra=False)
     cost.prepare()

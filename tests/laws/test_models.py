@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.networks import images, random_model
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Couple, Leading, Select, remap
+from wb.models.counting import count_macs, operations
 from wb.models.model import Model, load, remap_model, save
 from wb.models.named import axes_of, sides
 from wb.models.network import build, describe
@@ -189,6 +191,14 @@ def check_graph(a: Architecture, path: Path) -> None:
         x = images(a, batch)
         given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
         torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_counted_by_operator_is_what_the_network_does(any_combination: Architecture) -> None:
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        build(any_combination, "meta").eval()(images(any_combination, 1).to("meta"))
+    assert count_macs(any_combination).value == counter.get_total_flops() / 2
+    assert sum(part.macs for part in operations(any_combination).values()) == counter.get_total_flops() / 2
 
 
 def test_the_walk_is_the_forward_pass_to_the_bit(any_architecture: Architecture) -> None:

@@ -197,6 +197,11 @@ class Architecture(Frozen):
         )
         return self.model_copy(update={"stages": stages})
 
+    def bare(self) -> Architecture:
+        """The network without its blocks: what stands before, between and behind them."""
+        stages = tuple(stage.model_copy(update={"blocks": ()}) for stage in self.stages)
+        return self.model_copy(update={"stages": stages})
+
     def trimmed(self) -> Architecture:
         """The same function without the switched-off blocks at the end of each stage; the others keep their places."""
 

@@ -10,13 +10,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
+from wb.core.layout import Layout
 from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
-from wb.core.records import Precision
+from wb.core.records import Operator, Precision
 from wb.models.feeds import shapes_only
 from wb.models.groups import groups_of
-from wb.models.network import Network, skeleton
-from wb.models.operator import OperatorModule
+from wb.models.network import build_operator, skeleton
+from wb.models.planes import laid
 
 
 class Operations(NamedTuple):
@@ -48,15 +49,18 @@ def count_bytes(architecture: Architecture) -> Reading:
 def count_macs(architecture: Architecture) -> Reading:
     """Multiply-accumulates for one image: matrix products and convolutions, as torch counts them.
 
-    They are counted on the `meta` device, where no fused kernel hides attention (on the CPU torch does not count it).
+    They are counted on the `meta` device, where no fused kernel hides attention (on the CPU torch does not count it), and once
+    for every operator, as networks of a search or of a pruning have most of theirs in common.
     Limits: norms, softmax, pooling and biases are not counted.
     """
-    return Reading(value=_macs(architecture.compact()), unit="MAC", how="counted")
-
-
-@lru_cache(maxsize=4096)
-def _macs(compact: Architecture) -> float:
-    return _counter(skeleton(compact)).get_total_flops() / 2
+    operators = sum(
+        _operator_macs(record, stage.embed, layout)
+        for stage, layout in zip(architecture.stages, architecture.layouts(), strict=True)
+        for block in stage.blocks
+        for record in (block.mixer, block.ffn)
+        if record is not None
+    )
+    return Reading(value=_ends(architecture.bare())["Global"] + operators, unit="MAC", how="counted")
 
 
 @lru_cache(maxsize=4096)
@@ -65,8 +69,7 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
 
     `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions.
     """
-    network = skeleton(architecture)
-    counts = {name: sum(found.values()) / 2 for name, found in _counter(network).get_flop_counts().items()}
+    network, counts = skeleton(architecture), _ends(architecture.bare())
     kept, groups = precisions(architecture), groups_of(network)
     found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
     for i, layout in enumerate(architecture.layouts()):
@@ -76,27 +79,28 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
             if group.startswith(f"s{i}.b"):
                 weights = sum(network.get_parameter(name).numel() for name in names)
                 found[group] = Operations(float(weights * layout.tokens), kept[group])
-    for name, operator in network.named_modules():
-        if isinstance(operator, OperatorModule) and (rest := _products(name, counts, found)):
-            found[f"{_short(name)}.products"] = Operations(rest, "fp32", float(operator.additions))
+    for at in network.walk():
+        linear = sum(found[group].macs for group in (f"{at.name}.in", f"{at.name}.out") if group in found)
+        embed = architecture.stages[at.stage].embed
+        if rest := _operator_macs(at.operator.record, embed, at.operator.layout) - linear:
+            found[f"{at.name}.products"] = Operations(rest, "fp32", float(at.operator.additions))
     weights = sum(network.get_parameter(name).numel() for name in groups["head"])
     return found | {"head": Operations(float(weights), kept["head"])}
 
 
-def _counter(network: Network) -> FlopCounterMode:
-    counter: FlopCounterMode = FlopCounterMode(display=False)
+@lru_cache(maxsize=4096)
+def _ends(bare: Architecture) -> Mapping[str, float]:
+    """Multiply-accumulates of a network without blocks, by the names of its modules; that of the whole is `Global`."""
+    counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(*shapes_only(network.architecture.input.specs(), 1).values())
-    return counter
+        skeleton(bare)(*shapes_only(bare.input.specs(), 1).values())
+    return {name: sum(found.values()) / 2 for name, found in counter.get_flop_counts().items()}
 
 
-def _products(name: str, counts: dict[str, float], found: dict[str, Operations]) -> float:
-    """Multiply-accumulates of an operator outside its linear maps."""
-    linear = sum(found[group].macs for group in (f"{_short(name)}.in", f"{_short(name)}.out") if group in found)
-    return counts.get(f"Network.{name}", 0.0) - linear
-
-
-def _short(module: str) -> str:
-    """`stages.0.3.mixer` -> `s0.b3.mixer`."""
-    _, stage, block, part = module.split(".")
-    return f"s{stage}.b{block}.{part}"
+@lru_cache(maxsize=16384)
+def _operator_macs(record: Operator, embed: int, layout: Layout) -> float:
+    operator = build_operator(record, embed, layout, "meta").eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        operator(laid(torch.empty(1, layout.tokens, embed, device="meta"), layout))
+    return float(counter.get_total_flops() / 2)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.networks import Form, assembled
-from wb.compress.nvit.cost import Surface, alone, bare, design, parameters_by_part, pieces
+from wb.compress.nvit.cost import Surface, alone, design, parameters_by_part, pieces
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.counting import count_parameters
@@ -96,7 +96,7 @@ def test_parameters_by_part_add_up(image: ImageInput, norm: Form) -> None:
     assert list(found) == [piece.name for piece in pieces(a)]
     assert sum(found.values()) == count_parameters(a).value
     assert all(count > 0 for count in found.values()), "a pool has a norm"
-    assert parameters_by_part(bare(a)) == {"ends": found["ends"]}
+    assert parameters_by_part(a.bare()) == {"ends": found["ends"]}
 
 
 def test_the_width_of_a_stem_comes_squared(image: ImageInput) -> None:
