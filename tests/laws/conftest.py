@@ -75,6 +75,12 @@ def any_mixture(any_architecture: Architecture) -> Architecture:
 
 
 @pytest.fixture
+def any_mixed_combination(any_combination: Architecture) -> Architecture:
+    """Each of few networks of many parts in random precisions."""
+    return mixed(any_combination, PRECISIONS)
+
+
+@pytest.fixture
 def any_rounded(any_architecture: Architecture) -> Architecture:
     """Each architecture of the catalogue, its linear maps binary, ternary or in floating point at random."""
     return mixed(any_architecture, (*TRAINED, "fp32"))
