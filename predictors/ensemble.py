@@ -22,6 +22,7 @@ Folds = list[tuple[Indices, Indices]]
 
 ALPHAS = np.logspace(-2, 4, 13)
 FOLDS = 4
+TREES = 100  # of each fold
 NAMES = ("ridge", "Gaussian process", "trees", "line")
 
 
@@ -133,7 +134,7 @@ class Ensemble:
         self._trees: list[GradientBoostingRegressor] = []
         for train, test in folds:
             trees = GradientBoostingRegressor(
-                n_estimators=100,
+                n_estimators=TREES,
                 learning_rate=0.12,
                 max_depth=3,
                 subsample=0.7,

@@ -1,8 +1,19 @@
-"""Jobs of commands leave empty pages, but for tests that ask for a `page`."""
+"""Jobs of commands leave empty pages, but for tests that ask for a `page`, and searches are short."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import pytest
+
+from tests.commands import brief_search
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief() -> Iterator[Mapping[str, int]]:
+    """Searches in a moment, for no test asks how good that is which is found."""
+    with brief_search() as before:
+        yield before
 
 
 @pytest.fixture

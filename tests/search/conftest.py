@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 from sqlalchemy import event
 
+from tests.commands import brief_search
 from wb.core.architecture import Architecture
 from wb.core.provenance import machine, versions
 from wb.core.readings import Reading
@@ -29,6 +30,13 @@ DIGITS = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.3,))
 FIRST_BATCH = 16
 WORTH = {"pool": 1.0, "lmu": 1.6, "cosformer": 2.0, "sla": 2.2, "softmax": 2.4}
 Fabricate = Callable[..., Run]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief() -> Iterator[Mapping[str, int]]:
+    """Searches in a moment, for tests that do not ask how good that is which is found."""
+    with brief_search() as before:
+        yield before
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +67,7 @@ def fabricate(originals: Callable[..., Path], tmp_path: Path) -> Fabricate:
 def fabricate_run(
     folder: Path,
     *,
-    trials: int = 60,
+    trials: int = 24,
     finished: bool = True,
     guided: bool = True,
     classes: Sequence[str] = tuple("0123456789"),
@@ -68,7 +76,7 @@ def fabricate_run(
     """A run of `trials` evaluations; an unfinished one has no front, no predictors' quality and no table."""
     run = Run(folder)
     folder.mkdir(parents=True)
-    settings = SearchConfig.model_validate({"trials": 60, **config})
+    settings = SearchConfig.model_validate({"trials": 24, **config})
     space = Vit(TINY, DIGITS, len(classes), classes, "tiny")
     evaluated = _fill(run, settings, space, trials, guided)
     record = RunRecord(

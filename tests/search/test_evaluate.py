@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+from wb.core.architecture import Architecture
 from wb.core.records import ImageInput
 from wb.data import Dataset
 from wb.export.graph import export
@@ -37,14 +38,15 @@ def test_readings_are_those_of_the_extracted_model(supernet: Supernet, stripes: 
 
 
 def test_a_candidate_is_built_once_as_a_skeleton_and_once_with_weights(supernet: Supernet, stripes: Dataset) -> None:
+    """And what is around its blocks once, to be counted, for all that have the same around them."""
     evaluate, places = Evaluator(supernet, stripes, Device(), latency=False), []
 
-    def built(network: Network, architecture: object, device: object = None) -> None:
-        places.append(device)
+    def built(network: Network, architecture: Architecture, device: object = None) -> None:
+        places.append((device, any(stage.blocks for stage in architecture.stages)))
         original(network, architecture, device)  # type: ignore[arg-type]
 
     original = Network.__init__
     skeleton.cache_clear()
     with patch.object(Network, "__init__", built):
         evaluate(supernet.space.largest())
-    assert places == ["meta", None]
+    assert places == [("meta", True), (None, True), ("meta", False)]

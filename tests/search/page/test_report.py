@@ -110,7 +110,7 @@ def test_nothing_from_a_file_becomes_code(fabricate: Fabricate, tmp_path: Path) 
 
 def test_an_unfinished_run_says_so(fabricate: Fabricate) -> None:
     page = shown(fabricate(trials=20, finished=False))
-    assert "This run is not finished. 20 of 60 candidates are evaluated" in page.text
+    assert "This run is not finished. 20 of 24 candidates are evaluated" in page.text
     assert "wb search --resume" in page.text
     assert "So far a front of " in page.text
     assert "figure-front" in page.ids()

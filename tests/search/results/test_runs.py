@@ -28,7 +28,7 @@ def test_runs_are_found_with_their_states(originals: Callable[..., Path], tmp_pa
     for name, source in places.items():
         shutil.copytree(source, tmp_path / name)
     record = json.loads((tmp_path / "a" / "run.json").read_text())
-    record["finished"] = {"trials": 60, "finetune": 20}
+    record["finished"] = {"trials": 24, "finetune": 20}
     (tmp_path / "a" / "run.json").write_text(json.dumps(record))
     record["config"]["finalists"] = record["finished"]["finalists"] = 2
     shutil.copytree(tmp_path / "a", tmp_path / "few")
@@ -41,7 +41,7 @@ def test_runs_are_found_with_their_states(originals: Callable[..., Path], tmp_pa
     states = {name: one["state"] for name, one in found.items()}
     assert states == {
         "a": "finished",
-        "deep/er/b": "5 of 60 candidates",
+        "deep/er/b": "5 of 24 candidates",
         "c": "damaged: run.json",
         "d": "supernet",
         "e": "damaged: front.json",
@@ -54,7 +54,7 @@ def test_runs_are_found_with_their_states(originals: Callable[..., Path], tmp_pa
     assert found["a"]["bytes"] == sum(path.stat().st_size for path in (tmp_path / "a").rglob("*") if path.is_file())
     rows = {row[0]: row for row in runs(tmp_path).table().rows}  # a terminal's width says where a cell is broken
     assert best.test.plain() in rows["a"]
-    assert "5 of 60 candidates" in rows["deep/er/b"]
+    assert "5 of 24 candidates" in rows["deep/er/b"]
     assert CliRunner().invoke(app, ["runs", str(tmp_path)]).exit_code == 0
 
 

@@ -23,12 +23,12 @@ def told(run: Run) -> str:
 
 
 def test_a_run_says_how_many_finalists_are_ready_and_what_is_next(fabricate: Fabricate) -> None:
-    run = fabricate(trials=60, finished=False)
+    run = fabricate(finished=False)
     record = run.read()
     count = len(choose(read_trials(run, record), record.config.metrics, record.config.limits))
     assert "the supernet is not trained" in told(run)
     run.supernet_path.touch()
-    assert f"All 60 candidates are evaluated, and 0 of {count} finalists are fine-tuned and exported; next" in told(run)
+    assert f"All 24 candidates are evaluated, and 0 of {count} finalists are fine-tuned and exported; next" in told(run)
     assert told(run).endswith(f"continue with: wb search --resume {run.folder}")
     run.staging.mkdir()
     chosen = list(choose(read_trials(run, record), record.config.metrics, record.config.limits))
@@ -43,40 +43,40 @@ def test_a_run_says_how_many_finalists_are_ready_and_what_is_next(fabricate: Fab
 
 
 def test_a_run_says_how_many_candidates_are_trained_alone(fabricate: Fabricate) -> None:
-    run = fabricate(trials=60, finished=False, rungs="20x1,6x3")
+    run = fabricate(finished=False, rungs="12x1,4x3")
     run.supernet_path.touch()
     trials = read_trials(run, run.read())
-    rungs = {1: {trial.number: readings_of(trial)["acc"] for trial in trials[:20]}}
+    rungs = {1: {trial.number: readings_of(trial)["acc"] for trial in trials[:12]}}
     run.write(run.read().model_copy(update={"rungs": rungs}))
-    assert "All 60 candidates are evaluated, and 20 of about 26 trainings alone are done; next: the others" in told(run)
-    run.write(run.read().model_copy(update={"rungs": {**rungs, 3: dict(list(rungs[1].items())[:6])}}))
-    assert "of 6 finalists are fine-tuned" in told(run)
+    assert "All 24 candidates are evaluated, and 12 of about 16 trainings alone are done; next: the others" in told(run)
+    run.write(run.read().model_copy(update={"rungs": {**rungs, 3: dict(list(rungs[1].items())[:4])}}))
+    assert "of 4 finalists are fine-tuned" in told(run)
 
 
 def test_a_run_says_how_many_candidates_are_left_and_who_is_at_them(fabricate: Fabricate) -> None:
-    run = fabricate(trials=20, finished=False)
+    run = fabricate(trials=10, finished=False)
     run.supernet_path.touch()
-    assert told(run).startswith("No front yet: 20 of 60 candidates are evaluated; next are the others")
+    assert told(run).startswith("No front yet: 10 of 24 candidates are evaluated; next are the others")
     with Crew(run.folder).join():
         assert "1 process evaluates candidates" in told(run)
 
 
 def test_a_finished_run_has_nothing_to_say_and_an_extended_one_says_what_its_front_is_of(fabricate: Fabricate) -> None:
-    run = fabricate(trials=60)
+    run = fabricate()
     record = run.read()
-    run.write(record.model_copy(update={"finished": {"trials": 60, "finetune": record.config.finetune}}))
+    run.write(record.model_copy(update={"finished": {"trials": 24, "finetune": record.config.finetune}}))
     assert told(run) == ""
-    config = record.config.model_copy(update={"trials": 80})
-    run.write(record.model_copy(update={"finished": {"trials": 60, "finetune": 20}, "config": config}))
+    config = record.config.model_copy(update={"trials": 30})
+    run.write(record.model_copy(update={"finished": {"trials": 24, "finetune": 20}, "config": config}))
     run.supernet_path.touch()
-    assert told(run).startswith("No front of 80 candidates yet: 60 of 80 candidates are evaluated; next")
-    assert " (the front is that of 60 candidates); continue with: " in told(run)
+    assert told(run).startswith("No front of 30 candidates yet: 24 of 30 candidates are evaluated; next")
+    assert " (the front is that of 24 candidates); continue with: " in told(run)
 
 
 def test_a_budget_that_nothing_meets_is_what_is_said(fabricate: Fabricate) -> None:
-    run = fabricate(trials=60, finished=False, budget=("params=1",))
+    run = fabricate(finished=False, budget=("params=1",))
     run.supernet_path.touch()
-    assert "none of 60 evaluated candidates is within the budget" in told(run)
+    assert "none of 24 evaluated candidates is within the budget" in told(run)
 
 
 def test_how_many_candidates_were_evaluated_at_once_is_read_off_their_times() -> None:

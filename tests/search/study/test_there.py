@@ -33,19 +33,19 @@ def test_what_is_there_is_counted_and_what_is_not_is_not(fabricate: Fabricate) -
 
 
 def test_only_the_front_that_is_asked_for_is_there(fabricate: Fabricate) -> None:
-    run = fabricate(trials=60)
+    run = fabricate()
     record = run.read()
     config = record.config
-    run.write(record.model_copy(update={"finished": {"trials": 60, "finetune": config.finetune}}))
-    assert there(run, config) == There(0, 60, 0, True)
-    assert there(run, config.model_copy(update={"trials": 80})) == There(0, 60, 0, False)
+    run.write(record.model_copy(update={"finished": {"trials": 24, "finetune": config.finetune}}))
+    assert there(run, config) == There(0, 24, 0, True)
+    assert there(run, config.model_copy(update={"trials": 30})) == There(0, 24, 0, False)
 
 
 def test_the_stages_say_and_take_what_is_left(fabricate: Fabricate) -> None:
-    config = fabricate(trials=60).read().config
-    assert "all 60 evaluations are there" in _search(config, There(evaluations=60), 9, 2, "")
-    half = _search(config, There(evaluations=59), 9, 2, "")
-    assert half.startswith("1 evaluation by 'guided' over 9 choices; 59 of 60 are there")
+    config = fabricate().read().config
+    assert "all 24 evaluations are there" in _search(config, There(evaluations=24), 9, 2, "")
+    half = _search(config, There(evaluations=23), 9, 2, "")
+    assert half.startswith("1 evaluation by 'guided' over 9 choices; 23 of 24 are there")
     costs = Costs(alone=1, sandwich=1, tune=0.05, teach=0, evaluation=1, timing=1, score=1)
     assert _finalists(config, There(front=True), costs, Size(10, 10, 10)) == ("finalists", "the front is there", 0.0)
     whole, some = (_finalists(config, There(finalists=n), costs, Size(10, 10, 10)) for n in (0, 2))
@@ -54,10 +54,10 @@ def test_the_stages_say_and_take_what_is_left(fabricate: Fabricate) -> None:
 
 
 def test_candidates_that_are_trained_alone_already_are_left_out(fabricate: Fabricate) -> None:
-    config = fabricate(trials=60).read().config.model_copy(update={"rungs": "30x1,10x3"})
+    config = fabricate().read().config.model_copy(update={"rungs": "12x1,4x3"})
     costs, size = Costs(alone=0, sandwich=0, tune=1, teach=0, evaluation=0, timing=0, score=0), Size(1, 1, 1)
-    (whole,), (some,) = (_rungs(config, There(climbed=done), costs, size) for done in ({}, {1: 30, 3: 4}))
-    assert whole == ("rungs", "30 candidates alone for 1 epochs, then 10 candidates alone for 3 epochs", 60.0)
-    assert some == ("rungs", "6 candidates alone for 3 epochs", 18.0)
-    assert _rungs(config, There(climbed={1: 30, 3: 10}), costs, size)[0].seconds == 0
+    (whole,), (some,) = (_rungs(config, There(climbed=done), costs, size) for done in ({}, {1: 12, 3: 1}))
+    assert whole == ("rungs", "12 candidates alone for 1 epochs, then 4 candidates alone for 3 epochs", 24.0)
+    assert some == ("rungs", "3 candidates alone for 3 epochs", 9.0)
+    assert _rungs(config, There(climbed={1: 12, 3: 4}), costs, size)[0].seconds == 0
     assert _rungs(config.model_copy(update={"rungs": "none"}), There(), costs, size) == []
