@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.haste import Attributes, changed, timing
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
@@ -44,20 +45,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def hasty() -> Iterator[Mapping[str, object]]:
-    """Latencies are read in the fewest batches, however wide their intervals are, for no test asks how long something takes.
-
-    Gives what was there before: tests of the timing itself put it back.
-    """
-    from wb.export.timing import measure
-
-    def wide(timing: measure._Timing, _: float) -> list[str]:
-        return [name for name in timing.probes if len(timing.pairs.get(name, ())) < measure.FEWEST]
-
-    before = {"BATCH_S": measure.BATCH_S, "_Timing.wide": measure._Timing.wide}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "BATCH_S", 0.001)  # one round
-        patch.setattr(measure._Timing, "wide", wide)
+def hasty() -> Iterator[Attributes]:
+    """Latencies are read in a moment. Gives what was there before: tests of the timing itself put it back."""
+    with changed(timing()) as before:
         yield before
 
 

@@ -15,16 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        "wb.cli.main",
-        "wb.search.pipeline",
-        "wb.compress.prune.begin",
-        "wb.compress.quantize.begin",
-        "wb.compress.binarize.begin",
-        "wb.fusion.job.begin",
-    ]
-)
+SERVER.set_forkserver_preload(["tests.loaded"])
 PATIENCE_S = 240.0  # before something is held never to happen
 
 

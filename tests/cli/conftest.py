@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 
-from tests.commands import brief_search
+from tests.haste import Attributes, changed, searching
 
 
 @pytest.fixture(scope="module", autouse=True)
-def brief() -> Iterator[Mapping[str, int]]:
+def brief() -> Iterator[Attributes]:
     """Searches in a moment, for no test asks how good that is which is found."""
-    with brief_search() as before:
+    with changed(searching()) as before:
         yield before
 
 

@@ -22,13 +22,13 @@ from wb.search.run import Run
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
 
-SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2"]
+LIMIT = 300
+SMALL = ["--epochs", "2", "--finetune", "1", "--limit", str(LIMIT), "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]  # for tests that nothing need be timed in
-FEW = ["--limit", "300"]
-QUICK = [*SMALL, *COUNTED, *FEW, "--epochs", "1", "--finetune", "0"]
+QUICK = [*SMALL, *COUNTED, "--epochs", "1", "--finetune", "0"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search: 2 epochs, 8 candidates."""
     folder = tmp_path_factory.mktemp("runs") / "run"
@@ -61,7 +61,7 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
 
 def check_front(folder: Path) -> None:
     """Every accuracy of `front.json`, recomputed from its ONNX file with nothing but the runtime."""
-    data = load("digits")
+    data = load("digits", limit=LIMIT)
     for point in Run(folder).read_front():
         session = onnxruntime.InferenceSession(str(folder / point.onnx), providers=["CPUExecutionProvider"])
         for split, reported in ((data.test, point.test), (data.validation, point.values["acc"])):
@@ -75,7 +75,7 @@ def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
 
 
 def test_precision_is_searched_and_every_file_has_what_its_architecture_says(tmp_path: Path) -> None:
-    given = [*FEW, "--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
+    given = ["--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
     result = succeeded("search", *SMALL, *given, "-o", tmp_path / "run")
     points = Run(tmp_path / "run").read_front()
     kinds = {"MatMulInteger", "ConvInteger"}

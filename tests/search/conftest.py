@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 from sqlalchemy import event
 
-from tests.commands import brief_search
+from tests.haste import Attributes, changed, searching
 from wb.core.architecture import Architecture
 from wb.core.provenance import machine, versions
 from wb.core.readings import Reading
@@ -33,9 +33,9 @@ Fabricate = Callable[..., Run]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def brief() -> Iterator[Mapping[str, int]]:
+def brief() -> Iterator[Attributes]:
     """Searches in a moment, for tests that do not ask how good that is which is found."""
-    with brief_search() as before:
+    with changed(searching()) as before:
         yield before
 
 

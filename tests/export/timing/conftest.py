@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import pytest
 
+from tests.haste import Attributes, changed
+
 
 @pytest.fixture(autouse=True)
-def _patient(hasty: Mapping[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in hasty.items():
-        monkeypatch.setattr(f"wb.export.timing.measure.{name}", value)
+def _patient(hasty: Attributes) -> Iterator[None]:
+    with changed(hasty):
+        yield

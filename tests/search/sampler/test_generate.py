@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from tests.haste import Attributes, changed
 from wb.core.metrics import METRICS
 from wb.core.requirements import Asked, parse_requirements
 from wb.core.space import Choices, Option, canonical
@@ -22,6 +23,13 @@ from wb.search.sampler.generator import Ancestry, Generator
 from wb.search.sampler.inquisitor import Archive
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rounds(brief: Attributes) -> Iterator[None]:
+    """As many as users have: that is what is tested here."""
+    with changed({at: value for at, value in brief.items() if at[1] == "ROUNDS"}):
+        yield
 
 
 class Layers:

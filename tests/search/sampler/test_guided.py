@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -12,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from tests.commands import patched
+from tests.haste import Attributes, changed
 from tests.search.sampler.layers import Layers, both, chosen, cost, evaluated, gain, objective, study_of
 from wb.core.space import Choices, Option, canonical, random_choices
 from wb.search.sampler.guided import GuidedSampler
@@ -20,10 +19,10 @@ from wb.search.sampler.hypervolume import hypervolume
 
 
 @pytest.fixture(scope="module")
-def searches(brief: Mapping[str, int]) -> list[optuna.Study]:
+def searches(brief: Attributes) -> list[optuna.Study]:
     """Two whole searches for the known front, with other seeds; the first is as thorough as those of users."""
     studies = [study_of(seed=seed, batch=20, initial=20) for seed in range(2)]
-    with patched(brief):
+    with changed(brief):
         studies[0].optimize(objective(Layers(), both), n_trials=80)
     studies[1].optimize(objective(Layers(), both), n_trials=80)
     return studies

@@ -123,15 +123,13 @@ def test_threads_that_share_a_sampler_do_not_repeat() -> None:
 WORKER = """
 import os, sys
 import optuna
-from tests.commands import brief_search
 from tests.search.sampler.layers import GuidedSampler, Layers, both, objective
 study = optuna.load_study(study_name="s", storage=sys.argv[1], sampler=GuidedSampler(Layers(), seed=0, batch=8, initial=8))
 def dies(choices):
     if len(study.trials) > int(sys.argv[2]):
         os._exit(9)
     return both(choices)
-with brief_search():
-    study.optimize(objective(Layers(), dies), n_trials=12)
+study.optimize(objective(Layers(), dies), n_trials=12)
 """
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from tests.commands import brief_search
 from wb.core.architecture import Architecture
 from wb.core.metrics import METRICS
 from wb.core.readings import Reading
@@ -153,6 +152,5 @@ def together(folder: Path, sampler: str) -> object:
 if __name__ == "__main__":
     work(new(Path(sys.argv[2]) / "first"), "random", 1, evaluate)  # what is made on first use is there before the forks
     what = {"kills": kills, "together": together}[sys.argv[1]]
-    with brief_search():
-        result = {sampler: what(Path(sys.argv[2]) / sampler, sampler) for sampler in sys.argv[3:]}
+    result = {sampler: what(Path(sys.argv[2]) / sampler, sampler) for sampler in sys.argv[3:]}
     sys.stdout.write(json.dumps(result))

@@ -1,0 +1,38 @@
+"""What is shorter in tests than it is for users: timings, and searches among predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+
+Attributes = Mapping[tuple[object, str], object]  # of modules and classes, with their values
+
+
+def timing() -> Attributes:
+    """Latencies are read in the fewest batches, however wide their intervals are, for no test asks how long something takes."""
+    from wb.export.timing import measure
+
+    def wide(timing: measure._Timing, _: float) -> list[str]:
+        return [name for name in timing.probes if len(timing.pairs.get(name, ())) < measure.FEWEST]
+
+    return {(measure, "BATCH_S"): 0.001, (measure._Timing, "wide"): wide}  # one round
+
+
+def searching() -> Attributes:
+    """Samplers search their predictions for a few rounds, and predictors have few trees."""
+    from wb.predictors import ensemble
+    from wb.search.sampler import cross_entropy, inner
+
+    return {(inner, "GENERATIONS"): 3, (cross_entropy, "ROUNDS"): 3, (ensemble, "TREES"): 10}
+
+
+@contextmanager
+def changed(attributes: Attributes) -> Iterator[Attributes]:
+    """Within it they have these values; gives what they had before."""
+    before = {(owner, name): getattr(owner, name) for owner, name in attributes}
+    with pytest.MonkeyPatch.context() as patch:
+        for (owner, name), value in attributes.items():
+            patch.setattr(owner, name, value)
+        yield before
