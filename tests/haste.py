@@ -12,20 +12,27 @@ Attributes = Mapping[tuple[object, str], object]  # of modules and classes, with
 
 def timing() -> Attributes:
     """Latencies are read in the fewest batches, however wide their intervals are, for no test asks how long something takes."""
-    from wb.export.timing import measure
+    from wb.export.timing import clock, measure
 
     def wide(timing: measure._Timing, _: float) -> list[str]:
         return [name for name in timing.probes if len(timing.pairs.get(name, ())) < measure.FEWEST]
 
-    return {(measure, "BATCH_S"): 0.001, (measure._Timing, "wide"): wide}  # one round
+    one_round = 0.001
+    return {(measure, "BATCH_S"): one_round, (measure._Timing, "wide"): wide, (clock, "SAMPLE_S"): 0.0004}
 
 
 def searching() -> Attributes:
-    """Samplers search their predictions for a few rounds, and predictors have few trees."""
+    """Samplers search their predictions for a few rounds, predictors have few trees, and probes are short."""
     from wb.predictors import ensemble
+    from wb.search.planning import costs
     from wb.search.sampler import cross_entropy, inner
 
-    return {(inner, "GENERATIONS"): 3, (cross_entropy, "ROUNDS"): 3, (ensemble, "TREES"): 10}
+    return {
+        (inner, "GENERATIONS"): 3,
+        (cross_entropy, "ROUNDS"): 3,
+        (ensemble, "TREES"): 10,
+        (costs, "PROBED"): 0.01,
+    }
 
 
 @contextmanager
