@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from torch import nn
 
 from tests.haste import Attributes, changed, timing
 from tests.networks import assembled
@@ -51,26 +52,38 @@ def hasty() -> Iterator[Attributes]:
         yield before
 
 
-@pytest.fixture(scope="session", autouse=True)
-def traced() -> Iterator[Callable[..., None]]:
-    """A network of ours is traced once in a session; what else there is to an export (lowering, comparing with torch) is done.
+def digest(network: nn.Module, *more: object) -> str:
+    """Of all weights of a network, and of what is told by its `repr`."""
+    found = hashlib.sha256(repr(more).encode())
+    for name, weight in network.state_dict().items():
+        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode() + weight.numpy().tobytes())
+    return found.hexdigest()
 
-    Gives what traces: tests of exports put it back.
+
+@pytest.fixture(scope="session", autouse=True)
+def traced() -> Iterator[Attributes]:
+    """A network of ours is traced once in a session, and a graph compared once with it, for jobs often export the same again.
+
+    Gives what does both: tests of exports put it back.
     """
-    trace, graphs = graph.export_module, dict[str, bytes]()
+    trace, compare = graph.export_module, graph.check_parity
+    graphs, readings = dict[str, bytes](), dict[str, Reading]()
 
     def once(network: Network, feed: Mapping[str, torch.Tensor], path: Path, *how: object, **more: object) -> None:
-        digest = hashlib.sha256(repr([how, more, [(name, x.shape) for name, x in feed.items()]]).encode())
-        for name, weight in network.state_dict().items():
-            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode() + weight.numpy().tobytes())
-        if (key := digest.hexdigest()) not in graphs:
+        key = digest(network, how, more, [(name, x.shape) for name, x in feed.items()])
+        if key not in graphs:
             trace(network, feed, path, *how, **more)  # type: ignore[arg-type]
             graphs[key] = path.read_bytes()
         path.write_bytes(graphs[key])
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "export_module", once)
-        yield trace
+    def compared(network: Network, path: Path, feed: Mapping[str, torch.Tensor], *how: object) -> Reading:
+        key = digest(network, how, hashlib.sha256(path.read_bytes()).digest())
+        if key not in readings:
+            readings[key] = compare(network, path, feed, *how)  # type: ignore[arg-type]
+        return readings[key]
+
+    with changed({(graph, "export_module"): once, (graph, "check_parity"): compared}) as before:
+        yield before
 
 
 @pytest.fixture(scope="session", autouse=True)

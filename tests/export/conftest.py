@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
+from tests.haste import Attributes, changed
+
 
 @pytest.fixture(autouse=True)
-def _anew(traced: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wb.export.graph.export_module", traced)
+def _anew(traced: Attributes) -> Iterator[None]:
+    with changed(traced):
+        yield
