@@ -13,7 +13,7 @@ from wb.export.counting.count import model_energy
 from wb.models.counting import count_bytes, count_macs, count_parameters
 from wb.spaces.base import NetworkSpace
 
-DRAWN = 100  # random networks; counting the multiply-accumulates of one takes some 50 ms
+DRAWN = 100  # random networks
 PREDICTED = ("size", "latency")
 
 
