@@ -15,7 +15,7 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from tests.haste import Attributes, changed, timing
+from tests.haste import Attributes, changed, searching, timing
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
@@ -129,6 +129,13 @@ def stripes() -> Dataset:
         return Split(images, labels.astype(np.int64))
 
     return Dataset("stripes", "stripes", split(192), split(60), split(60), ("a", "b", "c"), "0")
+
+
+@pytest.fixture(scope="module")
+def brief() -> Iterator[Attributes]:
+    """Searches take a moment, for tests that do not ask how good that is which is found. Gives what there was before."""
+    with changed(searching()) as before:
+        yield before
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from wb.jobs.classifier import Classifier
 from wb.jobs.shown import Table
 from wb.models.model import load
 
-pytestmark = pytest.mark.usefixtures("untimed", "by_size", "unpaged")
+pytestmark = pytest.mark.usefixtures("untimed", "by_size", "unpaged", "brief")
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TINY: dict[str, Any] = {"recovery": 0, "rounds": 1, "calibration": 16, "finetune": 0}
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-
-from tests.haste import Attributes, changed, searching
 
 
 @pytest.fixture(scope="module", autouse=True)
-def brief() -> Iterator[Attributes]:
-    """Searches in a moment, for no test asks how good that is which is found."""
-    with changed(searching()) as before:
-        yield before
+def _brief(brief: None) -> None:
+    """For no test of a command asks how good that is which a search finds."""
 
 
 @pytest.fixture

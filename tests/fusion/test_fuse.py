@@ -219,7 +219,7 @@ def test_all_of_the_weight_on_one_gives_it_back(
         kit.same(fused(kit, *models, weights=weights, **chosen).model, models[i], tolerance, weights)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data(), seed=seeds, anchor=st.sampled_from([None, 2, "mean"]), count=st.integers(2, 4))
 def test_copies_of_one_give_that_one(
     kit: Kit, data: st.DataObject, seed: int, anchor: int | str | None, count: int

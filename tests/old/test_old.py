@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from wb.cli.main import app
 from wb.models.model import load
 
+pytestmark = pytest.mark.usefixtures("brief")
 OLD = Path(__file__).parent / "0.1"
 MODELS = sorted(path.name for path in OLD.iterdir() if path.suffix in (".safetensors", ".pt"))
 RECORDS = sorted(path.name for path in OLD.glob("*.json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 from sqlalchemy import event
 
-from tests.haste import Attributes, changed, searching
 from wb.core.architecture import Architecture
 from wb.core.provenance import machine, versions
 from wb.core.readings import Reading
@@ -33,10 +32,8 @@ Fabricate = Callable[..., Run]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def brief() -> Iterator[Attributes]:
-    """Searches in a moment, for tests that do not ask how good that is which is found."""
-    with changed(searching()) as before:
-        yield before
+def _brief(brief: None) -> None:
+    """What asks how good that is which is found changes it back."""
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ def test_every_network_has_traits(space: Hybrid) -> None:
 
 def test_the_store_has_the_weights_of_every_network(space: Hybrid) -> None:
     supernet = Supernet.fresh(space, 0)
-    for architecture in drawn(space, 20):
+    for architecture in drawn(space, 10):
         views, network = supernet.views(architecture), build(architecture, "meta")
         for name, weight in network.named_parameters():
             assert name in network.statistics() or views[name].shape == weight.shape

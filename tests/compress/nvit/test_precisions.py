@@ -25,7 +25,7 @@ from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train
 
-pytestmark = pytest.mark.usefixtures("untimed")
+pytestmark = pytest.mark.usefixtures("untimed", "unpaged")
 POLICY: dict[str, Precision] = {
     "stem": "int8",
     "s0.b0.mixer.in": "int8",
