@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from tests.networks import assembled
@@ -23,16 +23,16 @@ from wb.models.network import build
 HEAVY = ("pydantic", "torch", "onnx", "onnxruntime", "optuna", "numpy", "plotly", "sklearn", "scipy", "PIL")
 
 
-def loaded_by(*arguments: str) -> tuple[list[str], str]:
-    """What a command loads of all that is heavy, and what it prints."""
+def loaded_by(*commands: str) -> dict[str, tuple[list[str], str]]:
+    """What commands have loaded of all that is heavy, one after the other in one process, and what each prints."""
     code = (
-        "import sys; from typer.testing import CliRunner; from wb.cli.main import app\n"
-        f"result = CliRunner().invoke(app, {list(arguments)!r}); assert result.exit_code == 0, result.output\n"
-        f"print(result.stdout); print([m for m in {HEAVY} if m in sys.modules])"
+        "import json, sys; from typer.testing import CliRunner; from wb.cli.main import app\n"
+        f"for words in {[shlex.split(command) for command in commands]}:\n"
+        "    result = CliRunner().invoke(app, words); assert result.exit_code == 0, result.output\n"
+        f"    print(json.dumps([[m for m in {HEAVY} if m in sys.modules], result.stdout]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    *output, loaded = done.stdout.splitlines()
-    return json.loads(loaded.replace("'", '"')), "\n".join(output)
+    return dict(zip(commands, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 def model(*, counted: bool) -> Model:
@@ -49,7 +49,7 @@ def model(*, counted: bool) -> Model:
 
 
 def test_the_list_of_commands_needs_no_configuration() -> None:
-    assert loaded_by("--help")[0] == []
+    assert loaded_by("--help")["--help"][0] == []
 
 
 def test_help_loads_nothing_that_it_does_not_show() -> None:
@@ -66,22 +66,22 @@ def test_help_loads_nothing_that_it_does_not_show() -> None:
     assert "Usage: wb" in "\n".join(shown)
 
 
-@pytest.mark.parametrize("command", ["search", "train", "measure", "prune nvit", "prune depgraph", "quantize", "fuse"])
-def test_the_options_of_a_command_need_no_torch(command: str) -> None:
-    loaded, output = loaded_by(*command.split(), "--help")
-    assert {"pydantic"} <= set(loaded) <= {"pydantic", "numpy", "PIL"}
-    assert "--threads" in output
+def test_the_options_of_a_command_need_no_torch() -> None:
+    commands = ("search", "train", "measure", "prune nvit", "prune depgraph", "quantize", "fuse")
+    for command, (loaded, output) in loaded_by(*(f"{command} --help" for command in commands)).items():
+        assert {"pydantic"} <= set(loaded) <= {"pydantic", "numpy", "PIL"}, command
+        assert "--threads" in output, command
 
 
 def test_a_list_of_constants_loads_nothing_heavy() -> None:
-    loaded, output = loaded_by("spaces")
+    ((loaded, output),) = loaded_by("spaces").values()
     assert loaded == ["pydantic"]
     assert "space vit, preset revit-base" in output
 
 
 def test_a_model_shows_what_it_says_of_itself(tmp_path: Path) -> None:
     save(model(counted=True), tmp_path / "m.safetensors")
-    loaded, output = loaded_by("show", str(tmp_path / "m.safetensors"))
+    ((loaded, output),) = loaded_by(shlex.join(["show", str(tmp_path / "m.safetensors")])).values()
     assert loaded in (["pydantic"], ["pydantic", "numpy"])
     assert "classes: cat, siamese cat" in output
     for how in (count_parameters, count_macs):
