@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -35,6 +36,14 @@ pytest.register_assert_rewrite("tests.jobs.suite")
 settings.register_profile("quick", deadline=None, max_examples=40)  # a deadline fails where the machine is busy
 settings.load_profile("quick")
 torch.set_num_threads(1)
+gc.set_threshold(
+    50_000, 20, 20
+)  # a search for cycles goes through all modules and tests: often, it takes a tenth of the time
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays, and is not searched for cycles."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
