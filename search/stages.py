@@ -177,6 +177,7 @@ class Stages(Recorder[RunRecord]):
                 say=self.tell.say,
                 alone=ground.crew.timing,
                 known=self._known(supernet, list(finalists.values())),
+                mirror=config.mirror,
             )
             points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
