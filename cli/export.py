@@ -17,7 +17,8 @@ def export(
     opset: Annotated[int, typer.Option(min=17, max=23, help="ONNX operator set; 17 for old runtimes.")] = 20,
     exporter: Annotated[str, typer.Option(help="torchscript (fast) or dynamo (torch's newer one).")] = "torchscript",
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Look at the mirror image too: for models trained on flips, in twice the time.")
+        bool,
+        typer.Option("--mirror", help="Look at the mirror image too: for models trained on flips, in twice the time."),
     ] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,

@@ -107,8 +107,8 @@ class SearchConfig(DataConfig):
     mirror: Annotated[
         bool,
         Field(
-            description="Also offer every finalist that was trained on flipped images as a network that looks at the mirror image "
-            "too: better, in twice the time."
+            description="Also offer every finalist that was trained on flipped images as a network that looks at the mirror "
+            "image too: better, in twice the time."
         ),
     ] = True
     baselines: Annotated[

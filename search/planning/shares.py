@@ -17,7 +17,9 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.12, 0.11, 0.06, 0.71
 TUNED, TUNED_STEPS = 60, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
 TUNED_LEAST = 10  # epochs, however many steps these are
-HEAVIEST = 0.4  # of the time of finalists that one of them may take; larger networks would be trained too little to be better
+HEAVIEST = (
+    0.4  # of the time of finalists that one of them may take; larger networks would be trained too little to be better
+)
 FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 4  # evaluations that exporting and reading a finalist takes as long as
@@ -85,7 +87,9 @@ class TimePlan(Frozen):
     predicted: Mapping[str, float]
     costs: Costs
     least: int = TRIALS_LEAST
-    heaviest: float | None = None  # multiply-accumulates of the largest networks that the time is enough for; None: of all
+    heaviest: float | None = (
+        None  # multiply-accumulates of the largest networks that the time is enough for; None: of all
+    )
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
     @property

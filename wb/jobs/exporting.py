@@ -16,9 +16,7 @@ from wb.models.passes import apply
 OPSETS = range(17, 24)
 
 
-def export_file(
-    model: Path, out: Path, *, opset: int, exporter: str, force: bool, mirror: bool = False
-) -> Reading:
+def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool, mirror: bool = False) -> Reading:
     """Exports `model` to `out`; returns the largest difference between the logits of the graph and of the model.
 
     With `mirror` the graph also looks at the mirror image of what it is given (`wb.models.mirror`).
