@@ -113,6 +113,9 @@ def with_ends() -> Iterator[tuple[str, Architecture]]:
     own = architecture(softmax, PatchStem(patch=2))
     yield "softmax-own-norm", own.with_blocks(lambda _, block: block.model_copy(update={"norm": LayerNorm(eps=1e-2)}))
     yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
+    seen_twice = IMAGE.model_copy(update={"mirrored": True})
+    yield "softmax-mirrored", architecture(softmax, PatchStem(patch=2)).model_copy(update={"input": seen_twice})
+    yield "map-mirrored", mapped(None, Inverted.sample()).model_copy(update={"input": seen_twice})
     for wiring in map(kind_of, WIRINGS[1:]):
         yield f"softmax-{wiring}-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm=wiring)
 
@@ -128,7 +131,7 @@ def mapped(mixer: Operator | None, ffn: Operator | None, merge: Merge | None = N
     last: Norm = BatchNorm() if merge is None else LayerNorm()
     stem = PatchStem(patch=2 if merge is None else 1)  # so that more than one token is left
     fields = {"stem": stem, "position": Nowhere(), "last": last, **fields}
-    return assembled(input=IMAGE, stages=tuple(stages), labels=("a", "b", "c"), **fields)
+    return assembled(**{"input": IMAGE, "stages": tuple(stages), "labels": ("a", "b", "c"), **fields})
 
 
 def with_maps() -> Iterator[tuple[str, Architecture]]:
@@ -146,6 +149,9 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
     for merge in MERGES:
         yield f"map-{kind_of(merge)}-merge", mapped(depthwise, inverted, merge.sample())
+        if merge.odd:
+            six = IMAGE.model_copy(update={"height": 6, "width": 6})
+            yield f"map-{kind_of(merge)}-odd", mapped(depthwise, inverted, merge.sample(), input=six)
     for gate in get_args(Squeeze.model_fields["gate"].annotation):
         yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())

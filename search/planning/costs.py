@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from wb.core.space import random_choices
 from wb.data import Dataset
 from wb.data.batches import batches
 from wb.hardware.device import Device
+from wb.models.counting import count_macs
 from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
@@ -48,7 +49,10 @@ class Probe(NamedTuple):
 def probe(
     config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device, tell: Callable[[str], None]
 ) -> Probe:
-    """Times steps and evaluations of a supernet that is not trained; `data` are those that rank candidates."""
+    """Times steps and evaluations of a supernet that is not trained; `data` are those that rank candidates.
+
+    Costs of a network are medians, as the largest is of no importance where it costs so much that it is left out.
+    """
     ends, rng = (space.smallest(), space.largest()), random.Random(config.seed)
     networks = [*ends, *(space.decode(random_choices(space, rng)) for _ in range(DRAWN))]
     supernet = Supernet.fresh(space, config.seed, pick_device())
@@ -60,7 +64,7 @@ def probe(
     steps = recipe.steps(len(data.train))
     both = sandwich(supernet, recipe, config.seed)
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
-    tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
+    tuned = [_tuning(supernet, a, data, alone_recipe) for a in networks]
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
@@ -69,12 +73,15 @@ def probe(
     costs = Costs(
         alone=alone,
         sandwich=whole,
-        tune=tune,
+        tune=median(tuned),
+        light=tuned[0],
+        heavy=tuned[1],
+        macs=count_macs(ends[1]).value,
         teach=teach,
-        evaluation=mean(
+        evaluation=median(
             sum(s for phase, s in one.seconds.items() if timed or phase != "time") for one in found.values()
         ),
-        timing=mean(one.seconds["time"] for one in found.values()) if timed else 0.0,
+        timing=median(one.seconds["time"] for one in found.values()) if timed else 0.0,
         score=_scoring(supernet, space.largest(), data),
     )
     return Probe(costs, {architecture: found[architecture].readings for architecture in ends})

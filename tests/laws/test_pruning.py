@@ -44,11 +44,12 @@ def combined(any_combination: Architecture) -> Model:
     return random_model(any_combination)
 
 
-@pytest.fixture(scope="module")
-def noise() -> Dataset:
-    """Images and labels without a meaning, in the shape that the catalogue takes."""
-    rng = np.random.default_rng(0)
-    split = Split(rng.random((24, 2, 8, 8), dtype=np.float32), rng.integers(3, size=24))
+@pytest.fixture
+def noise(any_combination: Architecture) -> Dataset:
+    """Images and labels without a meaning, in the shape that the network takes."""
+    rng, size = np.random.default_rng(0), any_combination.input
+    shape = (24, size.channels, size.height, size.width)
+    split = Split(rng.random(shape, dtype=np.float32), rng.integers(3, size=24))
     return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
 
 

@@ -60,7 +60,8 @@ def count_macs(architecture: Architecture) -> Reading:
         for record in (block.mixer, block.ffn)
         if record is not None
     )
-    return Reading(value=_ends(architecture.bare())["Global"] + operators, unit="MAC", how="counted")
+    found = _ends(architecture.bare())["Global"] + architecture.input.views * operators
+    return Reading(value=found, unit="MAC", how="counted")
 
 
 @lru_cache(maxsize=4096)
@@ -69,7 +70,7 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
 
     `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions.
     """
-    network, counts = skeleton(architecture), _ends(architecture.bare())
+    network, counts, views = skeleton(architecture), _ends(architecture.bare()), architecture.input.views
     kept, groups = precisions(architecture), groups_of(network)
     found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
     for i, layout in enumerate(architecture.layouts()):
@@ -78,11 +79,11 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
         for group, names in groups.items():
             if group.startswith(f"s{i}.b"):
                 weights = sum(network.get_parameter(name).numel() for name in names)
-                found[group] = Operations(float(weights * layout.tokens), kept[group])
+                found[group] = Operations(float(weights * layout.tokens * views), kept[group])
     for at in network.walk():
         linear = sum(found[group].macs for group in (f"{at.name}.in", f"{at.name}.out") if group in found)
         embed = architecture.stages[at.stage].embed
-        if rest := _operator_macs(at.operator.record, embed, at.operator.layout) - linear:
+        if rest := views * _operator_macs(at.operator.record, embed, at.operator.layout) - linear:
             found[f"{at.name}.products"] = Operations(rest, "fp32", float(at.operator.additions))
     weights = sum(network.get_parameter(name).numel() for name in groups["head"])
     return found | {"head": Operations(float(weights), kept["head"])}

@@ -60,6 +60,11 @@ def is_fp32(precision: str) -> bool:
     return precision == "fp32"
 
 
+def is_false(value: object) -> bool:
+    """Whether a switch is left out of the JSON, as it was before there was one."""
+    return value is False
+
+
 def is_none(value: object) -> bool:
     """Whether a record is left out of the JSON: networks keep the keys they had before there was a choice."""
     return value is None
@@ -116,9 +121,14 @@ class Part(Frozen):
         """What building the part for so many tokens takes, where that is not next to nothing."""
         return None
 
+    @classmethod
+    def lacks(cls, given: Layout) -> str | None:
+        """What all of this kind lack for tokens that lie like that, in words; None where they lack nothing."""
+        return given.refused(cls.supports)
+
     def refuses(self, layout: Layout) -> str | None:
         """What it lacks for tokens that lie like that, in words; None where it lacks nothing."""
-        lack = layout.refused(self.supports)
+        lack = self.lacks(layout)
         sides = [] if lack else [getattr(self, name) for name in tiles(type(self))]
         lacking = next((side for side in sides if not layout.tiled(side)), None)
         if lacking is None:
