@@ -21,8 +21,9 @@ def convolutional(
     mixer = Depthwise.model_validate({"kernel": 3, "reads": reads})
     block = Block(mixer=mixer, ffn=Inverted(mlp=7), norm=BatchNorm(), join=join)
     stage = Stage(embed=6, blocks=(block, block), plane="map")
-    ends = {"position": Nowhere(), "last": BatchNorm()}
-    return assembled(input=image, stem=PatchStem(patch=1), stages=(stage,), norm=wiring, **ends)
+    return assembled(
+        input=image, stem=PatchStem(patch=1), stages=(stage,), norm=wiring, position=Nowhere(), last=BatchNorm()
+    )
 
 
 @pytest.mark.parametrize(
