@@ -7,7 +7,8 @@ their means, which is the variance over all images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from wb.data import Split
 from wb.data.batches import batches
-from wb.models.convolution import Moments
+from wb.models.convolution import BatchNormed, Moments
 from wb.models.model import Model
 from wb.models.network import Network, skeleton
 
@@ -36,20 +37,31 @@ def find_statistics(network: Network, split: Split) -> None:
 def find_from(network: Network, images: Iterable[Tensor]) -> None:
     """The same from batches of images (B, channels, height, width)."""
     parts = set(network.statistics().values())
-    training = network.training
-    for part in parts:
-        part.watched = {}
-    network.train()
-    with torch.no_grad():
+    with found_anew(parts), torch.no_grad():
         for batch in images if parts else ():
             network(batch)
-        for part in parts:
+
+
+@contextmanager
+def found_anew(parts: Collection[BatchNormed], only: Collection[str] | None = None) -> Iterator[None]:
+    """Batch norms of `parts` use the statistics of batches meanwhile, and take those of all of them in the end.
+
+    `only` names the norms that take them. A norm that is not run keeps what it has.
+    """
+    before = {part: part.training for part in parts}
+    for part in parts:
+        part.watched = {}
+        part.train()
+    yield
+    with torch.no_grad():
+        for part, training in before.items():
             for norm, moments in (part.watched or {}).items():
-                mean, variance = _over_batches(moments)
-                part.statistic(norm, "mean").copy_(mean)
-                part.statistic(norm, "variance").copy_(variance)
+                if only is None or norm in only:
+                    mean, variance = _over_batches(moments)
+                    part.statistic(norm, "mean").copy_(mean)
+                    part.statistic(norm, "variance").copy_(variance)
             part.watched = None
-    network.train(training)
+            part.train(training)
 
 
 def with_statistics(model: Model, split: Split) -> Model:

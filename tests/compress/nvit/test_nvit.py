@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.networks import answering
+from tests.networks import answering, hybrid, images, random_model
 from wb.compress.depth.drop import removed
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
@@ -20,12 +20,13 @@ from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadData, BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
 from wb.core.records import Pool
-from wb.data import Dataset
+from wb.data import Dataset, Split
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
 from wb.models.passes import apply
 from wb.tasks.classes import CLASSES
+from wb.training.statistics import with_statistics
 from wb.training.train import score as accuracy
 
 
@@ -190,3 +191,14 @@ def test_a_budget_is_reachable_where_pruning_reaches_it(small: Architecture, str
         other = settings.model_copy(update={"method": method})
         with pytest.raises(BudgetMissed, match=r"params <= .* cannot be reached"):
             check_reachable((Limit(METRICS["params"], ends),), cost, model, other)
+
+
+def test_statistics_are_those_of_what_is_left() -> None:
+    split = Split(images(hybrid(), 24).numpy(), np.arange(24) % 3)
+    noise = Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
+    model, dense = random_model(hybrid(), gain=1.0), count_macs(hybrid()).value
+    costs = {"macs": counted(hybrid(), "macs")}
+    pruned = apply(NViT(noise, {"macs": 0.6 * dense}, costs, Settings(rounds=1, calibration=16, batch=8)), model)
+    assert count_macs(pruned.architecture).value <= 0.6 * dense
+    again = with_statistics(pruned, noise.train)
+    assert all(torch.equal(weight, again.weights[name]) for name, weight in pruned.weights.items())
