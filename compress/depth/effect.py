@@ -65,7 +65,8 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def _length(x: Tensor) -> Tensor:
     """The norm of every token: (B, N, D) or a map -> (B, N)."""
-    return as_tokens(x).norm(dim=-1)
+    length: Tensor = as_tokens(x).norm(dim=-1)
+    return length
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

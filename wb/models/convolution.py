@@ -113,7 +113,8 @@ class BatchNormed(PartModule):
 
     def seen(self, x: Tensor, name: str) -> Seen:
         """What the convolution called `name` does when the part is run on x."""
-        self.looked_at = found = {}
+        found: dict[str, Seen] = {}
+        self.looked_at = found
         try:
             self(x)
         finally:

@@ -1,4 +1,4 @@
-"""Networks of convolutions in static int8: what is not kept is in 8 bits, the runtime fuses it, and it computes about the same."""
+"""Networks of convolutions in static int8: what is not kept is in 8 bits, the runtime fuses it and computes about the same."""
 
 from __future__ import annotations
 
