@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from fusion_models import PLAIN, Bench, Key, network
 from fusion_rows import PAPERS, Cells, Pair, Row, cells, fused, parents
@@ -21,7 +21,7 @@ from wb.training.train import Finetune
 
 EPOCHS = 3
 SHARE = 0.5  # of the MACs that pruning leaves
-RECIPE = replace(PLAIN, epochs=6)  # after pruning, with the labels alone
+RECIPE = PLAIN.model_copy(update={"epochs": 6})  # after pruning, with the labels alone
 METHODS = {
     "orth, weights": (Settings(), 0),
     "orth, activations + repair": (Settings(stat="activations", repair=True), None),

@@ -89,7 +89,7 @@ def search(folder: Path) -> list[str]:
 
 SEARCH = command(
     *("search", "--objectives", "acc,macs", "--preset", "tiny", "--epochs", 3, "--trials", 30, "--finetune", 2),
-    *("--limit", 400, "--out", "{}/run"),
+    *("--rungs", "12x1,8x2", "--finalists", 4, "--limit", 400, "--out", "{}/run"),
 )
 TRAIN = ("train", "--preset", "tiny", "--data", "digits", "--epochs")
 JOBS = {

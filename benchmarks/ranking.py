@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 import torch
@@ -27,24 +28,25 @@ from tables import Table, begin, parser_of, told
 from wb.core.architecture import Architecture
 from wb.core.space import random_choices
 from wb.data import Dataset, load
-from wb.models.counting import count_macs
+from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network
+from wb.search.config import SearchConfig
 from wb.search.fidelity.forecast import predicted
 from wb.search.fidelity.rungs import EPOCHS
 from wb.search.fidelity.teacher import Teacher
 from wb.search.fidelity.yardstick import held_back, ranking
-from wb.search.stages import tuning
+from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import Supernet, train_supernet
-from wb.spaces.presets import vit_space
+from wb.spaces.spaces import SpaceName, space_for
 from wb.tasks.known import task_of
-from wb.training.fit import Recipe
+from wb.training.choose import recipe_for
+from wb.training.recipe import Recipe
 from wb.training.train import Finetune, score, train
 
 POOL = 400  # random networks, of which those that are trained are taken, evenly by MACs
 JUDGES = 2500  # test images that judge training in full
 TARGET, TARGET_HALF = 0.85, 0.6
 INHERITED, SCRATCH, CHOOSES = "inherited", f"{max(EPOCHS)} epochs from scratch", "forecast, which chooses finalists"
-SPACES = {"vit": vit_space}
 Floats = NDArray[np.float64]
 
 
@@ -60,8 +62,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = parser_of(__doc__)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--space", choices=SPACES, default="vit")
-    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--space", choices=get_args(SpaceName), default="auto")
+    parser.add_argument("--preset", default="auto")
     parser.add_argument("--epochs", type=int, default=15, help="of the supernet, and of training in full")
     parser.add_argument("--networks", type=int, default=24)
     parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap")
@@ -78,10 +80,11 @@ def spread(supernet: Supernet, count: int) -> list[Architecture]:
 def read(options: argparse.Namespace, data: Dataset) -> tuple[dict[str, Reader], Floats, str]:
     """The readers by name, the accuracies of training in full, and a note on what was read."""
     ranks = ranking(data, held_back(data))
-    space, cpu, recipe = SPACES[options.space](data, options.preset), torch.device("cpu"), Recipe(epochs=options.epochs)
+    config = SearchConfig(epochs=options.epochs)
+    space, cpu = space_for(data, options.space, options.preset), torch.device("cpu")
     start = time.process_time()
-    supernet = train_supernet(space, ranks, recipe, seed=0).to(cpu)
-    note = f"supernet of {options.epochs} epochs in {time.process_time() - start:.0f} CPU s"
+    supernet = train_supernet(space, ranks, supernet_recipe(config, space, ranks), seed=0).to(cpu)
+    note = f"space {space.name}, supernet of {options.epochs} epochs in {time.process_time() - start:.0f} CPU s"
     told(note)
     task, teacher, readers = task_of(space.largest()), Teacher(supernet), {}
     test = data.test.take(np.arange(min(JUDGES, len(data.test))))
@@ -92,19 +95,22 @@ def read(options: argparse.Namespace, data: Dataset) -> tuple[dict[str, Reader],
         reader.values.append(value())
         reader.seconds += time.process_time() - begun
 
+    def own(a: Architecture, part: Dataset, epochs: int) -> Recipe:
+        return recipe_for(config.training, count_parameters(a).value, part, epochs)
+
     def judged(network: Network) -> float:
         return score(network, ranks.validation, task, cpu).value
 
     for number, a in enumerate(spread(supernet, options.networks)):
-        model = supernet.extract(a)
+        model = supernet.extract(a, ranks.train)
         add("MACs", lambda a=a: count_macs(a).value)  # type: ignore[misc]
         add(INHERITED, lambda m=model: judged(m.network()))  # type: ignore[misc]
         for epochs in EPOCHS:
-            tune = Finetune(ranks, tuning(epochs), teacher)
+            tune = Finetune(ranks, tuning_recipe(config, space, ranks, epochs), teacher)
             add(_rung(epochs), lambda t=tune, m=model: judged(t(m).network()))  # type: ignore[misc]
-        add(SCRATCH, lambda a=a: judged(train(a, ranks, Recipe(epochs=max(EPOCHS)), seed=0).network()))  # type: ignore[misc]
+        add(SCRATCH, lambda a=a: judged(train(a, ranks, own(a, ranks, max(EPOCHS)), seed=0).network()))  # type: ignore[misc]
         begun = time.process_time()
-        full.append(score(train(a, data, recipe, seed=0).network(), test, task, cpu).value)
+        full.append(score(train(a, data, own(a, data, options.epochs), seed=0).network(), test, task, cpu).value)
         seconds += time.process_time() - begun
         told(
             number, *(f"{name} {reader.values[-1]:.4f}," for name, reader in readers.items()), f"in full {full[-1]:.4f}"
@@ -162,7 +168,7 @@ def main() -> None:
     data = load(options.data, limit=options.limit)
     readers, full, note = read(options, data)
     combined(readers)
-    out.table(table(readers, full, options, f"{options.space} {options.preset}, {len(full)} networks; {note}"))
+    out.table(table(readers, full, options, f"{len(full)} networks; {note}"))
     values = np.array(readers[CHOOSES].values)
     half = np.argsort(-full)[: len(full) // 2]
     whole, upper = tau(values, full), tau(values[half], full[half])

@@ -112,11 +112,12 @@ class _Field(NamedTuple):
         name = option_of(self.owner, self.name)
         option = typer.Option(
             f"{name}/--no-{name.removeprefix('--')}" if default is True or (kind is bool and default is None) else name,
-            help=_with_choices(next(text for one in (info, *marks) if (text := _description(one))), choices),
+            help=_with_choices(
+                _with_range(next(t for one in (info, *marks) if (t := _description(one))), marks), choices
+            ),
             metavar=self.cli.metavar,
             show_default=self.cli.default or True,
             autocompletion=_completion(choices) if choices else None,
-            **_bounds(marks, whole=kind is int) if kind in (int, float) and self.cli.bounded else {},
         )
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[typed, option], default=default
@@ -159,16 +160,12 @@ def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
-def _bounds(metadata: Sequence[Any], *, whole: bool) -> dict[str, Any]:
-    """Least and largest value; a strict bound of a real number is left to the configuration, as typer has none."""
-    found: dict[str, Any] = {}
-    for one in metadata:
-        for name, strict, key, step in (("ge", "gt", "min", 1), ("le", "lt", "max", -1)):
-            if hasattr(one, name):
-                found[key] = getattr(one, name)
-            elif whole and hasattr(one, strict):
-                found[key] = getattr(one, strict) + step
-    return found
+def _with_range(text: str, metadata: Sequence[Any]) -> str:
+    """The help, with the least and the largest value at its end; the configuration is what refuses others, in its words."""
+    ends = {name: getattr(one, name) for one in metadata for name in ("ge", "gt", "le", "lt") if hasattr(one, name)}
+    words = {"ge": "{} or more", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
+    said = ", ".join(words[name].format(ends[name]) for name in words if name in ends)
+    return f"{text.removesuffix('.')} ({said})." if said else text
 
 
 class Command(TyperCommand):

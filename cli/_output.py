@@ -14,10 +14,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from wb.cli._progress import Work
 from wb.cli._text import printable
 
 if TYPE_CHECKING:
+    from wb.cli._progress import Work
     from wb.core.readings import Reading
     from wb.core.statistics.verdict import Remark
     from wb.jobs import shown
@@ -55,6 +55,8 @@ messages = Plain(stderr=True)
 
 def progress() -> Work:
     """The progress display on stderr: what is being done, how far it is, elapsed and remaining time."""
+    from wb.cli._progress import Work  # a tenth of what help has to load
+
     return Work(messages)
 
 

@@ -22,7 +22,6 @@ from wb.cli._shared import (
     ScaleOption,
     StdOption,
 )
-from wb.jobs.kinds import need
 
 if TYPE_CHECKING:
     from wb.compress.depgraph.config import DepgraphConfig
@@ -84,6 +83,8 @@ def depgraph(
     data = given_data(given.get("data"), background) or "digits"
     config = config_of(DepgraphConfig, "prune depgraph", structured(DepgraphConfig, {**given, "data": data}))
     if config.weights is not None:
+        from wb.jobs.kinds import need
+
         need(config.weights, "weights", "model", "torch", expected="a state dict (.safetensors or .pt)")
     beside = _check_names(out, force)
     limits = parse_budget(config.budget, Rules(("latency", "macs", "params")))

@@ -9,7 +9,6 @@ import typer
 
 from wb.cli import _output
 from wb.cli._shared import ForceOption
-from wb.jobs.kinds import RUN, job_of, need
 
 
 def report(
@@ -40,6 +39,8 @@ def report(
 
     if out is not None and out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name or say --force to replace it")
+    from wb.jobs.kinds import RUN, need
+
     if len(runs) > 1:
         _output.written(_comparison(runs, out))
         return
@@ -60,6 +61,7 @@ def _comparison(folders: list[Path], out: Path | None) -> Path:
     import os
 
     from wb.core.errors import BadOption
+    from wb.jobs.kinds import need
     from wb.search.page.compare import write_comparison
     from wb.search.run import Run
 
@@ -74,6 +76,7 @@ def _comparison(folders: list[Path], out: Path | None) -> Path:
 
 def _page(path: Path, page: Path, *, force: bool) -> Path:
     """Writes the page of the record at `path`, whichever command wrote it."""
+    from wb.jobs.kinds import job_of
     from wb.jobs.page import write_page
 
     job = job_of(_kind(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +43,6 @@ def search(
     workers: Annotated[
         int,
         typer.Option(
-            min=1,
             help="Processes that evaluate candidates at the same time, each with --threads threads; latencies are measured one "
             "after the other.",
         ),
@@ -62,12 +61,13 @@ def search(
     """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
     from wb.jobs.inputs import given_data
     from wb.search import run as runs
-    from wb.search.options import configured, resumed
+    from wb.search.options import check_workers, configured, resumed
     from wb.search.pipeline import Search
     from wb.search.study.seeds import read_seeds
 
+    check_workers(workers)
     given |= {
-        "changes": _changes(given.get("changes", ()), precision),
+        "changes": _changes(given.get("changes", {}), precision),
         "data": given_data(given.get("data"), background),
         "budget": tuple(given.get("budget", ())) or None,
         "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
@@ -116,7 +116,13 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     validation = [(f"{point.id}, val", point.validation) for point in points]
     tests = [(f"{point.id}, test", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
-    return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse)))
+    noise = [f"{point.id}: {point.unsure.text()}" for point in points if point.unsure is not None]
+    noise += [
+        f"{point.id} stands for {', '.join(map(str, point.alike))}, which nothing tells from it"
+        for point in points
+        if point.alike
+    ]
+    return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse, *noise)))
 
 
 def _two_lines(reading: Reading) -> str:
@@ -147,19 +153,13 @@ def summary(point: FrontPoint) -> str:
     return f"embed {architecture.stages[0].embed}: {listed or 'no blocks'}{kept}"
 
 
-def _changes(texts: Sequence[str], precision: str | None) -> dict[str, str] | None:
+def _changes(given: Mapping[str, str], precision: str | None) -> dict[str, str] | None:
     """The fields of the space to replace; None if there are none."""
     from wb.core.errors import BadOption
 
-    pairs = {} if precision is None else {"precision": precision}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name or not value:
-            raise BadOption(f"--set {text!r} is not of the form name=value; write for example --set embed=16,32")
-        if name.strip() == "precision" and precision is not None:
-            raise BadOption("--precision and --set precision=… say the same thing twice; give one")
-        pairs[name.strip()] = value.strip()
-    return pairs or None
+    if precision is not None and "precision" in given:
+        raise BadOption("--precision and --set precision=… say the same thing twice; give one")
+    return {**({} if precision is None else {"precision": precision}), **given} or None
 
 
 def _plan(config: SearchConfig, workers: int, run: Run | None, as_json: bool) -> None:

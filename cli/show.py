@@ -10,12 +10,12 @@ import typer
 
 from wb.cli import _output
 from wb.cli._shared import JsonOption
-from wb.jobs.kinds import Kind, need
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture, Block
     from wb.core.readings import Reading
     from wb.core.records import Operator
+    from wb.jobs.kinds import Kind
     from wb.models.header import Step
 
 
@@ -24,6 +24,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show an architecture block by block, its history and readings; or a run's front and how far the run is."""
+    from wb.jobs.kinds import need
+
     kind = need(path, "run", "model", "torch", "onnx", expected="a model file, an ONNX file of wb's, or a run folder")
     if kind == "run":
         _show_run(path, as_json)

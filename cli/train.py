@@ -93,5 +93,5 @@ def _plan(training: Training) -> list[Planned]:
         images = len(data.validation) + len(data.test)
         scoring = Planned("scoring", f"{images:,} images of validation and test", images * image_seconds(chosen, data))
     given = training.config.architecture
-    name = str(given) if given else f"largest softmax network of preset {training.config.preset}"
+    name = str(given) if given else f"usual network of preset {training.config.preset}"
     return [read, network_stage(chosen, name), steps, scoring]

@@ -81,7 +81,10 @@ def known(
 
 
 def _picked(numbers: Sequence[int], readings: Known, metrics: Sequence[Metric], count: int) -> list[int]:
-    """At most `count` of the numbers; again and again the one goes that adds least hypervolume, costs in logarithms."""
+    """At most `count` of the numbers; again and again the one goes that adds least hypervolume, costs in logarithms.
+
+    The best in each objective stay as long as there is room for all of these.
+    """
     left = list(numbers)
     if len(left) <= count:
         return left
@@ -91,9 +94,12 @@ def _picked(numbers: Sequence[int], readings: Known, metrics: Sequence[Metric], 
             values[:, column] = np.log(values[:, column])
     span = np.ptp(values, axis=0)
     unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
+    ends = {int(i) for i in unit.argmin(axis=0)}
     kept = list(range(len(left)))
     while len(kept) > max(count, 0):
-        worth = moocore.hv_contributions(unit[kept], ref=np.full(len(metrics), 2.0))  # far, so that the ends stay
+        worth = moocore.hv_contributions(unit[kept], ref=np.full(len(metrics), 1.1))
+        if count >= len(ends):
+            worth[[place for place, i in enumerate(kept) if i in ends]] = np.inf
         kept.pop(int(np.argmin(worth)))
     return [left[i] for i in kept]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from wb.core.architecture import Architecture
 from wb.core.durations import parse_duration
+from wb.core.errors import BadOption
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
@@ -21,6 +22,21 @@ QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space,
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
+def parse_changes(texts: Sequence[str]) -> dict[str, str]:
+    """`["embed=16,32"]` -> {"embed": "16,32"}.
+
+    Raises:
+        BadOption: not of this form.
+    """
+    pairs = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or not value:
+            raise BadOption(f"--set {text!r} is not of the form name=value; write for example --set embed=16,32")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
 class SearchConfig(DataConfig):
     """The configuration of a run: everything that determines it, apart from the machine."""
 
@@ -31,7 +47,7 @@ class SearchConfig(DataConfig):
     preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them. auto: by the images.")] = (
         "auto"
     )
-    changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str])] = Field(
+    changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str], parse=parse_changes)] = Field(
         default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
     )
     data: Data = "digits"
@@ -40,15 +56,13 @@ class SearchConfig(DataConfig):
     ] = f"{QUALITY},latency"
     budget: Annotated[
         tuple[str, ...],
-        Field(description="Hard limits, e.g. latency=2ms,size=1MB."),
+        Field(description="Hard limits: latency=2ms, size=1MB."),
         Cli(default="none", typed=list[str]),
     ] = ()
     sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
-    trials: Annotated[int, Field(ge=1, description="True evaluations."), Cli(bounded=False)] = 100
-    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training."), Cli(bounded=False)] = 60
-    finetune: Annotated[
-        int, Field(ge=0, description="Epochs of fine-tuning for each finalist."), Cli(bounded=False)
-    ] = 20
+    trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
+    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
+    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 20
     training: RecipeOptions = RecipeOptions()
     rungs: Annotated[
         str,
@@ -61,7 +75,7 @@ class SearchConfig(DataConfig):
     finalists: Annotated[
         int | None,
         Field(ge=1, description="Networks that are fine-tuned and timed together."),
-        Cli(default="from the number of trials", bounded=False),
+        Cli(default="from the number of trials"),
     ] = None
     time: Annotated[
         str | None,

@@ -34,7 +34,8 @@ from wb.search.choice import closest
 from wb.search.front import Ranked, ranked
 from wb.search.results.answers import NetworkAnswers, answered, collected
 from wb.search.results.curves import Curves
-from wb.search.run import FrontPoint, Run, Unsure
+from wb.search.results.unsure import Unsure
+from wb.search.run import FrontPoint, Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
 from wb.tasks.base import Task
@@ -116,7 +117,7 @@ class Finish:
         if self.recipe is None:
             return model
         report = Curves(self.run.curves_path).of(str(number))
-        tune = Finetune(self.data, self.recipe, self.teacher, self.seed, report)
+        tune = Finetune(self.data, self.recipe, self.teacher, self.seed, report=report)
         name = f"{number}.safetensors"
         for path in (self.run.staging / name, self.run.models / name):
             with suppress(BadArtefact):  # a missing or damaged file is made again

@@ -23,7 +23,8 @@ class Ranked(Generic[Key]):
 
     `kept` is the front, the best in the last metric first. `alike` names for a network of the front those that it stands for,
     because nothing tells them apart. `unsure` names for a network of the front another one of it that is surely worse in
-    nothing: what the former is better in may be noise.
+    nothing: what the former is better in may be noise. Those that it does not name are sure: each is surely better than any
+    other of them in some metric.
     """
 
     kept: list[Key]
@@ -88,7 +89,9 @@ def ranked(
     last = metrics[-1]
     kept.sort(key=lambda i: last.cost(feasible[keys[i]][last.name]))
     stands = {j: next((i for i in kept if alike[i, j]), None) for j in range(len(keys)) if j not in kept}
-    doubts = {j: next((i for i in kept if i != j and not_worse[i, j]), None) for j in kept}
+    sure = [kept[i] for i in _undominated(not_worse[np.ix_(kept, kept)])]
+    sure.sort(key=kept.index)
+    doubts = {j: next((i for i in sure if not_worse[i, j]), None) for j in kept if j not in sure}
     return Ranked(
         [keys[i] for i in kept],
         {keys[i]: found for i in kept if (found := tuple(keys[j] for j, other in stands.items() if other == i))},

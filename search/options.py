@@ -36,6 +36,12 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     return config
 
 
+def check_workers(workers: int) -> None:
+    """Raises `BadOption` if there is not one at least."""
+    if workers < 1:
+        raise BadOption(f"wrong option: workers: {workers} is out of range; choose 1 or more")
+
+
 def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchConfig:
     """The configuration of a resumed run: its own settings with new values for those that may change.
 

@@ -21,6 +21,7 @@ from wb.search.fidelity.yardstick import held_back, ranking, told
 from wb.search.planning.costs import probe, size_of
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import (
+    READ,
     Costs,
     Size,
     allot,
@@ -156,4 +157,4 @@ def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size) -> S
         f"{'' if given else 'about '}{count}{tuned}{there}, timed together, test split read once{'' if given else rule}"
     )
     seconds = finalists_seconds(costs, size, count - made, config.finetune)
-    return Stage("finalists", what, seconds + 2 * made * costs.evaluation)
+    return Stage("finalists", what, seconds + READ * made * costs.evaluation)

@@ -14,10 +14,20 @@ FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all 
 
 def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) -> Recipe:
     """How the supernet is trained: as its largest network would be."""
-    return recipe_for(config.training, count_parameters(space.largest()).value, data, config.epochs)
+    largest = space.largest()
+    parameters = count_parameters(largest).value
+    return recipe_for(config.training, parameters, data, config.epochs, convolutions=largest.has_maps)
 
 
 def tuning_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset, epochs: int) -> Recipe:
     """How candidates and finalists are trained alone, all by the recipe of the smallest network, since most are small."""
     parameters = count_parameters(space.smallest()).value
-    return recipe_for(config.training, parameters, data, epochs, finetune=True, learning_rate=FINETUNE_RATE)
+    return recipe_for(
+        config.training,
+        parameters,
+        data,
+        epochs,
+        finetune=True,
+        learning_rate=FINETUNE_RATE,
+        convolutions=space.largest().has_maps,
+    )

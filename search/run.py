@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     Field,
@@ -30,15 +30,17 @@ from wb.core.files import write_text
 from wb.core.metrics import ACCURACY
 from wb.core.readings import Reading
 from wb.core.records import Frozen
-from wb.core.statistics.paired import Paired
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
 from wb.search.config import SearchConfig
-from wb.search.fidelity.yardstick import told
+from wb.search.fidelity.yardstick import TYPICAL, told
 from wb.search.planning.shares import TimePlan
-from wb.search.results.answers import Answers
+from wb.search.results.unsure import Unsure
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
+
+if TYPE_CHECKING:
+    from wb.search.results.answers import Answers
 
 FORMAT = 1
 MEASURED = ("latency", "size", "macs", "params")  # readings that every network of a front has, besides its quality
@@ -104,11 +106,12 @@ class RunRecord(JobRecord[SearchConfig]):
         """Whether the run has been finished once; it may be extended afterwards."""
         return self.finished is not None
 
-    @property
-    def judged(self) -> str:
-        """How many images rank candidates and judge finalists, and what they can tell, in words."""
-        ranks = f"candidates: {told(self.data.validation + self.held_back)}"
-        return ranks + (f"; finalists: {told(self.data.validation)}" if self.held_back else "")
+    def judged(self, accuracy: float = TYPICAL) -> str:
+        """How many images rank candidates and judge finalists, and what they can tell at such an accuracy, in words."""
+        both = told(self.data.validation + self.held_back, accuracy)
+        if not self.held_back:
+            return both
+        return f"of candidates, {both}; of finalists, {told(self.data.validation, accuracy)}"
 
     def check_data(self, spec: str, fingerprint: str) -> None:
         """Raises `BadArtefact` if the data at `spec` have changed since the run began."""
@@ -117,21 +120,6 @@ class RunRecord(JobRecord[SearchConfig]):
                 f"the data at {spec!r} are no longer those of the run (fingerprint {fingerprint}, then {self.data.fingerprint}); "
                 "restore them, or start a new run"
             )
-
-
-class Unsure(Frozen):
-    """Network `than` of the front is surely worse in nothing; `paired` counts validation images that one of the two has right."""
-
-    than: int
-    paired: Paired
-
-    def text(self) -> str:
-        """What the comparison says, as a sentence about the other network."""
-        paired = self.paired
-        return (
-            f"what it is better in than network {self.than} may be noise: of {paired.n} validation images, {paired.won} are "
-            f"right only here and {paired.lost} only there"
-        )
 
 
 def _is_empty(value: tuple[int, ...]) -> bool:

@@ -30,9 +30,11 @@ from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
 from wb.models.network import axes_of, build, sides, skeleton
 from wb.tasks.known import task_of
+from wb.training.arithmetic import computed
 from wb.training.decay import decayed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 from wb.training.mirrored import Mirrored, mirrored
+from wb.training.resizable import check_sizes
 from wb.training.statistics import with_statistics
 from wb.training.train import probing
 
@@ -170,8 +172,10 @@ def train_supernet(
     supernet = Supernet.fresh(space, seed, pick_device())
     largest = space.largest()
 
+    network = partial(supernet.run, largest)
+    check_sizes(network, data, recipe, supernet.device)
+
     def look() -> Mirrored:
-        network = partial(supernet.run, largest)
         return mirrored(network, data.validation, task_of(largest), supernet.device)
 
     fit(
@@ -194,16 +198,19 @@ def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch],
     space = supernet.space
     largest, task = space.tops(), task_of(space.largest())
 
+    def run(architecture: Architecture, batch: Batch) -> Tensor:
+        return computed(partial(supernet.run, architecture), batch.images, recipe)
+
     def backward(batch: Batch) -> float:
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
-        outputs = supernet.run(rng.choice(largest), batch.images)
+        outputs = run(rng.choice(largest), batch)
         loss = batch.loss(outputs, task, recipe.label_smoothing)
         loss.backward()
         if batch.step >= WARM_UP * batch.steps:
             others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]
             for architecture in others:
-                task.distillation(supernet.run(architecture, batch.images), outputs.detach()).backward()
+                task.distillation(run(architecture, batch), outputs.detach()).backward()
         return loss.item()
 
     return backward

@@ -43,6 +43,10 @@ class NetworkSpace(Space, Protocol):
         """The last option of every gene."""
         ...
 
+    def usual(self) -> Architecture:
+        """The network to train where none is named."""
+        ...
+
     def tops(self) -> tuple[Architecture, ...]:
         """The largest networks of every kind, which together have every parameter."""
         ...

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from wb.core.architecture import Architecture, Block, Stage, explain
 from wb.core.errors import BadData, BadOption, NotInSpace, WbError
-from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Mixer, Mlp, Nowhere, Precision, kernels
+from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Merge, Mixer, Mlp, Nowhere, Precision, dims, kernels
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.hybrid_options import HybridOptions
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of
-from wb.spaces.published import PUBLISHED, nearest
+from wb.spaces.published import PUBLISHED, USUAL, nearest
 
 ALIKE = ("embed", "depth", "merge", "mixer", "kernel", "ffn", "ratio", "mid", "act", "channels")
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
@@ -182,6 +182,10 @@ class Hybrid:
         }
         return self.decode(choices)
 
+    def usual(self) -> Architecture:
+        """A residual network of middle size."""
+        return nearest(self, USUAL)
+
     def tops(self) -> tuple[Architecture, ...]:
         """The largest networks with each kind of merge, mixer, feed-forward and activation in every stage that offers it.
 
@@ -205,7 +209,7 @@ class Hybrid:
         embed, mixer = int(own["embed"]), str(own["mixer"])
         norm = BatchNorm() if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed else None
         block = Block(mixer=_mixer(mixer, own), ffn=_ffn(own), norm=norm)
-        merge = MERGE_KINDS[str(own["merge"])]() if i else None
+        merge = _merge(own) if i else None
         blocks, plane = (block,) * int(own["depth"]), "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
@@ -260,6 +264,14 @@ def has_middle(ffn: str) -> bool:
     """Whether a feed-forward may have a depthwise convolution in its middle: then its kernel may also be 0."""
     record = MAP_FFNS[ffn]
     return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
+
+
+def _merge(own: Choices) -> Merge:
+    """The merge of a stage with those choices; one that attends has heads of `channels`."""
+    record = MERGE_KINDS[str(own["merge"])]
+    channels = int(own["channels"])
+    sizes = {"heads": max(1, int(own["embed"]) // channels), "qk": channels, "v": channels}
+    return record.model_validate({name: sizes[name] for name in dims(record)})
 
 
 def _mixer(kind: str, own: Choices) -> Mixer | None:

@@ -14,25 +14,24 @@ TINY28 = HybridOptions(
     stem_width=(8, 16, 32),
     stages=(
         StageOptions(
-            embed=(16, 32, 48), depth=(0, 1, 2), mixer=("none", "depthwise"), ffn=("inverted", "fused"), ratio=(1, 2, 3)
+            embed=(16, 24, 32), depth=(0, 1, 2), mixer=("none", "depthwise"), ffn=("inverted", "fused"), ratio=(1, 2)
         ),
         StageOptions(
-            embed=(32, 48, 64, 96),
-            depth=(1, 2, 3, 4),
+            embed=(32, 48, 64),
+            depth=(1, 2, 3),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise"),
-            kernel=(3, 5),
             ffn=("inverted", "fused"),
-            ratio=(1, 2, 3),
+            ratio=(1, 2),
             mid=(0, 3),
         ),
         StageOptions(
             embed=(64, 96, 128),
-            depth=(0, 1, 2, 3),
+            depth=(0, 1, 2),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise", "softmax"),
             ffn=("inverted", "fused"),
-            ratio=(1, 2, 3),
+            ratio=(1, 2),
             mid=(0, 3),
         ),
     ),

@@ -26,6 +26,7 @@ PUBLISHED: Mapping[str, tuple[Wanted, Wanted]] = {
     "resnet": ({"mixer": "none", "ffn": "fused", "ratio": 1, "merge": "conv3"}, {}),
     "coatnet": ({"mixer": "none", "ffn": "inverted", "mid": 3, "ratio": 4, "merge": "dw3"}, {"mixer": "softmax"}),
 }
+USUAL = "resnet"
 
 
 def nearest(space: Hybrid, name: str) -> Architecture:

@@ -37,7 +37,8 @@ def space_for(
     chosen = hybrid_presets.preset_for(max(image.height, image.width)) if preset == AUTO else preset
     if chosen not in known:
         raise BadOption(
-            f"space 'hybrid' has no preset {chosen!r}{meant(chosen, known)}; it has {', '.join(known)}, and space 'vit' "
+            f"space 'hybrid' has no preset {chosen!r}{meant(chosen, [*known, *presets.PRESETS])}; it has "
+            f"{', '.join(known)}, and space 'vit' "
             f"{', '.join(presets.PRESETS)}"
         )
     options = known[chosen].replaced(changes or {})

@@ -48,10 +48,13 @@ class Traits:
     embed: float = 0.0
     stream: float = 0.0
     """Channels of the stream, summed over the blocks."""
+    parameters: float = 0.0
+    """Those of operators and of the head's weight, and the operators' constants."""
 
     def add(self, weights: int, precision: Precision, tokens: int) -> None:
         """Adds one group of linear maps."""
         self.size += weights * BITS[precision] / 8
+        self.parameters += weights
         if precision == "fp32":
             self.floating += weights * tokens
         else:
@@ -67,7 +70,10 @@ class _Counts(NamedTuple):
 
 
 def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, ...]:
-    """The fields of `Traits`, the number of operators of each kind in `counted`, and the logarithms of bytes and work."""
+    """The fields of `Traits`, the number of operators of each kind in `counted`, and the logarithms of bytes, work, parameters.
+
+    Parameters count alike in any precision: what a network can learn goes with them, and with work, rather than with bytes.
+    """
     layouts, head = list(architecture.layouts()), architecture.head
     found = Traits(stem=float(architecture.stem.precision != "fp32"), embed=architecture.stages[-1].embed)
     kinds = dict.fromkeys(counted, 0.0)
@@ -82,7 +88,8 @@ def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, .
             _add(found, operator, stage.embed, layout)
     found.add(architecture.stages[-1].embed * head.classes, head.precision, 1)
     work = found.floating + found.quantized + found.products
-    return (*vars(found).values(), *kinds.values(), math.log1p(found.size), math.log1p(work))
+    logarithms = (math.log1p(total) for total in (found.size, work, found.parameters))
+    return (*vars(found).values(), *kinds.values(), *logarithms)
 
 
 @lru_cache
@@ -100,6 +107,7 @@ def _add(found: Traits, operator: Operator, embed: int, layout: Layout) -> None:
         if ending in fields:
             found.add(weights, getattr(operator, fields[ending]), layout.tokens)
     found.size += 4 * counts.other
+    found.parameters += counts.other
     found.products += counts.products
 
 

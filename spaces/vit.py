@@ -218,6 +218,10 @@ class Vit:
             choices |= {name: mixer for name in self.genes if name.endswith(".mixer")}
         return self.decode(choices)
 
+    def usual(self) -> Architecture:
+        """The largest network with softmax attention."""
+        return self.largest("softmax")
+
     def tops(self) -> tuple[Architecture, ...]:
         """The largest network with each stem, each mixer and each feed-forward everywhere.
 

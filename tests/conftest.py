@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from wb.compress.quantize.record import Quantization
 
 pytest.register_assert_rewrite("tests.jobs.suite")
-settings.register_profile("untimed", deadline=None)  # a deadline fails where the machine is busy
-settings.load_profile("untimed")
+settings.register_profile("quick", deadline=None, max_examples=40)  # a deadline fails where the machine is busy
+settings.load_profile("quick")
 torch.set_num_threads(1)
 
 

@@ -102,6 +102,13 @@ def test_a_function_leaves_what_the_command_leaves(file: Path, tmp_path: Path) -
         (lambda m: api.search(resume=m), ["search", "--resume", "M"], BadArtefact),
         (lambda m: api.quantize(m, calibration="x.npy"), ["quantize", "M", "--calibration", "x.npy"], BadArtefact),
         (lambda m: api.measure("none.onnx"), ["measure", "none.onnx"], BadArtefact),
+        (lambda m: api.prune(m, snapshots="half"), ["prune", "nvit", "M", "--snapshots", "half"], BadOption),
+        (lambda m: api.prune(m, rounds=0), ["prune", "nvit", "M", "--rounds", "0"], BadOption),
+        (lambda m: api.quantize(m, samples=0), ["quantize", "M", "--samples", "0"], BadOption),
+        (lambda m: api.fuse(m, m, weights="a,b"), ["fuse", "M", "M", "--weights", "a,b"], BadOption),
+        (lambda m: api.train("a.pt", epochs=0), ["train", "-o", "a.pt", "--epochs", "0"], BadOption),
+        (lambda m: api.search(changes="embed"), ["search", "--set", "embed"], BadOption),
+        (lambda m: api.search(workers=0), ["search", "--workers", "0"], BadOption),
     ],
 )
 def test_errors_say_what_the_commands_say(
@@ -119,6 +126,15 @@ def test_errors_say_what_the_commands_say(
     assert result.exit_code == error.exit_code
     assert f"error: {raised.value}" in result.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_text_is_taken_as_on_the_command_line_and_options_by_either_name(file: Path, tmp_path: Path) -> None:
+    options = {**TINY, "budget": "macs=0.7x", "quiet": True}
+    said = api.prune(file, keep="embed, heads", snapshots="0.9x", out=tmp_path / "text.pt", **options)
+    options["samples"] = options.pop("calibration")
+    same = api.prune(file, keep=("embed", "heads"), snapshots=(0.9,), out=tmp_path / "values.pt", **options)
+    assert said.record.config == same.record.config
+    assert said.model.model.fingerprint() == same.model.model.fingerprint()
 
 
 def test_results_are_given_on_and_show_as_tables(file: Path, tmp_path: Path) -> None:
@@ -249,9 +265,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "search": {"limit": 60, "epochs": 1, "finetune": 0, "trials": 2, "objectives": "acc,macs", "sampler": "random"},
     "prune": {"budget": "macs=0.8x", **TINY},
     "fuse": {"method": "orth", "data": "none"},
-    "quantize": {"budget": "size=0.6x", "calib": 8},
+    "quantize": {"budget": "size=0.8x", "calib": 8},
     "binarize": {"finetune": 0},
     "measure": {"cap": 0.1},
+    "predict": {},
 }
 
 

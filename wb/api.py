@@ -2,10 +2,11 @@
 
 Every function does what the command of its name does, with the same configuration, job, record, files and errors: see
 `wb COMMAND --help`. Options that are not named here are the fields of the job's configuration
-(`wb.compress.prune.config.PruneConfig` and its `settings`, and so on). A model is given as a path or as what another function
-returned; without one it is the stock model. Data are given by name or as `data` returned them; data that are not named are
-those the model was trained with. Without `out`, files go to a new folder in `runs/`, whose name the result shows. On a terminal
-and in a notebook, a bar on stderr shows what is being done, unless `quiet`.
+(`wb.compress.prune.config.PruneConfig` and its `settings`, and so on), called so or as the command calls them (`calibration`,
+`samples`). Their values may be text, as on the command line: `snapshots="0.75x,0.5x"`. A model is given as a path or as what
+another function returned; without one it is the stock model. Data are given by name or as `data` returned them; data that
+are not named are those the model was trained with. Without `out`, files go to a new folder in `runs/`, whose name the result
+shows. On a terminal and in a notebook, a bar on stderr shows what is being done, unless `quiet`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wb.core.option import by_field
 from wb.jobs.calls import chosen, continues, data_of, done, path_of, path_or_none, read, saying, several, shown, sized
 from wb.jobs.results import Data, Model, Result, read_model
 from wb.jobs.work import resumable
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from wb.compress.binarize.record import Binarization
     from wb.compress.prune.record import Pruning
     from wb.compress.quantize.record import Quantization
+    from wb.data.preparation import Preparation
     from wb.fusion.job.record import Fusion
     from wb.jobs.calls import Given
-    from wb.jobs.classifier import Classifier
+    from wb.jobs.classifier import Classifier, Picture
     from wb.jobs.measuring import Measured
+    from wb.jobs.predicting import Predictions
 
 __all__ = [
     "Data",
@@ -40,6 +44,7 @@ __all__ = [
     "fuse",
     "load",
     "measure",
+    "predict",
     "prune",
     "quantize",
     "search",
@@ -85,17 +90,22 @@ def train(
     image_size: int | None = None,
     background: str | None = None,
     limit: int | None = None,
-    preset: str = "tiny",
+    preset: str = "auto",
     architecture: str | Path | None = None,
     epochs: int = 60,
-    learning_rate: float = 3e-3,
-    batch: int = 32,
+    learning_rate: float | None = None,
+    batch: int | None = None,
     seed: int = 0,
     threads: int = 1,
     force: bool = False,
     quiet: bool = False,
+    **recipe: Any,
 ) -> Model:
-    """As `wb train`: one architecture from scratch. Raises as `wb.jobs.training.Training`."""
+    """As `wb train`: one architecture from scratch. Raises as `wb.jobs.training.Training`.
+
+    `recipe` are the fields of `wb.training.recipe.RecipeOptions`, and `teacher`, a file.
+    """
+    from wb.core.option import structured
     from wb.data.spec import resolved
     from wb.jobs.config import TrainConfig
     from wb.jobs.output import config_of
@@ -110,9 +120,11 @@ def train(
         "batch": batch,
         "seed": seed,
         "threads": threads,
+        **recipe,
         **data_of(data, background, sized(image_size, limit)),
     }
-    training = Training(config_of(TrainConfig, "train", {**given, "data": resolved(given["data"])}), path, force)
+    given = structured(TrainConfig, {**given, "data": resolved(given["data"])})
+    training = Training(config_of(TrainConfig, "train", given), path, force)
     training.check()
     with shown(quiet=quiet) as progress, resumable(training.checkpoint, continues(training.checkpoint, path)):
         model, _ = training(progress)
@@ -138,11 +150,12 @@ def prune(
         WbError: whatever is wrong with the model, the data, the options or the budget.
     """
     from wb.compress.prune.begin import OUTPUT, begin, files_of
-    from wb.compress.prune.config import configured
+    from wb.compress.prune.config import WITHOUT, PruneConfig, configured
     from wb.compress.prune.report import table
 
     if "ranking" in options:
         options["method"] = options.pop("ranking")
+    options = by_field(PruneConfig, options, WITHOUT.get(method, ()))
     file, say = path_of(model), saying(quiet=quiet)
     given = chosen(file, data, background, options, say)
     config = configured(method, {**given, "budget": several(budget)})
@@ -178,12 +191,13 @@ def quantize(
     """
     from wb.compress.quantize.begin import OUTPUT, begin, files_of
     from wb.compress.quantize.begin import Given as Subject
+    from wb.compress.quantize.config import QuantizeConfig
     from wb.compress.quantize.given import background_of_data, configured, foreign, is_graph
     from wb.compress.quantize.report import table
 
     file, say = path_of(model), saying(quiet=quiet)
     graph = is_graph(file)
-    options |= {"calibration": path_or_none(calibration)}
+    options = by_field(QuantizeConfig, options) | {"calibration": path_or_none(calibration)}
     of_data = background_of_data({**options, "data": data}, background)
     given = chosen(file, data, of_data, options, say, needed=not graph, guess=not graph, graphs=True)
     config = configured(file, {**given, "policy": policy, "budget": several(budget), "background": background})
@@ -217,11 +231,12 @@ def binarize(
 ) -> Result[Binarization]:
     """As `wb binarize`. Raises `WbError` for whatever is wrong with the model, the data or the options."""
     from wb.compress.binarize.begin import OUTPUT, begin, configured, files_of
+    from wb.compress.binarize.config import BinarizeConfig
     from wb.compress.binarize.report import table
 
     file, say = path_of(model), saying(quiet=quiet)
-    given = chosen(file, data, background, options, say)
-    given |= {"weights": weights, "attention": attention, "keep": several(keep), "head": head}
+    options = {"head": head, **by_field(BinarizeConfig, options)}
+    given = chosen(file, data, background, options, say) | {"weights": weights, "attention": attention, "keep": keep}
     hashing = {"form": form, "bits": bits, "anchors": anchors}
     config = configured({**given, **{name: value for name, value in hashing.items() if value is not None}})
     place = OUTPUT.place(path_or_none(out), [file] if file else [], files_of, force=force)
@@ -245,8 +260,10 @@ def fuse(
     """As `wb fuse`; `data="none"` for none. Raises `WbError` for whatever is wrong with models, data or options."""
     from wb.fusion.job import given as taken
     from wb.fusion.job.begin import OUTPUT, begin, files_of
+    from wb.fusion.job.config import FuseConfig
     from wb.fusion.job.report import table
 
+    options = by_field(FuseConfig, options)
     paths = [path for path in map(path_of, models) if path is not None]
     given = {**data_of(data, None, options), "method": method, "to": path_or_none(to)}
     config = taken.configured(taken.choose_data(given, paths, background, saying(quiet=quiet)), paths)
@@ -279,16 +296,16 @@ def search(
     from rich.console import Console
     from rich.progress import Progress as Bars
 
-    from wb.core.errors import BadOption
-    from wb.search.options import configured, resumed
+    from wb.search.config import SearchConfig
+    from wb.search.options import check_workers, configured, resumed
     from wb.search.pipeline import Search
     from wb.search.run import Run, create
     from wb.search.run import resumable as kept
     from wb.search.study.seeds import read_seeds
 
-    if workers < 1:
-        raise BadOption(f"workers={workers} is out of range; choose 1 or more")
-    first = read_seeds([str(path_of(one)) for one in ([seeds] if isinstance(seeds, str) else seeds)])
+    check_workers(workers)
+    options = by_field(SearchConfig, options)
+    first = read_seeds([str(path_of(one)) for one in several(options.pop("seeds", seeds))])
     given = {**data_of(data, background, options), "budget": several(budget), "seeds": first}
     given = {name: value for name, value in given.items() if value not in (None, ())}
     if resume is not None:
@@ -318,11 +335,33 @@ def measure(
     from wb.jobs.measuring import Measuring
     from wb.jobs.output import config_of
 
+    options = by_field(Measuring, options)
     given = data_of(data, background, options)
     given = {name: given[name] for name in given if name != "limit" or name in options}  # of training images
     how = config_of(Measuring, "measure", given)
     with shown(quiet=quiet) as progress:
         return how(path_of(file) or Path(), progress, saying(quiet=quiet))
+
+
+def predict(
+    model: Given,
+    pictures: Picture | Sequence[Picture],
+    *,
+    top: int = 3,
+    background: str | None = None,
+    images: Preparation | None = None,
+    run_limit: float | None = None,
+    quiet: bool = False,
+) -> Predictions:
+    """As `wb predict`: the classes of pictures, with probabilities. A picture is a path, a PIL image or an array.
+
+    `images` prepares pictures for a network that is not the workbench's. Raises as `wb.jobs.predicting.Predicting`.
+    """
+    from wb.jobs.predicting import Predicting
+
+    many = list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
+    with shown(quiet=quiet) as progress:
+        return Predicting(top, background, images, run_limit)(path_of(model) or Path(), many, progress)
 
 
 def export(

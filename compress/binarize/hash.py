@@ -231,7 +231,7 @@ def _bias(mixer: SoftmaxAttention, weight: str) -> Tensor:
 
 
 def _scale(mixer: SoftmaxAttention) -> float:
-    return float(mixer.wq.shape[1] ** -0.5 if mixer.scale is None else mixer.scale)
+    return mixer.record.factor
 
 
 def _maps(mixer: SoftmaxAttention, x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from wb.export.lowering.fold import folded
 from wb.export.lowering.pack import pack
 from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, products, unshare_weights
 from wb.models.convolution import BatchNormed
+from wb.models.merge import MergeModule
 from wb.models.operator import OperatorModule
 
 BLOCK = 32  # weights that share a scale in int4
@@ -191,7 +192,7 @@ def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
     operator = module.get_submodule(owner)
     if isinstance(operator, BatchNormed):  # a 1x1 convolution
         return weight[:, :, None, None].numpy()
-    rows = operator.outputs[local] if isinstance(operator, OperatorModule) else 1
+    rows = operator.outputs[local] if isinstance(operator, OperatorModule | MergeModule) else 1
     matrix = weight.flatten(0, rows - 1).flatten(1) if weight.dim() > 2 else weight
     return np.ascontiguousarray(matrix.numpy().T)
 

@@ -16,7 +16,7 @@ from wb.core.option import listed
 
 NONE, AUTO = "none", "auto"
 FORM = "write for example 60x1,20x3: 60 candidates with 1 epoch each, then the best 20 of them with 3"
-FIRST, LAST = 6, 2  # candidates of the first and the last rung for each finalist
+FIRST, LAST = 4, 2  # candidates of the first and the last rung for each finalist
 EPOCHS = (1, 3)
 WORTH = 2  # times the epochs of a rung that finalists have at least; else training them in full is as cheap
 

@@ -86,7 +86,7 @@ def grounds(compared: Sequence[Compared]) -> Grounds:
     notes = []
     data = {one.record.data.fingerprint for one in compared}
     if len(data) > 1:
-        specs = "; ".join(f"{one.name}: {one.record.data.spec}" for one in compared)
+        specs = "; ".join(f"{one.name}: {_data(one.record)}" for one in compared)
         notes.append(f"The runs have different data ({specs}): their accuracies cannot be compared.")
     devices = {_device(one.record) for one in compared}
     if len(devices) > 1:
@@ -164,6 +164,12 @@ def together(compared: Sequence[Compared], found: Grounds, beside: Path) -> list
 def _cost(record: RunRecord, point: FrontPoint, found: Grounds) -> Reading:
     latency = point.values[LATENCY.name]
     return latency if found.cost is LATENCY else ratio(latency, record.pace.model_copy(update={"interval": None}))
+
+
+def _data(record: RunRecord) -> str:
+    data = record.data
+    size = "x".join(map(str, data.image))
+    return f"{data.spec}, {size}, {data.train:,} training, {data.validation:,} validation and {data.test:,} test images"
 
 
 def _device(record: RunRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -183,9 +184,15 @@ def _plane(
         traces.append(ringed(beside.best, *(beside.best.readings[metric.name].value for metric in (x, y))))
     if beside.known:
         both = [c for c in beside.known if {x.name, y.name} <= c.readings.keys()]
-        traces.append(known(both, values(both, x), values(both, y)))
+        traces.append(known(both, values(both, x), values(both, y), _middle(_known([*front, *others, *both], x))))
     seen = [c for c in front if c.test is not None] if x.quality or y.quality else []
     return [*traces, tested(seen, *([_on_test(c, metric) for c in seen] for metric in (x, y)))]
+
+
+def _middle(numbers: Sequence[float]) -> float:
+    """What stands in the middle of an axis that shows `numbers`; 0 if there are none."""
+    low, high = min(numbers, default=0.0), max(numbers, default=0.0)
+    return math.sqrt(low * high) if scale(numbers)["type"] == "log" else (low + high) / 2
 
 
 def _known(candidates: Sequence[Candidate], metric: Metric) -> list[float]:
@@ -201,7 +208,7 @@ def _on_test(candidate: Candidate, metric: Metric) -> float:
 def _restyle(traces: Sequence[go.Scatter]) -> dict[str, list[Any]]:
     """The changes that a menu entry applies to the traces of one plane to get those of another."""
     plain = [trace.to_plotly_json() for trace in traces]
-    keys = ("x", "y", "text", "hovertext", "error_x", "error_y", "showlegend")
+    keys = ("x", "y", "text", "hovertext", "textposition", "error_x", "error_y", "showlegend")
     shapes = [trace.get("line", {}).get("shape", "linear") for trace in plain]
     return {key: [trace.get(key) for trace in plain] for key in keys} | {"line.shape": shapes}
 

@@ -16,6 +16,7 @@ from wb.core.precision import precisions
 from wb.core.readings import Reading, scaled
 from wb.core.records import MIXERS, Operator, Part, dims, kind_of
 from wb.page import look, page
+from wb.search.fidelity.yardstick import TYPICAL
 from wb.search.page import figures
 from wb.search.page.advice import advice
 from wb.search.page.closer import PLACES, closer, shown
@@ -51,6 +52,7 @@ def render(contents: Contents, beside: Path) -> str:
         config=contents.record.config,
         metrics=contents.metrics,
         result=result(contents),
+        judged=_judged(contents),
         resume=f"wb search --resume {shlex.quote(str(contents.run.folder))}",
         figures={name: look.figure_html(name, figure) for name, figure in _figures(contents, curve).items()},
         advice=advice(contents.points or (), contents.metrics, contents.record.config.limits),
@@ -94,6 +96,13 @@ def result(contents: Contents) -> str:
     best = min(tests, key=quality.cost)
     sentence = f"{networks}{across}; best test {quality.title} {_plain(best)} ({best.how} on {best.n} examples)."
     return sentence[0].upper() + sentence[1:]
+
+
+def _judged(contents: Contents) -> str:
+    """How many images judge, and what they can tell at the best quality of the front."""
+    name = contents.record.quality
+    best = max((c.readings[name].value for c in contents.front if name in c.readings), default=TYPICAL)
+    return contents.record.judged(min(max(best, 0.5), 0.995))
 
 
 def _plain(reading: Reading) -> str:

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from wb.core.metrics import QUALITIES, Metric
 from wb.core.readings import Reading
-from wb.page.look import BLUE, FRONT, GREY, ORDER, TEST
+from wb.page.look import COLOURS, FRONT, GREY, ORDER, TEST
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,13 @@ def ringed(candidate: Candidate, x: float, y: float) -> go.Scatter:
     return go.Scatter(x=[x], y=[y], mode="markers", name="the knee", marker=marker, hoverinfo="skip")
 
 
-def known(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float]) -> go.Scatter:
-    """A trace of known networks with their names beside them."""
-    marker = {"symbol": "square", "size": 9, "color": BLUE, "line": {"width": 1, "color": "#ffffff"}}
+def known(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float], middle: float) -> go.Scatter:
+    """A trace of known networks with their names beside them, on the side of `middle`, so that no edge cuts them."""
+    marker = {"symbol": "square", "size": 9, "color": COLOURS[2], "line": {"width": 1, "color": "#ffffff"}}
     names = [html.escape(candidate.name or "") for candidate in candidates]
     trace = points("known networks", candidates, x, y, marker=marker)
-    return trace.update(mode="markers+text", text=names, textposition="middle right", hovertext=trace.text)
+    sides = ["top left" if value > middle else "top right" for value in x]
+    return trace.update(mode="markers+text", text=names, textposition=sides, hovertext=trace.text)
 
 
 CROSS: Mapping[str, Any] = {"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": GREY}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean, median
+from statistics import mean
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from wb.core.durations import parse_duration
 from wb.core.readings import Reading
 from wb.core.space import random_choices
 from wb.data import Dataset
-from wb.data.batches import batches, shift
+from wb.data.batches import batches
 from wb.hardware.device import Device
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
@@ -26,10 +26,12 @@ from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
 from wb.tasks.known import task_of
+from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled, score
 
-PROBES = 6  # timed steps of each kind
+PROBES = 2  # timed steps of each kind, at least
+PROBED = 0.6  # seconds of them, at least
 DRAWN = 3  # random networks, beside the smallest and the largest
 IMAGES = 512  # scored in torch to learn what scoring costs
 
@@ -58,7 +60,7 @@ def probe(
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
     tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
-    teach = _median(lambda: Teacher(supernet)(images.to(supernet.device)))
+    teach = _mean(lambda: Teacher(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
     timed = "latency" in config.read
@@ -127,7 +129,7 @@ def _tuning(supernet: Supernet, architecture: Architecture, data: Dataset, recip
 def _step(
     supernet: Supernet, data: Dataset, recipe: Recipe, backward: Callable[[Batch], float], at: int, steps: int
 ) -> float:
-    """Seconds of one step as `wb.training.fit.fit` does it, the median after one for warming up.
+    """Seconds of one step as `wb.training.fit.fit` does it, the mean after one for warming up.
 
     The supernet's weights change a little less than in training: the rate is next to nothing.
     """
@@ -136,27 +138,29 @@ def _step(
     images, labels = next(batches(data.train, recipe.batch, shuffle=False))
     generator = torch.Generator().manual_seed(0)
 
-    given = shift(images, torch.Generator().manual_seed(0)).to(supernet.device)
-    batch = Batch(given, labels.to(supernet.device), at, steps)
+    batch = Batch(images.to(supernet.device), labels.to(supernet.device), at, steps)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        shift(images, generator)
+        augmented(images, labels, recipe, generator)  # not given to `backward`: the teacher knows each batch already
         backward(batch)
         torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
         optimizer.step()
 
-    return _median(step)
+    return _mean(step)
 
 
-def _median(step: Callable[[], object]) -> float:
-    """Seconds of one step, the median after one for warming up."""
-    seconds = []
-    for _ in range(1 + PROBES):
-        start = time.perf_counter()
+def _mean(step: Callable[[], object]) -> float:
+    """Seconds of one step, after one for warming up: the mean, since a busy machine delays some steps by much.
+
+    At least `PROBES` steps and `PROBED` seconds.
+    """
+    step()
+    start, steps = time.perf_counter(), 0
+    while steps < PROBES or time.perf_counter() - start < PROBED:
         step()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds[1:])
+        steps += 1
+    return (time.perf_counter() - start) / steps
 
 
 def _scoring(supernet: Supernet, architecture: Architecture, data: Dataset) -> float:

@@ -16,8 +16,8 @@ SUPERNET, SEARCH, RUNGS, FINALISTS = 0.36, 0.15, 0.11, 0.38
 TUNED = 16  # epochs that a finalist should get, before there are more finalists
 FINALISTS_LEAST, FINALISTS_MOST = 3, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
+READ = 4  # evaluations that exporting and reading a finalist takes as long as
 LEAST = {"epochs": 2, "finetune": 1}
-LATE = 1.0  # share of what is left for evaluations after which no trial begins
 
 
 class Costs(Frozen):
@@ -73,10 +73,10 @@ class TimePlan(Frozen):
     def text(self) -> str:
         """How the time is used, in a sentence."""
         parts = {
-            "supernet": f"{self.epochs} epochs of the supernet",
+            "supernet": f"{_epochs(self.epochs)} of the supernet",
             "search": f"{self.trials} trials",
             "rungs": f"trainings alone ({self.rungs})",
-            "finalists": f"{self.finalists} finalists, {self.finetune} epochs each",
+            "finalists": f"{self.finalists} finalists, {_epochs(self.finetune)} each",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
         return (
@@ -88,7 +88,7 @@ class TimePlan(Frozen):
     def late(self, spent: float, searched: float) -> bool:
         """Whether no further trial may begin: `spent` seconds went before, `searched` into trials, and the rest is needed."""
         rest = self.predicted["rungs"] + self.predicted["finalists"]
-        return searched >= LATE * (self.seconds - spent - rest)
+        return searched >= self.seconds - spent - rest
 
 
 def supernet_seconds(costs: Costs, size: Size, epochs: int, warm_up: float, done: int = 0) -> float:
@@ -112,9 +112,9 @@ def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
-    """Seconds of fine-tuning so many finalists, each exported once and read twice."""
+    """Seconds of fine-tuning so many finalists, each exported, timed with the others, scored, and its blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
-    return taught + count * (epochs * size.whole * costs.tune + 2 * costs.evaluation)
+    return taught + count * (epochs * size.whole * costs.tune + READ * costs.evaluation)
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
@@ -133,15 +133,11 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
             f"{duration(1.05 * least)} here; give more time, fewer images (--limit), or a smaller preset"
         )
     left = seconds - spent
-    epochs = config.epochs
     per_epoch = supernet_seconds(costs, size, 1, warm_up)
-    if "epochs" not in given:
-        epochs = max(LEAST["epochs"], int(left * SUPERNET / per_epoch))
+    epochs = config.epochs if "epochs" in given else max(LEAST["epochs"], int(left * SUPERNET / per_epoch))
     left -= epochs * per_epoch
-    trials = config.trials
-    if "trials" not in given:
-        share = left * SEARCH / (SEARCH + RUNGS + FINALISTS)
-        trials = _within(int(share / search_seconds(costs, size, 1)), TRIALS_LEAST, TRIALS_MOST)
+    share = left * SEARCH / (SEARCH + RUNGS + FINALISTS) / search_seconds(costs, size, 1)
+    trials = config.trials if "trials" in given else _within(int(share), TRIALS_LEAST, TRIALS_MOST)
     left -= search_seconds(costs, size, trials)
     finalists, finetune, rungs = _trained(config, left, trials, costs, size)
     return TimePlan(
@@ -192,7 +188,7 @@ def _rungs(seconds: float, trials: int, finalists: int, costs: Costs, size: Size
     """The rungs that so many seconds are enough for: as many candidates for one epoch as the time allows, a third for three."""
     one, three = (epochs * size.ranking * costs.tune + costs.score for epochs in (1, 3))
     seconds -= 3 * size.ranking * costs.teach
-    first = max(0, min(trials, 2 * FIRST * finalists, int(seconds / (one + three / 3))))
+    first = max(0, min(trials, 3 * FIRST * finalists, int(seconds / (one + three / 3))))
     last = first // 3
     if last > finalists:
         return Rung(first, 1), Rung(last, 3)
@@ -216,6 +212,10 @@ def _least(config: SearchConfig, costs: Costs, size: Size, warm_up: float) -> fl
 
 def _within(value: int, least: int, most: int) -> int:
     return max(least, min(most, value))
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _milli(seconds: float) -> str:

@@ -22,9 +22,10 @@ from wb.search.run import Run
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
 
-SMALL = ["--epochs", "2", "--finetune", "1", "--limit", "300", "--set", "embed=8,16", "--set", "depth=1,2"]
+SMALL = ["--epochs", "2", "--finetune", "1", "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]  # for tests that nothing need be timed in
-QUICK = [*SMALL, *COUNTED, "--epochs", "1", "--finetune", "0"]
+FEW = ["--limit", "300"]
+QUICK = [*SMALL, *COUNTED, *FEW, "--epochs", "1", "--finetune", "0"]
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,8 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
         "supernet.safetensors",
         "largest.safetensors",
         "front.json",
+        "answers.json",
+        "curves.json",
         "models",
         "report.html",
     }
@@ -72,7 +75,7 @@ def test_reported_accuracies_are_those_of_the_files(run: Path) -> None:
 
 
 def test_precision_is_searched_and_every_file_has_what_its_architecture_says(tmp_path: Path) -> None:
-    given = ["--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
+    given = [*FEW, "--precision", "int8,fp32", "--objectives", "acc,latency,size", "--trials", 6]
     result = succeeded("search", *SMALL, *given, "-o", tmp_path / "run")
     points = Run(tmp_path / "run").read_front()
     kinds = {"MatMulInteger", "ConvInteger"}
@@ -192,7 +195,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("arguments", "code", "words"),
     [
         (["search", "--objectives", "acc,speed"], 2, "no objective 'speed'"),
-        (["search", "--space", "cnn"], 2, "space: Input should be 'vit'"),
+        (["search", "--space", "cnn"], 2, "space: Input should be 'auto', 'vit' or 'hybrid'"),
         (["search", "--preset", "huge"], 2, "no preset 'huge'"),
         (["search", "--sampler", "magic"], 2, "sampler: Input should be 'guided'"),
         (["search", "--set", "embed"], 2, "not of the form name=value"),

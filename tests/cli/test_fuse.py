@@ -239,7 +239,7 @@ def test_a_dry_run_without_models_trains_none(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wb.export.timing.estimate.measure_latency", lambda *_, **__: None)
-    monkeypatch.setattr("wb.training.train._fit", lambda *_: pytest.fail("it is trained"))
+    monkeypatch.setattr("wb.training.train.fit_module", lambda *_: pytest.fail("it is trained"))
     result = succeeded("fuse", "--limit", 64, "--calib", 16, "--method", "perm", "--repair", "--dry-run", "--json")
     names = [stage["name"] for stage in json.loads(result.stdout)["stages"]]
     assert names.count("stock model") == 2

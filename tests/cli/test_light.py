@@ -52,6 +52,20 @@ def test_the_list_of_commands_needs_no_configuration() -> None:
     assert loaded_by("--help")[0] == []
 
 
+def test_help_loads_nothing_that_it_does_not_show() -> None:
+    """Whole, as a user calls it."""
+    code = (
+        "import atexit, sys; from wb.cli.main import main; sys.argv = ['wb', '--help']\n"
+        "atexit.register(lambda: print([m for m in ('markdown_it', 'pygments', 'rich.progress') if m in sys.modules]))\n"
+        "main()"
+    )
+    *shown, loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert loaded == "[]"
+    assert "Usage: wb" in "\n".join(shown)
+
+
 @pytest.mark.parametrize("command", ["search", "train", "measure", "prune nvit", "prune depgraph", "quantize", "fuse"])
 def test_the_options_of_a_command_need_no_torch(command: str) -> None:
     loaded, output = loaded_by(*command.split(), "--help")

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from PIL import Image
 
 from tests.commands import succeeded, wb
 from tests.processes import Command
+from wb.data import load as load_data
+from wb.jobs.classifier import Classifier
+from wb.search.planning.costs import Probe
+from wb.search.planning.shares import Costs
+from wb.search.results.answers import read_answers
+from wb.search.results.curves import read_curves
 from wb.search.run import Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
@@ -19,18 +29,48 @@ from wb.search.study.workers import FOLDER
 
 SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "200", "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]
+RUNGS = ["--rungs", "5x1,3x2", "--finalists", "2"]
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that two processes worked on, and what the second said; its folder has a name that no URL would have."""
     folder = tmp_path_factory.mktemp("odd") / "a?b#c 50%41 é{x}"
-    first = Command("search", *SMALL, *COUNTED, "--trials", 12, "-o", folder).until((folder / "run.json").exists)
+    first = Command("search", *SMALL, *COUNTED, *RUNGS, "--trials", 12, "-o", folder).until(
+        (folder / "run.json").exists
+    )
     second = succeeded("search", "--resume", folder, "--json")
     done = first.end()
     assert done.returncode == 0, done.stderr
     assert json.loads(second.stdout)["front"] == json.loads((folder / "front.json").read_text(encoding="utf-8"))
     return folder, second.stderr
+
+
+def test_the_script_on_the_page_of_a_fresh_run_names_pictures(together: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = together
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    code = html.unescape(page.partition('<code id="script">')[2].partition("</code>")[0])
+    image = load_data("digits").test.images[0]
+    Image.fromarray(image[0]).save(tmp_path / "picture.png")
+    command = [sys.executable, "-I", "-c", code, str(tmp_path / "picture.png")]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    best = next(point for point in Run(folder).read_front() if point.onnx in code)
+    name, chance = said.removeprefix(f"{tmp_path / 'picture.png'}: ").split()
+    assert name == Classifier(folder / best.onnx)(image)[0]
+    assert 10 < float(chance.strip("(%)")) <= 100
+
+
+def test_a_fresh_run_knows_what_its_networks_answered_and_how_they_were_trained(together: tuple[Path, str]) -> None:
+    run = Run(together[0])
+    answers, points = read_answers(run.answers_path), run.read_front()
+    assert answers is not None
+    assert sorted(answers.networks) == sorted(point.id for point in points)
+    for point in points:
+        matrix = answers.networks[point.id].matrix(len(answers.classes))
+        assert (matrix.sum(), matrix.trace() / matrix.sum()) == (point.test.n, point.test.value)
+    curves = read_curves(run.curves_path)
+    assert {"supernet", *(str(point.id) for point in points)} <= set(curves)
+    assert {epoch for curve in curves.values() for epoch, _ in curve} == {1}
 
 
 def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None:
@@ -41,7 +81,10 @@ def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None
     assert len(done) == len({json.dumps(trial.params) for trial in done}) == 12
     assert not (folder / "finalists").exists()
     assert not (folder / "supernet.checkpoint.pt").exists()
-    points = Run(folder).read_front()
+    points, record = Run(folder).read_front(), Run(folder).read()
+    assert {epochs: len(climbed) for epochs, climbed in record.rungs.items()} == {1: 5, 2: 3}
+    assert len(points) <= 2
+    assert {point.id for point in points} <= set(record.rungs[2])
     assert {path.name for path in (folder / "models").iterdir()} == {
         f"{point.id}.{kind}" for point in points for kind in ("onnx", "safetensors")
     }
@@ -116,6 +159,10 @@ def test_a_cache_that_cannot_be_written_is_found_before_anything_is_trained(
         (["--storage", "sqlite://"], 2, "keeps nothing"),
         (["--data", "imagefolder:~nosuchuser/images"], 2, "nosuchuser"),
         (["--threads", "100000"], 2, "threads"),
+        (["--rungs", "20x1,30x3"], 2, "rung 30x3 does not have fewer candidates"),
+        (["--rungs", "6x1", "--finalists", "8"], 2, "rung 6x1 leaves fewer candidates than 8 finalists"),
+        (["--trials", "4", "--finalists", "8"], 2, "8 finalists need --trials 8 or more"),
+        (["--time", "soon"], 2, "'soon' is no duration; write for example 90s"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
@@ -139,3 +186,32 @@ def test_a_dry_run_says_sizes_classes_finalists_and_what_a_budget_leaves() -> No
     assert "% of the space is within params <= 5 k, latency <= 1000 ms" in what["search"]
     assert "of 100 drawn at random, latency predicted from the smallest and the largest network" in what["search"]
     assert what["finalists"].startswith("about 5, each fine-tuned for 1 epochs")
+
+
+def slow(seconds: float) -> Probe:
+    costs = {"alone": 2, "sandwich": 6, "tune": 2, "teach": 1, "score": 1}
+    return Probe(Costs(evaluation=0.5, timing=0.0, **{name: seconds * times for name, times in costs.items()}), {})
+
+
+def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs are made up, and so high that the plan is small; a dry run plans the same."""
+    for module in ("plan", "planning.costs"):
+        monkeypatch.setattr(f"wb.search.{module}.probe", lambda *_: slow(0.5))
+    small = ["--limit", "60", *SMALL[6:], *COUNTED, "--trials", "12", "--time", "3min"]
+    result = wb("search", *small, "--time", "20s", "--dry-run")
+    assert result.exit_code == 2
+    assert "--time 20s is too short: the smallest search of this space on these data takes about" in result.stderr
+    dry = wb("search", *small, "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.output
+    result = wb("search", *small, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    record = Run(tmp_path / "run").read()
+    assert record.plan is not None
+    assert record.plan.text() in result.stderr
+    assert record.plan.settings == {name: getattr(record.config, name) for name in record.plan.settings}
+    told = next(stage["what"] for stage in json.loads(dry.stdout) if stage["name"] == "time")
+    assert told.split(" of the supernet")[0] == record.plan.text().split(" of the supernet")[0]
+    again = wb("search", "--resume", tmp_path / "run", "--dry-run", "--json")
+    assert "the front is there" in again.stdout
+    refused = wb("search", "--resume", tmp_path / "run", "--time", "1h")
+    assert "--time cannot change when a run is resumed" in refused.stderr

@@ -15,4 +15,4 @@ def test_a_fault_is_said_once_by_the_name_of_the_option() -> None:
     with pytest.raises(BadOption) as raised:
         config_of(PruneConfig, "prune nvit", given)
     faults = str(raised.value).removeprefix("wrong option: ").partition("; see ")[0].split("; ")
-    assert sorted(fault.partition(":")[0] for fault in faults) == ["align", "learning_rate"]
+    assert sorted(fault.partition(":")[0] for fault in faults) == ["align", "learning-rate"]

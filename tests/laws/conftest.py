@@ -45,7 +45,7 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
-from wb.core.records.ffns import Inverted
+from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
 from wb.fusion.forms.canonical import foldable
@@ -156,6 +156,8 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
     for merge in MERGES:
         yield f"map-{kind_of(merge)}-merge", mapped(depthwise, inverted, merge.sample())
+    for gate in get_args(Squeeze.model_fields["gate"].annotation):
+        yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())
     yield "map-post", wired(mapped(Pool.sample(), inverted), "post")
 
@@ -282,7 +284,10 @@ class Combinations:
 
     def __iter__(self) -> Iterator[Architecture]:
         """Of twenty networks at random the one with most that none before it had; at last the catalogue's own for the rest."""
-        for _ in range(FEW):
+        whole = {part for a in self.networks for part in self.parts(a) if len(part) == 1}
+        for number in range(2 * FEW):
+            if number >= FEW and whole <= self.seen:
+                break
             best = max((self._network() for _ in range(20)), key=lambda a: self._worth(self.parts(a) - self.seen))
             self.seen |= self.parts(best)
             yield best
@@ -309,6 +314,13 @@ def any_architecture(request: pytest.FixtureRequest) -> Architecture:
 def any_combination(request: pytest.FixtureRequest) -> Architecture:
     """Each of few networks that have all parts of the catalogue between them, for what takes longer."""
     return COMBINED[request.param]
+
+
+@pytest.fixture
+def uncombined() -> set[tuple[str, ...]]:
+    """What a block, its stage or its network has somewhere in the catalogue and in none of the few networks."""
+    known, combined = (set().union(*map(Combinations.parts, networks.values())) for networks in (CATALOGUE, COMBINED))
+    return {part for part in known - combined if len(part) == 1}
 
 
 @pytest.fixture(params=[name for name, a in CATALOGUE.items() if axes_within(a)])

@@ -36,6 +36,10 @@ def permutation(size: int, seed: int) -> Tensor:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
 
 
+def test_few_networks_have_all_parts_and_settings_between_them(uncombined: set[tuple[str, ...]]) -> None:
+    assert uncombined == set()
+
+
 def test_json_gives_the_architecture_back(any_architecture: Architecture) -> None:
     again = Architecture.from_json(any_architecture.to_json())
     assert again == any_architecture

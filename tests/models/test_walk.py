@@ -9,6 +9,7 @@ from tests.networks import Form, assembled
 from wb.core.architecture import Block, Stage
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.models.network import Network, build
+from wb.models.planes import as_tokens
 
 BOTH = Block(mixer=Softmax(heads=2, qk=3, v=2), ffn=Mlp(mlp=5))
 FORMS: tuple[Form, ...] = ("pre", "post")
@@ -60,5 +61,5 @@ def test_a_stage_is_entered_by_its_merge_and_the_end_runs_those_that_are_left(im
     assert built.enter(state, 0) is state
     merged = built.enter(state, 1)
     assert merged.stage == 1
-    assert torch.equal(merged.stream, built.merges[0](state.stream))
+    assert torch.equal(merged.stream, as_tokens(built.merges[0](state.stream)))
     assert torch.equal(built.end(state), built.answered(merged.stream))

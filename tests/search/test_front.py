@@ -79,9 +79,12 @@ def test_what_a_front_keeps_and_leaves_out(seed: int, metrics: tuple[Metric, ...
                 not surely(other, k) and (points[k]["acc"].value >= points[other]["acc"].value or not surely(k, other))
                 for k in kept
             ), f"{other} is left out for nothing"
-    for one in kept:
-        doubted = [k for k in kept if k != one and not surely(one, k)]
-        assert found.unsure.get(one) == (doubted[0] if doubted else None)
+    sure = [one for one in kept if one not in found.unsure]
+    for a, b in permutations(sure, 2):
+        assert surely(a, b), (a, b)
+    for one, than in found.unsure.items():
+        assert than in sure
+        assert not surely(one, than)
     for one, others in found.alike.items():
         assert one in kept
         assert not [other for other in others if other in kept or surely(one, other) or surely(other, one)]
@@ -94,6 +97,13 @@ def test_a_slower_network_whose_accuracy_may_be_noise_stays_and_is_named() -> No
     found = ranked({1: slower, 2: point(0.9, 0.04, spread=0.02)}, (ACC, LATENCY))
     assert (found.kept, found.unsure) == ([2, 1], {})
     assert front({1: point(0.95, 0.07, spread=0.02), 2: faster}, (ACC, LATENCY)) == [2]
+
+
+def test_small_steps_that_are_each_unsure_do_not_hide_a_large_one_that_is_sure() -> None:
+    steps = {i: point(0.9 + 0.02 * i, 1.0 + i, half=0.1, spread=0.015) for i in range(5)}
+    found = ranked(steps, (ACC, LATENCY))
+    assert found.kept == [0, 1, 2, 3, 4]
+    assert found.unsure == {1: 0, 3: 2}
 
 
 def test_networks_that_nothing_tells_apart_are_one_point() -> None:

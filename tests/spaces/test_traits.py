@@ -48,6 +48,7 @@ def test_bytes_and_work_are_those_of_the_groups(image: ImageInput) -> None:
                 bits -= int((32 - BITS[kept[group]]) * weights)
                 work[kept[group]] += weights * (1 if group == "head" else 16)
         assert found.size == bits / 8
+        assert found.parameters == held + a.stages[0].embed * 3
         assert (found.floating, found.quantized) == (work["fp32"], work["int8"])
         assert found.low + found.stem == sum(precision != "fp32" for precision in kept.values())
 
@@ -62,8 +63,9 @@ def test_work_and_parts_are_all_there(image: ImageInput) -> None:
             assert found.floating + found.products == pytest.approx(count_macs(a).value - stem)
             blocks = [block for _, _, block in a.blocks() if not block.off]
             assert (found.blocks, found.stream) == (len(blocks), len(blocks) * a.stages[0].embed)
-            assert sum(told[-2 - len(KINDS) : -2]) == sum(len(list(block.parts())) for block in blocks)
-            assert told[-2:] == (np.log1p(found.size), np.log1p(found.floating + found.products))
+            assert sum(told[-3 - len(KINDS) : -3]) == sum(len(list(block.parts())) for block in blocks)
+            assert told[-3:-1] == (np.log1p(found.size), np.log1p(found.floating + found.products))
+            assert told[-1] == pytest.approx(np.log1p(found.parameters))
 
 
 def test_they_are_the_last_features(image: ImageInput) -> None:

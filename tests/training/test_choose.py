@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from wb.core.errors import BadOption
 from wb.training.choose import Setting, chosen
-from wb.training.recipe import Recipe, RecipeOptions
+from wb.training.recipe import AVERAGED, Recipe, RecipeOptions
 
 PHOTOS = Setting(65_000, 4_500, (3, 32, 32), 60, ("bird", "cat"))
 DIGITS = Setting(50_000, 1_077, (1, 8, 8), 60, tuple("0123456789"))
@@ -57,9 +58,9 @@ def test_signs_and_grey_images_do_not_flip(classes: tuple[str, ...], channels: i
 def test_short_trainings_are_not_mixed_and_long_ones_are_averaged() -> None:
     large = PHOTOS._replace(parameters=10**6)
     short, long = (chosen(RecipeOptions(), large._replace(epochs=epochs)) for epochs in (20, 60))
-    assert (short.cutmix, short.average) == (0.0, False)
-    assert (long.cutmix, long.average) == (0.3, True)
-    assert long.steps(large.images) >= 2_000 > short.steps(large.images)
+    assert (short.cutmix, short.average, short.schedule, short.batch) == (0.0, False, "cycle", 32)
+    assert (long.cutmix, long.average, long.schedule, long.batch) == (0.3, True, "cosine", 64)
+    assert long.steps(large.images) >= AVERAGED
 
 
 def test_what_is_asked_for_stands() -> None:
@@ -71,6 +72,14 @@ def test_what_is_asked_for_stands() -> None:
     assert (found.learning_rate, found.batch, found.epochs) == (0.7, 9, 3)
     forced = chosen(RecipeOptions(recipe="strong"), DIGITS)
     assert (forced.name, forced.augment, forced.flip) == ("strong", "trivial", "off")
+
+
+@pytest.mark.parametrize("asked", [{"augment": "trivial"}, {"colour": 0.1}])
+def test_colours_of_prepared_images_are_left_alone(asked: dict[str, Any]) -> None:
+    setting = PHOTOS._replace(parameters=10**6, prepared=True)
+    assert chosen(RecipeOptions(), setting).augment == "crop"
+    with pytest.raises(BadOption, match="choose --augment crop"):
+        chosen(RecipeOptions(**asked), setting)
 
 
 def test_a_recipe_checks_its_numbers_and_writes_down_what_differs() -> None:

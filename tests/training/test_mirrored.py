@@ -59,7 +59,9 @@ def test_a_loss_counts_if_it_is_large_and_sure(found: Mirrored, keeps: bool) -> 
 
 
 @pytest.mark.parametrize(("flip", "best"), [("try", True), ("off", True), ("on", False)])
-def test_flips_that_change_classes_are_left_out(data: Dataset, flip: Flip, best: bool) -> None:
+def test_flips_that_change_classes_are_left_out(
+    data: Dataset, flip: Flip, best: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     recipe = Recipe(epochs=20, flip=flip, augment="none", learning_rate=0.05, batch=16)
@@ -68,3 +70,5 @@ def test_flips_that_change_classes_are_left_out(data: Dataset, flip: Flip, best:
     assert (right > 0.9) == best
     assert (found is None) == (flip == "off")
     assert found is None or not found.keeps
+    said = {"try": ["flips were left out, since"], "on": ["flips hurt here, since"], "off": []}[flip]
+    assert [record.getMessage()[: len(text)] for record, text in zip(caplog.records, said, strict=True)] == said

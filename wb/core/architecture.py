@@ -139,6 +139,11 @@ class Architecture(Frozen):
         """How the tokens of the first stage lie."""
         return self.stem.layout(self.input, self.prefix)._replace(plane=self.stages[0].plane)
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether any stage is a map, and so of convolutions."""
+        return any(stage.plane == "map" for stage in self.stages)
+
     def layouts(self) -> Iterator[Layout]:
         """How the tokens lie, stage by stage."""
         layout = self.layout

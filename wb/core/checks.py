@@ -76,7 +76,7 @@ def check_layouts(architecture: Architecture) -> None:
         for name, part in architecture.stage_parts(i):
             place, _, role = name.rpartition(".")
             given = before if role == "merge" and before is not None else layout
-            lack = given.refused(part.supports)
+            lack = part.refuses(given)
             if lack is not None:
                 possible = [kind for kind in CHOICES.get(role, ()) if not kind.untaught]
                 others = [kind_of(kind) for kind in possible if given.refused(kind.supports) is None]

@@ -36,6 +36,14 @@ class Layout(NamedTuple):
         """N, the most tokens of one example."""
         return self.prefix + math.prod(self.shape)
 
+    def tile(self, side: int) -> int:
+        """The side of the squares that a picture is cut into where at most `side` is wanted: a smaller picture's own."""
+        return min(side, *self.shape)
+
+    def tiled(self, side: int) -> bool:
+        """Whether a picture can be cut into such squares."""
+        return all(length % self.tile(side) == 0 for length in self.shape)
+
     def refused(self, supports: Supports) -> str | None:
         """What an operator lacks for this layout, in words; None where it lacks nothing."""
         line = len(self.shape) == 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, GetCoreSchemaHandler
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Cli:
 
     `name` is what the option is called. `default` says in words what holds where the option is not given. `typed` is the type
     of what is typed, where that is not the field's: several of a kind (`list[str]`) or a path; `parse` makes the field's value
-    of it. Without `bounded` a number out of bounds is refused by the configuration alone, in its words.
+    of it. The field takes the same text, one of a kind alone as well.
     """
 
     name: str | None = None
@@ -24,7 +24,20 @@ class Cli:
     typed: Any = None
     parse: Callable[[Any], Any] | None = None
     metavar: str | None = None
-    bounded: bool = True
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        from pydantic import BeforeValidator
+
+        several = self.typed == list[str]
+        if not several and self.parse is None:
+            return handler(source)
+
+        def of_text(value: object) -> object:
+            value = (value,) if several and isinstance(value, str) else value
+            typed = isinstance(value, list | tuple) if several else isinstance(value, str)
+            return self.parse(value) if typed and self.parse is not None else value
+
+        return BeforeValidator(of_text).__get_pydantic_core_schema__(source, handler)
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -34,14 +47,18 @@ def listed(text: str) -> tuple[str, ...]:
 
 def flat(config: type[BaseModel]) -> Iterable[tuple[str, type[BaseModel], str]]:
     """Path, owner and name of each field; the fields of a configuration within, as `settings.keep`, in its place."""
-    from pydantic import BaseModel
-
     for name, field in config.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if isinstance(kind, type) and _is_configuration(kind):
             yield from ((f"{name}.{path}", owner, inner) for path, owner, inner in flat(kind))
         else:
             yield name, config, name
+
+
+def _is_configuration(kind: type) -> TypeGuard[type[BaseModel]]:
+    from pydantic import BaseModel
+
+    return issubclass(kind, BaseModel)
 
 
 def structured(config: type[BaseModel], given: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
@@ -94,3 +111,24 @@ def option_of(config: type[BaseModel], field: str) -> str:
     """What a field is called on the command line."""
     names = (one.name for one in metadata(config, field) if isinstance(one, Cli) and one.name)
     return next(names, "--" + field.replace("_", "-"))
+
+
+def located(config: type[BaseModel], place: Sequence[object]) -> str:
+    """What the option of a field is called that a fault is in, without its dashes, and where in its value: `keep.0`."""
+    outer, rest = config, [*place]
+    while rest and isinstance(name := rest[0], str) and name in outer.model_fields:
+        kind, rest = outer.model_fields[name].annotation, rest[1:]
+        if not (isinstance(kind, type) and _is_configuration(kind)):
+            return ".".join([option_of(outer, name).removeprefix("--"), *map(str, rest)])
+        outer = kind
+    return ".".join(map(str, rest))
+
+
+def by_field(config: type[BaseModel], given: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """`given` with what is called as an option (`samples`) by the name of its field (`calibration`)."""
+    fields = {
+        option_of(owner, name).removeprefix("--").replace("-", "_"): name
+        for path, owner, name in flat(config)
+        if path not in without
+    }
+    return {fields.get(name, name): value for name, value in given.items()}

@@ -49,9 +49,15 @@ class JobConfig(DataConfig):
 
 
 class TrainConfig(DataConfig):
-    """What `wb train` trains, and how; `architecture` is a file, else the largest softmax network of `preset`."""
+    """What `wb train` trains, and how; `architecture` is a file, else the usual network of `preset`."""
 
-    preset: Annotated[str, Field(description="Train the largest softmax network of this preset.")] = "tiny"
+    preset: Annotated[
+        str,
+        Field(
+            description="Train the usual network of this preset: of space vit the largest with softmax attention, of space "
+            "hybrid a residual network of middle size. auto: by the images."
+        ),
+    ] = "auto"
     architecture: Annotated[
         Path | None,
         Field(description="Train this architecture: a JSON file, or a model file whose weights are ignored."),

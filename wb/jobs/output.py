@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from wb.core.architecture import explain
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, printable
 from wb.core.files import absolute
+from wb.core.option import located
 from wb.jobs.work import RECORD, work_of
 
 C = TypeVar("C", bound=BaseModel)
@@ -74,6 +73,16 @@ def config_of(kind: type[C], command: str, given: Mapping[str, Any]) -> C:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        found = explain(error).replace("Value error, ", "").split("; ")
-        said = dict.fromkeys(re.sub(r"^(settings|training)(: |\.)", "", one) for one in found)
+        for one in error.errors():
+            if isinstance(cause := one.get("ctx", {}).get("error"), BadOption):  # a text that is none of its kind
+                raise cause from None
+        said = dict.fromkeys(_fault(kind, one["loc"], one["msg"], one["input"]) for one in error.errors()[:3])
         raise BadOption(f"wrong option: {'; '.join(said)}; see `wb {command} --help`") from error
+
+
+def _fault(kind: type[BaseModel], place: Sequence[object], message: str, given: object) -> str:
+    """`samples: Input should be greater than or equal to 1, not 0`."""
+    name, text = located(kind, place), printable(message.removeprefix("Value error, "), 400)
+    if isinstance(given, str | int | float) and message.startswith("Input should"):
+        text += f", not {printable(repr(given), 80)}"
+    return f"{printable(name)}: {text}" if name else text

@@ -18,7 +18,7 @@ from wb.jobs.output import MODELS, check_ending, check_free
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step, load, save
 from wb.models.network import Network
-from wb.spaces.presets import vit_space
+from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 from wb.training.choose import recipe_for
 from wb.training.fit import Recipe, pick_device
@@ -43,6 +43,7 @@ class Training:
             config.epochs,
             learning_rate=config.learning_rate,
             batch=config.batch,
+            convolutions=network.has_maps,
         )
 
     @property
@@ -62,7 +63,7 @@ class Training:
     def network(self, data: Dataset) -> Architecture:
         """What is trained; of a given architecture no weights are taken, so that its classes are those of the data."""
         given = read_architecture(self.config.architecture) if self.config.architecture else None
-        chosen = given or vit_space(data, self.config.preset).largest("softmax")
+        chosen = given or space_for(data, preset=self.config.preset).usual()
         return chosen.with_labels(data.classes) if chosen.head.classes == len(data.classes) else chosen
 
     def __call__(self, progress: Progress) -> tuple[Model, dict[str, Reading]]:

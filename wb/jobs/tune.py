@@ -39,9 +39,14 @@ class Tuning(Protocol):
 
 def tuning(config: Tuning, network: Architecture | float, data: Dataset) -> Recipe:
     """How a network, or one of so many parameters, is fine-tuned."""
-    parameters = count_parameters(network).value if isinstance(network, Architecture) else network
     return recipe_for(
-        config.training, parameters, data, config.finetune, finetune=True, learning_rate=config.learning_rate
+        config.training,
+        count_parameters(network).value if isinstance(network, Architecture) else network,
+        data,
+        config.finetune,
+        finetune=True,
+        learning_rate=config.learning_rate,
+        convolutions=isinstance(network, Architecture) and network.has_maps,
     )
 
 

@@ -25,7 +25,7 @@ from wb.core.records import Dim
 class Axis(NamedTuple):
     """One dimension of a parameter: its axis, and whether the parameter writes or reads that axis.
 
-    A "side" is neither: it is a side of a convolution's kernel, which only shared weights map, to their `Centre`.
+    A "side" is neither: it is a side of a convolution's kernel, or another size that only shared weights map, to their `Centre`.
     """
 
     name: str

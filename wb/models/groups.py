@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 
@@ -18,7 +20,8 @@ def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
     table = {"stem": _convolutions(network.stem, "stem")}
     for i in range(len(network.stages)):
         if i > 0:
-            table[f"s{i}.merge"] = _convolutions(network.merges[i - 1], f"merges.{i - 1}")
+            merge = network.merge(i)
+            table[f"s{i}.merge"] = _convolutions(merge, f"merges.{i - 1}", merge.outputs)
         for j, block in enumerate(network.blocks(i)):
             table |= {
                 f"s{i}.b{j}.{group}": tuple(f"stages.{i}.{j}.{name}" for name in names)
@@ -27,9 +30,9 @@ def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
     return table | {"head": tuple(network.answer.readers)}
 
 
-def _convolutions(module: nn.Module, place: str) -> tuple[str, ...]:
-    """Full names of the weights of a module whose linear maps are all convolutions."""
-    return tuple(f"{place}.{name}" for name, weight in module.named_parameters() if weight.dim() == 4)
+def _convolutions(module: nn.Module, place: str, others: Collection[str] = ()) -> tuple[str, ...]:
+    """Full names of the weights of a module whose linear maps are all convolutions, but for those called `others`."""
+    return tuple(f"{place}.{name}" for name, weight in module.named_parameters() if weight.dim() == 4 or name in others)
 
 
 def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:

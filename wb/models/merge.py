@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from wb.core.layout import Layout
+from wb.core.records import Merge
 from wb.models.operator import PartModule
 
 PREVIOUS = "previous.embed"  # the residual stream that a merge reads; `embed` is the one that it writes
@@ -18,7 +21,15 @@ class MergeModule(PartModule):
 
     fitted: tuple[str, str] | None = None
     """The linear map and its bias, where it has one map only; `inputs` gives what it reads."""
+    outputs: Mapping[str, int] = {}
+    """Linear maps that are no convolutions -> number of leading dimensions that are their outputs."""
+    record: Merge
     layout: Layout
+
+    def describe(self) -> Merge:
+        """The record of this module, with widths read off the parameters."""
+        fields = type(self.record).model_fields
+        return self.record.model_copy(update={name: size for name, size in self.sizes.items() if name in fields})
 
     def inputs(self, x: Tensor) -> Tensor:
         """The inputs of the `fitted` map: (B, N, D) -> (B, N', features)."""

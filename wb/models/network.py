@@ -314,9 +314,10 @@ def describe(network: Network) -> Architecture:
     a = network.architecture
     stages = []
     for i, stage in enumerate(a.stages):
-        beginning = network.stem if i == 0 else cast(PartModule, network.merges[i - 1])
+        beginning: PartModule = network.stem if i == 0 else network.merge(i)
+        found = {"embed": beginning.sizes["embed"], "merge": None if i == 0 else network.merge(i).describe()}
         described = tuple(block.describe() for block in network.blocks(i))
-        stages.append(stage.model_copy(update={"embed": beginning.sizes["embed"], "blocks": described}))
+        stages.append(stage.model_copy(update={**found, "blocks": described}))
     ends = {"stem": network.stem.describe(), "head": network.answer.describe(network)}
     return a.model_copy(update={"stages": tuple(stages), **ends})
 
@@ -357,8 +358,9 @@ def _global(axis: Axis | None, module: str, stages: int) -> Axis | None:
     if axis.role == "side":
         return axis._replace(name=f"{_place(parts)}.{axis.name}")
     if parts[0] == "merges":
-        after = int(parts[1]) + (0 if axis.name == PREVIOUS else 1)
-        return axis._replace(name=f"s{after}.embed")
+        after = int(parts[1]) + 1
+        own = f"s{after}.{axis.name}" if axis.name == "embed" else f"s{after}.merge.{axis.name}"
+        return axis._replace(name=f"s{after - 1}.embed" if axis.name == PREVIOUS else own)
     if parts[0] == "wirings":
         return axis._replace(name=f"s{parts[1]}.{axis.name}")
     if parts[0] != "stages":  # stem and first norm begin the first stage, the last norm ends the last

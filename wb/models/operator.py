@@ -190,7 +190,8 @@ class OperatorModule(PartModule):
 
     def describe(self) -> Operator:
         """The record of this module, with widths read off the parameters."""
-        return self.record.model_copy(update={name: size for name, size in self.sizes.items() if name != "embed"})
+        fields = type(self.record).model_fields
+        return self.record.model_copy(update={name: size for name, size in self.sizes.items() if name in fields})
 
     @property
     def additions(self) -> int:

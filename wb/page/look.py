@@ -20,8 +20,8 @@ from wb.page.alt import described
 FRONT, TEST, BUDGET, BLUE, GREY = "#f76707", "#0ca678", "#e64980", "#3b82f6", "#8b95a5"
 COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")  # of categories
 ORDER = [[0, "#b3bdca"], [0.5, "#6f9fe0"], [1, "#3565d8"]]  # colour scale, early to late; visible on white and on black
-TICKS = {"fraction": ".3~%", "ms": ".3~g"}  # all other units are counts and get an SI prefix
-UNITS = {"fraction": "", "ms": " in ms", "B": " in bytes", "pJ": " in pJ"}
+TICKS = {"fraction": ".3~%", "ms": ".3~g", "x": ".3~g"}  # all other units are counts and get an SI prefix
+UNITS = {"fraction": "", "x": "", "ms": " in ms", "B": " in bytes", "pJ": " in pJ"}
 LOG_FROM = 20  # an axis is logarithmic if the largest value exceeds the smallest by this factor
 HEIGHT = 450  # default height of a figure in pixels
 LONG, WIDE = (

@@ -10,20 +10,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wb.core.errors import BadOption
 from wb.data import Dataset
 from wb.training.recipe import AVERAGED, Flip, Recipe, RecipeOptions
 
 SMALL_SIDE = 24  # images below it are digits and icons, which a shift of a pixel changes enough
 SMALL, LARGE = 300_000, 3_000_000  # parameters
 LONG = 30  # epochs from which on mixing images pays
-RATE, RATE_BATCH = 2e-3, 128  # the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
+RATE, RATE_BATCH = 3e-3, 64  # in long trainings the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
 
-_COMMON: Mapping[str, Any] = {"schedule": "cosine", "warmup": 0.05, "floor": 0.01, "batch": 64}
+# Of long trainings; short ones need more steps and one cycle, as recipe `plain` has them.
+_LASTING: Mapping[str, Any] = {"schedule": "cosine", "warmup": 0.05, "floor": 0.01, "batch": RATE_BATCH}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
-    "light": {**_COMMON, "augment": "crop", "label_smoothing": 0.0, "weight_decay": 0.02},
-    "medium": {**_COMMON, "augment": "trivial", "erase": 0.1, "cutmix": 0.3},
-    "strong": {**_COMMON, "augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 0.5},
+    "light": {"augment": "crop", "label_smoothing": 0.0, "weight_decay": 0.02},
+    "medium": {"augment": "trivial", "erase": 0.1, "cutmix": 0.3},
+    "strong": {"augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 0.5},
 }
 _CHANGED = {"smoothing": "label_smoothing", "ema": "average"}  # options with another name than the recipe's field
 
@@ -37,6 +39,7 @@ class Setting(NamedTuple):
     epochs: int
     classes: Sequence[str] = ()
     finetune: bool = False
+    prepared: bool = False  # images are no longer in [0, 1]
 
     @property
     def side(self) -> int:
@@ -57,23 +60,33 @@ def chosen(
 ) -> Recipe:
     """The recipe that `options` ask for, `auto` by the table of `RECIPES`; a given `learning_rate` or `batch` stands.
 
-    Mixing and erasing need time to pay: below `LONG` epochs images are not mixed.
+    Below `LONG` epochs images are not mixed. Only trainings of `AVERAGED` steps and more have the cosine, larger batches and the
+    average; below, more steps are worth more.
+
+    Raises:
+        BadOption: a change of colours of images that are prepared for a foreign network.
     """
     auto = options.recipe == "auto"
     name = _fitting(setting) if auto else options.recipe
     values: dict[str, Any] = {"name": name, **RECIPES[name]}
+    if setting.prepared and values.get("augment") == "trivial":
+        values["augment"] = "crop"
     if setting.epochs < LONG:
         values |= {key: 0.0 for key in ("mixup", "cutmix") if key in values}
     if name != "plain":
         values["flip"] = _flip(setting)
-        size = batch or values["batch"]
-        values["learning_rate"] = RATE * math.sqrt(size / RATE_BATCH)
+        if Recipe(epochs=setting.epochs, batch=batch or RATE_BATCH).steps(setting.images) >= AVERAGED:
+            rate = RATE * math.sqrt((batch or RATE_BATCH) / RATE_BATCH)
+            values |= {**_LASTING, "learning_rate": rate, "average": True}
     given = {"learning_rate": learning_rate, "batch": batch, "epochs": setting.epochs, "why": f"for {setting.text}"}
     values |= {key: value for key, value in given.items() if value is not None}
-    recipe = Recipe.model_validate(values)
-    if name != "plain":
-        recipe = recipe.model_copy(update={"average": recipe.steps(setting.images) >= AVERAGED})
-    return recipe.model_copy(update=_asked(options))
+    asked = _asked(options)
+    if setting.prepared and (asked.get("augment") == "trivial" or asked.get("colour")):
+        raise BadOption(
+            "--augment trivial and --colour change images in [0, 1], and these are prepared for their network by --mean, --std, "
+            "--scale or --preprocessor; choose --augment crop"
+        )
+    return Recipe.model_validate(values | asked)
 
 
 def _fitting(setting: Setting) -> str:
@@ -109,8 +122,17 @@ def recipe_for(
     finetune: bool = False,
     learning_rate: float | None = None,
     batch: int | None = None,
+    convolutions: bool = False,
 ) -> Recipe:
-    """The recipe of a network with so many `parameters` on `data`, as `chosen`."""
+    """The recipe of a network with so many `parameters` on `data`, as `chosen`; of `convolutions`, in bf16 where that is fast."""
     shape = (data.channels, data.height, data.width)
-    setting = Setting(int(parameters), len(data.train), shape, epochs, data.classes, finetune)
-    return chosen(options, setting, learning_rate=learning_rate, batch=batch)
+    setting = Setting(
+        int(parameters), len(data.train), shape, epochs, data.classes, finetune, data.train.preparation is not None
+    )
+    recipe = chosen(options, setting, learning_rate=learning_rate, batch=batch)
+    if options.bf16 is None and convolutions and recipe.name != "plain":
+        from wb.training.arithmetic import has_bf16  # loads torch
+        from wb.training.fit import pick_device
+
+        return recipe.model_copy(update={"bf16": has_bf16(pick_device().type)})
+    return recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from wb.training.augment.mix import Mixed
 from wb.training.augment.policy import augmented
 from wb.training.average import Average
 from wb.training.checkpoint import State
-from wb.training.mirrored import Mirrored
+from wb.training.mirrored import Mirrored, notice
 from wb.training.recipe import Recipe as Recipe
 from wb.training.schedule import rates, side
+
+_log = logging.getLogger(__name__)
+_APART = 1 << 40  # between the seeds of dropout and those of images
 
 
 class TrainingDiverged(WbError, ArithmeticError):
@@ -108,9 +112,11 @@ def fit(
     while state.epoch < recipe.epochs:
         flips = recipe.flip != "off" and (probe is None or state.epoch >= probe.at)
         if flips and probe is not None:
-            state.mirrored = state.mirrored or probe.look()
+            state.mirrored = state.mirrored or _looked(probe, recipe)
             flips = recipe.flip == "on" or state.mirrored.keeps
-        state.loss = _epoch(state, weights, backward, split, recipe, seed, flips=flips)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_APART + seed * 100_003 + state.epoch)  # for dropout
+            state.loss = _epoch(state, weights, backward, split, recipe, seed, flips=flips)
         state.epoch += 1
         if checkpoint is not None:
             state.store(checkpoint)
@@ -119,6 +125,14 @@ def fit(
     if state.average is not None:
         state.average.settle()
     return state.mirrored
+
+
+def _looked(probe: Probe, recipe: Recipe) -> Mirrored:
+    """What the probe sees; the user is told if mirrored images are other ones."""
+    found = probe.look()
+    if (note := notice(recipe.flip, found)) is not None:
+        _log.warning(note)
+    return found
 
 
 def _optimizer(weights: Mapping[str, nn.Parameter], decayed: Collection[str], recipe: Recipe) -> torch.optim.Optimizer:

@@ -11,6 +11,7 @@ from torch import Tensor
 from wb.data import Split
 from wb.data.batches import batches
 from wb.tasks.base import Task
+from wb.training.recipe import Flip
 
 MOST = 2_000  # images that are looked at
 _LOST = 1 / 3  # of what a network knows beyond chance; natural images lose far less
@@ -39,6 +40,15 @@ class Mirrored(NamedTuple):
             f"a network trained without flips knows {self.plain:.1%} of {self.images:,} validation images, and "
             f"{self.mirrored:.1%} of them mirrored"
         )
+
+
+def notice(flip: Flip, found: Mirrored | None) -> str | None:
+    """What to tell the user, if anything."""
+    if found is None or found.keeps:
+        return None
+    if flip == "on":
+        return f"flips hurt here, since {found.text}; --no-flip leaves them out"
+    return f"flips were left out, since {found.text}; --flip makes them all the same"
 
 
 def mirrored(network: Callable[[Tensor], Tensor], split: Split, task: Task, device: torch.device) -> Mirrored:

@@ -42,7 +42,7 @@ class Recipe(Frozen):
     the epochs, and leaves it out where mirrored images turn out to be other ones. `colour` is the reach of a jitter. `erase`
     is the share of images that lose a rectangle; `mixup` and `cutmix` are shares of batches. `average` keeps a moving average
     of the weights, which is what is scored and exported. `resolution` trains half the epochs on small images and most of the
-    others on larger ones.
+    others on larger ones. With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
     """
 
     name: str = "plain"
@@ -66,6 +66,7 @@ class Recipe(Frozen):
     cutmix: Share = 0.0
     average: bool = False
     resolution: bool = False
+    bf16: bool = False
 
     def steps(self, examples: int) -> int:
         """Number of steps in all epochs."""
@@ -95,6 +96,7 @@ class Recipe(Frozen):
             f"{self.warmup:.0%} rising), batches of {self.batch}",
             "small images first" if self.resolution else "",
             "the average of the weights is kept" if self.average else "",
+            "computed in bf16" if self.bf16 else "",
         ]
         why = f" ({self.why})" if self.why else ""
         return f"{self.name}{why}: {', '.join(part for part in parts if part)}"
@@ -147,8 +149,18 @@ class RecipeOptions(Frozen):
         Field(description="Share of the steps in which the learning rate rises."),
         Cli(default=_AS_THE_RECIPE),
     ] = None
+    resolution: Annotated[
+        bool | None,
+        Field(description="Train on small images first; for networks that take other sizes."),
+        Cli(default="no"),
+    ] = None
     ema: Annotated[
         bool | None,
         Field(description="Keep the moving average of the weights."),
         Cli(default=f"from {AVERAGED:,} steps on"),
+    ] = None
+    bf16: Annotated[
+        bool | None,
+        Field(description="Compute in 16 bits while training."),
+        Cli(default="networks of convolutions, where the processor has bf16"),
     ] = None

@@ -23,9 +23,11 @@ from wb.models.network import Network, build
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.names import matched
+from wb.training.arithmetic import computed
 from wb.training.decay import decayed
 from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_device
 from wb.training.mirrored import Mirrored, mirrored
+from wb.training.resizable import check_sizes
 from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0
@@ -144,21 +146,21 @@ def fit_module(
 
     weights = dict(module.named_parameters())
     device = next(iter(weights.values())).device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for dropout
-        found = fit(
-            weights,
-            backward,
-            data.train,
-            recipe,
-            seed=seed,
-            decayed=decayed(module),
-            statistics={name: value for name, value in module.named_buffers() if name in kept},
-            probe=probing(recipe, look, warm=warm),
-            identity=identity,
-            checkpoint=checkpoint,
-            report=report,
-        )
+    with evaluating(module):
+        check_sizes(module, data, recipe, device)
+    found = fit(
+        weights,
+        backward,
+        data.train,
+        recipe,
+        seed=seed,
+        decayed=decayed(module),
+        statistics={name: value for name, value in module.named_buffers() if name in kept},
+        probe=probing(recipe, look, warm=warm),
+        identity=identity,
+        checkpoint=checkpoint,
+        report=report,
+    )
     module.eval()
     if isinstance(module, Network):
         find_statistics(module, data.train)
@@ -174,11 +176,14 @@ def probing(recipe: Recipe, look: Callable[[], Mirrored], *, warm: bool) -> Prob
 @contextmanager
 def evaluating(network: object) -> Iterator[None]:
     """Modules are in eval mode within; afterwards they are as they were."""
-    was = isinstance(network, nn.Module) and network.training
-    if isinstance(network, nn.Module):
-        network.eval()
-    yield
-    if isinstance(network, nn.Module):
+    if not isinstance(network, nn.Module):
+        yield
+        return
+    was = network.training
+    network.eval()
+    try:
+        yield
+    finally:
         network.train(was)
 
 
@@ -191,11 +196,11 @@ def distilled(
     """
 
     def backward(batch: Batch) -> float:
-        outputs = network(batch.images)
+        outputs = computed(network, batch.images, recipe)
         loss = batch.loss(outputs, task, recipe.label_smoothing)
         if teacher is not None:
             with torch.no_grad():
-                target = teacher(batch.images)
+                target = computed(teacher, batch.images, recipe)
             loss = (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
         loss.backward()
         return loss.item()

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.networks import form
+from tests.networks import form, random_model
 from wb.compress.depth.analysis import DepthAnalysis, analyze_depth, depth_score
 from wb.compress.depth.chain import Chain, chosen
 from wb.compress.depth.drop import sublayers, without
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadOption
 from wb.data import Split
-from wb.models.model import Model, from_network
+from wb.models.model import Model
 from wb.models.network import BlockModule, axes_of, build
 
 
@@ -32,27 +32,19 @@ def _catalogue() -> Mapping[str, Architecture]:
         raise ImportError(path)
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Mapping[str, Architecture] = module.CATALOGUE
+    found: Mapping[str, Architecture] = module.CATALOGUE | module.COMBINED
     return found
 
 
 CATALOGUE = _catalogue()
-EVERY = pytest.mark.parametrize("name", list(CATALOGUE))
-PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if form(a) == "pre"])
+EVERY = pytest.mark.parametrize("name", [name for name in CATALOGUE if name.startswith("combined")])
+PRE_NORM = pytest.mark.parametrize(
+    "name", [n for n, a in CATALOGUE.items() if form(a) == "pre" and not n.startswith("combined")]
+)
 SOME = pytest.mark.parametrize(
     "name",
     ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "sla-post", "softmax-post-stages"],
 )
-
-
-def random_model(a: Architecture, seed: int = 0) -> Model:
-    """Random weights everywhere, so that nothing is hidden by a zero or a one."""
-    network = build(a)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.normal_(0, 0.3, generator=generator)
-    return from_network(a, network)
 
 
 def random_split(a: Architecture, count: int = 7) -> Split:

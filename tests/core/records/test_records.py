@@ -17,15 +17,17 @@ from wb.core.records import (
     ImageInput,
     Lmu,
     Mlp,
+    Nowhere,
     Part,
     PatchStem,
     Pool,
     Softmax,
-    Weighted,
     dims,
     groups,
     kind_of,
 )
+from wb.core.records.ffns import Inverted
+from wb.core.records.norms import BatchNorm
 
 PARTS: tuple[type[Part], ...] = (*MIXERS, *FFNS, *STEMS)
 every = pytest.mark.parametrize("kind", PARTS, ids=kind_of)
@@ -37,9 +39,12 @@ def network(image: ImageInput, **changes: object) -> Architecture:
     return assembled(**{**content, **changes})
 
 
-def of(image: ImageInput, mixer: Part, **changes: object) -> Architecture:
-    block = Block.model_validate({"mixer": mixer, "ffn": Mlp(mlp=5)})
-    return network(image, stages=(Stage(embed=8, blocks=(block,)),), **changes)
+def of(image: ImageInput, mixer: Any, **changes: object) -> Architecture:
+    if "tokens" in mixer.supports.planes:
+        return network(image, stages=(Stage(embed=8, blocks=(Block(mixer=mixer, ffn=Mlp(mlp=5)),)),), **changes)
+    block = Block(mixer=mixer, ffn=Inverted.sample(), norm=BatchNorm())
+    changes = {"position": Nowhere(), "last": BatchNorm(), **changes}
+    return network(image, stages=(Stage(embed=8, plane="map", blocks=(block,)),), **changes)
 
 
 @every
@@ -93,7 +98,8 @@ def test_a_scale_is_frozen_where_its_channels_change() -> None:
 @every
 def test_groups_have_the_precisions_of_their_fields(kind: type[Part]) -> None:
     endings = groups(kind)
-    assert set(endings) == ({".in", ".out"} if issubclass(kind, Weighted) else {""} if kind in STEMS else set())
+    own = {ending for field, ending in (("reads", ".in"), ("writes", ".out")) if field in kind.model_fields}
+    assert set(endings) == ({""} if kind in STEMS else own)
     for field, options in endings.values():
         for precision in options:
             assert getattr(kind.model_validate({**kind.example, field: precision}), field) == precision
@@ -104,7 +110,13 @@ def test_what_a_record_cannot_do_is_refused_with_what_can(image: ImageInput, kin
     if kind.supports.prefix:
         assert next(of(image, kind.sample(), prefix=1).layouts()).prefix == 1
         return
-    with pytest.raises(ValueError, match=rf"mixer '{kind_of(kind)}' of s0\.b0 reads .* use prefix=0 or mixer softmax"):
+    on_map = "tokens" not in kind.supports.planes
+    words = (
+        "map, where prefix=1 has no place"
+        if on_map
+        else rf"mixer '{kind_of(kind)}' of s0\.b0 reads .* use prefix=0 or mixer softmax"
+    )
+    with pytest.raises(ValueError, match=words):
         of(image, kind.sample(), prefix=1)
 
 

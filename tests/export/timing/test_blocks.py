@@ -129,7 +129,7 @@ def test_the_value_of_a_scale_is_not_timed_anew(image: ImageInput) -> None:
     assert keys(architecture(image, scaled)) == keys(architecture(image, SOFTMAX))
     part = list(parts(architecture(image, scaled)))[1]
     module, _, _ = part.make()
-    assert module.get_submodule("block.mixer").scale == 0.3
+    assert module.get_submodule("block.mixer").record.scale == 0.3
 
 
 def test_parts_are_timed_a_few_together(image: ImageInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

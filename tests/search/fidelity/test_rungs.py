@@ -44,5 +44,5 @@ def test_automatic_rungs_leave_a_choice_and_cost_less_than_the_finalists_do(
 
 
 def test_a_usual_search_has_two_rungs_and_a_quick_one_none() -> None:
-    assert rungs_text(automatic(100, 10, 20)) == "60x1,20x3"
+    assert rungs_text(automatic(100, 10, 20)) == "40x1,20x3"
     assert automatic(100, 10, 1) == automatic(100, 10, 0) == automatic(10, 10, 20) == ()

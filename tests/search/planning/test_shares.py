@@ -59,7 +59,7 @@ def costed(found: TimePlan, costs: Costs, size: Size) -> float:
 @settings(max_examples=200)
 @given(st.floats(300, 7200), st.floats(0.001, 0.01), st.integers(30, 150), st.integers(1, 4))
 def test_a_plan_fills_its_time(seconds: float, step: float, steps: int, workers: int) -> None:
-    costs, size = fake(step), Size(steps, round(1.1 * steps), workers)
+    costs, size = fake(step), Size(steps, steps, round(1.1 * steps), workers)
     found = plan(seconds, costs, size)
     whole = 20 + costed(found, costs, size)
     assert 0.8 * seconds <= whole <= 1.05 * seconds

@@ -63,6 +63,20 @@ def search(folder: Path, trials: int, evaluate: Any, sampler: str = "random") ->
     return reported
 
 
+def test_no_trial_begins_once_it_is_late_and_those_that_are_done_stay(tmp_path: Path) -> None:
+    create_study(file_url(tmp_path / "study.db"), "s", OBJECTIVES)
+    crew, study = Crew(tmp_path), load_study(file_url(tmp_path / "study.db"), "s")
+    study.sampler = make_sampler("random", SPACE, (), 0, crew.name)
+
+    def run(late: Callable[[Any], bool]) -> int:
+        return Optimization(study, SPACE, OBJECTIVES, (), evaluate, 6, lambda *_: None, crew, late)()
+
+    assert run(lambda done: len(done) >= 3) == 3
+    assert {trial.state for trial in study.get_trials()} == {TrialState.COMPLETE}
+    assert run(lambda _: True) == 3
+    assert run(lambda _: False) == 6
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_what_ends_an_evaluation_is_raised_and_the_candidate_is_taken_up_again(
     tmp_path: Path, error: type[BaseException]

@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.base import Biases, Dim, Weighted, Width
+from wb.core.records.base import Biases, Dim, Part, Tile, Weighted, Width
 
 
-class Attention(Weighted):
+class Headed(Part):
     """The widths that all attention variants share: heads, and channels per head of queries and keys, and of values."""
 
     heads: Annotated[Width, Dim("heads", aligned=False)]
@@ -19,16 +19,10 @@ class Attention(Weighted):
     v: Annotated[Width, Dim("value channels", within="heads", late=1)]
 
 
-class Softmax(Attention):
-    """Multi-head self-attention with softmax. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
+class Scaled(Headed):
+    """What has attention with softmax in it. `scale` multiplies the scores; None stands for `qk ** -0.5`."""
 
-    module = "wb.models.mixers.softmax:SoftmaxAttention"
-    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
-    title = "softmax attention"
-    source = 'Vaswani et al., "Attention Is All You Need", 2017'
-    kind: Literal["softmax"] = "softmax"
     scale: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
-    bias: Biases = True
 
     @property
     def factor(self) -> float:
@@ -37,11 +31,80 @@ class Softmax(Attention):
     def settled(self, changed: Collection[str]) -> Self:
         return self.model_copy(update={"scale": self.factor}) if "qk" in changed else self
 
+
+class Attention(Headed, Weighted):
+    """A mixer of several heads."""
+
+
+class Scored(Scaled, Attention):
+    """Attention with softmax, or an estimate of it."""
+
     def structure(self) -> Self:
         return self.model_copy(update={"scale": None})
 
     def unit(self) -> Self:
         return self.model_copy(update={"scale": 1.0})
+
+
+class Softmax(Scored):
+    """Multi-head self-attention with softmax."""
+
+    module = "wb.models.mixers.softmax:SoftmaxAttention"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
+    title = "softmax attention"
+    source = 'Vaswani et al., "Attention Is All You Need", 2017'
+    kind: Literal["softmax"] = "softmax"
+    bias: Biases = True
+
+
+class Relative(Scored):
+    """Softmax attention whose scores have a learned bias for every distance in rows and columns."""
+
+    module = "wb.models.mixers.relative:RelativeAttention"
+    supports = Supports(line=False, prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
+    title = "relative attention"
+    source = 'Dai et al., "CoAtNet: Marrying Convolution and Attention for All Data Sizes", 2021'
+    kind: Literal["relative"] = "relative"
+
+
+class Window(Scored):
+    """Softmax attention within windows of `window` x `window` tokens, with a bias for every distance.
+
+    With `shift` the windows are moved by half of one, around the borders, where tokens that are no neighbours do not see each
+    other. A picture that is not larger than a window is one, without shift.
+    """
+
+    module = "wb.models.mixers.window:WindowAttention"
+    supports = Supports(line=False, prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "window": 2}
+    title = "window attention"
+    source = 'Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", 2021'
+    kind: Literal["window"] = "window"
+    window: Annotated[int, Field(ge=2, le=64), Tile()] = 7
+    shift: bool = False
+
+
+class MaskUnit(Scored):
+    """Softmax attention within mask units of `side` x `side` tokens, and nothing else: no shift, no bias for distances."""
+
+    module = "wb.models.mixers.mask:MaskUnitAttention"
+    supports = Supports(line=False, prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "side": 2}
+    title = "mask unit attention"
+    source = 'Ryali et al., "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", 2023'
+    kind: Literal["mask"] = "mask"
+    side: Annotated[int, Field(ge=2, le=64), Tile()] = 8
+
+
+class Linear(Attention):
+    """Attention whose kernel is a product of what is positive in queries and keys, each row divided by its sum."""
+
+    module = "wb.models.mixers.linear:LinearAttention"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
+    title = "ReLU linear attention"
+    source = 'Cai et al., "EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction", 2023'
+    kind: Literal["linear"] = "linear"
 
 
 class Sla(Attention):

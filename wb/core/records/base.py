@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wb.core.layout import Supports
+from wb.core.layout import Layout, Supports
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 
@@ -35,6 +35,10 @@ class Dim(NamedTuple):
 
 class Kernel(NamedTuple):
     """Marks the side of a convolution's kernel: in shared weights a smaller kernel is the centre of a larger one."""
+
+
+class Tile(NamedTuple):
+    """Marks the side of the squares that the picture of tokens is cut into: its sides are multiples of it, or not larger."""
 
 
 class Group(NamedTuple):
@@ -107,6 +111,16 @@ class Part(Frozen):
         """What building the part for so many tokens takes, where that is not next to nothing."""
         return None
 
+    def refuses(self, layout: Layout) -> str | None:
+        """What it lacks for tokens that lie like that, in words; None where it lacks nothing."""
+        lack = layout.refused(self.supports)
+        sides = [] if lack else [getattr(self, name) for name in tiles(type(self))]
+        lacking = next((side for side in sides if not layout.tiled(side)), None)
+        if lacking is None:
+            return lack
+        shape = "x".join(map(str, layout.shape))
+        return f"cuts the tokens into squares of {lacking}x{lacking}, which {shape} are no multiple of"
+
 
 class Operator(Part):
     """A mixer or a feed-forward. One that is `normed` has its own norms behind its linear maps, and none in front of it."""
@@ -154,6 +168,14 @@ def kernels(record: type[BaseModel]) -> tuple[str, ...]:
     """The fields of a record that are sides of a kernel."""
     return tuple(
         name for name, field in record.model_fields.items() if any(isinstance(m, Kernel) for m in field.metadata)
+    )
+
+
+@cache
+def tiles(record: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a record that are sides of squares which the tokens are cut into."""
+    return tuple(
+        name for name, field in record.model_fields.items() if any(isinstance(m, Tile) for m in field.metadata)
     )
 
 

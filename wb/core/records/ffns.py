@@ -7,12 +7,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.records.base import Activation, Biases, Convolved, Dim, Kernel, Weighted, Width
+from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width
 
 
 def is_gelu(activation: str) -> bool:
     """Whether an activation is left out of the JSON: networks keep the keys they had before there were others."""
     return activation == "gelu"
+
+
+def is_none(value: object) -> bool:
+    """Whether a record is left out of the JSON, as it was before there was one."""
+    return value is None
 
 
 class Mlp(Weighted):
@@ -41,8 +46,19 @@ class Glu(Weighted):
     bias: bool = False
 
 
+class Squeeze(Frozen):
+    """Squeeze and excitation: every channel times a gate, which `width` hidden units find from the means of all channels."""
+
+    width: Width
+    gate: Literal["hardsigmoid", "sigmoid"] = "hardsigmoid"
+    activation: Literal["relu", "silu"] = "relu"
+
+
 class Inverted(Convolved):
-    """An inverted bottleneck: a 1x1 convolution to `mlp` channels, a depthwise one among them unless `kernel` is 0, and back."""
+    """An inverted bottleneck: a 1x1 convolution to `mlp` channels, a depthwise one among them unless `kernel` is 0, and back.
+
+    With `se` its hidden channels are gated before they are projected back.
+    """
 
     module = "wb.models.ffns.inverted:Inverted"
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9, "kernel": 3}
@@ -52,6 +68,7 @@ class Inverted(Convolved):
     mlp: Annotated[Width, Dim("hidden units")]
     kernel: Annotated[Literal[0, 3, 5, 7], Kernel()] = 0
     activation: Activation = "relu"
+    se: Annotated[Squeeze | None, Field(exclude_if=is_none)] = None
 
 
 class Fused(Convolved):

@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wb.core.layout import Layout, Supports
-from wb.core.records.base import ConvKept, Kernel, Part
+from wb.core.records.attention import Scaled
+from wb.core.records.base import ConvKept, Kernel, Part, Tile
+from wb.core.records.norms import Eps
 
 
 class Halving(Part):
@@ -52,5 +54,20 @@ class Conv3x3(Halving):
     kind: Literal["conv3"] = "conv3"
 
 
+class QPool(Scaled, Halving):
+    """Attention within mask units of `side` x `side` tokens, in which the largest of four neighbouring queries stands for them.
+
+    What goes around the attention is projected, and the largest of four is taken as well. A norm stands in front of both.
+    """
+
+    module = "wb.models.merges.qpool:QPool"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 3, "v": 5, "side": 4}
+    title = "query pooling"
+    source = 'Ryali et al., "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", 2023'
+    kind: Literal["qpool"] = "qpool"
+    side: Annotated[int, Field(ge=2, le=64, multiple_of=2), Tile()] = 8
+    eps: Eps = 1e-6
+
+
 # From dear to cheap; spaces offer them in the opposite order.
-Merge = Annotated[Conv3x3 | Conv2x2 | Dw3, Field(discriminator="kind")]
+Merge = Annotated[QPool | Conv3x3 | Conv2x2 | Dw3, Field(discriminator="kind")]

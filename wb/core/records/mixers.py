@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.attention import Attention, Cosformer, Hash, Sla, Softmax
+from wb.core.records.attention import Cosformer, Hash, Linear, MaskUnit, Relative, Scored, Sla, Softmax, Window
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Preparation, Weighted, Width
 
 
@@ -42,10 +42,10 @@ class Lmu(Weighted):
         return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
 
 
-class Performer(Attention):
+class Performer(Scored):
     """Performer's FAVOR+: softmax attention estimated by `features` positive random features of queries and keys.
 
-    `scale` multiplies the scores that are estimated; None stands for `qk ** -0.5`.
+    `scale` multiplies the scores that are estimated.
     """
 
     module = "wb.models.mixers.performer:PerformerAttention"
@@ -55,19 +55,6 @@ class Performer(Attention):
     kind: Literal["performer"] = "performer"
     features: Annotated[Width, Dim("random features", scored=False, aligned=False)] = 64
     scale: Annotated[float, Field(gt=0, le=1e6)] | None = None
-
-    @property
-    def factor(self) -> float:
-        return self.qk**-0.5 if self.scale is None else self.scale
-
-    def settled(self, changed: Collection[str]) -> Self:
-        return self.model_copy(update={"scale": self.factor}) if "qk" in changed else self
-
-    def structure(self) -> Self:
-        return self.model_copy(update={"scale": None})
-
-    def unit(self) -> Self:
-        return self.model_copy(update={"scale": 1.0})
 
 
 class Depthwise(Filtered):
@@ -81,4 +68,7 @@ class Depthwise(Filtered):
 
 
 # From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
-Mixer = Annotated[Softmax | Sla | Cosformer | Performer | Lmu | Depthwise | Pool | Hash, Field(discriminator="kind")]
+Mixer = Annotated[
+    Relative | Softmax | Window | MaskUnit | Sla | Linear | Cosformer | Performer | Lmu | Depthwise | Pool | Hash,
+    Field(discriminator="kind"),
+]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records import Cosformer
-from wb.models.mixers.attention import AttentionModule, kernel_product
+from wb.models.attention import AttentionModule, kernel_product
 from wb.models.operator import Context
 from wb.models.tensors import constant
 

@@ -28,8 +28,8 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records import Hash
+from wb.models.attention import AttentionModule
 from wb.models.axes import read
-from wb.models.mixers.attention import AttentionModule
 from wb.models.operator import Context, Symmetry
 
 

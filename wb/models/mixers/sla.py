@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records import Sla
-from wb.models.mixers.attention import AttentionModule, kernel_product
+from wb.models.attention import AttentionModule, kernel_product
 from wb.models.operator import Context, Symmetry
 from wb.models.tensors import uniform_
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records import Attention
+from wb.core.records.attention import Scored
 from wb.models.operator import Context, OperatorModule, Symmetry
 from wb.models.tensors import join_heads, project
 
@@ -68,6 +70,33 @@ class AttentionModule(OperatorModule):
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         """(B, H, N, K), (B, H, N, K), (B, H, N, V) -> (B, H, N, V)."""
         raise NotImplementedError
+
+
+class ScoredAttention(AttentionModule):
+    """Attention whose weights are a softmax over the scores of a row, `scale · q kᵀ`."""
+
+    record: Scored
+    symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "rotation", "v": "rotation"}
+
+    @property
+    def convex(self) -> bool:
+        return True
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        return ("bk",) if "bk" in self.axes else ()
+
+    @property
+    def factors(self) -> Mapping[str, float]:
+        root = abs(self.record.factor) ** 0.5
+        signed = math.copysign(root, self.record.factor)
+        shared = {"wq": signed, "bq": signed, "wk": root, "bk": root}
+        return {name: factor for name, factor in shared.items() if name in self.axes}
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """`scale · q kᵀ`: (B, H, N, K), (B, H, N, K) -> (B, H, N, N)."""
+        scale = self.wq.shape[1] ** -0.5 if self.record.scale is None else self.record.scale
+        return (q * scale) @ k.transpose(-1, -2)
 
 
 def kernel_product(q: Tensor, k: Tensor, v: Tensor, *, key_value_first: bool) -> Tensor:

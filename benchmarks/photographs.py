@@ -1,0 +1,218 @@
+"""Fronts on photographs against the networks that a user would try first, at equal CPU seconds of training.
+
+A search is counted as a whole, and every peer is trained for as many CPU seconds by the recipe that `auto` chooses for it, its
+epochs as many as a first one says that fit. All files are timed interleaved in one run. The front is asked, at the latency of
+each peer, for its best network on validation that is no slower; test accuracies are compared. A part that is there already is
+not made again, so that the same command continues.
+
+    python benchmarks/photographs.py imagefolder:PATH/animals --time 10min --folder runs/photographs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from convnets import convnet
+from tables import Table, begin, parser_of, told
+from torch import nn
+
+from wb.core.architecture import Architecture
+from wb.core.durations import duration
+from wb.data import Dataset, load
+from wb.export.graph import export, export_module
+from wb.export.score import score
+from wb.export.timing.measure import measure_latency
+from wb.hardware.device import Device
+from wb.models.feeds import made_up
+from wb.models.model import from_network
+from wb.models.network import Network, build
+from wb.spaces.presets import vit_space
+from wb.spaces.spaces import space_for
+from wb.tasks.classes import CLASSES
+from wb.training.choose import recipe_for
+from wb.training.recipe import RecipeOptions
+from wb.training.train import fit_module
+
+MISSED = 3
+PUBLISHED = ("mobilenet", "repvit", "convnext", "resnet")
+POINTS = 5.0  # by which the best network under 1 ms is to beat the convolutional network
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__)
+    parser.add_argument("data", help="as for --data of wb search")
+    parser.add_argument("--time", default="10min", help="of a search")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, required=True, help="for runs, peers and their readings")
+    parser.add_argument("--peers", nargs="*", help="some of the peers, by name")
+    parser.add_argument("--limit", type=int, default=None, help="images of each split")
+    return parser
+
+
+def peers(data: Dataset) -> dict[str, Callable[[], nn.Module]]:
+    """Makers of fresh networks, which draw their weights from torch's global generator."""
+
+    def of(architecture: Architecture) -> Callable[[], nn.Module]:
+        def make() -> nn.Module:
+            network = build(architecture)
+            network.reset()
+            return network
+
+        return make
+
+    found: dict[str, Callable[[], nn.Module]] = {
+        "convnet": lambda: convnet(data.channels, len(data.classes), int(torch.initial_seed()))
+    }
+    every = {
+        "kernel": "3,5,7",
+        "ratio": "1,2,3,4",
+        "act": "relu,gelu",
+        "merge": "dw3,conv,conv3",
+        "mixer": "none,depthwise,softmax",
+    }
+    space = space_for(data, "hybrid", changes=every)
+    found |= {f"{name}-like": of(space.seeds[name]()) for name in PUBLISHED}
+    attending = {
+        "stem": "conv",
+        "mixer": "softmax",
+        "embed": "64",
+        "depth": "4",
+        "mlp": "2",
+        "heads": "4",
+        "qk": "16",
+        "v": "16",
+    }
+    found["compact transformer"] = of(vit_space(data, "small", {**attending, "stem_width": "32"}).largest())
+    found["vit tiny"] = of(vit_space(data, "tiny").largest("softmax"))
+    return found
+
+
+def searched(options: argparse.Namespace, seed: int) -> tuple[Path, float]:
+    """The run folder of one search, and the CPU seconds that it took."""
+    folder = options.folder / f"search-{seed}"
+    note = options.folder / f"search-{seed}.json"
+    if not note.exists():
+        command = [sys.executable, "-m", "wb.cli.main", "search", "--data", options.data, "--time", options.time]
+        command += ["--seed", str(seed), "--out", str(folder)] if not folder.exists() else []
+        if folder.exists():
+            command = [*command[:3], "search", "--resume", str(folder)]
+        if options.limit and "--resume" not in command:
+            command += ["--limit", str(options.limit)]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        note.write_text(json.dumps({"seconds": seconds}))
+    return folder, float(json.loads(note.read_text())["seconds"])
+
+
+def trained(name: str, make: Callable[[], nn.Module], data: Dataset, seconds: float, seed: int, folder: Path) -> Path:
+    """The exported file of a peer that was trained for about `seconds` CPU seconds."""
+    path = folder / f"{name.replace(' ', '-')}-{seed}.onnx"
+    if path.exists():
+        return path
+    torch.manual_seed(seed)
+    module = make()
+    count = sum(weight.numel() for weight in module.parameters())
+    start = time.process_time()
+    fit_module(make(), data, recipe_for(RecipeOptions(), count, data, 1, convolutions=True), task=CLASSES, seed=seed)
+    epochs = max(1, round(seconds / (time.process_time() - start)))
+    recipe = recipe_for(RecipeOptions(), count, data, epochs, convolutions=True)
+    start = time.process_time()
+    fit_module(module, data, recipe, task=CLASSES, seed=seed)
+    told(f"{name}, seed {seed}: {epochs} epochs, {time.process_time() - start:.0f} CPU s; {recipe.text}")
+    if isinstance(module, Network):
+        export(from_network(module.architecture, module), path)
+    else:
+        export_module(module, made_up(data.specs(), 2), path)
+    return path
+
+
+def front_of(run: Path) -> dict[str, Path]:
+    """The files of a front."""
+    return {path.stem: path for path in sorted((run / "models").glob("*.onnx"))}
+
+
+def read(files: Mapping[str, Path], data: Dataset, device: Device) -> dict[str, dict[str, float]]:
+    """Latency in ms, timed together, and accuracy on validation and test, of each file."""
+    latencies = measure_latency(dict(files), device)
+    return {
+        name: {
+            "ms": latencies[name].reading.value,
+            "validation": 100 * score(path, data.validation, CLASSES, device).value,
+            "test": 100 * score(path, data.test, CLASSES, device).value,
+        }
+        for name, path in files.items()
+    }
+
+
+def best(front: Mapping[str, Mapping[str, float]], most: float) -> Mapping[str, float] | None:
+    """The network of a front that is best on validation among those within `most` ms."""
+    within = [one for one in front.values() if one["ms"] <= most]
+    return max(within, key=lambda one: one["validation"]) if within else None
+
+
+def main() -> None:
+    options, out = begin(arguments())
+    torch.set_num_threads(1)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    data, device = load(options.data, limit=options.limit), Device()
+    makers = {name: make for name, make in peers(data).items() if not options.peers or name in options.peers}
+    rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in makers}
+    ahead, spans, spent = [], [], []
+    for seed in range(options.seeds):
+        run, seconds = searched(options, seed)
+        spent.append(seconds)
+        files = {name: trained(name, make, data, seconds, seed, options.folder) for name, make in makers.items()}
+        own = {f"front {name}": path for name, path in front_of(run).items()}
+        readings = read({**files, **own}, data, device)
+        front = {name: readings[name] for name in own}
+        spans.append(max(one["ms"] for one in front.values()) / min(one["ms"] for one in front.values()))
+        for name in makers:
+            found = best(front, readings[name]["ms"] * 1.03)
+            rows[name].append(
+                (readings[name]["ms"], readings[name]["test"], np.nan if found is None else found["test"])
+            )
+        if "convnet" in makers and (top := best(front, 1.0)) is not None:
+            ahead.append(top["test"] - readings["convnet"]["test"])
+        told(json.dumps(readings, indent=1))
+    report(out, options, data, rows, ahead, spans, spent)
+
+
+def report(out: Any, options: argparse.Namespace, data: Dataset, rows: Any, ahead: Any, spans: Any, spent: Any) -> None:
+    title = (
+        f"{data.name}, {len(data.train):,} training images; every training, and each search as a whole, "
+        f"{duration(float(np.mean(spent)))} of CPU time; {options.seeds} seeds"
+    )
+    table = Table(title, ("peer", "ms", "peer, test %", "front there, test %", "ahead, points"))
+    for name, values in rows.items():
+        ms, peer, own = (np.array(column) for column in zip(*values, strict=True))
+        table.row(name, f"{ms.mean():.3f}", spread(peer), spread(own), spread(own - peer))
+    out.table(table)
+    if ahead:
+        out.say(
+            f"The best network under 1 ms is {spread(np.array(ahead))} points ahead of the convnet (target {POINTS:g})."
+        )
+    out.say(f"Fronts span {spread(np.array(spans))} times in latency (target 5).")
+    if ahead and np.mean(ahead) < POINTS:
+        raise SystemExit(MISSED)
+
+
+def spread(values: Any) -> str:
+    """Mean and standard deviation."""
+    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
+    return f"{values.mean():.1f} ± {deviation:.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Linear attention with a ReLU kernel and its normaliser.
+
+Source: Cai et al., "EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction", 2023, eq. 2,
+https://arxiv.org/abs/2205.14756.
+Differs: of one scale, without the convolutions that aggregate queries, keys and values of neighbours; whichever of the two equal
+forms costs less is computed.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from wb.models.attention import AttentionModule, kernel_product
+from wb.models.operator import Context
+
+EPSILON = 1e-15  # of the published code: a row without any positive product is zero
+
+
+class LinearAttention(AttentionModule):
+    """`ReLU(q) (ReLU(k)ᵀ v) / (ReLU(q) Σ ReLU(k) + ε)`."""
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        q, k = q.relu(), k.relu()
+        _, queries, values = self.channels
+        linear = 2 * queries * values < self.layout.tokens * (queries + values)
+        norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)
+        return kernel_product(q, k, v, key_value_first=linear) / (norm + EPSILON)
