@@ -39,8 +39,8 @@ from wb.models.network import Network, build
 from wb.spaces.presets import vit_space
 from wb.spaces.spaces import space_for
 from wb.tasks.classes import CLASSES
-from wb.training.choose import recipe_for
-from wb.training.recipe import RecipeOptions
+from wb.training.choose import LONG, recipe_for
+from wb.training.recipe import Recipe, RecipeOptions
 from wb.training.train import fit_module
 
 MISSED = 3
@@ -124,10 +124,16 @@ def trained(name: str, make: Callable[[], nn.Module], data: Dataset, seconds: fl
     torch.manual_seed(seed)
     module = make()
     count = sum(weight.numel() for weight in module.parameters())
-    start = time.process_time()
-    fit_module(make(), data, recipe_for(RecipeOptions(), count, data, 1, convolutions=True), task=CLASSES, seed=seed)
+    convolutions = not isinstance(module, Network) or module.architecture.has_maps
+
+    def recipe_of(epochs: int) -> Recipe:
+        return recipe_for(RecipeOptions(), count, data, epochs, convolutions=convolutions)
+
+    for _ in range(2):  # the first one also loads and compiles
+        start = time.process_time()
+        fit_module(make(), data, recipe_of(LONG).model_copy(update={"epochs": 1}), task=CLASSES, seed=seed)
     epochs = max(1, round(seconds / (time.process_time() - start)))
-    recipe = recipe_for(RecipeOptions(), count, data, epochs, convolutions=True)
+    recipe = recipe_of(epochs)
     start = time.process_time()
     fit_module(module, data, recipe, task=CLASSES, seed=seed)
     told(f"{name}, seed {seed}: {epochs} epochs, {time.process_time() - start:.0f} CPU s; {recipe.text}")

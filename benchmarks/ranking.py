@@ -33,7 +33,7 @@ from wb.models.network import Network
 from wb.search.config import SearchConfig
 from wb.search.fidelity.forecast import predicted
 from wb.search.fidelity.rungs import EPOCHS
-from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import Supernet, train_supernet
@@ -86,7 +86,7 @@ def read(options: argparse.Namespace, data: Dataset) -> tuple[dict[str, Reader],
     supernet = train_supernet(space, ranks, supernet_recipe(config, space, ranks), seed=0).to(cpu)
     note = f"space {space.name}, supernet of {options.epochs} epochs in {time.process_time() - start:.0f} CPU s"
     told(note)
-    task, teacher, readers = task_of(space.largest()), Teacher(supernet), {}
+    task, teacher, readers = task_of(space.largest()), largest(supernet), {}
     test = data.test.take(np.arange(min(JUDGES, len(data.test))))
     full, seconds = [], 0.0
 

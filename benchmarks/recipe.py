@@ -26,7 +26,7 @@ from wb.data import Dataset, load
 from wb.models.network import build
 from wb.spaces.presets import vit_space
 from wb.tasks.classes import CLASSES
-from wb.training.choose import recipe_for
+from wb.training.choose import LONG, recipe_for
 from wb.training.fit import Recipe
 from wb.training.recipe import RecipeOptions
 from wb.training.train import fit_module, score
@@ -77,7 +77,7 @@ def recipes(network: str, parameters: int, data: Dataset, more: list[str]) -> di
 
     def by(name: str) -> Callable[[int], Recipe]:
         options = RecipeOptions.model_validate({"recipe": name})
-        return lambda epochs: recipe_for(options, parameters, data, epochs)
+        return lambda epochs: recipe_for(options, parameters, data, epochs, convolutions=network == "convnet")
 
     def old(epochs: int) -> Recipe:
         return Recipe(epochs=epochs, **(TRIED_FIRST if network == "convnet" else {}))
@@ -90,7 +90,7 @@ def pace(make: Callable[[int], nn.Module], recipe: Callable[[int], Recipe], data
     few = replace(data, train=data.train.take(np.linspace(0, len(data.train) - 1, PROBE).astype(int)))
     for _ in range(2):
         module, start = make(0), time.process_time()
-        fit_module(module, few, recipe(1), task=CLASSES)
+        fit_module(module, few, recipe(LONG).model_copy(update={"epochs": 1}), task=CLASSES)
     return (time.process_time() - start) * len(data.train) / len(few.train)
 
 

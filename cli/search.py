@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from wb.core.readings import Reading
     from wb.search.config import SearchConfig
+    from wb.search.judgement.record import Judgement
     from wb.search.run import FrontPoint, Run
 
 
@@ -59,8 +60,10 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
+    from wb.core.errors import BudgetMissed
     from wb.jobs.inputs import given_data
     from wb.search import run as runs
+    from wb.search.judgement.shown import missed
     from wb.search.options import check_workers, configured, resumed
     from wb.search.pipeline import Search
     from wb.search.study.seeds import read_seeds
@@ -70,6 +73,7 @@ def search(
         "changes": _changes(given.get("changes", {}), precision),
         "data": given_data(given.get("data"), background),
         "budget": tuple(given.get("budget", ())) or None,
+        "require": tuple(given.get("require", ())) or None,
         "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -78,14 +82,21 @@ def search(
         _plan(config, workers, runs.Run(resume) if resume else None, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
-    how = f"continue with: wb search --resume {shlex.quote(str(run.folder))}"
-    with _output.progress() as progress, runs.resumable(run, how):
+    again = f"wb search --resume {shlex.quote(str(run.folder))}"
+    with _output.progress() as progress, runs.resumable(run, f"continue with: {again}"):
         points = Search(config, run, progress, workers)(resume=resume is not None)
+    judgement = run.read().judgement
     if as_json:
-        _output.print_json({"run": str(run.folder), "front": [point.model_dump(mode="json") for point in points]})
+        told = {} if judgement is None else {"judgement": judgement.model_dump(mode="json")}
+        front = [point.model_dump(mode="json") for point in points]
+        _output.print_json({"run": str(run.folder), "front": front, **told})
     else:
         _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
+        if judgement is not None:
+            _output.data.print(judgement_table(judgement))
         _output.written(run.report_path)
+    if judgement is not None and not judgement.met:
+        raise BudgetMissed(missed(judgement, again))
 
 
 def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
@@ -123,6 +134,23 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
         if point.alike
     ]
     return Group(table, *(Text(line) for line in (*noted([*validation, *tests]), *worse, *noise)))
+
+
+def judgement_table(judgement: Judgement) -> Group:
+    """The judgement by the requirements: a row for each network, and what else there is to say below."""
+    from rich.box import SIMPLE
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from wb.search.judgement.shown import rows, sentences
+
+    table = Table(title="requirements, the nearest first", title_justify="left", box=SIMPLE)
+    for column in ("id", *judgement.requirements):
+        table.add_column(Text(column), justify="right" if column == "id" else "left")
+    for row in rows(judgement):
+        table.add_row(*map(Text, row))
+    return Group(table, *map(Text, sentences(judgement)))
 
 
 def _two_lines(reading: Reading) -> str:

@@ -163,6 +163,7 @@ def _show_run(folder: Path, as_json: bool) -> None:
     from wb.cli.search import front_table
     from wb.core.durations import duration
     from wb.search.page.contents import read_front, read_trials
+    from wb.search.results.baselines import read_baselines
     from wb.search.run import Run
     from wb.search.study.standing import standing
 
@@ -170,12 +171,14 @@ def _show_run(folder: Path, as_json: bool) -> None:
     record = run.read()
     trials = read_trials(run, record)
     points = read_front(run, record) or []
+    baselines = read_baselines(run.baselines_path)
     missing = standing(run, record, trials)
     config = record.config
     if as_json:
         front = [point.model_dump(mode="json") for point in points]
+        known = {"baselines": [one.model_dump(mode="json") for one in baselines]} if baselines else {}
         _output.print_json(
-            record.model_dump(mode="json") | {"evaluated": len(trials), "missing": missing, "front": front}
+            record.model_dump(mode="json") | {"evaluated": len(trials), "missing": missing, "front": front} | known
         )
         return
     _output.data.print(
@@ -189,5 +192,7 @@ def _show_run(folder: Path, as_json: bool) -> None:
         _output.data.print(f"  {stage}: {duration(seconds)}", markup=False, highlight=False)
     if points:
         _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
+    for one in baselines:
+        _output.data.print(one.text(), markup=False, highlight=False, soft_wrap=True)
     if missing:
         _output.data.print(missing, markup=False, highlight=False, soft_wrap=True)

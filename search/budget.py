@@ -18,8 +18,13 @@ from wb.spaces.base import NetworkSpace
 
 
 def check_budget(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device) -> None:
-    """Raises `BudgetMissed` if even the smallest network of the space, in its best precision, is over a budget on costs."""
-    limits = [limit for limit in config.limits if not limit.metric.quality]
+    """Raises `BudgetMissed` if nothing in the space can keep a budget or requirement on costs.
+
+    Even the smallest network, in its best precision, is over it; or even the largest ones are below what is required.
+    """
+    _check_least(config, space, data, device)
+    asked = [*config.limits, *(one.limit for one in config.requirements if one.limit is not None)]
+    limits = [limit for limit in asked if not limit.metric.quality]
     if not limits:
         return
     evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
@@ -30,6 +35,22 @@ def check_budget(config: SearchConfig, space: NetworkSpace, data: Dataset, devic
             raise BudgetMissed(
                 f"{limit.text()} cannot be met: the smallest network of space {space.name!r} ({space.preset}) has "
                 f"{least.text()} here; allow more, or reach further down with --set (see `wb spaces`)"
+            )
+
+
+def _check_least(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device) -> None:
+    """Raises `BudgetMissed` if even the largest networks of the space cost less than a requirement wants them to."""
+    wanted = [one for one in config.requirements if one.limit is None and not one.metric.quality]
+    if not wanted:
+        return
+    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
+    found = [evaluate(architecture).readings for architecture in space.tops()]
+    for one in wanted:
+        most = max((readings[one.metric.name] for readings in found), key=lambda reading: reading.value)
+        if not one.met(most.value):
+            raise BudgetMissed(
+                f"{one.text()} cannot be met: the largest networks of space {space.name!r} ({space.preset}) have at most "
+                f"{most.text()} here; ask for less, or reach further up with --set (see `wb spaces`)"
             )
 
 

@@ -13,7 +13,9 @@ from optuna.trial import FrozenTrial
 from wb.core.errors import BudgetMissed
 from wb.core.metrics import Limit, Metric
 from wb.core.readings import Reading
-from wb.search.front import front
+from wb.core.requirements import Requirement
+from wb.search.front import front, within
+from wb.search.judgement.choice import FEWEST, finalists
 from wb.search.study.trials import readings_of
 
 MAX_FINALISTS = 24  # with three or four objectives nearly everything is non-dominated
@@ -26,45 +28,58 @@ def choose(
     limits: Sequence[Limit],
     count: int | None = None,
     qualities: Mapping[int, Reading] | None = None,
+    requirements: Sequence[Requirement] = (),
 ) -> dict[int, FrozenTrial]:
     """The finalists by trial number: the front of the evaluated candidates or, given `count`, as many of the most promising.
 
     Of a front larger than that, or than `MAX_FINALISTS`, the candidates that add most hypervolume. `qualities` are those of
     the candidates that were trained alone, of which the finalists then are, in place of those inherited from the supernet.
 
+    With requirements they are those that meet them, and some that nearly do (`wb.search.judgement.choice.finalists`).
+
     Raises:
         BudgetMissed: no evaluated candidate is within the budget.
     """
     readings = known(trials, metrics, qualities)
     exact = [metric.name for metric in metrics if metric.quality]  # by value: intervals count after fine-tuning
-    numbers = front(readings, metrics, limits, exact=exact)
+    wanted = FEWEST if requirements and count is None else count
+    if wanted is None:
+        numbers = front(readings, metrics, limits, exact=exact)
+    else:
+        numbers = promising(readings, metrics, limits, wanted, requirements)
     if not numbers:
         raise BudgetMissed(
             f"none of {len(trials)} evaluated candidates is within the budget; {closest(readings, limits)}. Continue with more "
             "--trials, or allow more"
         )
-    if count is not None:
-        numbers = promising(readings, metrics, limits, count)
-    elif len(numbers) > MAX_FINALISTS:
+    if count is None and len(numbers) > MAX_FINALISTS:
         numbers = _picked(numbers, readings, metrics, MAX_FINALISTS)
     return {trial.number: trial for trial in trials if trial.number in set(numbers)}
 
 
-def promising(readings: Known, metrics: Sequence[Metric], limits: Sequence[Limit], count: int) -> list[int]:
+def promising(
+    readings: Known,
+    metrics: Sequence[Metric],
+    limits: Sequence[Limit],
+    count: int,
+    requirements: Sequence[Requirement] = (),
+) -> list[int]:
     """The numbers of at most `count` candidates within the limits: those that nothing beats, then those that only they beat.
 
     Values are compared as they are, since many are wanted. Fronts span all objectives; of the last one that has room, those
-    stay that add most hypervolume.
+    stay that add most hypervolume. With requirements those come first that meet them, then those that nearly do.
     """
-    within = [n for n, r in readings.items() if all(limit.excess(r[limit.metric.name]) <= 0 for limit in limits)]
-    if not within:
+    if requirements:
+        return _picked(finalists(readings, metrics, limits, requirements, count), readings, metrics, count)
+    feasible = list(within(readings, limits))
+    if not feasible:
         return []
-    ranks = moocore.pareto_rank(_costs(within, readings, metrics))
+    ranks = moocore.pareto_rank(_costs(feasible, readings, metrics))
     chosen: list[int] = []
     for rank in range(int(ranks.max()) + 1):
         if len(chosen) == count:
             break
-        layer = [number for number, own in zip(within, ranks, strict=True) if own == rank]
+        layer = [number for number, own in zip(feasible, ranks, strict=True) if own == rank]
         chosen += _picked(layer, readings, metrics, count - len(chosen))
     return chosen
 

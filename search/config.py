@@ -12,12 +12,25 @@ from wb.core.durations import parse_duration
 from wb.core.errors import BadOption
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
+from wb.core.requirements import Asked, Requirement, parse_requirements
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
 from wb.search.fidelity.rungs import AUTO, NONE, Rung, parse_rungs
 from wb.training.recipe import RecipeOptions
 
-SamplerName = Literal["guided", "nsga2", "tpe", "random"]
-SeedName = Literal["revit", "largest", "smallest", "mobilenet", "repvit", "convnext", "poolformer", "coatnet", "resnet"]
+SamplerName = Literal["guided", "nsga2", "tpe", "random", "generate"]
+SeedName = Literal[
+    "revit",
+    "largest",
+    "smallest",
+    "mobilenet",
+    "repvit",
+    "convnext",
+    "poolformer",
+    "coatnet",
+    "resnet",
+    "swin",
+    "hiera",
+]
 QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
@@ -48,7 +61,8 @@ class SearchConfig(DataConfig):
         "auto"
     )
     changes: Annotated[Mapping[str, str], Cli("--set", default="none", typed=list[str], parse=parse_changes)] = Field(
-        default_factory=dict, description="Replace a field of the preset, e.g. --set embed=16,32."
+        default_factory=dict,
+        description="Replace a field of the preset, e.g. --set embed=16,32, in space hybrid also s1.embed of one stage.",
     )
     data: Data = "digits"
     objectives: Annotated[
@@ -59,7 +73,20 @@ class SearchConfig(DataConfig):
         Field(description="Hard limits: latency=2ms, size=1MB."),
         Cli(default="none", typed=list[str]),
     ] = ()
-    sampler: Annotated[SamplerName, Field(description="What proposes candidates.")] = "guided"
+    require: Annotated[
+        tuple[str, ...],
+        Field(
+            description='What a network has to meet, e.g. "acc>=0.7", several with commas between; the nearest are left where '
+            "none does. Of those that do, one objective says which is best; with several it is the smallest margin."
+        ),
+        Cli(default="none", typed=list[str]),
+    ] = ()
+    sampler: Annotated[SamplerName, Field(description="What proposes candidates; generate is for --require.")] = (
+        "guided"
+    )
+    practice: Annotated[
+        bool, Field(description="Sampler generate proposes no networks against the best practice of the space.")
+    ] = True
     trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
     epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
     finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 20
@@ -77,6 +104,13 @@ class SearchConfig(DataConfig):
         Field(ge=1, description="Networks that are fine-tuned and timed together."),
         Cli(default="from the number of trials"),
     ] = None
+    baselines: Annotated[
+        bool,
+        Field(
+            description="Also train up to three known networks of the space, of latencies like the finalists', by the same "
+            "recipe, and show them beside the front."
+        ),
+    ] = False
     time: Annotated[
         str | None,
         Field(
@@ -98,8 +132,9 @@ class SearchConfig(DataConfig):
     seeds: Annotated[  # files by their content
         tuple[SeedName | Architecture, ...],
         Field(
-            description="Evaluate this first: revit (the preset's own), largest, smallest, or the file of an architecture or "
-            "model, for example a pruned one. May be given several times."
+            description="Evaluate this first: largest, smallest, in space vit revit (the preset's own), in space hybrid a "
+            "published network, such as resnet (`wb spaces` names them), or the file of an architecture or model, for example "
+            "a pruned one. May be given several times."
         ),
         Cli("--seed-architecture", default="none", typed=list[str], metavar="WHAT"),
     ] = ()
@@ -124,12 +159,6 @@ class SearchConfig(DataConfig):
         return parse_rungs(self.rungs)
 
     @property
-    def wanted(self) -> dict[str, int]:
-        """What a front belongs to: the settings that may change when a run is resumed."""
-        chosen = {} if self.finalists is None else {"finalists": self.finalists}
-        return {"trials": self.trials, "finetune": self.finetune, **chosen}
-
-    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The objectives, parsed."""
         return parse_objectives(self.objectives)
@@ -140,9 +169,36 @@ class SearchConfig(DataConfig):
         return parse_budget(self.budget, Rules(shares=False))  # a share needs an input model, and a search has none
 
     @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """The requirements, parsed."""
+        return parse_requirements(self.require)
+
+    @property
+    def bounds(self) -> tuple[Limit, ...]:
+        """The budgets, and the requirements that could be budgets: of two on one metric the requirement."""
+        required = {one.metric.name: one.limit for one in self.requirements if one.limit is not None}
+        others = {limit.metric.name: limit for limit in self.limits}
+        return tuple((others | required).values())
+
+    @property
+    def asked(self) -> Asked:
+        """What networks are sought for; of several objectives none says alone what is best."""
+        goal = self.metrics[0] if len(self.metrics) == 1 else None
+        return Asked(self.requirements, goal, self.practice)
+
+    @property
+    def wanted(self) -> dict[str, int | str]:
+        """What a front belongs to: the settings that may change when a run is resumed."""
+        chosen: dict[str, int | str] = {} if self.finalists is None else {"finalists": self.finalists}
+        chosen |= {"require": ", ".join(one.text() for one in self.requirements)} if self.require else {}
+        chosen |= {"baselines": 1} if self.baselines else {}
+        return {"trials": self.trials, "finetune": self.finetune, **chosen}
+
+    @property
     def read(self) -> frozenset[str]:
-        """The names of the metrics that objectives and budgets use."""
-        return frozenset(metric.name for metric in self.metrics) | {limit.metric.name for limit in self.limits}
+        """The names of the metrics that objectives, budgets and requirements use."""
+        asked = self.asked.within(self.limits)
+        return frozenset(metric.name for metric in self.metrics) | asked.metrics
 
     @property
     def tabulated(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
@@ -19,53 +21,63 @@ from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
 from wb.core.metrics import Limit, Metric
 from wb.core.progress import Progress
 from wb.core.readings import Reading
+from wb.core.requirements import Requirement
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.score import checked, graded
+from wb.export.score import checked, graded, score
 from wb.export.timing.blocks import estimate
-from wb.export.timing.measure import measure_latency
+from wb.export.timing.measure import Latency, measure_latency
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes import apply
 from wb.search.choice import closest
-from wb.search.front import Ranked, ranked
+from wb.search.fidelity.teacher import TEACHERS, Teacher, largest_quality, together
+from wb.search.front import Ranked
+from wb.search.judgement.choice import left
 from wb.search.results.answers import NetworkAnswers, answered, collected
+from wb.search.results.baselines import Baseline, write_baselines
 from wb.search.results.curves import Curves
 from wb.search.results.unsure import Unsure
 from wb.search.run import FrontPoint, Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
-from wb.tasks.base import Task
+from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
+from wb.training.train import score as score_network
 
 PRECISION = 0.03
+CPU = torch.device("cpu")
+Teach = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Finish:
     """What the last stage needs. `progress` is called with each step, `say` with notes for the user.
 
-    The lock `alone` is held during timing.
+    The largest finalist is trained with `teacher`, if there is one. The lock `alone` is held during timing. The `known` networks
+    are trained and measured as finalists are, and are no part of the front.
     """
 
     run: Run
     supernet: Supernet
-    teacher: Callable[[Tensor], Tensor]
+    teacher: Teach | None
     data: Dataset
     device: Device
     pace: Reading
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
-    recipe: Recipe | None
+    requirements: Sequence[Requirement]
+    recipe: Callable[[Architecture], Recipe] | None
     seed: int
     progress: Progress
     say: Callable[[str], None]
     alone: Callable[[], AbstractContextManager[None]]
+    known: Mapping[str, Architecture] = field(default_factory=dict)
 
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
         """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
@@ -75,9 +87,9 @@ class Finish:
         Raises:
             BudgetMissed: no finalist is within the budget.
         """
-        models, paths = self._export(chosen)
-        readings, right = self._measure(models, paths)
-        found = ranked(readings, self.metrics, self.limits, right=right)
+        models, paths, teacher = self._export(chosen)
+        readings, right = self._measure(models, paths, self._beside(teacher))
+        found = left(readings, self.metrics, self.limits, self.requirements, right)
         within = found.kept
         if not within:
             raise BudgetMissed(
@@ -97,62 +109,105 @@ class Finish:
         self.run.publish(points, collected(answers, self.data.test, self.data.classes))
         return points, error
 
-    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path]]:
-        space = self.supernet.space
-        models, paths = {}, {}
-        for done, (number, trial) in enumerate(chosen.items()):
+    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path], Teach | None]:
+        """The finalists, their graphs, and who taught the last ones: the largest are trained first, and teach."""
+        space, teacher = self.supernet.space, self.teacher
+        models, paths, teachers = {}, {}, dict[int, Teach]()
+        work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
+        for done, number in enumerate(sorted(chosen, key=lambda number: (-work[number], number))):
             self.progress("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
-            models[number] = self._model(number, space.decode(choices_of(space, trial)))
+            folders = (self.run.staging, self.run.models)
+            architecture = space.decode(choices_of(space, chosen[number]))
+            models[number] = self._model(str(number), architecture, folders, teacher)
             paths[number] = self.run.staging / f"{number}.onnx"
             export(models[number], paths[number], force=True)
-        return models, paths
+            left = len(chosen) - done - 1 + len(self.known)
+            if self.recipe is not None and done < TEACHERS and left and self._is_better(models[number]):
+                teachers[number] = Teacher(models[number].network())
+                teacher = together(list(teachers.values()))
+        if teachers:
+            self.say(f"taught by better finalists than the supernet's largest network: {', '.join(map(str, teachers))}")
+        return {n: models[n] for n in chosen}, {n: paths[n] for n in chosen}, teacher
+
+    def _is_better(self, model: Model) -> bool:
+        """Whether a finalist is better on validation images than the supernet's largest network."""
+        own = score_network(model.network(), self.data.validation, self._task, CPU)
+        return own.value > self._largest_value
+
+    @cached_property
+    def _largest_value(self) -> float:
+        return largest_quality(self.supernet, self.data).value
 
     @property
     def _task(self) -> Task:
         return task_of(self.supernet.space.largest())
 
-    def _model(self, number: int, architecture: Architecture) -> Model:
-        """The finalist as it will be delivered; if an interrupted run fine-tuned it already, it is read back."""
+    def _beside(self, teacher: Teach | None) -> dict[str, tuple[Model, Path]]:
+        """The known networks, made as finalists are, and their graphs."""
+        made = {}
+        for done, (name, architecture) in enumerate(self.known.items()):
+            self.progress("training the known networks", done, len(self.known))
+            path = self.run.beside / f"{name}.onnx"
+            made[name] = self._model(name, architecture, (self.run.beside,), teacher), path
+            export(made[name][0], path, force=True)
+        return made
+
+    def _model(self, name: str, architecture: Architecture, folders: Sequence[Path], teacher: Teach | None) -> Model:
+        """The network as it will be delivered, from the first folder; if some folder has it fine-tuned, it is read back."""
         model = self.supernet.extract(architecture, self.data.train)
         if self.recipe is None:
             return model
-        report = Curves(self.run.curves_path).of(str(number))
-        tune = Finetune(self.data, self.recipe, self.teacher, self.seed, report=report)
-        name = f"{number}.safetensors"
-        for path in (self.run.staging / name, self.run.models / name):
+        report = Curves(self.run.curves_path).of(name)
+        tune = Finetune(self.data, self.recipe(architecture), teacher, self.seed, report=report)
+        for path in (folder / f"{name}.safetensors" for folder in folders):
             with suppress(BadArtefact):  # a missing or damaged file is made again
                 kept = load(path)
                 steps = tuple(step for step in kept.history if step.name != "search")
                 if kept.architecture == architecture and steps == (*model.history, tune.step):
                     return replace(kept, history=steps)
         model = apply(tune, model)
-        save(model, self.run.staging / name, force=True)
+        save(model, folders[0] / f"{name}.safetensors", force=True)
         return model
 
     def _measure(
-        self, models: Mapping[int, Model], paths: Mapping[int, Path]
+        self, models: Mapping[int, Model], paths: Mapping[int, Path], beside: Mapping[str, tuple[Model, Path]]
     ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[np.bool_]]]:
-        """The readings of each finalist, and which validation images it classifies correctly."""
+        """The readings of each finalist, and which validation images it classifies correctly.
+
+        What is `beside` them is measured with them, and written to `baselines.json`.
+        """
         self.progress("timing the finalists together", 0, 1)
+        graphs = {
+            **{str(number): path for number, path in paths.items()},
+            **{name: path for name, (_, path) in beside.items()},
+        }
         with self.alone():
             timed = measure_latency(
-                {str(number): path for number, path in paths.items()},
+                graphs,
                 self.device,
                 precision=PRECISION,
-                cap_s=2.0 * len(paths) + 2.0,
+                cap_s=2.0 * len(graphs) + 2.0,
                 seed=self.seed,
                 pace=self.pace,
             )
         grades = {n: graded(path, self.data.validation, self._task, self.device) for n, path in paths.items()}
         readings = {
-            number: count_model(models[number].architecture, path)
-            | {
-                "latency": timed[str(number)].reading,
-                self._task.metric: self._task.reading(grades[number], self.device.text),
-            }
+            number: self._readings(models[number], path, timed[str(number)], grades[number])
             for number, path in paths.items()
         }
+        if beside:
+            found = []
+            for name, (model, path) in beside.items():
+                grade = graded(path, self.data.validation, self._task, self.device)
+                test = score(path, self.data.test, self._task, self.device)
+                found.append(Baseline(name=name, values=self._readings(model, path, timed[name], grade), test=test))
+            write_baselines(self.run.baselines_path, found)
         return readings, {number: grade.each for number, grade in grades.items()}
+
+    def _readings(self, model: Model, path: Path, timed: Latency, grades: Grades) -> dict[str, Reading]:
+        """What was counted and measured of one network."""
+        own = {"latency": timed.reading, self._task.metric: self._task.reading(grades, self.device.text)}
+        return count_model(model.architecture, path) | own
 
     def _point(
         self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]

@@ -65,11 +65,7 @@ def ranked(
 
     Metrics in `exact` are compared by value alone, for a preliminary choice.
     """
-    feasible = {
-        key: readings
-        for key, readings in candidates.items()
-        if all(limit.excess(readings[limit.metric.name]) <= 0 for limit in limits)
-    }
+    feasible = within(candidates, limits)
     keys = sorted(feasible, key=lambda key: _order(feasible[key], metrics))
     surely = {
         metric.name: _paired(np.array([right[key] for key in keys]))
@@ -97,6 +93,17 @@ def ranked(
         {keys[i]: found for i in kept if (found := tuple(keys[j] for j, other in stands.items() if other == i))},
         {keys[j]: keys[i] for j, i in doubts.items() if i is not None},
     )
+
+
+def within(
+    candidates: Mapping[Key, Mapping[str, Reading]], limits: Sequence[Limit]
+) -> dict[Key, Mapping[str, Reading]]:
+    """The candidates that keep all budgets."""
+    return {
+        key: readings
+        for key, readings in candidates.items()
+        if all(limit.excess(readings[limit.metric.name]) <= 0 for limit in limits)
+    }
 
 
 def _order(readings: Mapping[str, Reading], metrics: Sequence[Metric]) -> tuple[float, ...]:

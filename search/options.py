@@ -8,6 +8,7 @@ from typing import Any
 
 from wb.core.errors import BadOption
 from wb.core.option import option_of, owner_of, structured, value_of
+from wb.core.requirements import EXAMPLE, check_limits
 from wb.data.spec import resolved
 from wb.jobs.kinds import need
 from wb.jobs.output import config_of
@@ -32,8 +33,19 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     if len(config.seeds) > config.trials:
         raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
     _ = config.limits
+    _check_requirements(config)
     check_counts(config)
     return config
+
+
+def _check_requirements(config: SearchConfig) -> None:
+    check_limits(config.requirements, config.limits)
+    if config.sampler == "generate" and not (config.requirements or config.limits):
+        raise BadOption(f'--sampler generate needs what networks have to meet, for example --require "{EXAMPLE}"')
+    if config.sampler != "generate" and not config.practice:
+        raise BadOption(
+            f"--no-practice is for --sampler generate; sampler {config.sampler!r} does not look at best practice"
+        )
 
 
 def check_workers(workers: int) -> None:
@@ -53,13 +65,24 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
         need(folder, "run", expected="a run folder of `wb search`")
     config = Run(folder).read().config
     # The storage is given again because its password is not stored.
-    allowed = {"trials", "finetune", "finalists", "storage"}
+    allowed = {"trials", "finetune", "finalists", "baselines", "storage"}
     wanted = configured({**config.model_dump(), **given})
+    if wanted.sampler == "generate":
+        allowed |= {"sampler", "require", "practice"}
     changed = sorted(name for name in given.keys() - allowed if value_of(wanted, name) != value_of(config, name))
     if changed or out is not None:
         names = ", ".join(option_of(owner_of(SearchConfig, name), name) for name in changed) or "--out"
         raise BadOption(
-            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists and --storage can. Start a new "
-            "run instead"
+            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists, --baselines and --storage can,"
+            " and with --sampler generate also --require. Start a new run instead"
         )
+    _check_readings(config, wanted)
     return wanted
+
+
+def _check_readings(config: SearchConfig, wanted: SearchConfig) -> None:
+    """Raises `BadOption` if the evaluated candidates of the run were not read for what is required now."""
+    if "latency" in wanted.read - config.read:
+        raise BadOption(
+            "this run did not time its candidates, so nothing is known of --require latency; start a new run with it"
+        )

@@ -23,6 +23,7 @@ from wb.export.timing.measure import reference_pace
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.jobs.record import origin
+from wb.search.baselines import check_baselines
 from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
 from wb.search.fidelity.yardstick import held_back, warning
@@ -118,6 +119,8 @@ class Search:
         space = space_for(data, config.space, config.preset, config.changes)
         check_memory(space)
         seeds = seed_choices(space, config.seeds)
+        if config.baselines:
+            check_baselines(space)
         if config.tabulated:
             LatencyTable(device).check()
         return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell)
@@ -183,6 +186,9 @@ class Search:
     def _continued(self, ground: Ground) -> Stages:
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
+        if self.config.require != record.config.require:
+            with self._tell.task("checking the requirements"):
+                check_budget(self.config, ground.space, ground.data, ground.device)
         config = self.config.model_copy(update={"storage": record.config.storage})
         record = record.model_copy(update={"config": config})
         url = self.run.storage(self.config)

@@ -13,6 +13,7 @@ from wb.data import Dataset
 from wb.data import load as load_data
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
+from wb.search.baselines import MOST, check_baselines
 from wb.search.budget import check_budget
 from wb.search.choice import MAX_FINALISTS, expected
 from wb.search.config import SearchConfig
@@ -67,6 +68,8 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     done = There() if run is None else there(run, config)
     check_memory(space)
     seed_choices(space, config.seeds)
+    if config.baselines:
+        check_baselines(space)
     if config.tabulated:
         LatencyTable(device).check()
     if run is None:
@@ -122,6 +125,7 @@ def _search(config: SearchConfig, done: There, genes: int, workers: int, within:
         f"{left} evaluation{'' if left == 1 else 's'}{together} by {config.sampler!r} over {genes} choices",
         f"{done.evaluations} of {config.trials} are there" if done.evaluations else "",
         f"objectives {config.objectives}",
+        f"required {', '.join(one.text() for one in config.requirements)}" if config.requirements else "",
         within,
         f"first {', '.join(config.seed_texts)}" if config.seeds and not done.evaluations else "",
     ]
@@ -152,9 +156,9 @@ def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size) -> S
     made = min(done.finalists, count)
     tuned = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
     there = f", {made} made already" if made else ""
+    beside = f"; beside them up to {MOST} known networks, trained alike" if config.baselines else ""
     rule = f" ({count} by a rule of thumb from the numbers of trials and objectives; at most {MAX_FINALISTS})"
-    what = (
-        f"{'' if given else 'about '}{count}{tuned}{there}, timed together, test split read once{'' if given else rule}"
-    )
+    what = f"{'' if given else 'about '}{count}{tuned}{there}, timed together, test split read once"
+    what += ("" if given else rule) + beside
     seconds = finalists_seconds(costs, size, count - made, config.finetune)
     return Stage("finalists", what, seconds + READ * made * costs.evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wb.core.architecture import Architecture
 from wb.data import Dataset
 from wb.models.counting import count_parameters
 from wb.search.config import SearchConfig
@@ -19,15 +20,17 @@ def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) ->
     return recipe_for(config.training, parameters, data, config.epochs, convolutions=largest.has_maps)
 
 
-def tuning_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset, epochs: int) -> Recipe:
-    """How candidates and finalists are trained alone, all by the recipe of the smallest network, since most are small."""
-    parameters = count_parameters(space.smallest()).value
+def tuning_recipe(
+    config: SearchConfig, space: ElasticSpace, data: Dataset, epochs: int, network: Architecture | None = None
+) -> Recipe:
+    """How a `network` is trained alone; without one, how candidates are: all as the smallest, so that they compare."""
+    parameters, maps = count_parameters(network or space.smallest()).value, space.largest().has_maps
     return recipe_for(
         config.training,
         parameters,
         data,
         epochs,
         finetune=True,
-        learning_rate=FINETUNE_RATE,
-        convolutions=space.largest().has_maps,
+        learning_rate=None if maps else FINETUNE_RATE,  # Muon's own is as high
+        convolutions=maps,
     )

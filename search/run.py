@@ -24,16 +24,18 @@ from pydantic import (
 )
 
 from wb import __version__
-from wb.core.architecture import Architecture, explain, is_none
+from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
 from wb.core.metrics import ACCURACY
 from wb.core.readings import Reading
 from wb.core.records import Frozen
+from wb.core.records.base import is_none
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.record import JobRecord, Quality
 from wb.search.config import SearchConfig
 from wb.search.fidelity.yardstick import TYPICAL, told
+from wb.search.judgement.record import Judgement
 from wb.search.planning.shares import TimePlan
 from wb.search.results.unsure import Unsure
 from wb.search.study.half_made import is_half_made
@@ -73,9 +75,10 @@ class RunRecord(JobRecord[SearchConfig]):
     held_back: int = 0  # training images that rank candidates and train finalists only
     rungs: Mapping[int, Mapping[int, Reading]] = Field(default_factory=dict)  # epochs -> number of the trial -> quality
     plan: TimePlan | None = None  # of a search that was given a time
-    finished: Mapping[str, int] | None = None  # the settings that front.json belongs to (`SearchConfig.wanted`)
+    finished: Mapping[str, int | str] | None = None  # the settings that front.json belongs to (`SearchConfig.wanted`)
     workers: int = 1  # largest number of simultaneous evaluations; latencies were measured one after the other
     predictors: Mapping[str, JsonValue] = Field(default_factory=dict)  # objective -> quality of the predictor
+    judgement: Judgement | None = Field(default=None, exclude_if=lambda found: found is None)  # by the requirements
     table: Mapping[str, JsonValue] | None = None  # error of the per-block latency table against whole graphs
 
     @model_validator(mode="after")
@@ -228,6 +231,11 @@ class Run:
     def baselines_path(self) -> Path:
         """`baselines.json`: known networks that the figure shows beside the front."""
         return self.folder / "baselines.json"
+
+    @property
+    def beside(self) -> Path:
+        """The folder of the known networks' models and graphs."""
+        return self.folder / "baselines"
 
     @property
     def models(self) -> Path:

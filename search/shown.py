@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from wb.jobs.results import Model, read_model
 from wb.jobs.shown import Shown, Table
+from wb.search.judgement.shown import sentences
 
 if TYPE_CHECKING:
     from wb.jobs.classifier import Classifier
+    from wb.search.judgement.record import Judgement
     from wb.search.run import FrontPoint
 
 
@@ -20,6 +22,8 @@ class Front(Shown):
 
     folder: Path
     points: tuple[FrontPoint, ...]
+    judgement: Judgement | None = None
+    """What there is to say of the requirements; `front.judgement.met` tells whether a network meets all."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -40,4 +44,5 @@ class Front(Shown):
             (str(point.id), *(point.values[name].text() for name in columns), point.test.text())
             for point in self.points
         ]
-        return Table(str(self.folder), ("id", *columns, "test"), rows)
+        lines = [] if self.judgement is None else sentences(self.judgement)
+        return Table(str(self.folder), ("id", *columns, "test"), rows, lines)

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from optuna import Study
 from optuna.trial import FrozenTrial
 
 from wb import __version__
+from wb.core.architecture import Architecture
 from wb.core.space import Choices
 from wb.data import Dataset
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.jobs.record import Recorder
 from wb.models.model import Step, save
+from wb.search.baselines import Comparable
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
-from wb.search.fidelity.forecast import chosen
-from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.forecast import chosen, forecast
+from wb.search.fidelity.teacher import Teacher, largest, largest_quality
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
+from wb.search.judgement.judge import Evidence, judge
+from wb.search.judgement.record import Judgement
+from wb.search.planning.costs import epochs_left
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle
-from wb.search.study.trials import at_once, busy, evaluated, readings_of
+from wb.search.study.trials import at_once, busy, choices_of, evaluated, readings_of
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.told import Teller
@@ -76,7 +82,8 @@ class Stages(Recorder[RunRecord]):
         """Reads the record again, because other processes may have changed it."""
         self.record = self.run.read()
         if self.record.plan is not None:  # another process may have ended the search for want of time
-            self.config = self.config.model_copy(update={"trials": self.record.config.trials})
+            known = self.record.config
+            self.config = self.config.model_copy(update={"trials": known.trials, "finetune": known.finetune})
 
     def supernet(self) -> Supernet:
         """The trained supernet; it is trained if there is none."""
@@ -107,7 +114,9 @@ class Stages(Recorder[RunRecord]):
     def evaluate(self, supernet: Supernet) -> int:
         """Evaluates candidates in this process until all processes together have done enough; returns how many are done."""
         config, ground = self.config, self.ground
-        self.study.sampler = make_sampler(config.sampler, ground.space, config.limits, config.seed, ground.crew.name)
+        self.study.sampler = make_sampler(
+            config.sampler, ground.space, config.limits, config.seed, ground.crew.name, config.asked
+        )
         evaluate = Evaluator(
             supernet,
             self.ranking,
@@ -146,30 +155,65 @@ class Stages(Recorder[RunRecord]):
             self._cut(len(trials))
         config = self.config
         self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
-        if config.finetune:
-            text = self._tuning(config.finetune).text
-            self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": text}})
-        teacher = Teacher(supernet)
+        teacher = largest(supernet)
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
+            finalists = chosen(config, trials, self.record.rungs)
+            config = self._settled(supernet, finalists)
+            self._say_recipes(finalists)
             finish = Finish(
                 run=self.run,
                 supernet=supernet,
-                teacher=teacher,
+                teacher=teacher if self._is_reliable(supernet) else None,
                 data=ground.data if config.finetune else self.ranking,
                 device=ground.device,
                 pace=self.record.pace,
                 metrics=config.metrics,
                 limits=config.limits,
-                recipe=self._tuning(config.finetune) if config.finetune else None,
+                requirements=config.requirements,
+                recipe=partial(self._tuning, config.finetune) if config.finetune else None,
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
                 say=self.tell.say,
                 alone=ground.crew.timing,
+                known=self._known(supernet, list(finalists.values())),
             )
-            points, error = finish(chosen(config, trials, self.record.rungs))
-        self.note(table=error, finished=config.wanted)
+            points, error = finish(finalists)
+        self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
+
+    def _judgement(self, trials: Sequence[FrozenTrial], points: Sequence[FrontPoint]) -> Judgement | None:
+        """What became of the requirements; None if there are none."""
+        config, asked = self.config, self.config.asked
+        if not asked.requirements:
+            return None
+        generators = self.study.user_attrs.get(GENERATORS, {})
+        left = {point.id: point.values for point in points}
+        rungs = {
+            rung.epochs: self.record.rungs[rung.epochs] for rung in config.halving if self.record.rungs.get(rung.epochs)
+        }
+        trained = {number: own for epochs in sorted(rungs) for number, own in rungs[epochs].items()}
+        evidence = Evidence(trials, left, trained, forecast(trials, config.metrics, rungs) if rungs else {})
+        kept = generators.get(asked.within(config.limits).text())
+        with self.tell.task("judging by the requirements"):
+            return judge(asked, config.limits, self.ground.space, evidence, kept, config.seed)
+
+    def _known(self, supernet: Supernet, finalists: Sequence[FrozenTrial]) -> Mapping[str, Architecture]:
+        """The known networks that are trained and measured beside the finalists, if it was asked for."""
+        if not self.config.baselines:
+            return {}
+        ground = self.ground
+        choose = Comparable(
+            self.run,
+            supernet,
+            ground.space,
+            ground.data.train,
+            ground.device,
+            self.record.pace,
+            self.config.seed,
+            ground.crew.timing,
+        )
+        return choose([readings_of(trial) for trial in finalists])
 
     def _climb(self, supernet: Supernet, teacher: Teacher, trials: Sequence[FrozenTrial]) -> None:
         """Trains candidates alone, as the rungs of the configuration say; the record has the reading of each at once."""
@@ -184,6 +228,7 @@ class Stages(Recorder[RunRecord]):
                 device=self.ground.device,
                 metrics=config.metrics,
                 limits=config.limits,
+                requirements=config.requirements,
                 rungs=config.halving,
                 recipe=self._tuning,
                 seed=config.seed,
@@ -193,9 +238,61 @@ class Stages(Recorder[RunRecord]):
             climb(trials, self.record.rungs)
         self.note()
 
-    def _tuning(self, epochs: int) -> Recipe:
-        """How a candidate or finalist is trained alone."""
-        return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs)
+    def _is_reliable(self, supernet: Supernet) -> bool:
+        """Whether the supernet's largest network is worth learning from: not if candidates soon were better alone."""
+        reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
+        if not self.config.finetune or not reached:
+            return True
+        own = largest_quality(supernet, self.ranking)
+        if own.value >= max(reached):
+            return True
+        self.tell.say(
+            f"the supernet's largest network ({own.text()}) does not teach the finalists: alone, a candidate soon had "
+            f"{100 * max(reached):.1f} %"
+        )
+        return False
+
+    def _tuning(self, epochs: int, network: Architecture | None = None) -> Recipe:
+        """How a candidate, or that finalist, is trained alone."""
+        return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs, network)
+
+    def _settled(self, supernet: Supernet, finalists: Mapping[int, FrozenTrial]) -> SearchConfig:
+        """The configuration with as many epochs of fine-tuning as a given time has left for these finalists, chosen once."""
+        plan, config, space = self.record.plan, self.config, self.ground.space
+        if plan is None or plan.settled or config.finetune != plan.finetune:
+            return config
+        networks = [space.decode(choices_of(space, trial)) for trial in finalists.values()]
+        over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
+        epochs = epochs_left(
+            supernet,
+            self.ground.data,
+            {network: self._tuning(config.finetune, network) for network in networks},
+            plan.seconds - over,
+            plan.costs.evaluation,
+        )
+        if epochs != plan.finetune:
+            self.tell.say(f"{epochs} epochs of fine-tuning instead of {plan.finetune} fit into the time that is left")
+        self.config = config.model_copy(update={"finetune": epochs})
+        self.note(
+            config=self.record.config.model_copy(update={"finetune": epochs}),
+            plan=plan.model_copy(update={"finetune": epochs, "settled": True}),
+        )
+        return self.config
+
+    def _say_recipes(self, finalists: Mapping[int, FrozenTrial]) -> None:
+        """Puts into the record how finalists are trained: recipes differ where the networks are of different sizes."""
+        if not self.config.finetune:
+            return
+        alike: dict[Recipe, list[int]] = {}
+        for number, trial in finalists.items():
+            space = self.ground.space
+            recipe = self._tuning(self.config.finetune, space.decode(choices_of(space, trial)))
+            alike.setdefault(recipe.model_copy(update={"why": ""}), []).append(number)
+        told = self._tuning(self.config.finetune).text
+        if len(alike) > 1:
+            whose = {recipe: f"for {', '.join(map(str, numbers))}" for recipe, numbers in alike.items()}
+            told = "; ".join(recipe.model_copy(update={"why": why}).text for recipe, why in whose.items())
+        self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
 
     def _late(self, done: Sequence[FrozenTrial]) -> bool:
         """Whether a search that was given a time begins no further trial after those that are done."""

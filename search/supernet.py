@@ -28,11 +28,12 @@ from wb.core.space import Space, random_choices
 from wb.data import Dataset, Split
 from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
-from wb.models.network import axes_of, build, sides, skeleton
+from wb.models.named import axes_of, sides
+from wb.models.network import build, skeleton
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
-from wb.training.decay import decayed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
+from wb.training.linear import decayed, matrices
 from wb.training.mirrored import Mirrored, mirrored
 from wb.training.resizable import check_sizes
 from wb.training.statistics import with_statistics
@@ -170,7 +171,7 @@ def train_supernet(
         TrainingDiverged: the loss is NaN or infinite.
     """
     supernet = Supernet.fresh(space, seed, pick_device())
-    largest = space.largest()
+    largest, tops = space.largest(), [skeleton(top) for top in space.tops()]
 
     network = partial(supernet.run, largest)
     check_sizes(network, data, recipe, supernet.device)
@@ -184,7 +185,8 @@ def train_supernet(
         data.train,
         recipe,
         seed=seed,
-        decayed={name for top in space.tops() for name in decayed(skeleton(top))},
+        decayed={name for top in tops for name in decayed(top)},
+        matrices={name: outputs for top in tops for name, outputs in matrices(top).items()},
         probe=probing(recipe, look, warm=False),
         identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}",
         checkpoint=checkpoint,

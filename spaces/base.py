@@ -31,6 +31,11 @@ class NetworkSpace(Space, Protocol):
         """
         ...
 
+    @property
+    def known(self) -> Mapping[str, Architecture]:
+        """Networks of the space as others would make them by hand, by names that can be names of files."""
+        ...
+
     def smallest(self) -> Architecture:
         """The first option of every gene."""
         ...

@@ -5,26 +5,39 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import get_args
 
-from pydantic import ValidationError
-
-from wb.core.architecture import Architecture, Block, Stage, explain
-from wb.core.errors import BadData, BadOption, NotInSpace, WbError
-from wb.core.records import Classify, Ffn, ImageInput, LayerNorm, Merge, Mixer, Mlp, Nowhere, Precision, dims, kernels
+from wb.core.architecture import Architecture, Block, Stage
+from wb.core.errors import BadData, NotInSpace, WbError
+from wb.core.layout import Layout
+from wb.core.records import (
+    Classify,
+    Ffn,
+    ImageInput,
+    LayerNorm,
+    Merge,
+    Mixer,
+    Mlp,
+    Nowhere,
+    Precision,
+    dims,
+    kernels,
+    kind_of,
+)
+from wb.core.records.attention import Window
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
-from wb.spaces.hybrid_options import HybridOptions
-from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, mixer_of
-from wb.spaces.published import PUBLISHED, USUAL, nearest
+from wb.spaces.genes import GeneSpace
+from wb.spaces.hybrid_options import HybridOptions, StageOptions, divides, fitting_patch, step
+from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
+from wb.spaces.practices import HYBRID, Practice, asked_of
+from wb.spaces.published import PUBLISHED, USUAL, nearest, offered
 
-ALIKE = ("embed", "depth", "merge", "mixer", "kernel", "ffn", "ratio", "mid", "act", "channels")
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
 MULTIPLE = 8  # widths of hidden layers; 16 is what the runtime's blocks have, 8 is nearly as good
 
 
-class Hybrid:
+class Hybrid(GeneSpace):
     """The architectures that `options` allow for images of one shape.
 
     Genes: `stem_width`, and per stage `s1.embed`, `s1.depth`, `s1.merge`, `s1.mixer`, `s1.kernel`, `s1.ffn`, `s1.ratio`,
@@ -45,41 +58,23 @@ class Hybrid:
         labels: Sequence[str] = (),
         preset: str = "custom",
     ) -> None:
-        self.options, self.image, self.preset = options, image, preset
-        self.classes, self.labels = classes, tuple(labels)
+        super().__init__(image, classes, labels, preset)
+        self.options = options
         self.patch = options.patch or fitting_patch(image)
         self._check_sides()
-        try:
-            self.tops()
-        except ValidationError as error:  # a network exceeds the bounds of an architecture
-            raise BadOption(
-                f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose other options with --set, or "
-                "another preset (see `wb spaces`)"
-            ) from error
+        self._check_tops("other options")
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
         """Every choice with its options, including choices with one option."""
-        genes: dict[str, tuple[Option, ...]] = {"stem_width": self.options.stem_width}
-        for i, stage in enumerate(self.options.stages):
-            for name in ALIKE:
-                if i > 0 or name != "merge":
-                    genes[f"s{i}.{name}"] = getattr(stage, name)
-        return genes
-
-    @cached_property
-    def genes(self) -> dict[str, tuple[Option, ...]]:
-        return {name: options for name, options in self.all_genes.items() if len(options) > 1}
-
-    @cached_property
-    def _fixed(self) -> dict[str, Option]:
-        return {name: options[0] for name, options in self.all_genes.items() if len(options) == 1}
+        return self.options.choices
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
         names = ["stem_width"]
         for i in range(len(self.options.stages)):
             names += [f"s{i}.{name}" for name in ("embed", "depth", "merge")]
+            names += [f"s{i}.channels"] if i and dims(MERGE_KINDS[str(full[f"s{i}.merge"])]) else []
             if int(full[f"s{i}.depth"]):
                 mixer = str(full[f"s{i}.mixer"])
                 names += [f"s{i}.{name}" for name in ("mixer", "ratio")]
@@ -130,7 +125,13 @@ class Hybrid:
         from wb.spaces.traits import traits  # imports torch, which listing the spaces must not
 
         offered = {str(name) for stage in self.options.stages for name in (*stage.mixer, *stage.ffn)}
-        return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS) if kind in offered])
+        offered |= {kind_of(Mlp)} if any(not on_map(name) for name in offered & TAUGHT.keys()) else set()
+        return traits(self.decode(choices), [kind for kind in (*TAUGHT, *MAP_FFNS, kind_of(Mlp)) if kind in offered])
+
+    @property
+    def practices(self) -> Mapping[str, Practice]:
+        """The best practices (`wb.spaces.practices`)."""
+        return asked_of(HYBRID, self._fixed)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -142,6 +143,11 @@ class Hybrid:
         """The nearest networks to published ones (`wb.spaces.published`), `largest` and `smallest`."""
         named = {name: partial(nearest, self, name) for name in PUBLISHED}
         return {**named, "largest": self.largest, "smallest": self.smallest}
+
+    @property
+    def known(self) -> Mapping[str, Architecture]:
+        """The nearest networks to those published ones that the space offers."""
+        return {name: nearest(self, name) for name in offered(self.options)}
 
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The network as it is, and without switched-off blocks."""
@@ -166,25 +172,21 @@ class Hybrid:
             return ""
         return " ".join(f"--set {name}={text}" for name, text in texts.items())
 
-    def smallest(self) -> Architecture:
-        """The first option of every gene."""
-        return self.decode({name: options[0] for name, options in self.genes.items()})
-
     def smallest_of_each_precision(self) -> list[Architecture]:
         """The smallest network; the space has one precision."""
         return [self.smallest()]
 
-    def largest(self, mixer: str | None = None) -> Architecture:
-        """The last option of every gene, with `mixer` in every stage that offers it if one is named."""
-        choices = {name: options[-1] for name, options in self.genes.items()}
-        choices |= {
-            name: str(mixer) for name, options in self.genes.items() if name.endswith(".mixer") and mixer in options
-        }
-        return self.decode(choices)
+    def largest(self) -> Architecture:
+        """The last option of every gene."""
+        return self.decode({name: options[-1] for name, options in self.genes.items()})
 
     def usual(self) -> Architecture:
-        """A residual network of middle size."""
-        return nearest(self, USUAL)
+        """A residual network of middle size, or another convolutional one where the space offers none.
+
+        Raises:
+            BadOption: it offers none of them.
+        """
+        return nearest(self, next((name for name in USUAL if name in offered(self.options)), USUAL[0]))
 
     def tops(self) -> tuple[Architecture, ...]:
         """The largest networks with each kind of merge, mixer, feed-forward and activation in every stage that offers it.
@@ -205,43 +207,55 @@ class Hybrid:
         return tuple(dict.fromkeys(found))
 
     def _stage(self, full: Choices, i: int) -> Stage:
-        own = {name: full[f"s{i}.{name}"] for name in ALIKE if f"s{i}.{name}" in full}
+        own = {name: full[f"s{i}.{name}"] for name in StageOptions.model_fields if f"s{i}.{name}" in full}
         embed, mixer = int(own["embed"]), str(own["mixer"])
+        channels = int(own["channels"])
+        # As many heads as the fewest channels allow, whichever are chosen: so the widest network has those of all others.
+        heads = max(1, embed // self.options.stages[i].channels[0])
+        sizes: Choices = {"heads": heads, "qk": channels, "v": channels}
         norm = BatchNorm() if mixer in MAP_MIXERS and not MAP_MIXERS[mixer].normed else None
-        block = Block(mixer=_mixer(mixer, own), ffn=_ffn(own), norm=norm)
-        merge = _merge(own) if i else None
-        blocks, plane = (block,) * int(own["depth"]), "map" if on_map(mixer) else "tokens"
+        merge = _merge(str(own["merge"]), sizes) if i else None
+        merge = merge and squared(merge, self._layout(i - 1), even=True)
+        found = _mixer(mixer, own, sizes)
+        found = found and squared(found, self._layout(i))
+        blocks = tuple(Block(mixer=_turned(found, n), ffn=_ffn(own), norm=norm) for n in range(int(own["depth"])))
+        plane = "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
     def _read_stage(self, stage: Stage, i: int) -> dict[str, Option]:
         found: dict[str, Option] = {"embed": stage.embed, "depth": len(stage.blocks)}
         if stage.merge is not None:
-            found["merge"] = stage.merge.kind
+            found |= {"merge": stage.merge.kind, **_channels(stage.merge)}
         if not stage.blocks:
             return found
         block, options = stage.blocks[0], self.options.stages[min(i, len(self.options.stages) - 1)]
         mixer, ffn = block.mixer, block.ffn
-        found["mixer"] = NONE if mixer is None else mixer.kind
+        found |= {"mixer": NONE} if mixer is None else {"mixer": mixer.kind, **_channels(mixer)}
         if mixer is not None and kernels(type(mixer)):
             found["kernel"] = getattr(mixer, kernels(type(mixer))[0])
-        if stage.plane == "tokens":
-            found["channels"] = getattr(mixer, "qk", options.channels[0])
-        elif ffn is not None:
+        if stage.plane == "map" and ffn is not None:
             found |= {"ffn": ffn.kind, "act": getattr(ffn, "activation", "")}
             found |= {"mid": getattr(ffn, "kernel", 0)} if has_middle(ffn.kind) else {}
         width = getattr(ffn, "mlp", 0)
-        fitting = [ratio for ratio in options.ratio if hidden_width(ratio, stage.embed) == width]
-        return found | {"ratio": fitting[0] if fitting else width / stage.embed}
+        share = MAP_FFNS[ffn.kind].share if stage.plane == "map" and ffn is not None else 1.0
+        fitting = [ratio for ratio in options.ratio if hidden_width(share * ratio, stage.embed) == width]
+        return found | {"ratio": fitting[0] if fitting else width / stage.embed / share}
+
+    def _layout(self, i: int) -> Layout:
+        """The places of a stage."""
+        side = self.patch * 2**i
+        return Layout((self.image.height // side, self.image.width // side))
 
     def _check_sides(self) -> None:
-        total = self.patch * 2 ** (len(self.options.stages) - 1)
-        for side in (self.image.height, self.image.width):
-            if side % total or side < total:
-                raise BadData(
-                    f"images of {self.image.height}x{self.image.width} cannot be halved as often as "
-                    f"{len(self.options.stages)} stages need: their sides must be multiples of {total}; choose --image-size, "
-                    "another preset (see `wb spaces`), or --space vit"
-                )
+        if divides(self.options, self.image):
+            return
+        unit = step(self.options, self.image)
+        near = max(unit, unit * round(min(self.image.height, self.image.width) / unit))
+        raise BadData(
+            f"images of {self.image.height}x{self.image.width} cannot be halved as often as "
+            f"{len(self.options.stages)} stages need: their sides must be multiples of {unit}; choose --image-size {near}, "
+            "another preset (see `wb spaces`), or --space vit"
+        )
 
 
 def on_map(mixer: str) -> bool:
@@ -254,41 +268,39 @@ def hidden_width(ratio: float, embed: int) -> int:
     return max(MULTIPLE, MULTIPLE * round(ratio * embed / MULTIPLE))
 
 
-def fitting_patch(image: ImageInput) -> int:
-    """How many pixels a side become one place of the first stage: 2 for small images, then what leaves at most 56 places."""
-    side = max(image.height, image.width)
-    return 2 if side <= 48 else next((patch for patch in (2, 4, 8, 16) if side <= 56 * patch), 32)
+def _channels(part: Mixer | Merge) -> dict[str, Option]:
+    """The channels of the heads of what attends, as a gene; nothing of what does not."""
+    sizes = {width: getattr(part, width) for width in dims(type(part))}
+    return {"channels": sizes["qk"]} if "qk" in sizes else {}
 
 
-def has_middle(ffn: str) -> bool:
-    """Whether a feed-forward may have a depthwise convolution in its middle: then its kernel may also be 0."""
-    record = MAP_FFNS[ffn]
-    return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
+def _merge(kind: str, sizes: Choices) -> Merge:
+    """The merge of that kind; one that attends has heads of these `sizes`, one that may have an activation has ReLU."""
+    record = MERGE_KINDS[kind]
+    active = {"activation": "relu"} if "activation" in record.model_fields else {}
+    return record.model_validate({name: sizes[name] for name in dims(record)} | active)
 
 
-def _merge(own: Choices) -> Merge:
-    """The merge of a stage with those choices; one that attends has heads of `channels`."""
-    record = MERGE_KINDS[str(own["merge"])]
-    channels = int(own["channels"])
-    sizes = {"heads": max(1, int(own["embed"]) // channels), "qk": channels, "v": channels}
-    return record.model_validate({name: sizes[name] for name in dims(record)})
-
-
-def _mixer(kind: str, own: Choices) -> Mixer | None:
-    """The mixer of a stage with those choices."""
+def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
+    """The mixer of a stage with those choices; one that attends has heads of these `sizes`."""
     if kind == NONE:
         return None
     if kind in MAP_MIXERS:
         return MAP_MIXERS[kind].model_validate(dict.fromkeys(kernels(MAP_MIXERS[kind]), own["kernel"]))
-    embed, channels = int(own["embed"]), int(own["channels"])
-    return mixer_of(kind, {"heads": max(1, embed // channels), "qk": channels, "v": channels}, embed)
+    return mixer_of(kind, sizes, int(own["embed"]))
+
+
+def _turned(mixer: Mixer | None, number: int) -> Mixer | None:
+    """The mixer of a stage's block: of windows, those of every second block are shifted, as in Swin."""
+    shifts = number % 2 == 1 and isinstance(mixer, Window)
+    return mixer.model_copy(update={"shift": True}) if mixer is not None and shifts else mixer
 
 
 def _ffn(own: Choices) -> Ffn:
     """The feed-forward of a stage with those choices."""
-    width = hidden_width(float(own["ratio"]), int(own["embed"]))
     if not on_map(str(own["mixer"])):
-        return Mlp(mlp=width)
+        return Mlp(mlp=hidden_width(float(own["ratio"]), int(own["embed"])))
     kind = str(own["ffn"])
+    width = hidden_width(MAP_FFNS[kind].share * float(own["ratio"]), int(own["embed"]))
     side = {"kernel": own["mid"]} if has_middle(kind) else {}
     return MAP_FFNS[kind].model_validate({"mlp": width, "activation": own["act"], **side})

@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from wb.core.architecture import explain
 from wb.core.errors import BadOption
 from wb.core.nearest import meant
-from wb.core.records import Frozen
+from wb.core.records import Frozen, ImageInput
 from wb.core.records.base import Activation
+from wb.core.space import Option
 from wb.spaces.operators import MAP_FFNS, MERGE_KINDS, NONE, TAUGHT, from_cheap_to_dear
 from wb.spaces.options import MOST, Sizes
 
@@ -31,7 +32,8 @@ class StageOptions(Frozen):
     """What the blocks of one stage may be, all alike; every field lists its options from small to large.
 
     A stage whose mixer computes on maps is one, with `ffn` of `ratio` times the stream's width, `mid` the side of the depthwise
-    convolution inside it. Any other mixer has tokens, heads of `channels` and a two-layer perceptron of that ratio.
+    convolution inside it; blocks of two dense convolutions have half of that width. Any other mixer has tokens, heads of
+    `channels`, as many as the fewest allow, and a two-layer perceptron of that ratio.
     """
 
     embed: Sizes
@@ -68,6 +70,16 @@ class HybridOptions(Frozen):
     stem_width: Sizes
     patch: Annotated[int, Field(ge=0, le=MOST)] = 0
 
+    @property
+    def choices(self) -> dict[str, tuple[Option, ...]]:
+        """Every choice of the space with its options, also where there is one: `stem_width`, `s0.embed`, …"""
+        found: dict[str, tuple[Option, ...]] = {"stem_width": self.stem_width}
+        for i, stage in enumerate(self.stages):
+            found |= {
+                f"s{i}.{name}": getattr(stage, name) for name in StageOptions.model_fields if i or name != "merge"
+            }
+        return found
+
     def replaced(self, changes: Mapping[str, str]) -> HybridOptions:
         """These options with some replaced, as the command line has them: `{"s1.embed": "32,64", "ratio": "1,2"}`.
 
@@ -97,3 +109,21 @@ class HybridOptions(Frozen):
             return HybridOptions.model_validate(whole)
         except ValidationError as error:
             raise BadOption(f"space 'hybrid' cannot take {dict(changes)}: {explain(error)}") from error
+
+
+def fitting_patch(image: ImageInput) -> int:
+    """How many pixels a side become one place of the first stage: 2 for small images, then what leaves at most 56 places."""
+    side = max(image.height, image.width)
+    return 2 if side <= 48 else next((patch for patch in (2, 4, 8, 16) if side <= 56 * patch), 32)
+
+
+def step(options: HybridOptions, image: ImageInput) -> int:
+    """What the sides of images must be multiples of: how many pixels a side become one place of the last stage."""
+    return (options.patch or fitting_patch(image)) * int(2 ** (len(options.stages) - 1))
+
+
+def divides(options: HybridOptions, image: ImageInput) -> bool:
+    """Whether the stages can halve images of that size as often as they do."""
+    return all(
+        side >= step(options, image) and side % step(options, image) == 0 for side in (image.height, image.width)
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TypeVar, get_args
 
+from wb.core.layout import Layout
 from wb.core.records import (
     FFNS,
     MERGES,
@@ -25,8 +27,11 @@ from wb.core.records import (
     groups,
     kind_of,
 )
+from wb.core.records.base import kernels, tiles
 from wb.core.space import Choices, Option
 
+LEAST = 4  # tokens a side of a square that attention is kept within
+AnyPart = TypeVar("AnyPart", bound=Part)
 NONE = "none"  # the option of a block without a mixer
 TAUGHT: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
 OFFERED: Mapping[str, type[Mixer]] = {
@@ -86,6 +91,12 @@ def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
     return record.model_validate(widths)
 
 
+def has_middle(ffn: str) -> bool:
+    """Whether a feed-forward may have a depthwise convolution in its middle: then its kernel may also be 0."""
+    record = MAP_FFNS[ffn]
+    return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
+
+
 def ffn_of(kind: str, width: int) -> Ffn:
     """The feed-forward of that kind, every width of which that has no default is `width`."""
     record = FFN_KINDS[kind]
@@ -105,3 +116,17 @@ def sizes_of(mixer: Mixer, options: Collection[str]) -> dict[str, Option]:
 def stem_genes(kind: str) -> dict[str, str]:
     """The genes of a stem's widths: `stem_width` -> `width`."""
     return {f"stem_{name}": name for name in dims(STEM_KINDS[kind])}
+
+
+def squared(part: AnyPart, layout: Layout, *, even: bool = False) -> AnyPart:
+    """The part with squares that tokens which lie like that can be cut into: of its own side, else the largest smaller one.
+
+    A side below `LEAST` is none: the whole picture is one square then. `even`: no odd sides, which cannot be halved.
+    """
+    found = {}
+    for name in tiles(type(part)):
+        own = int(getattr(part, name))
+        sides = (own, *range(own - 1, LEAST - 1, -1), min(layout.shape))
+        fitting = [side for side in sides if layout.tiled(side) and not (even and layout.tile(side) % 2)]
+        found[name] = fitting[0] if fitting else own
+    return part.model_copy(update=found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wb.core.errors import BadOption
@@ -11,43 +12,74 @@ from wb.core.space import Option
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture
     from wb.spaces.hybrid import Hybrid
+    from wb.spaces.hybrid_options import HybridOptions
 
-Wanted = Mapping[str, Option]
+Wanted = Mapping[str, Option | tuple[str, ...]]
+_CONV: Wanted = {"ffn": "inverted", "mid": 0, "ratio": 4, "act": "gelu"}
+_VIT: Wanted = {"ffn": "inverted", "mid": 0, "ratio": 4, "act": ("gelu", "silu", "relu")}
 
-# Of every stage, and of the last one where it differs. Widths and depths are the middle ones of what the space offers.
+# Of every stage, and of the last one where it differs. Widths and depths are the middle ones of what the space offers. Of several
+# names a stage has the first that it offers, and some stage has the first mixer of all.
 PUBLISHED: Mapping[str, tuple[Wanted, Wanted]] = {
     "mobilenet": ({"mixer": "none", "ffn": "inverted", "mid": 3, "ratio": 4, "merge": "dw3"}, {}),  # V2, V3 without SE
     "repvit": ({"mixer": "depthwise", "kernel": 3, "ffn": "inverted", "mid": 0, "ratio": 2, "merge": "dw3"}, {}),
-    "convnext": (
-        {"mixer": "depthwise", "kernel": 7, "ffn": "inverted", "mid": 0, "ratio": 4, "act": "gelu", "merge": "conv"},
-        {},
-    ),
-    "poolformer": ({"mixer": "pool", "ffn": "inverted", "mid": 0, "ratio": 4, "act": "gelu", "merge": "conv3"}, {}),
-    "resnet": ({"mixer": "none", "ffn": "fused", "ratio": 1, "merge": "conv3"}, {}),
+    "convnext": ({"mixer": "depthwise", "kernel": 7, "merge": "conv", **_CONV}, {}),
+    "poolformer": ({"mixer": "pool", "merge": "conv3", **_CONV}, {}),
+    "resnet": ({"mixer": "none", "ffn": ("basic", "fused"), "ratio": 2, "merge": "conv3"}, {}),
     "coatnet": ({"mixer": "none", "ffn": "inverted", "mid": 3, "ratio": 4, "merge": "dw3"}, {"mixer": "softmax"}),
+    # A picture that one window holds has attention among all of its tokens; the first stages are maps, as in CoAtNet.
+    "swin": ({"mixer": ("window", "softmax", "depthwise"), "merge": ("conv", "conv3"), **_VIT}, {}),
+    "hiera": ({"mixer": ("mask", "softmax", "depthwise"), "merge": ("qpool", "conv3"), **_VIT}, {}),  # and TurboViT
 }
-USUAL = "resnet"
+USUAL = ("resnet", "repvit", "mobilenet")
+
+
+def offered(options: HybridOptions) -> tuple[str, ...]:
+    """The published networks that a space with these options has."""
+    found = []
+    for name in PUBLISHED:
+        with suppress(BadOption):
+            _chosen(options, name)
+            found.append(name)
+    return tuple(found)
 
 
 def nearest(space: Hybrid, name: str) -> Architecture:
     """The network of the space that is nearest to the published one.
 
     Raises:
-        BadOption: the space does not offer what makes that network; says which option does.
+        BadOption: the space does not offer what makes that network; says which options do.
     """
+    chosen = _chosen(space.options, name)
+    return space.decode({gene: chosen[gene] for gene in space.genes})
+
+
+def _chosen(options: HybridOptions, name: str) -> dict[str, Option]:
+    """The options that make that network. Raises `BadOption` where some are not offered."""
     every, last = PUBLISHED[name]
-    count = len(space.options.stages)
-    choices: dict[str, Option] = {}
-    for gene, options in space.genes.items():
+    final = f"s{len(options.stages) - 1}"
+    chosen: dict[str, Option] = {}
+    missing: dict[str, str] = {}
+    for gene, values in options.choices.items():
         place, _, field = gene.rpartition(".")
-        wanted = {**every, **(last if place == f"s{count - 1}" else {})}.get(field, options[len(options) // 2])
-        if wanted in options:
-            choices[gene] = wanted
-        elif isinstance(wanted, str):
-            raise BadOption(
-                f"the space does not offer {gene}={wanted!r}, which makes a {name} network; widen it with --set "
-                f"{gene}={','.join(map(str, (*options, wanted)))}"
-            )
-        else:
-            choices[gene] = min(options, key=lambda option: abs(float(option) - float(wanted)))
-    return space.decode(choices)
+        wanted = {**every, **(last if place == final else {})}.get(field, values[len(values) // 2])
+        if isinstance(wanted, int | float):
+            chosen[gene] = min(values, key=lambda value: abs(float(value) - float(wanted)))
+            continue
+        names = (wanted,) if isinstance(wanted, str) else wanted
+        chosen[gene] = next((one for one in names if one in values), names[0])
+        if chosen[gene] not in values:
+            missing[gene] = names[0]
+    first = every["mixer"][0] if isinstance(every["mixer"], tuple) else None
+    if first and first not in [value for gene, value in chosen.items() if gene.endswith(".mixer")]:
+        missing[f"{final}.mixer"] = first
+    if missing:
+        gene, value = next(iter(missing.items()))
+        wider = [
+            f"--set {gene}={','.join(map(str, (*options.choices[gene], value)))}" for gene, value in missing.items()
+        ]
+        raise BadOption(
+            f"the space does not offer {gene}={value!r}, which makes a {name} network; widen it with {' '.join(wider)}, or "
+            "choose another preset (see `wb spaces`)"
+        )
+    return chosen

@@ -21,7 +21,8 @@ def space_for(
 ) -> NetworkSpace:
     """The space called `name` with the options of `preset`, of which `changes` replaces some, for data like `images`.
 
-    `auto` is `hybrid` for images of 24 pixels a side and more, unless the preset is one of `vit`.
+    `auto` is `hybrid` for images of 24 pixels a side and more, unless the preset is one of `vit`; its preset then follows
+    from their size.
 
     Raises:
         BadOption: the preset or a field is unknown, or a value does not fit its field.
@@ -34,7 +35,7 @@ def space_for(
     if name == "vit":
         return vit_space(images, preset, changes)
     known = hybrid_presets.PRESETS
-    chosen = hybrid_presets.preset_for(max(image.height, image.width)) if preset == AUTO else preset
+    chosen = hybrid_presets.default_for(image) if preset == AUTO else preset
     if chosen not in known:
         raise BadOption(
             f"space 'hybrid' has no preset {chosen!r}{meant(chosen, [*known, *presets.PRESETS])}; it has "

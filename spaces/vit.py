@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import get_args
 
-from pydantic import ValidationError
-
-from wb.core.architecture import Architecture, Block, Stage, explain
+from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.records import Classify, ImageInput, Norm, Position, Precision, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
+from wb.spaces.genes import GeneSpace
 from wb.spaces.operators import (
     FFN_KINDS,
     NONE,
@@ -29,6 +28,8 @@ from wb.spaces.operators import (
     width_of,
 )
 from wb.spaces.options import PATCHES, VitOptions
+from wb.spaces.plain import plain
+from wb.spaces.practices import VIT, Practice, asked_of
 from wb.spaces.precision import (
     FFN,
     MIXER,
@@ -42,7 +43,7 @@ from wb.spaces.revit import seed_architecture
 from wb.spaces.widening import forms, widening
 
 
-class Vit:
+class Vit(GeneSpace):
     """The architectures that `options` allow for images of one shape.
 
     Genes: `embed`, `depth`, `stem`, `stem_width`, and per block `b0.mixer`, `b0.heads`, `b0.qk`, `b0.v`, `b0.memory`,
@@ -60,8 +61,8 @@ class Vit:
     def __init__(
         self, options: VitOptions, image: ImageInput, classes: int, labels: Sequence[str] = (), preset: str = "custom"
     ) -> None:
-        self.options, self.image, self.preset = options, image, preset
-        self.classes, self.labels = classes, tuple(labels)
+        super().__init__(image, classes, labels, preset)
+        self.options = options
         self.patch = options.patch or smallest_patch(image, options.grid)
         for stem in options.stem:
             possible = get_args(STEM_KINDS[stem].model_fields["patch"].annotation)
@@ -80,13 +81,7 @@ class Vit:
             raise BadOption(
                 f"mixers {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
             )
-        try:
-            self.tops()
-        except ValidationError as error:  # a network exceeds the bounds of an architecture
-            raise BadOption(
-                f"space {self.name!r} has networks that cannot be built ({explain(error)}); choose fewer or smaller options with "
-                "--set, or another preset (see `wb spaces`)"
-            ) from error
+        self._check_tops("fewer or smaller options")
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
@@ -105,18 +100,15 @@ class Vit:
         return genes | precision_genes(o.depth[-1], o.precision, mixers=weighted, ffns=any(o.mlp))
 
     @cached_property
-    def genes(self) -> dict[str, tuple[Option, ...]]:
-        return {name: options for name, options in self.all_genes.items() if len(options) > 1}
-
-    @cached_property
-    def _fixed(self) -> dict[str, Option]:
-        return {name: options[0] for name, options in self.all_genes.items() if len(options) == 1}
-
-    @cached_property
     def coupled(self) -> tuple[tuple[str, ...], ...]:
         """The precision genes, as one set of genes to change together: a uniform precision gives the simplest graph."""
         names = tuple(name for name in self.genes if is_precision(name))
         return (names,) if names else ()
+
+    @property
+    def practices(self) -> Mapping[str, Practice]:
+        """The best practices (`wb.spaces.practices`)."""
+        return asked_of(VIT, self._fixed)
 
     def active(self, choices: Choices) -> frozenset[str]:
         full = {**self._fixed, **choices}
@@ -180,10 +172,6 @@ class Vit:
             self._explain(a, choices)
         return canonical(self, found)
 
-    def smallest(self) -> Architecture:
-        """The first option of every gene."""
-        return self.decode({name: options[0] for name, options in self.genes.items()})
-
     def smallest_of_each_precision(self) -> list[Architecture]:
         """The smallest network in each uniform precision, because the smallest file need not be the fastest."""
         first = {name: options[0] for name, options in self.genes.items()}
@@ -202,6 +190,11 @@ class Vit:
     def seeds(self) -> Mapping[str, Callable[[], Architecture]]:
         """`largest`, `smallest`, and `revit`, which raises `BadOption` where the preset has none."""
         return {"revit": partial(seed_architecture, self), "largest": self.largest, "smallest": self.smallest}
+
+    @property
+    def known(self) -> Mapping[str, Architecture]:
+        """Ordinary transformers (`wb.spaces.plain`)."""
+        return plain(self)
 
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The same network with other switched-off blocks (`wb.spaces.widening`)."""
@@ -223,10 +216,7 @@ class Vit:
         return self.largest("softmax")
 
     def tops(self) -> tuple[Architecture, ...]:
-        """The largest network with each stem, each mixer and each feed-forward everywhere.
-
-        Together they have every parameter of the space.
-        """
+        """The largest network with each stem, mixer and feed-forward everywhere: together they have every parameter."""
         mixers: list[str] = [mixer for mixer in self.options.mixer if mixer != NONE] or [NONE]
         fixed = {name: options[-1] for name, options in self.genes.items()}
         kinds = [

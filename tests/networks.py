@@ -30,7 +30,8 @@ from wb.core.records.stems import MobileStem
 from wb.data import load
 from wb.models.axes import nested
 from wb.models.model import Model, from_network
-from wb.models.network import axes_of, build, skeleton
+from wb.models.named import axes_of
+from wb.models.network import build, skeleton
 
 Form = Literal["pre", "post"]
 WIRED = {kind_of(wiring): wiring.sample() for wiring in WIRINGS}

@@ -278,6 +278,7 @@ def search(
     data: str | Data | None = None,
     background: str | None = None,
     budget: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
     seeds: str | Sequence[Given] = (),
     out: str | Path | None = None,
     resume: str | Path | None = None,
@@ -306,7 +307,12 @@ def search(
     check_workers(workers)
     options = by_field(SearchConfig, options)
     first = read_seeds([str(path_of(one)) for one in several(options.pop("seeds", seeds))])
-    given = {**data_of(data, background, options), "budget": several(budget), "seeds": first}
+    given = {
+        **data_of(data, background, options),
+        "budget": several(budget),
+        "require": several(require),
+        "seeds": first,
+    }
     given = {name: value for name, value in given.items() if value not in (None, ())}
     if resume is not None:
         run = Run(Path(resume))
@@ -320,7 +326,7 @@ def search(
         kept(run, f"api.search(resume={str(run.folder)!r}) continues"),
     ):
         points = Search(config, run, bars, workers)(resume=resume is not None)
-    return Front(run.folder, tuple(points))
+    return Front(run.folder, tuple(points), run.read().judgement)
 
 
 def measure(

@@ -33,7 +33,8 @@ from wb.core.architecture import axis_dims, kind_of_axis
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Dim, dims
 from wb.models.axes import Axes, nested
-from wb.models.network import Network, axes_of
+from wb.models.named import axes_of
+from wb.models.network import Network
 from wb.models.walk import State, Sublayer
 from wb.tasks.known import task_of
 

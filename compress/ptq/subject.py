@@ -53,7 +53,7 @@ class Subject:
     @property
     def maps(self) -> bool:
         """Whether it is a network of the workbench with a stage of convolutions."""
-        return self.model is not None and any(stage.plane == "map" for stage in self.model.architecture.stages)
+        return self.model is not None and self.model.architecture.has_maps
 
     def check(self, choice: Choice) -> None:
         """Raises `BadOption` if a group does not exist, or cannot have the precision of `choice`."""

@@ -41,7 +41,8 @@ from wb.fusion.match.placed import Placed
 from wb.fusion.settings import Solver
 from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
 from wb.models.model import Model
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
@@ -234,6 +235,8 @@ def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]
         for name, sublayer in source.sublayers.items()
         for axis, symmetry in sublayer.operator.symmetries.items()
     } | dict(one.stem.symmetries)
+    for stage in range(1, len(one.stages)):
+        bears |= {f"s{stage}.merge.{axis}": symmetry for axis, symmetry in one.merge(stage).symmetries.items()}
     for axis in axis_sizes(reference.architecture):
         if axis not in present:
             continue

@@ -33,7 +33,7 @@ from wb.fusion.settings import RIDGE
 from wb.models.axes import Axis, write
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
-from wb.models.network import axes_of
+from wb.models.named import axes_of
 from wb.models.operator import NOTHING
 from wb.models.planes import as_tokens, laid
 from wb.models.walk import State, Sublayer

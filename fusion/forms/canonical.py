@@ -32,7 +32,8 @@ from wb.fusion.forms.joins import fold, folded_names, folds, unfold
 from wb.models.axes import Axes, nested, read, write
 from wb.models.join import JoinModule
 from wb.models.model import Model
-from wb.models.network import Network, axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import Network, build
 from wb.models.norm import NormModule
 from wb.models.operator import OperatorModule, PartModule
 from wb.models.walk import Sublayer

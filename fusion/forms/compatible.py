@@ -14,7 +14,8 @@ from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import ImageInput, kind_of
 from wb.models.axes import Select, remap
 from wb.models.model import Model
-from wb.models.network import axes_of, build, skeleton
+from wb.models.named import axes_of
+from wb.models.network import build, skeleton
 
 _CLOSE = 1e-5  # input means and deviations may differ by rounding
 

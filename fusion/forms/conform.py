@@ -34,7 +34,8 @@ from wb.fusion.match.depth import Match, arranged, check_images, probes, streams
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
 from wb.models.join import JoinModule
 from wb.models.model import Model, remap_model
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 from wb.models.norm import NormModule
 from wb.models.walk import Sublayer
 

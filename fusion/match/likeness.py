@@ -28,7 +28,8 @@ from wb.fusion.align.trace import cut, network_of
 from wb.fusion.match.depth import alike, check_images
 from wb.models.axes import Axes
 from wb.models.model import Model
-from wb.models.network import Network, axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import Network, build
 from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 

@@ -14,7 +14,8 @@ from wb.fusion.match.depth import Match, alike
 from wb.fusion.match.match import By
 from wb.models.axes import Axes, Axis, Map, remap
 from wb.models.model import Model
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 from wb.models.walk import Sublayer
 
 

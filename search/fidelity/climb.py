@@ -15,6 +15,7 @@ from wb.core.metrics import Limit, Metric
 from wb.core.precision import precisions
 from wb.core.progress import Progress
 from wb.core.readings import Reading
+from wb.core.requirements import Requirement
 from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import score as score_graph
@@ -38,9 +39,9 @@ IN_FILE = {"int4", "int8"}  # precisions that exist in the exported graph alone
 class Climb:
     """Trains candidates of one supernet, rung after rung; `data` are those that rank, `recipe` gives one for so many epochs.
 
-    Who climbs is promising in the objectives, with the quality that the rungs below predict. Each training depends on the
-    supernet, the candidate and the epochs alone, so that one that is interrupted is done again, and none that is finished.
-    `note` is called with all readings after each.
+    Who climbs is promising in the objectives, or by the requirements, with the quality that the rungs below predict. Each
+    training depends on the supernet, the candidate and the epochs alone, so that one that is interrupted is done again, and none
+    that is finished. `note` is called with all readings after each.
     """
 
     supernet: Supernet
@@ -49,6 +50,7 @@ class Climb:
     device: Device
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
+    requirements: Sequence[Requirement]
     rungs: Sequence[Rung]
     recipe: Callable[[int], Recipe]
     seed: int
@@ -66,7 +68,8 @@ class Climb:
         for i, rung in enumerate(self.rungs):
             below = {r.epochs: climbed.get(r.epochs, {}) for r in self.rungs[:i]}
             qualities = forecast(trials, self.metrics, below) if below else None
-            chosen = promising(known(trials, self.metrics, qualities), self.metrics, costs, rung.candidates)
+            readings = known(trials, self.metrics, qualities)
+            chosen = promising(readings, self.metrics, costs, rung.candidates, self.requirements)
             for number in sorted(chosen):
                 self.progress(f"training candidates alone for {_epochs(rung.epochs)}", done, total)
                 done += 1

@@ -69,7 +69,7 @@ def chosen(config: SearchConfig, trials: Sequence[FrozenTrial], climbed: Climbed
     """
     known = {rung.epochs: climbed[rung.epochs] for rung in config.halving if climbed.get(rung.epochs)}
     qualities = forecast(trials, config.metrics, known) if known else None
-    return choose(trials, config.metrics, config.limits, finalists(config), qualities)
+    return choose(trials, config.metrics, config.limits, finalists(config), qualities, config.requirements)
 
 
 def rung_counts(config: SearchConfig, trials: int, climbed: Climbed) -> tuple[int, int]:

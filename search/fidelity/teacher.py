@@ -1,27 +1,36 @@
-"""The supernet's largest network as a teacher that remembers its answers."""
+"""A teacher that remembers its answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from wb.core.readings import Reading
+from wb.data import Dataset
 from wb.search.supernet import Supernet
+from wb.tasks.known import task_of
 from wb.training.fit import pick_device
+from wb.training.train import score
 
+TEACHERS = (
+    2  # finalists that may teach the others: small networks with little data learn most from well trained larger ones
+)
 MOST = 256 << 20  # bytes of answers that are remembered
 
 
 class Teacher:
-    """Maps images (B, ...) to the outputs of the largest network, on the device of training.
+    """Maps images (B, ...) to the outputs of a network, on the device of training.
 
     Batches follow from seed and epoch, so that all candidates see the same ones: each is answered once. Small networks learn
     in a fraction of the time that the largest takes to answer. Nothing else changes, as equal images have equal outputs.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
-        self._supernet, self._largest = supernet.to(pick_device()), supernet.space.largest()
+    def __init__(self, network: nn.Module | Callable[[Tensor], Tensor]) -> None:
+        self._network = network.to(pick_device()).eval() if isinstance(network, nn.Module) else network
         self._known: dict[bytes, Tensor] = {}
         self._bytes = 0
 
@@ -31,9 +40,28 @@ class Teacher:
         if key in self._known:
             return self._known[key]
         with torch.no_grad():
-            answer = self._supernet.run(self._largest, images)
+            answer: Tensor = self._network(images)
         size = answer.numel() * answer.element_size()
         if self._bytes + size <= MOST:
             self._known[key] = answer
             self._bytes += size
         return answer
+
+
+def together(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """What several teachers say in the mean; each remembers its own answers."""
+    if len(teachers) == 1:
+        return teachers[0]
+    return lambda images: torch.stack([teacher(images) for teacher in teachers]).mean(dim=0)
+
+
+def largest(supernet: Supernet) -> Teacher:
+    """The supernet's largest network as a teacher."""
+    return Teacher(partial(supernet.to(pick_device()).run, supernet.space.largest()))
+
+
+def largest_quality(supernet: Supernet, data: Dataset) -> Reading:
+    """What the supernet's largest network reaches on the validation split, its statistics found on the training split."""
+    architecture = supernet.space.largest()
+    network = supernet.extract(architecture, data.train).network()
+    return score(network, data.validation, task_of(architecture), torch.device("cpu"))

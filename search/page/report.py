@@ -17,6 +17,7 @@ from wb.core.readings import Reading, scaled
 from wb.core.records import MIXERS, Operator, Part, dims, kind_of
 from wb.page import look, page
 from wb.search.fidelity.yardstick import TYPICAL
+from wb.search.judgement.shown import preferred, sentences
 from wb.search.page import figures
 from wb.search.page.advice import advice
 from wb.search.page.closer import PLACES, closer, shown
@@ -55,7 +56,7 @@ def render(contents: Contents, beside: Path) -> str:
         judged=_judged(contents),
         resume=f"wb search --resume {shlex.quote(str(contents.run.folder))}",
         figures={name: look.figure_html(name, figure) for name, figure in _figures(contents, curve).items()},
-        advice=advice(contents.points or (), contents.metrics, contents.record.config.limits),
+        advice=advice(contents.points or (), contents.metrics, contents.record.config.bounds),
         best=contents.best,
         shown=shown(contents),
         places=PLACES,
@@ -74,6 +75,9 @@ def render(contents: Contents, beside: Path) -> str:
         bits={"w1": "1", "w2": "2", "int4": "4", "int8": "8", "fp32": "32"},
         predictors=_predictors(contents),
         settings=_settings(contents),
+        judgement=contents.record.judgement,
+        sentences=sentences,
+        preferred=preferred,
     )
 
 

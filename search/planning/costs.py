@@ -17,11 +17,12 @@ from wb.core.space import random_choices
 from wb.data import Dataset
 from wb.data.batches import batches
 from wb.hardware.device import Device
+from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
-from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.teacher import TEACHERS, largest
 from wb.search.fidelity.yardstick import held_back, ranking
-from wb.search.planning.shares import Costs, Size, TimePlan, allot
+from wb.search.planning.shares import LEAST, READ, TUNED, Costs, Size, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
@@ -33,6 +34,7 @@ from wb.training.train import distilled, score
 PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least
 DRAWN = 3  # random networks, beside the smallest and the largest
+ANSWER = 0.4  # the share of a training step that an answer takes
 IMAGES = 512  # scored in torch to learn what scoring costs
 
 
@@ -53,14 +55,14 @@ def probe(
     tell("probing: training steps")
     recipe, alone_recipe = (
         supernet_recipe(config, space, data),
-        tuning_recipe(config, space, data, max(1, config.finetune)),
+        tuning_recipe(config, space, data, _tuned(config)),
     )
     steps = recipe.steps(len(data.train))
     both = sandwich(supernet, recipe, config.seed)
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
     tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
-    teach = _mean(lambda: Teacher(supernet)(images.to(supernet.device)))
+    teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
     timed = "latency" in config.read
@@ -101,16 +103,39 @@ def planned(
     )
 
 
+def epochs_left(
+    supernet: Supernet,
+    data: Dataset,
+    finalists: Mapping[Architecture, Recipe],
+    seconds: float,
+    evaluation: float,
+) -> int:
+    """The epochs of fine-tuning that so many `seconds` are enough for: the finalists are known, so that their own steps count.
+
+    An evaluation takes `evaluation` seconds. The two dearest finalists are counted as teachers of the others.
+    """
+    steps = {a: len(data.train) / recipe.batch * _tuning(supernet, a, data, recipe) for a, recipe in finalists.items()}
+    dearest = sorted(steps.values())[-TEACHERS:] if len(steps) > 1 else []
+    each = sum(steps.values()) + ANSWER * sum(dearest)
+    return max(LEAST["finetune"], int((seconds - READ * evaluation * len(steps)) / each))
+
+
 def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:
     """The training steps of an epoch: of the supernet and of a network alone on the data that rank, of one on all; processes."""
-    one = tuning_recipe(config, space, data, 1)
+    one = tuning_recipe(config, space, data, _tuned(config)).model_copy(update={"epochs": 1})
     together = supernet_recipe(config, space, ranks)
     return Size(
         together.steps(len(ranks.train)) // config.epochs,
         one.steps(len(ranks.train)),
         one.steps(len(data.train)),
         workers,
+        beside=min(MOST, len(space.known)) if config.baselines else 0,
     )
+
+
+def _tuned(config: SearchConfig) -> int:
+    """Epochs that finalists may have: long trainings have larger batches."""
+    return max(1, config.finetune) if "finetune" in config.model_fields_set else TUNED
 
 
 def _evaluated(evaluate: Evaluator, networks: Sequence[Architecture]) -> dict[Architecture, Evaluation]:
@@ -121,7 +146,7 @@ def _evaluated(evaluate: Evaluator, networks: Sequence[Architecture]) -> dict[Ar
 
 def _tuning(supernet: Supernet, architecture: Architecture, data: Dataset, recipe: Recipe) -> float:
     """Seconds of one step of training the network, the teacher's answers known."""
-    teacher = Teacher(supernet)
+    teacher = largest(supernet)
     backward = distilled(lambda images: supernet.run(architecture, images), teacher, recipe, task_of(architecture))
     return _step(supernet, data, recipe, backward, 0, PROBES)
 

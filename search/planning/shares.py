@@ -12,9 +12,10 @@ from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
-SUPERNET, SEARCH, RUNGS, FINALISTS = 0.36, 0.15, 0.11, 0.38
-TUNED = 16  # epochs that a finalist should get, before there are more finalists
-FINALISTS_LEAST, FINALISTS_MOST = 3, 12
+# A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 40.
+SUPERNET, SEARCH, RUNGS, FINALISTS = 0.12, 0.11, 0.06, 0.71
+TUNED = 40  # epochs that a finalist should get, before there are more finalists
+FINALISTS_LEAST, FINALISTS_MOST = 4, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 4  # evaluations that exporting and reading a finalist takes as long as
 LEAST = {"epochs": 2, "finetune": 1}
@@ -40,12 +41,14 @@ class Costs(Frozen):
 
 
 class Size(NamedTuple):
-    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes."""
+    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
+    beside the finalists."""
 
     supernet: int
     ranking: int
     whole: int
     workers: int = 1
+    beside: int = 0
 
 
 class TimePlan(Frozen):
@@ -64,6 +67,7 @@ class TimePlan(Frozen):
     predicted: Mapping[str, float]
     costs: Costs
     least: int = TRIALS_LEAST
+    settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
     @property
     def settings(self) -> dict[str, int | str]:
@@ -112,8 +116,10 @@ def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
-    """Seconds of fine-tuning so many finalists, each exported, timed with the others, scored, and its blocks timed."""
+    """Seconds of fine-tuning so many finalists and those beside them, each exported, timed with the others, scored, and its
+    blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
+    count += size.beside if count else 0
     return taught + count * (epochs * size.whole * costs.tune + READ * costs.evaluation)
 
 
@@ -156,6 +162,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
         },
         costs=costs,
         least=min(trials, max(TRIALS_LEAST, LAST * finalists)),
+        settled="finetune" in given,
     )
 
 
@@ -168,9 +175,9 @@ def _trained(
     share = rungs_seconds(costs, size, fixed) if config.rungs != AUTO else left * RUNGS / (RUNGS + FINALISTS)
     whole = max(0.0, left - share)
     usual = config.finetune if "finetune" in given else TUNED
-    taught = usual * size.whole * costs.teach
+    one, two = (finalists_seconds(costs, size, count, usual) for count in (1, 2))
     finalists = config.finalists or _within(
-        int((whole - taught) / (finalists_seconds(costs, size, 1, usual) - taught)),
+        1 + int((whole - one) / (two - one)),
         FINALISTS_LEAST,
         min(FINALISTS_MOST, trials),
     )

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from wb.core.files import write_text
+from wb.core.metrics import METRICS, QUALITIES
 from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.search.results.stored import stored
@@ -24,6 +25,13 @@ class Baseline(Frozen):
     name: Annotated[str, Field(min_length=1, max_length=80)]
     values: Mapping[str, Reading]
     test: Reading | None = None
+
+    def text(self) -> str:
+        """Name and readings in a line."""
+        order = [*QUALITIES, "latency", "size", "macs", "params"]
+        told = [f"{METRICS[name].title} {self.values[name].text()}" for name in order if name in self.values]
+        test = [] if self.test is None else [f"on the test split {self.test.text()}"]
+        return f"known network {self.name}: {', '.join([*test, *told])}"
 
 
 _BASELINES = TypeAdapter(tuple[Baseline, ...])

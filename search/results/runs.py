@@ -121,7 +121,7 @@ def _listed(folder: Path) -> Listed:
 
 def _state(run: Run, record: RunRecord, points: Sequence[FrontPoint]) -> str:
     config = record.config
-    if points and record.finished == {"trials": config.trials, "finetune": config.finetune}:
+    if points and record.finished == config.wanted:
         return "finished"
     busy = ", at work" if Crew(run.folder).busy() else ""
     if not run.supernet_path.exists():

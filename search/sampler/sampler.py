@@ -12,21 +12,40 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from wb.core.metrics import Limit
+from wb.core.requirements import Asked
 from wb.core.space import Genes, Space
 from wb.search.config import SamplerName
+from wb.search.sampler.generate import GenerateSampler
 from wb.search.sampler.guided import GuidedSampler
-from wb.search.study.trials import WORKER, violations
+from wb.search.study.trials import WORKER, values_of, violations
 
 POPULATION = 25
 
 
-def make_sampler(name: SamplerName, space: Space, limits: Sequence[Limit], seed: int, worker: str = "") -> BaseSampler:
-    """The sampler called `name`; all except `random` rank candidates over a budget below all others.
+def make_sampler(
+    name: SamplerName,
+    space: Space,
+    limits: Sequence[Limit],
+    seed: int,
+    worker: str = "",
+    asked: Asked | None = None,
+) -> BaseSampler:
+    """The sampler called `name`; all except `random` rank candidates over a budget, or without what is asked, below all others.
 
     It has no state besides the study, so a continued study gets the same proposals as an uninterrupted one. The name of the
     `worker` is stored in every trial that it proposes.
     """
-    constraints = violations if limits else None
+    asked = asked or Asked(())
+
+    def missed(trial: FrozenTrial) -> Sequence[float]:
+        values = values_of(trial) if asked.requirements else {}
+        return [*violations(trial), *(one.violation(values[one.metric.name]) for one in asked.requirements)]
+
+    constraints = missed if limits or asked.requirements else None
+    if name == "generate":
+        wanted = asked.within(limits)
+        generate = GenerateSampler(space, wanted, values_of, seed=seed, constraints_func=constraints, inherited=True)
+        return _Signing(space, lambda _: generate, worker)
     if name == "guided":
         guided = GuidedSampler(space, seed=seed, constraints_func=constraints)
         return _Signing(space, lambda _: guided, worker)

@@ -18,7 +18,7 @@ from wb.core.metrics import Limit, Metric
 from wb.core.space import Choices, Space, canonical
 from wb.export.graph import ExportDiffers
 from wb.search.evaluate import Evaluation
-from wb.search.sampler.guided import SpaceExhausted
+from wb.search.sampler.batched import SpaceExhausted
 from wb.search.study.storage import beat, stale_trials
 from wb.search.study.trials import REPEAT, WORKER, choices_of, network_key, own
 from wb.search.study.workers import Crew

@@ -37,6 +37,11 @@ def readings_of(trial: FrozenTrial) -> dict[str, Reading]:
         raise BadArtefact(f"trial {trial.number} of the study has no readable readings; start a new run") from error
 
 
+def values_of(trial: FrozenTrial) -> dict[str, float]:
+    """Metric name -> value of an evaluated trial. Raises as `readings_of` does."""
+    return {name: reading.value for name, reading in readings_of(trial).items()}
+
+
 def evaluated(study: optuna.Study) -> list[FrozenTrial]:
     """The trials of the study that were evaluated themselves, in order; repeats of an earlier network are left out."""
     return own(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))

@@ -17,14 +17,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 WORKER = "fusion_scale"  # a process of `benchmarks/fusion.py scale`, without options of its own
-NO_SECTION = (
-    "photographs",
-    "ranking",
-    "recipe",
-    "digests",
-    "plot_front",
-    "results",
-)  # what they print is not for the page
+NO_SECTION = ("digests", "plot_front", "results")  # what they print is not for the page
 SCRIPTS = sorted(
     path.stem for path in FOLDER.glob("*.py") if '__name__ == "__main__"' in path.read_text() and path.stem != WORKER
 )

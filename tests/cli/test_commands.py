@@ -210,7 +210,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["show", "/nowhere.pt"], 1, "there is no file"),
         (["measure", "/nowhere.onnx"], 1, "there is no file"),
         (["report", "/nowhere"], 1, "is no run folder"),
-        (["spaces", "huge"], 2, "no preset"),
+        (["spaces", "small46"], 2, "no preset 'small46' (did you mean 'small64'?)"),
         (["train", "-o", "a.bin"], 2, "end it in .safetensors or .pt"),
         (["frobnicate"], 2, "No such command"),
     ],
@@ -228,7 +228,12 @@ def test_wrong_use_is_one_paragraph(
 
 def test_spaces_and_doctor() -> None:
     assert "softmax" in wb("spaces", "tiny").stdout
-    assert set(json.loads(wb("spaces", "--json").stdout)["vit"]) >= {
+    listed = json.loads(wb("spaces", "--json").stdout)
+    assert set(listed["hybrid"]) == set(listed["published"]) == {"tiny28", "small64", "photo224"}
+    shown = " ".join(wb("spaces", "small64").stdout.split())
+    assert "space hybrid, preset small64" in shown
+    assert all(name in shown for name in listed["published"]["small64"])
+    assert set(listed["vit"]) >= {
         "tiny",
         "small",
         "deit-tiny",

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from optuna.trial import TrialState
 from PIL import Image
 
@@ -17,9 +18,11 @@ from tests.commands import succeeded, wb
 from tests.processes import Command
 from wb.data import load as load_data
 from wb.jobs.classifier import Classifier
+from wb.models.model import load as load_model
 from wb.search.planning.costs import Probe
 from wb.search.planning.shares import Costs
 from wb.search.results.answers import read_answers
+from wb.search.results.baselines import read_baselines
 from wb.search.results.curves import read_curves
 from wb.search.run import Run
 from wb.search.study.storage import file_url
@@ -71,6 +74,38 @@ def test_a_fresh_run_knows_what_its_networks_answered_and_how_they_were_trained(
     curves = read_curves(run.curves_path)
     assert {"supernet", *(str(point.id) for point in points)} <= set(curves)
     assert {epoch for curve in curves.values() for epoch, _ in curve} == {1}
+
+
+def test_known_networks_are_trained_beside_a_front_which_has_none_of_them(
+    together: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = Run(Path(shutil.copytree(together[0], tmp_path / "run")))
+    before, names = run.read_front(), {"transformer-8", "transformer-16"}
+    planned = succeeded("search", "--resume", run.folder, "--baselines", "--dry-run")
+    assert "up to 3 known networks" in " ".join(planned.stdout.replace("│", " ").split())
+    succeeded("search", "--resume", run.folder, "--baselines")
+    found = read_baselines(run.baselines_path)
+    assert {one.name for one in found} == names
+    assert all({"acc", "latency", "params"} <= one.values.keys() and one.test is not None for one in found)
+    assert [point.id for point in run.read_front()] == [point.id for point in before]
+    assert names <= read_curves(run.curves_path).keys()
+    page = run.report_path.read_text(encoding="utf-8")
+    shown = succeeded("show", run.folder).stdout
+    assert all(f"known network {name}: " in text for name in names for text in (page, shown))
+    kept, lost = sorted(run.beside.glob("*.safetensors"))
+    changed, model = kept.stat().st_mtime_ns, load_model(lost)
+    lost.unlink()  # as if the run had been killed in between
+    run.front_path.unlink()
+    run.baselines_path.unlink()
+    succeeded("search", "--resume", run.folder)
+    again = load_model(lost)
+    assert again.history == model.history
+    assert all(torch.equal(again.weights[name], weight) for name, weight in model.weights.items())
+    assert kept.stat().st_mtime_ns == changed
+    assert {one.name for one in read_baselines(run.baselines_path)} == names
+    refused = wb("search", *SMALL, "--set", "mixer=none,pool", "--baselines", "-o", tmp_path / "other")
+    assert refused.exit_code == 2
+    assert "has no known network" in refused.stderr
 
 
 def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None:
@@ -197,6 +232,7 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     """Costs are made up, and so high that the plan is small; a dry run plans the same."""
     for module in ("plan", "planning.costs"):
         monkeypatch.setattr(f"wb.search.{module}.probe", lambda *_: slow(0.5))
+    monkeypatch.setattr("wb.search.stages.epochs_left", lambda *_: 2)
     small = ["--limit", "60", *SMALL[6:], *COUNTED, "--trials", "12", "--time", "3min"]
     result = wb("search", *small, "--time", "20s", "--dry-run")
     assert result.exit_code == 2
@@ -207,7 +243,9 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     assert result.exit_code == 0, result.output
     record = Run(tmp_path / "run").read()
     assert record.plan is not None
-    assert record.plan.text() in result.stderr
+    assert record.plan.text().split(" finalists")[0] in result.stderr
+    assert "2 epochs of fine-tuning instead of" in result.stderr
+    assert (record.plan.finetune, record.plan.settled) == (2, True)
     assert record.plan.settings == {name: getattr(record.config, name) for name in record.plan.settings}
     told = next(stage["what"] for stage in json.loads(dry.stdout) if stage["name"] == "time")
     assert told.split(" of the supernet")[0] == record.plan.text().split(" of the supernet")[0]

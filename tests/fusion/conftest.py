@@ -21,7 +21,8 @@ from wb.core.records import ConvStem, Cosformer, ImageInput, Lmu, Mixer, Mlp, Pa
 from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.models.axes import Couple, Map, Select, SelectWithin, nested, remap
 from wb.models.model import Model, from_network
-from wb.models.network import Network, axes_of, build, describe
+from wb.models.named import axes_of
+from wb.models.network import Network, build, describe
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 MIXERS: tuple[Mixer | None, ...] = (

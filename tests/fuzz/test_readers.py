@@ -15,8 +15,10 @@ COUNT = 32
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_a_damaged_file_gives_a_result_or_one_paragraph(name: str, tmp_path: Path) -> None:
-    logging.getLogger("wb.data").setLevel(logging.ERROR)
+def test_a_damaged_file_gives_a_result_or_one_paragraph(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "wb.data")  # until the test ends
     subject = SUBJECTS[name]
     path = subject.make(tmp_path)
     good = path.read_bytes()

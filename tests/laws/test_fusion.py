@@ -22,7 +22,8 @@ from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
-from wb.models.network import axes_of, build, skeleton
+from wb.models.named import axes_of
+from wb.models.network import build, skeleton
 from wb.models.operator import NOTHING, OperatorModule
 from wb.models.planes import as_tokens, laid
 
@@ -280,8 +281,6 @@ def test_a_stream_that_may_be_rotated_grows_and_shrinks_again(any_turnable: Arch
 
 @pytest.mark.parametrize("stat", ["weights", "activations"])
 def test_copies_fuse_into_what_they_are_copies_of(combined: Model, stat: Stat) -> None:
-    if any(stage.merge is not None and stage.merge.kind == "qpool" for stage in combined.architecture.stages):
-        pytest.skip("fusion does not align the heads of a merge that attends yet")
     seen = images(combined.architecture, 60) if stat == "activations" else None
     same(copy(combined), combined)
     found = fuse([copy(combined), combined], ["copy", "model"], Settings(method="perm", stat=stat, anchor=2), seen)

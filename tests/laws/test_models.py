@@ -16,7 +16,8 @@ from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Couple, Leading, Select, remap
 from wb.models.model import Model, load, remap_model, save
-from wb.models.network import axes_of, build, describe, sides
+from wb.models.named import axes_of, sides
+from wb.models.network import build, describe
 
 
 def named(name: str) -> Callable[[str], str]:

@@ -26,7 +26,8 @@ from wb.hardware.device import Device, session
 from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_macs
 from wb.models.model import Model, load, remap_model, save
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 from wb.models.operator import PartModule
 from wb.models.passes import apply
 

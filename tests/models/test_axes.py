@@ -10,7 +10,8 @@ from wb.core.architecture import Block, Stage, axis_dims
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.records import Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax
 from wb.models.axes import Axes, Couple, CoupleWithin, Leading, Map, Select, SelectWithin, nested, read, remap, write
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 AXES = {"w": (write("out"), read("in")), "b": (write("out"),), "fixed": (None, None)}
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
 from wb.core.records import ImageInput, LayerNorm, Mlp, PatchStem
-from wb.models.network import Network, axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import Network, build
 
 
 def network(image: ImageInput, **fields: Any) -> Network:

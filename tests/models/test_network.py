@@ -14,7 +14,8 @@ from wb.core.errors import Unsupported
 from wb.core.records import ImageInput, LayerNorm, Mlp, PatchStem, Pool, Softmax
 from wb.models.counting import count_macs
 from wb.models.model import Model, from_network
-from wb.models.network import axes_of, build, describe, skeleton
+from wb.models.named import axes_of
+from wb.models.network import build, describe, skeleton
 
 FORMS: tuple[Form, ...] = ("pre", "post")
 EPS = 1e-3  # large enough to be seen

@@ -57,10 +57,19 @@ def test_signs_and_grey_images_do_not_flip(classes: tuple[str, ...], channels: i
 
 def test_short_trainings_are_not_mixed_and_long_ones_are_averaged() -> None:
     large = PHOTOS._replace(parameters=10**6)
-    short, long = (chosen(RecipeOptions(), large._replace(epochs=epochs)) for epochs in (20, 60))
+    short, long = (chosen(RecipeOptions(), large._replace(epochs=epochs)) for epochs in (20, 120))
     assert (short.cutmix, short.average, short.schedule, short.batch) == (0.0, False, "cycle", 32)
     assert (long.cutmix, long.average, long.schedule, long.batch) == (0.3, True, "cosine", 64)
     assert long.steps(large.images) >= AVERAGED
+
+
+def test_networks_of_convolutions_have_muon_unless_something_else_is_asked_for() -> None:
+    whole = PHOTOS._replace(convolutions=True, epochs=120)
+    found = chosen(RecipeOptions(), whole)
+    assert (found.optimizer, found.label_smoothing, found.average) == ("muon", 0.1, True)
+    assert found.batch == 2 * chosen(RecipeOptions(), whole._replace(epochs=2)).batch
+    assert chosen(RecipeOptions(optimizer="adamw"), whole).optimizer == "adamw"
+    assert {chosen(RecipeOptions(), one).optimizer for one in (PHOTOS, DIGITS._replace(convolutions=True))} == {"adamw"}
 
 
 def test_what_is_asked_for_stands() -> None:

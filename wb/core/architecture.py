@@ -42,6 +42,7 @@ from wb.core.records import (
     Wiring,
     dims,
 )
+from wb.core.records.base import is_none
 from wb.core.upgrade import upgraded
 
 P = TypeVar("P", bound=Part)
@@ -54,11 +55,6 @@ class Change(Protocol):
     def __call__(self, name: str, part: P, /) -> P:
         """The record that takes the place of `part`."""
         ...
-
-
-def is_none(value: object) -> bool:
-    """Whether a record is left out of the JSON: networks keep the keys they had before there was a choice."""
-    return value is None
 
 
 def is_tokens(plane: str) -> bool:

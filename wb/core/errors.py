@@ -42,7 +42,7 @@ class BadOption(WbError, ValueError):
 
 
 class BudgetMissed(WbError, ValueError):
-    """No network meets the budget."""
+    """No network keeps the budget, or meets the requirements."""
 
     exit_code = 3
 

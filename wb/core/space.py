@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from wb.core.errors import NotInSpace
@@ -47,6 +47,16 @@ class Coupled(Protocol):
     @property
     def coupled(self) -> tuple[tuple[str, ...], ...]:
         """Sets of such genes, all precisions for example."""
+        ...
+
+
+@runtime_checkable
+class Practised(Protocol):
+    """A space that knows networks of its own which go against best practice; the sampler `generate` leaves them out."""
+
+    @property
+    def practices(self) -> Mapping[str, Callable[[Choices], bool]]:
+        """Each best practice in a few words -> whether choices keep to it."""
         ...
 
 

@@ -55,7 +55,7 @@ class TrainConfig(DataConfig):
         str,
         Field(
             description="Train the usual network of this preset: of space vit the largest with softmax attention, of space "
-            "hybrid a residual network of middle size. auto: by the images."
+            "hybrid a residual network of middle size; `wb spaces` lists them. auto: by the images."
         ),
     ] = "auto"
     architecture: Annotated[

@@ -39,14 +39,17 @@ class Tuning(Protocol):
 
 def tuning(config: Tuning, network: Architecture | float, data: Dataset) -> Recipe:
     """How a network, or one of so many parameters, is fine-tuned."""
+    parameters, convolutions = (
+        (count_parameters(network).value, network.has_maps) if isinstance(network, Architecture) else (network, False)
+    )
     return recipe_for(
         config.training,
-        count_parameters(network).value if isinstance(network, Architecture) else network,
+        parameters,
         data,
         config.finetune,
         finetune=True,
         learning_rate=config.learning_rate,
-        convolutions=isinstance(network, Architecture) and network.has_maps,
+        convolutions=convolutions,
     )
 
 

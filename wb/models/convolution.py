@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from wb.models.axes import Axis, write
 from wb.models.operator import PartModule, Symmetry
+from wb.models.tensors import uniform_
 
 EPSILON = 1e-5
 FIRST = {"gain": 1.0, "shift": 0.0, "mean": 0.0, "variance": 1.0}  # before training
@@ -63,10 +64,18 @@ class BatchNormed(PartModule):
             self.holds(statistic, axis, trained=False)
             self.statistics.append(statistic)
 
-    def reset_norm(self, name: str) -> None:
-        """Gain and variance one, shift and mean zero."""
-        for what, value in FIRST.items():
-            nn.init.constant_(getattr(self, _of(name, what)), value)
+    def reset(self) -> None:
+        """As the part that has the norms does it; their gains and variances one, shifts and means zero."""
+        super().reset()
+        self._reset_norms()
+
+    def reset_convolutions(self) -> None:
+        """Initial values of a part that is made of convolutions: uniform in ±1/√fan_in, in order of execution."""
+        for name in self.axes:
+            weight = self.get_parameter(name)
+            if weight.dim() == 4:
+                uniform_(weight, weight[0].numel())
+        self._reset_norms()
 
     @property
     def named_norms(self) -> Iterator[str]:
@@ -141,6 +150,10 @@ class BatchNormed(PartModule):
         """The "mean", the "variance", the "gain" or the "shift" of the norm called `name`."""
         parameter: nn.Parameter = getattr(self, _of(name, what))
         return parameter
+
+    def _reset_norms(self) -> None:
+        for name, value in self.neutral.items():
+            nn.init.constant_(self.get_parameter(name), value)
 
     def _by_batch(self, y: Tensor, name: str, eps: float) -> Tensor:
         gain, shift = getattr(self, _of(name, "gain")), getattr(self, _of(name, "shift"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from wb.core.layout import Layout
@@ -25,6 +26,12 @@ class MergeModule(PartModule):
     """Linear maps that are no convolutions -> number of leading dimensions that are their outputs."""
     record: Merge
     layout: Layout
+
+    def __init__(
+        self, record: Merge, embed: int, layout: Layout, next_embed: int, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__({**vars(record), "embed": next_embed, PREVIOUS: embed}, device)
+        self.record, self.layout = record, layout
 
     def describe(self) -> Merge:
         """The record of this module, with widths read off the parameters."""

@@ -24,7 +24,8 @@ from wb.models.axes import Centre, Couple, CoupleWithin, Leading, Map, Select, S
 from wb.models.header import EXPECTED, FORMAT, described
 from wb.models.header import Step as Step
 from wb.models.header import read_history as read_history
-from wb.models.network import Network, axes_of, build, skeleton
+from wb.models.named import axes_of
+from wb.models.network import Network, build, skeleton
 from wb.models.torchfile import read_torch
 
 P = TypeVar("P", bound=Part)

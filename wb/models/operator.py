@@ -132,6 +132,12 @@ class OperatorModule(PartModule):
         if bias is not None:
             self.holds(bias, *axes)
 
+    def convolves(self, weight: str, axis: str) -> None:
+        """Declares dense square filters (axis, embed, side, side) that read the stream, without a bias."""
+        self.holds(weight, axis, read("embed"), side("kernel"), side("kernel"))
+        self.readers[weight], self.outputs[weight] = None, 1
+        self.inner.append(weight)
+
     def writes(self, weight: str, bias: str | None, *axes: str | int) -> None:
         """Declares a weight (embed, *axes) that reads `axes` and writes to the stream, and its bias (embed)."""
         self.holds(weight, "embed", *(read(axis) if isinstance(axis, str) else axis for axis in axes))

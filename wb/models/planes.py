@@ -23,8 +23,3 @@ def as_map(x: Tensor, layout: Layout) -> Tensor:
 def laid(x: Tensor, layout: Layout) -> Tensor:
     """Either, in the plane of `layout`."""
     return as_map(x, layout) if layout.plane == "map" else as_tokens(x)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """(B, ..., D) of either."""
-    return x.movedim(1, -1) if x.dim() == 4 else x

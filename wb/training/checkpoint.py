@@ -17,6 +17,7 @@ from wb.models.model import write_torch
 from wb.models.torchfile import read_torch
 from wb.training.average import Average
 from wb.training.mirrored import Mirrored
+from wb.training.optimizer import Optimizer
 
 
 @dataclass
@@ -28,7 +29,7 @@ class State:
     """
 
     values: Mapping[str, Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     run: str
     average: Average | None = None
     epoch: int = 0

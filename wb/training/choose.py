@@ -16,7 +16,7 @@ from wb.training.recipe import AVERAGED, Flip, Recipe, RecipeOptions
 
 SMALL_SIDE = 24  # images below it are digits and icons, which a shift of a pixel changes enough
 SMALL, LARGE = 300_000, 3_000_000  # parameters
-LONG = 30  # epochs from which on mixing images pays
+LONG = 100  # epochs from which on mixing images pays
 RATE, RATE_BATCH = 3e-3, 64  # in long trainings the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
 
 # Of long trainings; short ones need more steps and one cycle, as recipe `plain` has them.
@@ -26,6 +26,13 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "light": {"augment": "crop", "label_smoothing": 0.0, "weight_decay": 0.02},
     "medium": {"augment": "trivial", "erase": 0.1, "cutmix": 0.3},
     "strong": {"augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 0.5},
+}
+# Of networks of convolutions, three to four points better on 3,500 photographs in the same time (docs/results.md).
+_ORTHOGONAL: Mapping[str, Any] = {
+    "optimizer": "muon",
+    "learning_rate": 0.01,
+    "weight_decay": 0.5,
+    "label_smoothing": 0.1,
 }
 _CHANGED = {"smoothing": "label_smoothing", "ema": "average"}  # options with another name than the recipe's field
 
@@ -40,6 +47,7 @@ class Setting(NamedTuple):
     classes: Sequence[str] = ()
     finetune: bool = False
     prepared: bool = False  # images are no longer in [0, 1]
+    convolutions: bool = False
 
     @property
     def side(self) -> int:
@@ -76,8 +84,13 @@ def chosen(
     if name != "plain":
         values["flip"] = _flip(setting)
         if Recipe(epochs=setting.epochs, batch=batch or RATE_BATCH).steps(setting.images) >= AVERAGED:
-            rate = RATE * math.sqrt((batch or RATE_BATCH) / RATE_BATCH)
-            values |= {**_LASTING, "learning_rate": rate, "average": True}
+            values |= {
+                **_LASTING,
+                "learning_rate": RATE * math.sqrt((batch or RATE_BATCH) / RATE_BATCH),
+                "average": True,
+            }
+        if setting.convolutions:
+            values |= {**_ORTHOGONAL, "batch": RATE_BATCH * (2 if values.get("average") else 1)}
     given = {"learning_rate": learning_rate, "batch": batch, "epochs": setting.epochs, "why": f"for {setting.text}"}
     values |= {key: value for key, value in given.items() if value is not None}
     asked = _asked(options)
@@ -124,10 +137,20 @@ def recipe_for(
     batch: int | None = None,
     convolutions: bool = False,
 ) -> Recipe:
-    """The recipe of a network with so many `parameters` on `data`, as `chosen`; of `convolutions`, in bf16 where that is fast."""
+    """The recipe of a network with so many `parameters` on `data`, as `chosen`.
+
+    That of `convolutions` has Muon, and computes in bf16 where that is fast.
+    """
     shape = (data.channels, data.height, data.width)
     setting = Setting(
-        int(parameters), len(data.train), shape, epochs, data.classes, finetune, data.train.preparation is not None
+        int(parameters),
+        len(data.train),
+        shape,
+        epochs,
+        data.classes,
+        finetune,
+        data.train.preparation is not None,
+        convolutions,
     )
     recipe = chosen(options, setting, learning_rate=learning_rate, batch=batch)
     if options.bf16 is None and convolutions and recipe.name != "plain":

@@ -20,6 +20,7 @@ from wb.training.augment.policy import augmented
 from wb.training.average import Average
 from wb.training.checkpoint import State
 from wb.training.mirrored import Mirrored, notice
+from wb.training.optimizer import Optimizer
 from wb.training.recipe import Recipe as Recipe
 from wb.training.schedule import rates, side
 
@@ -82,6 +83,7 @@ def fit(
     *,
     seed: int,
     decayed: Collection[str],
+    matrices: Mapping[str, int] | None = None,
     statistics: Mapping[str, Tensor] | None = None,
     probe: Probe | None = None,
     identity: str = "",
@@ -90,8 +92,8 @@ def fit(
 ) -> Mirrored | None:
     """Trains `weights` in place for `recipe.epochs`, and returns what `probe` saw, if it looked.
 
-    Those named in `decayed` have weight decay. `statistics` are what the network keeps beside weights (of BatchNorms); they are
-    stored and averaged like these.
+    Those named in `decayed` have weight decay; `matrices` are those that Muon may train (`wb.training.optimizer`). `statistics`
+    are what the network keeps beside weights (of BatchNorms); they are stored and averaged like these.
 
     With `checkpoint`, the state is written there after every epoch. An existing checkpoint is continued if it has the same
     recipe, seed and `identity` (whatever else determines the training: data, architecture). The order of images and all draws
@@ -103,7 +105,8 @@ def fit(
         BadArtefact: the checkpoint is damaged or belongs to another run.
     """
     values: dict[str, Tensor] = {**(statistics or {}), **weights}
-    state = State(values, _optimizer(weights, decayed, recipe), f"{recipe}, seed {seed}, {identity}")
+    optimizer = Optimizer(weights, recipe, decayed=decayed, matrices=matrices or {})
+    state = State(values, optimizer, f"{recipe}, seed {seed}, {identity}")
     state.average = Average(values) if recipe.average else None
     if checkpoint is not None:
         state.restore(checkpoint)
@@ -135,15 +138,6 @@ def _looked(probe: Probe, recipe: Recipe) -> Mirrored:
     return found
 
 
-def _optimizer(weights: Mapping[str, nn.Parameter], decayed: Collection[str], recipe: Recipe) -> torch.optim.Optimizer:
-    kinds = ((True, recipe.weight_decay), (False, 0.0))
-    groups = [
-        {"params": [w for name, w in weights.items() if (name in decayed) == decays], "weight_decay": decay}
-        for decays, decay in kinds
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate)
-
-
 def _epoch(
     state: State,
     weights: Mapping[str, nn.Parameter],
@@ -163,10 +157,7 @@ def _epoch(
     first = state.epoch * (steps // recipe.epochs)
     for step, (images, labels) in enumerate(batches(split, recipe.batch, shuffle=True, generator=generator), first):
         images, mixed = augmented(images, labels, recipe, generator, flips=flips, side=size)
-        now = rates(recipe, step, steps)
-        for group in optimizer.param_groups:
-            group.update(lr=now.learning_rate, betas=(now.beta, group["betas"][1]))
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         there = None if mixed is None else mixed.to(device)
         losses.append(backward(Batch(images.to(device), labels.to(device), step, steps, there)))
         if not math.isfinite(losses[-1]):
@@ -175,7 +166,7 @@ def _epoch(
                 f"learning rate than {recipe.learning_rate}"
             )
         nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
-        optimizer.step()
+        optimizer.step(rates(recipe, step, steps))
         if state.average is not None:
             state.average.follow(step)
     return sum(losses) / len(losses)

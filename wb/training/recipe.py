@@ -13,6 +13,7 @@ from wb.core.records import Frozen
 Policy = Literal["none", "shift", "crop", "resize", "trivial"]
 Flip = Literal["off", "try", "on"]
 Share = Annotated[float, Field(ge=0, le=1)]
+OptimizerName = Literal["adamw", "muon"]
 RecipeName = Literal["auto", "plain", "light", "medium", "strong"]
 
 AVERAGED = 2_000  # steps from which on the average of the weights is worth keeping
@@ -32,7 +33,7 @@ _FLIPS = {
 
 
 class Recipe(Frozen):
-    """A training recipe: AdamW, its schedule, what is done to images, and what is kept. The defaults are recipe `plain`.
+    """A training recipe: optimizer, its schedule, what is done to images, and what is kept. The defaults are recipe `plain`.
 
     `learning_rate` is the peak. `schedule` "cycle" is the one-cycle schedule, which also moves Adam's first moment; "cosine"
     rises linearly in the share `warmup` of the steps and falls to the share `floor` of the peak. `weight_decay` holds for
@@ -42,7 +43,8 @@ class Recipe(Frozen):
     the epochs, and leaves it out where mirrored images turn out to be other ones. `colour` is the reach of a jitter. `erase`
     is the share of images that lose a rectangle; `mixup` and `cutmix` are shares of batches. `average` keeps a moving average
     of the weights, which is what is scored and exported. `resolution` trains half the epochs on small images and most of the
-    others on larger ones. With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
+    others on larger ones. `optimizer` "muon" is for matrices, AdamW trains the rest
+    (`wb.training.optimizer`). With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
     """
 
     name: str = "plain"
@@ -67,6 +69,7 @@ class Recipe(Frozen):
     average: bool = False
     resolution: bool = False
     bf16: bool = False
+    optimizer: OptimizerName = "adamw"
 
     def steps(self, examples: int) -> int:
         """Number of steps in all epochs."""
@@ -96,6 +99,7 @@ class Recipe(Frozen):
             f"{self.warmup:.0%} rising), batches of {self.batch}",
             "small images first" if self.resolution else "",
             "the average of the weights is kept" if self.average else "",
+            "Muon for matrices" if self.optimizer == "muon" else "",
             "computed in bf16" if self.bf16 else "",
         ]
         why = f" ({self.why})" if self.why else ""
@@ -158,6 +162,11 @@ class RecipeOptions(Frozen):
         bool | None,
         Field(description="Keep the moving average of the weights."),
         Cli(default=f"from {AVERAGED:,} steps on"),
+    ] = None
+    optimizer: Annotated[
+        OptimizerName | None,
+        Field(description="adamw, or muon for matrices and AdamW for the rest."),
+        Cli(default="muon for networks of convolutions"),
     ] = None
     bf16: Annotated[
         bool | None,

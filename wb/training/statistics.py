@@ -12,33 +12,34 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wb.data import Split
 from wb.data.batches import batches
 from wb.models.convolution import BatchNormed, Moments
 from wb.models.model import Model
-from wb.models.network import Network, skeleton
+from wb.models.network import skeleton
 
 IMAGES = 512
 BATCH = 128
 SEED = 0  # the same images for every network, so that networks compare
 
 
-def find_statistics(network: Network, split: Split) -> None:
-    """Gives every batch norm of `network` the mean and variance of what it sees of `IMAGES` training images.
+def find_statistics(network: nn.Module, split: Split) -> None:
+    """Gives every batch norm of ours in `network` the mean and variance of what it sees of `IMAGES` training images.
 
     Does nothing where there is none. The network's mode is as before.
     """
-    if network.statistics():
-        find_from(network, _some(split, next(network.parameters()).device))
+    find_from(network, _some(split, next(network.parameters()).device))
 
 
-def find_from(network: Network, images: Iterable[Tensor]) -> None:
+def find_from(network: nn.Module, images: Iterable[Tensor]) -> None:
     """The same from batches of images (B, channels, height, width)."""
-    parts = set(network.statistics().values())
+    parts = [part for part in network.modules() if isinstance(part, BatchNormed)]
+    if not parts:
+        return
     with found_anew(parts), torch.no_grad():
-        for batch in images if parts else ():
+        for batch in images:
             network(batch)
 
 

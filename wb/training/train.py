@@ -24,8 +24,8 @@ from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.names import matched
 from wb.training.arithmetic import computed
-from wb.training.decay import decayed
 from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_device
+from wb.training.linear import decayed, matrices
 from wb.training.mirrored import Mirrored, mirrored
 from wb.training.resizable import check_sizes
 from wb.training.statistics import find_statistics
@@ -139,8 +139,7 @@ def fit_module(
         return step(batch)
 
     def look() -> Mirrored:
-        if isinstance(module, Network):
-            find_statistics(module, data.train)
+        find_statistics(module, data.train)
         with evaluating(module):
             return mirrored(module, data.validation, task, device)
 
@@ -155,6 +154,7 @@ def fit_module(
         recipe,
         seed=seed,
         decayed=decayed(module),
+        matrices=matrices(module),
         statistics={name: value for name, value in module.named_buffers() if name in kept},
         probe=probing(recipe, look, warm=warm),
         identity=identity,
@@ -162,8 +162,7 @@ def fit_module(
         report=report,
     )
     module.eval()
-    if isinstance(module, Network):
-        find_statistics(module, data.train)
+    find_statistics(module, data.train)
     return found
 
 

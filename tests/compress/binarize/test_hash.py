@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -79,7 +78,7 @@ def test_it_is_nearer_to_the_softmax_model_than_with_random_hash_functions(
     )
     passes = [HashAttention(stripes, bits=8, anchors=10, images=32, seed=seed) for seed in range(3)]
     random = [distance(apply(one, trained), trained, stripes) for one in passes]
-    assert distance(converted, trained, stripes) < 0.8 * np.mean(random)
+    assert distance(converted, trained, stripes) < min(random)
 
 
 def test_the_same_seed_gives_the_same_model(trained: Model, converted: Model, stripes: Dataset) -> None:

@@ -21,7 +21,8 @@ from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadOption
 from wb.data import Split
 from wb.models.model import Model
-from wb.models.network import BlockModule, axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import BlockModule, build
 
 
 def _catalogue() -> Mapping[str, Architecture]:

@@ -23,7 +23,8 @@ from wb.core.architecture import Architecture, Block, Stage, axis_dims, axis_siz
 from wb.core.records import ImageInput, Mlp, PatchStem, Sla, Softmax
 from wb.models.axes import SelectWithin
 from wb.models.model import Model, from_network, remap_model
-from wb.models.network import axes_of, build, describe
+from wb.models.named import axes_of
+from wb.models.network import build, describe
 
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
 BLOCKS = (

@@ -15,6 +15,7 @@ from wb.core.records import Conv2x2, ImageInput, Lmu, Mlp, PatchStem, Pool, Prec
 from wb.export.timing.blocks import TOGETHER, estimate, parts, time_parts
 from wb.export.timing.table import Entry, LatencyTable
 from wb.hardware.device import Device
+from wb.models.operator import OperatorModule
 
 SOFTMAX = Block(mixer=Softmax(heads=1, qk=4, v=4), ffn=Mlp(mlp=8))
 POOL = Block(mixer=Pool())
@@ -129,7 +130,9 @@ def test_the_value_of_a_scale_is_not_timed_anew(image: ImageInput) -> None:
     assert keys(architecture(image, scaled)) == keys(architecture(image, SOFTMAX))
     part = list(parts(architecture(image, scaled)))[1]
     module, _, _ = part.make()
-    assert module.get_submodule("block.mixer").record.scale == 0.3
+    operator = module.get_submodule("block.mixer")
+    assert isinstance(operator, OperatorModule)
+    assert operator.record == scaled.mixer
 
 
 def test_parts_are_timed_a_few_together(image: ImageInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from wb.fusion.match.depth import Match
 from wb.fusion.match.placed import place
 from wb.models.axes import Couple, CoupleWithin, Select, SelectWithin, remap
 from wb.models.model import Model
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit

@@ -20,7 +20,8 @@ from wb.fusion.forms.canonical import canonical
 from wb.fusion.match.placed import place
 from wb.models.axes import Axes, Couple, CoupleWithin, Map, Select, SelectWithin, read, remap, write
 from wb.models.model import Model, remap_model
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit

@@ -14,7 +14,8 @@ from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
 from wb.models.axes import Select, remap
 from wb.models.model import Model, from_network
-from wb.models.network import axes_of, skeleton
+from wb.models.named import axes_of
+from wb.models.network import skeleton
 from wb.training.statistics import find_from, found_anew
 
 A = hybrid()

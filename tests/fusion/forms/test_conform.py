@@ -35,7 +35,8 @@ from wb.fusion.forms.canonical import canonical, factors_on
 from wb.fusion.forms.conform import conform
 from wb.models.axes import Select, remap
 from wb.models.model import Model, from_network
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 TOKENS = {0: 16, 1: 4}

@@ -32,7 +32,8 @@ from wb.hardware.device import Device
 from wb.models.axes import Select, remap
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, load, save
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import train

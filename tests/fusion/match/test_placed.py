@@ -13,7 +13,8 @@ from wb.core.architecture import Block
 from wb.core.records import Cosformer, Lmu, Mixer, Mlp, Pool, Sla, Softmax
 from wb.fusion.match.placed import place, runs
 from wb.models.axes import Axis, Couple, Select
-from wb.models.network import axes_of, build
+from wb.models.named import axes_of
+from wb.models.network import build
 
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit

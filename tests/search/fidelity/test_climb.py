@@ -18,7 +18,7 @@ from wb.search.config import SearchConfig
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import Climbed, chosen, rung_counts
 from wb.search.fidelity.rungs import Rung
-from wb.search.fidelity.teacher import Teacher
+from wb.search.fidelity.teacher import Teacher, largest, together
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.trials import readings_of
@@ -48,7 +48,8 @@ def supernet() -> Supernet:
 def climb(supernet: Supernet, data: Dataset, note: Callable[[Climbed], None] = lambda _: None, **changes: Any) -> Climb:
     given = {
         "supernet": supernet,
-        "teacher": Teacher(supernet),
+        "teacher": largest(supernet),
+        "requirements": (),
         "data": data,
         "device": Device(),
         "metrics": CONFIG.metrics,
@@ -105,10 +106,17 @@ def test_only_candidates_within_the_budget_climb(
 
 
 def test_a_teacher_answers_what_the_largest_network_does_and_once(supernet: Supernet) -> None:
-    teacher, largest = Teacher(supernet), supernet.space.largest()
+    teacher, biggest = largest(supernet), supernet.space.largest()
     images = torch.rand(5, 1, 8, 8)
     answer = teacher(images)
-    torch.testing.assert_close(answer, supernet.run(largest, images).detach())
+    torch.testing.assert_close(answer, supernet.run(biggest, images).detach())
     assert teacher(images.clone()) is answer
     assert teacher(images.flip(0)) is not answer
     assert not answer.requires_grad
+
+
+def test_teachers_together_say_the_mean_of_what_each_says(supernet: Supernet, stripes: Dataset) -> None:
+    images, one = torch.rand(5, 1, 8, 8), largest(supernet)
+    other = Teacher(supernet.extract(supernet.space.smallest(), stripes.train).network())
+    assert together([one]) is one
+    torch.testing.assert_close(together([one, other])(images), (one(images) + other(images)) / 2)

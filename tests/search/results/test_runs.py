@@ -10,6 +10,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from wb.cli.main import app
+from wb.search.results.runs import runs
 from wb.search.run import Run
 
 Fabricate = Callable[..., Run]
@@ -29,6 +30,9 @@ def test_runs_are_found_with_their_states(originals: Callable[..., Path], tmp_pa
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     record["finished"] = {"trials": 60, "finetune": 20}
     (tmp_path / "a" / "run.json").write_text(json.dumps(record))
+    record["config"]["finalists"] = record["finished"]["finalists"] = 2
+    shutil.copytree(tmp_path / "a", tmp_path / "few")
+    (tmp_path / "few" / "run.json").write_text(json.dumps(record))
     (tmp_path / "deep" / "er" / "b" / "supernet.safetensors").write_text("")
     (tmp_path / "c" / "run.json").write_text("{")
     (tmp_path / "e" / "front.json").write_text("[3]")
@@ -41,15 +45,17 @@ def test_runs_are_found_with_their_states(originals: Callable[..., Path], tmp_pa
         "c": "damaged: run.json",
         "d": "supernet",
         "e": "damaged: front.json",
+        "few": "finished",
     }
     points = Run(tmp_path / "a").read_front()
     best = max(points, key=lambda point: point.validation.value)
     assert found["a"]["best"]["id"] == best.id  # type: ignore[index]
     assert (found["a"]["data"], found["a"]["space"], found["a"]["networks"]) == ("digits", "auto", len(points))
     assert found["a"]["bytes"] == sum(path.stat().st_size for path in (tmp_path / "a").rglob("*") if path.is_file())
-    table = CliRunner().invoke(app, ["runs", str(tmp_path)], env={"COLUMNS": "200"}).stdout
-    assert best.test.plain() in table
-    assert "of 60" in table  # the words may be on two lines
+    rows = {row[0]: row for row in runs(tmp_path).table().rows}  # a terminal's width says where a cell is broken
+    assert best.test.plain() in rows["a"]
+    assert "5 of 60 candidates" in rows["deep/er/b"]
+    assert CliRunner().invoke(app, ["runs", str(tmp_path)]).exit_code == 0
 
 
 def test_a_folder_without_runs_and_none_at_all(tmp_path: Path) -> None:

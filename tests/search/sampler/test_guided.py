@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tests.processes import Program
 from wb.core.errors import BadOption, NotInSpace, WbError
 from wb.core.space import Choices, Option, canonical, random_choices
-from wb.search.sampler.guided import GuidedSampler, SpaceExhausted
+from wb.search.sampler.batched import SpaceExhausted
+from wb.search.sampler.guided import GuidedSampler
 from wb.search.sampler.hypervolume import hypervolume
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -18,7 +18,7 @@ from tests.processes import Program
 from wb.core.architecture import Architecture
 from wb.core.errors import StorageFailed
 from wb.search.evaluate import Evaluation
-from wb.search.sampler.guided import PLAN
+from wb.search.sampler.batched import PLAN
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import beat, file_url

@@ -60,6 +60,11 @@ def is_fp32(precision: str) -> bool:
     return precision == "fp32"
 
 
+def is_none(value: object) -> bool:
+    """Whether a record is left out of the JSON: networks keep the keys they had before there was a choice."""
+    return value is None
+
+
 def is_true(switch: bool) -> bool:
     """Whether a switch is left out of the JSON, as it was before there was one."""
     return switch
@@ -125,6 +130,9 @@ class Part(Frozen):
 class Operator(Part):
     """A mixer or a feed-forward. One that is `normed` has its own norms behind its linear maps, and none in front of it."""
 
+    share: ClassVar[float] = (
+        1.0  # of the hidden width that a space's ratio gives; half where two convolutions are dense
+    )
     normed: ClassVar[bool] = False
     untaught: ClassVar[bool] = False  # made from a trained network by a pass; training alone cannot find its constants
 
@@ -166,16 +174,19 @@ def dims(record: type[BaseModel]) -> Mapping[str, Dim]:
 @cache
 def kernels(record: type[BaseModel]) -> tuple[str, ...]:
     """The fields of a record that are sides of a kernel."""
-    return tuple(
-        name for name, field in record.model_fields.items() if any(isinstance(m, Kernel) for m in field.metadata)
-    )
+    return _marked(record, Kernel)
 
 
 @cache
 def tiles(record: type[BaseModel]) -> tuple[str, ...]:
     """The fields of a record that are sides of squares which the tokens are cut into."""
+    return _marked(record, Tile)
+
+
+def _marked(record: type[BaseModel], mark: type) -> tuple[str, ...]:
+    """The fields of a record with such a mark in their metadata."""
     return tuple(
-        name for name, field in record.model_fields.items() if any(isinstance(m, Tile) for m in field.metadata)
+        name for name, field in record.model_fields.items() if any(isinstance(one, mark) for one in field.metadata)
     )
 
 

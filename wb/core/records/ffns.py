@@ -7,17 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width
+from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width, is_none
 
 
 def is_gelu(activation: str) -> bool:
     """Whether an activation is left out of the JSON: networks keep the keys they had before there were others."""
     return activation == "gelu"
-
-
-def is_none(value: object) -> bool:
-    """Whether a record is left out of the JSON, as it was before there was one."""
-    return value is None
 
 
 class Mlp(Weighted):
@@ -84,5 +79,19 @@ class Fused(Convolved):
     activation: Activation = "relu"
 
 
+class Basic(Convolved):
+    """Two dense convolutions, to `mlp` channels and back: the block of residual networks, with no activation behind it."""
+
+    module = "wb.models.ffns.basic:Basic"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    share = 0.5
+    title = "residual block of two convolutions"
+    source = 'He et al., "Deep Residual Learning for Image Recognition", 2016'
+    kind: Literal["basic"] = "basic"
+    mlp: Annotated[Width, Dim("hidden units")]
+    kernel: Annotated[Literal[3, 5], Kernel()] = 3
+    activation: Activation = "relu"
+
+
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Fused | Glu | Inverted | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[Basic | Fused | Glu | Inverted | Mlp, Field(discriminator="kind")]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wb.core.layout import Layout, Supports
 from wb.core.records.attention import Scaled
-from wb.core.records.base import ConvKept, Kernel, Part, Tile
+from wb.core.records.base import Activation, ConvKept, Kernel, Part, Tile, is_none
 from wb.core.records.norms import Eps
 
 
@@ -46,12 +46,13 @@ class Dw3(Halving):
 
 
 class Conv3x3(Halving):
-    """A dense 3x3 convolution with stride 2 and a batch norm."""
+    """A dense 3x3 convolution with stride 2 and a batch norm, and then what `activation` says."""
 
     module = "wb.models.merges.conv3:Conv3x3"
     title = "convolutional merging"
     source = 'He et al., "Deep Residual Learning", 2016'
     kind: Literal["conv3"] = "conv3"
+    activation: Annotated[Activation | None, Field(exclude_if=is_none)] = None
 
 
 class QPool(Scaled, Halving):

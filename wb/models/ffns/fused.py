@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.ffns import Fused as Record
-from wb.models.axes import read, side
 from wb.models.convolution import BatchNormed
 from wb.models.operator import Context, OperatorModule, Symmetry
 from wb.models.tensors import ACTIVATIONS
@@ -28,17 +27,10 @@ class Fused(BatchNormed, OperatorModule):
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.activation = ACTIVATIONS[record.activation]
-        self.holds("fused", "mlp", read("embed"), side("kernel"), side("kernel"))
-        self.readers["fused"], self.outputs["fused"] = None, 1
-        self.inner.append("fused")
+        self.convolves("fused", "mlp")
         self.norms("fused", "mlp")
         self.writes("down", None, "mlp")
         self.norms("down", "embed")
-
-    def reset(self) -> None:
-        super().reset()
-        for name in ("fused", "down"):
-            self.reset_norm(name)
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         """(B, D, rows, columns) -> (B, M, rows, columns)."""

@@ -58,8 +58,6 @@ class Inverted(BatchNormed, OperatorModule):
 
     def reset(self) -> None:
         super().reset()
-        for name in ("up", "mid", "down") if self.kernel else ("up", "down"):
-            self.reset_norm(name)
         if self.se is not None:
             uniform_(self.squeeze, self.squeeze.shape[1])
             uniform_(self.excite, self.excite.shape[1])

@@ -33,8 +33,7 @@ class Merge(MergeModule):
         next_embed: int,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__({"embed": next_embed, PREVIOUS: embed}, device)
-        self.record, self.layout = record, layout
+        super().__init__(record, embed, layout, next_embed, device)
         self.holds("merge", "embed", read(PREVIOUS), 2, 2)
         self.holds("merge_bias", "embed")
 

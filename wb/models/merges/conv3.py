@@ -1,7 +1,7 @@
 """Convolutional merging: a dense 3x3 convolution with stride 2.
 
 Source: He et al., "Deep Residual Learning", 2016, section 3.3.
-Differs: no activation, as it stands on the residual stream between two stages.
+Differs: an activation only where the record has one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wb.models.axes import read
 from wb.models.convolution import BatchNormed
 from wb.models.merge import PREVIOUS, MergeModule
 from wb.models.planes import as_map
-from wb.models.tensors import uniform_
+from wb.models.tensors import ACTIVATIONS
 
 
 class Conv3x3(BatchNormed, MergeModule):
@@ -24,22 +24,17 @@ class Conv3x3(BatchNormed, MergeModule):
     conv: nn.Parameter
 
     def __init__(
-        self,
-        record: Record,
-        embed: int,
-        layout: Layout,
-        next_embed: int,
-        device: torch.device | str | None = None,
+        self, record: Record, embed: int, layout: Layout, next_embed: int, device: torch.device | str | None = None
     ) -> None:
-        super().__init__({"embed": next_embed, PREVIOUS: embed}, device)
-        self.record, self.layout = record, layout
+        super().__init__(record, embed, layout, next_embed, device)
         self.holds("conv", "embed", read(PREVIOUS), 3, 3)
         self.norms("conv", "embed")
+        self.activation = None if record.activation is None else ACTIVATIONS[record.activation]
 
     def reset(self) -> None:
-        uniform_(self.conv, self.conv[0].numel())
-        self.reset_norm("conv")
+        self.reset_convolutions()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) or (B, D, rows, columns) -> (B, D', rows/2, columns/2)."""
-        return self.convolved(as_map(x, self.layout), "conv", stride=2)
+        y = self.convolved(as_map(x, self.layout), "conv", stride=2)
+        return y if self.activation is None else self.activation(y)

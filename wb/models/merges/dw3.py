@@ -15,7 +15,6 @@ from wb.models.axes import read, side
 from wb.models.convolution import BatchNormed
 from wb.models.merge import PREVIOUS, MergeModule
 from wb.models.planes import as_map
-from wb.models.tensors import uniform_
 
 
 class Dw3(BatchNormed, MergeModule):
@@ -25,25 +24,16 @@ class Dw3(BatchNormed, MergeModule):
     point: nn.Parameter
 
     def __init__(
-        self,
-        record: Record,
-        embed: int,
-        layout: Layout,
-        next_embed: int,
-        device: torch.device | str | None = None,
+        self, record: Record, embed: int, layout: Layout, next_embed: int, device: torch.device | str | None = None
     ) -> None:
-        super().__init__({"embed": next_embed, PREVIOUS: embed, "kernel": record.kernel}, device)
-        self.record, self.layout = record, layout
+        super().__init__(record, embed, layout, next_embed, device)
         self.holds("filters", PREVIOUS, 1, side("kernel"), side("kernel"))
         self.norms("filters", PREVIOUS)
         self.holds("point", "embed", read(PREVIOUS), 1, 1)
         self.norms("point", "embed")
 
     def reset(self) -> None:
-        for name in ("filters", "point"):
-            weight = self.get_parameter(name)
-            uniform_(weight, weight[0].numel())
-            self.reset_norm(name)
+        self.reset_convolutions()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) or (B, D, rows, columns) -> (B, D', rows/2, columns/2)."""

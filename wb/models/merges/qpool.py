@@ -29,6 +29,8 @@ class QPool(MergeModule):
     """`max(W_p n + b_p) + W_o softmax(scale · max(q) kᵀ) v + b_o` of `n = LayerNorm(x)`, each maximum over 2x2 tokens."""
 
     stream: ClassVar[Symmetry] = "permutation"
+    # Values could be rotated as well; queries not, as the largest is taken channel by channel.
+    symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "permutation"}
     averaged: ClassVar[tuple[str, ...]] = (PREVIOUS,)
     outputs: Mapping[str, int] = {"wq": 2, "wk": 2, "wv": 2, "wo": 1, "skip": 1}
     record: Record
@@ -46,15 +48,10 @@ class QPool(MergeModule):
     skip_bias: nn.Parameter
 
     def __init__(
-        self,
-        record: Record,
-        embed: int,
-        layout: Layout,
-        next_embed: int,
-        device: torch.device | str | None = None,
+        self, record: Record, embed: int, layout: Layout, next_embed: int, device: torch.device | str | None = None
     ) -> None:
-        super().__init__({**vars(record), "embed": next_embed, PREVIOUS: embed}, device)
-        self.record, self.layout, self.side = record, layout, layout.tile(record.side)
+        super().__init__(record, embed, layout, next_embed, device)
+        self.side = layout.tile(record.side)
         self.holds("gain", PREVIOUS)
         self.holds("shift", PREVIOUS)
         for weight, bias, channels in (("wq", "bq", "qk"), ("wk", "bk", "qk"), ("wv", "bv", "v")):

@@ -28,11 +28,6 @@ class Depthwise(BatchNormed, OperatorModule):
         self.norms("filters", "embed")
         self.norms("point", "embed")
 
-    def reset(self) -> None:
-        super().reset()
-        self.reset_norm("filters")
-        self.reset_norm("point")
-
     def forward(self, x: Tensor, context: Context = NOTHING) -> Tensor:
         """(B, D, rows, columns) -> the same shape."""
         y = self.convolved(x, "filters", groups=self.embed)

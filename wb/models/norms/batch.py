@@ -27,9 +27,6 @@ class BatchNorm(BatchNormed, NormModule):
         self.eps = record.eps
         self.finds("", "embed")
 
-    def reset(self) -> None:
-        self.reset_norm("")
-
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D), (B, D, rows, columns), or (rows, D) -> the same shape."""
         if x.dim() != 3:

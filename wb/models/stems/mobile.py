@@ -18,7 +18,6 @@ from wb.models.axes import read
 from wb.models.convolution import BatchNormed
 from wb.models.operator import Symmetry
 from wb.models.stem import StemModule
-from wb.models.tensors import uniform_
 
 WIDTH = "stem.width"
 
@@ -47,10 +46,7 @@ class MobileStem(BatchNormed, StemModule):
         return Record.model_validate({"patch": patch, "width": self.conv.shape[0], "precision": self.precision})
 
     def reset(self) -> None:
-        for name in ("conv", *self.further, "point"):
-            weight = self.get_parameter(name)
-            uniform_(weight, weight[0].numel())
-            self.reset_norm(name)
+        self.reset_convolutions()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, D, rows, columns)."""

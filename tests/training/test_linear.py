@@ -10,7 +10,7 @@ from wb.core.records import ImageInput
 from wb.models.network import skeleton
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
-from wb.training.decay import decayed
+from wb.training.linear import decayed
 
 
 @pytest.fixture(params=["largest", "smallest"])
