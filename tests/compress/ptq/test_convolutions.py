@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,11 +16,15 @@ import onnxruntime as ort
 import pytest
 
 from tests.networks import hybrid, images, random_model
-from wb.compress.ptq.convolutions import static_convolutions
+from wb.compress.ptq import convolutions
+from wb.compress.ptq.convolutions import FASTER, fastest_convolutions, static_convolutions
 from wb.compress.ptq.outputs import outputs
+from wb.compress.ptq.qdq import absorb
+from wb.compress.ptq.sensitivity import speeds
 from wb.compress.ptq.static import Static
 from wb.compress.ptq.subject import Subject, of_model
 from wb.core.errors import BadOption
+from wb.export.lowering.products import lowered_nodes
 from wb.hardware.device import Device
 from wb.models.model import from_network
 from wb.training.statistics import find_from
@@ -47,7 +55,9 @@ def test_every_group_is_in_8_bits_and_every_convolution_runs_in_them(tmp_path: P
     ort.InferenceSession(tmp_path / "int8.onnx", options, providers=["CPUExecutionProvider"])
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node)
     assert kinds["QLinearConv"] == sum(product.convolution for product in subject().products.values())
-    assert not kinds["Conv"] + kinds["FusedConv"]
+    assert not kinds["Conv"] + kinds["FusedConv"] + kinds["Relu"]
+    assert kinds["QuantizeLinear"] == 1  # of the images; there is none between a convolution and its rectifier
+    assert kinds["QLinearAdd"] == 2  # behind the feed-forwards; the mixers' filters do the others
 
 
 def test_it_computes_about_the_same() -> None:
@@ -63,6 +73,58 @@ def test_what_is_kept_stays() -> None:
     for group in kept:
         for node in subject().groups[group]:
             assert weights[subject().products[node].weight] == onnx.TensorProto.FLOAT
+
+
+def test_a_filter_takes_over_the_addition_of_its_input() -> None:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(subject().graph)
+    filters = [node for group in subject().groups for node in subject().groups[group] if ".mixer" in group]
+    filters = [node for node in filters if subject().products[node].convolution]
+    absorb(graph, filters)
+    assert len(filters) == 2
+    assert len(graph.graph.node) == len(subject().graph.graph.node) - 2
+    before, after = (outputs(one, INPUTS, Device()) for one in (subject().graph, graph))
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_an_addition_of_something_else_stays() -> None:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(subject().graph)
+    dense = [node for node, product in subject().products.items() if product.convolution and "mixer" not in node]
+    absorb(graph, dense)
+    assert graph == subject().graph
+
+
+def test_what_is_faster_in_floating_point_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[set[str]] = []
+
+    def measured(graphs: Mapping[str, bytes], *_: object, **__: object) -> dict[str, Any]:
+        low = [set(lowered_nodes(onnx.load_from_string(graph))) for graph in graphs.values()]
+        timed.extend(low)
+        # The stem costs in 8 bits what nothing makes up for, the head a little less than would matter.
+        stem, head = (set(subject().groups[group]) for group in ("stem", "head"))
+        costs = [10 + bool(stem & one) + 0.1 * bool(head & one) - 0.1 * len(one) for one in low]
+        return {name: SimpleNamespace(ratio=SimpleNamespace(value=c)) for name, c in zip(graphs, costs, strict=True)}
+
+    monkeypatch.setattr(convolutions, "measure_latency", measured)
+    static = fastest_convolutions(subject(), INPUTS, Device())
+    assert set(static.groups) == set(subject().groups) - {"stem"}
+    assert static.reasons == {"stem": FASTER}
+    assert (
+        len(timed) == 3 + 2
+    )  # from the beginning, behind the stem, from the second stage on; with and without the head
+    kept = fastest_convolutions(subject(), INPUTS, Device(), ["stem", "head"])
+    assert set(kept.groups) == set(subject().groups) - {"stem", "head"}
+    assert not kept.reasons
+
+
+def test_convolutions_with_fixed_ranges_are_timed_together() -> None:
+    given = replace(subject(), ranges=INPUTS)
+    found = speeds(given, [(group, "int8") for group in given.groups], Device())
+    all_of_them = [group for group in given.groups if given.convolution(group)]
+    weights = {group: sum(given.products[node].numbers for node in given.groups[group]) for group in all_of_them}
+    shares = {group: found[group, "int8"][0] / weights[group] for group in all_of_them}
+    assert shares == pytest.approx(dict.fromkeys(all_of_them, shares["stem"]))
 
 
 @pytest.mark.parametrize(
