@@ -51,7 +51,7 @@ class Subject:
         return products(self.graph)
 
     def convolution(self, group: str) -> bool:
-        """Whether the group is a convolution, which has no kernel for fewer bits and, without fixed ranges, is slower in 8 bits."""
+        """Whether the group is a convolution, which has no kernel for 4 bits and is slower in 8 bits without fixed ranges."""
         return any(self.products[node].convolution for node in self.groups[group])
 
     @property
