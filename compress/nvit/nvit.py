@@ -104,11 +104,12 @@ class NViT:
         Raises:
             BudgetMissed: no unit is left to remove before that.
         """
-        selector = Selector(state.model.architecture, state.scores, self.costs, self.settings.rules)
+        rules = self.settings.rules(state.model.architecture)
+        selector = Selector(state.model.architecture, state.scores, self.costs, rules)
         if not selector.until(targets, final=final):
             least = {metric: (target, selector.cost(metric)) for metric, target in targets.items()}
             over = {metric: pair for metric, pair in least.items() if pair[1] > pair[0]}
-            raise BudgetMissed(unreachable(over, self.settings.rules))
+            raise BudgetMissed(unreachable(over, rules))
         model, scores = state.model, dict(state.scores)
         for layer in selector.dropped:
             model = without(model, layer)
@@ -145,6 +146,7 @@ class NViT:
             "distilled": self.teacher is not None,
             "dropped": removed(model.architecture, state.model.architecture),
             **self.settings.model_dump(mode="json", exclude={"seed"}),
+            "align": self.settings.rules(model.architecture).align,
         }
         step = Step(name="prune nvit", arguments=arguments, seed=self.settings.seed, version=__version__)
         return replace(state.model, history=(*model.history, step))
@@ -174,11 +176,12 @@ def check_reachable(limits: Sequence[Limit], costs: Mapping[str, Cost], model: M
     scores = score(network, (), "random")
     if settings.method == "nvit":  # by gates, so that sub-layers without axes of their own can go as well
         scores |= {at.name: torch.zeros(()) for at in network.walk()}
-    selector = Selector(model.architecture, scores, costs, settings.rules)
+    rules = settings.rules(model.architecture)
+    selector = Selector(model.architecture, scores, costs, rules)
     for limit in limits:
         least = selector.floor(limit.metric.name)
         if least > limit.value:
-            raise BudgetMissed(unreachable({limit.metric.name: (limit.value, least)}, settings.rules))
+            raise BudgetMissed(unreachable({limit.metric.name: (limit.value, least)}, rules))
 
 
 def unreachable(found: Mapping[str, tuple[float, float]], rules: Rules) -> str:
