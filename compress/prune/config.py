@@ -12,7 +12,7 @@ from wb.compress.prune.stages import name_of
 from wb.core.errors import BadOption
 from wb.core.metrics import COSTS, Limit, Rules, parse_budget
 from wb.core.option import Cli, structured
-from wb.jobs.config import USUAL_RATE, JobConfig, ModelData, TunedRate
+from wb.jobs.config import JobConfig, LearningRate, ModelData
 from wb.jobs.output import config_of
 from wb.training.recipe import RecipeOptions
 
@@ -60,7 +60,7 @@ class PruneConfig(JobConfig):
     ] = ()
     settings: Settings = Field(default_factory=Settings)
     finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning at the end.")] = 20
-    learning_rate: Annotated[TunedRate, Cli(default=f"{USUAL_RATE:g}; of convolutions what their recipe says")] = None
+    learning_rate: LearningRate = 1e-3
     training: RecipeOptions = RecipeOptions()
     distill: Annotated[bool, Field(description="Train with the dense model as teacher.")] = True
 

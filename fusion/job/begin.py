@@ -11,7 +11,7 @@ from wb.core.errors import BadOption
 from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.fusion.forms.compatible import check_together
-from wb.fusion.job.config import USUAL_RATE, FuseConfig
+from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.job import FuseJob
 from wb.fusion.job.record import Fusion, ParentRow, worked_on
 from wb.fusion.settings import anchor_of, shares_of
@@ -67,7 +67,7 @@ def begin(
         **origin(config.device),
         config=config,
         quality=task_of(found.architecture).metric,
-        recipes=recipes(config, found.architecture, data, USUAL_RATE),
+        recipes=recipes(config, found.architecture, data),
         data=described(data) if data else {},
         parents=found.parents,
         anchor=found.anchor,

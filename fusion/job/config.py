@@ -11,11 +11,10 @@ from pydantic import Field
 from wb.core.architecture import Architecture
 from wb.core.option import Cli
 from wb.fusion.settings import Settings
-from wb.jobs.config import SAMPLES, JobConfig, TunedRate
+from wb.jobs.config import SAMPLES, JobConfig, LearningRate
 from wb.training.recipe import RecipeOptions
 
 CALIBRATION = 1024  # images that are looked at by default
-USUAL_RATE = 3e-4  # more undoes what was fitted before it helps
 EPOCHS = 5  # of fine-tuning where no models are given
 
 
@@ -43,7 +42,7 @@ class FuseConfig(JobConfig):
         Field(ge=0, description="Epochs of fine-tuning, all models as teachers."),
         Cli(default=f"0; {EPOCHS} without models"),
     ] = 0
-    learning_rate: Annotated[TunedRate, Cli(default=f"{USUAL_RATE:g}; of convolutions what their recipe says")] = None
+    learning_rate: LearningRate = 3e-4  # more undoes what was fitted before it helps
     training: RecipeOptions = RecipeOptions()
     to: Annotated[
         Architecture | None,

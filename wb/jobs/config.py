@@ -26,11 +26,6 @@ Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of 
 LearningRate = Annotated[
     float, Field(ge=1e-9, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")
 ]
-USUAL_RATE = 1e-3  # of fine-tuning
-TunedRate = Annotated[
-    Annotated[float, Field(ge=1e-9, allow_inf_nan=False)] | None,
-    Field(description="Peak of the learning rate, in fine-tuning."),
-]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")]
 
 

@@ -10,7 +10,6 @@ from typing import Protocol
 from wb.core.architecture import Architecture
 from wb.core.readings import Readings
 from wb.data import Dataset
-from wb.jobs.config import USUAL_RATE
 from wb.models.counting import count_parameters
 from wb.models.model import Model, load, save
 from wb.models.passes import apply
@@ -33,21 +32,17 @@ class Tuning(Protocol):
         ...
 
     @property
-    def learning_rate(self) -> float | None:
-        """The peak; None for the usual one."""
+    def learning_rate(self) -> float:
+        """The peak."""
         ...
 
 
-def tuning(config: Tuning, network: Architecture | float, data: Dataset, usual: float = USUAL_RATE) -> Recipe:
-    """How a network, or one of so many parameters, is fine-tuned.
-
-    Without a learning rate in `config` a network of convolutions is trained as the finalists of a search are, by the rate of its
-    own recipe, which is Muon's; every other one by the `usual` rate.
-    """
+def tuning(config: Tuning, network: Architecture | float, data: Dataset) -> Recipe:
+    """How a network, or one of so many parameters, is fine-tuned."""
     parameters, convolutions = (
         (count_parameters(network).value, network.has_maps) if isinstance(network, Architecture) else (network, False)
     )
-    recipe = recipe_for(
+    return recipe_for(
         config.training,
         parameters,
         data,
@@ -56,14 +51,11 @@ def tuning(config: Tuning, network: Architecture | float, data: Dataset, usual: 
         learning_rate=config.learning_rate,
         convolutions=convolutions,
     )
-    if config.learning_rate is None and not (convolutions and recipe.optimizer == "muon"):
-        return recipe.model_copy(update={"learning_rate": usual})
-    return recipe
 
 
-def recipes(config: Tuning, network: Architecture, data: Dataset | None, usual: float = USUAL_RATE) -> dict[str, str]:
+def recipes(config: Tuning, network: Architecture, data: Dataset | None) -> dict[str, str]:
     """What the record and the page say of the fine-tuning, if there is any."""
-    return {"fine-tuning": tuning(config, network, data, usual).text} if config.finetune and data is not None else {}
+    return {"fine-tuning": tuning(config, network, data).text} if config.finetune and data is not None else {}
 
 
 def tuned(tune: Finetune, model: Model, work: Path, name: str, began: Callable[[], None]) -> Model:
