@@ -238,8 +238,9 @@ class Correction:
         write_fit(module, names, biases, fit)
 
     def _head(self) -> None:
-        if isinstance(self.network.norm, BatchNormed):
-            with found_anew([self.network.norm]):
+        norm: nn.Module | None = self.network.norm
+        if isinstance(norm, BatchNormed):
+            with found_anew([norm]):
                 for state in self.states:
                     self.network.pooled(self.network.wiring(state.stage).end(state))
         ((weight, bias),) = self.network.answer.readers.items()
