@@ -16,13 +16,17 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
     opset: Annotated[int, typer.Option(min=17, max=23, help="ONNX operator set; 17 for old runtimes.")] = 20,
     exporter: Annotated[str, typer.Option(help="torchscript (fast) or dynamo (torch's newer one).")] = "torchscript",
+    mirror: Annotated[
+        bool,
+        typer.Option("--mirror", help="Look at the mirror image too: for models trained on flips, in twice the time."),
+    ] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model as an ONNX graph that takes images in [0, 1], checked against the model."""
     from wb.jobs.exporting import export_file
 
-    parity = export_file(model, out, opset=opset, exporter=exporter, force=force)
+    parity = export_file(model, out, opset=opset, exporter=exporter, force=force, mirror=mirror)
     if as_json:
         _output.print_json({"onnx": str(out), "largest_difference": parity.value, "bytes": out.stat().st_size})
         return

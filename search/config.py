@@ -104,6 +104,13 @@ class SearchConfig(DataConfig):
         Field(ge=1, description="Networks that are fine-tuned and timed together."),
         Cli(default="from the number of trials"),
     ] = None
+    mirror: Annotated[
+        bool,
+        Field(
+            description="Also offer every finalist that was trained on flipped images as a network that looks at the mirror "
+            "image too: better, in twice the time."
+        ),
+    ] = True
     baselines: Annotated[
         bool,
         Field(

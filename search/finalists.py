@@ -44,6 +44,7 @@ from wb.search.results.unsure import Unsure
 from wb.search.run import FrontPoint, Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
+from wb.search.twins import twins
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe
@@ -78,6 +79,7 @@ class Finish:
     say: Callable[[str], None]
     alone: Callable[[], AbstractContextManager[None]]
     known: Mapping[str, Architecture] = field(default_factory=dict)
+    mirror: bool = True  # whether finalists that were trained on mirror images have twins
 
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
         """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
@@ -88,6 +90,7 @@ class Finish:
             BudgetMissed: no finalist is within the budget.
         """
         models, paths, teacher = self._export(chosen)
+        numbers = dict(zip(models, models, strict=True)) | self._twins(models, paths)
         readings, right = self._measure(models, paths, self._beside(teacher))
         found = left(readings, self.metrics, self.limits, self.requirements, right)
         within = found.kept
@@ -99,7 +102,8 @@ class Finish:
         points, answers = [], {}
         for done, number in enumerate(within):
             self.progress("reading the test split", done, len(within))
-            point, answers[number] = self._point(chosen[number], models[number], paths[number], readings[number])
+            trial = chosen[numbers[number]]
+            point, answers[number] = self._point(number, trial, models[number], paths[number], readings[number])
             points.append(point.model_copy(update=_compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
         error = self._table_error({number: models[number] for number in within}, readings)
@@ -128,6 +132,18 @@ class Finish:
         if teachers:
             self.say(f"taught by better finalists than the supernet's largest network: {', '.join(map(str, teachers))}")
         return {n: models[n] for n in chosen}, {n: paths[n] for n in chosen}, teacher
+
+    def _twins(self, models: dict[int, Model], paths: dict[int, Path]) -> dict[int, int]:
+        """Adds the twins of the finalists to both; the number of the finalist for each."""
+        if self.recipe is None or not self.mirror:
+            return {}
+        flipped = [number for number, model in models.items() if self.recipe(model.architecture).flip != "off"]
+        found = twins(models, flipped)
+        for done, (twin, (_, model)) in enumerate(found.items()):
+            self.progress("exporting the finalists with mirror images", done, len(found))
+            models[twin], paths[twin] = model, self.run.staging / f"{twin}.onnx"
+            export(model, paths[twin], force=True)
+        return {twin: number for twin, (number, _) in found.items()}
 
     def _is_better(self, model: Model) -> bool:
         """Whether a finalist is better on validation images than the supernet's largest network."""
@@ -210,9 +226,12 @@ class Finish:
         return count_model(model.architecture, path) | own
 
     def _point(
-        self, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]
+        self, name: int, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]
     ) -> tuple[FrontPoint, NetworkAnswers]:
-        """The network as `front.json` has it, and what it answers on the test split, both from one scoring; writes its model."""
+        """The network as `front.json` has it, and what it answers on the test split, both from one scoring; writes its model.
+
+        It is the finalist of `trial` or, under another name, its twin.
+        """
         task, split = self._task, self.data.test
         outputs = checked(path, split, task, self.device)
         test = task.reading(task.grade(outputs, split.labels), self.device.text)
@@ -225,10 +244,11 @@ class Finish:
             readings={**readings, "test": test},
             version=__version__,
         )
-        file = self.run.staging / f"{trial.number}.safetensors"
+        file = self.run.staging / f"{name}.safetensors"
         save(replace(model, history=(*model.history, step)), file, force=True)
         point = FrontPoint(
-            id=trial.number,
+            id=name,
+            mirrors=trial.number if name != trial.number else None,
             quality=self._task.metric,
             values=dict(readings),
             test=test,

@@ -158,7 +158,7 @@ class Search:
                     lambda: time.perf_counter() - start,
                     lambda what: self._tell.update(task, what, 0),
                 )
-            config = config.model_copy(update=plan.settings)
+            config = plan.applied(config)
             self._tell.say(plan.text())
         for note in filter(None, [warning(len(ground.data.validation))]):
             self._tell.say(note)

@@ -83,7 +83,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         config = settled(config)
     if run is None and config.time is not None:
         planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, WARM_UP)
-        config, notes = config.model_copy(update=planned.settings), [Stage("time", planned.text(), 0.0)]
+        config, notes = planned.applied(config), [Stage("time", planned.text(), 0.0)]
     left = config.trials - done.evaluations
     within = reach(space, config.limits, ends, config.seed)
     return [

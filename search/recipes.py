@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wb.core.architecture import Architecture
 from wb.data import Dataset
 from wb.models.counting import count_parameters
@@ -34,3 +36,16 @@ def tuning_recipe(
         learning_rate=None if maps else FINETUNE_RATE,  # Muon's own is as high
         convolutions=maps,
     )
+
+
+def told_recipes(recipes: Mapping[int, Recipe]) -> str:
+    """How finalists are trained, in words: once where all are trained alike, else for each group with their numbers."""
+    alike: dict[Recipe, list[int]] = {}
+    for number, recipe in recipes.items():
+        alike.setdefault(recipe.model_copy(update={"why": ""}), []).append(number)
+    if len(alike) == 1:
+        return next(iter(recipes.values())).text
+    named = [
+        recipe.model_copy(update={"why": f"for {', '.join(map(str, numbers))}"}) for recipe, numbers in alike.items()
+    ]
+    return "; ".join(recipe.text for recipe in named)

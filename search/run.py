@@ -134,10 +134,12 @@ class FrontPoint(Frozen):
     """One network of the front, as in `front.json`; paths are relative to the run folder.
 
     `quality` names the metric that `test` and `searched` are readings of, and among `values` that on the validation split.
-    `unsure` names another network of the front that is surely worse in nothing.
+    `unsure` names another network of the front that is surely worse in nothing. One that `mirrors` a finalist is that network,
+    looking at mirror images too.
     """
 
     id: int
+    mirrors: Annotated[int | None, Field(exclude_if=is_none)] = None
     quality: Quality = ACCURACY.name
     values: Mapping[str, Reading]
     test: Reading

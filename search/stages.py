@@ -24,14 +24,14 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import chosen, forecast
-from wb.search.fidelity.teacher import Teacher, largest, largest_quality
+from wb.search.fidelity.teacher import Teacher, largest, unreliable
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
 from wb.search.helpers import Helpers
 from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
 from wb.search.planning.costs import epochs_left
-from wb.search.recipes import supernet_recipe, tuning_recipe
+from wb.search.recipes import supernet_recipe, told_recipes, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import FrontPoint, Run, RunRecord
 from wb.search.sampler.generate import GENERATORS
@@ -159,12 +159,15 @@ class Stages(Recorder[RunRecord]):
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finalists = chosen(config, trials, self.record.rungs)
-            config = self._settled(supernet, finalists)
-            self._say_recipes(finalists)
+            networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
+            config = self._settled(supernet, networks)
+            if config.finetune:
+                told = told_recipes({n: self._tuning(config.finetune, network) for n, network in networks.items()})
+                self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
             finish = Finish(
                 run=self.run,
                 supernet=supernet,
-                teacher=teacher if self._is_reliable(supernet) else None,
+                teacher=teacher if self._teaches(supernet) else None,
                 data=ground.data if config.finetune else self.ranking,
                 device=ground.device,
                 pace=self.record.pace,
@@ -177,6 +180,7 @@ class Stages(Recorder[RunRecord]):
                 say=self.tell.say,
                 alone=ground.crew.timing,
                 known=self._known(supernet, list(finalists.values())),
+                mirror=config.mirror,
             )
             points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
@@ -238,38 +242,26 @@ class Stages(Recorder[RunRecord]):
             climb(trials, self.record.rungs)
         self.note()
 
-    def _is_reliable(self, supernet: Supernet) -> bool:
-        """Whether the supernet's largest network is worth learning from: not if candidates soon were better alone."""
+    def _teaches(self, supernet: Supernet) -> bool:
+        """Whether the supernet's largest network teaches the finalists."""
         reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
-        if not self.config.finetune or not reached:
-            return True
-        own = largest_quality(supernet, self.ranking)
-        if own.value >= max(reached):
-            return True
-        self.tell.say(
-            f"the supernet's largest network ({own.text()}) does not teach the finalists: alone, a candidate soon had "
-            f"{100 * max(reached):.1f} %"
-        )
-        return False
+        why_not = unreliable(supernet, self.ranking, reached) if self.config.finetune else None
+        if why_not is not None:
+            self.tell.say(why_not)
+        return why_not is None
 
     def _tuning(self, epochs: int, network: Architecture | None = None) -> Recipe:
         """How a candidate, or that finalist, is trained alone."""
         return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs, network)
 
-    def _settled(self, supernet: Supernet, finalists: Mapping[int, FrozenTrial]) -> SearchConfig:
+    def _settled(self, supernet: Supernet, finalists: Mapping[int, Architecture]) -> SearchConfig:
         """The configuration with as many epochs of fine-tuning as a given time has left for these finalists, chosen once."""
-        plan, config, space = self.record.plan, self.config, self.ground.space
+        plan, config = self.record.plan, self.config
         if plan is None or plan.settled or config.finetune != plan.finetune:
             return config
-        networks = [space.decode(choices_of(space, trial)) for trial in finalists.values()]
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
-        epochs = epochs_left(
-            supernet,
-            self.ground.data,
-            {network: self._tuning(config.finetune, network) for network in networks},
-            plan.seconds - over,
-            plan.costs.evaluation,
-        )
+        recipes = {network: self._tuning(config.finetune, network) for network in finalists.values()}
+        epochs = epochs_left(supernet, self.ground.data, recipes, plan.seconds - over, plan.costs.evaluation)
         if epochs != plan.finetune:
             self.tell.say(f"{epochs} epochs of fine-tuning instead of {plan.finetune} fit into the time that is left")
         self.config = config.model_copy(update={"finetune": epochs})
@@ -278,21 +270,6 @@ class Stages(Recorder[RunRecord]):
             plan=plan.model_copy(update={"finetune": epochs, "settled": True}),
         )
         return self.config
-
-    def _say_recipes(self, finalists: Mapping[int, FrozenTrial]) -> None:
-        """Puts into the record how finalists are trained: recipes differ where the networks are of different sizes."""
-        if not self.config.finetune:
-            return
-        alike: dict[Recipe, list[int]] = {}
-        for number, trial in finalists.items():
-            space = self.ground.space
-            recipe = self._tuning(self.config.finetune, space.decode(choices_of(space, trial)))
-            alike.setdefault(recipe.model_copy(update={"why": ""}), []).append(number)
-        told = self._tuning(self.config.finetune).text
-        if len(alike) > 1:
-            whose = {recipe: f"for {', '.join(map(str, numbers))}" for recipe, numbers in alike.items()}
-            told = "; ".join(recipe.model_copy(update={"why": why}).text for recipe, why in whose.items())
-        self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
 
     def _late(self, done: Sequence[FrozenTrial]) -> bool:
         """Whether a search that was given a time begins no further trial after those that are done."""

@@ -376,9 +376,12 @@ def export(
     *,
     opset: int = 20,
     exporter: str = "torchscript",
+    mirror: bool = False,
     force: bool = False,
 ) -> Classifier:
     """As `wb export`: the model as an ONNX graph, checked against it; without `out` it goes beside the model.
+
+    With `mirror` it looks at the mirror image too.
 
     Raises:
         BadArtefact: the file is no model.
@@ -390,5 +393,5 @@ def export(
 
     path = path_of(model) or Path()
     target = Path(out) if out else path.with_suffix(".onnx")
-    export_file(path, target, opset=opset, exporter=exporter, force=force)
+    export_file(path, target, opset=opset, exporter=exporter, force=force, mirror=mirror)
     return Classifier(target)

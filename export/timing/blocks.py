@@ -42,13 +42,15 @@ class Part:
 
 
 class _Alone(nn.Module):
-    """A block between tokens (B, N, D), or between maps, with the wiring of its stage."""
+    """A block between tokens (B, N, D), or between maps, with the wiring of its stage; it computes every image `views` times."""
 
-    def __init__(self, block: BlockModule, wiring: Wiring) -> None:
+    def __init__(self, block: BlockModule, wiring: Wiring, views: int) -> None:
         super().__init__()
-        self.block, self.wiring = block, wiring
+        self.block, self.wiring, self.views = block, wiring, views
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.views > 1:
+            x = torch.cat([x] * self.views, dim=0)
         return self.wiring.end(self.block(self.wiring, self.wiring.begin(x, 0)))
 
 
@@ -67,14 +69,15 @@ def parts(architecture: Architecture) -> Iterator[Part]:
         layout = layouts[int(name[1 : name.index(".")])]
         norm = block.norm or architecture.norm
         records = [part.model_dump(mode="json") for part in (_timed(block), norm, stage.wiring)]
-        key = json.dumps([*records, stage.embed, layout], sort_keys=True)
+        views = () if (count := architecture.input.views) == 1 else (count,)
+        key = json.dumps([*records, stage.embed, layout, *views], sort_keys=True)
 
         def make(block=block, stage=stage, layout=layout):  # type: ignore[no-untyped-def]
             module = BlockModule(block, (0, 0), stage.embed, layout, architecture.norm)
             _fill(module)
             kept_in = {f"block.{weight}": precision for weight, precision in kept_in_block(module).items()}
             example = {"x": laid(torch.rand(2, layout.tokens, stage.embed), layout)}
-            return _Alone(module, build_wiring(stage)), example, kept_in
+            return _Alone(module, build_wiring(stage), architecture.input.views), example, kept_in
 
         yield Part(f"block/{key}", make)
 

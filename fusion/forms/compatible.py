@@ -111,7 +111,7 @@ def adapted(model: Model, to: Architecture) -> Model:
 
 def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:
     def image(a: Architecture) -> str:
-        return ", ".join(spec.text for spec in a.input.specs())
+        return ", ".join(spec.text for spec in a.input.specs()) + (", also mirrored" if a.input.mirrored else "")
 
     return [
         ("images of", image(one), image(other)),

@@ -65,3 +65,16 @@ def largest_quality(supernet: Supernet, data: Dataset) -> Reading:
     architecture = supernet.space.largest()
     network = supernet.extract(architecture, data.train).network()
     return score(network, data.validation, task_of(architecture), torch.device("cpu"))
+
+
+def unreliable(supernet: Supernet, data: Dataset, reached: Sequence[float]) -> str | None:
+    """Why the supernet's largest network is not worth learning from, if so: candidates soon `reached` more alone."""
+    if not reached:
+        return None
+    own = largest_quality(supernet, data)
+    if own.value >= max(reached):
+        return None
+    return (
+        f"the supernet's largest network ({own.text()}) does not teach the finalists: alone, a candidate soon had "
+        f"{100 * max(reached):.1f} %"
+    )

@@ -153,7 +153,8 @@ def _candidate(trial: FrozenTrial, metrics: Sequence[Metric]) -> Candidate:
 
 
 def _finalist(point: FrontPoint) -> Candidate:
-    return Candidate(point.id, point.values, summarize(point.choices), test=point.test, unsure=point.unsure is not None)
+    told = summarize(point.choices) + ("" if point.mirrors is None else f"; {point.mirrors} with mirror images")
+    return Candidate(point.id, point.values, told, test=point.test, unsure=point.unsure is not None)
 
 
 def _front_so_far(candidates: Sequence[Candidate], metrics: Sequence[Metric]) -> list[Candidate]:

@@ -17,6 +17,7 @@ from wb.core.space import random_choices
 from wb.data import Dataset
 from wb.data.batches import batches
 from wb.hardware.device import Device
+from wb.models.counting import count_macs
 from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
@@ -60,7 +61,7 @@ def probe(
     steps = recipe.steps(len(data.train))
     both = sandwich(supernet, recipe, config.seed)
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
-    tune = mean(_tuning(supernet, a, data, alone_recipe) for a in networks)
+    tuned = [_tuning(supernet, a, data, alone_recipe) for a in networks]
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
@@ -69,7 +70,10 @@ def probe(
     costs = Costs(
         alone=alone,
         sandwich=whole,
-        tune=tune,
+        tune=mean(tuned),
+        light=tuned[0],
+        heavy=tuned[1],
+        macs=count_macs(ends[1]).value,
         teach=teach,
         evaluation=mean(
             sum(s for phase, s in one.seconds.items() if timed or phase != "time") for one in found.values()

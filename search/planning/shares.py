@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from wb.core.durations import duration
 from wb.core.errors import BadOption
+from wb.core.readings import scaled
 from wb.core.records import Frozen
 from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
@@ -14,8 +15,12 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 40.
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.12, 0.11, 0.06, 0.71
-TUNED = 40  # epochs that a finalist should get, before there are more finalists
-FINALISTS_LEAST, FINALISTS_MOST = 4, 12
+TUNED, TUNED_STEPS = 60, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
+TUNED_LEAST = 10  # epochs, however many steps these are
+HEAVIEST = (
+    0.4  # of the time of finalists that one of them may take; larger networks would be trained too little to be better
+)
+FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 4  # evaluations that exporting and reading a finalist takes as long as
 LEAST = {"epochs": 2, "finetune": 1}
@@ -38,6 +43,21 @@ class Costs(Frozen):
     """The part of an evaluation that only one process does at a time."""
     score: float
     """Scoring one candidate at a rung."""
+    light: float = 0.0
+    """One step of training the smallest network alone."""
+    heavy: float = 0.0
+    """One step of training the largest network alone."""
+    macs: float = 0.0
+    """Multiply-accumulates of the largest network; 0 where these were not counted."""
+
+    def reached(self, step: float) -> float | None:
+        """The multiply-accumulates of networks that are trained in `step` seconds a step; None if all are.
+
+        Between the smallest network and the largest the seconds grow with the multiply-accumulates.
+        """
+        if not self.macs or step >= self.heavy:
+            return None
+        return self.macs * (step - self.light) / (self.heavy - self.light)
 
 
 class Size(NamedTuple):
@@ -67,12 +87,21 @@ class TimePlan(Frozen):
     predicted: Mapping[str, float]
     costs: Costs
     least: int = TRIALS_LEAST
+    heaviest: float | None = (
+        None  # multiply-accumulates of the largest networks that the time is enough for; None: of all
+    )
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
     @property
     def settings(self) -> dict[str, int | str]:
         """The planned fields of the configuration."""
         return {name: getattr(self, name) for name in ("epochs", "trials", "rungs", "finalists", "finetune")}
+
+    def applied(self, config: SearchConfig) -> SearchConfig:
+        """`config` with these settings, and with a budget where the time is not enough for the largest networks."""
+        limits = {limit.metric.name for limit in config.limits}
+        most = () if self.heaviest is None or "macs" in limits else (f"macs={self.heaviest:.0f}",)
+        return config.model_copy(update={**self.settings, "budget": (*config.budget, *most)})
 
     def text(self) -> str:
         """How the time is used, in a sentence."""
@@ -83,8 +112,9 @@ class TimePlan(Frozen):
             "finalists": f"{self.finalists} finalists, {_epochs(self.finetune)} each",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
+        most = "" if self.heaviest is None else f"; networks of at most {scaled(self.heaviest, 'MAC')}"
         return (
-            f"{duration(self.seconds)} planned: {'; '.join(told)} (predicted from timed steps: "
+            f"{duration(self.seconds)} planned: {'; '.join(told)}{most} (predicted from timed steps: "
             f"{_milli(self.costs.sandwich)} for one of the supernet, {_milli(self.costs.tune)} for one of a candidate alone, "
             f"{self.costs.evaluation:.2g} s for an evaluation)"
         )
@@ -145,6 +175,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
     share = left * SEARCH / (SEARCH + RUNGS + FINALISTS) / search_seconds(costs, size, 1)
     trials = config.trials if "trials" in given else _within(int(share), TRIALS_LEAST, TRIALS_MOST)
     left -= search_seconds(costs, size, trials)
+    heaviest, costs = _affordable(config, left, costs, size)
     finalists, finetune, rungs = _trained(config, left, trials, costs, size)
     return TimePlan(
         seconds=seconds,
@@ -161,9 +192,25 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
             "finalists": finalists_seconds(costs, size, finalists, finetune),
         },
         costs=costs,
+        heaviest=heaviest,
         least=min(trials, max(TRIALS_LEAST, LAST * finalists)),
         settled="finetune" in given,
     )
+
+
+def _affordable(config: SearchConfig, left: float, costs: Costs, size: Size) -> tuple[float | None, Costs]:
+    """The multiply-accumulates of the largest networks that can be finalists, and the costs of networks up to these."""
+    whole = left * FINALISTS / (RUNGS + FINALISTS)
+    step = max(costs.tune, HEAVIEST * whole / (size.whole * _usual(config, size)))
+    heaviest = costs.reached(step)
+    return heaviest, costs if heaviest is None else costs.model_copy(update={"tune": min(costs.tune, step / 2)})
+
+
+def _usual(config: SearchConfig, size: Size) -> int:
+    """The epochs that a finalist should get."""
+    if "finetune" in config.model_fields_set:
+        return max(1, config.finetune)
+    return _within(TUNED_STEPS // max(1, size.whole), TUNED_LEAST, TUNED)
 
 
 def _trained(
@@ -174,7 +221,7 @@ def _trained(
     fixed = () if config.rungs == AUTO else parse_rungs(config.rungs)
     share = rungs_seconds(costs, size, fixed) if config.rungs != AUTO else left * RUNGS / (RUNGS + FINALISTS)
     whole = max(0.0, left - share)
-    usual = config.finetune if "finetune" in given else TUNED
+    usual = config.finetune if "finetune" in given else _usual(config, size)
     one, two = (finalists_seconds(costs, size, count, usual) for count in (1, 2))
     finalists = config.finalists or _within(
         1 + int((whole - one) / (two - one)),

@@ -24,7 +24,7 @@ from wb.search.planning.shares import Costs
 from wb.search.results.answers import read_answers
 from wb.search.results.baselines import read_baselines
 from wb.search.results.curves import read_curves
-from wb.search.run import Run
+from wb.search.run import FrontPoint, Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
@@ -39,7 +39,7 @@ RUNGS = ["--rungs", "5x1,3x2", "--finalists", "2"]
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that two processes worked on, and what the second said; its folder has a name that no URL would have."""
     folder = tmp_path_factory.mktemp("odd") / "a?b#c 50%41 é{x}"
-    first = Command("search", *SMALL, *COUNTED, *RUNGS, "--trials", 12, "-o", folder).until(
+    first = Command("search", *SMALL, *COUNTED, *RUNGS, "--trials", 12, "--flip", "-o", folder).until(
         (folder / "run.json").exists
     )
     second = succeeded("search", "--resume", folder, "--json")
@@ -47,6 +47,21 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     assert done.returncode == 0, done.stderr
     assert json.loads(second.stdout)["front"] == json.loads((folder / "front.json").read_text(encoding="utf-8"))
     return folder, second.stderr
+
+
+def finalist(point: FrontPoint) -> int:
+    """The number of the candidate that a network of a front is, or is the twin of."""
+    return point.id if point.mirrors is None else point.mirrors
+
+
+def test_finalists_that_were_flipped_have_twins_with_the_same_weights(together: tuple[Path, str]) -> None:
+    points = Run(together[0]).read_front()
+    named = {number for point in points for number in (point.id, *point.alike)}
+    assert {1000 + finalist(point) for point in points} <= named  # in the front, or not to be told from a network of it
+    for point in points:
+        model = load_model(together[0] / point.model)
+        assert model.architecture.input.mirrored == (point.mirrors is not None)
+        assert [step.name for step in model.history].count("mirror") == model.architecture.input.views - 1
 
 
 def test_the_script_on_the_page_of_a_fresh_run_names_pictures(together: tuple[Path, str], tmp_path: Path) -> None:
@@ -72,7 +87,7 @@ def test_a_fresh_run_knows_what_its_networks_answered_and_how_they_were_trained(
         matrix = answers.networks[point.id].matrix(len(answers.classes))
         assert (matrix.sum(), matrix.trace() / matrix.sum()) == (point.test.n, point.test.value)
     curves = read_curves(run.curves_path)
-    assert {"supernet", *(str(point.id) for point in points)} <= set(curves)
+    assert {"supernet", *(str(finalist(point)) for point in points)} <= set(curves)
     assert {epoch for curve in curves.values() for epoch, _ in curve} == {1}
 
 
@@ -118,8 +133,7 @@ def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None
     assert not (folder / "supernet.checkpoint.pt").exists()
     points, record = Run(folder).read_front(), Run(folder).read()
     assert {epochs: len(climbed) for epochs, climbed in record.rungs.items()} == {1: 5, 2: 3}
-    assert len(points) <= 2
-    assert {point.id for point in points} <= set(record.rungs[2])
+    assert {finalist(point) for point in points} <= set(record.rungs[2])
     assert {path.name for path in (folder / "models").iterdir()} == {
         f"{point.id}.{kind}" for point in points for kind in ("onnx", "safetensors")
     }

@@ -9,13 +9,17 @@ from wb.core.readings import Reading
 from wb.export.graph import export
 from wb.jobs.kinds import need_model
 from wb.jobs.output import GRAPHS, check_ending
+from wb.models.mirror import Mirror
 from wb.models.model import load
+from wb.models.passes import apply
 
 OPSETS = range(17, 24)
 
 
-def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool) -> Reading:
+def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool, mirror: bool = False) -> Reading:
     """Exports `model` to `out`; returns the largest difference between the logits of the graph and of the model.
+
+    With `mirror` the graph also looks at the mirror image of what it is given (`wb.models.mirror`).
 
     Raises:
         BadArtefact: `model` is no model file.
@@ -30,4 +34,6 @@ def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: boo
     check_ending(out, GRAPHS)
     if exporter == "torchscript" and opset > 20:
         raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
-    return export(load(model), out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above
+    given = load(model)
+    network = apply(Mirror(), given) if mirror else given
+    return export(network, out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above

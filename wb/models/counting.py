@@ -75,7 +75,7 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
         for group, names in groups.items():
             if group.startswith(f"s{i}.b"):
                 weights = sum(network.get_parameter(name).numel() for name in names)
-                found[group] = Operations(float(weights * layout.tokens), kept[group])
+                found[group] = Operations(float(weights * layout.tokens * architecture.input.views), kept[group])
     for name, operator in network.named_modules():
         if isinstance(operator, OperatorModule) and (rest := _products(name, counts, found)):
             found[f"{_short(name)}.products"] = Operations(rest, "fp32", float(operator.additions))

@@ -230,7 +230,12 @@ class Network(nn.Module):
         return normalised
 
     def tokens(self, pixel_values: Tensor) -> Tensor:
-        """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns)."""
+        """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns).
+
+        For each image that is mirrored there are two in place of one, here and in every block.
+        """
+        if self.architecture.input.mirrored:
+            pixel_values = torch.stack([pixel_values, pixel_values.flip(-1)], dim=1).flatten(0, 1)
         x = laid(self.stem(self.normalised(pixel_values)), self.layouts[0])
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.shape[0], self.architecture.prefix, -1), x], dim=1)
@@ -238,8 +243,10 @@ class Network(nn.Module):
         return x if self.first is None else cast(Tensor, self.first(x))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """The input of the head's linear map: (B, N, D) -> (B, D)."""
-        return self.answer.pooled(x if self.norm is None else self.norm(x))
+        """The input of the head's linear map: (B, N, D) -> (B, D), the mean of an image and its mirror image."""
+        pooled = self.answer.pooled(x if self.norm is None else self.norm(x))
+        views = self.architecture.input.views
+        return pooled if views == 1 else pooled.unflatten(0, (-1, views)).mean(dim=1)
 
     def answered(self, x: Tensor) -> Tensor:
         """The last norm, pooling and the head: (B, N, D) -> (B, classes)."""

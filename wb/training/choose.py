@@ -16,6 +16,7 @@ from wb.training.recipe import AVERAGED, Flip, Recipe, RecipeOptions
 
 SMALL_SIDE = 24  # images below it are digits and icons, which a shift of a pixel changes enough
 SMALL, LARGE = 300_000, 3_000_000  # parameters
+SMALL_CONVOLUTIONS = 150_000  # networks of convolutions learn their data by heart with fewer
 LONG = 100  # epochs from which on mixing images pays
 RATE, RATE_BATCH = 3e-3, 64  # in long trainings the peak of the learning rate is RATE * sqrt(batch / RATE_BATCH)
 
@@ -105,7 +106,8 @@ def chosen(
 def _fitting(setting: Setting) -> str:
     if setting.side < SMALL_SIDE:
         return "plain"
-    return "light" if setting.parameters < SMALL else "medium" if setting.parameters < LARGE else "strong"
+    small = SMALL_CONVOLUTIONS if setting.convolutions else SMALL
+    return "light" if setting.parameters < small else "medium" if setting.parameters < LARGE else "strong"
 
 
 def _flip(setting: Setting) -> Flip:

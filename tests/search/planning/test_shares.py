@@ -15,6 +15,10 @@ from wb.core.errors import BadOption
 from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, parse_rungs
 from wb.search.planning.shares import (
+    HEAVIEST,
+    TUNED,
+    TUNED_LEAST,
+    TUNED_STEPS,
     Costs,
     Size,
     TimePlan,
@@ -94,6 +98,36 @@ def test_more_time_gives_more_of_everything() -> None:
         assert less.epochs < more.epochs
         assert less.trials <= more.trials
         assert less.finetune <= more.finetune
+
+
+@settings(max_examples=100)
+@given(st.floats(120, 7200), st.floats(0.001, 0.02), st.integers(30, 1000))
+def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, step: float, steps: int) -> None:
+    """What the largest networks that are left take for all epochs is a share of the time of finalists, or the mean's."""
+    costs = fake(step).model_copy(update={"light": step, "heavy": 6 * step, "macs": 5e6})
+    size = Size(steps, steps, steps)
+    try:
+        found = plan(seconds, costs, size)
+    except BadOption:  # too short
+        return
+    largest = 6 * step if found.heaviest is None else step + 5 * step * found.heaviest / 5e6
+    epochs = min(TUNED, max(TUNED_LEAST, TUNED_STEPS // steps))
+    room = seconds - 20 - found.predicted["supernet"] - found.predicted["search"]
+    assert largest * steps * epochs <= max(HEAVIEST * room, costs.tune * steps * epochs) * 1.001
+    if found.heaviest is None:
+        assert found == plan(seconds, costs.model_copy(update={"macs": 0.0}), size).model_copy(update={"costs": costs})
+
+
+def test_a_budget_that_was_given_stays() -> None:
+    costs = fake(0.004).model_copy(update={"light": 0.004, "heavy": 0.08, "macs": 2e7})
+    found = plan(600, costs, Size(100, 100, 110))
+    assert found.heaviest is not None
+    assert 0 < found.heaviest < 2e7
+    own = SearchConfig.model_validate({"time": "600s", "budget": ("latency=1ms", "macs=9M")})
+    assert found.applied(own).budget == own.budget
+    less = own.model_copy(update={"budget": ("latency=1ms",)})
+    assert found.applied(less).budget == ("latency=1ms", f"macs={found.heaviest:.0f}")
+    assert found.applied(less).limits[1].value == pytest.approx(found.heaviest, abs=1)
 
 
 def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:

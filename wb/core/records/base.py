@@ -60,6 +60,11 @@ def is_fp32(precision: str) -> bool:
     return precision == "fp32"
 
 
+def is_false(value: object) -> bool:
+    """Whether a switch is left out of the JSON, as it was before there was one."""
+    return value is False
+
+
 def is_none(value: object) -> bool:
     """Whether a record is left out of the JSON: networks keep the keys they had before there was a choice."""
     return value is None
