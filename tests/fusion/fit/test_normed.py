@@ -13,9 +13,11 @@ from wb.core.architecture import axis_sizes
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
 from wb.models.axes import Select, remap
+from wb.models.mirror import Mirror
 from wb.models.model import Model, from_network
 from wb.models.named import axes_of
 from wb.models.network import skeleton
+from wb.models.passes import apply
 from wb.training.statistics import find_from, found_anew
 
 A = hybrid()
@@ -25,7 +27,7 @@ PICTURES = images(A, 24)  # one batch, so that statistics of batches are those o
 def with_own_statistics(model: Model) -> Model:
     network = model.network().double()
     find_from(network, [PICTURES.double()])
-    return from_network(A, network, model.history)
+    return from_network(model.architecture, network, model.history)
 
 
 def parent(seed: int) -> Model:
@@ -33,7 +35,7 @@ def parent(seed: int) -> Model:
 
 
 def logits(model: Model) -> Tensor:
-    network = skeleton(A)
+    network = skeleton(model.architecture)
     with torch.no_grad():
         given: Tensor = torch.func.functional_call(
             network, dict(model.weights), PICTURES.to(next(iter(model.weights.values())))
@@ -45,8 +47,9 @@ def regressed(*models: Model) -> Fused:
     return fuse(models, [f"m{i}" for i in range(len(models))], Settings(method="regress"), PICTURES, keep=True)
 
 
-def test_copies_stay_what_they_are() -> None:
-    model = parent(0)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_copies_stay_what_they_are(mirrored: bool) -> None:
+    model = with_own_statistics(apply(Mirror(), parent(0))) if mirrored else parent(0)
     order = {
         name: Select(torch.randperm(size, generator=torch.Generator().manual_seed(i)))
         for i, (name, size) in enumerate(axis_sizes(A).items())
