@@ -34,8 +34,11 @@ from wb.core.records import Dim
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.axes import Map, Select, SelectWithin
+from wb.models.counting import count_parameters
 from wb.models.model import Model, Step, remap_model
-from wb.training.fit import Recipe, pick_device
+from wb.training.choose import recipe_for
+from wb.training.fit import pick_device
+from wb.training.recipe import Recipe, RecipeOptions
 from wb.training.statistics import with_statistics
 from wb.training.train import Finetune, check_fits
 
@@ -129,7 +132,7 @@ class NViT:
             return state
         if self.report is not None:
             self.report(state.rounds, "recovering")
-        recipe = Recipe(learning_rate=settings.learning_rate)
+        recipe = self._recovery(state.model.architecture)
         wanted = settings.recovery * recipe.batch
         split = self.data.train
         order = _order(len(split), settings.seed * 1009 + state.rounds)[:wanted]
@@ -137,6 +140,15 @@ class NViT:
         data = replace(self.data, train=split.take(order))
         tuned = Finetune(data, recipe, self.teacher, settings.seed + state.rounds)(state.model)
         return replace(state, model=replace(tuned, history=state.model.history))
+
+    def _recovery(self, architecture: Architecture) -> Recipe:
+        """How recovery steps are trained: networks of convolutions as they are fine-tuned, others by recipe `plain`."""
+        rate = self.settings.learning_rate
+        if not architecture.has_maps:
+            return Recipe(learning_rate=rate)
+        parameters = count_parameters(architecture).value
+        options = RecipeOptions(flip=False)  # whether mirrored images help takes longer to find than these steps
+        return recipe_for(options, parameters, self.data, 1, finetune=True, learning_rate=rate, convolutions=True)
 
     def finished(self, state: Pruned, model: Model) -> Model:
         """The pruned model, with the history of `model` and one step for the pruning."""
