@@ -40,6 +40,7 @@ from wb.core.records.norms import BatchNorm, LayerNorm
 from wb.export.graph import export_module
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import parse_device
+from wb.models.groups import settle
 from wb.models.network import build
 
 SIZES = ("8x192", "16x96", "32x64", "56x32")  # side of the picture, channels
@@ -106,6 +107,7 @@ def network(block: Block, side: int, embed: int, blocks: int) -> Architecture:
 def ours(block: Block, side: int, embed: int, blocks: int) -> nn.Module:
     made = build(network(block, side, embed, blocks))
     filled(made)
+    settle(made)  # as an export does
     return made
 
 

@@ -44,18 +44,18 @@ TINY28 = HybridOptions(
 
 # 32x32, 16x16, 8x8 and 4x4 places.
 SMALL64 = HybridOptions(
-    stem_width=(8, 16, 32),
+    stem_width=(8, 16),
     stages=(
         StageOptions(
-            embed=(16, 24, 32),
-            depth=(0, 1, 2),
+            embed=(16, 24),
+            depth=(0, 1),
             mixer=("none", "depthwise"),
             ffn=("inverted", "fused", "basic"),
             ratio=(1, 2),
         ),
         StageOptions(
-            embed=(32, 48, 64),
-            depth=(1, 2, 3),
+            embed=(16, 32, 48),
+            depth=(0, 1, 2),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise"),
             ffn=("inverted", "fused", "basic"),
@@ -63,8 +63,8 @@ SMALL64 = HybridOptions(
             mid=(0, 3),
         ),
         StageOptions(
-            embed=(64, 96, 128),
-            depth=(1, 2, 4),
+            embed=(32, 64, 96),
+            depth=(0, 1, 2, 3),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise", "mask", "window", "linear"),
             ffn=("inverted", "fused", "basic"),
@@ -73,12 +73,12 @@ SMALL64 = HybridOptions(
             channels=(32,),
         ),
         StageOptions(
-            embed=(96, 128, 192),
+            embed=(64, 96, 128),
             depth=(0, 1, 2),
             merge=("dw3", "conv3", "qpool"),
             mixer=("none", "depthwise", "softmax"),
             ffn=("inverted", "fused", "basic"),
-            ratio=(1, 2, 3),
+            ratio=(1, 2),
             mid=(0, 3),
             channels=(32,),
         ),
@@ -87,27 +87,27 @@ SMALL64 = HybridOptions(
 
 # 56x56, 28x28, 14x14 and 7x7 places: dense convolutions in the first two stages only, because of their weights.
 PHOTO224 = HybridOptions(
-    stem_width=(16, 24, 32),
+    stem_width=(8, 16, 24),
     stages=(
         StageOptions(
-            embed=(16, 24, 32),
-            depth=(1, 2),
+            embed=(16, 24),
+            depth=(0, 1),
             mixer=("none", "depthwise"),
             ffn=("inverted", "fused", "basic"),
-            mid=(0, 3),
+            ratio=(1, 2),
         ),
         StageOptions(
-            embed=(32, 48, 64),
-            depth=(1, 2, 3),
+            embed=(24, 32, 48),
+            depth=(0, 1, 2),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise"),
             ffn=("inverted", "fused", "basic"),
-            ratio=(1, 2, 3),
+            ratio=(1, 2),
             mid=(0, 3),
         ),
         StageOptions(
-            embed=(64, 96, 128, 160),
-            depth=(2, 4, 6, 8),
+            embed=(48, 64, 96, 128),
+            depth=(1, 2, 4, 6),
             merge=("dw3", "conv3"),
             mixer=("none", "depthwise", "mask", "window", "linear"),
             kernel=(3, 5, 7),
@@ -117,12 +117,12 @@ PHOTO224 = HybridOptions(
             channels=(32,),
         ),
         StageOptions(
-            embed=(128, 160, 192, 256),
-            depth=(1, 2, 3),
+            embed=(96, 128, 192, 256),
+            depth=(0, 1, 2),
             merge=("dw3", "conv3", "qpool"),
             mixer=("none", "depthwise", "softmax"),
             kernel=(3, 5, 7),
-            ratio=(2, 3, 4, 6),
+            ratio=(2, 3, 4),
             mid=(0, 3, 5),
             act=("relu", "silu"),
             channels=(32,),

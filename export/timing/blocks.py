@@ -21,7 +21,7 @@ from wb.export.graph import export_module
 from wb.export.lowering.lower import lower_file
 from wb.export.timing.table import LatencyTable
 from wb.models.feeds import made_up
-from wb.models.groups import kept, kept_in_block, settle
+from wb.models.groups import carry, kept, kept_in_block, settle
 from wb.models.network import BlockModule, build, build_wiring
 from wb.models.planes import laid
 from wb.models.walk import Wiring
@@ -114,6 +114,8 @@ def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[
 def _export_part(part: Part, path: Path) -> None:
     module, examples, precisions = part.make()
     settle(module)
+    if isinstance(module, _Alone):
+        carry(module.block.sublayers(module.wiring))
     export_module(module, examples, path, "y")
     if set(precisions.values()) - {"fp32"}:
         lower_file(path, module, precisions)

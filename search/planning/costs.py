@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -49,7 +49,10 @@ class Probe(NamedTuple):
 def probe(
     config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device, tell: Callable[[str], None]
 ) -> Probe:
-    """Times steps and evaluations of a supernet that is not trained; `data` are those that rank candidates."""
+    """Times steps and evaluations of a supernet that is not trained; `data` are those that rank candidates.
+
+    Costs of a network are medians, as the largest is of no importance where it costs so much that it is left out.
+    """
     ends, rng = (space.smallest(), space.largest()), random.Random(config.seed)
     networks = [*ends, *(space.decode(random_choices(space, rng)) for _ in range(DRAWN))]
     supernet = Supernet.fresh(space, config.seed, pick_device())
@@ -70,15 +73,15 @@ def probe(
     costs = Costs(
         alone=alone,
         sandwich=whole,
-        tune=mean(tuned),
+        tune=median(tuned),
         light=tuned[0],
         heavy=tuned[1],
         macs=count_macs(ends[1]).value,
         teach=teach,
-        evaluation=mean(
+        evaluation=median(
             sum(s for phase, s in one.seconds.items() if timed or phase != "time") for one in found.values()
         ),
-        timing=mean(one.seconds["time"] for one in found.values()) if timed else 0.0,
+        timing=median(one.seconds["time"] for one in found.values()) if timed else 0.0,
         score=_scoring(supernet, space.largest(), data),
     )
     return Probe(costs, {architecture: found[architecture].readings for architecture in ends})

@@ -14,12 +14,13 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 40.
-SUPERNET, SEARCH, RUNGS, FINALISTS = 0.12, 0.11, 0.06, 0.71
+SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
 TUNED, TUNED_STEPS = 60, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
 TUNED_LEAST = 10  # epochs, however many steps these are
 HEAVIEST = (
     0.4  # of the time of finalists that one of them may take; larger networks would be trained too little to be better
 )
+LIGHTEST = 3  # times what the smallest network takes is never too much
 FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 4  # evaluations that exporting and reading a finalist takes as long as
@@ -201,7 +202,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
 def _affordable(config: SearchConfig, left: float, costs: Costs, size: Size) -> tuple[float | None, Costs]:
     """The multiply-accumulates of the largest networks that can be finalists, and the costs of networks up to these."""
     whole = left * FINALISTS / (RUNGS + FINALISTS)
-    step = max(costs.tune, HEAVIEST * whole / (size.whole * _usual(config, size)))
+    step = max(LIGHTEST * costs.light, HEAVIEST * whole / (size.whole * _usual(config, size)))
     heaviest = costs.reached(step)
     return heaviest, costs if heaviest is None else costs.model_copy(update={"tune": min(costs.tune, step / 2)})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from wb.models.convolution import BatchNormed
 from wb.models.network import KINDS, BlockModule, Network
 from wb.models.norms.batch import BatchNorm
 from wb.models.operator import OperatorModule
+from wb.models.walk import Sublayer
 
 
 def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
@@ -76,6 +77,17 @@ def settle(module: nn.Module) -> None:
                 _fold_last(part)
                 part.answer.settle(part)
                 part.architecture = _settled(part.architecture)
+    if isinstance(module, Network):
+        carry(module.walk())
+
+
+def carry(sublayers: Iterable[Sublayer]) -> None:
+    """Lets settled operators in float32 take the stream that they are added to into their weights, in place for good."""
+    with torch.no_grad():
+        for at in sublayers:
+            operator = at.operator
+            if at.bare and all(operator.precision(name) == "fp32" for name in operator.outputs):
+                operator.carry()
 
 
 def _fold_last(network: Network) -> None:

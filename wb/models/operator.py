@@ -108,6 +108,8 @@ class OperatorModule(PartModule):
     """
 
     jumps: ClassVar[bool] = False
+    carries = False
+    """Whether its output is the stream behind it, not only what it contributes (`carry`)."""
 
     record: Operator
     layout: Layout
@@ -123,6 +125,9 @@ class OperatorModule(PartModule):
     def __init__(self, record: Operator, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__({**vars(record), "embed": embed}, device)
         vars(self).update(record=record, layout=layout, readers={}, writers={}, inner=[], outputs={})
+
+    def carry(self) -> None:
+        """Takes the stream that it reads into its weights, in place and for good, if it can: one addition less in a graph."""
 
     def reads(self, weight: str, bias: str | None, *axes: Axis | str | int) -> None:
         """Declares a weight (*axes, embed) that reads the stream, and its bias (*axes)."""

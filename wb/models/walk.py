@@ -129,7 +129,14 @@ class Sublayer:
 
     def __call__(self, state: State, context: Context = NOTHING) -> State:
         """The state after the sub-layer."""
+        if self.operator.carries:
+            return state._replace(stream=self.operator(state.stream, context))
         return self.add(state, self.contribution(state, context))
+
+    @property
+    def bare(self) -> bool:
+        """Whether the stream behind it is the stream before it and what the operator makes of that, nothing else."""
+        return self.wiring.folds and self.wiring.chained and self.operator.record.normed and self.join is None
 
     @property
     def scaling(self) -> tuple[str, ...]:

@@ -39,3 +39,8 @@ class Depthwise(BatchNormed, OperatorModule):
         centre = self.filters.shape[-1] // 2
         self.filters[:, 0, centre, centre] += scale
         self.get_parameter("filters_shift").add_(shift)
+
+    def carry(self) -> None:
+        centre = self.filters.shape[-1] // 2
+        self.filters[:, 0, centre, centre] += 1
+        self.carries = True
