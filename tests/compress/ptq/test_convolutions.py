@@ -17,10 +17,10 @@ import pytest
 
 from tests.networks import hybrid, images, random_model
 from wb.compress.ptq import convolutions
+from wb.compress.ptq.calibration import first
 from wb.compress.ptq.convolutions import FASTER, fastest_convolutions, static_convolutions
 from wb.compress.ptq.outputs import outputs
-from wb.compress.ptq.qdq import absorb
-from wb.compress.ptq.sensitivity import speeds
+from wb.compress.ptq.sensitivity import sensitivities, speeds
 from wb.compress.ptq.static import Static
 from wb.compress.ptq.subject import Subject, of_model
 from wb.core.errors import BadOption
@@ -75,26 +75,6 @@ def test_what_is_kept_stays() -> None:
             assert weights[subject().products[node].weight] == onnx.TensorProto.FLOAT
 
 
-def test_a_filter_takes_over_the_addition_of_its_input() -> None:
-    graph = onnx.ModelProto()
-    graph.CopyFrom(subject().graph)
-    filters = [node for group in subject().groups for node in subject().groups[group] if ".mixer" in group]
-    filters = [node for node in filters if subject().products[node].convolution]
-    absorb(graph, filters)
-    assert len(filters) == 2
-    assert len(graph.graph.node) == len(subject().graph.graph.node) - 2
-    before, after = (outputs(one, INPUTS, Device()) for one in (subject().graph, graph))
-    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
-
-
-def test_an_addition_of_something_else_stays() -> None:
-    graph = onnx.ModelProto()
-    graph.CopyFrom(subject().graph)
-    dense = [node for node, product in subject().products.items() if product.convolution and "mixer" not in node]
-    absorb(graph, dense)
-    assert graph == subject().graph
-
-
 def test_what_is_faster_in_floating_point_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[set[str]] = []
 
@@ -116,6 +96,17 @@ def test_what_is_faster_in_floating_point_stays_there(monkeypatch: pytest.Monkey
     kept = fastest_convolutions(subject(), INPUTS, Device(), ["stem", "head"])
     assert set(kept.groups) == set(subject().groups) - {"stem", "head"}
     assert not kept.reasons
+
+
+def test_convolutions_with_fixed_ranges_save_their_weights() -> None:
+    given, few = replace(subject(), ranges=INPUTS), first(INPUTS, 2)
+    measured = sensitivities(given, few, Device(), timed=False, keep=(), found=lambda _: None, report=lambda *_: None)
+    saved = {one.group: one.saved for one in measured if given.convolution(one.group)}
+    assert saved == {
+        group: 3 * sum(given.products[node].numbers for node in given.groups[group])
+        for group in given.groups
+        if given.convolution(group)
+    }
 
 
 def test_convolutions_with_fixed_ranges_are_timed_together() -> None:
