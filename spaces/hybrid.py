@@ -28,7 +28,7 @@ from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.genes import GeneSpace
-from wb.spaces.hybrid_options import HybridOptions, StageOptions, divides, fitting_patch, step
+from wb.spaces.hybrid_options import HybridOptions, StageOptions, fitted, fitting_patch, step
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
 from wb.spaces.practices import HYBRID, Practice, asked_of
 from wb.spaces.published import PUBLISHED, USUAL, nearest, offered
@@ -59,9 +59,8 @@ class Hybrid(GeneSpace):
         preset: str = "custom",
     ) -> None:
         super().__init__(image, classes, labels, preset)
-        self.options = options
         self.patch = options.patch or fitting_patch(image)
-        self._check_sides()
+        self.options = self._fitted(options)
         self._check_tops("other options")
 
     @cached_property
@@ -244,17 +243,16 @@ class Hybrid(GeneSpace):
     def _layout(self, i: int) -> Layout:
         """The places of a stage."""
         side = self.patch * 2**i
-        return Layout((self.image.height // side, self.image.width // side))
+        return Layout((-(-self.image.height // side), -(-self.image.width // side)))
 
-    def _check_sides(self) -> None:
-        if divides(self.options, self.image):
-            return
-        unit = step(self.options, self.image)
+    def _fitted(self, options: HybridOptions) -> HybridOptions:
+        if (found := fitted(options, self.image)) is not None:
+            return found
+        unit = step(options, self.image)
         near = max(unit, unit * round(min(self.image.height, self.image.width) / unit))
         raise BadData(
-            f"images of {self.image.height}x{self.image.width} cannot be halved as often as "
-            f"{len(self.options.stages)} stages need: their sides must be multiples of {unit}; choose --image-size {near}, "
-            "another preset (see `wb spaces`), or --space vit"
+            f"images of {self.image.height}x{self.image.width} cannot be halved as often as {len(options.stages)} stages need: "
+            f"multiples of {unit} can always be; choose --image-size {near}, another preset (see `wb spaces`), or --space vit"
         )
 
 

@@ -118,12 +118,22 @@ def fitting_patch(image: ImageInput) -> int:
 
 
 def step(options: HybridOptions, image: ImageInput) -> int:
-    """What the sides of images must be multiples of: how many pixels a side become one place of the last stage."""
+    """How many pixels a side become one place of the last stage; all multiples of it can be halved as often as stages need."""
     return (options.patch or fitting_patch(image)) * int(2 ** (len(options.stages) - 1))
 
 
-def divides(options: HybridOptions, image: ImageInput) -> bool:
-    """Whether the stages can halve images of that size as often as they do."""
-    return all(
-        side >= step(options, image) and side % step(options, image) == 0 for side in (image.height, image.width)
-    )
+def fitted(options: HybridOptions, image: ImageInput) -> HybridOptions | None:
+    """The options with those merges that can halve images of that size; None where a stage is left without any."""
+    patch = options.patch or fitting_patch(image)
+    if image.height % patch or image.width % patch:
+        return None
+    places = (image.height // patch, image.width // patch)
+    stages = [options.stages[0]]
+    for stage in options.stages[1:]:
+        odd = any(side % 2 for side in places)
+        able = tuple(kind for kind in stage.merge if MERGE_KINDS[kind].odd or not odd)
+        if min(places) < 2 or not able:
+            return None
+        stages.append(stage.model_copy(update={"merge": able}))
+        places = ((places[0] + 1) // 2, (places[1] + 1) // 2)
+    return options.model_copy(update={"stages": tuple(stages)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wb.core.records import ImageInput
-from wb.spaces.hybrid_options import HybridOptions, StageOptions, divides
+from wb.spaces.hybrid_options import HybridOptions, StageOptions, fitted
 
 # 14x14 or 16x16, 7x7 or 8x8, and 4x4 places.
 TINY28 = HybridOptions(
@@ -142,4 +142,4 @@ def default_for(image: ImageInput) -> str:
     """The preset for images of that size: the largest whose stages can halve their sides, else the one for their size."""
     side = min(image.height, image.width)
     suited = [name for name, shortest in SHORTEST.items() if side >= shortest]
-    return next((name for name in reversed(suited) if divides(PRESETS[name], image)), suited[-1])
+    return next((name for name in reversed(suited) if fitted(PRESETS[name], image)), suited[-1])

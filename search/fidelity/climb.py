@@ -39,7 +39,7 @@ IN_FILE = {"int4", "int8"}  # precisions that exist in the exported graph alone
 class Climb:
     """Trains candidates of one supernet, rung after rung; `data` are those that rank, `recipe` gives one for so many epochs.
 
-    Who climbs is promising in the objectives, or by the requirements, with the quality that the rungs below predict. Each
+    Who climbs is promising in the objectives, or by the requirements, with the quality that the readings below predict. Each
     training depends on the supernet, the candidate and the epochs alone, so that one that is interrupted is done again, and none
     that is finished. `note` is called with all readings after each.
     """
@@ -67,8 +67,7 @@ class Climb:
         total, done = sum(rung.candidates for rung in self.rungs), 0
         for i, rung in enumerate(self.rungs):
             below = {r.epochs: climbed.get(r.epochs, {}) for r in self.rungs[:i]}
-            qualities = forecast(trials, self.metrics, below) if below else None
-            readings = known(trials, self.metrics, qualities)
+            readings = known(trials, self.metrics, forecast(trials, self.metrics, below))
             chosen = promising(readings, self.metrics, costs, rung.candidates, self.requirements)
             for number in sorted(chosen):
                 self.progress(f"training candidates alone for {_epochs(rung.epochs)}", done, total)

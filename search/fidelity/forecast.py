@@ -16,6 +16,11 @@ from wb.search.planning.settle import finalists
 from wb.search.study.trials import readings_of
 
 REACH = 1.5  # of the fall from the last rung but one to the last, in logarithms of the error
+SLOPE, SPREAD = (
+    -0.1,
+    0.05,
+)  # how much further errors fall by training in full where work is e times as large, and how surely
+DOUBT = 0.1  # standard deviation of that as the fall between two rungs tells it, beside the noise of the rungs
 LEAST_ERROR = 1e-3  # below which errors are not told apart
 FEWEST = 6  # networks that a line is drawn through
 Floats = NDArray[np.float64]
@@ -23,15 +28,14 @@ Climbed = Mapping[int, Mapping[int, Reading]]  # epochs of the rung -> number of
 
 
 def forecast(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], climbed: Climbed) -> dict[int, Reading]:
-    """Number of the trial -> predicted quality, of the candidates that climbed the highest rung."""
+    """Number of the trial -> predicted quality, of the candidates that climbed the highest rung; of all, if none did."""
     quality = next(metric.name for metric in metrics if metric.quality)
-    inherited = {trial.number: readings_of(trial) for trial in trials}
-    rungs = [climbed[epochs] for epochs in sorted(climbed)]
-    numbers = [number for number in rungs[-1] if all(number in rung for rung in (inherited, *rungs))]
-    work = np.array([inherited[number]["macs"].value for number in numbers])
-    known = [np.array([inherited[number][quality].value for number in numbers])]
-    known += [np.array([rung[number].value for number in numbers]) for rung in rungs]
-    found = predicted(work, known)
+    readings = {trial.number: readings_of(trial) for trial in trials}
+    inherited = {number: own[quality] for number, own in readings.items()}
+    rungs = [inherited, *(climbed[epochs] for epochs in sorted(climbed))]
+    numbers = [number for number in rungs[-1] if all(number in rung for rung in rungs)]
+    work = np.array([readings[number]["macs"].value for number in numbers])
+    found = predicted(work, [np.array([rung[number].value for number in numbers]) for rung in rungs])
     return {
         number: Reading(value=float(value), unit=rungs[-1][number].unit, how="predicted", n=rungs[-1][number].n)
         for number, value in zip(numbers, found, strict=True)
@@ -41,24 +45,26 @@ def forecast(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], climbed: 
 def predicted(work: Floats, readings: Sequence[Floats]) -> Floats:
     """Quality after training in full, for networks of so many multiply-accumulates; all shape (networks,).
 
-    `readings` are their qualities at each fidelity, the inherited first. Errors fall as they fell from the last fidelity but
-    one to the last, by as much again times `REACH` in logarithms. How much they fell is noisy for one network, so that a line
-    through the logarithm of work says it for all. The line only ever favours larger networks, which need more steps, and it is
-    as steep as it is sure to be: its slope shrinks by its variance.
+    `readings` are their qualities at each fidelity, the inherited first. In logarithms, errors fall on as they fell from the
+    last fidelity but one to the last, times `REACH`; those of larger networks, which need more steps, fall further, by `SLOPE`
+    for each e-fold of work. A line through what was gained between the two corrects that, as far as it is sure: both are
+    averaged by their variances. It never favours smaller networks.
 
-    Source: James and Stein, "Estimation with quadratic loss", 1961 (the positive part of the shrinkage).
-    Limits: with fewer than `FEWEST` networks the last readings are the prediction.
+    Source: `SLOPE` from photographs (docs/results.md, ranking); Kaplan et al., "Scaling Laws for Neural Language Models", 2020,
+    for the power law.
+    Limits: from one fidelity, or of fewer than `FEWEST` networks, nothing is learned of what is gained.
     """
-    before, last = (np.log(np.clip(1 - quality, LEAST_ERROR, None)) for quality in readings[-2:])
-    if len(work) < FEWEST or np.ptp(work) == 0:
-        return readings[-1]
-    size = np.log(work) - np.log(work).mean()
-    gain = last - before
-    slope = float(size @ gain / (size @ size))
-    rest = gain - gain.mean() - slope * size
-    variance = float(rest @ rest / (len(work) - 2) / (size @ size))
-    slope = min(0.0, slope) * max(0.0, 1 - variance / slope**2) if slope else 0.0
-    return np.asarray(1 - np.exp(last + REACH * (min(0.0, float(gain.mean())) + slope * size)))
+    errors = [np.log(np.clip(1 - quality, LEAST_ERROR, None)) for quality in readings[-2:]]
+    last = errors[-1]
+    size, gain = np.log(work) - np.log(work).mean(), last - errors[0]
+    slope = SLOPE
+    if len(errors) > 1 and len(work) >= FEWEST and np.ptp(work) > 0:
+        line = float(size @ gain / (size @ size))
+        rest = gain - gain.mean() - line * size
+        noise = float(rest @ rest / (len(work) - 2) / (size @ size))
+        told = REACH**2 * noise + DOUBT**2
+        slope = (SLOPE / SPREAD**2 + REACH * line / told) / (1 / SPREAD**2 + 1 / told)
+    return np.asarray(1 - np.exp(last + REACH * min(0.0, float(gain.mean())) + min(0.0, slope) * size))
 
 
 def chosen(config: SearchConfig, trials: Sequence[FrozenTrial], climbed: Climbed) -> dict[int, FrozenTrial]:

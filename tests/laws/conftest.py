@@ -141,7 +141,7 @@ def mapped(mixer: Operator | None, ffn: Operator | None, merge: Merge | None = N
     last: Norm = BatchNorm() if merge is None else LayerNorm()
     stem = PatchStem(patch=2 if merge is None else 1)  # so that more than one token is left
     fields = {"stem": stem, "position": Nowhere(), "last": last, **fields}
-    return assembled(input=IMAGE, stages=tuple(stages), labels=("a", "b", "c"), **fields)
+    return assembled(**{"input": IMAGE, "stages": tuple(stages), "labels": ("a", "b", "c"), **fields})
 
 
 def with_maps() -> Iterator[tuple[str, Architecture]]:
@@ -159,6 +159,9 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
     for merge in MERGES:
         yield f"map-{kind_of(merge)}-merge", mapped(depthwise, inverted, merge.sample())
+        if merge.odd:
+            six = IMAGE.model_copy(update={"height": 6, "width": 6})
+            yield f"map-{kind_of(merge)}-odd", mapped(depthwise, inverted, merge.sample(), input=six)
     for gate in get_args(Squeeze.model_fields["gate"].annotation):
         yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())

@@ -208,8 +208,23 @@ def test_wrong_options(changes: dict[str, str], words: str) -> None:
 
 
 def test_images_that_cannot_be_halved_are_refused() -> None:
-    with pytest.raises(BadData, match=r"images of 28x30 cannot be halved as often as 3 stages need.*multiples of 8"):
-        Hybrid(PRESETS["tiny28"], PHOTO.model_copy(update={"height": 28, "width": 30}), 5)
+    with pytest.raises(BadData, match=r"images of 28x31 cannot be halved as often as 3 stages need.*multiples of 8"):
+        Hybrid(PRESETS["tiny28"], PHOTO.model_copy(update={"height": 28, "width": 31}), 5)
+
+
+def test_convolutions_halve_odd_sides() -> None:
+    space = Hybrid(PRESETS["tiny28"], PHOTO.model_copy(update={"height": 28, "width": 30}), 5)
+    for architecture in (space.smallest(), space.largest(), *space.tops()):
+        assert [layout.shape for layout in architecture.layouts()] == [(14, 15), (7, 8), (4, 4)]
+        assert space.decode(space.encode(architecture)) == architecture
+
+
+def test_merges_that_cannot_halve_the_images_are_left_out() -> None:
+    image = PHOTO.model_copy(update={"height": 28, "width": 28})
+    space = Hybrid(PRESETS["tiny28"].replaced({"merge": "dw3,conv"}), image, 5)
+    assert [stage.merge for stage in space.options.stages[1:]] == [("dw3", "conv"), ("dw3",)]
+    with pytest.raises(BadData, match="cannot be halved"):
+        Hybrid(PRESETS["tiny28"].replaced({"merge": "conv"}), image, 5)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +234,9 @@ def test_images_that_cannot_be_halved_are_refused() -> None:
         (32, 32, "tiny28"),
         (64, 64, "small64"),
         (96, 64, "small64"),
-        (56, 56, "tiny28"),  # 56 cannot be halved four times
+        (56, 56, "small64"),
+        (28, 28, "tiny28"),
+        (100, 98, "small64"),
         (112, 112, "photo224"),
         (224, 224, "photo224"),
         (256, 256, "photo224"),
@@ -231,8 +248,8 @@ def test_the_preset_follows_from_the_size_of_the_images(height: int, width: int,
 
 
 def test_images_that_no_preset_suits_are_refused_with_a_size_that_one_does() -> None:
-    image = PHOTO.model_copy(update={"height": 100, "width": 100})
-    with pytest.raises(BadData, match="multiples of 16; choose --image-size 96") as refused:
+    image = PHOTO.model_copy(update={"height": 101, "width": 101})
+    with pytest.raises(BadData, match="multiples of 16 can always be; choose --image-size 96") as refused:
         Hybrid(PRESETS[default_for(image)], image, 5)
     assert "4 stages" in str(refused.value)
     Hybrid(PRESETS["small64"], PHOTO.model_copy(update={"height": 96, "width": 96}), 5)

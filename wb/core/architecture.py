@@ -237,11 +237,10 @@ class Architecture(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
         check_stages(self)
-        stride = self.stem.patch * 2 ** (len(self.stages) - 1)
-        if self.input.height % stride or self.input.width % stride:
+        if self.input.height % self.stem.patch or self.input.width % self.stem.patch:
             raise ValueError(
-                f"images of {self.input.height}x{self.input.width} cannot be cut into patches of {stride}; choose a patch "
-                f"that divides {math.gcd(self.input.height, self.input.width)}"
+                f"images of {self.input.height}x{self.input.width} cannot be cut into patches of {self.stem.patch}; choose a "
+                f"patch that divides {math.gcd(self.input.height, self.input.width)}"
             )
         check_tokens(self)
         check_layouts(self)

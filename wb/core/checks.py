@@ -79,7 +79,7 @@ def check_layouts(architecture: Architecture) -> None:
             lack = part.refuses(given)
             if lack is not None:
                 possible = [kind for kind in CHOICES.get(role, ()) if not kind.untaught]
-                others = [kind_of(kind) for kind in possible if given.refused(kind.supports) is None]
+                others = [kind_of(kind) for kind in possible if kind.lacks(given) is None]
                 ways = [no_prefix] if given.prefix and not part.supports.prefix else []
                 ways += [f"{role} {', '.join(others)}"] if others else []
                 raise ValueError(f"{role} {kind_of(type(part))!r} of {place} {lack}; use {' or '.join(ways)}")

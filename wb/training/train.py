@@ -30,7 +30,7 @@ from wb.training.mirrored import Mirrored, mirrored
 from wb.training.resizable import check_sizes
 from wb.training.statistics import find_statistics
 
-TEMPERATURE = 2.0
+TEMPERATURE, TAUGHT = 2.0, 0.5
 
 
 def train(
@@ -74,9 +74,10 @@ def train(
 class Finetune:
     """The fine-tuning pass: trains a model further on the labels and, given a `teacher`, on the teacher's logits.
 
-    With `checkpoint` it continues after an interruption, as `wb.training.fit.fit` does.
+    `taught` is the teacher's share of the loss. With `checkpoint` it continues after an interruption, as `wb.training.fit.fit`
+    does.
 
-    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2.
     """
 
     data: Dataset
@@ -85,6 +86,7 @@ class Finetune:
     seed: int = 0
     report: Report | None = None
     checkpoint: Path | None = None
+    taught: float = TAUGHT
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
@@ -100,13 +102,15 @@ class Finetune:
             checkpoint=self.checkpoint,
             report=self.report,
             warm=True,
+            taught=self.taught,
         )
         return from_network(model.architecture, network, (*model.history, self.step))
 
     @property
     def step(self) -> Step:
         """The history step of the pass."""
-        arguments = {**self.data.origin, "distilled": self.teacher is not None, **self.recipe.arguments}
+        share = {} if self.teacher is None or self.taught == TAUGHT else {"taught": self.taught}
+        arguments = {**self.data.origin, "distilled": self.teacher is not None, **share, **self.recipe.arguments}
         return Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
 
 
@@ -122,16 +126,17 @@ def fit_module(
     checkpoint: Path | None = None,
     report: Report | None = None,
     warm: bool = False,
+    taught: float = TAUGHT,
 ) -> Mirrored | None:
-    """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
+    """Trains any network in place, as `fit` does, from the labels and, for the share `taught`, from the outputs of a `teacher`.
 
     Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
     of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
     that it is asked about mirrored images at once.
 
-    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2.
     """
-    step = distilled(module, teacher, recipe, task)
+    step = distilled(module, teacher, recipe, task, taught)
     kept = set(module.state_dict())
 
     def backward(batch: Batch) -> float:
@@ -187,9 +192,13 @@ def evaluating(network: object) -> Iterator[None]:
 
 
 def distilled(
-    network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
+    network: Callable[[Tensor], Tensor],
+    teacher: Callable[[Tensor], Tensor] | None,
+    recipe: Recipe,
+    task: Task,
+    taught: float = TAUGHT,
 ) -> Backward:
-    """The backward function for `wb.training.fit.fit`: the task's loss or, given a `teacher`, its mean with distillation.
+    """The backward function for `wb.training.fit.fit`: the task's loss, and distillation from a `teacher` for the share `taught`.
 
     Network and teacher map a batch (B, ...) to outputs of `task`.
     """
@@ -200,7 +209,7 @@ def distilled(
         if teacher is not None:
             with torch.no_grad():
                 target = computed(teacher, batch.images, recipe)
-            loss = (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
+            loss = (1 - taught) * loss + taught * task.distillation(outputs, target, TEMPERATURE)
         loss.backward()
         return loss.item()
 

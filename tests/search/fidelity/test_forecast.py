@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from wb.search.fidelity.forecast import FEWEST, Floats, predicted
+from wb.search.fidelity.forecast import FEWEST, SLOPE, Floats, predicted
 
 
 def curves(seed: int, count: int, epochs: float, noise: float = 0.01) -> tuple[Floats, list[Floats], Floats]:
@@ -33,22 +33,37 @@ def test_it_ranks_better_than_the_last_reading_where_larger_networks_need_longer
     assert np.mean(np.array(gains) < -0.05) < 0.1
 
 
-@given(st.integers(0, 1000))
-def test_without_a_trend_in_the_gains_the_order_is_that_of_the_last_reading(seed: int) -> None:
+@given(st.integers(0, 1000), st.floats(0.2, 5.0))
+def test_of_networks_that_read_alike_the_larger_will_be_better(seed: int, gained: float) -> None:
+    """Unless smaller ones gain faster by much, and then they are not favoured either."""
     rng = np.random.default_rng(seed)
-    before = rng.uniform(0.5, 0.9, 20)
-    last = 1 - 0.8 * (1 - before)  # all errors fall alike
-    found = predicted(10 ** rng.uniform(4, 7, 20), [before, last])
-    assert np.array_equal(np.argsort(found), np.argsort(last))
+    work = np.sort(10 ** rng.uniform(4, 7, 20))
+    last = np.full(20, 0.7)
+    found = predicted(work, [1 - 0.3 * np.exp(0.01 * gained * np.log(work)), last])
+    assert (np.diff(found) >= -1e-12).all()
+    assert (np.diff(predicted(work, [last - 0.2, last])) > 0).all()
 
 
 @given(st.integers(0, 1000))
-def test_smaller_networks_that_gained_more_are_not_favoured_for_that(seed: int) -> None:
+def test_networks_of_one_size_keep_the_order_of_their_last_readings(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    work, before = 10 ** rng.uniform(4, 7, 20), rng.uniform(0.5, 0.9, 20)
-    last = 1 - (1 - before) * np.exp(-1 / np.log(work))
-    found = predicted(work, [before, last])
+    before, last = rng.uniform(0.3, 0.5, 20), rng.uniform(0.5, 0.9, 20)
+    found = predicted(np.full(20, 1e6), [before, last])
     assert np.array_equal(np.argsort(found), np.argsort(last))
+
+
+def test_gains_that_grow_with_size_are_believed_the_more_the_less_they_scatter() -> None:
+    rng = np.random.default_rng(0)
+    work = np.exp(np.linspace(9, 16, 30))
+    last = 1 - 0.4 * np.ones(30)
+
+    def steepness(scatter: float) -> float:
+        gain = -0.3 * np.log(work / work.mean()) + scatter * rng.standard_normal(30)
+        found = predicted(work, [1 - (1 - last) * np.exp(-gain), last])
+        return float(np.log(1 - found[-1]) - np.log(1 - found[0]))
+
+    sure, unsure = steepness(0.0), steepness(3.0)
+    assert sure < unsure < 0
 
 
 def test_it_is_a_quality_and_no_worse_than_the_last_reading() -> None:
@@ -58,9 +73,9 @@ def test_it_is_a_quality_and_no_worse_than_the_last_reading() -> None:
     assert found.mean() >= readings[-1].mean()
 
 
-def test_few_networks_and_networks_of_one_size_are_as_they_were_read() -> None:
-    few, alike = np.linspace(0.4, 0.8, FEWEST - 1), np.linspace(0.4, 0.8, 12)
-    assert np.array_equal(predicted(10 ** np.arange(1.0, FEWEST), [few / 2, few]), few)
-    assert np.array_equal(predicted(np.full(12, 1e5), [alike / 2, alike]), alike)
+def test_few_networks_follow_the_usual_slope_alone() -> None:
+    work, alike = 10 ** np.arange(1.0, FEWEST), np.full(FEWEST - 1, 0.5)
+    found = predicted(work, [alike, alike])
+    assert np.diff(np.log(1 - found)) == pytest.approx(SLOPE * np.log(10))
     perfect = np.ones(12)
-    assert predicted(10 ** np.linspace(4, 6, 12), [alike, perfect]) == pytest.approx(perfect, abs=2e-3)
+    assert predicted(10 ** np.linspace(4, 6, 12), [np.full(12, 0.5), perfect]) == pytest.approx(perfect, abs=2e-3)

@@ -121,9 +121,14 @@ class Part(Frozen):
         """What building the part for so many tokens takes, where that is not next to nothing."""
         return None
 
+    @classmethod
+    def lacks(cls, given: Layout) -> str | None:
+        """What all of this kind lack for tokens that lie like that, in words; None where they lack nothing."""
+        return given.refused(cls.supports)
+
     def refuses(self, layout: Layout) -> str | None:
         """What it lacks for tokens that lie like that, in words; None where it lacks nothing."""
-        lack = layout.refused(self.supports)
+        lack = self.lacks(layout)
         sides = [] if lack else [getattr(self, name) for name in tiles(type(self))]
         lacking = next((side for side in sides if not layout.tiled(side)), None)
         if lacking is None:

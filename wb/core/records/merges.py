@@ -14,15 +14,24 @@ from wb.core.records.norms import Eps
 
 
 class Halving(Part):
-    """What halves the sides of a picture of tokens."""
+    """What halves the sides of a picture of tokens; where it takes odd ones, a half is rounded up."""
 
+    odd: ClassVar[bool] = False  # whether it takes odd sides
     supports: ClassVar[Supports] = Supports(line=False, prefix=False, planes=("tokens", "map"))
     precision: ConvKept = "fp32"
 
     def layout(self, before: Layout) -> Layout:
         """The tokens of the stage that it begins."""
         rows, columns = before.shape
-        return before._replace(shape=(rows // 2, columns // 2))
+        return before._replace(shape=((rows + 1) // 2, (columns + 1) // 2))
+
+    @classmethod
+    def lacks(cls, given: Layout) -> str | None:
+        """What it lacks for the tokens that it is given, in words; None where it lacks nothing."""
+        lack = super().lacks(given)
+        if lack is None and not cls.odd and any(side % 2 for side in given.shape):
+            return f"cannot halve {'x'.join(map(str, given.shape))} tokens, a side of which is odd"
+        return lack
 
 
 class Conv2x2(Halving):
@@ -39,6 +48,7 @@ class Dw3(Halving):
 
     module = "wb.models.merges.dw3:Dw3"
     example: ClassVar[Mapping[str, Any]] = {"kernel": 3}
+    odd = True
     title = "depthwise merging"
     source = 'Howard et al., "MobileNets", 2017'
     kind: Literal["dw3"] = "dw3"
@@ -49,6 +59,7 @@ class Conv3x3(Halving):
     """A dense 3x3 convolution with stride 2 and a batch norm, and then what `activation` says."""
 
     module = "wb.models.merges.conv3:Conv3x3"
+    odd = True
     title = "convolutional merging"
     source = 'He et al., "Deep Residual Learning", 2016'
     kind: Literal["conv3"] = "conv3"
