@@ -103,8 +103,8 @@ def _fold_last(network: Network) -> None:
         weight, bias = network.get_parameter(name), None if other is None else network.get_parameter(other)
         if bias is None:
             return
-        bias += weight @ shift
-        weight *= scale
+        bias.add_(weight @ shift)
+        weight.mul_(scale)
     network.norm = None
 
 
