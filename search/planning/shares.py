@@ -24,7 +24,7 @@ LIGHTEST = 3  # times what the smallest network takes is never too much
 FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 4  # evaluations that exporting and reading a finalist takes as long as
-LEAST = {"epochs": 2, "finetune": 1}
+LEAST = {"epochs": 1, "finetune": 1}
 
 
 class Costs(Frozen):

@@ -14,6 +14,7 @@ from wb.training.schedule import Rates
 
 ITERATIONS = 3  # of Newton-Schulz; 5, the default of torch, take a tenth of a small network's time for nothing
 MOMENTUM = 0.95
+FUSED = ("cpu", "cuda")  # where one kernel changes all weights, in a fifth of the time
 
 
 class Optimizer:
@@ -38,7 +39,8 @@ class Optimizer:
         orthogonal = {name: weights[name] for name in matrices} if recipe.optimizer == "muon" else {}
         orthogonal = {name: weight for name, weight in orthogonal.items() if weight.is_contiguous()}
         rest = {name: weight for name, weight in weights.items() if name not in orthogonal}
-        self._adam = torch.optim.AdamW(_groups(rest, decayed, recipe), lr=recipe.learning_rate)
+        fused = all(weight.device.type in FUSED for weight in rest.values())
+        self._adam = torch.optim.AdamW(_groups(rest, decayed, recipe), lr=recipe.learning_rate, fused=fused)
         self._flat = [(weight, _flat(weight, matrices[name])) for name, weight in orthogonal.items()]
         self._muon = _muon([flat for _, flat in self._flat], recipe) if self._flat else None
 

@@ -138,7 +138,7 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
     least = re.search(r"takes about (.+?) here", str(refused.value))
     assert least is not None
     found = plan(1.05 * parse_duration(least[1]), costs, size, spent=8)
-    assert found.epochs >= 2
+    assert found.epochs >= 1
     assert found.finetune >= 1
 
 
