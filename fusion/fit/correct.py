@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -136,7 +137,9 @@ class Correction:
             inputs = [self.network.wiring(stage - 1).end(state) for state in self.states]
             there = [(x, x.network.merge(stage), own) for x, own in zip(self.lanes, ended, strict=True)]
             name = f"merges.{stage - 1}"
-            self._normed(merge, name, inputs, there, lambda i, rows: ([(1.0, self._at(i, stage, rows))], 0.0))
+            # In front of an activation there is no stream yet, only what the parents' own convolutions give.
+            activated = getattr(merge, "activation", None) is not None
+            self._normed(merge, name, inputs, there, "parts" if activated else partial(self._streams, stage))
         if self.method == "regress" and merge.fitted is not None:
             weight, bias = merge.fitted
             fit = self._fit(getattr(merge, weight).flatten(1), getattr(merge, bias))
@@ -202,7 +205,7 @@ class Correction:
         prefix: str,
         inputs: Sequence[Tensor],
         there: Sequence[tuple[Lane, nn.Module, Sequence[Tensor]]],
-        last: Targets | None,
+        last: Targets | Literal["parts"] | None,
     ) -> None:
         """Corrects a part with batch norms; `there` has the same part of the parents that have it, each with its inputs."""
 
@@ -263,9 +266,9 @@ class Correction:
             ]
         )
 
-    def _at(self, batch: int, stage: int, rows: Tensor) -> Tensor:
+    def _streams(self, stage: int, batch: int, rows: Tensor) -> tuple[Outputs, float]:
         """The mean of the parents' streams at some places: (rows, D)."""
-        return self._wanted(batch, stage).flatten(0, 1)[rows]
+        return [(1.0, self._wanted(batch, stage).flatten(0, 1)[rows])], 0.0
 
     def _mapped(self, streams: Sequence[Sequence[Tensor]], stage: int) -> list[Outputs]:
         """By batch, the parents' `streams` at the chosen tokens, with their shares: (rows, D)."""

@@ -10,7 +10,7 @@ Limits: filters of single channels stay averages; their norms restore what these
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -52,20 +52,23 @@ def correct_part(
     part: BatchNormed,
     inputs: Sequence[Tensor],
     parents: Sequence[Parent],
-    last: Targets | None,
+    last: Targets | Literal["parts"] | None,
     fit: Callable[[Tensor, Tensor], Fit] | None,
     generator: torch.Generator,
 ) -> None:
     """Corrects `part` of the fused network, in place, on its `inputs` (B, ...) by batch.
 
-    Without `fit` no convolution is fitted; without `last` not the one that writes the stream; without `parents`, which may
-    lack the part, not those before it.
+    `last` is for the convolution that writes the stream: "parts" for what the parents' convolutions give, as for those before it.
+    Without `fit` no convolution is fitted; without `last` not the last; without `parents`, which may lack the part,
+    not the others.
     """
     norms = list(part.named_norms)
     for name in norms:
-        final = name == norms[-1]
-        if fit is not None and (last is not None if final else bool(parents)) and _dense(part, name):
-            _fit(part, name, inputs, _targets(name, parents, last if final else None), fit, generator)
+        own = last if name == norms[-1] else "parts"
+        known = bool(parents) if own == "parts" else own is not None
+        if fit is not None and known and _dense(part, name):
+            targets = _targets(name, parents, None if isinstance(own, str) else own)
+            _fit(part, name, inputs, targets, fit, generator)
         else:
             with found_anew([part], only=[name]):
                 for x in inputs:

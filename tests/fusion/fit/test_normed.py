@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,14 @@ from torch import Tensor
 
 from tests.networks import hybrid, images, random_model
 from wb.core.architecture import axis_sizes
+from wb.core.layout import Layout
+from wb.core.records.merges import Conv3x3 as Record
+from wb.fusion.fit.fits import Ridge
+from wb.fusion.fit.normed import Parent, correct_part
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
 from wb.models.axes import Select, remap
+from wb.models.merges.conv3 import Conv3x3
 from wb.models.mirror import Mirror
 from wb.models.model import Model, from_network
 from wb.models.named import axes_of
@@ -82,3 +88,21 @@ def test_norms_that_are_named_take_what_they_see(only: list[str] | None) -> None
     norms = only or ["up", "mid", "down"]
     assert changed == {f"{norm}_{what}" for norm in norms for what in ("mean", "variance")}
     assert not part.training
+
+
+def test_a_merge_with_an_activation_is_fitted_in_front_of_it() -> None:
+    """A spoilt merge becomes its parent again, which the stream behind the activation, half of it zeros, would not tell."""
+    merge, x = (
+        Conv3x3(Record(activation="relu"), 8, Layout((4, 4), plane="map"), 12).double(),
+        torch.randn(24, 8, 4, 4).double(),
+    )
+    with torch.no_grad():
+        for weight in merge.parameters():
+            weight.normal_(generator=torch.Generator().manual_seed(0))
+        for name in merge.statistics:
+            merge.get_parameter(name).abs_().add_(0.1)
+        spoilt = deepcopy(merge)
+        spoilt.conv.normal_()
+        parents = [Parent(1.0, merge, [x], lambda _, values: values.flatten(1))]
+        correct_part(spoilt, [x], parents, "parts", lambda w, b: Ridge(w, b, 1e-9), torch.Generator().manual_seed(0))
+        torch.testing.assert_close(spoilt(x), merge(x), rtol=1e-4, atol=1e-4)
