@@ -18,10 +18,15 @@ from wb.core.records import (
     LayerNorm,
     Mlp,
     Norm,
+    Nowhere,
     PatchStem,
     Softmax,
     kind_of,
 )
+from wb.core.records.ffns import Fused, Inverted
+from wb.core.records.merges import Dw3
+from wb.core.records.mixers import Depthwise
+from wb.core.records.stems import MobileStem
 from wb.data import load
 from wb.models.axes import nested
 from wb.models.model import Model, from_network
@@ -60,6 +65,16 @@ def of_digits(*, embed: int = 16, depth: int = 2, heads: int = 2, width: int = 6
     image = ImageInput(channels=1, height=8, width=8, mean=data.mean, std=data.std)
     stages = (Stage(embed=embed, blocks=(block,) * depth),)
     return assembled(input=image, stem=PatchStem(patch=2), stages=stages, classes=10, labels=data.classes)
+
+
+def hybrid() -> Architecture:
+    """A small one with a stage of maps that has each operator of them, and a stage of tokens; for images of 2x8x8."""
+    image = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
+    blocks = (Block(mixer=Depthwise(), ffn=Fused(mlp=10)), Block(mixer=Depthwise(), ffn=Inverted(mlp=12, kernel=3)))
+    maps = Stage(embed=8, blocks=blocks, plane="map")
+    tokens = Stage(embed=12, blocks=(Block(mixer=Softmax(heads=2, qk=4, v=6), ffn=Mlp(mlp=9)),), merge=Dw3())
+    stem = MobileStem(patch=2, width=6)
+    return assembled(input=image, stem=stem, stages=(maps, tokens), position=Nowhere(), labels=("a", "b", "c"))
 
 
 def wired(architecture: Architecture, norm: str) -> Architecture:

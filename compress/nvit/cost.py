@@ -126,18 +126,23 @@ def products(place: tuple[int, ...]) -> NDArray[np.float64]:
     return found
 
 
-def design(sizes: Sequence[int], *, extra: bool = True) -> list[tuple[int, ...]]:
+def design(sizes: Sequence[int], align: Sequence[int] = (), *, extra: bool = True) -> list[tuple[int, ...]]:
     """The sizes at which to sample a family whose largest sizes are `sizes`: all corners with each axis at a quarter or whole.
 
     With `extra` also the middle, and each axis alone at a half and at a sixteenth, because small products cost more than in
-    proportion.
+    proportion. Sizes are multiples of `align` where that is given, or whole.
     """
-    low = [max(1, size // 4) for size in sizes]
+    steps = align or (1,) * len(sizes)
+
+    def part(i: int, of: int) -> int:
+        return min(sizes[i], -(-max(1, sizes[i] // of) // steps[i]) * steps[i])
+
+    low = [part(i, 4) for i in range(len(sizes))]
     places = list(itertools.product(*([a, b] if a < b else [b] for a, b in zip(low, sizes, strict=True))))
     if extra:
-        places.append(tuple(max(1, size // 2) for size in sizes))
-        for part in (2, 16):
-            places += [(*sizes[:i], max(1, sizes[i] // part), *sizes[i + 1 :]) for i in range(len(sizes))]
+        places.append(tuple(part(i, 2) for i in range(len(sizes))))
+        for of in (2, 16):
+            places += [(*sizes[:i], part(i, of), *sizes[i + 1 :]) for i in range(len(sizes))]
     return list(dict.fromkeys(tuple(place) for place in places))
 
 
@@ -150,6 +155,7 @@ class Cost:
 
     `sample` counts or times parts; it gets pairs of the network that `alone` makes, and the part. `constant` is a cost that
     every network has besides its parts (one call of the runtime); `factor` scales the sum to readings of whole networks.
+    Parts are sampled at multiples of `align`, as runtimes take longer for others than their sizes say.
     """
 
     dense: Architecture
@@ -158,11 +164,12 @@ class Cost:
     factor: float = 1.0
     fixed: frozenset[str] = frozenset()  # axes that keep their size, so that they need no samples
     extra: bool = True
+    align: int = 1
     surfaces: dict[str, Surface] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Samples and fits every family of the dense network, up to the largest sizes that its members have."""
-        sizes = axis_sizes(self.dense)
+        sizes, known = axis_sizes(self.dense), axis_dims(self.dense)
         families: dict[str, list[Piece]] = {}
         for piece in pieces(self.dense):
             families.setdefault(piece.family, []).append(piece)
@@ -173,7 +180,9 @@ class Cost:
             # A fixed axis keeps its size; where the members of a family differ in it, it is sampled like the others.
             free = [i for i, name in enumerate(piece.local) if name not in self.fixed or len(found[i]) > 1]
             most = [max(column) for column in found]
-            for part in design([most[i] for i in free], extra=self.extra or bool(piece.squared)):
+            names = list(piece.local)
+            align = [self.align if known[names[i]].aligned else 1 for i in free]
+            for part in design([most[i] for i in free], align, extra=self.extra or bool(piece.squared)):
                 chosen = tuple(part[free.index(i)] if i in free else most[i] for i in range(len(most)))
                 changed = {**sizes, **dict(zip(piece.local, chosen, strict=True))}
                 wanted.append((family, piece.place(changed), resize(self.dense, changed), piece))

@@ -21,15 +21,20 @@ def costs_of(
     table: LatencyTable | None,
     *,
     keep: frozenset[str] = frozenset(),
+    align: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Cost]:
     """The cost model of each metric for `dense` and what it can be pruned to; kinds of axes in `keep` keep their size.
 
-    Latency needs the `table` of a device.
+    Latency needs the `table` of a device, and is timed at multiples of `align`.
     """
     fixed = _fixed(dense, keep)
     return {
-        metric: timed(dense, table, fixed, progress) if metric == "latency" and table else counted(dense, metric, fixed)
+        metric: (
+            timed(dense, table, fixed, progress, align)
+            if metric == "latency" and table
+            else counted(dense, metric, fixed)
+        )
         for metric in metrics
     }
 
@@ -51,7 +56,11 @@ def counted(dense: Architecture, metric: str, fixed: frozenset[str] = frozenset(
 
 
 def timed(
-    dense: Architecture, table: LatencyTable, fixed: frozenset[str] = frozenset(), progress: Progress | None = None
+    dense: Architecture,
+    table: LatencyTable,
+    fixed: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
+    align: int = 1,
 ) -> Cost:
     """The cost model of latency in milliseconds on the table's device; parts missing in the table are timed and stored there."""
 
@@ -61,13 +70,13 @@ def timed(
         overhead = milliseconds(table, [])
         return [max(0.0, milliseconds(table, [part.key]) - overhead) for part in found]
 
-    cost = Cost(dense, sample, fixed=fixed)
+    cost = Cost(dense, sample, fixed=fixed, align=align)
     cost.prepare()
     cost.constant = milliseconds(table, [])
     return cost
 
 
-def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = frozenset()) -> int:
+def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = frozenset(), align: int = 1) -> int:
     """How many parts `costs_of` would have to time for a latency, because the table lacks them; no table is created."""
     wanted: dict[str, None] = {}
 
@@ -75,7 +84,7 @@ def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = 
         wanted.update(dict.fromkeys(list(parts(architecture))[-1].key for architecture, _ in asked))
         return [1.0] * len(asked)
 
-    Cost(dense, sample, fixed=_fixed(dense, keep)).prepare()
+    Cost(dense, sample, fixed=_fixed(dense, keep), align=align).prepare()
     known = table.lookup(wanted) if table.path.exists() else {}
     return sum(known.get(key) is None for key in wanted)
 

@@ -34,8 +34,11 @@ from wb.core.records import Dim
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.axes import Map, Select, SelectWithin
+from wb.models.counting import count_parameters
 from wb.models.model import Model, Step, remap_model
-from wb.training.fit import Recipe, pick_device
+from wb.training.choose import recipe_for
+from wb.training.fit import pick_device
+from wb.training.recipe import Recipe, RecipeOptions
 from wb.training.statistics import with_statistics
 from wb.training.train import Finetune, check_fits
 
@@ -104,11 +107,12 @@ class NViT:
         Raises:
             BudgetMissed: no unit is left to remove before that.
         """
-        selector = Selector(state.model.architecture, state.scores, self.costs, self.settings.rules)
+        rules = self.settings.rules(state.model.architecture)
+        selector = Selector(state.model.architecture, state.scores, self.costs, rules)
         if not selector.until(targets, final=final):
             least = {metric: (target, selector.cost(metric)) for metric, target in targets.items()}
             over = {metric: pair for metric, pair in least.items() if pair[1] > pair[0]}
-            raise BudgetMissed(unreachable(over, self.settings.rules))
+            raise BudgetMissed(unreachable(over, rules))
         model, scores = state.model, dict(state.scores)
         for layer in selector.dropped:
             model = without(model, layer)
@@ -128,7 +132,7 @@ class NViT:
             return state
         if self.report is not None:
             self.report(state.rounds, "recovering")
-        recipe = Recipe(learning_rate=settings.learning_rate)
+        recipe = self._recovery(state.model.architecture)
         wanted = settings.recovery * recipe.batch
         split = self.data.train
         order = _order(len(split), settings.seed * 1009 + state.rounds)[:wanted]
@@ -136,6 +140,15 @@ class NViT:
         data = replace(self.data, train=split.take(order))
         tuned = Finetune(data, recipe, self.teacher, settings.seed + state.rounds)(state.model)
         return replace(state, model=replace(tuned, history=state.model.history))
+
+    def _recovery(self, architecture: Architecture) -> Recipe:
+        """How recovery steps are trained: networks of convolutions as they are fine-tuned, others by recipe `plain`."""
+        rate = self.settings.learning_rate
+        if not architecture.has_maps:
+            return Recipe(learning_rate=rate)
+        parameters = count_parameters(architecture).value
+        options = RecipeOptions(flip=False)  # whether mirrored images help takes longer to find than these steps
+        return recipe_for(options, parameters, self.data, 1, finetune=True, learning_rate=rate, convolutions=True)
 
     def finished(self, state: Pruned, model: Model) -> Model:
         """The pruned model, with the history of `model` and one step for the pruning."""
@@ -145,6 +158,7 @@ class NViT:
             "distilled": self.teacher is not None,
             "dropped": removed(model.architecture, state.model.architecture),
             **self.settings.model_dump(mode="json", exclude={"seed"}),
+            "align": self.settings.rules(model.architecture).align,
         }
         step = Step(name="prune nvit", arguments=arguments, seed=self.settings.seed, version=__version__)
         return replace(state.model, history=(*model.history, step))
@@ -174,11 +188,12 @@ def check_reachable(limits: Sequence[Limit], costs: Mapping[str, Cost], model: M
     scores = score(network, (), "random")
     if settings.method == "nvit":  # by gates, so that sub-layers without axes of their own can go as well
         scores |= {at.name: torch.zeros(()) for at in network.walk()}
-    selector = Selector(model.architecture, scores, costs, settings.rules)
+    rules = settings.rules(model.architecture)
+    selector = Selector(model.architecture, scores, costs, rules)
     for limit in limits:
         least = selector.floor(limit.metric.name)
         if least > limit.value:
-            raise BudgetMissed(unreachable({limit.metric.name: (limit.value, least)}, settings.rules))
+            raise BudgetMissed(unreachable({limit.metric.name: (limit.value, least)}, rules))
 
 
 def unreachable(found: Mapping[str, tuple[float, float]], rules: Rules) -> str:

@@ -7,10 +7,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wb.core.architecture import Architecture
 from wb.core.option import Cli, listed
 from wb.jobs.config import SAMPLES, LearningRate, Seed
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
+BLOCK = 8  # channels: the runtime convolves blocks of 8 or 16, and takes as long for a part of one
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -40,7 +42,11 @@ class Settings(BaseModel):
         Field(description="Axes not to touch: embed,heads,qk,v,mlp,…, or blocks (whole sub-layers)."),
         Cli(default="none", typed=str, parse=listed),
     ] = ()
-    align: Annotated[int, Field(ge=1, description="Make dimensions multiples of this.")] = 1
+    align: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Make dimensions multiples of this."),
+        Cli(default=f"1; {BLOCK} in networks with stages of convolutions"),
+    ] = None
     eta: Annotated[float, Field(ge=0, le=10, description="Weight of the cost: saliency / cost^eta.")] = 1.0
     rounds: Annotated[int, Field(ge=1, description="Rounds of scoring and cutting; 1 is one-shot.")] = 10
     calibration: Annotated[
@@ -54,7 +60,7 @@ class Settings(BaseModel):
     ] = 1e-3
     seed: Seed = 0
 
-    @property
-    def rules(self) -> Rules:
-        """What the selection needs of it."""
-        return Rules(frozenset(self.keep), self.align, self.eta)
+    def rules(self, architecture: Architecture) -> Rules:
+        """What the selection in a network needs of it."""
+        align = self.align or (BLOCK if architecture.has_maps else 1)
+        return Rules(frozenset(self.keep), align, self.eta)

@@ -86,6 +86,7 @@ class Units:
             "distilled": self.config.distill and settings.recovery > 0,
             "dropped": removed(self.dense, model.architecture),
             **settings.model_dump(mode="json", exclude={"seed"}),
+            "align": settings.rules(self.dense).align,
         }
         return model.then(Step(name="prune nvit", arguments=arguments, seed=settings.seed, version=__version__))
 

@@ -36,7 +36,8 @@ def estimate(job: PruneJob) -> list[Planned]:
         costs: dict[str, Cost] = costs_of([limit.metric.name for limit in counted], architecture, None, keep=keep)
         check_reachable(counted, costs, job.model, config.settings)
     if latency:
-        parts = untimed(architecture, LatencyTable(job.device), keep=keep)
+        align = config.settings.rules(architecture).align
+        parts = untimed(architecture, LatencyTable(job.device), keep=keep, align=align)
         what = f"{parts} parts of the network that are not timed yet, for what pruning would save"
         found.append(Planned("timing parts", what, parts * PART_S))
     found.append(_pruning(job, times, latency=latency))

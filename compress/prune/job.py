@@ -95,12 +95,13 @@ class PruneJob(Job[Pruning]):
         table = LatencyTable(self.device) if "latency" in metrics else None
         what = "timing mixers and feed-forwards" if table else "counting mixers and feed-forwards"
         keep = frozenset(self.config.settings.keep)
+        align = self.config.settings.rules(self.model.architecture).align
 
         def report(done: int, of: int) -> None:
             self.progress(what, done, of)
 
         with self.timed("costs"):
-            costs = costs_of(metrics, self.model.architecture, table, keep=keep, progress=report)
+            costs = costs_of(metrics, self.model.architecture, table, keep=keep, align=align, progress=report)
         for metric, cost in costs.items():
             found, predicted = self.record.dense[metric].value, cost(self.model.architecture)
             if metric == "size":  # a file has a header besides its weights

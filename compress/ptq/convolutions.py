@@ -1,8 +1,7 @@
 """Int8 for networks with stages of convolutions: these static, with ranges from calibration inputs, other products as they come.
 
-Source: ONNX Runtime's `quantize_static` (quantize and dequantize nodes, weights per channel) and `quantize_dynamic`.
-Differs: a convolution that is kept in floating point stays without ranges; residual additions between two quantized
-convolutions are computed in 8 bits, as the runtime fuses them.
+Source: ONNX Runtime's `quantize_static` (`wb.compress.ptq.qdq`) and `quantize_dynamic`.
+Differs: the first stages, whose maps have few channels, and the head stay in floating point where that is measured to be faster.
 Limits: the runtime computes a convolution in 8 bits only where its input and its output have ranges of one type, and NNCF, which
 quantizes other graphs (`wb.compress.ptq.static`), gives outputs of ReLU another type than the stream. Its graphs of such a
 network were twice as slow as floating point, and these are faster.
@@ -10,20 +9,21 @@ network were twice as slow as floating point, and these are faster.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-
-from wb.compress.ptq.calibration import Inputs, batch_of, first, number_of
+from wb.compress.ptq.calibration import Inputs, batch_of, first
 from wb.compress.ptq.outputs import outputs
-from wb.compress.ptq.static import REFUSED, Static, silent
+from wb.compress.ptq.static import REFUSED, Static
 from wb.compress.ptq.subject import Subject
-from wb.core.errors import BadOption, Unsupported, WbError, reason
-from wb.core.files import scratch
+from wb.core.errors import BadOption, Unsupported, WbError
 from wb.export.lowering.products import lowered_nodes
+from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
+
+FASTER = "measured to be faster so"
+GAIN = 0.02  # by which a graph has to be faster for more of it to stay in floating point
+TIMED_S = 1.5  # seconds of timing per graph, at most
 
 
 def static_convolutions(subject: Subject, inputs: Inputs, keep: Collection[str] = ()) -> Static:
@@ -39,9 +39,7 @@ def static_convolutions(subject: Subject, inputs: Inputs, keep: Collection[str] 
     wanted = [group for group in subject.groups if group not in keep and "int8" in subject.options[group]]
     if not wanted:
         raise BadOption("every group is to be kept in floating point, so there is nothing to quantize; keep fewer")
-    convolutions = [group for group in wanted if subject.convolution(group)]
-    graph = subject.lowered({group: "int8" for group in wanted if group not in convolutions})
-    graph = _static(graph, inputs, [node for group in convolutions for node in subject.groups[group]])
+    graph = replace(subject, ranges=inputs).lowered(dict.fromkeys(wanted, "int8"))
     try:
         outputs(graph, first(inputs, 4 * batch_of(graph)), Device())
     except WbError as error:
@@ -51,46 +49,41 @@ def static_convolutions(subject: Subject, inputs: Inputs, keep: Collection[str] 
     return Static(graph, found, {group: REFUSED for group in wanted if group not in found})
 
 
-def _static(graph: onnx.ModelProto, inputs: Inputs, nodes: list[str]) -> onnx.ModelProto:
-    """`graph` with the convolutions `nodes` between quantize and dequantize nodes."""
-    if not nodes:
-        return graph
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+def fastest_convolutions(subject: Subject, inputs: Inputs, device: Device, keep: Collection[str] = ()) -> Static:
+    """The same, with more groups in floating point where that is faster: those before some stage, and the head.
 
-    given = onnx.ModelProto()
-    given.CopyFrom(graph)
-    with scratch() as folder, silent():
-        try:
-            quantize_static(
-                given,
-                folder / "int8.onnx",
-                _Reader(inputs, batch_of(graph)),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv"],
-                nodes_to_quantize=nodes,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-        except Exception as error:  # its exceptions have no common base class
-            raise Unsupported(f"ONNX Runtime's quantizer cannot take this graph: {reason(error)}") from error
-        result = onnx.load(folder / "int8.onnx")
-    del result.metadata_props[:]
-    result.metadata_props.extend(graph.metadata_props)
-    del result.graph.value_info[:]  # the inferred types only make the file larger
-    result.graph.value_info.extend(graph.graph.value_info)
-    return result
+    Raises as `static_convolutions`.
+    """
+    beginnings = [tuple(group for group in found if group not in keep) for found in _beginnings(subject)]
+    more = _fastest(subject, inputs, device, keep, [(), *filter(None, beginnings)])
+    if "head" in subject.groups and "head" not in keep:
+        more = _fastest(subject, inputs, device, keep, [more, (*more, "head")])
+    static = static_convolutions(subject, inputs, {*keep, *more})
+    return replace(static, reasons={**static.reasons, **dict.fromkeys(more, FASTER)})
 
 
-class _Reader:
-    """Calibration inputs as the quantizer asks for them, one batch after the other."""
+def _beginnings(subject: Subject) -> list[tuple[str, ...]]:
+    """The groups before each stage but the first."""
+    stages = list(dict.fromkeys(group.split(".")[0] for group in subject.groups if group != "head"))
+    return [
+        tuple(group for group in subject.groups if group.split(".")[0] in stages[:n]) for n in range(1, len(stages))
+    ]
 
-    def __init__(self, inputs: Inputs, batch: int) -> None:
-        self.inputs, self.batch, self.start = inputs, batch, 0
 
-    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
-        """The next batch, None after the last."""
-        start, self.start = self.start, self.start + self.batch
-        if self.start > number_of(self.inputs):
-            return None
-        return {name: np.ascontiguousarray(values[start : self.start]) for name, values in self.inputs.items()}
+def _fastest(
+    subject: Subject, inputs: Inputs, device: Device, keep: Collection[str], ways: Sequence[tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Of the `ways` to keep more groups, which keep more and more, the first that is about as fast as the fastest.
+
+    Ranges do not matter for the time, so they are those of few inputs.
+    """
+    few = first(inputs, batch_of(subject.graph))
+    graphs = {
+        str(i): static_convolutions(subject, few, {*keep, *more}).graph.SerializeToString()
+        for i, more in enumerate(ways)
+    }
+    if len(graphs) == 1:
+        return ways[0]
+    found = measure_latency(graphs, device, batch=batch_of(subject.graph), cap_s=TIMED_S * len(graphs))
+    times = [found[name].ratio.value for name in graphs]
+    return next(more for more, time in zip(ways, times, strict=True) if time <= (1 + GAIN) * min(times))

@@ -4,7 +4,8 @@ Source: one-at-a-time sensitivity by the divergence of the outputs, as in Cai et
 (Kullback-Leibler divergence of the quantized model from the original).
 Differs: everything is measured on exported graphs, in the runtime that will run them.
 Limits: the effect of several groups together is not the sum of theirs. The latency saved by one group would be a difference
-of nearly equal numbers, so all groups of one kind are quantized at once, and the difference is shared equally.
+of nearly equal numbers, so all groups of one kind are quantized at once, and the difference is shared equally. Convolutions
+with fixed ranges are faster in 8 bits only where their neighbours are, so all of them are one kind, and share by weights.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Sensitivity(Frozen):
     """The sensitivity of one group in one precision, with all others in floating point.
 
     `error` is the measured divergence of the outputs (`wb.compress.ptq.outputs.Error`). `saved` are the bytes by which the
-    file is smaller. `faster` are the measured ms by which a run is faster (negative: slower), with a 95 % interval; None if
-    not timed.
+    file is smaller; of a convolution with fixed ranges those of its weights, as it shares ranges with its neighbours.
+    `faster` are the measured ms by which a run is faster (negative: slower), with a 95 % interval; None if not timed.
     """
 
     group: str
@@ -89,7 +90,7 @@ def sensitivities(
             group=group,
             precision=precision,
             error=error,
-            saved=whole - graph.ByteSize(),
+            saved=_saved_weights(subject, group) or whole - graph.ByteSize(),
             faster=value,
             faster_low=low,
             faster_high=high,
@@ -103,8 +104,8 @@ def sensitivities(
 def speeds(subject: Subject, keys: Iterable[Key], device: Device) -> dict[Key, tuple[float, float, float]]:
     """Key -> ms that the group saves in its precision, with the 95 % interval; groups that cannot be lowered are left out.
 
-    Groups with the same operators, shapes and precision are one kind. All groups of a kind are lowered at once, and timed
-    together with the float graph and the other kinds.
+    Groups with the same operators, shapes and precision are one kind, and so are all convolutions with fixed ranges. All groups
+    of a kind are lowered at once, and timed together with the float graph and the other kinds.
 
     Raises:
         Unsupported: no inputs can be made for the graph (`wb.hardware.device.example_inputs`).
@@ -112,7 +113,9 @@ def speeds(subject: Subject, keys: Iterable[Key], device: Device) -> dict[Key, t
     kinds: dict[Kind, list[Key]] = {}
     weights = _shapes(subject.graph)
     for group, precision in keys:
-        kind = (*(weights[node] for node in subject.groups[group]), precision)
+        kind: Kind = (*(weights[node] for node in subject.groups[group]), precision)
+        if subject.ranges is not None and subject.convolution(group):
+            kind = ("convolutions", precision)
         kinds.setdefault(kind, []).append((group, precision))
     graphs = {"float": subject.graph.SerializeToString()}
     members: dict[str, list[Key]] = {}
@@ -125,13 +128,16 @@ def speeds(subject: Subject, keys: Iterable[Key], device: Device) -> dict[Key, t
         name = f"{group} {precision}"
         graphs[name], members[name] = graph, same
     measured = measure_latency(graphs, device, batch=batch_of(subject.graph), cap_s=TIMED_S * len(graphs))
-    return {
-        key: _difference(measured["float"], measured[name], len(same)) for name, same in members.items() for key in same
-    }
+    found = {}
+    for name, same in members.items():
+        sizes = [sum(subject.products[node].numbers for node in subject.groups[group]) for group, _ in same]
+        for key, size in zip(same, sizes, strict=True):  # equal sizes within a kind of equal shapes
+            found[key] = _difference(measured["float"], measured[name], size / sum(sizes))
+    return found
 
 
-def _difference(floating: Latency, lowered: Latency, number: int) -> tuple[float, float, float]:
-    """The ms that each of `number` groups saves, with interval; from ratios to the reference, whose pace both share."""
+def _difference(floating: Latency, lowered: Latency, share: float) -> tuple[float, float, float]:
+    """The ms that a group saves with its `share`, with interval; from ratios to the reference, whose pace both share."""
     a, b = floating.ratio, lowered.ratio
     pace = floating.reading.value / a.value
     a_low, a_high = a.interval or (a.value, a.value)
@@ -139,7 +145,13 @@ def _difference(floating: Latency, lowered: Latency, number: int) -> tuple[float
     value = a.value - b.value
     low = value - math.hypot(a.value - a_low, b_high - b.value)
     high = value + math.hypot(a_high - a.value, b.value - b_low)
-    return value * pace / number, low * pace / number, high * pace / number
+    return value * pace * share, low * pace * share, high * pace * share
+
+
+def _saved_weights(subject: Subject, group: str) -> int:
+    """The bytes that weights of convolutions with fixed ranges save in 8 bits; 0 for other groups."""
+    fixed = subject.ranges is not None and subject.convolution(group)
+    return 3 * sum(subject.products[node].numbers for node in subject.groups[group]) if fixed else 0
 
 
 def _shapes(graph: onnx.ModelProto) -> Mapping[str, tuple[object, ...]]:

@@ -8,12 +8,8 @@ Limits: NNCF may leave more groups in floating point, so the result is inspected
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import os
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -22,6 +18,7 @@ import onnx
 
 from wb.compress.ptq.calibration import Inputs, batch_of, first, number_of
 from wb.compress.ptq.outputs import outputs
+from wb.compress.ptq.qdq import silent
 from wb.compress.ptq.refused import refused
 from wb.compress.ptq.subject import Subject
 from wb.core.errors import BadOption, Unsupported, WbError, reason
@@ -175,20 +172,3 @@ def _nncf() -> ModuleType:
                 os.environ[name] = value
     module: ModuleType = nncf
     return module
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Silences the logs, progress bars and warnings of quantizers."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)

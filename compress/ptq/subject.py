@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from wb.compress.ptq.calibration import Inputs
+from wb.compress.ptq.qdq import quantize_convolutions
 from wb.core.errors import BadOption
 from wb.core.files import scratch
 from wb.core.precision import TRAINED, allowed, in_floating_point, precisions
@@ -33,6 +35,7 @@ class Subject:
 
     `options` are the precisions of each group that ONNX Runtime's quantizers can produce after training, from small to large,
     fp32 last. If fp32 is the only one, `refusals` says why. `model` is None for a foreign graph, whose groups are its nodes.
+    With calibration inputs as `ranges` convolutions in 8 bits have fixed ranges; otherwise these are found as they run.
     """
 
     graph: onnx.ModelProto = field(repr=False)
@@ -40,6 +43,7 @@ class Subject:
     options: Mapping[str, tuple[Precision, ...]]
     model: Model | None = None
     refusals: Mapping[str, str] = field(default_factory=dict)
+    ranges: Inputs | None = field(default=None, repr=False)
 
     @cached_property
     def products(self) -> Mapping[str, Product]:
@@ -47,7 +51,7 @@ class Subject:
         return products(self.graph)
 
     def convolution(self, group: str) -> bool:
-        """Whether the group is a convolution, which is slower in 8 bits and has no kernel for other bits."""
+        """Whether the group is a convolution, which has no kernel for 4 bits and is slower in 8 bits without fixed ranges."""
         return any(self.products[node].convolution for node in self.groups[group])
 
     @property
@@ -67,12 +71,18 @@ class Subject:
                 raise BadOption(f"{group} cannot be kept in {precision}{why}; it takes {options}")
 
     def lowered(self, choice: Choice) -> onnx.ModelProto:
-        """The graph with its groups in the precisions of `choice`. Raises as `check` and `wb.export.lowering.lower.lower` do."""
+        """The graph with its groups in the precisions of `choice`.
+
+        Raises as `check`, `wb.export.lowering.lower.lower` and `wb.compress.ptq.qdq.quantize_convolutions` do.
+        """
         self.check(choice)
         policy = {node: p for group, p in choice.items() if p != "fp32" for node in self.groups[group]}
+        fixed = [node for node in policy if self.ranges is not None and self.products[node].convolution]
+        policy = {node: precision for node, precision in policy.items() if node not in fixed}
         graph = onnx.ModelProto()
         graph.CopyFrom(self.graph)
-        return lower(graph, policy) if policy else graph
+        graph = lower(graph, policy) if policy else graph
+        return graph if self.ranges is None else quantize_convolutions(graph, self.ranges, fixed)
 
 
 def of_model(model: Model) -> Subject:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,8 @@ def begin(
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
     inputs, fresh = _inputs(config, subject, data)
+    if subject.maps and config.policy == "mixed":
+        subject = replace(subject, ranges=inputs)
     source = Source(subject, given.path, data, inputs, kept, config.images, fresh)
     record = _left(
         config, worked_on(given.key(), None if data is None else data.fingerprint, _described(config, source)), out

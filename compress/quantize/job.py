@@ -11,7 +11,7 @@ from typing import cast
 
 from wb import __version__
 from wb.compress.ptq import calibration
-from wb.compress.ptq.convolutions import static_convolutions
+from wb.compress.ptq.convolutions import fastest_convolutions
 from wb.compress.ptq.holdout import READ
 from wb.compress.ptq.outputs import compare, outputs
 from wb.compress.ptq.refused import refused
@@ -143,8 +143,11 @@ class QuantizeJob(Job[Quantization]):
 
     def _static(self) -> tuple[Choice, Mapping[str, str]]:
         """Static quantization. No architecture describes its graph fully: a model file has no activation ranges."""
-        quantize = static_convolutions if self.source.subject.maps else static_int8
-        static = quantize(self.source.subject, self._typical(), self.source.kept)
+        source, inputs = self.source, self._typical()
+        if source.subject.maps:
+            static = fastest_convolutions(source.subject, inputs, self.device, source.kept)
+        else:
+            static = static_int8(source.subject, inputs, source.kept)
         choice: Choice = dict.fromkeys(static.groups, "int8")
         architecture = self.source.write_graph(static.graph, choice, self._step(choice), self._staged)
         self.note(architecture=architecture)

@@ -92,7 +92,7 @@ class Source:
         return replace(model, architecture=with_precisions(model.architecture, choice)).then(step)
 
     def write(self, choice: Choice, step: Step, path: Path) -> Architecture | None:
-        """Writes the graph with the precisions of `choice`, and the model file beside it if there is a model.
+        """Writes the graph with the precisions of `choice`, and beside it the model file, if one describes the graph.
 
         Raises:
             ExportDiffers, Unsupported: as `wb.export.graph.export` and `wb.export.lowering.lower.lower`.
@@ -102,6 +102,8 @@ class Source:
             sign(graph, None, step, self.images)
             onnx.save(graph, path)
             return None
+        if self.subject.ranges is not None:  # which no model file has
+            return self.write_graph(self.subject.lowered(choice), choice, step, path)
         model = self.quantized(choice, step)
         export(model, path, force=True)
         save(model, path.with_suffix(".safetensors"), force=True)

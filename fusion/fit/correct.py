@@ -8,7 +8,7 @@ and deviations, of hidden units and of contributions to the stream.
 Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403; Jin et al., "Dataless Knowledge Fusion by Merging
 Weights of Language Models" (RegMean), 2023, https://arxiv.org/abs/2212.09849.
 Differs: RegMean solves each layer on the parents' own inputs; here they are the fused network's, with error feedback.
-The statistics of batch norms are found anew from the images, as REPAIR does; the convolutions in front of them stay averages.
+Batch norms are given the statistics of what they see (`wb.fusion.fit.normed`).
 Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Only the last
 convolution of a stem is fitted; the others stay averages.
 """
@@ -16,64 +16,32 @@ convolution of a stem is fitted; the others stay averages.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from wb.fusion.align.trace import cut, network_of
-from wb.fusion.fit.fits import Fit, Moments, Outputs, Ridge
+from wb.fusion.fit.fits import Fit, Moments, Outputs, Ridge, total, write_fit
+from wb.fusion.fit.lane import Lane
 from wb.fusion.fit.merge import Aligned
+from wb.fusion.fit.normed import Targets, correct_part, parents_of
 from wb.fusion.forms.joins import joins_folded
 from wb.fusion.match.placed import runs
 from wb.fusion.settings import RIDGE
-from wb.models.axes import Axes, Axis, remap, write
+from wb.models.axes import Axis, write
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
 from wb.models.named import axes_of
-from wb.models.network import Network
 from wb.models.operator import NOTHING
-from wb.models.planes import as_tokens
+from wb.models.planes import as_tokens, laid
 from wb.models.walk import State, Sublayer
-from wb.training.statistics import find_from
+from wb.training.statistics import find_from, found_anew
 
 ROWS = 24_576  # a map is fitted on at most so many tokens
 Report = Callable[[int, int], None]
-
-
-@dataclass
-class Lane:
-    """One parent's pass over the images: its network, its sub-layers by those of the fused network, its states by batch."""
-
-    aligned: Aligned
-    share: float
-    network: Network
-    starts: dict[int, list[str]]
-    groups: dict[str, list[str]]
-    states: list[State] = field(default_factory=list)
-
-    @property
-    def streams(self) -> list[Tensor]:
-        """The residual streams (b, N, D), batch by batch."""
-        return [as_tokens(state.stream) for state in self.states]
-
-    def mapped(self, values: Tensor, axes: Axes) -> Tensor:
-        """Activations (rows, sizes of `axes`), mapped to the fused network's axes and flattened: (rows, features)."""
-        return remap({"": values}, {"": (None, *axes)}, self.aligned.maps)[""].flatten(1)
-
-    def run(self, group: Sequence[str]) -> list[Tensor]:
-        """Runs every state through a group of sub-layers; returns each stream before a norm behind the last of them."""
-        sums = []
-        steps = [self.network.at(name) for name in group]
-        for i, state in enumerate(self.states):
-            total = state.stream
-            for at in steps:
-                given = at.contribution(state)
-                total, state = state.stream + given, at.add(state, given)
-            self.states[i] = state
-            sums.append(as_tokens(total))
-        return sums
 
 
 class Correction:
@@ -125,14 +93,15 @@ class Correction:
         return replace(self.merged, weights={name: p.detach() for name, p in self.network.named_parameters()})
 
     def _start(self) -> None:
-        """Makes all tokens, behind batch norms with new statistics.
-
-        `regress` fits a convolutional stem; trained positions take over the mean error of tokens.
-        """
+        """Makes all tokens. `regress` fits a convolutional stem; trained positions take over the mean error of tokens."""
         find_from(self.network, self.batches)
         for lane in self.lanes:
             lane.states = [lane.network.begin(part) for part in self.batches]
         self._draw()
+        if isinstance(self.network.stem, BatchNormed):
+            inputs = [self.network.normalised(part) for part in self.batches]
+            there = [(x, x.network.stem, [x.network.normalised(part) for part in self.batches]) for x in self.lanes]
+            self._normed(self.network.stem, "stem", inputs, there, None if self.network.first else self._stem_wanted)
         if self.method == "regress" and self.network.first is None:  # which stands between them and the stream
             if self.network.stem.fitted is not None:
                 self._fit_stem(*self.network.stem.fitted)
@@ -143,40 +112,59 @@ class Correction:
 
     def _fit_stem(self, last: str, bias: str) -> None:
         """Fits the last linear map of the stem."""
-        stem, prefix = self.network.stem, self.network.architecture.prefix
+        stem = self.network.stem
         fit = self._fit(getattr(stem, last).flatten(1), getattr(stem, bias))
         for i, part in enumerate(self.batches):
-            streams = self._wanted(i, 0)
-            places = self.network.positions.placed(self.network, torch.zeros_like(streams))
-            inputs = stem.inputs(self.network.normalised(part))
-            fit.add(inputs.flatten(0, 1), [(1.0, (streams - places)[:, prefix:].flatten(0, 1))])
-        _set(stem, [last], [bias], fit)
+            inputs = stem.inputs(self.network.normalised(part)).flatten(0, 1)
+            fit.add(inputs, *self._stem_wanted(i, torch.arange(len(inputs))))
+        write_fit(stem, [last], [bias], fit)
+
+    def _stem_wanted(self, batch: int, rows: Tensor) -> tuple[Outputs, float]:
+        """What the stem of the fused network should give."""
+        streams, prefix = self._wanted(batch, 0), self.network.architecture.prefix
+        laid_out = laid(torch.zeros_like(streams), self.network.layouts[0])
+        places = as_tokens(self.network.positions.placed(self.network, laid_out))
+        return [(1.0, (streams - places)[:, prefix:].flatten(0, 1)[rows])], 0.0
 
     def _merge(self, stage: int) -> None:
         """Moves all streams to the next stage; the fused network's merge is fitted first."""
+        ended = [[x.network.wiring(stage - 1).end(state) for state in x.states] for x in self.lanes]
         for lane in self.lanes:
             lane.states = [lane.network.enter(state, stage) for state in lane.states]
         self._draw()
         merge = self.network.merge(stage)
+        if isinstance(merge, BatchNormed):
+            inputs = [self.network.wiring(stage - 1).end(state) for state in self.states]
+            there = [(x, x.network.merge(stage), own) for x, own in zip(self.lanes, ended, strict=True)]
+            name = f"merges.{stage - 1}"
+            # In front of an activation there is no stream yet, only what the parents' own convolutions give.
+            activated = getattr(merge, "activation", None) is not None
+            self._normed(merge, name, inputs, there, "parts" if activated else partial(self._streams, stage))
         if self.method == "regress" and merge.fitted is not None:
             weight, bias = merge.fitted
             fit = self._fit(getattr(merge, weight).flatten(1), getattr(merge, bias))
             for i, state in enumerate(self.states):
                 x = self.network.wiring(stage - 1).end(state)
                 fit.add(self._picked(merge.inputs(x), i), [(1.0, self._picked(self._wanted(i, stage), i))])
-            _set(merge, [weight], [bias], fit)
+            write_fit(merge, [weight], [bias], fit)
         self.states = [self.network.enter(state, stage) for state in self.states]
 
     def _sublayer(self, sublayer: Sublayer) -> None:
-        """Fits the readers of a sub-layer, then its writers, and runs it in all networks. One with batch norms is only run."""
+        """Fits the readers of a sub-layer, then its writers, and runs it in all networks."""
         module, stage = sublayer.operator, sublayer.stage
+        if isinstance(sublayer.norm, BatchNormed):
+            with found_anew([sublayer.norm]):
+                for state in self.states:
+                    sublayer.read(state)
+        if isinstance(module, BatchNormed):
+            self._normed_sublayer(sublayer, module)
+            self.states = [sublayer(state) for state in self.states]
+            return
         before = self._mapped([lane.streams for lane in self.lanes], stage)
-        fitted = not isinstance(module, BatchNormed)
-        if fitted:
-            self._readers(sublayer)
+        self._readers(sublayer)
         after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
-        for weight, bias in module.writers.items() if fitted else ():
+        for weight, bias in module.writers.items():
             fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
                 given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
@@ -185,11 +173,45 @@ class Correction:
                 else:
                     whole.append(module.hidden(sublayer.read(state), NOTHING))
                     hidden = self._picked(whole[i], i)
-                fit.add(hidden, given, _total(before[i]) - self._picked(as_tokens(state.stream), i))
-            _set(module, [weight], [bias], fit)
+                fit.add(hidden, given, total(before[i]) - self._picked(as_tokens(state.stream), i))
+            write_fit(module, [weight], [bias], fit)
         for i, state in enumerate(self.states):
             given_now = module.written(whole[i]) if whole else sublayer.contribution(state)
             self.states[i] = sublayer.add(state, given_now)
+
+    def _normed_sublayer(self, sublayer: Sublayer, module: BatchNormed) -> None:
+        """Corrects a sub-layer with batch norms, and runs it in the parents; the last convolution corrects earlier errors."""
+        inputs = [sublayer.read(state) for state in self.states]
+        there = []
+        for lane in self.lanes:
+            if mine := lane.aligned.parent.sublayers.get(sublayer.name):
+                own = lane.network.at(mine.name)
+                there.append((lane, own.operator, [own.read(state) for state in lane.states]))
+        before = [lane.streams for lane in self.lanes]
+        after = [lane.run(lane.groups[sublayer.name]) for lane in self.lanes]
+        axes = (write(f"s{sublayer.stage}.embed"),)
+
+        def last(i: int, rows: Tensor) -> tuple[Outputs, Tensor]:
+            pairs = [[x[i].flatten(0, 1)[rows] for x in (a, b)] for a, b in zip(before, after, strict=True)]
+            old = [(lane.share, lane.mapped(a, axes)) for lane, (a, _) in zip(self.lanes, pairs, strict=True)]
+            given = [(lane.share, lane.mapped(b - a, axes)) for lane, (a, b) in zip(self.lanes, pairs, strict=True)]
+            return given, total(old) - as_tokens(self.states[i].stream).flatten(0, 1)[rows]
+
+        self._normed(module, sublayer.prefix, inputs, there, last)
+
+    def _normed(
+        self,
+        part: BatchNormed,
+        prefix: str,
+        inputs: Sequence[Tensor],
+        there: Sequence[tuple[Lane, nn.Module, Sequence[Tensor]]],
+        last: Targets | Literal["parts"] | None,
+    ) -> None:
+        """Corrects a part with batch norms; `there` has the same part of the parents that have it, each with its inputs."""
+
+        parents = parents_of(there, {name: self.axes[f"{prefix}.{name}"] for name in part.axes})
+        fit = self._fit if self.method == "regress" else None
+        correct_part(part, inputs, parents, last, fit, self.generator)
 
     def _readers(self, sublayer: Sublayer) -> None:
         """Fits the weights that read the stream in this sub-layer: all with a bias in one fit, all without one in another."""
@@ -216,28 +238,37 @@ class Correction:
                 parts = [self._on_axes(lane, f"{sublayer.prefix}.{name}", values[name]) for name in names]
                 outputs.append((lane.share / total, torch.cat(parts, dim=1)))
             fit.add(self._seen(sublayer, state, i), outputs)
-        _set(module, names, biases, fit)
+        write_fit(module, names, biases, fit)
 
     def _head(self) -> None:
+        norm: nn.Module | None = self.network.norm
+        if isinstance(norm, BatchNormed):
+            with found_anew([norm]):
+                for state in self.states:
+                    self.network.pooled(self.network.wiring(state.stage).end(state))
         ((weight, bias),) = self.network.answer.readers.items()
         fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
         for i, state in enumerate(self.states):
             given: Outputs = [(lane.share, lane.network.end(lane.states[i])) for lane in self.lanes]
             fit.add(self.network.pooled(self.network.wiring(state.stage).end(state)), given)
-        _set(self.network, [weight], [bias], fit)
+        write_fit(self.network, [weight], [bias], fit)
 
     # --------------------------------------------------------------------------------------------------------- pieces
 
     def _wanted(self, batch: int, stage: int) -> Tensor:
         """The mean of the parents' streams: (B, N, D)."""
         axes = (write(f"s{stage}.embed"),)
-        return _total(
+        return total(
             [
                 (lane.share, lane.mapped(x.flatten(0, 1), axes).unflatten(0, x.shape[:2]))
                 for lane in self.lanes
                 for x in [lane.streams[batch]]
             ]
         )
+
+    def _streams(self, stage: int, batch: int, rows: Tensor) -> tuple[Outputs, float]:
+        """The mean of the parents' streams at some places: (rows, D)."""
+        return [(1.0, self._wanted(batch, stage).flatten(0, 1)[rows])], 0.0
 
     def _mapped(self, streams: Sequence[Sequence[Tensor]], stage: int) -> list[Outputs]:
         """By batch, the parents' `streams` at the chosen tokens, with their shares: (rows, D)."""
@@ -276,21 +307,3 @@ class Correction:
     def _picked(self, x: Tensor, batch: int) -> Tensor:
         """The chosen tokens of (B, N, ·): (rows, ·)."""
         return x.flatten(0, 1)[self.rows[batch]]
-
-
-def _set(module: nn.Module, weights: Sequence[str], biases: Sequence[str | None], fit: Fit) -> None:
-    """Writes what one fit found into the parameters that it was of."""
-    weight, bias = fit.solve()
-    start = 0
-    for name, other in zip(weights, biases, strict=True):
-        own = getattr(module, name)
-        rows = slice(start, start := start + own.numel() // weight.shape[1])
-        own.copy_(weight[rows].reshape(own.shape))
-        if other is not None:
-            beside = getattr(module, other)
-            beside.copy_(bias[rows].reshape(beside.shape))
-
-
-def _total(parts: Outputs) -> Tensor:
-    """The weighted sum of the parts."""
-    return torch.stack([share * part for share, part in parts]).sum(0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 Outputs = Sequence[tuple[float, Tensor]]  # of each parent: its share, and its outputs (rows, outputs)
@@ -105,3 +105,21 @@ class _Sums:
     def moments(self) -> tuple[Tensor, Tensor]:
         mean = self.total / self.rows
         return mean, (self.squares / self.rows - mean.square()).clamp(min=0).sqrt()
+
+
+def write_fit(module: nn.Module, weights: Sequence[str], biases: Sequence[str | None], fit: Fit) -> None:
+    """Writes what one fit found into the parameters that it was of."""
+    weight, bias = fit.solve()
+    start = 0
+    for name, other in zip(weights, biases, strict=True):
+        own = getattr(module, name)
+        rows = slice(start, start := start + own.numel() // weight.shape[1])
+        own.copy_(weight[rows].reshape(own.shape))
+        if other is not None:
+            beside = getattr(module, other)
+            beside.copy_(bias[rows].reshape(beside.shape))
+
+
+def total(parts: Outputs) -> Tensor:
+    """The weighted sum of the parts."""
+    return torch.stack([share * part for share, part in parts]).sum(0)

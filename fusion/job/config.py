@@ -15,6 +15,8 @@ from wb.jobs.config import SAMPLES, JobConfig, LearningRate
 from wb.training.recipe import RecipeOptions
 
 CALIBRATION = 1024  # images that are looked at by default
+RATE = 3e-4  # of fine-tuning; more undoes what was fitted before it helps
+MAPS_RATE = 1e-3  # as little is undone where batch norms follow
 EPOCHS = 5  # of fine-tuning where no models are given
 
 
@@ -42,13 +44,20 @@ class FuseConfig(JobConfig):
         Field(ge=0, description="Epochs of fine-tuning, all models as teachers."),
         Cli(default=f"0; {EPOCHS} without models"),
     ] = 0
-    learning_rate: LearningRate = 3e-4  # more undoes what was fitted before it helps
+    learning_rate: Annotated[
+        LearningRate | None, Cli(default=f"{RATE:g}; {MAPS_RATE:g} of networks with stages of convolutions")
+    ] = None
     training: RecipeOptions = RecipeOptions()
     to: Annotated[
         Architecture | None,
         Field(description="An architecture (JSON or a model file) to fuse into."),
         Cli(default="the anchor's", typed=Path),
     ] = None
+
+    def tuned_for(self, architecture: Architecture) -> FuseConfig:
+        """The same with the learning rate that suits the fused network, where none is given."""
+        usual = MAPS_RATE if architecture.has_maps else RATE
+        return self.model_copy(update={"learning_rate": self.learning_rate or usual})
 
     def looks(self, parents: Sequence[Architecture]) -> bool:
         """Whether images are of any use: to fit, to compare, to match blocks, or for another architecture."""

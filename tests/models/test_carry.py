@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -21,9 +23,8 @@ def convolutional(
     mixer = Depthwise.model_validate({"kernel": 3, "reads": reads})
     block = Block(mixer=mixer, ffn=Inverted(mlp=7), norm=BatchNorm(), join=join)
     stage = Stage(embed=6, blocks=(block, block), plane="map")
-    return assembled(
-        input=image, stem=PatchStem(patch=1), stages=(stage,), norm=wiring, position=Nowhere(), last=BatchNorm()
-    )
+    ends: dict[str, Any] = {"position": Nowhere(), "last": BatchNorm()}
+    return assembled(input=image, stem=PatchStem(patch=1), stages=(stage,), norm=wiring, **ends)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +13,28 @@ from torch import Tensor
 from tests.networks import Form, assembled
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes
 from wb.core.precision import allowed, in_floating_point, precisions, with_precisions
-from wb.core.records import ConvStem, Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax, Stem
+from wb.core.records import (
+    ConvStem,
+    Cosformer,
+    ImageInput,
+    Lmu,
+    Mixer,
+    Mlp,
+    Nowhere,
+    PatchStem,
+    Pool,
+    Sla,
+    Softmax,
+    Stem,
+)
+from wb.core.records.ffns import Inverted
+from wb.core.records.mixers import Depthwise
+from wb.core.records.norms import BatchNorm
+from wb.core.records.stems import MobileStem
 from wb.models.axes import Leading
 from wb.models.groups import block_groups, groups_of, kept, kept_in_block, settle
 from wb.models.model import Model, from_network, remap_model
-from wb.models.network import BlockModule, build, describe
+from wb.models.network import BlockModule, build, describe, skeleton
 
 MIXERS: tuple[Mixer, ...] = (
     Softmax(heads=2, qk=4, v=6),
@@ -160,3 +178,20 @@ def test_remapping_keeps_precisions(image: ImageInput) -> None:
 def _linear(a: Architecture) -> list[str]:
     """The groups that may be kept in one or two bits."""
     return [group for group, options in allowed(a).items() if "w1" in options]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "w2"])
+def test_a_head_takes_over_the_batch_norm_in_front_of_it_where_its_bits_allow(
+    image: ImageInput, precision: str
+) -> None:
+    blocks = (Block(mixer=Depthwise(), ffn=Inverted(mlp=12)),)
+    stage = Stage(embed=8, blocks=blocks, plane="map")
+    a = assembled(input=image, stem=MobileStem(patch=2, width=6), stages=(stage,), position=Nowhere(), last=BatchNorm())
+    a = with_precisions(a, {"head": precision})  # type: ignore[dict-item]
+    model = random_model(a)
+    positive = {name: model.weights[name].abs() + 0.1 for name in skeleton(a).statistics()}
+    network = replace(model, weights={**model.weights, **positive}).network()
+    expected = network(images(a)).detach()
+    settle(network)
+    assert (network.norm is None) == (precision == "fp32")
+    torch.testing.assert_close(network(images(a)), expected, rtol=1e-4, atol=1e-4)

@@ -32,8 +32,8 @@ class Tuning(Protocol):
         ...
 
     @property
-    def learning_rate(self) -> float:
-        """The peak."""
+    def learning_rate(self) -> float | None:
+        """The peak, None for what the recipe says."""
         ...
 
 

@@ -31,6 +31,15 @@ class Moments(NamedTuple):
     batches: int
 
 
+class Seen(NamedTuple):
+    """One convolution as it was run: its input, its stride, what it gave, and that behind its norm."""
+
+    x: Tensor
+    stride: int
+    raw: Tensor
+    given: Tensor
+
+
 class BatchNormed(PartModule):
     """A part with batch norms. Each has a gain, a shift, a mean and a variance, called `<name>_gain` and so on.
 
@@ -40,6 +49,7 @@ class BatchNormed(PartModule):
 
     stream: ClassVar[Symmetry] = "permutation"
     watched: dict[str, Moments] | None = None
+    looked_at: dict[str, Seen] | None = None
     folded = False
 
     def norms(self, name: str, axis: Axis | str) -> None:
@@ -104,7 +114,21 @@ class BatchNormed(PartModule):
         padding = weight.shape[-1] // 2
         if self.folded:
             return F.conv2d(x, weight, getattr(self, _of(name, "shift")), stride, padding, groups=groups)
-        return self.normed(F.conv2d(x, weight, None, stride, padding, groups=groups), name)
+        raw = F.conv2d(x, weight, None, stride, padding, groups=groups)
+        given = self.normed(raw, name)
+        if self.looked_at is not None:
+            self.looked_at[name] = Seen(x, stride, raw, given)
+        return given
+
+    def seen(self, x: Tensor, name: str) -> Seen:
+        """What the convolution called `name` does when the part is run on x."""
+        found: dict[str, Seen] = {}
+        self.looked_at = found
+        try:
+            self(x)
+        finally:
+            self.looked_at = None
+        return found[name]
 
     def fold(self) -> None:
         """Lets every weight with a norm behind it take over that norm, in place and for good."""
@@ -123,7 +147,7 @@ class BatchNormed(PartModule):
         return scale, getattr(self, _of(name, "shift")) - mean * scale
 
     def statistic(self, name: str, what: str) -> nn.Parameter:
-        """The "mean" or the "variance" of the norm called `name`."""
+        """The "mean", the "variance", the "gain" or the "shift" of the norm called `name`."""
         parameter: nn.Parameter = getattr(self, _of(name, what))
         return parameter
 

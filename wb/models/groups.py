@@ -12,6 +12,7 @@ from wb.core.precision import TRAINED, allowed, precisions, with_precisions
 from wb.core.records import Precision
 from wb.models.convolution import BatchNormed
 from wb.models.network import KINDS, BlockModule, Network
+from wb.models.norms.batch import BatchNorm
 from wb.models.operator import OperatorModule
 from wb.models.walk import Sublayer
 
@@ -73,6 +74,7 @@ def settle(module: nn.Module) -> None:
             if isinstance(part, OperatorModule):
                 part.settle()
             elif isinstance(part, Network):
+                _fold_last(part)
                 part.answer.settle(part)
                 part.architecture = _settled(part.architecture)
     if isinstance(module, Network):
@@ -86,6 +88,24 @@ def carry(sublayers: Iterable[Sublayer]) -> None:
             operator = at.operator
             if at.bare and all(operator.precision(name) == "fp32" for name in operator.outputs):
                 operator.carry()
+
+
+def _fold_last(network: Network) -> None:
+    """Lets the head take over a batch norm in front of it, as pooling is a mean or a choice of tokens, which it commutes with.
+
+    A head of one or two bits cannot.
+    """
+    norm: nn.Module | None = network.norm
+    if not isinstance(norm, BatchNorm) or network.architecture.head.precision in TRAINED:
+        return
+    scale, shift = norm.affine("", norm.eps)
+    for name, other in network.answer.readers.items():
+        weight, bias = network.get_parameter(name), None if other is None else network.get_parameter(other)
+        if bias is None:
+            return
+        bias.add_(weight @ shift)
+        weight.mul_(scale)
+    network.norm = None
 
 
 def _settled(architecture: Architecture) -> Architecture:

@@ -225,17 +225,17 @@ class Network(nn.Module):
     # -------------------------------------------------------------------------------------------------------- the ends
 
     def normalised(self, pixel_values: Tensor) -> Tensor:
-        """The input of the stem: (B, channels, height, width) -> the same shape."""
-        normalised: Tensor = (pixel_values - self.mean.to(pixel_values)) / self.std.to(pixel_values)
-        return normalised
-
-    def tokens(self, pixel_values: Tensor) -> Tensor:
-        """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns).
+        """The input of the stem: (B, channels, height, width) -> the same shape.
 
         For each image that is mirrored there are two in place of one, here and in every block.
         """
         if self.architecture.input.mirrored:
             pixel_values = torch.stack([pixel_values, pixel_values.flip(-1)], dim=1).flatten(0, 1)
+        normalised: Tensor = (pixel_values - self.mean.to(pixel_values)) / self.std.to(pixel_values)
+        return normalised
+
+    def tokens(self, pixel_values: Tensor) -> Tensor:
+        """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns)."""
         x = laid(self.stem(self.normalised(pixel_values)), self.layouts[0])
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.shape[0], self.architecture.prefix, -1), x], dim=1)

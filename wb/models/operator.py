@@ -98,9 +98,10 @@ class OperatorModule(PartModule):
 
     A subclass is built as `Class(record, embed, layout, device)` and declares its parameters in order of execution:
     `reads` (weights on the residual stream, with their biases), `between` (matrices that neither read nor write the
-    stream), `writes` (weights whose rows are the stream), `filters_of`, `holds` (anything else). Axes, `describe`, initial
-    values, the groups that share a precision, and what pruning and fusion may do follow from that. `hidden` computes the
-    input of the writer. An operator without a writer overrides `forward`; it mixes tokens channel by channel.
+    stream), `filters_of` (a filter for each channel), `writes` (weights whose rows are the stream), `holds` (anything else).
+    Axes, `describe`, initial values, the groups that share a precision, and what pruning and fusion may do follow from that.
+    `hidden` computes the input of the writer. An operator without a writer overrides `forward`; it mixes tokens channel by
+    channel.
 
     An operator that `jumps` is discontinuous, as it takes signs of sums: a rounding error may change its output by more than
     itself. Every size is a plain number at export, so that the graph contains no shape arithmetic.

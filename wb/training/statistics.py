@@ -7,7 +7,8 @@ their means, which is the variance over all images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -37,20 +38,31 @@ def find_from(network: nn.Module, images: Iterable[Tensor]) -> None:
     parts = [part for part in network.modules() if isinstance(part, BatchNormed)]
     if not parts:
         return
-    training = network.training
-    for part in parts:
-        part.watched = {}
-    network.train()
-    with torch.no_grad():
+    with found_anew(parts), torch.no_grad():
         for batch in images:
             network(batch)
-        for part in parts:
+
+
+@contextmanager
+def found_anew(parts: Collection[BatchNormed], only: Collection[str] | None = None) -> Iterator[None]:
+    """Batch norms of `parts` use the statistics of batches meanwhile, and take those of all of them in the end.
+
+    `only` names the norms that take them. A norm that is not run keeps what it has.
+    """
+    before = {part: part.training for part in parts}
+    for part in parts:
+        part.watched = {}
+        part.train()
+    yield
+    with torch.no_grad():
+        for part, training in before.items():
             for norm, moments in (part.watched or {}).items():
-                mean, variance = _over_batches(moments)
-                part.statistic(norm, "mean").copy_(mean)
-                part.statistic(norm, "variance").copy_(variance)
+                if only is None or norm in only:
+                    mean, variance = _over_batches(moments)
+                    part.statistic(norm, "mean").copy_(mean)
+                    part.statistic(norm, "variance").copy_(variance)
             part.watched = None
-    network.train(training)
+            part.train(training)
 
 
 def with_statistics(model: Model, split: Split) -> Model:

@@ -60,6 +60,14 @@ def test_the_design_has_all_corners_once(sizes: list[int], extra: bool) -> None:
     assert sum(all(s in (m, max(1, m // 4)) for s, m in zip(p, sizes, strict=True)) for p in places) >= corners
 
 
+@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4), data=st.data())
+def test_the_design_has_whole_multiples(sizes: list[int], data: st.DataObject) -> None:
+    align = [data.draw(st.sampled_from([1, 8, 16])) for _ in sizes]
+    for place in design(sizes, align):
+        assert all(size == most or size % step == 0 for size, most, step in zip(place, sizes, align, strict=True))
+        assert all(1 <= size <= most for size, most in zip(place, sizes, strict=True))
+
+
 def architecture(image: ImageInput, norm: Form = "pre") -> Architecture:
     both = Block(mixer=Softmax(heads=2, qk=3, v=4, scale=0.5), ffn=Mlp(mlp=6))
     first = Stage(embed=8, blocks=(both, Block(), Block(mixer=Softmax(heads=1, qk=2, v=2)), Block(mixer=Pool())))

@@ -9,23 +9,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.networks import answering
+from tests.networks import answering, assembled, hybrid, images, random_model
 from wb.compress.depth.drop import removed
+from wb.compress.nvit import nvit
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.nvit import NViT, Pruned, between, check_reachable
 from wb.compress.nvit.saliency import score
-from wb.compress.nvit.settings import METHODS, Method, Settings
-from wb.core.architecture import Architecture, Block, axis_sizes, resize
+from wb.compress.nvit.settings import BLOCK, METHODS, Method, Settings
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.errors import BadData, BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
-from wb.core.records import Pool
-from wb.data import Dataset
+from wb.core.records import ImageInput, Nowhere, Pool
+from wb.core.records.ffns import Inverted
+from wb.core.records.mixers import Depthwise
+from wb.core.records.norms import BatchNorm
+from wb.core.records.stems import MobileStem
+from wb.data import Dataset, Split
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
 from wb.models.passes import apply
 from wb.tasks.classes import CLASSES
+from wb.training.statistics import with_statistics
+from wb.training.train import Finetune
 from wb.training.train import score as accuracy
 
 
@@ -190,3 +197,54 @@ def test_a_budget_is_reachable_where_pruning_reaches_it(small: Architecture, str
         other = settings.model_copy(update={"method": method})
         with pytest.raises(BudgetMissed, match=r"params <= .* cannot be reached"):
             check_reachable((Limit(METRICS["params"], ends),), cost, model, other)
+
+
+def test_statistics_are_those_of_what_is_left() -> None:
+    split = Split(images(hybrid(), 24).numpy(), np.arange(24) % 3)
+    noise = Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
+    model, dense = random_model(hybrid(), gain=1.0), count_macs(hybrid()).value
+    costs = {"macs": counted(hybrid(), "macs")}
+    pruned = apply(NViT(noise, {"macs": 0.6 * dense}, costs, Settings(rounds=1, calibration=16, batch=8)), model)
+    assert count_macs(pruned.architecture).value <= 0.6 * dense
+    again = with_statistics(pruned, noise.train)
+    assert all(torch.equal(weight, again.weights[name]) for name, weight in pruned.weights.items())
+
+
+def wide(side: int = 8) -> Architecture:
+    """A network of maps whose widths are three blocks of channels."""
+    image = ImageInput(channels=3, height=side, width=side, mean=(0.3,) * 3, std=(0.4,) * 3)
+    blocks = (Block(mixer=Depthwise(), ffn=Inverted(mlp=24)),)
+    stage, stem = Stage(embed=24, blocks=blocks, plane="map"), MobileStem(patch=2, width=24)
+    return assembled(
+        input=image, stem=stem, stages=(stage,), position=Nowhere(), last=BatchNorm(), labels=("a", "b", "c")
+    )
+
+
+def noise_of(a: Architecture) -> Dataset:
+    split = Split(images(a, 24).numpy(), np.arange(24) % 3)
+    return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
+
+
+@pytest.mark.parametrize(("align", "multiple"), [(None, BLOCK), (1, 1)])
+def test_channels_of_maps_stay_in_whole_blocks(align: int | None, multiple: int) -> None:
+    a, settings = wide(), Settings(rounds=1, calibration=16, batch=8, align=align)
+    goal = {"params": 0.45 * count_parameters(a).value}
+    pruned = NViT(noise_of(a), goal, {"params": counted(a, "params")}, settings)(random_model(a, gain=1.0))
+    sizes = axis_sizes(pruned.architecture)
+    assert sizes != axis_sizes(a)
+    assert all(size % multiple == 0 for size in sizes.values())
+    assert any(size % BLOCK for size in sizes.values()) == (multiple == 1)
+    assert pruned.history[-1].arguments["align"] == multiple
+
+
+def test_convolutions_recover_by_their_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, found = wide(24), []
+
+    class Told(Finetune):
+        def __call__(self, model: Model, /) -> Model:
+            found.append(self.recipe)
+            return model
+
+    monkeypatch.setattr(nvit, "Finetune", Told)
+    NViT(noise_of(a), {}, {}, Settings(recovery=2)).recovered(Pruned(random_model(a)))
+    assert [(one.optimizer, one.learning_rate, one.flip) for one in found] == [("muon", 1e-3, "off")]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.networks import assembled, wired
+from tests.networks import assembled, hybrid, of_digits, wired
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
@@ -21,7 +21,7 @@ from wb.export.score import outputs, score
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
-from wb.fusion.job.config import FuseConfig
+from wb.fusion.job.config import MAPS_RATE, RATE, FuseConfig
 from wb.fusion.job.curve import point
 from wb.fusion.job.finish import Ensemble, Parents
 from wb.fusion.job.job import FuseJob, calibration
@@ -442,3 +442,10 @@ def test_bad_models_and_data(folder: Path, stripes: Dataset, tmp_path: Path) -> 
     with pytest.raises(BadData, match="name other data with --data"):
         job_of(files_of(folder), other, tmp_path / "x.pt")
     assert files(tmp_path) == before
+
+
+def test_convolutions_are_fine_tuned_at_a_higher_rate_and_a_given_one_stands() -> None:
+    tokens, maps = of_digits(), hybrid()
+    assert FuseConfig().tuned_for(tokens).learning_rate == RATE
+    assert FuseConfig().tuned_for(maps).learning_rate == MAPS_RATE
+    assert FuseConfig(learning_rate=0.5).tuned_for(maps).learning_rate == 0.5
