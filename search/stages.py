@@ -172,7 +172,7 @@ class Stages(Recorder[RunRecord]):
                 device=ground.device,
                 pace=self.record.pace,
                 metrics=config.metrics,
-                limits=config.limits,
+                limits=config.limits if self.record.plan is None else self.record.plan.given(config.limits),
                 requirements=config.requirements,
                 recipe=partial(self._tuning, config.finetune) if config.finetune else None,
                 seed=config.seed,

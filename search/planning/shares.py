@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from wb.core.durations import duration
 from wb.core.errors import BadOption
+from wb.core.metrics import Limit
 from wb.core.readings import scaled
 from wb.core.records import Frozen
 from wb.search.config import SearchConfig
@@ -103,6 +104,15 @@ class TimePlan(Frozen):
         limits = {limit.metric.name for limit in config.limits}
         most = () if self.heaviest is None or "macs" in limits else (f"macs={self.heaviest:.0f}",)
         return config.model_copy(update={**self.settings, "budget": (*config.budget, *most)})
+
+    def given(self, limits: Sequence[Limit]) -> list[Limit]:
+        """Those of the limits that the user gave: the plan's own is on what is trained, not on what comes of it."""
+        return [limit for limit in limits if (limit.metric.name, limit.value) != ("macs", self.own)]
+
+    @property
+    def own(self) -> float | None:
+        """The value of the plan's own limit on multiply-accumulates."""
+        return None if self.heaviest is None else float(f"{self.heaviest:.0f}")
 
     def text(self) -> str:
         """How the time is used, in a sentence."""
