@@ -83,7 +83,8 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         config = settled(config)
     if run is None and config.time is not None:
         planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, WARM_UP)
-        config, notes = planned.applied(config), [Stage("time", planned.text(), 0.0)]
+        config, costs = planned.applied(config), planned.expected
+        notes = [Stage("time", planned.text(), 0.0)]
     left = config.trials - done.evaluations
     within = reach(space, config.limits, ends, config.seed)
     return [
@@ -113,7 +114,7 @@ def _supernet(config: SearchConfig, data: Dataset, recipe: Recipe, device: str, 
         return "is trained"
     there = f", of which {done} are done" if done else ""
     steps = recipe.steps(len(data.train)) // config.epochs
-    return f"{config.epochs} epochs{there} of {steps} steps on {device}; recipe {recipe.text}"
+    return f"{config.epochs} epoch{'' if config.epochs == 1 else 's'}{there} of {steps} steps on {device}; recipe {recipe.text}"
 
 
 def _search(config: SearchConfig, done: There, genes: int, workers: int, within: str) -> str:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from wb.core.durations import duration
 from wb.core.errors import BadOption
 from wb.core.metrics import Limit
-from wb.core.readings import scaled
 from wb.core.records import Frozen
 from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
@@ -18,13 +17,12 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
 TUNED, TUNED_STEPS = 60, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
 TUNED_LEAST = 10  # epochs, however many steps these are
-HEAVIEST = (
-    0.4  # of the time of finalists that one of them may take; larger networks would be trained too little to be better
-)
+# Of the time of finalists, what one of them may take: larger networks would be trained too little to be better.
+DEAREST = 0.25
 LIGHTEST = 3  # times what the smallest network takes is never too much
 FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
-READ = 4  # evaluations that exporting and reading a finalist takes as long as
+READ = 8  # evaluations that exporting and reading a finalist and its twin takes as long as
 LEAST = {"epochs": 1, "finetune": 1}
 
 
@@ -61,6 +59,13 @@ class Costs(Frozen):
             return None
         return self.macs * (step - self.light) / (self.heavy - self.light)
 
+    def up_to(self, macs: float) -> Costs:
+        """The costs where no network has more multiply-accumulates: one in the middle takes half of what those take at most."""
+        if not self.macs or macs >= self.macs:
+            return self
+        step = self.light + (self.heavy - self.light) * macs / self.macs
+        return self.model_copy(update={"tune": min(self.tune, max(self.light, step / 2))})
+
 
 class Size(NamedTuple):
     """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
@@ -92,6 +97,7 @@ class TimePlan(Frozen):
     heaviest: float | None = (
         None  # multiply-accumulates of the largest networks that the time is enough for; None: of all
     )
+    tune: float | None = None  # seconds of a training step of a network within that, if it is predicted
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
     @property
@@ -101,13 +107,17 @@ class TimePlan(Frozen):
 
     def applied(self, config: SearchConfig) -> SearchConfig:
         """`config` with these settings, and with a budget where the time is not enough for the largest networks."""
-        limits = {limit.metric.name for limit in config.limits}
-        most = () if self.heaviest is None or "macs" in limits else (f"macs={self.heaviest:.0f}",)
+        most = () if self.own is None else (f"macs={self.own:.0f}",)
         return config.model_copy(update={**self.settings, "budget": (*config.budget, *most)})
 
     def given(self, limits: Sequence[Limit]) -> list[Limit]:
         """Those of the limits that the user gave: the plan's own is on what is trained, not on what comes of it."""
         return [limit for limit in limits if (limit.metric.name, limit.value) != ("macs", self.own)]
+
+    @property
+    def expected(self) -> Costs:
+        """The costs of networks within the plan's limit."""
+        return self.costs if self.tune is None else self.costs.model_copy(update={"tune": self.tune})
 
     @property
     def own(self) -> float | None:
@@ -123,7 +133,7 @@ class TimePlan(Frozen):
             "finalists": f"{self.finalists} finalists, {_epochs(self.finetune)} each",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
-        most = "" if self.heaviest is None else f"; networks of at most {scaled(self.heaviest, 'MAC')}"
+        most = "" if self.own is None else f"; networks of at most {self.own / 1e6:.3g} M multiply-accumulates"
         return (
             f"{duration(self.seconds)} planned: {'; '.join(told)}{most} (predicted from timed steps: "
             f"{_milli(self.costs.sandwich)} for one of the supernet, {_milli(self.costs.tune)} for one of a candidate alone, "
@@ -173,7 +183,8 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
         BadOption: the time is too short for anything; the message names the least.
     """
     given = config.model_fields_set
-    least = _least(config, costs, size, warm_up) + spent
+    heaviest, expected = _affordable(config, seconds - spent, costs, size)
+    least = _least(config, expected, size, warm_up) + spent
     if least > seconds:
         raise BadOption(
             f"--time {config.time} is too short: the smallest search of this space on these data takes about "
@@ -186,8 +197,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
     share = left * SEARCH / (SEARCH + RUNGS + FINALISTS) / search_seconds(costs, size, 1)
     trials = config.trials if "trials" in given else _within(int(share), TRIALS_LEAST, TRIALS_MOST)
     left -= search_seconds(costs, size, trials)
-    heaviest, costs = _affordable(config, left, costs, size)
-    finalists, finetune, rungs = _trained(config, left, trials, costs, size)
+    finalists, finetune, rungs = _trained(config, left, trials, expected, size)
     return TimePlan(
         seconds=seconds,
         begun=spent,
@@ -199,22 +209,30 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
         predicted={
             "supernet": epochs * per_epoch,
             "search": search_seconds(costs, size, trials),
-            "rungs": rungs_seconds(costs, size, rungs),
-            "finalists": finalists_seconds(costs, size, finalists, finetune),
+            "rungs": rungs_seconds(expected, size, rungs),
+            "finalists": finalists_seconds(expected, size, finalists, finetune),
         },
         costs=costs,
         heaviest=heaviest,
+        tune=expected.tune if expected != costs else None,
         least=min(trials, max(TRIALS_LEAST, LAST * finalists)),
         settled="finetune" in given,
     )
 
 
-def _affordable(config: SearchConfig, left: float, costs: Costs, size: Size) -> tuple[float | None, Costs]:
-    """The multiply-accumulates of the largest networks that can be finalists, and the costs of networks up to these."""
-    whole = left * FINALISTS / (RUNGS + FINALISTS)
-    step = max(LIGHTEST * costs.light, HEAVIEST * whole / (size.whole * _usual(config, size)))
+def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) -> tuple[float | None, Costs]:
+    """The multiply-accumulates of the largest networks that can be finalists, and the costs of networks up to these.
+
+    Where the user says what networks may or must have, or names some to begin with, there is no such limit.
+    """
+    own = [limit.value for limit in config.limits if limit.metric.name == "macs"]
+    if own:
+        return None, costs.up_to(min(own))
+    if config.seeds or any(one.metric.name == "macs" for one in config.requirements):
+        return None, costs
+    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (size.whole * _usual(config, size)))
     heaviest = costs.reached(step)
-    return heaviest, costs if heaviest is None else costs.model_copy(update={"tune": min(costs.tune, step / 2)})
+    return heaviest, costs if heaviest is None else costs.up_to(heaviest)
 
 
 def _usual(config: SearchConfig, size: Size) -> int:
@@ -236,7 +254,7 @@ def _trained(
     one, two = (finalists_seconds(costs, size, count, usual) for count in (1, 2))
     finalists = config.finalists or _within(
         1 + int((whole - one) / (two - one)),
-        FINALISTS_LEAST,
+        min(FINALISTS_LEAST, trials),
         min(FINALISTS_MOST, trials),
     )
     rungs = fixed if config.rungs != AUTO else _rungs(share, trials, finalists, costs, size)

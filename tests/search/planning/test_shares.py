@@ -15,7 +15,8 @@ from wb.core.errors import BadOption
 from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, parse_rungs
 from wb.search.planning.shares import (
-    HEAVIEST,
+    DEAREST,
+    FINALISTS,
     LIGHTEST,
     TUNED,
     TUNED_LEAST,
@@ -113,8 +114,8 @@ def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, 
         return
     largest = 6 * step if found.heaviest is None else step + 5 * step * found.heaviest / 5e6
     epochs = min(TUNED, max(TUNED_LEAST, TUNED_STEPS // steps))
-    room = seconds - 20 - found.predicted["supernet"] - found.predicted["search"]
-    assert largest * steps * epochs <= max(HEAVIEST * room, LIGHTEST * step * steps * epochs) * 1.001
+    room = FINALISTS * (seconds - 20)
+    assert largest * steps * epochs <= max(DEAREST * room, LIGHTEST * step * steps * epochs) * 1.001
     if found.heaviest is None:
         assert found == plan(seconds, costs.model_copy(update={"macs": 0.0}), size).model_copy(update={"costs": costs})
 
@@ -124,11 +125,28 @@ def test_a_budget_that_was_given_stays() -> None:
     found = plan(600, costs, Size(100, 100, 110))
     assert found.heaviest is not None
     assert 0 < found.heaviest < 2e7
-    own = SearchConfig.model_validate({"time": "600s", "budget": ("latency=1ms", "macs=9M")})
-    assert found.applied(own).budget == own.budget
-    less = own.model_copy(update={"budget": ("latency=1ms",)})
-    assert found.applied(less).budget == ("latency=1ms", f"macs={found.heaviest:.0f}")
-    assert found.applied(less).limits[1].value == pytest.approx(found.heaviest, abs=1)
+    assert f"at most {found.heaviest / 1e6:.3g} M multiply-accumulates" in found.text()
+    assert "8 ms for one of a candidate alone" in found.text()  # as timed
+    less = SearchConfig.model_validate({"time": "600s", "budget": ("latency=1ms",)})
+    applied = found.applied(less)
+    assert applied.budget == ("latency=1ms", f"macs={found.heaviest:.0f}")
+    assert found.given(applied.limits) == list(less.limits)  # a twin may have twice as many
+    for asked in ({"budget": ("macs=9M",)}, {"require": ("macs>=19M",)}, {"seeds": ("resnet",)}):
+        other = plan(600, costs, Size(100, 100, 110), **asked)
+        assert other.heaviest is None
+        config = SearchConfig.model_validate({"time": "600s", **asked})
+        assert other.applied(config).budget == config.budget
+
+
+def test_networks_that_are_left_out_make_no_time_too_short() -> None:
+    costs = fake(0.5).model_copy(update={"light": 0.002, "heavy": 2.0, "macs": 2e7, "alone": 0.1, "sandwich": 0.2})
+    found = plan(600, costs, Size(300, 300, 300), rungs="none")
+    assert found.heaviest is not None
+    assert sum(found.predicted.values()) <= 600
+
+
+def test_there_are_no_more_finalists_than_trials() -> None:
+    assert plan(600, fake(0.004), Size(100, 100, 110), trials=3, rungs="none").finalists <= 3
 
 
 def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
