@@ -81,6 +81,7 @@ class Finish:
     alone: Callable[[], AbstractContextManager[None]]
     known: Mapping[str, Architecture] = field(default_factory=dict)
     mirror: bool = True  # whether finalists that were trained on mirror images have twins
+    most: int = 0  # the number of the last candidate
 
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
         """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
@@ -108,8 +109,10 @@ class Finish:
             points.append(point.model_copy(update=_compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
         error = self._table_error({number: models[number] for number in within}, readings)
+        kept = {f"{number}{ending}" for number in within for ending in (".onnx", ".safetensors")}
+        kept |= {f"{numbers[number]}.safetensors" for number in within}  # of twins, what they were before
         for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
-            if path.stem not in map(str, within):
+            if path.name not in kept:
                 path.unlink()
         self.run.publish(points, collected(answers, self.data.test, self.data.classes))
         return points, error
@@ -139,7 +142,7 @@ class Finish:
         if self.recipe is None or not self.mirror:
             return {}
         flipped = [number for number, model in models.items() if self.recipe(model.architecture).flip != "off"]
-        found = twins(models, flipped)
+        found = twins(models, flipped, self.most)
         for done, (twin, (_, model)) in enumerate(found.items()):
             self.progress("exporting the finalists with mirror images", done, len(found))
             models[twin], paths[twin] = model, self.run.staging / f"{twin}.onnx"

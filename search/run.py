@@ -152,6 +152,16 @@ class FrontPoint(Frozen):
     onnx: str
 
     @property
+    def number(self) -> int:
+        """The number of the candidate that it is, or is the twin of."""
+        return self.id if self.mirrors is None else self.mirrors
+
+    @property
+    def title(self) -> str:
+        """What people are told that it is: `37`, or `1037 (37 with mirror images)`."""
+        return str(self.id) if self.mirrors is None else f"{self.id} ({self.mirrors} with mirror images)"
+
+    @property
     def validation(self) -> Reading:
         """The quality on the validation split."""
         return self.values[self.quality]

@@ -41,8 +41,7 @@ class Front(Shown):
         """One row a network."""
         columns = (*dict.fromkeys(point.quality for point in self.points), "latency", "size", "macs", "params")
         rows = [
-            (str(point.id), *(point.values[name].text() for name in columns), point.test.text())
-            for point in self.points
+            (point.title, *(point.values[name].text() for name in columns), point.test.text()) for point in self.points
         ]
         lines = [] if self.judgement is None else sentences(self.judgement)
         return Table(str(self.folder), ("id", *columns, "test"), rows, lines)

@@ -181,6 +181,7 @@ class Stages(Recorder[RunRecord]):
                 alone=ground.crew.timing,
                 known=self._known(supernet, list(finalists.values())),
                 mirror=config.mirror,
+                most=max(trial.number for trial in trials),
             )
             points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))

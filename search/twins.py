@@ -11,16 +11,16 @@ from wb.models.passes import apply
 FEWEST_DIGITS = 3  # of the numbers of finalists, so that the twin of network 37 is network 1037
 
 
-def ids(numbers: Collection[int]) -> dict[int, int]:
-    """The twin's id for each number: a one in front of it, with as many zeros between as make all ids different."""
-    digits = max([FEWEST_DIGITS, *(len(str(number)) for number in numbers)])
+def ids(numbers: Collection[int], most: int) -> dict[int, int]:
+    """The twin's id for each number: a one in front of it, and zeros between that make it larger than any up to `most`."""
+    digits = max([FEWEST_DIGITS, *(len(str(number)) for number in (*numbers, most))])
     return {number: 10**digits + number for number in numbers}
 
 
-def twins(models: Mapping[int, Model], flipped: Collection[int]) -> dict[int, tuple[int, Model]]:
+def twins(models: Mapping[int, Model], flipped: Collection[int], most: int) -> dict[int, tuple[int, Model]]:
     """The twins of the models that are `flipped`, as they were trained on mirror images: id -> number and model.
 
-    A network that sees both anyway has none.
+    No twin has the number of a candidate, of which `most` is the last. A network that sees both anyway has none.
     """
     seen = [number for number in models if number in flipped and not models[number].architecture.input.mirrored]
-    return {twin: (number, apply(Mirror(), models[number])) for number, twin in ids(seen).items()}
+    return {twin: (number, apply(Mirror(), models[number])) for number, twin in ids(seen, most).items()}

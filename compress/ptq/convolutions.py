@@ -54,9 +54,13 @@ def fastest_convolutions(subject: Subject, inputs: Inputs, device: Device, keep:
 
     Raises as `static_convolutions`.
     """
+
+    def leaves(more: Collection[str]) -> bool:
+        return any("int8" in subject.options[group] for group in subject.groups if group not in {*keep, *more})
+
     beginnings = [tuple(group for group in found if group not in keep) for found in _beginnings(subject)]
-    more = _fastest(subject, inputs, device, keep, [(), *filter(None, beginnings)])
-    if "head" in subject.groups and "head" not in keep:
+    more = _fastest(subject, inputs, device, keep, [(), *(found for found in beginnings if found and leaves(found))])
+    if "head" in subject.groups and "head" not in keep and leaves((*more, "head")):
         more = _fastest(subject, inputs, device, keep, [more, (*more, "head")])
     static = static_convolutions(subject, inputs, {*keep, *more})
     return replace(static, reasons={**static.reasons, **dict.fromkeys(more, FASTER)})

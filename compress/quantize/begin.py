@@ -17,7 +17,7 @@ from wb.compress.quantize.config import FITTED, QuantizeConfig
 from wb.compress.quantize.job import QuantizeJob
 from wb.compress.quantize.record import Quantization, worked_on
 from wb.compress.quantize.source import Source
-from wb.core.errors import BadData, BadOption
+from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.metrics import Limit
 from wb.core.progress import Progress
 from wb.data import Dataset
@@ -27,7 +27,8 @@ from wb.hardware.device import parse_device
 from wb.jobs.begin import left, refusal
 from wb.jobs.output import GRAPHS, Output
 from wb.jobs.record import origin
-from wb.models.model import Model, check_weights
+from wb.models.header import read_header
+from wb.models.model import Model, check_weights, load
 from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
@@ -57,10 +58,21 @@ class Given:
         return hashlib.sha256(self.path.read_bytes() if self.path else b"").hexdigest()[:16]
 
 
+def of_maps(file: Path | None) -> bool:
+    """Whether it is a model of the workbench with stages of convolutions, which only static ranges make faster."""
+    if file is None or file.suffix not in (".safetensors", ".pt") or not file.exists():
+        return False
+    try:
+        return (read_header(file)[0] if file.suffix == ".safetensors" else load(file).architecture).has_maps
+    except BadArtefact:  # told where the model is read
+        return False
+
+
 def files_of(config: QuantizeConfig, file: Path | None, out: Path) -> list[Path]:
     """The files that a quantization writes; a foreign graph and static quantization have no model file."""
     foreign = file is not None and file.suffix == ".onnx"
-    model = () if foreign or config.policy == "int8" else (".safetensors",)
+    fixed = config.policy == "int8" or (config.policy == "mixed" and of_maps(file))  # ranges, which no model file has
+    model = () if foreign or fixed else (".safetensors",)
     return [out.with_suffix(ending) for ending in (".html", ".json", *model, ".onnx")]
 
 

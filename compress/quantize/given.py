@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from wb.compress.quantize.begin import Given
+from wb.compress.quantize.begin import Given, of_maps
 from wb.compress.quantize.config import FITTED, LIMITED, QuantizeConfig
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadOption
 from wb.core.files import absolute
 from wb.core.metrics import parse_budget
 from wb.core.option import option_of
@@ -21,7 +21,6 @@ from wb.jobs.inputs import Choice, read_data
 from wb.jobs.kinds import need
 from wb.jobs.output import config_of
 from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
-from wb.models.header import read_header
 
 
 def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
@@ -31,7 +30,7 @@ def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
     given = {name: value for name, value in given.items() if value is not None or name == "data"}
-    given.setdefault("policy", "mixed" if given.get("budget") else "int8" if _of_maps(file) else "int8-dynamic")
+    given.setdefault("policy", "mixed" if given.get("budget") else "int8" if of_maps(file) else "int8-dynamic")
     for name in ("image_size", "by_index"):
         if given["data"] is None and given.get(name):
             raise BadOption(f"{option_of(QuantizeConfig, name)} is of no use without data; name some with --data")
@@ -50,16 +49,6 @@ def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
     config = config_of(QuantizeConfig, "quantize", given)
     parse_budget(config.budget, LIMITED)  # raises
     return config
-
-
-def _of_maps(file: Path | None) -> bool:
-    """Whether it is a model of the workbench with stages of convolutions, which only static ranges make faster."""
-    if file is None or file.suffix != ".safetensors" or not file.exists():
-        return False
-    try:
-        return read_header(file)[0].has_maps
-    except BadArtefact:  # told where the model is read
-        return False
 
 
 def background_of_data(given: Mapping[str, Any], background: str | None) -> str | None:

@@ -29,9 +29,8 @@ from wb.export.timing.reference import overhead_graph
 from wb.hardware.device import Device
 
 T = TypeVar("T")
-VERSION = (
-    4  # of the timed graphs and their keys; since 3 architectures of format 2, since 4 filters that carry the stream
-)
+# Of the timed graphs and their keys: since 3 architectures of format 2, since 4 filters that carry the stream.
+VERSION = 4
 OVERHEAD = "wb/overhead"  # key of the overhead: the latency of a call that computes nothing
 REFERENCE = "wb/reference"  # key of the reference graph's milliseconds when the table was begun
 CREATE = """CREATE TABLE IF NOT EXISTS latency (

@@ -106,8 +106,8 @@ class Correction:
             if self.network.stem.fitted is not None:
                 self._fit_stem(*self.network.stem.fitted)
             made = (as_tokens(self.network.tokens(part)) for part in self.batches)
-            missing = [(self._wanted(i, 0) - tokens).sum(0) for i, tokens in enumerate(made)]
-            self.network.positions.moved(self.network, torch.stack(missing).sum(0) / sum(map(len, self.batches)))
+            missing = torch.cat([self._wanted(i, 0) - tokens for i, tokens in enumerate(made)])
+            self.network.positions.moved(self.network, missing.mean(0))
         self.states = [self.network.begin(part) for part in self.batches]
 
     def _fit_stem(self, last: str, bias: str) -> None:

@@ -16,10 +16,8 @@ from wb.search.planning.settle import finalists
 from wb.search.study.trials import readings_of
 
 REACH = 1.5  # of the fall from the last rung but one to the last, in logarithms of the error
-SLOPE, SPREAD = (
-    -0.1,
-    0.05,
-)  # how much further errors fall by training in full where work is e times as large, and how surely
+# In logarithms, how much further errors fall by training in full where work is e times as large, and how surely.
+SLOPE, SPREAD = -0.1, 0.05
 DOUBT = 0.1  # standard deviation of that as the fall between two rungs tells it, beside the noise of the rungs
 LEAST_ERROR = 1e-3  # below which errors are not told apart
 FEWEST = 6  # networks that a line is drawn through

@@ -39,8 +39,8 @@ class Evidence:
     forecast: Mapping[int, Reading] = field(default_factory=dict)
 
     def last(self, qualities: Sequence[str]) -> dict[int, Mapping[str, Reading]]:
-        """The last readings that there are of every evaluated network."""
-        return self._with(self.trials, self.trained, qualities)
+        """The last readings that there are of every evaluated network, and of twins that are left."""
+        return {**self.left, **self._with(self.trials, self.trained, qualities)}
 
     def fair(self, qualities: Sequence[str]) -> dict[int, Mapping[str, Reading]]:
         """Readings that compare: of what was trained alone the forecast, if that is enough; else all as inherited."""

@@ -120,9 +120,9 @@ def closer(contents: Contents) -> dict[str, go.Figure]:
         found["confusion"] = confusion_figure(matrix, answers.classes)
     if SUPERNET in contents.curves:
         found["curve-supernet"] = curves_figure({"supernet": contents.curves[SUPERNET]})
-    tuned = {f"network {p.id}": contents.curves[str(p.id)] for p in points if str(p.id) in contents.curves}
+    tuned = {f"network {p.number}": contents.curves[str(p.number)] for p in points if str(p.number) in contents.curves}
     if tuned:
-        found["curve-finalists"] = curves_figure(tuned, f"network {subject.id}" if subject else None)
+        found["curve-finalists"] = curves_figure(tuned, f"network {subject.number}" if subject else None)
     architectures = {str(point.id): contents.architectures[point.id] for point in points}
     for place in PLACES if len(architectures) > 1 else ():
         figure = composition_figure(architectures, place)

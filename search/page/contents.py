@@ -154,7 +154,7 @@ def _candidate(trial: FrozenTrial, metrics: Sequence[Metric]) -> Candidate:
 
 def _finalist(point: FrontPoint) -> Candidate:
     told = summarize(point.choices) + ("" if point.mirrors is None else f"; {point.mirrors} with mirror images")
-    return Candidate(point.id, point.values, told, test=point.test, unsure=point.unsure is not None)
+    return Candidate(point.id, point.values, told, test=point.test, unsure=point.unsure is not None, place=point.number)
 
 
 def _front_so_far(candidates: Sequence[Candidate], metrics: Sequence[Metric]) -> list[Candidate]:

@@ -83,7 +83,7 @@ def progress_figure(
     metric: Metric, front: Sequence[Candidate], others: Sequence[Candidate], limits: Sequence[Limit]
 ) -> go.Figure:
     """Values of one objective in the order of evaluation, and the best so far."""
-    within = sorted((c for c in [*front, *others] if not c.over), key=lambda c: c.number)
+    within = sorted((c for c in [*front, *others] if not c.over), key=_place)
     best = min if metric.direction == "minimize" else max
     found = values(within, metric)
     steps = [best(found[: i + 1]) for i in range(len(found))]
@@ -223,4 +223,9 @@ def _edge(x: Metric, y: Metric, front: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _numbers(candidates: Sequence[Candidate]) -> list[int]:
-    return [candidate.number for candidate in candidates]
+    return [_place(candidate) for candidate in candidates]
+
+
+def _place(candidate: Candidate) -> int:
+    """Where it stands in the order of evaluation: a twin where its network does."""
+    return candidate.number if candidate.place is None else candidate.place

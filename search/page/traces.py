@@ -33,6 +33,7 @@ class Candidate:
     deviation: tuple[float, ...] | None = None
     unsure: bool = False
     name: str | None = None
+    place: int | None = None  # in the order of evaluation, where that is not its number
 
 
 def describe(candidate: Candidate) -> str:

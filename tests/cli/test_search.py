@@ -24,7 +24,7 @@ from wb.search.planning.shares import Costs
 from wb.search.results.answers import read_answers
 from wb.search.results.baselines import read_baselines
 from wb.search.results.curves import read_curves
-from wb.search.run import FrontPoint, Run
+from wb.search.run import Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
@@ -49,15 +49,10 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, second.stderr
 
 
-def finalist(point: FrontPoint) -> int:
-    """The number of the candidate that a network of a front is, or is the twin of."""
-    return point.id if point.mirrors is None else point.mirrors
-
-
 def test_finalists_that_were_flipped_have_twins_with_the_same_weights(together: tuple[Path, str]) -> None:
     points = Run(together[0]).read_front()
     named = {number for point in points for number in (point.id, *point.alike)}
-    assert {1000 + finalist(point) for point in points} <= named  # in the front, or not to be told from a network of it
+    assert {1000 + point.number for point in points} <= named  # in the front, or not to be told from a network of it
     for point in points:
         model = load_model(together[0] / point.model)
         assert model.architecture.input.mirrored == (point.mirrors is not None)
@@ -87,7 +82,7 @@ def test_a_fresh_run_knows_what_its_networks_answered_and_how_they_were_trained(
         matrix = answers.networks[point.id].matrix(len(answers.classes))
         assert (matrix.sum(), matrix.trace() / matrix.sum()) == (point.test.n, point.test.value)
     curves = read_curves(run.curves_path)
-    assert {"supernet", *(str(finalist(point)) for point in points)} <= set(curves)
+    assert {"supernet", *(str(point.number) for point in points)} <= set(curves)
     assert {epoch for curve in curves.values() for epoch, _ in curve} == {1}
 
 
@@ -133,10 +128,10 @@ def test_two_processes_on_one_run_do_it_once(together: tuple[Path, str]) -> None
     assert not (folder / "supernet.checkpoint.pt").exists()
     points, record = Run(folder).read_front(), Run(folder).read()
     assert {epochs: len(climbed) for epochs, climbed in record.rungs.items()} == {1: 5, 2: 3}
-    assert {finalist(point) for point in points} <= set(record.rungs[2])
-    assert {path.name for path in (folder / "models").iterdir()} == {
-        f"{point.id}.{kind}" for point in points for kind in ("onnx", "safetensors")
-    }
+    assert {point.number for point in points} <= set(record.rungs[2])
+    kept = {f"{point.id}.{kind}" for point in points for kind in ("onnx", "safetensors")}
+    kept |= {f"{point.number}.safetensors" for point in points}  # a twin's own network is there, too
+    assert {path.name for path in (folder / "models").iterdir()} == kept
     assert not list((folder / FOLDER).glob("worker-*"))
 
 

@@ -13,7 +13,7 @@ from wb.core.records import ImageInput, Join, Nowhere, PatchStem, Scale
 from wb.core.records.ffns import Inverted
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm
-from wb.models.groups import settle
+from wb.models.groups import carry, settle
 from wb.models.network import build
 
 
@@ -45,6 +45,8 @@ def test_depthwise_filters_carry_the_stream_where_it_is_only_added(
     settle(network)
     torch.testing.assert_close(network(given), expected, rtol=1e-4, atol=1e-4)
     assert [at.operator.carries for at in network.walk()] == [carries, False] * 2
+    carry(network.walk())  # once more changes nothing
+    torch.testing.assert_close(network(given), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_that_is_not_settled_carries_nothing(image: ImageInput) -> None:

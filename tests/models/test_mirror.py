@@ -6,7 +6,7 @@ import torch
 
 from tests.networks import assembled
 from wb.core.architecture import Architecture, Block, Stage
-from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from wb.core.records import Hash, ImageInput, Mlp, PatchStem, Softmax
 from wb.models.counting import count_macs, count_parameters, operations
 from wb.models.mirror import Mirror
 from wb.models.model import from_network
@@ -35,6 +35,13 @@ def test_it_takes_twice_the_work_of_everything_but_the_head(image: ImageInput) -
     assert count_macs(twin).value == 2 * (count_macs(plain).value - head) + head
     assert sum(part.macs for part in operations(twin).values()) == count_macs(twin).value
     assert count_parameters(twin) == count_parameters(plain)
+
+
+def test_additions_are_twice_as_many_as_well(image: ImageInput) -> None:
+    plain = _network(image).with_blocks(lambda _, block: block.model_copy(update={"mixer": Hash.sample()}))
+    twin = plain.model_copy(update={"input": image.model_copy(update={"mirrored": True})})
+    found, single = operations(twin), operations(plain)
+    assert found["s0.b0.mixer.products"].additions == 2 * single["s0.b0.mixer.products"].additions > 0
 
 
 def test_files_of_other_networks_do_not_mention_it(image: ImageInput) -> None:

@@ -84,7 +84,7 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
         linear = sum(found[group].macs for group in (f"{at.name}.in", f"{at.name}.out") if group in found)
         embed = architecture.stages[at.stage].embed
         if rest := views * _operator_macs(at.operator.record, embed, at.operator.layout) - linear:
-            found[f"{at.name}.products"] = Operations(rest, "fp32", float(at.operator.additions))
+            found[f"{at.name}.products"] = Operations(rest, "fp32", float(views * at.operator.additions))
     weights = sum(network.get_parameter(name).numel() for name in groups["head"])
     return found | {"head": Operations(float(weights), kept["head"])}
 

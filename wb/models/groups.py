@@ -86,7 +86,7 @@ def carry(sublayers: Iterable[Sublayer]) -> None:
     with torch.no_grad():
         for at in sublayers:
             operator = at.operator
-            if at.bare and all(operator.precision(name) == "fp32" for name in operator.outputs):
+            if at.adds and all(operator.precision(name) == "fp32" for name in operator.outputs):
                 operator.carry()
 
 

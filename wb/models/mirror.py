@@ -13,7 +13,7 @@ class Mirror:
     """Makes a network answer by the mean of an image and its mirror image (`ImageInput.mirrored`); weights stay as they are.
 
     Networks that were trained on mirrored images gain by it most of what an ensemble of two gains, for twice the time and no
-    training. A network that does so already is left alone.
+    training.
     """
 
     def __call__(self, model: Model, /) -> Model:

@@ -134,7 +134,7 @@ class Sublayer:
         return self.add(state, self.contribution(state, context))
 
     @property
-    def bare(self) -> bool:
+    def adds(self) -> bool:
         """Whether the stream behind it is the stream before it and what the operator makes of that, nothing else."""
         return self.wiring.folds and self.wiring.chained and self.operator.record.normed and self.join is None
 

@@ -124,3 +124,12 @@ def test_convolutions_with_fixed_ranges_are_timed_together() -> None:
 def test_what_is_refused(keep: list[str], words: str) -> None:
     with pytest.raises(BadOption, match=words):
         static_convolutions(subject(), INPUTS, keep)
+
+
+@pytest.mark.parametrize("group", ["stem", "head", "s0.b0.ffn.in"])
+def test_any_one_group_may_be_the_only_one_in_8_bits(group: str) -> None:
+    keep = [other for other in subject().groups if other != group]
+    assert (
+        fastest_convolutions(subject(), INPUTS, Device(), keep).groups
+        == static_convolutions(subject(), INPUTS, keep).groups
+    )

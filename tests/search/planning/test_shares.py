@@ -131,7 +131,8 @@ def test_a_budget_that_was_given_stays() -> None:
     applied = found.applied(less)
     assert applied.budget == ("latency=1ms", f"macs={found.heaviest:.0f}")
     assert found.given(applied.limits) == list(less.limits)  # a twin may have twice as many
-    for asked in ({"budget": ("macs=9M",)}, {"require": ("macs>=19M",)}, {"seeds": ("resnet",)}):
+    every: list[dict[str, Any]] = [{"budget": ("macs=9M",)}, {"require": ("macs>=19M",)}, {"seeds": ("resnet",)}]
+    for asked in every:
         other = plan(600, costs, Size(100, 100, 110), **asked)
         assert other.heaviest is None
         config = SearchConfig.model_validate({"time": "600s", **asked})

@@ -41,6 +41,8 @@ class Depthwise(BatchNormed, OperatorModule):
         self.get_parameter("filters_shift").add_(shift)
 
     def carry(self) -> None:
+        if self.carries:
+            return
         centre = self.filters.shape[-1] // 2
         self.filters[:, 0, centre, centre] += 1
         self.carries = True
