@@ -49,8 +49,8 @@ def static_convolutions(subject: Subject, inputs: Inputs, keep: Collection[str] 
     return Static(graph, found, {group: REFUSED for group in wanted if group not in found})
 
 
-def fastest_convolutions(subject: Subject, inputs: Inputs, device: Device, keep: Collection[str] = ()) -> Static:
-    """The same, with more groups in floating point where that is faster: those before some stage, and the head.
+def slow_in_8_bits(subject: Subject, inputs: Inputs, device: Device, keep: Collection[str] = ()) -> tuple[str, ...]:
+    """The groups that stay in floating point beside `keep` because that is measured to be faster: before some stage, the head.
 
     Raises as `static_convolutions`.
     """
@@ -62,8 +62,13 @@ def fastest_convolutions(subject: Subject, inputs: Inputs, device: Device, keep:
     more = _fastest(subject, inputs, device, keep, [(), *(found for found in beginnings if found and leaves(found))])
     if "head" in subject.groups and "head" not in keep and leaves((*more, "head")):
         more = _fastest(subject, inputs, device, keep, [more, (*more, "head")])
-    static = static_convolutions(subject, inputs, {*keep, *more})
-    return replace(static, reasons={**static.reasons, **dict.fromkeys(more, FASTER)})
+    return more
+
+
+def without(subject: Subject, inputs: Inputs, keep: Collection[str], slow: Collection[str]) -> Static:
+    """Quantizes all groups except those of `keep` and the `slow` ones. Raises as `static_convolutions`."""
+    static = static_convolutions(subject, inputs, {*keep, *slow})
+    return replace(static, reasons={**static.reasons, **dict.fromkeys(slow, FASTER)})
 
 
 def _beginnings(subject: Subject) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from typing import cast
 
 from wb import __version__
 from wb.compress.ptq import calibration
-from wb.compress.ptq.convolutions import fastest_convolutions
+from wb.compress.ptq.convolutions import slow_in_8_bits, without
 from wb.compress.ptq.holdout import READ
 from wb.compress.ptq.outputs import compare, outputs
 from wb.compress.ptq.refused import refused
@@ -145,7 +145,9 @@ class QuantizeJob(Job[Quantization]):
         """Static quantization. No architecture describes its graph fully: a model file has no activation ranges."""
         source, inputs = self.source, self._typical()
         if source.subject.maps:
-            static = fastest_convolutions(source.subject, inputs, self.device, source.kept)
+            if self.record.slow is None:  # another measurement might say otherwise, so that it is made once
+                self.note(slow=slow_in_8_bits(source.subject, inputs, self.device, source.kept))
+            static = without(source.subject, inputs, source.kept, self.record.slow or ())
         else:
             static = static_int8(source.subject, inputs, source.kept)
         choice: Choice = dict.fromkeys(static.groups, "int8")

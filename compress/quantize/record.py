@@ -70,6 +70,9 @@ class Quantization(JobRecord[QuantizeConfig]):
     calibration: Mapping[str, JsonValue] | None
     first: Mapping[str, Reading]  # of the float graph, at the beginning
     sensitivities: tuple[Sensitivity, ...] = ()
+    slow: tuple[str, ...] | None = (
+        None  # groups that were measured to be faster in floating point, if that was measured
+    )
     candidates: tuple[Candidate, ...] = ()
     groups: tuple[Group, ...] = ()
     loose: Count | None = None  # floating-point numbers outside all groups: biases, norms, embeddings
@@ -95,8 +98,8 @@ class Quantization(JobRecord[QuantizeConfig]):
 
     @property
     def begun(self) -> bool:
-        """Whether a sensitivity has been measured."""
-        return bool(self.sensitivities)
+        """Whether anything has been measured that the result depends on."""
+        return bool(self.sensitivities) or self.slow is not None
 
     @property
     def done(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 from tests.networks import hybrid, images, random_model
 from wb.compress.ptq import convolutions
 from wb.compress.ptq.calibration import first
-from wb.compress.ptq.convolutions import FASTER, fastest_convolutions, static_convolutions
+from wb.compress.ptq.convolutions import FASTER, slow_in_8_bits, static_convolutions, without
 from wb.compress.ptq.outputs import outputs
 from wb.compress.ptq.sensitivity import sensitivities, speeds
 from wb.compress.ptq.static import Static
@@ -38,6 +38,10 @@ def subject() -> Subject:
     network = random_model(A, gain=1.0).network()
     find_from(network, [images(A, 32)])
     return of_model(from_network(A, network))
+
+
+def fastest_convolutions(given: Subject, keep: Sequence[str] = ()) -> Static:
+    return without(given, INPUTS, keep, slow_in_8_bits(given, INPUTS, Device(), keep))
 
 
 @cache
@@ -87,13 +91,13 @@ def test_what_is_faster_in_floating_point_stays_there(monkeypatch: pytest.Monkey
         return {name: SimpleNamespace(ratio=SimpleNamespace(value=c)) for name, c in zip(graphs, costs, strict=True)}
 
     monkeypatch.setattr(convolutions, "measure_latency", measured)
-    static = fastest_convolutions(subject(), INPUTS, Device())
+    static = fastest_convolutions(subject())
     assert set(static.groups) == set(subject().groups) - {"stem"}
     assert static.reasons == {"stem": FASTER}
     assert (
         len(timed) == 3 + 2
     )  # from the beginning, behind the stem, from the second stage on; with and without the head
-    kept = fastest_convolutions(subject(), INPUTS, Device(), ["stem", "head"])
+    kept = fastest_convolutions(subject(), ["stem", "head"])
     assert set(kept.groups) == set(subject().groups) - {"stem", "head"}
     assert not kept.reasons
 
@@ -129,7 +133,4 @@ def test_what_is_refused(keep: list[str], words: str) -> None:
 @pytest.mark.parametrize("group", ["stem", "head", "s0.b0.ffn.in"])
 def test_any_one_group_may_be_the_only_one_in_8_bits(group: str) -> None:
     keep = [other for other in subject().groups if other != group]
-    assert (
-        fastest_convolutions(subject(), INPUTS, Device(), keep).groups
-        == static_convolutions(subject(), INPUTS, keep).groups
-    )
+    assert fastest_convolutions(subject(), keep).groups == static_convolutions(subject(), INPUTS, keep).groups
