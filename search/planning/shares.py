@@ -19,7 +19,7 @@ TUNED, TUNED_STEPS = 60, 2_400  # epochs, but no more steps, that a finalist sho
 TUNED_LEAST = 10  # epochs, however many steps these are
 # Of the time of finalists, what one of them may take: larger networks would be trained too little to be better.
 DEAREST = 0.25
-LIGHTEST = 3  # times what the smallest network takes is never too much
+LIGHTEST = 2  # times what the smallest network takes is never too much
 FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 8  # evaluations that exporting and reading a finalist and its twin takes as long as

@@ -105,7 +105,7 @@ def test_more_time_gives_more_of_everything() -> None:
 @settings(max_examples=100)
 @given(st.floats(120, 7200), st.floats(0.001, 0.02), st.integers(30, 1000))
 def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, step: float, steps: int) -> None:
-    """What the largest that are left take for all epochs is a share of the finalists' time, or three times the smallest's."""
+    """What the largest that are left take for all epochs is a share of the finalists' time, or twice the smallest's."""
     costs = fake(step).model_copy(update={"light": step, "heavy": 6 * step, "macs": 5e6})
     size = Size(steps, steps, steps)
     try:
