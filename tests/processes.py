@@ -35,6 +35,7 @@ class Program:
         given = (code, [*map(str, arguments)], dict(os.environ), self._out.name, self._err.name)
         self._process = SERVER.Process(target=_run, args=given)
         self._process.start()
+        self._done: Done | None = None
 
     def until(self, condition: Callable[[], object]) -> Self:
         """Waits for it, while the command runs."""
@@ -58,9 +59,14 @@ class Program:
 
     def end(self) -> Done:
         """Waits for its end."""
-        self._process.join()
-        said = [Path(file.name).read_text(encoding="utf-8", errors="replace") for file in (self._out, self._err)]
-        return Done(self._process.exitcode or 0, *said)
+        if self._done is None:
+            self._process.join()
+            files = (self._out, self._err)
+            said = [Path(file.name).read_text(encoding="utf-8", errors="replace") for file in files]
+            for file in files:
+                file.close()
+            self._done = Done(self._process.exitcode or 0, *said)
+        return self._done
 
 
 class Command(Program):
