@@ -69,8 +69,8 @@ def chosen(
 ) -> Recipe:
     """The recipe that `options` ask for, `auto` by the table of `RECIPES`; a given `learning_rate` or `batch` stands.
 
-    Below `LONG` epochs images are not mixed. Only trainings of `AVERAGED` steps and more have the cosine and the average, and
-    those of twice as many larger batches, with which half the steps are left; below, more steps are worth more.
+    Below `LONG` epochs images are not mixed. Only trainings of `AVERAGED` steps and more have the cosine, larger batches and the
+    average; below, more steps are worth more.
 
     Raises:
         BadOption: a change of colours of images that are prepared for a foreign network.
@@ -84,15 +84,14 @@ def chosen(
         values |= {key: 0.0 for key in ("mixup", "cutmix") if key in values}
     if name != "plain":
         values["flip"] = _flip(setting)
-        steps = Recipe(epochs=setting.epochs, batch=batch or RATE_BATCH).steps(setting.images)
-        if steps >= AVERAGED:
+        if Recipe(epochs=setting.epochs, batch=batch or RATE_BATCH).steps(setting.images) >= AVERAGED:
             values |= {
                 **_LASTING,
                 "learning_rate": RATE * math.sqrt((batch or RATE_BATCH) / RATE_BATCH),
                 "average": True,
             }
         if setting.convolutions:
-            values |= {**_ORTHOGONAL, "batch": RATE_BATCH * (2 if steps >= 2 * AVERAGED else 1)}
+            values |= {**_ORTHOGONAL, "batch": RATE_BATCH * (2 if values.get("average") else 1)}
     given = {"learning_rate": learning_rate, "batch": batch, "epochs": setting.epochs, "why": f"for {setting.text}"}
     values |= {key: value for key, value in given.items() if value is not None}
     asked = _asked(options)
