@@ -48,11 +48,10 @@ from wb.search.twins import twins
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe
-from wb.training.train import TAUGHT, Finetune
+from wb.training.train import Finetune
 from wb.training.train import score as score_network
 
 PRECISION = 0.03
-TAUGHT_BY_FINALISTS = 0.8  # of the loss: they are better teachers than the supernet's largest network
 CPU = torch.device("cpu")
 Teach = Callable[[Tensor], Tensor]
 
@@ -178,8 +177,7 @@ class Finish:
         if self.recipe is None:
             return model
         report = Curves(self.run.curves_path).of(name)
-        share = TAUGHT if teacher is self.teacher else TAUGHT_BY_FINALISTS
-        tune = Finetune(self.data, self.recipe(architecture), teacher, self.seed, report=report, taught=share)
+        tune = Finetune(self.data, self.recipe(architecture), teacher, self.seed, report=report)
         for path in (folder / f"{name}.safetensors" for folder in folders):
             with suppress(BadArtefact):  # a missing or damaged file is made again
                 kept = load(path)
