@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -21,6 +19,7 @@ from torch import nn
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, WbError
 from wb.core.files import replacing
+from wb.core.hush import hushed
 from wb.core.precision import TRAINED
 from wb.core.readings import Reading
 from wb.core.specs import BATCH
@@ -276,12 +275,7 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
+        with hushed():
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

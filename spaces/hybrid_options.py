@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from wb.core.architecture import explain
 from wb.core.errors import BadOption
+from wb.core.layout import Layout
 from wb.core.nearest import meant
 from wb.core.records import Frozen, ImageInput
 from wb.core.records.base import Activation
@@ -127,13 +128,11 @@ def fitted(options: HybridOptions, image: ImageInput) -> HybridOptions | None:
     patch = options.patch or fitting_patch(image)
     if image.height % patch or image.width % patch:
         return None
-    places = (image.height // patch, image.width // patch)
-    stages = [options.stages[0]]
+    layout, stages = Layout((image.height // patch, image.width // patch)), [options.stages[0]]
     for stage in options.stages[1:]:
-        odd = any(side % 2 for side in places)
-        able = tuple(kind for kind in stage.merge if MERGE_KINDS[kind].odd or not odd)
-        if min(places) < 2 or not able:
+        able = tuple(kind for kind in stage.merge if MERGE_KINDS[kind].lacks(layout) is None)
+        if min(layout.shape) < 2 or not able:
             return None
         stages.append(stage.model_copy(update={"merge": able}))
-        places = ((places[0] + 1) // 2, (places[1] + 1) // 2)
+        layout = MERGE_KINDS[able[0]].sample().layout(layout)
     return options.model_copy(update={"stages": tuple(stages)})

@@ -9,9 +9,7 @@ Limits: other activations stay in floating point, between a dequantize and a qua
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
-import warnings
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from wb.compress.ptq.calibration import Inputs, batch_of, number_of
 from wb.core.errors import Unsupported, reason
 from wb.core.files import scratch
+from wb.core.hush import hushed
 
 
 def quantize_convolutions(graph: onnx.ModelProto, inputs: Inputs, nodes: Collection[str]) -> onnx.ModelProto:
@@ -89,12 +88,7 @@ def silent() -> Iterator[None]:
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
+        with hushed():
             yield
     finally:
         logging.disable(previous)

@@ -48,7 +48,7 @@ def predicted(work: Floats, readings: Sequence[Floats]) -> Floats:
     for each e-fold of work. A line through what was gained between the two corrects that, as far as it is sure: both are
     averaged by their variances. It never favours smaller networks.
 
-    Source: `SLOPE` from photographs (docs/results.md, ranking); Kaplan et al., "Scaling Laws for Neural Language Models", 2020,
+    Source: `SLOPE` from fronts on photographs (docs/results.md); Kaplan et al., "Scaling Laws for Neural Language Models", 2020,
     for the power law.
     Limits: from one fidelity, or of fewer than `FEWEST` networks, nothing is learned of what is gained.
     """

@@ -50,14 +50,14 @@ class Costs(Frozen):
     macs: float = 0.0
     """Multiply-accumulates of the largest network; 0 where these were not counted."""
 
-    def reached(self, step: float) -> float | None:
+    def reached(self, step: float) -> int | None:
         """The multiply-accumulates of networks that are trained in `step` seconds a step; None if all are.
 
         Between the smallest network and the largest the seconds grow with the multiply-accumulates.
         """
         if not self.macs or step >= self.heavy:
             return None
-        return self.macs * (step - self.light) / (self.heavy - self.light)
+        return round(self.macs * (step - self.light) / (self.heavy - self.light))
 
     def up_to(self, macs: float) -> Costs:
         """The costs where no network has more multiply-accumulates: one in the middle takes half of what those take at most."""
@@ -94,9 +94,7 @@ class TimePlan(Frozen):
     predicted: Mapping[str, float]
     costs: Costs
     least: int = TRIALS_LEAST
-    heaviest: float | None = (
-        None  # multiply-accumulates of the largest networks that the time is enough for; None: of all
-    )
+    heaviest: int | None = None  # most multiply-accumulates that the time is enough for; None: there is no limit
     tune: float | None = None  # seconds of a training step of a network within that, if it is predicted
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
@@ -107,22 +105,17 @@ class TimePlan(Frozen):
 
     def applied(self, config: SearchConfig) -> SearchConfig:
         """`config` with these settings, and with a budget where the time is not enough for the largest networks."""
-        most = () if self.own is None else (f"macs={self.own:.0f}",)
+        most = () if self.heaviest is None else (f"macs={self.heaviest}",)
         return config.model_copy(update={**self.settings, "budget": (*config.budget, *most)})
 
     def given(self, limits: Sequence[Limit]) -> list[Limit]:
         """Those of the limits that the user gave: the plan's own is on what is trained, not on what comes of it."""
-        return [limit for limit in limits if (limit.metric.name, limit.value) != ("macs", self.own)]
+        return [limit for limit in limits if (limit.metric.name, limit.value) != ("macs", self.heaviest)]
 
     @property
     def expected(self) -> Costs:
         """The costs of networks within the plan's limit."""
         return self.costs if self.tune is None else self.costs.model_copy(update={"tune": self.tune})
-
-    @property
-    def own(self) -> float | None:
-        """The value of the plan's own limit on multiply-accumulates."""
-        return None if self.heaviest is None else float(f"{self.heaviest:.0f}")
 
     def text(self) -> str:
         """How the time is used, in a sentence."""
@@ -133,7 +126,9 @@ class TimePlan(Frozen):
             "finalists": f"{self.finalists} finalists, {_epochs(self.finetune)} each",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
-        most = "" if self.own is None else f"; networks of at most {self.own / 1e6:.3g} M multiply-accumulates"
+        most = (
+            "" if self.heaviest is None else f"; networks of at most {self.heaviest / 1e6:.3g} M multiply-accumulates"
+        )
         return (
             f"{duration(self.seconds)} planned: {'; '.join(told)}{most} (predicted from timed steps: "
             f"{_milli(self.costs.sandwich)} for one of the supernet, {_milli(self.costs.tune)} for one of a candidate alone, "
@@ -220,7 +215,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
     )
 
 
-def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) -> tuple[float | None, Costs]:
+def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) -> tuple[int | None, Costs]:
     """The multiply-accumulates of the largest networks that can be finalists, and the costs of networks up to these.
 
     Where the user says what networks may or must have, or names some to begin with, there is no such limit.

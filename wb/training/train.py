@@ -30,7 +30,7 @@ from wb.training.mirrored import Mirrored, mirrored
 from wb.training.resizable import check_sizes
 from wb.training.statistics import find_statistics
 
-TEMPERATURE, TAUGHT = 2.0, 0.5
+TEMPERATURE = 2.0
 
 
 def train(
@@ -74,10 +74,9 @@ def train(
 class Finetune:
     """The fine-tuning pass: trains a model further on the labels and, given a `teacher`, on the teacher's logits.
 
-    `taught` is the teacher's share of the loss. With `checkpoint` it continues after an interruption, as `wb.training.fit.fit`
-    does.
+    With `checkpoint` it continues after an interruption, as `wb.training.fit.fit` does.
 
-    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2.
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
 
     data: Dataset
@@ -86,7 +85,6 @@ class Finetune:
     seed: int = 0
     report: Report | None = None
     checkpoint: Path | None = None
-    taught: float = TAUGHT
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
@@ -102,15 +100,13 @@ class Finetune:
             checkpoint=self.checkpoint,
             report=self.report,
             warm=True,
-            taught=self.taught,
         )
         return from_network(model.architecture, network, (*model.history, self.step))
 
     @property
     def step(self) -> Step:
         """The history step of the pass."""
-        share = {} if self.teacher is None or self.taught == TAUGHT else {"taught": self.taught}
-        arguments = {**self.data.origin, "distilled": self.teacher is not None, **share, **self.recipe.arguments}
+        arguments = {**self.data.origin, "distilled": self.teacher is not None, **self.recipe.arguments}
         return Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
 
 
@@ -126,17 +122,16 @@ def fit_module(
     checkpoint: Path | None = None,
     report: Report | None = None,
     warm: bool = False,
-    taught: float = TAUGHT,
 ) -> Mirrored | None:
-    """Trains any network in place, as `fit` does, from the labels and, for the share `taught`, from the outputs of a `teacher`.
+    """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
 
     Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
     of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
     that it is asked about mirrored images at once.
 
-    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2.
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
-    step = distilled(module, teacher, recipe, task, taught)
+    step = distilled(module, teacher, recipe, task)
     kept = set(module.state_dict())
 
     def backward(batch: Batch) -> float:
@@ -192,13 +187,9 @@ def evaluating(network: object) -> Iterator[None]:
 
 
 def distilled(
-    network: Callable[[Tensor], Tensor],
-    teacher: Callable[[Tensor], Tensor] | None,
-    recipe: Recipe,
-    task: Task,
-    taught: float = TAUGHT,
+    network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
 ) -> Backward:
-    """The backward function for `wb.training.fit.fit`: the task's loss, and distillation from a `teacher` for the share `taught`.
+    """The backward function for `wb.training.fit.fit`: the task's loss or, given a `teacher`, its mean with distillation.
 
     Network and teacher map a batch (B, ...) to outputs of `task`.
     """
@@ -209,7 +200,7 @@ def distilled(
         if teacher is not None:
             with torch.no_grad():
                 target = computed(teacher, batch.images, recipe)
-            loss = (1 - taught) * loss + taught * task.distillation(outputs, target, TEMPERATURE)
+            loss = (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
         loss.backward()
         return loss.item()
 
