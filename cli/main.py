@@ -25,6 +25,7 @@ from wb.cli.binarize import binarize
 from wb.cli.doctor import doctor
 from wb.cli.export import export
 from wb.cli.fuse import fuse
+from wb.cli.import_checkpoint import import_checkpoint
 from wb.cli.measure import measure
 from wb.cli.predict import predict
 from wb.cli.prune import app as prune
@@ -63,6 +64,7 @@ app = typer.Typer(
 )
 for command in (search, runs, report, show, train, predict, measure, fuse, quantize, binarize, export, spaces, doctor):
     app.command(cls=Command)(command)
+app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")
 

@@ -59,10 +59,10 @@ def load(path: str | Path) -> Model | Classifier:
         BadArtefact: the file is neither, or damaged.
     """
     from wb.jobs.classifier import Classifier
-    from wb.jobs.kinds import GRAPH, need
+    from wb.jobs.kinds import GRAPH, MODELS, need
 
     path = Path(path)
-    if need(path, "model", "torch", "onnx", expected=GRAPH) == "onnx":
+    if need(path, *MODELS, "onnx", expected=GRAPH) == "onnx":
         return Classifier(path)
     return read_model(path)
 
