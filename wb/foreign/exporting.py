@@ -137,16 +137,12 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
 
 
 def _given(a: Architecture, options: Sequence[str]) -> Given:
-    """What the options of an import of this network would be."""
+    """What has to be said of a checkpoint with this network; not what the library would have to be told too."""
     mixers = [getattr(block.mixer, "heads", None) for _, _, block in a.blocks()]
-    activations = [getattr(block.ffn, "activation", None) for _, _, block in a.blocks()]
-    every = {
-        "heads": next((heads for heads in mixers if heads), None),
-        "activation": next((name for name in activations if name), None),
-        "eps": getattr(a.norm, "eps", None),
-        "pool": a.head.pool if a.head.pool != "pair" else None,
-    }
-    return Given.model_validate({name: every[name] for name in options})
+    every: dict[str, object] = {"heads": next((heads for heads in mixers if heads), None)}
+    if a.head.pool != "pair":
+        every["pool"] = a.head.pool
+    return Given.model_validate({name: value for name, value in every.items() if name in options})
 
 
 def _difference(a: Architecture, again: Architecture) -> str | None:
