@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def agreement(imported: Imported, path: Path, seed: int = 0) -> str:
     if importlib.util.find_spec(library) is None:
         return f"its logits were not compared with those of {library}, which is not installed (`pip install {library}`)"
     try:
-        with hushed():
+        with hushed(), _torchvision():
             run = _transformers(path) if library == "transformers" else _timm(imported, origin)
             a = imported.model.architecture
             shape = (IMAGES, a.input.channels, a.input.height, a.input.width)
@@ -56,6 +57,21 @@ def agreement(imported: Imported, path: Path, seed: int = 0) -> str:
             "Report the checkpoint, or leave the comparison out with --no-compare"
         )
     return f"{library} gives the same logits for {IMAGES} random images: the largest difference is {worst:.1g}"
+
+
+@contextmanager
+def _torchvision() -> Iterator[None]:
+    """Lets a torchvision be imported that was built for another torch: both libraries import it, and none of its operators."""
+    library = None
+    if importlib.util.find_spec("torchvision") is not None:
+        try:
+            import_module("torchvision")
+        except RuntimeError:
+            library = torch.library.Library("torchvision", "DEF")  # held until all is imported
+            for name in ("nms", "qnms"):
+                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    yield
+    del library
 
 
 def _transformers(path: Path) -> Run:
