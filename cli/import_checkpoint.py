@@ -13,7 +13,10 @@ from wb.cli._shared import ForceOption, JsonOption, MeanOption, PreprocessorOpti
 
 def import_checkpoint(
     source: Annotated[
-        Path, typer.Argument(help="A folder of Hugging Face or timm, or a state dict (.safetensors, .pt, .pth, .bin).")
+        Path,
+        typer.Argument(
+            help="A folder of Hugging Face or timm, a name on the hub, or a state dict (.safetensors, .pt, .pth, .bin)."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
     heads: Annotated[

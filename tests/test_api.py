@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.foreign.checkpoints import REFERENCES
 from tests.networks import of_digits
 from wb import api
 from wb.cli.main import app
@@ -269,6 +270,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "binarize": {"finetune": 0},
     "measure": {"cap": 0.1},
     "predict": {},
+    "import_checkpoint": {"compare": False},
 }
 
 
@@ -281,6 +283,7 @@ def test_examples_run(
     name: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    models = {"train": [], "search": [], "fuse": [str(file)] * 2}.get(name, [str(file)])
-    shown = example(name).main(*models, **SMALL[name], quiet=True)
+    models = {"train": [], "search": [], "fuse": [str(file)] * 2, "import_checkpoint": [str(REFERENCES / "hf-vit")]}
+    quiet = {} if name == "import_checkpoint" else {"quiet": True}  # which shows no progress
+    shown = example(name).main(*models.get(name, [str(file)]), **SMALL[name], **quiet)
     assert str(shown) in capsys.readouterr().out

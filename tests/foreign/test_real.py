@@ -31,12 +31,16 @@ def test_vit_mnist_has_its_accuracy_and_is_handed_back(real: Path, tmp_path: Pat
     source = real / "vit-mnist/vit_mnist_gpu.pt"
     found = read_checkpoint(source, VIT_MNIST)
     with gzip.open(real / "mnist/t10k-images-idx3-ubyte.gz") as file:
-        images = torch.from_numpy(np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28) / np.float32(255))
+        images = torch.from_numpy(
+            np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28) / np.float32(255)
+        )
     with gzip.open(real / "mnist/t10k-labels-idx1-ubyte.gz") as file:
         labels = torch.from_numpy(np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64))
     network = found.model.network()
     with torch.inference_mode():
-        right = sum(int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True))
+        right = sum(
+            int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
     assert right == 9721
     (back,) = export_checkpoint(found.model, "source", tmp_path / "back")
     given, again = torch.load(source, map_location="cpu"), torch.load(back)

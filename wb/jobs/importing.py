@@ -10,6 +10,7 @@ from wb.core.errors import BadOption
 from wb.core.readings import Reading
 from wb.foreign.agreement import agreement
 from wb.foreign.given import Given
+from wb.foreign.hub import fetched
 from wb.foreign.importing import read_checkpoint
 from wb.foreign.reading import is_ours
 from wb.jobs.kinds import MODELS, need
@@ -56,14 +57,16 @@ class Found:
 
 
 def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: bool) -> Found:
-    """Reads `source` and writes it as the model file `out`; with `compare` its library's logits are compared if it is there.
+    """Reads `source`, a path or a name on the Hugging Face hub, and writes it as the model file `out`; with `compare` its library's logits are compared if it is there.
 
     Raises:
         BadArtefact: no checkpoint, or a damaged one, or one that contradicts itself.
+        MissingExtra: a name, and the library that fetches it is not installed.
         BadOption: an option that is missing or does not fit, or an output that is no name for a model or exists already.
         Disagreement: the library gives other logits.
         Unsupported: a family that is not known, or a part that no record has.
     """
+    source = fetched(source)
     need(source, *MODELS, expected=SOURCE)
     check_ending(out, ENDINGS)
     check_free(out, force=force)
