@@ -12,9 +12,12 @@ from safetensors.torch import load_file
 from tests.commands import succeeded, wb
 from tests.foreign.checkpoints import REFERENCES, answer, config, tensors, vit_pytorch, written
 from tests.foreign.test_families import same
+from wb.core.errors import Unsupported
 from wb.foreign.exporting import export_checkpoint
 from wb.foreign.importing import read_checkpoint
-from wb.models.model import Model, load
+from wb.foreign.reading import load as load_any
+from wb.models.axes import Select
+from wb.models.model import Model, load, remap_model
 
 VIT, DEIT = REFERENCES / "hf-vit", REFERENCES / "hf-deit"
 
@@ -69,6 +72,15 @@ def test_a_network_goes_from_one_library_to_another(tmp_path: Path) -> None:
     theirs, again = tensors("timm-deit"), load_file(tmp_path / "timm/model.safetensors")
     assert theirs.keys() == again.keys()
     assert all(torch.equal(theirs[name].float(), again[name]) for name in theirs)
+
+
+def test_a_pruned_network_says_why_it_cannot_go_back(tmp_path: Path) -> None:
+    torch.save(vit_pytorch(), tmp_path / "v.pt")
+    model = remap_model(load_any(tmp_path / "v.pt"), {"s0.b1.qk": Select(torch.arange(9))})
+    with pytest.raises(
+        Unsupported, match=r"block s0\.b1 has heads of 9 query/key and 64 value channels\); `--to torch`"
+    ):
+        export_checkpoint(model, "source", tmp_path / "back")
 
 
 def test_a_changed_network_goes_back_where_the_library_can_say_it(tmp_path: Path) -> None:

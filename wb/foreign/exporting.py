@@ -13,7 +13,7 @@ from torch import Tensor
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.files import write_text
-from wb.core.records import Part
+from wb.core.records import Attention, Part
 from wb.core.records.attention import Scaled
 from wb.foreign.checkpoint import CONFIG, INDICES, PREPROCESSORS, parsed
 from wb.foreign.families.known import BY_NAME, FAMILIES
@@ -129,11 +129,11 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
         lost = _difference(a.with_labels(()), family.architecture(Seen(config, shapes, given)).with_labels(()))
         if lost is None:
             return Target(family, rules, shapes, config, origin)
-    except (BadArtefact, BadOption, Unsupported):
+    except Unsupported:
         raise
     except (ValueError, IndexError, KeyError) as error:  # names and shapes that its table does not have
-        raise Unsupported("it has parts that the layout has no names for") from error
-    raise Unsupported(f"the format cannot say {lost}")
+        raise Unsupported(_uneven(a) or "it has parts that the layout has no names for") from error
+    raise Unsupported(_uneven(a) or f"the format cannot say {lost}")
 
 
 def _given(a: Architecture, options: Sequence[str]) -> Given:
@@ -161,6 +161,15 @@ def _difference(a: Architecture, again: Architecture) -> str | None:
         if given[key] != found.get(key):
             return f"{key} as it is" if key != "stages" else _block_difference(a, bare)
     return "the network"
+
+
+def _uneven(a: Architecture) -> str | None:
+    """Widths of attention that no library's layout has, in words."""
+    for name, _, block in a.blocks():
+        mixer = block.mixer
+        if isinstance(mixer, Attention) and mixer.qk != mixer.v:
+            return f"block {name} has heads of {mixer.qk} query/key and {mixer.v} value channels"
+    return None
 
 
 def _plain(a: Architecture) -> Architecture:

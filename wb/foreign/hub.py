@@ -30,7 +30,7 @@ def fetched(source: Path) -> Path:
         folder = import_module("huggingface_hub").snapshot_download(source.as_posix(), allow_patterns=FILES)
     except Exception as error:  # its errors have no common base, and some are of the library that it connects with
         raise BadArtefact(
-            f"there is no file or folder {source}, and the hub does not give a model of that name ({reason(error)}); check the name, "
-            "or whether this machine is online"
+            f"there is no file or folder {source}, and the hub does not give a model of that name ({reason(error)}); check the "
+            "name, or whether this machine is online"
         ) from error
     return Path(str(folder))

@@ -57,7 +57,9 @@ class Found:
 
 
 def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: bool) -> Found:
-    """Reads `source`, a path or a name on the Hugging Face hub, and writes it as the model file `out`; with `compare` its library's logits are compared if it is there.
+    """Reads `source`, a path or a name on the Hugging Face hub, and writes it as the model file `out`.
+
+    With `compare` the logits of its library are compared, if that is there.
 
     Raises:
         BadArtefact: no checkpoint, or a damaged one, or one that contradicts itself.
