@@ -23,7 +23,6 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
-from wb.core.records.attention import Window
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
@@ -217,7 +216,8 @@ class Hybrid(GeneSpace):
         merge = merge and squared(merge, self._layout(i - 1), even=True)
         found = _mixer(mixer, own, sizes)
         found = found and squared(found, self._layout(i))
-        blocks = tuple(Block(mixer=_turned(found, n), ffn=_ffn(own), norm=norm) for n in range(int(own["depth"])))
+        numbers = range(int(own["depth"]))
+        blocks = tuple(Block(mixer=found and found.in_block(n), ffn=_ffn(own), norm=norm) for n in numbers)
         plane = "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
@@ -286,12 +286,6 @@ def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
     if kind in MAP_MIXERS:
         return MAP_MIXERS[kind].model_validate(dict.fromkeys(kernels(MAP_MIXERS[kind]), own["kernel"]))
     return mixer_of(kind, sizes, int(own["embed"]))
-
-
-def _turned(mixer: Mixer | None, number: int) -> Mixer | None:
-    """The mixer of a stage's block: of windows, those of every second block are shifted, as in Swin."""
-    shifts = number % 2 == 1 and isinstance(mixer, Window)
-    return mixer.model_copy(update={"shift": True}) if mixer is not None and shifts else mixer
 
 
 def _ffn(own: Choices) -> Ffn:
