@@ -96,7 +96,7 @@ class Finish:
         fused = load(self.work / "fused.safetensors")
         tune = Finetune(
             self.data,
-            tuning(config.tuned_for(fused.architecture), fused.architecture, self.data),
+            tuning(config, fused.architecture, self.data),
             Ensemble(self.parents, pick_device()),
             config.settings.seed,
             lambda epoch, of, loss: self.progress(f"fine-tuning, loss {loss:.3f}", epoch, of),
