@@ -11,8 +11,8 @@ from torch import Tensor
 from wb.core.plan import Planned
 from wb.data import Dataset
 from wb.export.timing.estimate import reading_times
+from wb.fusion.curve import SHARES, point
 from wb.fusion.fuse import Fused
-from wb.fusion.job.curve import SHARES, point
 from wb.fusion.job.job import FuseJob, calibration
 from wb.jobs.tune import tuning
 from wb.models.model import load
