@@ -267,20 +267,20 @@ def hidden_width(ratio: float, embed: int) -> int:
 
 
 def _channels(part: Mixer | Merge) -> dict[str, Option]:
-    """The channels of the heads of what attends, as a gene; nothing of what does not."""
+    """The gene `channels` of a part with attention: the channels of one head. Other parts have no such gene."""
     sizes = {width: getattr(part, width) for width in dims(type(part))}
     return {"channels": sizes["qk"]} if "qk" in sizes else {}
 
 
 def _merge(kind: str, sizes: Choices) -> Merge:
-    """The merge of that kind; one that attends has heads of these `sizes`, one that may have an activation has ReLU."""
+    """The merge of that kind: with heads of these `sizes` if it is attention, with ReLU if it can have an activation."""
     record = MERGE_KINDS[kind]
     active = {"activation": "relu"} if "activation" in record.model_fields else {}
     return record.model_validate({name: sizes[name] for name in dims(record)} | active)
 
 
 def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
-    """The mixer of a stage with those choices; one that attends has heads of these `sizes`."""
+    """The mixer of a stage with those choices, with heads of these `sizes` if it is attention."""
     if kind == NONE:
         return None
     if kind in MAP_MIXERS:
