@@ -1,6 +1,6 @@
 """Kills every job at random moments, continues it, and compares its files with an uninterrupted run's.
 
-python benchmarks/kills.py [--kills 100] [--seed 0] [--jobs train,prune,…] [--markdown]
+python benchmarks/kills.py [--kills 100] [--minutes M] [--seed 0] [--jobs train,prune,…] [--markdown]
 
 Each job is started, killed with SIGKILL after a random part of its usual time, and started again, several times, and then
 runs to its end. Weights have to be equal to the bit, the files have to be the same, and nothing may stay in the temporary
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -99,7 +100,7 @@ JOBS = {
     "prune": again(command("prune", "nvit", *PRUNE, "macs=0.5x", "--rounds", 6, "--recovery", 4)),
     "prune depth": again(command("prune", "depth", *PRUNE, "macs=0.6x")),
     "fuse": again(command("fuse", "{}/in-a.pt", "{}/in-b.pt", "-o", "{}/out.pt", *DATA, "--finetune", 4)),
-    "quantize": again(command("quantize", "{}/in-a.pt", "-o", "{}/out.onnx", "--budget", "size=0.5x", *DATA)),
+    "quantize": again(command("quantize", "{}/in-a.pt", "-o", "{}/out.onnx", "--budget", "size=0.5x", *DATA[:2])),
     "binarize": again(
         command("binarize", "{}/in-a.pt", "-o", "{}/out.pt", "--attention", "hash", "--bits", 8, *DATA, "--finetune", 4)
     ),
@@ -175,6 +176,9 @@ def attempt(job: Job, folder: Path, whole: Mapping[str, str], rng: random.Random
 def arguments() -> argparse.ArgumentParser:
     parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="begin none of the rounds of kills after this time"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", default=",".join(JOBS), help=f"some of {', '.join(JOBS)}")
     return parser
@@ -182,7 +186,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     options, out = begin(arguments())
-    names = options.jobs.split(",")
+    names, end = options.jobs.split(","), time.monotonic() + 60 * options.minutes
     rng = random.Random(options.seed)
     tallies = {name: Tally() for name in names}
     rounds: dict[str, int] = dict.fromkeys(names, 0)
@@ -209,10 +213,12 @@ def main() -> None:
             wholes[name] = JOBS[name].leaves(place / "job")
             tell(f"{name}: {tallies[name].seconds:.1f} s whole")
         share = -(-options.kills // len(names))
-        for name, tally in tallies.items():
-            while tally.kills < share:
-                most = min(ROUND, share - tally.kills)
-                attempt(JOBS[name], fresh(name), wholes[name], rng, tally, most)
+        while left := [name for name in names if tallies[name].kills < share and time.monotonic() < end]:
+            for name in left:
+                if time.monotonic() >= end:
+                    break
+                tally = tallies[name]
+                attempt(JOBS[name], fresh(name), wholes[name], rng, tally, min(ROUND, share - tally.kills))
                 done = f"{name}: {tally.kills} of {share} kills, the same {tally.same} of {rounds[name] - 1} times"
                 tell("; ".join([done, *tally.wrong]))
     title = f"{sum(t.kills for t in tallies.values())} kills, seed {options.seed}"
