@@ -204,6 +204,8 @@ def test_a_graph_names_pictures_in_every_form(graph: Classifier, tmp_path: Path)
     names = graph(pixels)
     assert len(names) == 6
     assert set(names) <= {str(digit) for digit in range(10)}
+    assert api.predict(graph, pixels, quiet=True).names == names
+    assert api.predict(graph, pixels[0], quiet=True).names == names[:1]
     levels = np.rint(pixels * 255).astype(np.uint8)
     pictures = [Image.fromarray(picture[0]) for picture in levels]
     for number, picture in enumerate(pictures):

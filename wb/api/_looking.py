@@ -52,8 +52,8 @@ def predict(
 
     `images` prepares pictures for a network that is not the workbench's. Raises as `wb.jobs.predicting.Predicting`.
     """
+    from wb.jobs.classifier import apart
     from wb.jobs.predicting import Predicting
 
-    many = list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
     with shown(quiet=quiet) as progress:
-        return Predicting(top, background, images, run_limit)(path_of(model) or Path(), many, progress)
+        return Predicting(top, background, images, run_limit)(path_of(model) or Path(), apart(pictures), progress)
