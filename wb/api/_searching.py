@@ -59,8 +59,9 @@ def search(
     given = {name: value for name, value in given.items() if value not in (None, ())}
     run, config = _begun(given, path_or_none(out), path_or_none(resume))
     console = Console(stderr=True, quiet=quiet)
+    silent = quiet or not (console.is_terminal or console.is_jupyter)  # a file would only get an empty line
     with (
-        Bars(console=console, disable=quiet, transient=True) as bars,
+        Bars(console=console, disable=silent, transient=True) as bars,
         resumable(run, f"api.search(resume={str(run.folder)!r}) continues"),
     ):
         points = Search(config, run, bars, workers)(resume=resume is not None)
