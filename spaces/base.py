@@ -36,6 +36,11 @@ class NetworkSpace(Space, Protocol):
         """Networks of the space as others would make them by hand, by names that can be names of files."""
         ...
 
+    @property
+    def regular(self) -> Mapping[str, Architecture]:
+        """Networks whose stages are alike, which a search looks at first; most promising ones first."""
+        ...
+
     def smallest(self) -> Architecture:
         """The first option of every gene."""
         ...

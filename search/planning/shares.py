@@ -15,10 +15,10 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 40.
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
-TUNED, TUNED_STEPS = 60, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
+TUNED, TUNED_STEPS = 45, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
 TUNED_LEAST = 10  # epochs, however many steps these are
 # Of the time of finalists, what one of them may take: larger networks would be trained too little to be better.
-DEAREST = 0.4
+DEAREST = 0.5
 LIGHTEST = 2  # times what the smallest network takes is never too much
 FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
