@@ -121,7 +121,7 @@ def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, 
 
 
 def test_a_budget_that_was_given_stays() -> None:
-    costs = fake(0.004).model_copy(update={"light": 0.004, "heavy": 0.08, "macs": 2e7})
+    costs = fake(0.004).model_copy(update={"light": 0.004, "heavy": 0.16, "macs": 2e7})
     found = plan(600, costs, Size(100, 100, 110))
     assert found.heaviest is not None
     assert 0 < found.heaviest < 2e7
