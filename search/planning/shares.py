@@ -136,9 +136,14 @@ class TimePlan(Frozen):
         )
 
     def late(self, spent: float, searched: float) -> bool:
-        """Whether no further trial may begin: `spent` seconds went before, `searched` into trials, and the rest is needed."""
+        """Whether no further trial may begin: `spent` seconds went before, `searched` into trials, and the rest is needed.
+
+        What the supernet took too long is lost by all later stages in proportion, unless the epochs of finalists are given.
+        """
         rest = self.predicted["rungs"] + self.predicted["finalists"]
-        return searched >= self.seconds - spent - rest
+        left = self.seconds - spent
+        share = self.predicted["search"] / (self.predicted["search"] + rest)
+        return searched >= (left - rest if self.settled or left >= self.predicted["search"] + rest else left * share)
 
 
 def supernet_seconds(costs: Costs, size: Size, epochs: int, warm_up: float, done: int = 0) -> float:

@@ -162,14 +162,18 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
 
 
 def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
-    """A supernet that took longer leaves less for trials; what comes after keeps its share."""
+    """A supernet that took longer leaves less for trials and for what comes after, unless finalists have their epochs."""
     found = plan(600, fake(0.004), Size(100, 100, 110))
     after = found.predicted["rungs"] + found.predicted["finalists"]
     before = found.begun + found.predicted["supernet"]
     assert not found.late(before, 0.0)
     assert not found.late(before, 0.9 * found.predicted["search"])
     assert found.late(before, 600 - before - after)
-    assert found.late(before + 100, found.predicted["search"] - 90)
+    late = before + 100  # the supernet took longer: everything else shares the loss
+    share = (600 - late) / (600 - before)
+    assert not found.late(late, 0.99 * share * found.predicted["search"])
+    assert found.late(late, 1.01 * share * (600 - before - after))
+    assert found.model_copy(update={"settled": True}).late(late, found.predicted["search"] - 90)
     assert found.late(600, 0.0)
 
 
