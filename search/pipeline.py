@@ -31,7 +31,8 @@ from wb.search.page.report import write_report
 from wb.search.planning.costs import planned
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import TimePlan
-from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
+from wb.search.results.point import FrontPoint
+from wb.search.run import DataRecord, Run, RunRecord
 from wb.search.stages import Ground, Stages
 from wb.search.study.half_made import STUDY, discard_study
 from wb.search.study.memory import check_memory

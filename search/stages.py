@@ -33,7 +33,8 @@ from wb.search.judgement.record import Judgement
 from wb.search.planning.costs import epochs_left
 from wb.search.recipes import supernet_recipe, told_recipes, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
-from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.results.point import FrontPoint
+from wb.search.run import Run, RunRecord
 from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
