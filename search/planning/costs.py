@@ -25,7 +25,8 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import TEACHERS, largest
 from wb.search.fidelity.yardstick import held_back, ranking
-from wb.search.planning.shares import LEAST, READ, TUNED, Costs, Size, TimePlan, allot
+from wb.search.planning.seconds import Costs, Size
+from wb.search.planning.shares import LEAST, READ, TUNED, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace

@@ -14,6 +14,7 @@ from wb.core.durations import parse_duration
 from wb.core.errors import BadOption
 from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, parse_rungs
+from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import (
     DEAREST,
     FINALISTS,
@@ -21,8 +22,6 @@ from wb.search.planning.shares import (
     TUNED,
     TUNED_LEAST,
     TUNED_STEPS,
-    Costs,
-    Size,
     TimePlan,
     allot,
     finalists_seconds,
