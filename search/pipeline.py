@@ -27,13 +27,14 @@ from wb.search.baselines import check_baselines
 from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
 from wb.search.fidelity.yardstick import held_back, warning
+from wb.search.ground import Ground
 from wb.search.page.report import write_report
 from wb.search.planning.costs import planned
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import TimePlan
 from wb.search.results.point import FrontPoint
 from wb.search.run import DataRecord, Run, RunRecord
-from wb.search.stages import Ground, Stages
+from wb.search.stages import Stages
 from wb.search.study.half_made import STUDY, discard_study
 from wb.search.study.memory import check_memory
 from wb.search.study.seeds import enqueue, regular_choices, seed_choices
