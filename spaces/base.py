@@ -36,6 +36,11 @@ class NetworkSpace(Space, Protocol):
         """Known networks that the space contains, by name; each name can be a file's."""
         ...
 
+    @property
+    def regular(self) -> Mapping[str, Architecture]:
+        """Networks whose stages are alike, which a search looks at first; most promising ones first."""
+        ...
+
     def smallest(self) -> Architecture:
         """The first option of every gene."""
         ...

@@ -30,7 +30,7 @@ from wb.spaces.genes import GeneSpace
 from wb.spaces.hybrid_options import HybridOptions, StageOptions, fitted, fitting_patch, step
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
 from wb.spaces.practices import HYBRID, Practice, asked_of
-from wb.spaces.published import PUBLISHED, USUAL, nearest, offered
+from wb.spaces.published import PUBLISHED, USUAL, nearest, offered, regular
 
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
 MULTIPLE = 8  # widths of hidden layers; 16 is what the runtime's blocks have, 8 is nearly as good
@@ -146,6 +146,11 @@ class Hybrid(GeneSpace):
     def known(self) -> Mapping[str, Architecture]:
         """The nearest networks to those published ones that the space offers."""
         return {name: nearest(self, name) for name in offered(self.options)}
+
+    @property
+    def regular(self) -> Mapping[str, Architecture]:
+        """The published networks that the space offers, at three widths."""
+        return regular(self)
 
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The network as it is, and without switched-off blocks."""

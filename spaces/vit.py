@@ -196,6 +196,11 @@ class Vit(GeneSpace):
         """Ordinary transformers (`wb.spaces.plain`)."""
         return plain(self)
 
+    @property
+    def regular(self) -> Mapping[str, Architecture]:
+        """None: its blocks are alike but for their mixers, and the sampler begins with the largest and the smallest."""
+        return {}
+
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The same network with other switched-off blocks (`wb.spaces.widening`)."""
         return forms(self, architecture)
