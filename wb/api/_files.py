@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path) -> Model | Classifier:
-    """The model in a file of wb's, or in a checkpoint of another library; of an ONNX graph something that names the classes of pictures.
+    """The model in a file of wb's or a checkpoint of another library; of an ONNX graph what names the classes of pictures.
 
     Raises:
         BadArtefact: the file is neither, or damaged.

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, BadOption, Unsupported
+from wb.core.checks import MAX_STAGES
+from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
 from wb.core.records import ImageInput
 from wb.core.records.base import Activation
 from wb.data.preparation import Preparation
@@ -20,6 +21,7 @@ from wb.foreign.rule import Rule
 
 Library = Literal["hf", "timm", "other"]
 V = TypeVar("V")
+LARGEST = 65536  # of numbers in a configuration, as of widths
 NOTHING = Given()
 # Activations by the names that transformers and timm give them.
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -53,33 +55,39 @@ class Seen:
             raise BadArtefact(f"{name} is {given}; expected a tensor of {rank} dimensions")
         return found
 
-    def number(self, key: str, default: V | None = None) -> Any:
-        """A number of config.json. Raises `BadArtefact` if it is none, or missing without a default."""
+    def number(self, key: str, default: float) -> float:
+        """A number of config.json, the default if it has none. Raises `BadArtefact` if it is none."""
         found = self.config.get(key, default)
-        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-            raise BadArtefact(f"config.json has {key}={found!r}; expected a number")
+        if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < LARGEST:
+            raise BadArtefact(f"config.json has {key}={_shown(found)}; expected a number")
         return found
 
-    def numbers(self, key: str) -> list[int]:
-        """A list of whole numbers of config.json. Raises `BadArtefact` if it is none."""
+    def whole(self, key: str, default: int | None = None) -> int:
+        """A size in config.json. Raises `BadArtefact` if it is none, or missing without a default."""
+        return _size(self.config.get(key, default), key)
+
+    def sizes(self, key: str) -> list[int]:
+        """A list of sizes in config.json. Raises `BadArtefact` if it is none."""
         found = self.config.get(key)
-        if not isinstance(found, list) or not found or not all(type(one) is int for one in found):
-            raise BadArtefact(f"config.json has {key}={found!r}; expected a list of whole numbers")
-        return found
+        if not isinstance(found, list) or not 0 < len(found) <= MAX_STAGES:
+            raise BadArtefact(
+                f"config.json has {key}={_shown(found)}; expected a list of whole numbers, one for each stage"
+            )
+        return [_size(one, key) for one in found]
 
     def argument(self, name: str) -> int | None:
-        """A whole number of the arguments in timm's config.json. Raises `BadArtefact` for anything else."""
+        """A size among the arguments in timm's config.json. Raises `BadArtefact` for anything else."""
         given = self.config.get("model_args")
         found = given.get(name) if isinstance(given, dict) else None
-        if found is not None and type(found) is not int:
-            raise BadArtefact(f"config.json has model_args with {name}={found!r}; expected a whole number")
-        return found
+        return None if found is None else _size(found, name)
 
     def activation(self, key: str, default: str) -> Activation:
         """The activation that config.json names. Raises `Unsupported` for one that no record has."""
         name = str(self.config.get(key, default))
         if name not in ACTIVATIONS:
-            raise Unsupported(f"config.json has {key}={name!r}; of activations there are {', '.join(ACTIVATIONS)}")
+            raise Unsupported(
+                f"config.json has {key}={_shown(name)}; of activations there are {', '.join(ACTIVATIONS)}"
+            )
         return ACTIVATIONS[name]
 
     def labels(self, classes: int) -> tuple[str, ...]:
@@ -165,6 +173,18 @@ class Family(ABC):
             Unsupported: theirs cannot say it: blocks of different widths.
         """
         return {}
+
+
+def _size(found: object, key: str) -> int:
+    """A whole number that may be a size. Raises `BadArtefact` for anything else."""
+    if type(found) is not int or not 1 <= found <= LARGEST:
+        raise BadArtefact(f"config.json has {key}={_shown(found)}; expected a whole number of at least 1")
+    return found
+
+
+def _shown(value: object) -> str:
+    """A value of a file for a message."""
+    return printable(repr(value)[:200], 60)
 
 
 def same(values: Iterable[V], what: str, title: str) -> V:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wb import __version__
 from wb.core.architecture import Architecture, explain
-from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
+from wb.core.errors import BadArtefact, BadOption, Unsupported, printable, reason
 from wb.data.preparation import Preparation, read_preprocessor
 from wb.foreign.checkpoint import CONFIG, PREPROCESSORS, Checkpoint, open_checkpoint
 from wb.foreign.families.known import family_of
@@ -91,6 +91,10 @@ def recognised(path: Path, given: Given | None = None) -> Recognised:
         raise BadArtefact(f"{path} is no network that can be: {explain(error)}") from error
     except (BadArtefact, BadOption, Unsupported) as error:
         raise type(error)(f"{path}: {error}") from error
+    except (ValueError, OverflowError) as error:  # shapes that no layout of the family has
+        raise BadArtefact(
+            f"{path} holds tensors that do not fit together ({reason(error)}); give the checkpoint as it was saved"
+        ) from error
     return Recognised(checkpoint, family, architecture, rules, unused, given, tuple(notes))
 
 

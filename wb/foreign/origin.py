@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from torch import Tensor
 
+from wb.core.errors import BadArtefact, reason
 from wb.core.records import Frozen
 from wb.foreign.form import Shape
 from wb.foreign.given import Given
@@ -22,6 +25,16 @@ MOST_KEPT = (
     1 << 18
 )  # characters of all tensors together that a network does not use and that are handed back as they came
 FLOATING = ("F64", "F32", "F16", "BF16")
+
+
+def _plain(name: str) -> str:
+    """The name of a file, if it leads nowhere else: model files are of anyone, and an export writes under these names."""
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise ValueError(f"{name!r} is no name of a file")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_plain)]
 
 
 class Kept(Frozen):
@@ -38,9 +51,18 @@ class Kept(Frozen):
         return Kept(dtype=NAMES[tensor.dtype], shape=tuple(tensor.shape), data=data)
 
     def tensor(self) -> Tensor:
-        """The tensor again."""
-        content = bytearray(zlib.decompress(base64.b64decode(self.data)))
-        return torch.frombuffer(content, dtype=DTYPES[self.dtype]).reshape(self.shape)
+        """The tensor again. Raises `BadArtefact` if its text is damaged, or stands for more than its shape says."""
+        try:
+            dtype = DTYPES[self.dtype]
+            size = math.prod(self.shape) * dtype.itemsize
+            content = bytearray(zlib.decompressobj().decompress(base64.b64decode(self.data), size + 1))
+            if len(content) == size > 0:
+                return torch.frombuffer(content, dtype=dtype).reshape(self.shape)
+        except (ValueError, KeyError, zlib.error) as error:
+            raise BadArtefact(f"what the model was imported from is noted, but damaged ({reason(error)})") from error
+        raise BadArtefact(
+            f"what the model was imported from is noted, but damaged: {self.shape} is no shape of its numbers"
+        )
 
 
 class StoredTensor(Frozen):
@@ -58,7 +80,7 @@ class StoredFile(Frozen):
     each name begins with `prefix`.
     """
 
-    name: str
+    name: FileName
     tensors: tuple[StoredTensor, ...]
     header: str | None = None
     wrapping: tuple[str, ...] = ()
@@ -75,7 +97,7 @@ class Origin(Frozen):
     family: str
     given: Given = Given()
     files: tuple[StoredFile, ...]
-    texts: Mapping[str, str] = {}  # by file name, to the letter
+    texts: Mapping[FileName, str] = {}  # by file name, to the letter
     kept: Mapping[str, Kept] = {}
 
     def dtypes(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ def block(a: Architecture, prefix: str) -> Iterator[Rule]:
 
 def described(seen: Seen, *, prefix: int, pool: str, classifier: str) -> Architecture:
     """The architecture that a config.json says, with as many classes as the classifier's weight has rows."""
-    embed, heads = seen.number("hidden_size"), seen.number("num_attention_heads")
+    embed, heads = seen.whole("hidden_size"), seen.whole("num_attention_heads")
     if embed % heads:
         raise BadArtefact(
             f"config.json has hidden_size={embed} and num_attention_heads={heads}; expected a divisor of it"
@@ -50,16 +50,16 @@ def described(seen: Seen, *, prefix: int, pool: str, classifier: str) -> Archite
             f"it has no {classifier}.weight, so that it is no classifier; save a ForImageClassification model"
         )
     classes = seen.shape(f"{classifier}.weight", 2)[0]
-    size, patch = seen.number("image_size", 224), seen.number("patch_size", 16)
+    size, patch = seen.whole("image_size", 224), seen.whole("patch_size", 16)
     return plain(
         Plain(
-            image=seen.image(seen.number("num_channels", 3), size, size),
+            image=seen.image(seen.whole("num_channels", 3), size, size),
             patch=patch,
             embed=embed,
-            depth=seen.number("num_hidden_layers"),
+            depth=seen.whole("num_hidden_layers"),
             heads=heads,
             channels=embed // heads,
-            mlp=seen.number("intermediate_size"),
+            mlp=seen.whole("intermediate_size"),
             classes=classes,
             labels=seen.labels(classes),
             activation=seen.activation("hidden_act", "gelu"),

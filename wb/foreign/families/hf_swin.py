@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wb.core.architecture import Architecture
-from wb.core.errors import Unsupported
+from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import LayerNorm, Mlp
 from wb.core.records.attention import Window
 from wb.foreign.families.hf import BACK, HEAD, HEAD_BIAS, activation_name
@@ -49,21 +49,24 @@ class HfSwin(Family):
     def architecture(self, seen: Seen) -> Architecture:
         for key, needed in NEEDED.items():
             if seen.config.get(key, needed) != needed:
-                raise Unsupported(f"config.json has {key}={seen.config[key]}; networks of wb have {needed}")
-        depths, heads = seen.numbers("depths"), seen.numbers("num_heads")
+                given = printable(str(seen.config[key]), 60)
+                raise Unsupported(f"config.json has {key}={given}; networks of wb have {needed}")
+        depths, heads = seen.sizes("depths"), seen.sizes("num_heads")
+        if len(depths) != len(heads):
+            raise BadArtefact(f"config.json has depths of {len(depths)} stages and num_heads of {len(heads)}")
         embed, size, classes = (
-            seen.number("embed_dim"),
-            seen.number("image_size"),
+            seen.whole("embed_dim"),
+            seen.whole("image_size"),
             seen.shape("classifier.weight", 2)[0],
         )
         return windowed(
             Windowed(
-                image=seen.image(seen.number("num_channels", 3), size, size),
-                patch=seen.number("patch_size"),
+                image=seen.image(seen.whole("num_channels", 3), size, size),
+                patch=seen.whole("patch_size"),
                 embed=embed,
                 depths=depths,
                 heads=heads,
-                window=seen.number("window_size"),
+                window=seen.whole("window_size"),
                 mlps=[int(seen.number("mlp_ratio", 4.0) * embed * 2**i) for i in range(len(depths))],
                 classes=classes,
                 labels=seen.labels(classes),
