@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wb.fusion.job.record import Fusion
     from wb.jobs.calls import Given
     from wb.jobs.classifier import Classifier, Picture
+    from wb.jobs.diff.compare import Compared
     from wb.jobs.measuring import Measured
     from wb.jobs.predicting import Predictions
 
@@ -40,6 +41,7 @@ __all__ = [
     "Result",
     "binarize",
     "data",
+    "diff",
     "export",
     "fuse",
     "load",
@@ -368,6 +370,26 @@ def predict(
     many = list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
     with shown(quiet=quiet) as progress:
         return Predicting(top, background, images, run_limit)(path_of(model) or Path(), many, progress)
+
+
+def diff(
+    a: Given,
+    b: Given,
+    *,
+    data: str | Data | None = None,
+    background: str | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Compared:
+    """As `wb diff`: options are the fields of `wb.jobs.diff.compare.Comparing`. Raises as that does."""
+    from wb.jobs.diff.compare import Compared, Comparing
+    from wb.jobs.output import config_of
+
+    given = data_of(data, background, by_field(Comparing, options))
+    given.pop("limit", None)  # of training images
+    comparing = config_of(Comparing, "diff", given)
+    with shown(quiet=quiet) as progress:
+        return Compared(comparing(path_of(a) or Path(), path_of(b) or Path(), progress, saying(quiet=quiet)))
 
 
 def export(
