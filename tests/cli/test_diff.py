@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from tests.commands import succeeded, wb
-from tests.export.foreign_graphs import floats, linear, model, save
+from tests.export.foreign_graphs import floats, linear, model, save, save_beside
 from tests.networks import assembled, of_digits, random_model
 from wb.core.architecture import Block, Stage
 from wb.core.records import ImageInput, PatchStem, Pool
@@ -80,7 +80,7 @@ def test_a_model_and_its_graph_compute_the_same(made: Path) -> None:
     assert found["outputs"]["agreement"]["value"] == 1
     assert not found["lineage"]["a"]
     assert not found["lineage"]["b"]
-    assert "a graph does not show its sub-layers" in notes(found)
+    assert "a graph does not show the sub-layers of a model" in notes(found)
 
 
 def test_images_of_other_shapes_are_a_note_and_with_data_an_error(made: Path) -> None:
@@ -109,6 +109,27 @@ def test_graphs_of_others_are_counted_and_run(made: Path, tmp_path: Path) -> Non
     assert "that of a.onnx and b.onnx is not known" in notes(found)
     against = read(made / "a.safetensors", tmp_path / "b.onnx", "--samples", 4, "--mean", 0.5)
     assert "b.onnx gets images in [0, 1], less the mean 0.5" in notes(against)
+
+
+def test_values_inside_two_graphs_are_compared_by_name(made: Path) -> None:
+    found = read(made / "a.onnx", made / "b.onnx", "--data", "digits", "--samples", 16)
+    rows = {row["name"]: row for row in found["layers"]}
+    assert rows["logits"]["distance"] == pytest.approx(found["outputs"]["distance"], rel=1e-3)
+    assert len(rows) > 20
+    same = read(made / "a.onnx", made / "a.onnx", "--data", "none", "--samples", 8)
+    assert {row["distance"] for row in same["layers"]} == {0}
+
+
+def test_graphs_that_do_not_show_their_values_are_compared_in_all_else(tmp_path: Path) -> None:
+    """As those with weights in files beside, which are not loaded again with more outputs."""
+    flat, product = helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])
+    for name in "ab":
+        graph = model([flat, product], [floats("w", 64, 10)], {"x": ["n", 1, 8, 8]})
+        save_beside(graph, tmp_path / f"{name}.onnx", f"{name}.bin")
+    found = read(tmp_path / "a.onnx", tmp_path / "b.onnx", "--data", "none", "--samples", 8)
+    assert "values inside the graphs are not compared" in notes(found)
+    assert found["outputs"]["distance"] == 0
+    assert not found["layers"]
 
 
 def test_graphs_that_take_no_images_are_compared_in_all_else(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
+from tests.export import foreign_graphs as graphs
 from tests.networks import assembled, hybrid, images, of_digits, random_model, wired
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.readings import Reading
@@ -17,6 +20,7 @@ from wb.jobs.diff.lineage import common_readings, lineage
 from wb.jobs.diff.outputs import compare_outputs, reordered
 from wb.jobs.diff.record import Field, LayerRow
 from wb.jobs.diff.structure import compare_architectures
+from wb.jobs.diff.values import compare_values
 from wb.jobs.diff.weights import compare_weights, equal_weights, whole_distance
 from wb.models.axes import Select
 from wb.models.model import Model, Step, remap_model
@@ -191,6 +195,28 @@ def test_mirror_images_are_left_out_where_only_one_sees_them() -> None:
     )
     rows = layers(model, Model(seen, model.weights))
     assert all(row.distance == pytest.approx(0, abs=1e-6) for row in rows.values())
+
+
+def products(path: Path, factor: float, batch: int | str, second: str) -> Path:
+    """x -> h = relu(x w) -> y = h v: of the second product's name."""
+    weight = graphs.constant("w", factor * np.arange(12).reshape(4, 3), np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["p"]),
+        helper.make_node("Relu", ["p"], ["h"]),
+        helper.make_node("MatMul", ["h", "v"], [second]),
+    ]
+    return graphs.save(graphs.model(nodes, [weight, graphs.floats("v", 3, 2)], {"x": [batch, 4]}, given=second), path)
+
+
+@pytest.mark.parametrize("batch", ["n", 4])
+def test_values_are_compared_where_both_graphs_name_them_alike(tmp_path: Path, batch: int | str) -> None:
+    a, b = products(tmp_path / "a.onnx", 1, batch, "y"), products(tmp_path / "b.onnx", 3, batch, "z")
+    inputs = np.random.default_rng(0).random((12, 4), dtype=np.float32)
+    rows = compare_values(a, b, [inputs, inputs], nothing)
+    assert [(row.name, row.widths) for row in rows] == [("p", (3, 3)), ("h", (3, 3))]
+    assert [row.distance for row in rows] == pytest.approx([2, 2]), "a factor of three"
+    assert [row.cka for row in rows] == pytest.approx([1, 1])
+    assert [row.distance for row in compare_values(a, a, [inputs, inputs], nothing)] == [0, 0, 0]
 
 
 # ------------------------------------------------------------------------------------------------- outputs and lineage

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wb.core.errors import BadData, BadOption
+from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.progress import Progress
 from wb.core.specs import image_spec
 from wb.data import Split
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
 from wb.data.stratify import choose as stratified
+from wb.jobs.diff import values
 from wb.jobs.diff.config import NONE, DiffConfig
 from wb.jobs.diff.layers import compare_layers
 from wb.jobs.diff.lineage import common_readings, lineage
@@ -102,10 +103,15 @@ class Comparing(DiffConfig):
         else:
             progress("comparing outputs", 0, 0)
             scores = [side.outputs(images.pixels) for side in (a, b)]
+            if a.model is None and b.model is None:
+                given = [side.prepared(images.pixels[: values.IMAGES]) for side in (a, b)]
+                try:
+                    rows = values.compare_values(a.path, b.path, given, progress, self.seed)
+                except BadArtefact as error:
+                    images.notes.append(f"values inside the graphs are not compared: {error}")
         scores[1], note = reordered(scores[1], a.labels, b.labels)
         found, why = compare_outputs(scores[0], scores[1], images.labels, images.name)
-        graphs = "layers are not compared: a graph does not show its sub-layers"
-        layers_note = [] if rows else [graphs]
+        layers_note = [] if rows else [_no_layers(a, b)]
         return rows, found, [*images.notes, *told, *layers_note, *([note] if note else []), *([why] if why else [])]
 
     def _images(self, a: Side, b: Side, progress: Progress, say: Say) -> _Images:
@@ -192,6 +198,12 @@ def _fields(a: Side, b: Side) -> tuple[Field, ...]:
     if a.architecture is None or b.architecture is None:
         return ()
     return compare_architectures(a.architecture, b.architecture)
+
+
+def _no_layers(a: Side, b: Side) -> str:
+    if a.model is None and b.model is None:
+        return "values inside the graphs are not compared: they have none under one name and of one shape"
+    return "layers are not compared: a graph does not show the sub-layers of a model"
 
 
 def _unknown(a: Side, b: Side) -> list[str]:

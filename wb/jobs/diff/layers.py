@@ -32,7 +32,7 @@ def compare_layers(
     a: Network, b: Network, images: Tensor, progress: Progress, seed: int = 0
 ) -> tuple[tuple[LayerRow, ...], Tensor, Tensor]:
     """A row for each place in order of execution, and the logits of both; `images` are (n, channels, height, width)."""
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
     logits: list[tuple[Tensor, Tensor]] = []
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(images), AT_ONCE):
@@ -43,15 +43,15 @@ def compare_layers(
             if name == "logits":
                 logits.append((x, y))
             else:
-                place = places.setdefault(name, _Place(name, where, (x.shape[-1], y.shape[-1])))
+                place = places.setdefault(name, Place(name, where, (x.shape[-1], y.shape[-1])))
                 place.add(x, y, max(1, round(ROWS * len(part) / len(images))), generator)
     first, second = (torch.cat(side) for side in zip(*logits, strict=True))
     return tuple(place.row() for place in places.values()), first, second
 
 
 @dataclass
-class _Place:
-    """Sums over the tokens of all images at one place, and a sample of them."""
+class Place:
+    """Sums over the tokens of all images at one place of two networks, and a sample of them."""
 
     name: str
     where: Where

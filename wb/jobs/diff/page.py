@@ -16,7 +16,7 @@ from wb.page.look import COLOURS, FRONT, figure_html
 from wb.page.page import render
 
 TEMPLATE = Path(__file__).with_name("diff.html.jinja")
-_NAMED = 40  # weights whose names are written below their bars
+_NAMED = 40  # places and weights whose names are written below a plot
 _OWNERS = {"both": "circle", "a": "triangle-up-open", "b": "triangle-down-open"}
 
 
@@ -63,7 +63,7 @@ def layers_figure(found: Difference) -> go.Figure:
     rows = found.layers
     apart = any(row.distance is not None for row in rows)
     figure = make_subplots(2 if apart else 1, 1, shared_xaxes=True, vertical_spacing=0.07)
-    names = [row.name for row in rows]
+    names = [html.escape(row.name) for row in rows]
     symbols = [_OWNERS[row.where] for row in rows]
     panels = [("distance", [row.distance for row in rows], COLOURS[0])] if apart else []
     panels.append(("CKA", [row.cka for row in rows], FRONT))
@@ -74,8 +74,9 @@ def layers_figure(found: Difference) -> go.Figure:
     if apart:
         figure.update_yaxes(title_text="‖a − b‖ / ‖a‖", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="CKA", row=len(panels), col=1)
-    figure.update_xaxes(categoryorder="array", categoryarray=names, tickangle=-60)
-    figure.update_xaxes(title_text="behind", row=len(panels), col=1)
+    named = len(rows) <= _NAMED and not found.of_graphs  # whose values have long names
+    figure.update_xaxes(categoryorder="array", categoryarray=names, tickangle=-60, showticklabels=named)
+    figure.update_xaxes(title_text="value, in order" if found.of_graphs else "behind", row=len(panels), col=1)
     return figure.update_layout(height=520 if apart else 360)
 
 

@@ -51,10 +51,10 @@ class WeightRow(Frozen):
 
 
 class LayerRow(Frozen):
-    """A place of the walk: how far the residual stream behind it is from that of the other model on the same images.
+    """How far the residual stream behind a sub-layer is from that of the other model on the same images.
 
-    `distance` is ‖a − b‖ / ‖a‖ over all tokens and images, where the widths agree. `cka` is linear CKA on a sample of tokens.
-    `where` says which of the two has the sub-layer.
+    Of two graphs it is of a value inside, by its name. `distance` is ‖a − b‖ / ‖a‖ over all tokens and images, where the widths
+    agree. `cka` is linear CKA on a sample of tokens. `where` says which of the two has the sub-layer.
     """
 
     name: str
@@ -123,6 +123,11 @@ class Difference(Frozen):
     readings: tuple[ReadingRow, ...]
     lineage: Lineage
     notes: tuple[str, ...]
+
+    @property
+    def of_graphs(self) -> bool:
+        """Whether both are graphs, so that `layers` are values inside them."""
+        return self.a.endswith(".onnx") and self.b.endswith(".onnx")
 
     def differing(self) -> Difference:
         """The same without fields and weights that are equal."""

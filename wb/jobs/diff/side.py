@@ -72,6 +72,10 @@ class Side:
             own["file"] = file_size(self.path) if self.model is None else Reading(value=size, unit="B", how="counted")
         return own
 
+    def prepared(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Images in [0, 1] as the network takes them."""
+        return pixels if self.preparation is None else self.preparation(pixels)
+
     def outputs(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """The class scores (n, classes) of images in [0, 1].
 
@@ -79,8 +83,7 @@ class Side:
             BadArtefact, BadData: as `wb.export.run.Runner`.
         """
         if self.model is None:
-            given = pixels if self.preparation is None else self.preparation(pixels)
-            return Runner(self.path, Device(threads=torch.get_num_threads()))({PIXELS: given})
+            return Runner(self.path, Device(threads=torch.get_num_threads()))({PIXELS: self.prepared(pixels)})
         network = self.model.network()
         with torch.no_grad():
             parts = [network(torch.from_numpy(pixels[i : i + _AT_ONCE])) for i in range(0, len(pixels), _AT_ONCE)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from wb.core.readings import Reading, ratio
 from wb.core.statistics.verdict import Remark
@@ -14,9 +14,8 @@ MOST = 40  # rows of a table, unless all are asked for
 FARTHEST = 10  # weights, unless all are asked for
 ABSENT = "–"
 NOISE_SAYS = "what networks make of noise says little of what they make of images"
-DISTANCE = (
-    "distance: ‖a − b‖ / ‖a‖; CKA: similarity of the two streams, 1 if one is a rotated and scaled copy of the other"
-)
+LAYERS = {False: "residual stream behind each sub-layer", True: "values inside the graphs, of one name in both"}
+DISTANCE = "distance: ‖a − b‖ / ‖a‖; CKA: similarity of the two, 1 if one is a rotated and scaled copy of the other"
 
 
 def remarks(found: Difference) -> list[Remark]:
@@ -29,7 +28,7 @@ def remarks(found: Difference) -> list[Remark]:
     said = [*_of_sizes(found), *_of_fields(found), *_of_weights(found)]
     if found.outputs is not None:
         said += _of_outputs(found.outputs, one, other)
-    said += [*_of_layers(found.layers), _of_lineage(found)]
+    said += [*_of_layers(found), _of_lineage(found)]
     return [*(Remark(text, False) for text in said), *map(_note, found.notes)]
 
 
@@ -39,14 +38,18 @@ def _note(text: str) -> Remark:
 
 def _of_sizes(found: Difference) -> Iterator[str]:
     one, other = found.names
-    shares = [
-        f"{100 * count.b.value / count.a.value:.1f} % of its {count.name}"
+    shares = {
+        count.name: f"{100 * count.b.value / count.a.value:.1f} %"
         for count in found.counts
-        if count.name in ("parameters", "MACs") and count.a is not None and count.b is not None and count.a.value
-    ]
-    if shares:
-        same = all(text.startswith("100.0 %") for text in shares)
-        yield f"{other} is as large as {one}." if same else f"Of {one}, {other} has {' and '.join(shares)}."
+        if count.a is not None and count.b is not None and count.a.value
+    }
+    said = [name for name in ("parameters", "MACs") if name in shares]
+    if {shares[name] for name in said} == {"100.0 %"}:
+        yield f"{other} has as many {' and '.join(said)} as {one}."
+    elif said:
+        yield f"Of {one}, {other} has {' and '.join(f'{shares[name]} of its {name}' for name in said)}."
+    if "weights" in shares and shares["weights"] != shares["parameters"]:
+        yield f"The weights of {other} take {shares['weights']} of the bytes."
 
 
 def _of_fields(found: Difference) -> Iterator[str]:
@@ -95,18 +98,20 @@ def _of_outputs(outputs: Outputs, one: str, other: str) -> Iterator[str]:
         )
 
 
-def _of_layers(layers: Sequence[LayerRow]) -> Iterator[str]:
+def _of_layers(found: Difference) -> Iterator[str]:
+    layers = found.layers
+    what = "values inside" if found.of_graphs else "streams"
     known = [row for row in layers if row.distance is not None]
     if known:
         first = next((row for row in known if (row.distance or 0) > ROUNDING), None)
         farthest = max(known, key=lambda row: row.distance or 0)
         if first is None:
-            yield "The streams are the same behind every sub-layer, up to rounding."
+            yield f"The {what} are the same everywhere, up to rounding."
         else:
-            yield f"The streams part at {first.name}, and are farthest apart at {farthest.name} ({farthest.distance:.3g})."
+            yield f"The {what} part at {first.name}, and are farthest apart at {farthest.name} ({farthest.distance:.3g})."
     elif layers:
         least = min(layers, key=lambda row: row.cka)
-        yield f"The streams have other widths; they are least alike at {least.name} (CKA {least.cka:.3g})."
+        yield f"The {what} have other widths; they are least alike at {least.name} (CKA {least.cka:.3g})."
 
 
 def _of_lineage(found: Difference) -> str:
@@ -192,9 +197,7 @@ def _layers(found: Difference) -> Table:
         return Table("", (), [])
     rows = [(row.name, owner(row), widths(row), number(row.distance), f"{row.cka:.4f}") for row in found.layers]
     notes = dict.fromkeys(row.note for row in found.layers if row.note)
-    return Table(
-        "residual stream behind each sub-layer", ("place", "in", "width", "distance", "CKA"), rows, [DISTANCE, *notes]
-    )
+    return Table(LAYERS[found.of_graphs], ("place", "in", "width", "distance", "CKA"), rows, [DISTANCE, *notes])
 
 
 def owner(row: LayerRow) -> str:
