@@ -15,8 +15,7 @@ from wb.data.dataset import Split
 
 NEAR = 0.02  # root mean square of the difference, in units of the range of values: five levels of 8 bits
 _CELLS = 4  # a side of the grid of means that finds candidates
-_CHUNK = 1024
-_PAIRS = 4096  # pairs of images that are compared at once
+_NUMBERS = 1 << 22  # of floats in memory at once
 
 Indices = npt.NDArray[np.intp]
 
@@ -45,17 +44,16 @@ def near(split: Split, among: Split) -> npt.NDArray[np.bool_]:
     """
     tree, means = cKDTree(_means(among)), _means(split)
     found = np.zeros(len(split), bool)
-    for start in range(0, len(split), _CHUNK):
-        lists = tree.query_ball_point(means[start : start + _CHUNK], NEAR)
-        for i, candidates in enumerate(lists, start=start):
-            found[i] = _any_near(split, i, among, np.asarray(candidates, np.intp))
+    for i, mean in enumerate(means):
+        found[i] = _any_near(split, i, among, np.asarray(tree.query_ball_point(mean, NEAR), np.intp))
     return found
 
 
 def _any_near(split: Split, i: int, among: Split, candidates: Indices) -> bool:
     own = split.pixels(slice(i, i + 1))
-    for start in range(0, len(candidates), _PAIRS):
-        others = among.pixels(candidates[start : start + _PAIRS])
+    size = _at_once(split)
+    for start in range(0, len(candidates), size):
+        others = among.pixels(candidates[start : start + size])
         if (np.square(others - own).mean(axis=(1, 2, 3)) <= NEAR**2).any():
             return True
     return False
@@ -69,11 +67,17 @@ def _means(split: Split) -> npt.NDArray[np.float64]:
     _, channels, height, width = split.images.shape
     rows, columns = (np.linspace(0, side, min(_CELLS, side) + 1).round().astype(int) for side in (height, width))
     found = np.empty((len(split), channels, len(rows) - 1, len(columns) - 1))
-    for start in range(0, len(split), _CHUNK):
-        pixels = split.pixels(slice(start, start + _CHUNK)).astype(np.float64)
+    size = _at_once(split)
+    for start in range(0, len(split), size):
+        pixels = split.pixels(slice(start, start + size)).astype(np.float64)
         for r, (top, bottom) in enumerate(pairwise(rows.tolist())):
             for c, (left, right) in enumerate(pairwise(columns.tolist())):
                 cell = pixels[:, :, top:bottom, left:right]
                 share = math.sqrt((bottom - top) * (right - left) / (channels * height * width))
                 found[start : start + len(pixels), :, r, c] = cell.mean(axis=(2, 3)) * share
     return found.reshape(len(split), -1)
+
+
+def _at_once(split: Split) -> int:
+    """How many images are held as floats at once."""
+    return max(1, _NUMBERS // max(1, math.prod(split.images.shape[1:])))

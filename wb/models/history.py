@@ -14,6 +14,7 @@ from wb.models.model import Step
 
 # A data set by its form, or an absolute path: at the beginning, or after a space, a colon or a bracket.
 _DATA = re.compile(r"((?:imagefolder|idx|cifar10|npz|hf)(?:,[^:\s]*)?:)(.+)", re.DOTALL)
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")  # a name on the hub is no place here
 _PLACE = re.compile(r"(?:(?<=[\s:=('\"])|^)(?:~?/|~[\w.-]+/|[A-Za-z]:[\\/]|\\\\)(?=\S).*", re.DOTALL)
 
 
@@ -77,8 +78,8 @@ def nameless(content: Any) -> Any:
 
 def _cut(text: str) -> str:
     found = _DATA.search(text)
-    if found is not None and found[1].startswith("hf") and _PLACE.match(found[2]) is None:
-        return text  # a name on the hub
+    if found is not None and found[1].startswith("hf") and _HUB.fullmatch(found[2]):
+        return text
     if found is not None:
         return f"{text[: found.start()]}{found[1]}{_last(found[2])}"
     return _PLACE.sub(lambda place: _last(place[0]), text)
