@@ -237,6 +237,9 @@ def test_outputs_agree_as_they_are_counted() -> None:
     same, _ = compare_outputs(a, a, None, "noise")
     assert same is not None
     assert (same.kl, same.distance, same.accuracy, same.made_up) == (0, 0, None, True)
+    zeros = np.zeros_like(a)
+    distances = [compare_outputs(zeros, other, None, "noise")[0] for other in (a, zeros)]
+    assert [one and one.distance for one in distances] == [1, 0], "a number, whatever the outputs are"
 
 
 def test_outputs_of_other_kinds_are_not_compared() -> None:

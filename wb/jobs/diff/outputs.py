@@ -48,7 +48,7 @@ def compare_outputs(
         n=len(a),
     )
     apart = a.astype(np.float64) - b
-    size = float(np.linalg.norm(a.astype(np.float64)))
+    sizes = [float(np.linalg.norm(scores.astype(np.float64))) for scores in (a, b)]
     accuracy, paired = (None, None) if labels is None else _judged(a, b, labels)
     return Outputs(
         data=data,
@@ -57,7 +57,7 @@ def compare_outputs(
         agreement=agreement,
         kl=max(0.0, float(CLASSES.divergence(a, b).mean())),
         largest=float(np.abs(apart).max()),
-        distance=float(np.linalg.norm(apart)) / size if size else float("nan"),
+        distance=float(np.linalg.norm(apart)) / (sizes[0] or sizes[1] or 1.0),
         accuracy=accuracy,
         paired=paired,
     ), None

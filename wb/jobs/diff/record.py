@@ -69,7 +69,8 @@ class Outputs(Frozen):
     """How far the outputs agree on `images` images of `data`; `made_up` ones are noise, and have no labels.
 
     `kl` is the mean divergence of B's class probabilities from A's, in nats; `largest` the largest difference of two logits,
-    `distance` ‖a − b‖ / ‖a‖ of all. `paired` compares right answers of B (won) with those of A (lost).
+    `distance` ‖a − b‖ / ‖a‖ of all (over ‖b‖ where A answers nothing but zeros). `paired` compares
+    right answers of B (won) with those of A (lost).
     """
 
     data: str
