@@ -73,8 +73,9 @@ def _of_weights(found: Difference) -> Iterator[str]:
         )
         yield f"{len(known)} of {len(found.weights)} weights are in both in one shape, {equal} of them equal{together}."
     rest = Counter(row.note for row in found.weights if row.distance is None)
-    if rest:
-        yield f"Others: {', '.join(f'{count} {note}' for note, count in rest.items())}."
+    said = [f"{count} {'have' if note == 'other shapes' else 'are'} {note}" for note, count in rest.items()]
+    if said:
+        yield f"Of the others, {', '.join(said)}."
 
 
 def _of_outputs(outputs: Outputs, one: str, other: str) -> Iterator[str]:
@@ -83,7 +84,7 @@ def _of_outputs(outputs: Outputs, one: str, other: str) -> Iterator[str]:
         yield f"{where} both compute the same up to rounding: logits differ by {outputs.largest:.2g} at most."
     else:
         yield (
-            f"{where} both give the same first choice to {outputs.agreement.text()}; mean divergence {outputs.kl:.3g} nats, "
+            f"{where} both give the same first choice for {outputs.agreement.text()}; mean divergence {outputs.kl:.3g} nats, "
             f"logits apart by {outputs.distance:.3g} of {one}'s norm, {outputs.largest:.3g} at most."
         )
     if outputs.made_up:
