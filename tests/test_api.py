@@ -278,6 +278,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "measure": {"cap": 0.1},
     "predict": {},
     "import_checkpoint": {"compare": False},
+    "diff": {"data": "none", "images": 4},
+    "data": {"limit": 60},
 }
 
 
@@ -290,7 +292,8 @@ def test_examples_run(
     name: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    models = {"train": [], "search": [], "fuse": [str(file)] * 2, "import_checkpoint": [str(REFERENCES / "hf-vit")]}
-    quiet = {} if name == "import_checkpoint" else {"quiet": True}  # which shows no progress
+    pair, foreign = [str(file)] * 2, [str(REFERENCES / "hf-vit")]
+    models = {"train": [], "search": [], "data": [], "fuse": pair, "diff": pair, "import_checkpoint": foreign}
+    quiet = {} if name in ("data", "import_checkpoint") else {"quiet": True}  # they show no progress
     shown = example(name).main(*models.get(name, [str(file)]), **SMALL[name], **quiet)
     assert str(shown) in capsys.readouterr().out

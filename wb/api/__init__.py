@@ -15,7 +15,7 @@ from wb.api._compressing import binarize, prune, quantize
 from wb.api._files import data, export, load
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
-from wb.api._looking import measure, predict
+from wb.api._looking import diff, measure, predict
 from wb.api._searching import search
 from wb.api._training import train
 from wb.jobs.results import Data, Model, Result
@@ -28,6 +28,7 @@ __all__ = [
     "Result",
     "binarize",
     "data",
+    "diff",
     "export",
     "export_to",
     "fuse",
