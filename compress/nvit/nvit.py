@@ -44,6 +44,8 @@ from wb.training.recipe import Recipe, RecipeOptions
 from wb.training.statistics import with_statistics
 from wb.training.train import Finetune, check_fits
 
+Progressed = Callable[[int, int], None]  # is told what is done, and of how much
+
 
 @dataclass(frozen=True)
 class Pruned:
@@ -95,22 +97,30 @@ class NViT:
                 state = self.recovered(state)
         return state
 
-    def rotated(self, model: Model) -> Model:
+    def rotated(self, model: Model, report: Progressed | None = None) -> Model:
         """The same function, its heads in the bases of the calibration images, if the settings say so."""
         if not self.settings.rotate:
             return model
         if self.report is not None:
             self.report(0, "rotating")
-        images = (part for part, _ in batches(self._calibration(), self.settings.batch, shuffle=False))
-        return rebased(model, images, self.settings.keep)
+        split = self._calibration()
 
-    def compensated(self, state: Pruned, dense: Model) -> Pruned:
+        def images() -> Iterator[Tensor]:
+            for i, (part, _) in enumerate(batches(split, self.settings.batch, shuffle=False)):
+                if report is not None:
+                    report(i * self.settings.batch, len(split))
+                yield part
+
+        return rebased(model, images(), self.settings.keep)
+
+    def compensated(self, state: Pruned, dense: Model, report: Progressed | None = None) -> Pruned:
         """`state` with its writers and head fitted to those of the model that was cut, if the settings say so."""
         if not self.settings.compensate or state.model.architecture == dense.architecture:
             return state
         if self.report is not None:
             self.report(state.rounds, "compensating")
-        model = compensated(state.model, dense, state.kept, self.data, seed=self.settings.seed)
+        seed = self.settings.seed
+        model = compensated(state.model, dense, state.kept, self.data, seed=seed, report=report)
         return replace(state, model=model)
 
     def scored(self, state: Pruned) -> Pruned:

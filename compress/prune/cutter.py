@@ -12,7 +12,7 @@ from wb import __version__
 from wb.compress.depth.drop import DropLayers, removed
 from wb.compress.nvit.compensate import compensated, step_of
 from wb.compress.nvit.cost import Cost
-from wb.compress.nvit.nvit import NViT, Pruned
+from wb.compress.nvit.nvit import NViT, Progressed, Pruned
 from wb.compress.nvit.settings import Settings
 from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.stages import Stage
@@ -29,7 +29,7 @@ class Cutter(Protocol):
         """How many rounds lead to a stage."""
         ...
 
-    def rotated(self, model: Model) -> Model:
+    def rotated(self, model: Model, report: Progressed) -> Model:
         """The dense model in the form that is cut, which computes the same."""
         ...
 
@@ -45,7 +45,7 @@ class Cutter(Protocol):
         """`state` after the recovery steps of training."""
         ...
 
-    def compensated(self, state: Pruned) -> Pruned:
+    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
         """`state`, at the end of a stage, with what is left fitted to what the dense model did."""
         ...
 
@@ -88,11 +88,11 @@ class Units:
     def recovered(self, state: Pruned) -> Pruned:
         return self.pruner.recovered(state)
 
-    def rotated(self, model: Model) -> Model:
-        return self.pruner.rotated(model)
+    def rotated(self, model: Model, report: Progressed) -> Model:
+        return self.pruner.rotated(model, report)
 
-    def compensated(self, state: Pruned) -> Pruned:
-        return self.pruner.compensated(state, self.dense)
+    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
+        return self.pruner.compensated(state, self.dense, report)
 
     def signed(self, model: Model, stage: Stage) -> Model:
         settings = self.config.settings
@@ -135,13 +135,15 @@ class Layers:
     def recovered(self, state: Pruned) -> Pruned:
         return state
 
-    def rotated(self, model: Model) -> Model:
+    def rotated(self, model: Model, report: Progressed) -> Model:
         return model
 
-    def compensated(self, state: Pruned) -> Pruned:
+    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
         if not self.settings.compensate:
             return state
-        return replace(state, model=compensated(state.model, self.dense, {}, self.data, seed=self.settings.seed))
+        seed = self.settings.seed
+        model = compensated(state.model, self.dense, state.kept, self.data, seed=seed, report=report)
+        return replace(state, model=model)
 
     def signed(self, model: Model, stage: Stage) -> Model:
         return model.then(step_of(self.data, self.settings.seed)) if self.settings.compensate else model

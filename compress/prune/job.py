@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -147,9 +147,7 @@ class PruneJob(Job[Pruning]):
                     state = self._cutter.recovered(self._cutter.cut(scored, aims, limits))
                 else:
                     aims, state = self._landing(stage)(scored)
-                    if self.config.settings.compensate:
-                        self.progress("refitting what is left", 0, 0)
-                    state = self._cutter.compensated(state)
+                    state = self._cutter.compensated(state, partial(self.progress, "refitting what is left"))
                 self._keep(number, state, aims, timed=left == 1 or "latency" in limits)
         return state
 
@@ -199,10 +197,10 @@ class PruneJob(Job[Pruning]):
         """The state to continue from: the last recorded round, or the dense model."""
         number = len(self.record.rounds)
         if not number:
-            if self.config.settings.rotate:
-                self.progress("turning heads into their bases", 0, 0)
             with self.timed("pruning"):
-                return Pruned(self._cutter.rotated(self.model))
+                return Pruned(
+                    self._cutter.rotated(self.model, partial(self.progress, "turning heads into their bases"))
+                )
         scores, kept = (self._tensors(kind, number) for kind in ("scores", "kept"))
         model = load(self.work / f"round-{number}.safetensors")
         last = self.record.rounds[-1]

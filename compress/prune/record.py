@@ -77,12 +77,11 @@ class Pruning(JobRecord[PruneConfig]):
     @classmethod
     def _older(cls, content: Any) -> Any:
         """Records of versions that neither rotated nor compensated say so."""
-        config = content.get("config") if isinstance(content, dict) else None
-        settings = config.get("settings") if isinstance(config, dict) else None
-        if not isinstance(settings, dict):
-            return content
-        settings = {"rotate": False, "compensate": False, **settings}
-        return {**content, "config": {**config, "settings": settings}}
+        match content:
+            case {"config": {"settings": {**settings}, **config}, **rest}:
+                did = {"rotate": False, "compensate": False, **settings}
+                return {**rest, "config": {**config, "settings": did}}
+        return content
 
     @property
     def worked_on(self) -> Mapping[str, JsonValue]:

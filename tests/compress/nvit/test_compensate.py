@@ -83,10 +83,12 @@ def test_what_is_gone_is_made_up_for(gone: str, wiring: str, noise: Dataset) -> 
 
 
 def test_a_sublayer_that_is_gone_runs_with_the_next() -> None:
-    model = without(without(without(random_model(A), "s0.b0.mixer"), "s0.b0.ffn"), "s0.b1.ffn")
-    lane = lane_of(random_model(A), model, {})
-    assert lane.groups == {"s0.b1.mixer": ["s0.b0.mixer", "s0.b0.ffn", "s0.b1.mixer"]}
-    assert lane.ends == {0: ["s0.b1.ffn"]}
+    """Behind the last with that one, unless its norm comes in between."""
+    before = ["s0.b0.mixer", "s0.b0.ffn", "s0.b1.mixer"]
+    for wiring, group, end in (("pre", [*before, "s0.b1.ffn"], {}), ("post", before, {0: ["s0.b1.ffn"]})):
+        dense = random_model(wired(A, wiring))
+        lane = lane_of(dense, without(without(without(dense, "s0.b0.mixer"), "s0.b0.ffn"), "s0.b1.ffn"), {})
+        assert (lane.groups, lane.ends) == ({"s0.b1.mixer": group}, end)
 
 
 def test_weights_of_few_bits_stay(noise: Dataset) -> None:

@@ -256,7 +256,8 @@ def test_both_bring_what_is_left_nearer(trained: Model, stripes: Dataset, costs:
     images = torch.from_numpy(stripes.validation.pixels(np.arange(len(stripes.validation))))
 
     def error(**how: bool) -> float:
-        settings = Settings(rounds=3, calibration=64, **{"rotate": False, "compensate": False, **how})
+        chosen = {"rounds": 3, "calibration": 64, "rotate": False, "compensate": False, **how}
+        settings = Settings.model_validate(chosen)
         pruned = NViT(stripes, targets, costs, settings)(trained)
         with torch.no_grad():
             return float((pruned.network()(images) - trained.network()(images)).square().mean())
