@@ -38,9 +38,9 @@ from wb.export.counting.count import energy_by_part
 from wb.export.graph import export_module
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
+from wb.models.block import build_operator
 from wb.models.model import Model, save
 from wb.models.model import load as load_model
-from wb.models.network import build_operator
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
 

@@ -1,6 +1,6 @@
 """Kills every job at random moments, continues it, and compares its files with an uninterrupted run's.
 
-python benchmarks/kills.py [--kills 100] [--seed 0] [--jobs train,prune,…] [--markdown]
+python benchmarks/kills.py [--kills 100] [--minutes M] [--seed 0] [--jobs train,prune,…] [--markdown]
 
 Each job is started, killed with SIGKILL after a random part of its usual time, and started again, several times, and then
 runs to its end. Weights have to be equal to the bit, the files have to be the same, and nothing may stay in the temporary
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -21,10 +22,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
 from tables import Table, begin, parser_of
 
 from wb.models.model import load
@@ -46,6 +46,7 @@ class Tally:
     """The results of one job's kills."""
 
     seconds: float = 0.0
+    usual: float = 0.0  # seconds, as they are by now
     kills: int = 0
     late: int = 0  # it had ended already
     resumed: int = 0
@@ -87,49 +88,21 @@ def search(folder: Path) -> list[str]:
     return ["search", "--resume", str(folder / "run")] if started else SEARCH(folder)
 
 
+DATA = ("--data", "digits", "--limit", 300)
 SEARCH = command(
-    *("search", "--objectives", "acc,macs", "--preset", "tiny", "--epochs", 3, "--trials", 30, "--finetune", 2),
-    *("--rungs", "12x1,8x2", "--finalists", 4, "--limit", 400, "--out", "{}/run"),
+    *("search", "--objectives", "acc,macs", "--preset", "tiny", "--epochs", 3, "--trials", 16, "--finetune", 2),
+    *("--rungs", "6x1,4x2", "--finalists", 3, "--limit", 300, "--out", "{}/run"),
 )
-TRAIN = ("train", "--preset", "tiny", "--data", "digits", "--epochs")
+TRAIN = ("train", "--preset", "tiny", *DATA, "--epochs")
+PRUNE = ("{}/in-a.pt", "-o", "{}/out.pt", *DATA, "--finetune", 4, "--budget")
 JOBS = {
-    "train": again(command(*TRAIN, 8, "-o", "{}/out.safetensors")),
-    "prune": again(
-        command(
-            "prune",
-            "nvit",
-            "{}/in-a.pt",
-            "-o",
-            "{}/out.pt",
-            "--budget",
-            "macs=0.5x",
-            "--data",
-            "digits",
-            "--finetune",
-            2,
-        )
-    ),
-    "prune depth": again(
-        command(
-            "prune",
-            "depth",
-            "{}/in-a.pt",
-            "-o",
-            "{}/out.pt",
-            "--budget",
-            "macs=0.6x",
-            "--data",
-            "digits",
-            "--finetune",
-            2,
-        )
-    ),
-    "fuse": again(command("fuse", "{}/in-a.pt", "{}/in-b.pt", "-o", "{}/out.pt", "--data", "digits", "--finetune", 2)),
-    "quantize": again(
-        command("quantize", "{}/in-a.pt", "-o", "{}/out.onnx", "--budget", "size=0.5x", "--data", "digits")
-    ),
+    "train": again(command(*TRAIN, 16, "-o", "{}/out.safetensors")),
+    "prune": again(command("prune", "nvit", *PRUNE, "macs=0.5x", "--rounds", 6, "--recovery", 4)),
+    "prune depth": again(command("prune", "depth", *PRUNE, "macs=0.6x")),
+    "fuse": again(command("fuse", "{}/in-a.pt", "{}/in-b.pt", "-o", "{}/out.pt", *DATA, "--finetune", 4)),
+    "quantize": again(command("quantize", "{}/in-a.pt", "-o", "{}/out.onnx", "--budget", "size=0.5x", *DATA[:2])),
     "binarize": again(
-        command("binarize", "{}/in-a.pt", "-o", "{}/out.pt", "--attention", "hash", "--data", "digits", "--finetune", 2)
+        command("binarize", "{}/in-a.pt", "-o", "{}/out.pt", "--attention", "hash", "--bits", 8, *DATA, "--finetune", 4)
     ),
     "search": Job(SEARCH, search, front),
 }
@@ -155,6 +128,11 @@ def run(words: list[str], temporary: Path, after: float | None = None) -> tuple[
         return process.returncode, messages.read().decode("utf-8", "replace")
 
 
+def tell(line: str) -> None:
+    """How far it is, on stderr; it goes on for a long time."""
+    print(f"{datetime.now():%H:%M:%S} {line}", file=sys.stderr, flush=True)
+
+
 def models(folder: Path) -> None:
     """The two small models that the jobs begin with."""
     for name, seed in (("a", 0), ("b", 1)):
@@ -169,11 +147,14 @@ def attempt(job: Job, folder: Path, whole: Mapping[str, str], rng: random.Random
     temporary.mkdir()
     place = folder / "job"
     words = job.begin(place)
-    for _ in range(most):
-        code, _ = run(words, temporary, rng.uniform(0.3, 1.0) * tally.seconds)
+    for number in range(most):
+        start = time.monotonic()
+        code, _ = run(words, temporary, rng.uniform(0.3, 1.0) * tally.usual)
         words = job.go_on(place)
         if code != -signal.SIGKILL:
             tally.late += 1
+            if number == 0:  # the machine is less busy than it was: later kills would all be too late
+                tally.usual = min(tally.usual, time.monotonic() - start)
             break
         tally.kills += 1
     if any(path.suffix in (".json",) and path.name.startswith("out") for path in place.glob("*")):
@@ -195,6 +176,9 @@ def attempt(job: Job, folder: Path, whole: Mapping[str, str], rng: random.Random
 def arguments() -> argparse.ArgumentParser:
     parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="begin none of the rounds of kills after this time"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", default=",".join(JOBS), help=f"some of {', '.join(JOBS)}")
     return parser
@@ -202,7 +186,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     options, out = begin(arguments())
-    names = options.jobs.split(",")
+    names, end = options.jobs.split(","), time.monotonic() + 60 * options.minutes
     rng = random.Random(options.seed)
     tallies = {name: Tally() for name in names}
     rounds: dict[str, int] = dict.fromkeys(names, 0)
@@ -219,20 +203,24 @@ def main() -> None:
             return place
 
         wholes = {}
-        for name in track(names, "uninterrupted", console=Console(stderr=True)):
+        for name in names:
             place = fresh(name)
             start = time.monotonic()
             code, text = run(JOBS[name].begin(place / "job"), place)
-            tallies[name].seconds = time.monotonic() - start
+            tallies[name].seconds = tallies[name].usual = time.monotonic() - start
             if code:
                 raise SystemExit(f"{name}: {text}")
             wholes[name] = JOBS[name].leaves(place / "job")
+            tell(f"{name}: {tallies[name].seconds:.1f} s whole")
         share = -(-options.kills // len(names))
-        for name in track(names, "killing", console=Console(stderr=True)):
-            while tallies[name].kills < share:
-                attempt(
-                    JOBS[name], fresh(name), wholes[name], rng, tallies[name], min(ROUND, share - tallies[name].kills)
-                )
+        while left := [name for name in names if tallies[name].kills < share and time.monotonic() < end]:
+            for name in left:
+                if time.monotonic() >= end:
+                    break
+                tally = tallies[name]
+                attempt(JOBS[name], fresh(name), wholes[name], rng, tally, min(ROUND, share - tally.kills))
+                done = f"{name}: {tally.kills} of {share} kills, the same {tally.same} of {rounds[name] - 1} times"
+                tell("; ".join([done, *tally.wrong]))
     title = f"{sum(t.kills for t in tallies.values())} kills, seed {options.seed}"
     columns = ("job", "seconds, whole", "kills", "ended before", "continued", "the same", "what was wrong")
     table = Table(title, columns, left=("what was wrong",))

@@ -53,11 +53,17 @@ class Stage:
             self.done, self.changed = done, now
 
     def left(self, now: float) -> float | None:
-        """Seconds until the stage is done, at the pace so far; None if that is not known yet."""
+        """Seconds until the stage is done, at the pace so far; None if that is not known, or no longer.
+
+        A step that takes longer than those before it counts as if it ended now.
+        """
         if self.total is None or self.done <= self.first or self.done >= self.total or self.ended is not None:
             return None
-        pace = (self.changed - self.since) / (self.done - self.first)
-        return max(0.0, pace * (self.total - self.done) - (now - self.changed))
+        steps, rest, waited = self.done - self.first, self.total - self.done, now - self.changed
+        pace = (self.changed - self.since) / steps
+        if waited <= pace:
+            return pace * rest - waited
+        return (now - self.since) / (steps + 1) * (rest - 1) if rest > 1 else None
 
     def elapsed(self, now: float) -> float:
         """Seconds since this process began the stage."""

@@ -94,7 +94,7 @@ def _tell(record: Quantization) -> None:
     lines += [f"calibrated on {fitted}"] if fitted else []
     for why, names in reasons(record).items():
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        lines.append(f"in fp32, {why}: {shown}")
+        lines.append(f"in fp32: {shown} ({why})")
     notes = {f"{name}: {r.note}" for name, r in record.quantized.items() if r.note is not None}
     for line in (*lines, *sorted(notes), *record.notes):
         _output.data.print(line, markup=False, highlight=False, soft_wrap=True)

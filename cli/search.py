@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from wb.core.readings import Reading
     from wb.search.config import SearchConfig
     from wb.search.judgement.record import Judgement
-    from wb.search.run import FrontPoint, Run
+    from wb.search.results.point import FrontPoint
+    from wb.search.run import Run
 
 
 def _offer() -> Offer:

@@ -71,9 +71,9 @@ def _show_step(step: Step) -> None:
     """Prints one step of a history and its readings."""
     from rich.text import Text
 
-    arguments = ", ".join(f"{name}={value}" for name, value in step.arguments.items() if name != "choices")
-    seed = "" if step.seed is None else f", seed {step.seed}"
-    _output.data.print(Text.assemble((step.name, "bold"), f" ({arguments}{seed})"))
+    settings = [f"{name}={_value(value)}" for name, value in step.arguments.items() if name != "choices"]
+    settings += [] if step.seed is None else [f"seed {step.seed}"]
+    _output.data.print(Text.assemble((step.name, "bold"), f" ({', '.join(settings)})" if settings else ""))
     if step.readings:
         _output.data.print(_output.readings_table(step.readings))
 
@@ -157,6 +157,11 @@ def _precision(name: str, kept: Mapping[str, str]) -> str:
     """`int8/fp32 · int8/int8`: mixer in and out, feed-forward in and out; a dash for a part without weights."""
     parts = ([kept.get(f"{name}.{part}.{way}") for way in ("in", "out")] for part in ("mixer", "ffn"))
     return " · ".join("/".join(pair) if (pair := [p for p in part if p]) else "-" for part in parts)
+
+
+def _value(value: object) -> str:
+    """A value; quoted if it has a comma, which separates values."""
+    return repr(value) if isinstance(value, str) and "," in value else str(value)
 
 
 def _show_run(folder: Path, as_json: bool) -> None:

@@ -81,7 +81,7 @@ class Assessor:
 
     def doubted(self, path: Path, split: Split, architecture: Architecture | None) -> tuple[Reading, str | None]:
         """The metric on one split, and a warning if it is near chance. Raises as `file` does."""
-        return examined(path, split, task_of(architecture), self.device)
+        return examined(path, split, task_of(architecture), self.device, own=architecture is not None)
 
     def timed(self, paths: Mapping[str, Path], *, cap_s: float = FINAL_S) -> dict[str, Latency]:
         """Latencies of all graphs, timed together, each for up to `cap_s` seconds."""

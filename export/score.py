@@ -42,9 +42,9 @@ def score(path: Path, split: Split, task: Task, device: Device, batch: int | Non
 
 
 def examined(
-    path: Path, split: Split, task: Task, device: Device, batch: int | None = None
+    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, *, own: bool = False
 ) -> tuple[Reading, str | None]:
-    """The reading, and a warning if it is hardly better than guessing. Raises as `checked` does."""
+    """The reading, and a warning if it is hardly better than guessing (`Task.doubt`). Raises as `checked` does."""
     found = checked(path, split, task, device, batch)
     reading = task.reading(task.grade(found, split.labels), device.text)
-    return reading, task.doubt(reading, found, split.labels)
+    return reading, task.doubt(reading, found, split.labels, own=own)

@@ -98,7 +98,8 @@ def known(
 def _picked(numbers: Sequence[int], readings: Known, metrics: Sequence[Metric], count: int) -> list[int]:
     """At most `count` of the numbers; again and again the one goes that adds least hypervolume, costs in logarithms.
 
-    The best in each objective stay as long as there is room for all of these.
+    The best in quality stay as long as there is room for these. The cheapest does not by itself: where another is nearly as cheap
+    and much better, nobody takes it.
     """
     left = list(numbers)
     if len(left) <= count:
@@ -109,7 +110,7 @@ def _picked(numbers: Sequence[int], readings: Known, metrics: Sequence[Metric], 
             values[:, column] = np.log(values[:, column])
     span = np.ptp(values, axis=0)
     unit = (values - values.min(axis=0)) / np.where(span > 0, span, 1)
-    ends = {int(i) for i in unit.argmin(axis=0)}
+    ends = {int(i) for i, metric in zip(unit.argmin(axis=0), metrics, strict=True) if metric.quality}
     kept = list(range(len(left)))
     while len(kept) > max(count, 0):
         worth = moocore.hv_contributions(unit[kept], ref=np.full(len(metrics), 1.1))

@@ -40,8 +40,9 @@ from wb.search.judgement.choice import left
 from wb.search.results.answers import NetworkAnswers, answered, collected
 from wb.search.results.baselines import Baseline, write_baselines
 from wb.search.results.curves import Curves
+from wb.search.results.point import FrontPoint
 from wb.search.results.unsure import Unsure
-from wb.search.run import FrontPoint, Run
+from wb.search.run import Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
 from wb.search.twins import twins

@@ -27,15 +27,17 @@ from wb.search.baselines import check_baselines
 from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
 from wb.search.fidelity.yardstick import held_back, warning
+from wb.search.ground import Ground
 from wb.search.page.report import write_report
 from wb.search.planning.costs import planned
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import TimePlan
-from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
-from wb.search.stages import Ground, Stages
+from wb.search.results.point import FrontPoint
+from wb.search.run import DataRecord, Run, RunRecord
+from wb.search.stages import Stages
 from wb.search.study.half_made import STUDY, discard_study
 from wb.search.study.memory import check_memory
-from wb.search.study.seeds import enqueue, seed_choices
+from wb.search.study.seeds import enqueue, regular_choices, seed_choices
 from wb.search.study.storage import without_password
 from wb.search.study.study import check_study, create_study, load_study
 from wb.search.study.workers import Crew
@@ -77,7 +79,9 @@ class Search:
             if stages.finished():
                 return self.run.read_front()
             supernet = stages.supernet()
-            enqueue(stages.study, ground.space, dict(zip(self.config.seed_texts, ground.seeds, strict=True)))
+            first = dict(zip(self.config.seed_texts, ground.seeds, strict=True))
+            first |= regular_choices(ground.space, stages.config.trials, stages.config.limits)
+            enqueue(stages.study, ground.space, first)
         seconds = stages.search(supernet, self.workers)
         with self._sole("until it has written the front"):
             stages.read_again()

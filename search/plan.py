@@ -20,11 +20,10 @@ from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import Rung
 from wb.search.fidelity.yardstick import held_back, ranking, told
 from wb.search.planning.costs import probe, size_of
+from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import (
     READ,
-    Costs,
-    Size,
     allot,
     finalists_seconds,
     rungs_seconds,

@@ -11,33 +11,28 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import (
     Field,
     JsonValue,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
 from wb import __version__
-from wb.core.architecture import Architecture, explain
+from wb.core.architecture import explain
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.files import write_text
-from wb.core.metrics import ACCURACY
 from wb.core.readings import Reading
 from wb.core.records import Frozen
-from wb.core.records.base import is_none
-from wb.core.statistics.verdict import Remark, loss
-from wb.jobs.record import JobRecord, Quality
+from wb.jobs.record import JobRecord
 from wb.search.config import SearchConfig
 from wb.search.fidelity.yardstick import TYPICAL, told
 from wb.search.judgement.record import Judgement
 from wb.search.planning.shares import TimePlan
-from wb.search.results.unsure import Unsure
+from wb.search.results.point import FrontPoint
 from wb.search.study.half_made import is_half_made
 from wb.search.study.storage import file_url
 
@@ -45,7 +40,6 @@ if TYPE_CHECKING:
     from wb.search.results.answers import Answers
 
 FORMAT = 1
-MEASURED = ("latency", "size", "macs", "params")  # readings that every network of a front has, besides its quality
 
 
 class DataRecord(Frozen):
@@ -123,74 +117,6 @@ class RunRecord(JobRecord[SearchConfig]):
                 f"the data at {spec!r} are no longer those of the run (fingerprint {fingerprint}, then {self.data.fingerprint}); "
                 "restore them, or start a new run"
             )
-
-
-def _is_empty(value: tuple[int, ...]) -> bool:
-    """Whether a field is left out of the JSON: networks that stand for themselves only keep the form they had."""
-    return not value
-
-
-class FrontPoint(Frozen):
-    """One network of the front, as in `front.json`; paths are relative to the run folder.
-
-    `quality` names the metric that `test` and `searched` are readings of, and among `values` that on the validation split.
-    `unsure` names another network of the front that is surely worse in nothing. One that `mirrors` a finalist is that network,
-    looking at mirror images too.
-    """
-
-    id: int
-    mirrors: Annotated[int | None, Field(exclude_if=is_none)] = None
-    quality: Quality = ACCURACY.name
-    values: Mapping[str, Reading]
-    test: Reading
-    searched: Reading | None = None  # quality before fine-tuning, if any; files of older versions have none
-    alike: Annotated[tuple[int, ...], Field(exclude_if=_is_empty)] = ()  # finalists that nothing tells from this one
-    unsure: Annotated[Unsure | None, Field(exclude_if=is_none)] = None
-    choices: Mapping[str, JsonValue]
-    architecture: Mapping[str, JsonValue]
-    model: str
-    onnx: str
-
-    @property
-    def number(self) -> int:
-        """The number of the candidate that it is, or is the twin of."""
-        return self.id if self.mirrors is None else self.mirrors
-
-    @property
-    def title(self) -> str:
-        """What people are told that it is: `37`, or `1037 (37 with mirror images)`."""
-        return str(self.id) if self.mirrors is None else f"{self.id} ({self.mirrors} with mirror images)"
-
-    @property
-    def validation(self) -> Reading:
-        """The quality on the validation split."""
-        return self.values[self.quality]
-
-    @property
-    def worse(self) -> Remark | None:
-        """A remark if fine-tuning lowered the quality."""
-        return None if self.searched is None else loss("fine-tuning", self.searched, self.validation)
-
-    @field_validator("architecture")
-    @classmethod
-    def _is_one(cls, value: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-        try:
-            Architecture.model_validate(value)
-        except ValidationError as error:
-            raise ValueError(f"no architecture: {explain(error)}") from error
-        return value
-
-    @field_validator("values")
-    @classmethod
-    def _are_all_there(cls, values: Mapping[str, Reading], point: ValidationInfo) -> Mapping[str, Reading]:
-        quality = [point.data["quality"]] if "quality" in point.data else []  # else it is wrong itself
-        missing = [name for name in (*quality, *MEASURED) if name not in values]
-        if missing:
-            raise ValueError(f"no reading of {', '.join(missing)}")
-        odd = [name for name, reading in values.items() if not math.isfinite(reading.value)]
-        if odd or values["latency"].value <= 0:
-            raise ValueError(f"no possible reading of {', '.join(odd) or 'latency'}")
-        return values
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from wb.search.judgement.shown import sentences
 if TYPE_CHECKING:
     from wb.jobs.classifier import Classifier
     from wb.search.judgement.record import Judgement
-    from wb.search.run import FrontPoint
+    from wb.search.results.point import FrontPoint
 
 
 @dataclass(frozen=True, repr=False)

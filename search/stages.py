@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 from optuna import Study
@@ -13,10 +12,8 @@ from optuna.trial import FrozenTrial
 
 from wb import __version__
 from wb.core.architecture import Architecture
-from wb.core.space import Choices
 from wb.data import Dataset
 from wb.export.timing.table import LatencyTable
-from wb.hardware.device import Device
 from wb.jobs.record import Recorder
 from wb.models.model import Step, save
 from wb.search.baselines import Comparable
@@ -27,38 +24,23 @@ from wb.search.fidelity.forecast import chosen, forecast
 from wb.search.fidelity.teacher import Teacher, largest, unreliable
 from wb.search.fidelity.yardstick import ranking
 from wb.search.finalists import Finish
+from wb.search.ground import Ground
 from wb.search.helpers import Helpers
 from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
 from wb.search.planning.costs import epochs_left
 from wb.search.recipes import supernet_recipe, told_recipes, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
-from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.results.point import FrontPoint
+from wb.search.run import RunRecord
 from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle
 from wb.search.study.trials import at_once, busy, choices_of, evaluated, readings_of
-from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
-from wb.search.told import Teller
-from wb.spaces.base import NetworkSpace
 from wb.training.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Ground:
-    """The inputs of a search, read and checked before anything is written."""
-
-    config: SearchConfig
-    run: Run
-    device: Device
-    data: Dataset
-    space: NetworkSpace
-    seeds: Sequence[Choices]  # the choices of each seed architecture
-    crew: Crew
-    tell: Teller
 
 
 class Stages(Recorder[RunRecord]):

@@ -25,7 +25,7 @@ class NetworkSpace(Space, Protocol):
 
     @property
     def seeds(self) -> Mapping[str, Callable[[], Architecture]]:
-        """The seed architectures that have a name, `largest` and `smallest` among them.
+        """The seed architectures by name, `largest` and `smallest` among them.
 
         Calling one raises `BadOption` where this preset has none of that name.
         """
@@ -33,7 +33,12 @@ class NetworkSpace(Space, Protocol):
 
     @property
     def known(self) -> Mapping[str, Architecture]:
-        """Networks of the space as others would make them by hand, by names that can be names of files."""
+        """Known networks that the space contains, by name; each name can be a file's."""
+        ...
+
+    @property
+    def regular(self) -> Mapping[str, Architecture]:
+        """Networks whose stages are alike, which a search looks at first; most promising ones first."""
         ...
 
     def smallest(self) -> Architecture:
@@ -57,11 +62,11 @@ class NetworkSpace(Space, Protocol):
         ...
 
     def traits(self, choices: Choices) -> tuple[float, ...]:
-        """Finite numbers that readings may go with (`wb.core.space.Informed`)."""
+        """Finite numbers from which readings may be predicted (`wb.core.space.Informed`)."""
         ...
 
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
-        """The same function in other words that the space may know: with other switched-off blocks, for example."""
+        """Architectures of the same function that the space may contain, for example with other switched-off blocks."""
         ...
 
     def widening(self, architecture: Architecture) -> str:

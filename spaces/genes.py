@@ -14,7 +14,7 @@ from wb.core.space import Choices, Option
 
 
 class GeneSpace:
-    """A space of networks for images of one shape. A gene with one option is none; `decode` takes it as given.
+    """A space of networks for images of one shape. A choice with one option is no gene; `decode` makes it by itself.
 
     A final subclass has a `name`, `all_genes`, `decode` and `tops`.
     """

@@ -23,7 +23,6 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
-from wb.core.records.attention import Window
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.core.space import Choices, Option, canonical, check_choices
@@ -31,7 +30,7 @@ from wb.spaces.genes import GeneSpace
 from wb.spaces.hybrid_options import HybridOptions, StageOptions, fitted, fitting_patch, step
 from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
 from wb.spaces.practices import HYBRID, Practice, asked_of
-from wb.spaces.published import PUBLISHED, USUAL, nearest, offered
+from wb.spaces.published import PUBLISHED, USUAL, nearest, offered, regular
 
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
 MULTIPLE = 8  # widths of hidden layers; 16 is what the runtime's blocks have, 8 is nearly as good
@@ -148,6 +147,11 @@ class Hybrid(GeneSpace):
         """The nearest networks to those published ones that the space offers."""
         return {name: nearest(self, name) for name in offered(self.options)}
 
+    @property
+    def regular(self) -> Mapping[str, Architecture]:
+        """The published networks that the space offers, at three widths."""
+        return regular(self)
+
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The network as it is, and without switched-off blocks."""
         yield architecture
@@ -217,7 +221,8 @@ class Hybrid(GeneSpace):
         merge = merge and squared(merge, self._layout(i - 1), even=True)
         found = _mixer(mixer, own, sizes)
         found = found and squared(found, self._layout(i))
-        blocks = tuple(Block(mixer=_turned(found, n), ffn=_ffn(own), norm=norm) for n in range(int(own["depth"])))
+        numbers = range(int(own["depth"]))
+        blocks = tuple(Block(mixer=found and found.in_block(n), ffn=_ffn(own), norm=norm) for n in numbers)
         plane = "map" if on_map(mixer) else "tokens"
         return Stage.model_validate({"embed": embed, "blocks": blocks, "merge": merge, "plane": plane})
 
@@ -267,31 +272,25 @@ def hidden_width(ratio: float, embed: int) -> int:
 
 
 def _channels(part: Mixer | Merge) -> dict[str, Option]:
-    """The channels of the heads of what attends, as a gene; nothing of what does not."""
+    """The gene `channels` of a part with attention: the channels of one head. Other parts have no such gene."""
     sizes = {width: getattr(part, width) for width in dims(type(part))}
     return {"channels": sizes["qk"]} if "qk" in sizes else {}
 
 
 def _merge(kind: str, sizes: Choices) -> Merge:
-    """The merge of that kind; one that attends has heads of these `sizes`, one that may have an activation has ReLU."""
+    """The merge of that kind: with heads of these `sizes` if it is attention, with ReLU if it can have an activation."""
     record = MERGE_KINDS[kind]
     active = {"activation": "relu"} if "activation" in record.model_fields else {}
     return record.model_validate({name: sizes[name] for name in dims(record)} | active)
 
 
 def _mixer(kind: str, own: Choices, sizes: Choices) -> Mixer | None:
-    """The mixer of a stage with those choices; one that attends has heads of these `sizes`."""
+    """The mixer of a stage with those choices, with heads of these `sizes` if it is attention."""
     if kind == NONE:
         return None
     if kind in MAP_MIXERS:
         return MAP_MIXERS[kind].model_validate(dict.fromkeys(kernels(MAP_MIXERS[kind]), own["kernel"]))
     return mixer_of(kind, sizes, int(own["embed"]))
-
-
-def _turned(mixer: Mixer | None, number: int) -> Mixer | None:
-    """The mixer of a stage's block: of windows, those of every second block are shifted, as in Swin."""
-    shifts = number % 2 == 1 and isinstance(mixer, Window)
-    return mixer.model_copy(update={"shift": True}) if mixer is not None and shifts else mixer
 
 
 def _ffn(own: Choices) -> Ffn:

@@ -32,9 +32,10 @@ ORDERS: Mapping[str, tuple[object, ...]] = {
 class StageOptions(Frozen):
     """What the blocks of one stage may be, all alike; every field lists its options from small to large.
 
-    A stage whose mixer computes on maps is one, with `ffn` of `ratio` times the stream's width, `mid` the side of the depthwise
-    convolution inside it; blocks of two dense convolutions have half of that width. Any other mixer has tokens, heads of
-    `channels`, as many as the fewest allow, and a two-layer perceptron of that ratio.
+    A stage is a map if its mixer computes on maps. Then its feed-forward is an `ffn`, `ratio` times as wide as the stream (half
+    of that in blocks of two dense convolutions), and `mid` is the side of the depthwise convolution inside it. Any other mixer
+    makes it a stage of tokens: with heads of `channels`, as many as the fewest channels allow, and a two-layer perceptron of
+    that ratio.
     """
 
     embed: Sizes

@@ -119,7 +119,7 @@ def stem_genes(kind: str) -> dict[str, str]:
 
 
 def squared(part: AnyPart, layout: Layout, *, even: bool = False) -> AnyPart:
-    """The part with squares that tokens which lie like that can be cut into: of its own side, else the largest smaller one.
+    """The part with squares that divide the layout: of the side that it has, else of the largest smaller side.
 
     A side below `LEAST` is none: the whole picture is one square then. `even`: no odd sides, which cannot be halved.
     """

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from wb.core.architecture import explain
-from wb.core.errors import BadOption
+from wb.core.errors import BadData, BadOption
 from wb.core.nearest import meant
+from wb.core.records import ImageInput
 from wb.spaces.operators import (
     FFN_KINDS,
     FIXED,
@@ -130,3 +131,22 @@ def options_with(base: VitOptions, changes: Mapping[str, object]) -> VitOptions:
         raise BadOption(
             f"space 'vit' cannot take {dict(changes)}: {explain(error)}; its fields are {fields}"
         ) from error
+
+
+def smallest_patch(image: ImageInput, grid: int) -> int:
+    """The smallest of 2, 4, 8, 16, 32 that divides the image and leaves at most `grid` tokens a side.
+
+    If none leaves so few, the largest that divides the image.
+
+    Raises:
+        BadData: none divides the image.
+    """
+    fitting = [p for p in PATCHES if image.height % p == 0 and image.width % p == 0]
+    small = [p for p in fitting if max(image.height, image.width) // p <= grid]
+    if small:
+        return small[0]
+    if fitting:
+        return fitting[-1]
+    raise BadData(
+        f"images of {image.height}x{image.width} cannot be cut into patches of 2, 4, 8, 16 or 32; resize them with --image-size"
+    )

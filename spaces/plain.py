@@ -15,7 +15,7 @@ MIXER = kind_of(Softmax)
 
 
 def plain(space: Vit) -> dict[str, Architecture]:
-    """One for each width of the stream, `transformer-32`; none where the space has no softmax attention.
+    """A transformer for each width of the stream, such as `transformer-32`; none where the space has no softmax attention.
 
     Depth is the middle one, heads have as many channels together as the stream, or nearly, and everything else is the largest.
     """

@@ -32,6 +32,8 @@ PUBLISHED: Mapping[str, tuple[Wanted, Wanted]] = {
     "hiera": ({"mixer": ("mask", "softmax", "depthwise"), "merge": ("qpool", "conv3"), **_VIT}, {}),  # and TurboViT
 }
 USUAL = ("resnet", "repvit", "mobilenet")
+WIDTHS = ("embed", "stem_width")  # genes
+_WIDTHS = {"wide": 1.0, "middle": 0.5, "narrow": 0.0}
 
 
 def offered(options: HybridOptions) -> tuple[str, ...]:
@@ -54,15 +56,34 @@ def nearest(space: Hybrid, name: str) -> Architecture:
     return space.decode({gene: chosen[gene] for gene in space.genes})
 
 
-def _chosen(options: HybridOptions, name: str) -> dict[str, Option]:
-    """The options that make that network. Raises `BadOption` where some are not offered."""
+def regular(space: Hybrid) -> dict[str, Architecture]:
+    """The published networks that the space offers at its greatest, middle and least widths, by name and width.
+
+    Source: Radosavovic et al., "Designing Network Design Spaces", 2020: networks whose stages are alike are seldom bad ones.
+    """
+    names = sorted(offered(space.options), key=lambda name: USUAL.index(name) if name in USUAL else len(USUAL))
+    found = {}
+    for width, place in _WIDTHS.items():
+        for name in names:
+            chosen = _chosen(space.options, name, place)
+            found[f"{name}, {width}"] = space.decode({gene: chosen[gene] for gene in space.genes})
+    return found
+
+
+def _chosen(options: HybridOptions, name: str, place: float = 0.5) -> dict[str, Option]:
+    """The options that make that network, of widths from the least at `place` 0 to the greatest at 1.
+
+    Raises:
+        BadOption: some are not offered.
+    """
     every, last = PUBLISHED[name]
     final = f"s{len(options.stages) - 1}"
     chosen: dict[str, Option] = {}
     missing: dict[str, str] = {}
     for gene, values in options.choices.items():
-        place, _, field = gene.rpartition(".")
-        wanted = {**every, **(last if place == final else {})}.get(field, values[len(values) // 2])
+        stage, _, field = gene.rpartition(".")
+        middle = values[min(int(len(values) * (place if field in WIDTHS else 0.5)), len(values) - 1)]
+        wanted = {**every, **(last if stage == final else {})}.get(field, middle)
         if isinstance(wanted, int | float):
             chosen[gene] = min(values, key=lambda value: abs(float(value) - float(wanted)))
             continue

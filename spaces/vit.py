@@ -27,7 +27,7 @@ from wb.spaces.operators import (
     stem_genes,
     width_of,
 )
-from wb.spaces.options import PATCHES, VitOptions
+from wb.spaces.options import VitOptions, smallest_patch
 from wb.spaces.plain import plain
 from wb.spaces.practices import VIT, Practice, asked_of
 from wb.spaces.precision import (
@@ -196,6 +196,11 @@ class Vit(GeneSpace):
         """Ordinary transformers (`wb.spaces.plain`)."""
         return plain(self)
 
+    @property
+    def regular(self) -> Mapping[str, Architecture]:
+        """None: its blocks are alike but for their mixers, and the sampler begins with the largest and the smallest."""
+        return {}
+
     def forms(self, architecture: Architecture) -> Iterator[Architecture]:
         """The same network with other switched-off blocks (`wb.spaces.widening`)."""
         return forms(self, architecture)
@@ -281,25 +286,6 @@ class Vit(GeneSpace):
                     f"{name}={value!r} is not in space 'vit' ({', '.join(map(str, options)) or 'no such block'})"
                 )
         raise NotInSpace(f"architecture {a.key} is not in space 'vit': its input, task or operator settings are others")
-
-
-def smallest_patch(image: ImageInput, grid: int) -> int:
-    """The smallest of 2, 4, 8, 16, 32 that divides the image and leaves at most `grid` tokens a side.
-
-    If none leaves so few, the largest that divides the image.
-
-    Raises:
-        BadData: none divides the image.
-    """
-    fitting = [p for p in PATCHES if image.height % p == 0 and image.width % p == 0]
-    small = [p for p in fitting if max(image.height, image.width) // p <= grid]
-    if small:
-        return small[0]
-    if fitting:
-        return fitting[-1]
-    raise BadData(
-        f"images of {image.height}x{image.width} cannot be cut into patches of 2, 4, 8, 16 or 32; resize them with --image-size"
-    )
 
 
 def _width(ratio: float, embed: int) -> int:

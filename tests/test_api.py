@@ -128,6 +128,11 @@ def test_errors_say_what_the_commands_say(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_an_option_that_there_is_not_is_named_with_the_one_that_was_meant(file: Path) -> None:
+    with pytest.raises(BadOption, match=r"wrong option: there is none named 'finetun' \(did you mean 'finetune'\?\)"):
+        api.prune(file, finetun=3, quiet=True)
+
+
 def test_text_is_taken_as_on_the_command_line_and_options_by_either_name(file: Path, tmp_path: Path) -> None:
     options = {**TINY, "budget": "macs=0.7x", "quiet": True}
     said = api.prune(file, keep="embed, heads", snapshots="0.9x", out=tmp_path / "text.pt", **options)
@@ -204,6 +209,8 @@ def test_a_graph_names_pictures_in_every_form(graph: Classifier, tmp_path: Path)
     names = graph(pixels)
     assert len(names) == 6
     assert set(names) <= {str(digit) for digit in range(10)}
+    assert api.predict(graph, pixels, quiet=True).names == names
+    assert api.predict(graph, pixels[0], quiet=True).names == names[:1]
     levels = np.rint(pixels * 255).astype(np.uint8)
     pictures = [Image.fromarray(picture[0]) for picture in levels]
     for number, picture in enumerate(pictures):

@@ -62,8 +62,7 @@ class ModuleJob:
         return self.folder / f"{stage}.onnx"
 
     def write(self, module: nn.Module, path: Path) -> None:
-        """`module` as a graph, checked against it. Raises `ExportDiffers`."""
-
+        """Writes `module` as a graph, and checks it against the module. Raises `ExportDiffers`."""
         network, images = copy.deepcopy(module).cpu().eval(), _first(self.dataset)
         metadata = {"wb.labels": json.dumps(self.dataset.classes)}
         if self.prepared is not None:
@@ -73,7 +72,7 @@ class ModuleJob:
         check_parity(network, path, feed, self.device)
 
     def read(self, module: nn.Module, stage: str) -> None:
-        """Exports; adds to the stages validation accuracy and size of the file, MACs and parameters of the module."""
+        """Exports `module` and adds its readings to the stages: validation accuracy, size of the file, MACs, parameters."""
         self.progress(f"exporting and scoring, {stage}", 0, 0)
         self.write(module, self.graph(stage))
         size = measure_size(module, self.example)
@@ -85,7 +84,7 @@ class ModuleJob:
         }
 
     def score(self, stage: str, split: Split) -> Reading:
-        """Accuracy of a stage's file; of the dense one also what the images were shown as, and whether it is near chance."""
+        """The accuracy of a stage's file; that of the dense one notes how images were prepared, and whether it is near chance."""
         reading, doubt = examined(self.graph(stage), split, CLASSES, self.device)
         if stage != "dense":
             return reading
@@ -102,7 +101,10 @@ class ModuleJob:
         rounds: int,
         **options: Any,
     ) -> Pruned:
-        """To `timed`, a limit on latency, or else to `limits`; reads both ends. Options are those of `prune_module`."""
+        """Prunes to `timed`, a limit on latency, or else to `limits`; reads the module before and after.
+
+        Options are those of `prune_module`.
+        """
 
         def run(limits: Sequence[Limit]) -> Pruned:
             self.progress("pruning", 0, rounds)
@@ -129,7 +131,7 @@ class ModuleJob:
         return [(images.to(where), labels.to(where)) for images, labels in batches(chosen, size, shuffle=False)]
 
     def finetune(self, module: nn.Module, config: DepgraphConfig) -> None:
-        """In place, and reads the result."""
+        """Fine-tunes `module` in place, and reads the result."""
         epochs = config.finetune
         self.progress("fine-tuning", 0, epochs)
 
@@ -142,7 +144,7 @@ class ModuleJob:
         self.read(module, "fine-tuned")
 
     def finish(self) -> None:
-        """Test accuracy and latency of the first and the last stage, both timed together."""
+        """Reads test accuracy and latency of the first and the last stage, both timed together."""
         ends = ("dense", self.last)
         self.progress("timing", 0, 0)
         self.timed = measure_latency({stage: self.graph(stage) for stage in ends}, self.device, seed=self.seed)
@@ -153,7 +155,7 @@ class ModuleJob:
             self.stages[stage]["latency / dense"] = ratio(self.timed[stage].ratio, dense)
 
     def judged(self, limit: Limit) -> Judgement:
-        """The last readings against a limit on latency."""
+        """The last stage's latency, judged by the limit."""
         return judged(limit, self.timed["dense"], self.timed[self.last])
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from torch import nn
 
-from wb.compress.depgraph.pruning import Pruned, check_countable
+from wb.compress.depgraph.budget import check_countable
+from wb.compress.depgraph.pruning import Pruned
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.files import scratch
 from wb.core.metrics import METRICS, Limit

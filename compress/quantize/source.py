@@ -28,7 +28,7 @@ from wb.models.model import Model, Step, save
 KEPT = "kept by --keep"
 # ONNX Runtime 1.32 (ConvInteger) finds activation ranges at run time. It takes 1.4 ms longer for the stem of a ViT-Tiny, and of
 # all groups the stem then adds the largest error.
-SLOW_CONVOLUTION = "convolutions are slower in 8 bits whose ranges are found as they run"
+SLOW_CONVOLUTION = "8-bit convolutions are slower, as the runtime finds their ranges in every run"
 NO_KERNEL = "convolutions have no kernel for 4 bits"
 REFUSED = "the runtime refuses it in fewer bits"
 BATCHED = "weights of more than two dimensions have no kernel for 4 bits"

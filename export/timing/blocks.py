@@ -20,9 +20,10 @@ from wb.core.records import Precision
 from wb.export.graph import export_module
 from wb.export.lowering.lower import lower_file
 from wb.export.timing.table import LatencyTable
+from wb.models.block import BlockModule, build_wiring
 from wb.models.feeds import made_up
 from wb.models.groups import carry, kept, kept_in_block, settle
-from wb.models.network import BlockModule, build, build_wiring
+from wb.models.network import build
 from wb.models.planes import laid
 from wb.models.walk import Wiring
 

@@ -118,8 +118,8 @@ def centre(values: Sequence[float]) -> Centre:
     first, second = np.triu_indices(n)
     means = np.sort((x[first] + x[second]) / 2)
     ways = np.ones(1)  # ways[w]: the probability of the rank sum w under the null hypothesis
-    for rank_ in range(1, n + 1):
-        ways = (np.pad(ways, (0, rank_)) + np.pad(ways, (rank_, 0))) / 2
+    for rank in range(1, n + 1):
+        ways = (np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))) / 2
     cut = int(np.searchsorted(np.cumsum(ways), 0.025, side="right"))  # P(W < cut) <= 0.025
     if cut == 0:
         return Centre(float(np.median(means)), -math.inf, math.inf)
@@ -158,29 +158,6 @@ def product(ratio: Centre, reference: Centre) -> Centre:
     down = math.hypot(1 - ratio.low / ratio.value, 1 - reference.low / reference.value)
     up = math.hypot(ratio.high / ratio.value - 1, reference.high / reference.value - 1)
     return Centre(value, max(0.0, value * (1 - down)), value * (1 + up))
-
-
-def same(a: Latency, b: Latency) -> bool:
-    """Whether two latencies are indistinguishable: their intervals in ms overlap."""
-    return a.reading.overlaps(b.reading)
-
-
-def rank(readings: Mapping[str, Reading]) -> list[list[str]]:
-    """Names from low to high, in groups of ties: readings with overlapping intervals are in one group.
-
-    Limits: overlap is not transitive, so the ends of a long chain share a group although they differ.
-    """
-    spans = {name: r.interval or (r.value, r.value) for name, r in readings.items()}
-    groups: list[list[str]] = []
-    reach = -math.inf
-    for name in sorted(readings, key=lambda name: spans[name]):
-        low, high = spans[name]
-        if groups and low <= reach:
-            groups[-1].append(name)
-        else:
-            groups.append([name])
-        reach = max(reach, high)
-    return [sorted(group, key=lambda name: readings[name].value) for group in groups]
 
 
 # ----------------------------------------------------------------------------------------------------- the protocol

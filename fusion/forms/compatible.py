@@ -103,7 +103,7 @@ def adapted(model: Model, to: Architecture) -> Model:
     if absorbed is None:
         raise Unsupported(
             f"the models normalise images differently ({own.mean} and {new.mean}), and a padded convolution cannot take that "
-            "over; train them with the same mean and deviation"
+            "over; train them on the same training images, from which mean and deviation are taken"
         )
     weights = {f"stem.{name}": weight for name, weight in absorbed.items()}
     return _with_input(replace(model, weights={**model.weights, **weights}), new)

@@ -28,8 +28,9 @@ from torch.nn import functional as F
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadOption
 from wb.fusion.align.solvers import couple, stream_rotation
-from wb.fusion.forms.canonical import centred, factors_on, foldable, unit_gains, with_unit_scales
+from wb.fusion.forms.canonical import centred, foldable, unit_gains, with_unit_scales
 from wb.fusion.forms.compatible import joins_of, norms_of, wirings_of
+from wb.fusion.forms.heads import factors_on
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
 from wb.models.join import JoinModule

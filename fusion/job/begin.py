@@ -67,7 +67,7 @@ def begin(
         **origin(config.device),
         config=config,
         quality=task_of(found.architecture).metric,
-        recipes=recipes(config.tuned_for(found.architecture), found.architecture, data),
+        recipes=recipes(config, found.architecture, data),
         data=described(data) if data else {},
         parents=found.parents,
         anchor=found.anchor,

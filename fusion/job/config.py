@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
@@ -54,7 +54,7 @@ class FuseConfig(JobConfig):
         Cli(default="the anchor's", typed=Path),
     ] = None
 
-    def tuned_for(self, architecture: Architecture) -> FuseConfig:
+    def tuned_for(self, architecture: Architecture) -> Self:
         """The same with the learning rate that suits the fused network, where none is given."""
         usual = MAPS_RATE if architecture.has_maps else RATE
         return self.model_copy(update={"learning_rate": self.learning_rate or usual})

@@ -11,8 +11,8 @@ from torch import Tensor
 from wb.core.plan import Planned
 from wb.data import Dataset
 from wb.export.timing.estimate import reading_times
+from wb.fusion.curve import SHARES, point
 from wb.fusion.fuse import Fused
-from wb.fusion.job.curve import SHARES, point
 from wb.fusion.job.job import FuseJob, calibration
 from wb.jobs.tune import tuning
 from wb.models.model import load
@@ -71,7 +71,7 @@ def _finetuning(job: FuseJob, data: Dataset) -> Planned:
     """The stage of fine-tuning, with all parents as teachers."""
     parents = [parent.architecture for parent in job.record.parents]
     target = job.config.to or parents[job.record.anchor]
-    recipe = tuning(job.config.tuned_for(target), target, data)
+    recipe = tuning(job.config, target, data)
     steps = recipe.steps(len(data.train))
     teaching = recipe.batch * sum(image_seconds(architecture, data) for architecture in parents)
     what = f"{pick_device()}, all {len(parents)} models as teachers; recipe {recipe.text}"

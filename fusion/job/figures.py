@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from wb.core.architecture import kind_of_axis, kinds_of_axes
-from wb.fusion.job.curve import Point
+from wb.fusion.curve import Point
 from wb.fusion.job.record import Fusion
 from wb.fusion.job.tables import short
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST

@@ -21,8 +21,8 @@ from wb.export.assess import Assessor
 from wb.export.counting.count import count_model
 from wb.export.graph import export
 from wb.export.score import checked
+from wb.fusion.curve import point
 from wb.fusion.forms.compatible import adapted
-from wb.fusion.job.curve import point
 from wb.fusion.job.record import COUNTED, Fusion, Kept, ParentRow
 from wb.hardware.device import Device
 from wb.jobs.tune import signed, tuned, tuning
@@ -96,7 +96,7 @@ class Finish:
         fused = load(self.work / "fused.safetensors")
         tune = Finetune(
             self.data,
-            tuning(config.tuned_for(fused.architecture), fused.architecture, self.data),
+            tuning(config, fused.architecture, self.data),
             Ensemble(self.parents, pick_device()),
             config.settings.seed,
             lambda epoch, of, loss: self.progress(f"fine-tuning, loss {loss:.3f}", epoch, of),

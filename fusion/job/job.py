@@ -18,9 +18,9 @@ from wb.core.errors import BadArtefact, reason
 from wb.core.progress import Progress
 from wb.data import Dataset, Split
 from wb.export.graph import export
+from wb.fusion.curve import interpolate, point
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.job.config import CALIBRATION, FuseConfig
-from wb.fusion.job.curve import interpolate, point
 from wb.fusion.job.finish import Finish, Parents, counted, with_readings
 from wb.fusion.job.record import Fusion, Line, ParentRow
 from wb.fusion.job.verdict import remarks

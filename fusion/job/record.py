@@ -13,8 +13,8 @@ from wb.core.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.paired import Paired
 from wb.fusion.align.solvers import SHOWN
+from wb.fusion.curve import Curve, Point
 from wb.fusion.job.config import FuseConfig
-from wb.fusion.job.curve import Curve, Point
 from wb.fusion.match.match import By
 from wb.jobs.record import JobRecord
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wb.core.metrics import METRICS, Limit, Metric
-from wb.search.run import FrontPoint
+from wb.search.results.point import FrontPoint
 
 MOST_RUNGS = 5
 KNEE = "a balance: the knee of the front"

@@ -15,7 +15,7 @@ from wb.search.page.details import composition_figure, confusion_figure, curves_
 from wb.search.page.usage import script
 from wb.search.results.answers import NetworkAnswers
 from wb.search.results.curves import SUPERNET
-from wb.search.run import FrontPoint
+from wb.search.results.point import FrontPoint
 
 PLACES = {"mixer": "Mixers", "ffn": "Feed-forwards", "merge": "Between stages"}
 MOST_PAIRS = 8  # confusions in words

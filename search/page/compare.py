@@ -16,7 +16,8 @@ from wb.core.metrics import METRICS, Metric
 from wb.core.readings import Reading, Readings, ratio
 from wb.page import look, page
 from wb.search.front import ranked
-from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.results.point import FrontPoint
+from wb.search.run import Run, RunRecord
 
 TEMPLATE = Path(__file__).parent / "compare.html.jinja"
 LATENCY = METRICS["latency"]

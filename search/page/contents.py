@@ -19,7 +19,8 @@ from wb.search.page.traces import Candidate, cost
 from wb.search.results.answers import Answers, read_answers
 from wb.search.results.baselines import Baseline, read_baselines
 from wb.search.results.curves import Curve, read_curves
-from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.results.point import FrontPoint
+from wb.search.run import Run, RunRecord
 from wb.search.sampler.hypervolume import hypervolume_curve
 from wb.search.study.study import read_evaluated
 from wb.search.study.trials import readings_of, violations

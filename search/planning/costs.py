@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from statistics import median
 from typing import NamedTuple
 
@@ -23,7 +25,8 @@ from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import TEACHERS, largest
 from wb.search.fidelity.yardstick import held_back, ranking
-from wb.search.planning.shares import LEAST, READ, TUNED, Costs, Size, TimePlan, allot
+from wb.search.planning.seconds import Costs, Size
+from wb.search.planning.shares import LEAST, READ, TUNED, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
@@ -34,6 +37,7 @@ from wb.training.train import distilled, score
 
 PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least
+DRAWS = 6  # steps of the supernet that are timed, each with random networks of its own
 DRAWN = 3  # random networks, beside the smallest and the largest
 ANSWER = 0.4  # the share of a training step that an answer takes
 IMAGES = 512  # scored in torch to learn what scoring costs
@@ -63,7 +67,8 @@ def probe(
     )
     steps = recipe.steps(len(data.train))
     both = sandwich(supernet, recipe, config.seed)
-    alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in (0, steps - 1))
+    last = range(max(math.ceil(WARM_UP * steps), steps - DRAWS), steps)
+    alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in ([0], last))
     tuned = [_tuning(supernet, a, data, alone_recipe) for a in networks]
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
@@ -155,13 +160,13 @@ def _tuning(supernet: Supernet, architecture: Architecture, data: Dataset, recip
     """Seconds of one step of training the network, the teacher's answers known."""
     teacher = largest(supernet)
     backward = distilled(lambda images: supernet.run(architecture, images), teacher, recipe, task_of(architecture))
-    return _step(supernet, data, recipe, backward, 0, PROBES)
+    return _step(supernet, data, recipe, backward, [0], PROBES)
 
 
 def _step(
-    supernet: Supernet, data: Dataset, recipe: Recipe, backward: Callable[[Batch], float], at: int, steps: int
+    supernet: Supernet, data: Dataset, recipe: Recipe, backward: Callable[[Batch], float], at: Sequence[int], steps: int
 ) -> float:
-    """Seconds of one step as `wb.training.fit.fit` does it, the mean after one for warming up.
+    """Seconds of one step as `wb.training.fit.fit` does it, the mean after one for warming up; as steps `at` of so many, in turn.
 
     The supernet's weights change a little less than in training: the rate is next to nothing.
     """
@@ -170,26 +175,27 @@ def _step(
     images, labels = next(batches(data.train, recipe.batch, shuffle=False))
     generator = torch.Generator().manual_seed(0)
 
-    batch = Batch(images.to(supernet.device), labels.to(supernet.device), at, steps)
+    turns = cycle(at)
 
     def step() -> None:
+        batch = Batch(images.to(supernet.device), labels.to(supernet.device), next(turns), steps)
         optimizer.zero_grad(set_to_none=True)
         augmented(images, labels, recipe, generator)  # not given to `backward`: the teacher knows each batch already
         backward(batch)
         torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
         optimizer.step()
 
-    return _mean(step)
+    return _mean(step, max(PROBES, len(at)))
 
 
-def _mean(step: Callable[[], object]) -> float:
+def _mean(step: Callable[[], object], least: int = PROBES) -> float:
     """Seconds of one step, after one for warming up: the mean, since a busy machine delays some steps by much.
 
-    At least `PROBES` steps and `PROBED` seconds.
+    At least so many steps, and `PROBED` seconds.
     """
     step()
     start, steps = time.perf_counter(), 0
-    while steps < PROBES or time.perf_counter() - start < PROBED:
+    while steps < least or time.perf_counter() - start < PROBED:
         step()
         steps += 1
     return (time.perf_counter() - start) / steps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from wb.core.durations import duration
 from wb.core.errors import BadOption
@@ -11,71 +10,20 @@ from wb.core.metrics import Limit
 from wb.core.records import Frozen
 from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
+from wb.search.planning.seconds import Costs, Size
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone: on photographs 60 epochs of it are still better than 40.
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
-TUNED, TUNED_STEPS = 60, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
+TUNED, TUNED_STEPS = 45, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
 TUNED_LEAST = 10  # epochs, however many steps these are
 # Of the time of finalists, what one of them may take: larger networks would be trained too little to be better.
-DEAREST = 0.4
+DEAREST = 0.5
 LIGHTEST = 2  # times what the smallest network takes is never too much
 FINALISTS_LEAST, FINALISTS_MOST = 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 8  # evaluations that exporting and reading a finalist and its twin takes as long as
 LEAST = {"epochs": 1, "finetune": 1}
-
-
-class Costs(Frozen):
-    """Seconds that the parts of a search take on this machine, measured on a few networks of the space."""
-
-    alone: float
-    """One step of supernet training with the largest network alone."""
-    sandwich: float
-    """One step with all networks that a step trains."""
-    tune: float
-    """One step of training a candidate alone, without the teacher's answer."""
-    teach: float
-    """One answer of the teacher, which is remembered."""
-    evaluation: float
-    """One evaluation."""
-    timing: float
-    """The part of an evaluation that only one process does at a time."""
-    score: float
-    """Scoring one candidate at a rung."""
-    light: float = 0.0
-    """One step of training the smallest network alone."""
-    heavy: float = 0.0
-    """One step of training the largest network alone."""
-    macs: float = 0.0
-    """Multiply-accumulates of the largest network; 0 where these were not counted."""
-
-    def reached(self, step: float) -> int | None:
-        """The multiply-accumulates of networks that are trained in `step` seconds a step; None if all are.
-
-        Between the smallest network and the largest the seconds grow with the multiply-accumulates.
-        """
-        if not self.macs or step >= self.heavy:
-            return None
-        return round(self.macs * (step - self.light) / (self.heavy - self.light))
-
-    def up_to(self, macs: float) -> Costs:
-        """The costs where no network has more multiply-accumulates: one in the middle takes half of what those take at most."""
-        if not self.macs or macs >= self.macs:
-            return self
-        step = self.light + (self.heavy - self.light) * macs / self.macs
-        return self.model_copy(update={"tune": min(self.tune, max(self.light, step / 2))})
-
-
-class Size(NamedTuple):
-    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
-    beside the finalists."""
-
-    supernet: int
-    ranking: int
-    whole: int
-    workers: int = 1
-    beside: int = 0
 
 
 class TimePlan(Frozen):
@@ -136,9 +84,14 @@ class TimePlan(Frozen):
         )
 
     def late(self, spent: float, searched: float) -> bool:
-        """Whether no further trial may begin: `spent` seconds went before, `searched` into trials, and the rest is needed."""
+        """Whether no further trial may begin: `spent` seconds went before, `searched` into trials, and the rest is needed.
+
+        What the supernet took too long is lost by all later stages in proportion, unless the epochs of finalists are given.
+        """
         rest = self.predicted["rungs"] + self.predicted["finalists"]
-        return searched >= self.seconds - spent - rest
+        left = self.seconds - spent
+        share = self.predicted["search"] / (self.predicted["search"] + rest)
+        return searched >= (left - rest if self.settled or left >= self.predicted["search"] + rest else left * share)
 
 
 def supernet_seconds(costs: Costs, size: Size, epochs: int, warm_up: float, done: int = 0) -> float:

@@ -14,7 +14,8 @@ from wb.core.durations import duration
 from wb.core.errors import BadArtefact, WbError
 from wb.core.readings import scaled
 from wb.jobs.shown import Shown, Table
-from wb.search.run import FrontPoint, Run, RunRecord
+from wb.search.results.point import FrontPoint
+from wb.search.run import Run, RunRecord
 from wb.search.study.study import read_evaluated
 from wb.search.study.workers import Crew
 

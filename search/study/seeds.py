@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,14 +13,17 @@ from optuna.trial import TrialState
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, NotInSpace
+from wb.core.metrics import Limit
 from wb.core.records import Part
 from wb.core.space import Choices, Option
 from wb.jobs.inputs import read_architecture
+from wb.models.counting import count_macs
 from wb.search.config import SEED_NAMES, SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
 from wb.spaces.base import NetworkSpace
 
 P = TypeVar("P", bound=Part)
+REGULAR = 0.25  # of the trials, at most, are of regular networks
 
 
 def seed_choices(space: NetworkSpace, seeds: Sequence[SeedName | Architecture]) -> list[dict[str, Option]]:
@@ -33,6 +37,18 @@ def seed_choices(space: NetworkSpace, seeds: Sequence[SeedName | Architecture]) 
         NotInSpace: a seed is not in the space; the message names the first gene that does not fit and how to widen the space.
     """
     return [_encode(space, _named(space, seed) if isinstance(seed, str) else seed) for seed in seeds]
+
+
+def regular_choices(space: NetworkSpace, trials: int, limits: Sequence[Limit]) -> dict[str, dict[str, Option]]:
+    """The regular networks of the space with which a search of so many trials begins, by name: at most a share of the trials.
+
+    Samplers begin with random networks, which seldom have stages that are alike; on photographs such networks are better than
+    others of their size (docs/results.md, `photographs`). Those with more multiply-accumulates than the limits allow are left
+    out.
+    """
+    most = min((limit.value for limit in limits if limit.metric.name == "macs"), default=math.inf)
+    found = {name: a for name, a in space.regular.items() if count_macs(a).value <= most}
+    return {name: space.encode(found[name]) for name in list(found)[: int(REGULAR * trials)]}
 
 
 def enqueue(study: optuna.Study, space: NetworkSpace, seeds: Mapping[str, Choices]) -> None:

@@ -8,7 +8,7 @@ from wb.cli.search import front_table
 from wb.core.readings import Reading
 from wb.core.records import ImageInput
 from wb.core.statistics.scores import score
-from wb.search.run import FrontPoint
+from wb.search.results.point import FrontPoint
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
 

@@ -69,8 +69,12 @@ def test_both_times_say_what_they_are() -> None:
     stage.advance("training, loss 1.4", 60, 2, 24.0)
     assert stage.line(24) == "training, loss 1.4: 2 of 60, 0:24 elapsed, 11:36 left"
     assert stage.times(30) == "0:30 elapsed, 11:30 left", "it runs down while nothing new is done"
-    stage.advance("training", 60, 60, 720.0)
-    assert stage.times(720) == "12:00 elapsed"
+    assert stage.left(36) == pytest.approx(stage.left(36.001), abs=0.1) == 57 * 12
+    assert stage.times(96) == "1:36 elapsed, 30:24 left", "a step that lasts longer slows the pace down"
+    stage.advance("training", 60, 59, 708.0)
+    assert stage.times(721) == "12:01 elapsed", "it is late, and nobody knows how much"
+    stage.advance("training", 60, 60, 730.0)
+    assert stage.times(730) == "12:10 elapsed"
 
 
 def test_what_an_interrupted_process_did_takes_none_of_the_time() -> None:

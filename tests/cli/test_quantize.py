@@ -84,7 +84,7 @@ def test_int8_dynamic_is_the_default(model: Path, tmp_path: Path) -> None:
     assert lines[-1] == f"wrote {out}"
     (verdict,) = [line for line in lines if line.startswith("Faster and smaller: ")]
     assert "points of validation accuracy (" in verdict
-    assert "in fp32, kept by --keep: head" in lines
+    assert "in fp32: head (kept by --keep)" in lines
     assert "groups (linear maps that share a precision): 6 int8, 2 fp32" in lines
     succeeded("report", tmp_path / "q.json", "-o", tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text() == (tmp_path / "q.html").read_text()

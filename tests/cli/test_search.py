@@ -20,7 +20,7 @@ from wb.data import load as load_data
 from wb.jobs.classifier import Classifier
 from wb.models.model import load as load_model
 from wb.search.planning.costs import Probe
-from wb.search.planning.shares import Costs
+from wb.search.planning.seconds import Costs
 from wb.search.results.answers import read_answers
 from wb.search.results.baselines import read_baselines
 from wb.search.results.curves import read_curves

@@ -18,7 +18,7 @@ from wb.core.errors import BadArtefact
 from wb.core.metrics import METRICS, Metric
 from wb.fusion.job.record import Fusion
 from wb.jobs.record import JobRecord
-from wb.search.run import FrontPoint
+from wb.search.results.point import FrontPoint
 
 OLD = Path(__file__).parents[1] / "old" / "0.1"
 RECORDS: dict[str, tuple[type[JobRecord[Any]], str]] = {

@@ -21,10 +21,11 @@ from wb.fusion.forms.conform import conform
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
+from wb.models.block import build_operator
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
 from wb.models.named import axes_of
-from wb.models.network import build, build_operator, skeleton
+from wb.models.network import build, skeleton
 from wb.models.operator import NOTHING, OperatorModule
 from wb.models.planes import as_tokens, laid
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wb.core.architecture import Block, Stage
 from wb.core.layout import Layout
 from wb.core.records import Norm
-from wb.models.network import BlockModule, build_wiring
+from wb.models.block import BlockModule, build_wiring
 
 TYPES = pytest.mark.parametrize(("kind", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-5)], ids=str)
 

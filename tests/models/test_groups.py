@@ -32,9 +32,10 @@ from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
 from wb.models.axes import Leading
+from wb.models.block import BlockModule
 from wb.models.groups import block_groups, groups_of, kept, kept_in_block, settle
 from wb.models.model import Model, from_network, remap_model
-from wb.models.network import BlockModule, build, describe, skeleton
+from wb.models.network import build, describe, skeleton
 
 MIXERS: tuple[Mixer, ...] = (
     Softmax(heads=2, qk=4, v=6),

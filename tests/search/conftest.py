@@ -21,7 +21,8 @@ from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.search.config import SearchConfig
 from wb.search.front import front
-from wb.search.run import DataRecord, FrontPoint, Run, RunRecord
+from wb.search.results.point import FrontPoint
+from wb.search.run import DataRecord, Run, RunRecord
 from wb.spaces.presets import TINY
 from wb.spaces.vit import Vit
 

@@ -19,6 +19,7 @@ from wb.core.records.merges import QPool
 from wb.core.space import random_choices
 from wb.data import Dataset, Split, load
 from wb.export.graph import export
+from wb.models.counting import count_parameters
 from wb.models.network import build
 from wb.search.config import SEED_NAMES
 from wb.search.supernet import Supernet
@@ -32,6 +33,7 @@ from wb.spaces.vit import Vit
 from wb.training.recipe import Recipe
 from wb.training.train import train
 
+WIDTHS_OF = ("wide", "middle", "narrow")
 PHOTO = ImageInput(channels=3, height=32, width=32, mean=(0.5,) * 3, std=(0.2,) * 3)
 WIDE = HybridOptions(
     stem_width=(8, 16),
@@ -128,6 +130,16 @@ def test_published_networks_differ_and_are_those_of_the_search() -> None:
         for name in PUBLISHED.keys() - found.keys():
             with pytest.raises(BadOption, match=f"makes a {name} network; widen it with --set"):
                 space.seeds[name]()
+
+
+def test_regular_networks_are_the_published_ones_at_three_widths(space: Hybrid) -> None:
+    found = space.regular
+    assert len({one.key for one in found.values()}) == len(found) == 3 * len(offered(space.options))
+    assert all(space.decode(space.encode(one)) == one for one in found.values())
+    for name in offered(space.options):
+        wide, middle, narrow = (count_parameters(found[f"{name}, {width}"]).value for width in WIDTHS_OF)
+        assert wide > middle >= narrow
+        assert found[f"{name}, middle"] == space.seeds[name]()
 
 
 def test_what_the_error_says_widens_the_space() -> None:

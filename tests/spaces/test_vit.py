@@ -10,9 +10,9 @@ from wb.core.errors import BadData, BadOption, NotInSpace
 from wb.core.records import FFNS, MIXERS, NORMS, POSITIONS, WIRINGS, Ffn, ImageInput, Mlp, Pool, kind_of
 from wb.core.space import canonical, random_choices
 from wb.models.counting import count_macs, count_parameters
-from wb.spaces.options import options_with
+from wb.spaces.options import options_with, smallest_patch
 from wb.spaces.presets import PRESETS, TINY, preset
-from wb.spaces.vit import Vit, smallest_patch
+from wb.spaces.vit import Vit
 
 IMAGE224 = ImageInput(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.2,) * 3)
 

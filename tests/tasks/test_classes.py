@@ -106,4 +106,6 @@ def test_few_images_are_not_called_near_chance(images: int, right: int, says: st
     labels = np.arange(images) % 2
     given = np.eye(2)[np.where(np.arange(images) < right, labels, 1 - labels)]
     said = CLASSES.doubt(score(right, labels.tolist(), "cpu"), given, labels)
-    assert said is None if says is None else said is not None and says in said
+    assert said is None if says is None else said is not None and says in said and "--mean" in said
+    own = CLASSES.doubt(score(right, labels.tolist(), "cpu"), given, labels, own=True)
+    assert own is None if says is None else own is not None and says in own and "--mean" not in own

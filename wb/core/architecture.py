@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from wb.core.checks import (
-    MAX_BLOCKS,
     MAX_STAGES,
     check_layouts,
     check_norms,
@@ -20,29 +19,22 @@ from wb.core.checks import (
     check_tokens,
 )
 from wb.core.errors import BadArtefact, BadOption, printable, reason
-from wb.core.layout import Layout, Plane
+from wb.core.layout import Layout
 from wb.core.records import (
     Dim,
-    Ffn,
     Frozen,
     Head,
     Input,
-    Join,
     LayerNorm,
     Learned,
-    Merge,
-    Mixer,
     Norm,
-    Operator,
     Part,
     Position,
-    Pre,
     Stem,
-    Width,
-    Wiring,
     dims,
 )
-from wb.core.records.base import is_none
+from wb.core.stage import Block as Block
+from wb.core.stage import Stage as Stage
 from wb.core.upgrade import upgraded
 
 P = TypeVar("P", bound=Part)
@@ -55,50 +47,6 @@ class Change(Protocol):
     def __call__(self, name: str, part: P, /) -> P:
         """The record that takes the place of `part`."""
         ...
-
-
-def is_tokens(plane: str) -> bool:
-    """Whether a plane is left out of the JSON, as it was before there were maps."""
-    return plane == "tokens"
-
-
-class Block(Frozen):
-    """A mixer, then a feed-forward, each with a norm and added to the stream as the stage is wired.
-
-    Either may be missing, its norm with it; a block without both is switched off. Without a `norm` of its own it has the
-    network's. Without a `join` the outputs of both are added as they are.
-    """
-
-    mixer: Mixer | None = None
-    ffn: Ffn | None = None
-    norm: Annotated[Norm | None, Field(exclude_if=is_none)] = None
-    join: Annotated[Join | None, Field(exclude_if=is_none)] = None
-
-    @property
-    def off(self) -> bool:
-        """Whether the block is the identity."""
-        return self.mixer is None and self.ffn is None
-
-    def parts(self) -> Iterator[tuple[Literal["mixer", "ffn"], Operator]]:
-        """The mixer and the feed-forward by name, those that are there."""
-        if self.mixer is not None:
-            yield "mixer", self.mixer
-        if self.ffn is not None:
-            yield "ffn", self.ffn
-
-
-class Stage(Frozen):
-    """Blocks on one residual stream of `embed` channels, wired to it one like the other.
-
-    `merge` makes the tokens of the stage out of those of the stage before; the first stage has none. `plane` is how the
-    stage stores its tokens: convolutions want a map.
-    """
-
-    embed: Annotated[Width, Dim("residual stream", late=2)]
-    blocks: Annotated[tuple[Block, ...], Field(max_length=MAX_BLOCKS)]
-    merge: Annotated[Merge | None, Field(exclude_if=is_none)] = None
-    wiring: Wiring = Pre()
-    plane: Annotated[Plane, Field(exclude_if=is_tokens)] = "tokens"
 
 
 class Architecture(Frozen):

@@ -87,9 +87,7 @@ class Classifier(Shown):
 
     def pixels(self, pictures: Picture | Sequence[Picture]) -> NDArray[np.float32]:
         """Pictures in [0, 1] at the graph's size, before its preparation: (n, channels, height, width)."""
-        many = list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
-        if getattr(pictures, "ndim", 0) == 4:  # arrays, also of other libraries
-            many = list(np.asarray(pictures))
+        many = apart(pictures)
         if not many:
             raise BadData("no pictures; give one or more")
         channels, height, width = self._shape
@@ -129,6 +127,13 @@ class Classifier(Shown):
         names = ", ".join(self.labels) or "without names"
         rows = [("classes", names), ("pictures", shape), ("size", file_size(self.path).text())]
         return Table(str(self.path), ("ONNX graph", ""), rows)
+
+
+def apart(pictures: Picture | Sequence[Picture]) -> list[Picture]:
+    """One picture, several, or an array of several, as a list of pictures."""
+    if getattr(pictures, "ndim", 0) == 4:  # arrays, also of other libraries
+        return list(np.asarray(pictures))
+    return list(pictures) if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
 
 
 def _checked(picture: object) -> NDArray[Any]:

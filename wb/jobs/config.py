@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
+from wb.core.architecture import Architecture
 from wb.core.option import Cli
 from wb.core.records import Frozen
 from wb.training.recipe import RecipeOptions
@@ -30,11 +31,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything rand
 
 
 class DataConfig(Frozen):
-    """The data of a job; `data` is None for a job without data."""
+    """What every job is told, whatever it works on: its data; `data` is None for a job without data."""
 
     data: Data | None = "digits"
     image_size: Annotated[int | None, _SIDE, Cli(default="their own where all have the same, else 64")] = None
     limit: Annotated[int | None, _LIMIT, Cli(default="all")] = None
+
+    def tuned_for(self, architecture: Architecture) -> Self:
+        """The same, with the settings of fine-tuning that depend on the network; itself unless a job has such."""
+        del architecture
+        return self
 
 
 class JobConfig(DataConfig):

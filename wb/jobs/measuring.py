@@ -88,7 +88,7 @@ class Measuring(MeasureConfig):
             if choice.spec is not None:
                 progress("scoring", 0, 0)
                 name = f"accuracy ({dataset.name}, {self.split})"
-                readings[name] = _accuracy(graph, dataset, self.split, device, notes)
+                readings[name] = _accuracy(graph, dataset, self.split, device, notes, own=architecture is not None)
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
 
 
@@ -144,9 +144,9 @@ def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
     return found
 
 
-def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str]) -> Reading:
+def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str], *, own: bool) -> Reading:
     """Accuracy on one split; its note gives the preparation of images, the matching of classes, and a warning if near chance."""
     images = dataset.validation if split == "validation" else dataset.test
-    reading, doubt = examined(graph, images, CLASSES, device)
+    reading, doubt = examined(graph, images, CLASSES, device, own=own)
     note = "; ".join((*notes, *([doubt] if doubt else [])))
     return reading.model_copy(update={"note": note or None})

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from wb.core.errors import BadOption, printable
 from wb.core.files import absolute
-from wb.core.option import located
+from wb.core.nearest import meant
+from wb.core.option import flat, located
 from wb.jobs.work import RECORD, work_of
 
 C = TypeVar("C", bound=BaseModel)
@@ -76,12 +77,18 @@ def config_of(kind: type[C], command: str, given: Mapping[str, Any]) -> C:
         for one in error.errors():
             if isinstance(cause := one.get("ctx", {}).get("error"), BadOption):  # a text that is none of its kind
                 raise cause from None
-        said = dict.fromkeys(_fault(kind, one["loc"], one["msg"], one["input"]) for one in error.errors()[:3])
+        said = dict.fromkeys(_fault(kind, one) for one in error.errors()[:3])
         raise BadOption(f"wrong option: {'; '.join(said)}; see `wb {command} --help`") from error
 
 
-def _fault(kind: type[BaseModel], place: Sequence[object], message: str, given: object) -> str:
+def _fault(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
     """`samples: Input should be greater than or equal to 1, not 0`."""
+    place, message, given = error["loc"], error["msg"], error["input"]
+    if error["type"] == "extra_forbidden":
+        unknown = str(place[-1])
+        return (
+            f"there is none named {printable(repr(unknown), 80)}{meant(unknown, [name for _, _, name in flat(kind)])}"
+        )
     name, text = located(kind, place), printable(message.removeprefix("Value error, "), 400)
     if isinstance(given, str | int | float) and message.startswith("Input should"):
         text += f", not {printable(repr(given), 80)}"

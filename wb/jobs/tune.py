@@ -36,12 +36,17 @@ class Tuning(Protocol):
         """The peak, None for what the recipe says."""
         ...
 
+    def tuned_for(self, architecture: Architecture) -> Tuning:
+        """The same, with the settings that depend on the network."""
+        ...
+
 
 def tuning(config: Tuning, network: Architecture | float, data: Dataset) -> Recipe:
     """How a network, or one of so many parameters, is fine-tuned."""
-    parameters, convolutions = (
-        (count_parameters(network).value, network.has_maps) if isinstance(network, Architecture) else (network, False)
-    )
+    if isinstance(network, Architecture):
+        config, parameters, convolutions = config.tuned_for(network), count_parameters(network).value, network.has_maps
+    else:
+        parameters, convolutions = network, False
     return recipe_for(
         config.training,
         parameters,

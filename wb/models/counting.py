@@ -14,9 +14,10 @@ from wb.core.layout import Layout
 from wb.core.precision import BITS, precisions
 from wb.core.readings import Reading
 from wb.core.records import Operator, Precision
+from wb.models.block import build_operator
 from wb.models.feeds import shapes_only
 from wb.models.groups import groups_of
-from wb.models.network import build_operator, skeleton
+from wb.models.network import skeleton
 from wb.models.planes import laid
 
 

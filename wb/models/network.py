@@ -2,99 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
-from typing import Any, cast
+from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from wb.core.architecture import Architecture, Block, Stage
+from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported, out_of_memory
-from wb.core.layout import Layout
-from wb.core.records import Join, Norm, Operator, Unnormed
+from wb.models.block import BlockModule, build_norm, build_wiring, class_at
 from wb.models.convolution import BatchNormed
 from wb.models.ends import HeadModule, PositionModule
-from wb.models.join import JoinModule
 from wb.models.merge import MergeModule
 from wb.models.norm import NormModule
-from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
+from wb.models.operator import NOTHING, PartModule
 from wb.models.planes import laid
 from wb.models.stem import StemModule
 from wb.models.tensors import parameter
-from wb.models.walk import Kind, State, Sublayer, Wiring
+from wb.models.walk import State, Sublayer, Wiring
 
 MAX_PARAMETERS = 1 << 31  # 8 GB; training takes four times that
-KINDS: tuple[tuple[Kind, str, str], ...] = (("mixer", "norm1", "join1"), ("ffn", "norm2", "join2"))  # in their order
-
-
-class BlockModule(nn.Module):
-    """A mixer and a feed-forward, each with its norm and, where the block has one, its join.
-
-    A part that the record leaves out is the identity, without norm and join.
-    """
-
-    stage: int
-    block: int
-    own_norm: Norm | None
-    join: Join | None
-    mixer: OperatorModule | None
-    ffn: OperatorModule | None
-
-    def __init__(
-        self,
-        block: Block,
-        place: tuple[int, int],
-        embed: int,
-        layout: Layout,
-        norm: Norm,
-        device: torch.device | str | None = None,
-    ) -> None:
-        super().__init__()
-        # Bypasses torch's checks, as `PartModule` does.
-        vars(self).update(stage=place[0], block=place[1], own_norm=block.norm, join=block.join)
-        for (kind, normed, joined), record in zip(KINDS, (block.mixer, block.ffn), strict=True):
-            if record is None:
-                self._modules[kind] = None
-            else:
-                self._modules[normed] = build_norm(Unnormed() if record.normed else block.norm or norm, embed, device)
-                self._modules[kind] = build_operator(record, embed, layout, device)
-                if block.join is not None:
-                    self._modules[joined] = build_join(block.join, embed, device)
-
-    def describe(self) -> Block:
-        """The record of this module."""
-        mixer, ffn = (None if part is None else part.describe() for part in (self.mixer, self.ffn))
-        return Block.model_validate({"mixer": mixer, "ffn": ffn, "norm": self.own_norm, "join": self.join})
-
-    def sublayers(self, wiring: Wiring) -> Iterator[Sublayer]:
-        """The mixer and the feed-forward, those that are there."""
-        place, prefix, first = f"s{self.stage}.b{self.block}", f"stages.{self.stage}.{self.block}", True
-        for kind, norm, join in KINDS:
-            operator = getattr(self, kind)
-            if operator is not None:
-                yield Sublayer(
-                    name=f"{place}.{kind}",
-                    stage=self.stage,
-                    block=self.block,
-                    kind=kind,
-                    first=first,
-                    operator=operator,
-                    norm=getattr(self, norm),
-                    join=getattr(self, join) if self.join is not None else None,
-                    wiring=wiring,
-                    prefix=f"{prefix}.{kind}",
-                    norm_prefix=f"{prefix}.{norm}",
-                    join_prefix=f"{prefix}.{join}",
-                )
-                first = False
-
-    def forward(self, wiring: Wiring, state: State, context: Context = NOTHING) -> State:
-        """The state behind the block."""
-        for at in self.sublayers(wiring):
-            state = at(state, context)
-        return state
 
 
 class Network(nn.Module):
@@ -117,14 +45,14 @@ class Network(nn.Module):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.mean: Tensor
         self.std: Tensor
-        self.stem: StemModule = _load(a.stem.module)(a.stem, a.input.channels, first, device)
+        self.stem: StemModule = class_at(a.stem.module)(a.stem, a.input.channels, first, device)
         layouts = self.layouts = list(a.layouts())
-        self.positions: PositionModule = _load(a.position.module)(a.position, self, first, layouts[0], device)
+        self.positions: PositionModule = class_at(a.position.module)(a.position, self, first, layouts[0], device)
         shape = (first,) if a.prefix == 1 else (a.prefix, first)
         self.cls = parameter(*shape, device=device) if a.prefix else None
         self.first: NormModule | None = None if a.first is None else build_norm(a.first, first, device)
         self.merges = nn.ModuleList(
-            _load(after.merge.module)(after.merge, before.embed, layout, after.embed, device)
+            class_at(after.merge.module)(after.merge, before.embed, layout, after.embed, device)
             for before, after, layout in zip(a.stages, a.stages[1:], layouts, strict=False)
             if after.merge is not None
         )
@@ -136,7 +64,7 @@ class Network(nn.Module):
         )
         self.wirings = nn.ModuleList(build_wiring(stage, device) for stage in a.stages)
         self.norm: NormModule | None = None if a.last is None else build_norm(a.last, last, device)
-        self.answer: HeadModule = _load(a.head.module)(a.head, self, last, layouts[-1], device)
+        self.answer: HeadModule = class_at(a.head.module)(a.head, self, last, layouts[-1], device)
 
     def reset(self) -> None:
         """Initial values for every parameter, drawn from torch's global generator."""
@@ -279,32 +207,6 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
         ) from error
 
 
-def build_operator(
-    record: Operator, embed: int, layout: Layout, device: torch.device | str | None = None
-) -> OperatorModule:
-    """The module of a mixer's or feed-forward's record."""
-    module: OperatorModule = _load(record.module)(record, embed, layout, device)
-    return module
-
-
-def build_norm(record: Norm, embed: int, device: torch.device | str | None = None) -> NormModule:
-    """The module of a norm's record."""
-    norm: NormModule = _load(record.module)(record, embed, device)
-    return norm
-
-
-def build_join(record: Join, embed: int, device: torch.device | str | None = None) -> JoinModule:
-    """The module of a join's record."""
-    join: JoinModule = _load(record.module)(record, embed, device)
-    return join
-
-
-def build_wiring(stage: Stage, device: torch.device | str | None = None) -> Wiring:
-    """The wiring of the sub-layers of a stage."""
-    wiring: Wiring = _load(stage.wiring.module)(stage, device)
-    return wiring
-
-
 @lru_cache(maxsize=8)
 def skeleton(architecture: Architecture, training: bool = False) -> Network:
     """The network of `architecture` on the `meta` device, in training mode or not, cached.
@@ -326,10 +228,3 @@ def describe(network: Network) -> Architecture:
         stages.append(stage.model_copy(update={**found, "blocks": described}))
     ends = {"stem": network.stem.describe(), "head": network.answer.describe(network)}
     return a.model_copy(update={"stages": tuple(stages), **ends})
-
-
-@cache
-def _load(path: str) -> Any:
-    """The class at "package.file:Class"."""
-    module, name = path.split(":")
-    return getattr(importlib.import_module(module), name)

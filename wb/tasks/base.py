@@ -82,8 +82,11 @@ class Task(Protocol):
         """The reading of the task's metric."""
         ...
 
-    def doubt(self, reading: Reading, outputs: NDArray[Any], labels: NDArray[Any]) -> str | None:
-        """A warning if a reading is hardly better than guessing; otherwise None."""
+    def doubt(self, reading: Reading, outputs: NDArray[Any], labels: NDArray[Any], *, own: bool = False) -> str | None:
+        """A warning if a reading is hardly better than guessing, with what to check; otherwise None.
+
+        A network of our `own` prepares its images itself.
+        """
         ...
 
     # ------------------------------------------------------------------------------------------------------------- data

@@ -23,6 +23,7 @@ from wb.tasks.base import Grades
 from wb.tasks.names import check_names
 
 # A network that sees nothing in its images gives one answer more often than the largest class occurs, by this factor.
+TRAIN = "train the network longer, or check that these are the data that it was trained for"
 ONE_SIDED = 2.0
 
 
@@ -111,7 +112,7 @@ class Classes:
         """The accuracy as `wb.core.statistics.scores.score` gives it; `n` is the number of examples."""
         return score(int(grades.each.sum()), grades.labels.tolist(), device)
 
-    def doubt(self, reading: Reading, outputs: NDArray[Any], labels: NDArray[Any]) -> str | None:
+    def doubt(self, reading: Reading, outputs: NDArray[Any], labels: NDArray[Any], *, own: bool = False) -> str | None:
         """A warning if an accuracy is near chance (`scores.near`) or cannot be told from it; otherwise None.
 
         It cannot be told from chance if the lower end of its interval is near chance.
@@ -135,7 +136,7 @@ class Classes:
                 f"cannot be told from chance on so few images ({shares}, and the interval begins at {100 * low:.2f} %); "
                 "give more"
             )
-        return f"an accuracy of {100 * reading.value:.2f} % {what}: before you rely on it, {CHECK}"
+        return f"an accuracy of {100 * reading.value:.2f} % {what}: before you rely on it, {TRAIN if own else CHECK}"
 
     def check(self, architecture: Architecture, data: Dataset) -> None:
         """Raises `BadData` unless `data` have the classes of `architecture`, in its order.

@@ -22,10 +22,10 @@ from wb.training.optimizer import Optimizer
 
 @dataclass
 class State:
-    """What a training has come to. `values` are weights and statistics by name; `run` says whose state it is.
+    """The state of a training after some epochs. `values` are weights and statistics by name; `run` says whose state it is.
 
-    `epoch` epochs are finished, the last with the mean `loss`. `mirrored` is what came of looking at mirrored images, once
-    that was done.
+    `epoch` epochs are finished, the last with the mean `loss`. `mirrored` is what the network made of mirrored
+    images, once it was shown some.
     """
 
     values: Mapping[str, Tensor]

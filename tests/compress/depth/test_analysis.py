@@ -19,9 +19,10 @@ from wb.compress.depth.drop import sublayers, without
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadOption
 from wb.data import Split
+from wb.models.block import BlockModule
 from wb.models.model import Model
 from wb.models.named import axes_of
-from wb.models.network import BlockModule, build
+from wb.models.network import build
 
 EVERY = pytest.mark.parametrize("name", COMBINED)
 PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if form(a) == "pre"])

@@ -31,8 +31,9 @@ from wb.core.records import (
     dims,
     kind_of,
 )
-from wb.fusion.forms.canonical import canonical, factors_on
+from wb.fusion.forms.canonical import canonical
 from wb.fusion.forms.conform import conform
+from wb.fusion.forms.heads import factors_on
 from wb.models.axes import Select, remap
 from wb.models.model import Model, from_network
 from wb.models.named import axes_of

@@ -18,11 +18,11 @@ from wb.core.statistics.paired import Paired
 from wb.data import Dataset, Split
 from wb.export.graph import export
 from wb.export.score import outputs, score
+from wb.fusion.curve import point
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
 from wb.fusion.job.config import MAPS_RATE, RATE, FuseConfig
-from wb.fusion.job.curve import point
 from wb.fusion.job.finish import Ensemble, Parents
 from wb.fusion.job.job import FuseJob, calibration
 from wb.fusion.job.record import Fusion

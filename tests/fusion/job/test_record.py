@@ -19,8 +19,8 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from wb.fusion.curve import Point
 from wb.fusion.job.config import FuseConfig
-from wb.fusion.job.curve import Point
 from wb.fusion.job.record import Fusion, Line, ParentRow, Plan
 from wb.fusion.plans import thinned
 from wb.fusion.settings import Settings

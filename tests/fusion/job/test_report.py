@@ -17,8 +17,8 @@ from wb.core.errors import BadArtefact, BadOption
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, PatchStem, Pool, Softmax
 from wb.core.statistics.paired import Paired
+from wb.fusion.curve import Point
 from wb.fusion.job.config import FuseConfig
-from wb.fusion.job.curve import Point
 from wb.fusion.job.figures import distance_figures, distance_series, lines_figure
 from wb.fusion.job.job import FuseJob
 from wb.fusion.job.record import Fusion, Line, ParentRow, Plan

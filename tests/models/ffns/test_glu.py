@@ -11,7 +11,7 @@ import torch
 from wb.core.layout import Layout
 from wb.core.records import Mlp
 from wb.core.records.ffns import Glu
-from wb.models.network import build_operator
+from wb.models.block import build_operator
 
 
 def product(row: Sequence[float], token: Sequence[float], bias: float) -> float:

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from tests.models.published import TYPES, Published, check, filled
 from wb.core.layout import Layout
 from wb.core.records.ffns import Inverted, Squeeze
+from wb.models.block import build_operator
 from wb.models.convolution import EPSILON
-from wb.models.network import build_operator
 
 
 @pytest.mark.parametrize("gate", ["sigmoid", "hardsigmoid"])

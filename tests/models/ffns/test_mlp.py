@@ -13,7 +13,7 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.layout import Layout
 from wb.core.records import Classify, ImageInput, Mlp, PatchStem, Softmax
 from wb.core.records.base import Activation
-from wb.models.network import build_operator
+from wb.models.block import build_operator
 
 FORMULAS: Mapping[str, Callable[[float], float]] = {
     "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,

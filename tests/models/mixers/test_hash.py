@@ -10,8 +10,8 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records import Hash
+from wb.models.block import build_operator
 from wb.models.mixers.hash import HashAttention, sign
-from wb.models.network import build_operator
 from wb.models.operator import NOTHING
 
 EMBED = 10

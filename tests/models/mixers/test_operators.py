@@ -12,8 +12,8 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records import Cosformer, Lmu, Operator, Pool, Sla, Softmax
+from wb.models.block import build_operator
 from wb.models.mixers.lmu import impulse_response
-from wb.models.network import build_operator
 from wb.models.operator import OperatorModule
 
 EMBED = 10

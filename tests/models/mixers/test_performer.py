@@ -10,8 +10,8 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records.mixers import Performer
+from wb.models.block import build_operator
 from wb.models.mixers.performer import PerformerAttention, orthogonal
-from wb.models.network import build_operator
 
 EMBED, GRID = 10, Layout((2, 3), 1)
 

@@ -16,7 +16,7 @@ from wb.core.layout import Layout
 from wb.core.records import Classify, ImageInput, LayerNorm, Mlp, Operator, PatchStem
 from wb.core.records.attention import Linear, MaskUnit, Relative, Softmax, Window
 from wb.models.axes import Centre, side
-from wb.models.network import build_operator
+from wb.models.block import build_operator
 from wb.models.operator import OperatorModule
 
 EMBED = 6

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from wb.core.records.norms import RmsNorm
-from wb.models.network import build_norm
+from wb.models.block import build_norm
 
 
 def tokens() -> torch.Tensor:

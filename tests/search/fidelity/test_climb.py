@@ -88,12 +88,12 @@ def test_an_interrupted_climb_ends_as_one_that_was_not(
 def test_training_alone_makes_better_and_finalists_are_of_the_last_rung(
     supernet: Supernet, stripes: Dataset, trials: Sequence[FrozenTrial]
 ) -> None:
-    config = CONFIG.model_copy(update={"rungs": "3x1,2x8", "finalists": 1})
+    config = CONFIG.model_copy(update={"rungs": "5x1,3x8", "finalists": 1})
     whole = climb(supernet, stripes, rungs=config.halving)(trials, {})
     assert sum(whole[8][n].value - whole[1][n].value for n in whole[8]) > 0
     (found,) = chosen(config, trials, whole)
     assert found in whole[8]
-    assert rung_counts(config, 12, whole) == (5, 5)
+    assert rung_counts(config, 12, whole) == (8, 8)
 
 
 def test_only_candidates_within_the_budget_climb(

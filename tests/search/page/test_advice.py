@@ -12,8 +12,9 @@ from wb.core.metrics import METRICS, parse_budget, parse_objectives
 from wb.core.readings import Reading
 from wb.core.statistics.paired import Paired
 from wb.search.page.advice import advice, knee, most_accurate
+from wb.search.results.point import FrontPoint
 from wb.search.results.unsure import Unsure
-from wb.search.run import FrontPoint, Run
+from wb.search.run import Run
 
 LATENCY = METRICS["latency"]
 Fabricate = Callable[..., Run]

@@ -14,6 +14,7 @@ from wb.core.durations import parse_duration
 from wb.core.errors import BadOption
 from wb.search.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, parse_rungs
+from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import (
     DEAREST,
     FINALISTS,
@@ -21,8 +22,6 @@ from wb.search.planning.shares import (
     TUNED,
     TUNED_LEAST,
     TUNED_STEPS,
-    Costs,
-    Size,
     TimePlan,
     allot,
     finalists_seconds,
@@ -121,7 +120,7 @@ def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, 
 
 
 def test_a_budget_that_was_given_stays() -> None:
-    costs = fake(0.004).model_copy(update={"light": 0.004, "heavy": 0.08, "macs": 2e7})
+    costs = fake(0.004).model_copy(update={"light": 0.004, "heavy": 0.16, "macs": 2e7})
     found = plan(600, costs, Size(100, 100, 110))
     assert found.heaviest is not None
     assert 0 < found.heaviest < 2e7
@@ -162,14 +161,18 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
 
 
 def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
-    """A supernet that took longer leaves less for trials; what comes after keeps its share."""
+    """A supernet that took longer leaves less for trials and for what comes after, unless finalists have their epochs."""
     found = plan(600, fake(0.004), Size(100, 100, 110))
     after = found.predicted["rungs"] + found.predicted["finalists"]
     before = found.begun + found.predicted["supernet"]
     assert not found.late(before, 0.0)
     assert not found.late(before, 0.9 * found.predicted["search"])
     assert found.late(before, 600 - before - after)
-    assert found.late(before + 100, found.predicted["search"] - 90)
+    late = before + 100  # the supernet took longer: everything else shares the loss
+    share = (600 - late) / (600 - before)
+    assert not found.late(late, 0.99 * share * found.predicted["search"])
+    assert found.late(late, 1.01 * share * (600 - before - after))
+    assert found.model_copy(update={"settled": True}).late(late, found.predicted["search"] - 90)
     assert found.late(600, 0.0)
 
 

@@ -10,19 +10,21 @@ from optuna.trial import TrialState
 from tests.networks import wired
 from wb.core.architecture import Architecture, resize
 from wb.core.errors import BadOption, NotInSpace
-from wb.core.metrics import METRICS
+from wb.core.metrics import METRICS, parse_budget
 from wb.core.readings import Reading
 from wb.core.records import Classify, ImageInput
 from wb.core.space import random_choices
-from wb.models.counting import count_parameters
+from wb.models.counting import count_macs, count_parameters
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
-from wb.search.study.seeds import enqueue, seed_choices
+from wb.search.study.seeds import enqueue, regular_choices, seed_choices
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import choices_of, evaluated
 from wb.search.study.workers import Crew
+from wb.spaces.hybrid import Hybrid
+from wb.spaces.hybrid_presets import PRESETS
 from wb.spaces.options import options_with
 from wb.spaces.presets import PLAIN, TINY
 from wb.spaces.vit import Vit
@@ -170,3 +172,19 @@ def test_the_configuration_keeps_architectures_and_not_files(plain: Vit) -> None
     config = SearchConfig(seeds=("largest", plain.smallest()))
     assert SearchConfig.model_validate_json(config.model_dump_json()) == config
     assert config.seed_texts == ("largest", f"architecture {plain.smallest().key}")
+
+
+def test_a_search_of_photographs_begins_with_regular_networks_within_its_limits(url: str) -> None:
+    space = Hybrid(PRESETS["tiny28"], ImageInput(channels=3, height=32, width=32, mean=(0.5,) * 3, std=(0.2,) * 3), 3)
+    every = {name: count_macs(one).value for name, one in space.regular.items()}
+    assert list(regular_choices(space, 1000, ())) == list(every)
+    assert len(regular_choices(space, 20, ())) == 5
+    limit = parse_budget(["macs=3M"])
+    found = regular_choices(space, 1000, limit)
+    assert set(found) == {name for name, macs in every.items() if macs <= limit[0].value}
+    create_study(url, "s", METRICS2)
+    study = load_study(url, "s")
+    enqueue(study, space, found)
+    assert [space.decode(trial.system_attrs["fixed_params"]) for trial in study.trials] == [
+        space.regular[name] for name in found
+    ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wb.search.plan import _finalists, _rungs, _search
-from wb.search.planning.shares import Costs, Size
+from wb.search.planning.seconds import Costs, Size
 from wb.search.run import Run
 from wb.search.study.there import There, there
 

@@ -84,6 +84,10 @@ class Window(Scored):
     window: Annotated[int, Field(ge=2, le=64), Tile()] = 7
     shift: bool = False
 
+    def in_block(self, number: int) -> Self:
+        """Every second block shifts its windows."""
+        return self.model_copy(update={"shift": True}) if number % 2 else self
+
 
 class MaskUnit(Scored):
     """Softmax attention within mask units of `side` x `side` tokens, and nothing else: no shift, no bias for distances."""

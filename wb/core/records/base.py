@@ -146,6 +146,11 @@ class Operator(Part):
     normed: ClassVar[bool] = False
     untaught: ClassVar[bool] = False  # made from a trained network by a pass; training alone cannot find its constants
 
+    def in_block(self, number: int) -> Self:
+        """The operator of block `number` of a stage whose blocks are alike: itself, unless the operator alternates."""
+        del number
+        return self
+
 
 class Weighted(Operator):
     """An operator with weights: what those that read the residual stream are kept in, and those that write to it."""

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.data import Split
+from wb.fusion.curve import SHARES, Curve, Point, interpolate, point
 from wb.fusion.fuse import fuse
-from wb.fusion.job.curve import SHARES, Curve, Point, interpolate, point
 from wb.fusion.settings import Settings
 from wb.models.model import Model
 

@@ -1,0 +1,59 @@
+"""What the parts of a search cost on this machine, and how many of them there are: what a plan is made from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wb.core.records import Frozen
+
+
+class Costs(Frozen):
+    """Seconds that the parts of a search take on this machine, measured on a few networks of the space."""
+
+    alone: float
+    """One step of supernet training with the largest network alone."""
+    sandwich: float
+    """One step with all networks that a step trains."""
+    tune: float
+    """One step of training a candidate alone, without the teacher's answer."""
+    teach: float
+    """One answer of the teacher, which is remembered."""
+    evaluation: float
+    """One evaluation."""
+    timing: float
+    """The part of an evaluation that only one process does at a time."""
+    score: float
+    """Scoring one candidate at a rung."""
+    light: float = 0.0
+    """One step of training the smallest network alone."""
+    heavy: float = 0.0
+    """One step of training the largest network alone."""
+    macs: float = 0.0
+    """Multiply-accumulates of the largest network; 0 where these were not counted."""
+
+    def reached(self, step: float) -> int | None:
+        """The multiply-accumulates of networks that are trained in `step` seconds a step; None if all are.
+
+        Between the smallest network and the largest the seconds grow with the multiply-accumulates.
+        """
+        if not self.macs or step >= self.heavy:
+            return None
+        return round(self.macs * (step - self.light) / (self.heavy - self.light))
+
+    def up_to(self, macs: float) -> Costs:
+        """The costs where no network has more multiply-accumulates: one in the middle takes half of what those take at most."""
+        if not self.macs or macs >= self.macs:
+            return self
+        step = self.light + (self.heavy - self.light) * macs / self.macs
+        return self.model_copy(update={"tune": min(self.tune, max(self.light, step / 2))})
+
+
+class Size(NamedTuple):
+    """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
+    beside the finalists."""
+
+    supernet: int
+    ranking: int
+    whole: int
+    workers: int = 1
+    beside: int = 0

@@ -1,0 +1,71 @@
+"""Files of models, and data, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wb.jobs.calls import path_of
+from wb.jobs.results import Data, Model, read_model
+
+if TYPE_CHECKING:
+    from wb.jobs.calls import Given
+    from wb.jobs.classifier import Classifier
+
+
+def load(path: str | Path) -> Model | Classifier:
+    """The model in a file of wb's; of an ONNX graph something that names the classes of pictures.
+
+    Raises:
+        BadArtefact: the file is neither, or damaged.
+    """
+    from wb.jobs.classifier import Classifier
+    from wb.jobs.kinds import GRAPH, need
+
+    path = Path(path)
+    if need(path, "model", "torch", "onnx", expected=GRAPH) == "onnx":
+        return Classifier(path)
+    return read_model(path)
+
+
+def data(
+    spec: str = "digits", *, image_size: int | None = None, limit: int | None = None, background: str | None = None
+) -> Data:
+    """Data by their name, as `--data` takes it: digits, imagefolder:PATH, idx:PATH or cifar10:PATH.
+
+    Raises:
+        BadData: the data are damaged.
+        BadOption: no such data.
+    """
+    from wb.data import load as load_data
+    from wb.data.spec import resolved
+    from wb.jobs.inputs import given_data
+
+    return Data(load_data(resolved(given_data(spec, background) or "digits"), image_size=image_size, limit=limit))
+
+
+def export(
+    model: Given,
+    out: str | Path | None = None,
+    *,
+    opset: int = 20,
+    exporter: str = "torchscript",
+    mirror: bool = False,
+    force: bool = False,
+) -> Classifier:
+    """As `wb export`: the model as an ONNX graph, checked against it; without `out` it goes beside the model.
+
+    With `mirror` it looks at the mirror image too.
+
+    Raises:
+        BadArtefact: the file is no model.
+        BadOption: an exporter or opset that there is not, or a file in the way.
+        ExportDiffers: the graph does not compute what the model does.
+    """
+    from wb.jobs.classifier import Classifier
+    from wb.jobs.exporting import export_file
+
+    path = path_of(model) or Path()
+    target = Path(out) if out else path.with_suffix(".onnx")
+    export_file(path, target, opset=opset, exporter=exporter, force=force, mirror=mirror)
+    return Classifier(target)

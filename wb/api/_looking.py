@@ -1,0 +1,59 @@
+"""Looking at a model: what it costs, and what it says of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wb.core.option import by_field
+from wb.jobs.calls import data_of, path_of, saying, shown
+from wb.jobs.results import Data
+
+if TYPE_CHECKING:
+    from wb.data.preparation import Preparation
+    from wb.jobs.calls import Given
+    from wb.jobs.classifier import Picture
+    from wb.jobs.measuring import Measured
+    from wb.jobs.predicting import Predictions
+
+
+def measure(
+    file: Given,
+    *,
+    data: str | Data | None = None,
+    background: str | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Measured:
+    """As `wb measure`: options are the fields of `wb.jobs.measuring.Measuring`. Raises as that does."""
+    from wb.jobs.measuring import Measuring
+    from wb.jobs.output import config_of
+
+    options = by_field(Measuring, options)
+    given = data_of(data, background, options)
+    given = {name: given[name] for name in given if name != "limit" or name in options}  # of training images
+    how = config_of(Measuring, "measure", given)
+    with shown(quiet=quiet) as progress:
+        return how(path_of(file) or Path(), progress, saying(quiet=quiet))
+
+
+def predict(
+    model: Given,
+    pictures: Picture | Sequence[Picture],
+    *,
+    top: int = 3,
+    background: str | None = None,
+    images: Preparation | None = None,
+    run_limit: float | None = None,
+    quiet: bool = False,
+) -> Predictions:
+    """As `wb predict`: the classes of pictures, with probabilities. A picture is a path, a PIL image or an array.
+
+    `images` prepares pictures for a network that is not the workbench's. Raises as `wb.jobs.predicting.Predicting`.
+    """
+    from wb.jobs.classifier import apart
+    from wb.jobs.predicting import Predicting
+
+    with shown(quiet=quiet) as progress:
+        return Predicting(top, background, images, run_limit)(path_of(model) or Path(), apart(pictures), progress)

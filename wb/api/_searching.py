@@ -1,0 +1,80 @@
+"""Searching a space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wb.core.option import by_field
+from wb.jobs.calls import data_of, path_of, path_or_none, several
+from wb.jobs.results import Data
+from wb.search.shown import Front
+
+if TYPE_CHECKING:
+    from wb.jobs.calls import Given
+    from wb.search.config import SearchConfig
+    from wb.search.run import Run
+
+
+def search(
+    *,
+    data: str | Data | None = None,
+    background: str | None = None,
+    budget: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
+    seeds: str | Sequence[Given] = (),
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    workers: int = 1,
+    quiet: bool = False,
+    **options: Any,
+) -> Front:
+    """As `wb search`: trains a supernet, and searches it; options are the fields of `wb.search.config.SearchConfig`.
+
+    `changes={"embed": "16,32"}` is what `--set embed=16,32` is; `seeds` are names, architectures as JSON, or models. A script
+    that asks for several `workers` needs `if __name__ == "__main__":` around its calls, because workers import it.
+
+    Raises:
+        WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
+    """
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    from wb.search.config import SearchConfig
+    from wb.search.options import check_workers
+    from wb.search.pipeline import Search
+    from wb.search.run import resumable
+    from wb.search.study.seeds import read_seeds
+
+    check_workers(workers)
+    options = by_field(SearchConfig, options)
+    first = read_seeds([str(path_of(one)) for one in several(options.pop("seeds", seeds))])
+    given = {
+        **data_of(data, background, options),
+        "budget": several(budget),
+        "require": several(require),
+        "seeds": first,
+    }
+    given = {name: value for name, value in given.items() if value not in (None, ())}
+    run, config = _begun(given, path_or_none(out), path_or_none(resume))
+    console = Console(stderr=True, quiet=quiet)
+    silent = quiet or not (console.is_terminal or console.is_jupyter)  # a file would only get an empty line
+    with (
+        Bars(console=console, disable=silent, transient=True) as bars,
+        resumable(run, f"api.search(resume={str(run.folder)!r}) continues"),
+    ):
+        points = Search(config, run, bars, workers)(resume=resume is not None)
+    return Front(run.folder, tuple(points), run.read().judgement)
+
+
+def _begun(given: Mapping[str, Any], out: Path | None, resume: Path | None) -> tuple[Run, SearchConfig]:
+    """The folder and the configuration of a new search, or of one to `resume`."""
+    from wb.search.options import configured, resumed
+    from wb.search.run import Run, create
+
+    if resume is not None:
+        run = Run(resume)
+        return run, resumed(run.folder, given, out)
+    config = configured(given)  # before there is a folder
+    return create(out), config
