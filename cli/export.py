@@ -30,5 +30,8 @@ def export(
     if as_json:
         _output.print_json({"onnx": str(out), "largest_difference": parity.value, "bytes": out.stat().st_size})
         return
-    _output.data.print(f"largest difference from the model's logits: {parity.value:.2g}", highlight=False)
+    why = f" ({parity.note})" if parity.note else ""
+    _output.data.print(
+        f"largest difference from the model's logits: {parity.value:.2g}{why}", highlight=False, soft_wrap=True
+    )
     _output.written(out)

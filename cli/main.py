@@ -22,6 +22,8 @@ from wb.cli._options import Command
 from wb.cli._output import Unread
 from wb.cli.analyze import app as analyze
 from wb.cli.binarize import binarize
+from wb.cli.data import data
+from wb.cli.diff import diff
 from wb.cli.doctor import doctor
 from wb.cli.export import export
 from wb.cli.fuse import fuse
@@ -61,7 +63,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
-for command in (search, runs, report, show, train, predict, measure, fuse, quantize, binarize, export, spaces, doctor):
+LOOKING = (runs, report, show, diff, data, predict, measure, spaces, doctor)
+for command in (search, train, fuse, quantize, binarize, export, *LOOKING):
     app.command(cls=Command)(command)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")

@@ -125,8 +125,8 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
             *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
             summary(point),
         )
-    validation = [(f"{point.id}, val", point.validation) for point in points]
-    tests = [(f"{point.id}, test", point.test) for point in points]
+    validation = [(f"val % of {point.id}", point.validation) for point in points]
+    tests = [(f"test % of {point.id}", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
     noise = [f"{point.id}: {point.unsure.text()}" for point in points if point.unsure is not None]
     noise += [

@@ -41,6 +41,7 @@ LOGITS = "logits"  # the output of the workbench's graphs
 OPSET = 20  # the first opset with Gelu, and one that quantizers support
 _BRANCHES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 TOLERANCE = 1e-4  # largest difference between a logit of torch and of the runtime, times max(1, |logit|)
+ROUNDED = "weights in int8 and int4 are rounded in the graph only"
 
 
 class ExportDiffers(WbError, ArithmeticError):
@@ -57,7 +58,7 @@ def export(
     (`wb.models.history.public`). The TorchScript exporter is the default because it takes a tenth of a second where dynamo takes
     several, and the runtime runs both graphs equally fast. Groups in fewer bits are lowered after the comparison with torch
     (`wb.export.lowering.lower`). Returns the largest difference between the logits of file and model; in int8 and int4 it may be
-    large.
+    large, as its note says.
 
     Raises:
         BadOption: the file exists and `force` is false.
@@ -84,7 +85,8 @@ def export(
         if not exact:  # otherwise the lowered graph is held to the same tolerance below
             check_parity(network, temporary, feed, Device())
         lower_file(temporary, network, precisions)
-        return check_parity(network, temporary, feed, Device(), TOLERANCE if exact else math.inf)
+        found = check_parity(network, temporary, feed, Device(), TOLERANCE if exact else math.inf)
+        return found if exact else found.model_copy(update={"note": ROUNDED})
 
 
 def export_module(

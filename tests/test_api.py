@@ -276,6 +276,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "binarize": {"finetune": 0},
     "measure": {"cap": 0.1},
     "predict": {},
+    "diff": {"data": "none", "images": 4},
+    "data": {"limit": 60},
 }
 
 
@@ -288,6 +290,8 @@ def test_examples_run(
     name: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    models = {"train": [], "search": [], "fuse": [str(file)] * 2}.get(name, [str(file)])
-    shown = example(name).main(*models, **SMALL[name], quiet=True)
+    pair = [str(file)] * 2
+    models = {"train": [], "search": [], "data": [], "fuse": pair, "diff": pair}.get(name, [str(file)])
+    quiet = {} if name == "data" else {"quiet": True}
+    shown = example(name).main(*models, **SMALL[name], **quiet)
     assert str(shown) in capsys.readouterr().out

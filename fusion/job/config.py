@@ -29,7 +29,7 @@ class FuseConfig(JobConfig):
 
     data: Annotated[
         str | None,
-        Field(description="digits, imagefolder:PATH, idx:PATH or cifar10:PATH, or none."),
+        Field(description="digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE or hf:PLACE, or none."),
         Cli(default="those that all models were trained with, else none; digits without models"),
     ] = None
     device: Annotated[str, Field(description="What accuracies are read with.")] = "cpu"

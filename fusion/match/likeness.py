@@ -30,6 +30,7 @@ from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import Network, build
 from wb.models.planes import as_tokens
+from wb.models.similarity import cka
 from wb.models.walk import Sublayer
 from wb.training.refit.trace import cut, network_of
 
@@ -78,27 +79,6 @@ def by_additions(source: Model, reference: Model, images: Tensor) -> Table:
     """
     own, other = (_additions(model, images) for model in (source, reference))
     return _tables(source, reference, lambda mine, theirs: cka(own[mine.name], other[theirs.name]))[0]
-
-
-def cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA of x (rows, D) and y (rows, E): 1 if one is a rotated, scaled and shifted copy of the other.
-
-    It is 0 if one of them is constant over the rows. Of the two equivalent formulas, the one with smaller matrices is used.
-    """
-    x, y = _centred(x), _centred(y)
-    if len(x) < max(x.shape[1], y.shape[1]):
-        k, g = x @ x.T, y @ y.T  # (rows, rows)
-        shared, own, other = (k * g).sum(), k.norm(), g.norm()
-    else:
-        shared, own, other = (y.T @ x).square().sum(), (x.T @ x).norm(), (y.T @ y).norm()
-    size = float(own * other)
-    return float(shared) / size if size > 0 else 0.0
-
-
-def _centred(x: Tensor) -> Tensor:
-    x = x.double()
-    centred = x - x.mean(dim=0)
-    return centred if centred.norm() > _FLAT * x.norm() else torch.zeros_like(x)
 
 
 def _tables(

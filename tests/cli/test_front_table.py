@@ -40,6 +40,6 @@ def test_accuracies_have_their_intervals_in_points_and_the_largest_class() -> No
     words = text.split()
     assert words.count("pts") == 2
     assert {"97.00", "±1.1", "69.64", "±3.4", "0.5", "±2.0"} <= set(words)
-    assert "7, val: always naming the largest class would give 96.30 %" in text
+    assert "val % of 7: always naming the largest class would give 96.30 %" in text
     assert "7, test" not in text
     assert "7: fine-tuning made it worse: 97.50 % before, 97.00 % after (5 of 1000 images, less than its 95 %" in text

@@ -98,6 +98,8 @@ def test_int8_dynamic_is_the_default(model: Path, tmp_path: Path) -> None:
     assert measured["accuracy (digits, test)"]["value"] == record.quantized["test"].value
     exported = wb("export", tmp_path / "q.safetensors", "-o", tmp_path / "e.onnx")
     assert exported.exit_code == 0
+    assert "(weights in int8 and int4 are rounded in the graph only)" in exported.stdout
+    assert "rounded" not in wb("export", model, "-o", tmp_path / "f.onnx").stdout
     assert (tmp_path / "e.onnx").read_bytes() == out.read_bytes()
 
 

@@ -10,7 +10,16 @@ from wb.data.spec import Spec, resolved, with_background
 
 @pytest.mark.parametrize(
     "text",
-    ["digits", "imagefolder:/a", "idx:/a:b", "imagefolder,background=black:/a,b", "imagefolder,background=#010203:x"],
+    [
+        *(
+            "digits",
+            "imagefolder:/a",
+            "idx:/a:b",
+            "imagefolder,background=black:/a,b",
+            "imagefolder,background=#010203:x",
+        ),
+        *("npz:/a.npz", "hf:a/b", "hf,background=black,config=c,image=i,label=l:/a"),
+    ],
 )
 def test_a_spec_is_read_and_written(text: str) -> None:
     assert Spec.parse(text).text() == text
@@ -32,6 +41,19 @@ def test_a_path_means_the_same_from_another_folder(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert resolved("imagefolder,background=black:x/../y") == f"imagefolder,background=black:{tmp_path / 'y'}"
     assert resolved("digits") == "digits"
+    assert resolved("npz:a.npz") == f"npz:{tmp_path / 'a.npz'}"
+    (tmp_path / "mine").mkdir()
+    assert resolved("hf,label=y:mine") == f"hf,label=y:{tmp_path / 'mine'}"
+    assert resolved("hf:mine/more") == "hf:mine/more", "no folder here, so a name on the hub"
+    assert resolved("hf:./mine/more") == f"hf:{tmp_path / 'mine' / 'more'}"
+
+
+@pytest.mark.parametrize(
+    "text", ["idx,label=y:a", "hf,split=x:a", "hf,label=:a", "hf,label=a,label=b:a", "imagefolder,:a"]
+)
+def test_options_that_a_form_does_not_have_are_refused(text: str) -> None:
+    with pytest.raises(BadOption, match="is no option of"):
+        Spec.parse(text)
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def zip_of(content: bytes, random: Random, count: int) -> Iterator[tuple[str, by
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     for i in range(count):
-        name = random.choice([*parts, next(n for n in parts if n.endswith(".pkl"))])
+        name = random.choice([*parts, next((n for n in parts if n.endswith(".pkl")), next(iter(parts)))])
         what, damaged = list(bytes_of(parts[name], random, 8))[i % 8]
         yield f"{name} {what} {i}", packed({**parts, name: damaged})
 

@@ -209,6 +209,13 @@ def _idx_zipped(folder: Path) -> Path:
     return zipped
 
 
+def _npz(folder: Path) -> Path:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (40, 4, 5), dtype=np.uint8), np.arange(40) % 3
+    np.savez(folder / "a.npz", x=images, y=labels, split=np.where(np.arange(40) % 4, "train", "test"))
+    return folder / "a.npz"
+
+
 def _cifar(folder: Path) -> Path:
     home = folder / "cifar"
     home.mkdir()
@@ -235,5 +242,6 @@ SUBJECTS: dict[str, Subject] = {
     "gif": Subject(_pictures("gif"), bytes_of, _read_pictures),
     "idx": Subject(_idx, bytes_of, lambda path: load_data(f"idx:{path.parent}")),
     "idx.gz": Subject(_idx_zipped, bytes_of, lambda path: load_data(f"idx:{path.parent}")),
+    "npz": Subject(_npz, _state_mutants, lambda path: load_data(f"npz:{path}")),
     "cifar": Subject(_cifar, _pickle_mutants, lambda path: load_data(f"cifar10:{path.parent}")),
 }

@@ -33,6 +33,11 @@ def test_the_last_data_that_are_named_count() -> None:
 def test_whether_they_are_there(tmp_path: Path) -> None:
     assert Known("digits").there
     assert Known(f"imagefolder:{tmp_path}").there
+    (tmp_path / "a.npz").touch()
+    for there in (f"npz:{tmp_path}/a.npz", f"hf:{tmp_path}", f"hf,label=y:{tmp_path}", "hf:someone/shades"):
+        assert Known(there).there
+    for gone in (f"npz:{tmp_path}", f"npz:{tmp_path}/b.npz", f"hf:{tmp_path}/x"):
+        assert not Known(gone).there
     for gone in (f"imagefolder:{tmp_path}/x", "stripes", "idx:", "idx:~nosuchuser/x", "idx:a\0b", "idx:" + "a" * 5000):
         assert not Known(gone).there
 
@@ -49,6 +54,10 @@ def test_whether_they_are_there(tmp_path: Path) -> None:
         ("read from (/home/ann/x", "read from (x"),
         (r"C:\Users\Ann\x.npy", "x.npy"),
         (r"imagefolder:D:\ann\photos", "imagefolder:photos"),
+        ("npz:/home/ann/a.npz", "npz:a.npz"),
+        ("hf:someone/shades", "hf:someone/shades"),
+        ("hf,label=y:/home/ann/shades", "hf,label=y:shades"),
+        ("hf:../ann/shades", "hf:shades"),
         ("digits", "digits"),
         ("int8/int8 · w1", "int8/int8 · w1"),
         ("macs <= 0.5x", "macs <= 0.5x"),

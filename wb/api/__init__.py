@@ -14,7 +14,7 @@ from __future__ import annotations
 from wb.api._compressing import binarize, prune, quantize
 from wb.api._files import data, export, load
 from wb.api._fusing import fuse
-from wb.api._looking import measure, predict
+from wb.api._looking import diff, measure, predict
 from wb.api._searching import search
 from wb.api._training import train
 from wb.jobs.results import Data, Model, Result
@@ -27,6 +27,7 @@ __all__ = [
     "Result",
     "binarize",
     "data",
+    "diff",
     "export",
     "fuse",
     "load",

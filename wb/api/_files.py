@@ -31,7 +31,7 @@ def load(path: str | Path) -> Model | Classifier:
 def data(
     spec: str = "digits", *, image_size: int | None = None, limit: int | None = None, background: str | None = None
 ) -> Data:
-    """Data by their name, as `--data` takes it: digits, imagefolder:PATH, idx:PATH or cifar10:PATH.
+    """Data by their name, as `--data` takes it: digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE or hf:PLACE.
 
     Raises:
         BadData: the data are damaged.

@@ -1,4 +1,4 @@
-"""Looking at a model: what it costs, and what it says of pictures."""
+"""Looking at a model: what it costs, what it says of pictures, and what it differs in from another."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wb.data.preparation import Preparation
     from wb.jobs.calls import Given
     from wb.jobs.classifier import Picture
+    from wb.jobs.diff.compare import Compared
     from wb.jobs.measuring import Measured
     from wb.jobs.predicting import Predictions
 
@@ -57,3 +58,23 @@ def predict(
 
     with shown(quiet=quiet) as progress:
         return Predicting(top, background, images, run_limit)(path_of(model) or Path(), apart(pictures), progress)
+
+
+def diff(
+    a: Given,
+    b: Given,
+    *,
+    data: str | Data | None = None,
+    background: str | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Compared:
+    """As `wb diff`: options are the fields of `wb.jobs.diff.compare.Comparing`. Raises as that does."""
+    from wb.jobs.diff.compare import Compared, Comparing
+    from wb.jobs.output import config_of
+
+    given = data_of(data, background, by_field(Comparing, options))
+    given = {name: given[name] for name in given if name != "limit" or name in options}  # of training images
+    comparing = config_of(Comparing, "diff", given)
+    with shown(quiet=quiet) as progress:
+        return Compared(comparing(path_of(a) or Path(), path_of(b) or Path(), progress, saying(quiet=quiet)))

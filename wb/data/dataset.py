@@ -82,7 +82,7 @@ class Dataset:
 
     `spec`, `image_size` and `limit` are the arguments of `load`. `fingerprint` is `fingerprint_of` the content: two loads with
     the same fingerprint hold the same numbers in the same order. `notes` are sentences on images that were left out or changed
-    when the data were read.
+    when the data were read; `sources` says of each split where its images come from.
 
     Raises:
         BadData: a split is empty, the splits differ in shape, a label has no name, or training has only one class or repeats
@@ -99,6 +99,7 @@ class Dataset:
     image_size: int | None = None
     limit: int | None = None
     notes: tuple[str, ...] = ()
+    sources: tuple[str, str, str] = ("", "", "")
 
     def __post_init__(self) -> None:
         shape = self.train.images.shape[1:]
@@ -171,13 +172,18 @@ class Dataset:
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        pixels = self.train.images[:, 0].size
-        mean = sum(chunk.sum(axis=(0, 2, 3)) for chunk in _chunks(self.train)) / pixels
-        centre = np.asarray(mean).reshape(1, -1, 1, 1)
-        # A second pass, because E[x^2] - E[x]^2 would lose the spread of a nearly constant channel.
-        variance = sum(((chunk - centre) ** 2).sum(axis=(0, 2, 3)) for chunk in _chunks(self.train)) / pixels
-        deviation = np.sqrt(np.asarray(variance))
-        return tuple(centre.ravel().tolist()), tuple(np.where(deviation < _FLAT, 1.0, deviation).tolist())
+        mean, deviation = moments(self.train)
+        return mean, tuple(1.0 if value < _FLAT else value for value in deviation)
+
+
+def moments(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in units of [0, 1]."""
+    pixels = split.images[:, 0].size
+    mean = sum(chunk.sum(axis=(0, 2, 3)) for chunk in _chunks(split)) / pixels
+    centre = np.asarray(mean).reshape(1, -1, 1, 1)
+    # A second pass, because E[x^2] - E[x]^2 would lose the spread of a nearly constant channel.
+    variance = sum(((chunk - centre) ** 2).sum(axis=(0, 2, 3)) for chunk in _chunks(split)) / pixels
+    return tuple(centre.ravel().tolist()), tuple(np.sqrt(np.asarray(variance)).tolist())
 
 
 def fingerprint_of(classes: tuple[str, ...], *splits: Split) -> str:

@@ -1,4 +1,4 @@
-"""Loading data sets: `load("digits")`, `load("imagefolder:…")`, `load("idx:…")`, `load("cifar10:…")`."""
+"""Loading data sets: `load("digits")`, `load("imagefolder:…")`, `load("idx:…")`, and the other forms in `READERS`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from wb.core.errors import BadData, BadOption
 from wb.core.files import absolute, irregular
 from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
-from wb.data.readers import cifar10, digits, idx, imagefolder
+from wb.data.readers import cifar10, digits, hub, idx, imagefolder, npz
 from wb.data.readers.parts import Parts
 from wb.data.resize import resized
 from wb.data.spec import FOLDERS, Spec
@@ -23,8 +23,8 @@ MAX_SIDE = 4096
 
 @dataclass(frozen=True)
 class _Request:
+    spec: Spec
     place: Path
-    background: str
     image_size: int | None
     progress: Progress | None
 
@@ -32,14 +32,16 @@ class _Request:
 READERS: dict[str, Callable[[_Request], Parts]] = {
     "digits": lambda request: digits.read(),
     "imagefolder": lambda request: imagefolder.read(
-        request.place, image_size=request.image_size, background=request.background, progress=request.progress
+        request.place, image_size=request.image_size, background=request.spec.background, progress=request.progress
     ),
     "idx": lambda request: idx.read(request.place),
     "cifar10": lambda request: cifar10.read(request.place),
+    "npz": lambda request: npz.read(request.place),
+    "hf": lambda request: hub.read(request.spec, image_size=request.image_size, progress=request.progress),
 }
 _log = logging.getLogger(__name__)
 _SHOWN = 5
-_FORMS = "digits, imagefolder:PATH, idx:PATH or cifar10:PATH"
+FORMS = "digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE or hf:PLACE"
 
 
 def load(
@@ -60,10 +62,10 @@ def load(
 
     Limits: everything is held as uint8 in memory; `limit` is applied after reading.
     """
-    form, place, background = _parse(spec)
+    asked, place = _parse(spec)
     _check_sizes(image_size, limit)
     try:
-        parts = READERS[form](_Request(place, background, image_size, progress))
+        parts = READERS[asked.form](_Request(asked, place, image_size, progress))
     except OSError as error:
         raise BadData(
             f"{error.filename or place} cannot be read: {error.strerror or error}; check the disk and its permissions"
@@ -76,13 +78,13 @@ def load(
             validation=resized(parts.validation, image_size, spec),
             test=resized(parts.test, image_size, spec),
         )
-    classes, train, validation, test, _ = parts
+    classes, train, validation, test, _, sources = parts
     fingerprint = fingerprint_of(classes, train, validation, test)
-    name = form if form == "digits" else absolute(place).name
+    name = place.name if asked.on_the_hub else asked.form if asked.form == "digits" else absolute(place).name
     notes = (*parts.notes, *_missing(parts), *_blank(parts))
     for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)
-    return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes)
+    return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes, sources)
 
 
 def _missing(parts: Parts) -> list[str]:
@@ -102,23 +104,32 @@ def _blank(parts: Parts) -> list[str]:
     return [f"{count:,} of {len(parts.train):,} training images have one colour throughout"] if count else []
 
 
-def _parse(text: str) -> tuple[str, Path, str]:
-    """Form, folder and background of a specification."""
+def _parse(text: str) -> tuple[Spec, Path]:
+    """A specification, and the place that it names."""
     spec = Spec.parse(text)
     if spec.form not in READERS:
-        hint = f"; for a folder of images write {FOLDERS}:{text}" if Path(text).is_dir() else ""
-        raise BadOption(f"data {text!r} is not a form that is known: expected {_FORMS}{hint}")
+        raise BadOption(f"data {text!r} is not a form that is known: expected {FORMS}{_hint(text)}")
     if spec.form == "digits":
         if ":" in text:
             raise BadOption(f"data {text!r}: the digits come with scikit-learn and have no path; write digits")
-        return spec.form, Path(), spec.background
+        return spec, Path()
     if not spec.place:
-        raise BadOption(f"data {text!r} has no path; write {spec.form}:PATH with the folder that holds the files")
+        what = "file that holds the arrays" if spec.form == "npz" else "folder that holds the files"
+        raise BadOption(f"data {text!r} has no path; write {spec.form}:PATH with the {what}")
     path = Path(spec.place) if not spec.place.startswith("~") else absolute(spec.place)
-    if not path.is_dir():
+    if spec.form == "npz":
+        npz.check(path)
+    elif not path.is_dir() and not spec.on_the_hub:
         problem = irregular(path) or "is a file"
         raise BadData(f"{path} {problem}; {spec.form} needs the folder that holds the files")
-    return spec.form, path, spec.background
+    return spec, path
+
+
+def _hint(text: str) -> str:
+    """What a path without a form may be meant as."""
+    if Path(text).is_dir():
+        return f"; for a folder of images write {FOLDERS}:{text}"
+    return f"; for an archive of arrays write npz:{text}" if Path(text).suffix == ".npz" else ""
 
 
 def _check_sizes(image_size: int | None, limit: int | None) -> None:

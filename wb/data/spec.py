@@ -1,49 +1,73 @@
-"""Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`, `idx:PATH`, `cifar10:PATH`."""
+"""Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`, `idx:PATH`, `cifar10:PATH`,
+`npz:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from PIL import ImageColor
 
 from wb.core.errors import BadOption
 from wb.core.files import absolute
 
-FOLDERS = "imagefolder"  # the only form with a background, because its images may be transparent
+FOLDERS = "imagefolder"
+HUB = "hf"  # a data set of Hugging Face's library: a folder, or a name on its hub
+OPTIONS = {
+    FOLDERS: ("background",),
+    HUB: ("background", "config", "image", "label"),
+}  # images of others are never transparent
 WHITE = "white"
 _NAMED = {"#ffffff": WHITE, "#000000": "black"}
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}|[a-zA-Z]+")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed specification: the form, the folder of the files (empty for digits), the background of transparent images."""
+    """A parsed specification: the form, the place of the files (empty for digits), and what some forms may be told.
+
+    `background` is that of transparent images. `choices` are the configuration and the columns of a data set of the hub, by
+    name, as far as they are given.
+    """
 
     form: str
     place: str = ""
     background: str = WHITE
+    choices: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
     def parse(text: str) -> Spec:
-        """Parses `text`, without checking that the form or the folder exists.
+        """Parses `text`, without checking that the form or the place exists.
 
         Raises:
-            BadOption: a background that is no colour, or of a form that has none.
+            BadOption: a background that is no colour, or an option that the form does not have.
         """
         head, _, place = text.partition(":")
-        form, comma, option = head.partition(",")
-        if not comma:
-            return Spec(form, place)
-        name, _, value = option.partition("=")
-        if form != FOLDERS or name != "background":
-            raise BadOption(f"data {text!r}: {head!r} is no form; only {FOLDERS},background=COLOUR:PATH has an option")
-        return Spec(form, place, colour(value))
+        form, *given = head.split(",")
+        found: dict[str, str] = {}
+        for option in given:
+            name, _, value = option.partition("=")
+            if name not in OPTIONS.get(form, ()) or not value or name in found:
+                raise BadOption(
+                    f"data {text!r}: {option!r} is no option of {form!r}; {FOLDERS},background=COLOUR:PATH and "
+                    f"{HUB},config=…,image=COLUMN,label=COLUMN:PLACE have some"
+                )
+            found[name] = value
+        background = colour(found.pop("background", WHITE))
+        return Spec(form, place, background, tuple(sorted(found.items())))
 
     def text(self) -> str:
         """The text that `parse` reads; a white background is left out."""
-        option = "" if self.background == WHITE else f",background={self.background}"
-        return f"{self.form}{option}" + (f":{self.place}" if self.place else "")
+        background = () if self.background == WHITE else (("background", self.background),)
+        options = "".join(f",{name}={value}" for name, value in (*background, *self.choices))
+        return f"{self.form}{options}" + (f":{self.place}" if self.place else "")
+
+    @property
+    def on_the_hub(self) -> bool:
+        """Whether the place is a name on the hub, as `ylecun/mnist`, and no folder of this machine."""
+        return self.form == HUB and _NAME.fullmatch(self.place) is not None and not Path(self.place).exists()
 
 
 def colour(text: str) -> str:
@@ -76,7 +100,7 @@ def with_background(data: str | None, background: str | None) -> str | None:
     if background is None:
         return data
     chosen = colour(background)
-    if data is None or Spec.parse(data).form != FOLDERS:
+    if data is None or "background" not in OPTIONS.get(Spec.parse(data).form, ()):
         raise BadOption(f"--background is for transparent images in a folder; give it with --data {FOLDERS}:PATH")
     return replace(Spec.parse(data), background=chosen).text()
 
@@ -88,4 +112,4 @@ def resolved(data: str) -> str:
         BadOption: a path that cannot be made absolute, or a background that is no colour.
     """
     spec = Spec.parse(data)
-    return replace(spec, place=str(absolute(spec.place))).text() if spec.place else data
+    return data if not spec.place or spec.on_the_hub else replace(spec, place=str(absolute(spec.place))).text()

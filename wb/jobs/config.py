@@ -13,7 +13,7 @@ from wb.core.records import Frozen
 from wb.training.recipe import RecipeOptions
 
 SAMPLES = "--samples"  # the option for a number of images; `--calibration` says which, where they can be chosen
-_DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style files) or cifar10:PATH.")
+_DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE.")
 _SIDE = Field(description="Resize the images of a folder to this side.")
 _LIMIT = Field(description="Use at most this many training images.")
 Data = Annotated[str, _DATA]

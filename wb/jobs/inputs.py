@@ -20,7 +20,7 @@ from wb.core.specs import image_spec
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
-from wb.data.spec import FOLDERS, Spec, resolved, with_background
+from wb.data.spec import FOLDERS, HUB, Spec, resolved, with_background
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import read_architecture as architecture_of_graph
 from wb.export.graph import read_classes, read_image
@@ -70,9 +70,9 @@ def choose(
 ) -> Choice:
     """The data for the models in `files`; without files for the stock model. With `graphs`, files may be ONNX graphs too.
 
-    Without `spec` the data and their limit come from the models' history. Data from a history, and every folder of images, get
-    the image size that the models take. If no history names data, `guess` allows digits if they fit. Unless data are `needed`,
-    there may be none. `say` is called about every choice that the user did not make.
+    Without `spec` the data and their limit come from the models' history. Data from a history, and all that are files of images,
+    get the image size that the models take. If no history names data, `guess` allows digits if they fit. Unless data are
+    `needed`, there may be none. `say` is called about every choice that the user did not make.
 
     Raises:
         BadArtefact: a file is no model and no ONNX graph, or damaged.
@@ -87,7 +87,8 @@ def choose(
         return Choice(resolved(spec or STOCK), image_size, limit)
     if spec is not None:
         named = resolved(spec)
-        side = _side(files[0], about(files[0])[0]) if Spec.parse(named).form == FOLDERS and image_size is None else None
+        of_files = Spec.parse(named).form in (FOLDERS, HUB)
+        side = _side(files[0], about(files[0])[0]) if of_files and image_size is None else None
         return Choice(named, side if image_size is None else image_size, limit)
     architectures, histories = zip(*(about(file) for file in files), strict=True)
     known = _common(histories)

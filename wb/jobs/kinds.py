@@ -69,7 +69,10 @@ KINDS: Mapping[Kind, About] = {
     "picture": About(
         "a picture", "`--data imagefolder:FOLDER` reads a folder with one folder of images for each class"
     ),
-    "arrays": About("a file of NumPy arrays", "`wb quantize --calibration {path}` reads typical inputs from it"),
+    "arrays": About(
+        "a file of NumPy arrays",
+        "`--data npz:{path}` reads images and labels from it, `wb quantize --calibration {path}` inputs",
+    ),
     "study": About("the database of a search", "`wb show {folder}` shows its run"),
     "page": About("a page for a browser", "open it there; the JSON beside it is what `wb report` reads"),
     "empty": About("an empty file", "write or download it again"),

@@ -12,6 +12,7 @@ from wb.jobs.shown import Shown, Table, readings_table
 
 if TYPE_CHECKING:
     from wb.data import Dataset
+    from wb.data.summary import Summary
     from wb.jobs.classifier import Classifier
     from wb.models.model import Model as Weights
 
@@ -73,6 +74,25 @@ class Data(Shown):
         shape = ", ".join(spec.text for spec in one.specs())
         rows = [(name, str(len(split)), shape) for name, split in splits]
         return Table(one.spec, ("split", "images", "size"), rows, [f"classes: {', '.join(one.classes)}"])
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What was understood: classes, pixels, copies within and across splits, and what was left out, as `wb data` tells it."""
+        from wb.data.summary import summarize
+
+        return summarize(self.dataset)
+
+    def page(self, path: str | Path, *, force: bool = False) -> Path:
+        """Writes the page of `wb data -o` (.html), or a picture of samples (.png), and returns its path.
+
+        Raises:
+            BadOption: another ending, or the file exists and `force` is false.
+            StorageFailed: it could not be written.
+        """
+        from wb.jobs.summary.page import write
+
+        write(self.summary, self.dataset, Path(path), force=force)
+        return Path(path)
 
 
 def read_model(path: Path) -> Model:

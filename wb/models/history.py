@@ -13,7 +13,8 @@ from pydantic import JsonValue
 from wb.models.model import Step
 
 # A data set by its form, or an absolute path: at the beginning, or after a space, a colon or a bracket.
-_DATA = re.compile(r"((?:imagefolder|idx|cifar10):)(.+)", re.DOTALL)
+_DATA = re.compile(r"((?:imagefolder|idx|cifar10|npz|hf)(?:,[^:\s]*)?:)(.+)", re.DOTALL)
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")  # a name on the hub is no place here
 _PLACE = re.compile(r"(?:(?<=[\s:=('\"])|^)(?:~?/|~[\w.-]+/|[A-Za-z]:[\\/]|\\\\)(?=\S).*", re.DOTALL)
 
 
@@ -28,12 +29,15 @@ class Known:
 
     @property
     def there(self) -> bool:
-        """Whether the data still exist: digits always do, a folder if it is there."""
+        """Whether the data still exist: digits always do, a folder or an archive if it is there; of the hub it is not asked."""
         form, colon, place = self.spec.partition(":")
         if not colon:
             return form == "digits"
+        kind = form.partition(",")[0]
         try:
-            return bool(place) and Path(place).expanduser().is_dir()
+            path = Path(place).expanduser()
+            found = path.is_file() if kind == "npz" else path.is_dir()
+            return bool(place) and (found or (kind == "hf" and not path.is_absolute()))
         except (OSError, RuntimeError, ValueError):  # a path that is too long, of an unknown user, or with a zero byte
             return False
 
@@ -74,6 +78,8 @@ def nameless(content: Any) -> Any:
 
 def _cut(text: str) -> str:
     found = _DATA.search(text)
+    if found is not None and found[1].startswith("hf") and _HUB.fullmatch(found[2]):
+        return text
     if found is not None:
         return f"{text[: found.start()]}{found[1]}{_last(found[2])}"
     return _PLACE.sub(lambda place: _last(place[0]), text)

@@ -56,11 +56,11 @@ def test_a_class_number_that_no_image_has_still_counts(tmp_path: Path) -> None:
 
 def test_missing_files_are_named_and_so_are_those_found(tmp_path: Path) -> None:
     write(tmp_path, gz=True)
-    for path in tmp_path.glob("train-*"):
-        path.unlink()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-labels-idx1"):
+        (tmp_path / f"{name}-ubyte.gz").unlink()
     text = (
-        r"lacks train-images-idx3-ubyte\[.gz\] and train-labels-idx1-ubyte\[.gz\] "
-        r"\(found: t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz\); put all four"
+        r"lacks train-images-idx3-ubyte\[.gz\] and train-labels-idx1-ubyte\[.gz\] and t10k-labels-idx1-ubyte\[.gz\] "
+        r"\(found: t10k-images-idx3-ubyte.gz\); put all four"
     )
     with pytest.raises(BadData, match=text):
         idx.read(tmp_path)
@@ -120,6 +120,17 @@ def test_a_damaged_gzip_is_named(tmp_path: Path, damage: Damage) -> None:
     path.write_bytes(damage(gzip.compress(encode(labels))))
     with pytest.raises(BadData, match=r"train-labels-idx1-ubyte.gz is a damaged or incomplete gzip file .* download"):
         idx.read(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["train", "t10k"])
+def test_one_pair_alone_makes_all_three_splits(tmp_path: Path, part: str) -> None:
+    write(tmp_path, train=TRAIN, test=TRAIN)
+    for path in tmp_path.glob(f"{part}-*"):
+        path.unlink()
+    parts = idx.read(tmp_path)
+    whole = [image.tobytes() for split in parts[1:4] for image in split.images]
+    assert sorted(whole) == sorted(image.tobytes() for image in TRAIN[0])
+    assert "alone, which is split: 28 for training, 6 for validation, 6 for the test" in parts.notes[0]
 
 
 def test_a_set_that_would_not_fit_into_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_without_a_test_folder_a_tenth_of_training_is_kept_for_it(tmp_path: Path
     assert pairs(parts.validation) == {(level + i, i // 5) for i in range(10)}
     assert pairs(parts.train, parts.test) == {(i, i // 30) for i in range(60)}
     assert np.bincount(parts.test.labels).tolist() == [3, 3]
-    assert "there is no test/" in parts.notes[0]
+    assert "there is no test split in" in parts.notes[0]
     assert "6 images of train/ are kept for it" in parts.notes[0]
 
 

@@ -43,7 +43,8 @@ def read(folder: Path) -> Parts:
     check_memory(size // _PIXELS, _CHANNELS, _SIDE, _SIDE, str(home))
     train = _join([home / (name + suffix) for name in _TRAIN], batch)
     test = _join([home / f"test_batch{suffix}"], batch)
-    return with_validation(_text_names(home) if suffix else _pickled_names(home), train, test)
+    names = _text_names(home) if suffix else _pickled_names(home)
+    return with_validation(names, train, test, ("data_batch_1 to 5", "test_batch"))
 
 
 def _home(folder: Path) -> tuple[Path, str]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from wb.core.errors import BadData
 from wb.data.dataset import Split, check_memory
-from wb.data.readers.parts import Parts, with_validation
+from wb.data.readers.parts import Parts, divided, with_validation
 
 _UINT8 = 0x08
 _DEFLATE = 1032  # the largest factor by which a gzip file can expand
@@ -28,7 +28,8 @@ _FILES = (("train", "images", 3), ("train", "labels", 1), ("t10k", "images", 3),
 def read(folder: Path) -> Parts:
     """Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and `t10k-…`, also with `.idx3-ubyte` or `.gz`.
 
-    Images are grey, (n, 1, height, width). Classes are named by their numbers, "0" to the largest training label.
+    Images are grey, (n, 1, height, width). Classes are named by their numbers, "0" to the largest training label. If there is
+    one of the two pairs only, all three splits are made of it (`wb.data.readers.parts.divided`).
 
     Raises:
         BadData: a file is missing, truncated or of another type, or the files do not fit each other.
@@ -36,6 +37,9 @@ def read(folder: Path) -> Parts:
     Limits: 8-bit images and labels only.
     """
     found = [_find(folder, part, kind, dimensions) for part, kind, dimensions in _FILES]
+    for pair in (found[:2], found[2:]):
+        if all(path is not None for path in pair) and found.count(None) == 2:
+            return _alone(folder, *(path for path in pair if path is not None))
     missing = [f"{p}-{k}-idx{d}-ubyte[.gz]" for (p, k, d), path in zip(_FILES, found, strict=True) if path is None]
     if missing:
         present = ", ".join(path.name for path in found if path is not None) or "none of the four files"
@@ -53,7 +57,16 @@ def read(folder: Path) -> Parts:
             f"{paths[3]} has the label {int(test.labels.max())}, and training ends at {highest}; "
             "the four files have to be of one data set"
         )
-    return with_validation(tuple(str(label) for label in range(highest + 1)), train, test)
+    return with_validation(
+        tuple(str(label) for label in range(highest + 1)), train, test, (paths[0].name, paths[2].name)
+    )
+
+
+def _alone(folder: Path, images: Path, labels: Path) -> Parts:
+    """The splits of a folder that has these two files only."""
+    whole = _split(images, labels)
+    classes = tuple(str(label) for label in range(int(whole.labels.max()) + 1))
+    return divided(classes, {"train": (images.name, whole)}, str(folder))
 
 
 def _find(folder: Path, part: str, kind: str, dimensions: int) -> Path | None:

@@ -13,10 +13,9 @@ from wb.core.errors import BadData
 from wb.data.dataset import Progress, Split
 from wb.data.formats import Listing, joined, listing, usual
 from wb.data.readers.layout import EXPECTED, Layout, folders, layout
-from wb.data.readers.parts import Parts, with_validation
+from wb.data.readers.parts import ROLES, Parts, divided
 from wb.data.readers.pictures import decode
 from wb.data.spec import WHITE
-from wb.data.stratify import carve
 
 _FEWEST = 3  # images per class, at least: one for each split
 _SHOWN = 3  # names of folders in a note, at most
@@ -36,7 +35,7 @@ def read(
         BadOption: `background` is not a colour.
     """
     division = layout(folder)
-    places = [place for place in (division.train, division.validation, division.test) if place is not None]
+    places = [place for _, place in _there(division)]
     names = _classes(places[0])
     labels = {name: label for label, name in enumerate(names)}
     found = [_listings(place, labels) for place in places]
@@ -50,25 +49,18 @@ def read(
     ends = np.cumsum([len(part) for part in files]).tolist()
     parts = [whole.take(slice(end - len(part), end)) for part, end in zip(files, ends, strict=True)]
     left = (_beside(folder, division), _inside(folder, joined(part for classes in found for _, part in classes)))
-    divided, note = _divided(names, division, parts)
-    return divided._replace(notes=tuple(text for text in (*left, *decoded.notes, note) if text is not None))
+    named = {
+        role: (place.name + "/" if division.named else "all images", part)
+        for (role, place), part in zip(_there(division), parts, strict=True)
+    }
+    whole_set = divided(names, named, str(folder))
+    notes = (*left, *decoded.notes, *(whole_set.notes if division.named else ()))
+    return whole_set._replace(notes=tuple(text for text in notes if text is not None))
 
 
-def _divided(names: tuple[str, ...], division: Layout, parts: list[Split]) -> tuple[Parts, str | None]:
-    """The three splits, and a note on how they were made if the folders do not show it."""
-    if len(parts) == 3:
-        return Parts(names, parts[0], parts[1], parts[2]), None
-    if division.test is not None:
-        return with_validation(names, parts[0], parts[1]), None
-    if division.validation is not None:
-        train, test = carve(parts[0], 0.1, most=5000)
-        kept = f"there is no test/ in {division.train.parent}: {len(test):,} images of {division.train.name}/ are kept for it"
-        return Parts(names, train, parts[1], test), f"{kept} and not trained on"
-    rest, test = carve(parts[0], 0.15)
-    train, validation = carve(rest, 0.15 / 0.85)
-    sizes = f"{len(train):,} for training, {len(validation):,} for validation, {len(test):,} for the test"
-    note = f"{division.train.parent} has {division.train.name}/ alone, which is split: {sizes}"
-    return Parts(names, train, validation, test), note if division.named else None
+def _there(division: Layout) -> list[tuple[str, Path]]:
+    """The folder of each split that has one, by its role."""
+    return [(role, place) for role, place in zip(ROLES, division[:3], strict=True) if place is not None]
 
 
 def _beside(top: Path, division: Layout) -> str | None:

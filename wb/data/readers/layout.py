@@ -6,15 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wb.core.errors import BadData
+from wb.data.readers.parts import NAMES
 
 EXPECTED = (
     "expected PATH/<class>/*, or PATH/train/<class>/* with PATH/test/<class>/* or PATH/val/<class>/* or both beside it"
 )
-_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 
 
 class Layout(NamedTuple):
@@ -39,7 +35,7 @@ def layout(top: Path) -> Layout:
     Raises:
         BadData: there are two folders for one split, or no folder for training.
     """
-    splits = {role: [path for path in folders(top) if path.name.lower() in names] for role, names in _NAMES.items()}
+    splits = {role: [path for path in folders(top) if path.name.lower() in names] for role, names in NAMES.items()}
     train = splits["train"]
     others = [*splits["validation"], *splits["test"]]
     if train and (others or folders(train[0])):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +47,20 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """An image file inside another file, by a name for messages."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+File = Path | Stored
+
+
 class _Header(NamedTuple):
     height: int
     width: int
@@ -53,14 +69,14 @@ class _Header(NamedTuple):
 
 
 def decode(
-    paths: Sequence[Path],
-    folder: Path,
+    paths: Sequence[File],
+    folder: Path | str,
     *,
     image_size: int | None = None,
     background: str = WHITE,
     progress: Progress | None = None,
 ) -> Decoded:
-    """Decodes the image files `paths`, which are all under `folder`.
+    """Decodes the image files `paths`, which are all under `folder`, or stored in files there.
 
     Images have one channel if every file is grey, else three. Their size is `image_size` x `image_size`; by default their own
     size if that is the same for all, else 64 x 64, which a note says. An image of another size is scaled by its shorter side
@@ -75,8 +91,8 @@ def decode(
     refused as a decompression bomb; only the first frame of an animation is read.
     """
     ground = levels(background)
-    headers: dict[Path, _Header] = {}
-    broken: dict[Path, str] = {}
+    headers: dict[File, _Header] = {}
+    broken: dict[File, str] = {}
     for path in paths:
         try:
             headers[path] = _header(path)
@@ -105,9 +121,9 @@ def decode(
     return Decoded(images, _notes(sizes, image_size, clear, background, folder))
 
 
-def check(paths: Sequence[Path]) -> None:
+def check(paths: Sequence[File]) -> None:
     """Raises `BadData`, one error for all, if the headers of some of the image files `paths` cannot be read."""
-    broken: dict[Path, str] = {}
+    broken: dict[File, str] = {}
     for path in paths:
         try:
             _header(path)
@@ -118,18 +134,19 @@ def check(paths: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    why = irregular(path)
+def _opened(path: File) -> Iterator[Image.Image]:
+    why = irregular(path) if isinstance(path, Path) else None
     if why is not None:
         raise ValueError(why.removeprefix("is "))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # e.g. errors in metadata that do not affect the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=formats()) as image:
+        source = path if isinstance(path, Path) else io.BytesIO(path.content)
+        with Image.open(source, formats=formats()) as image:
             yield image
 
 
-def _header(path: Path) -> _Header:
+def _header(path: File) -> _Header:
     with _opened(path) as image:
         width, height = image.size
         if _orientation(image) >= 5:
@@ -138,7 +155,7 @@ def _header(path: Path) -> _Header:
 
 
 def _pixels(
-    path: Path, grey: bool, height: int, width: int, ground: Colour
+    path: File, grey: bool, height: int, width: int, ground: Colour
 ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], bool]:
     with _opened(path) as image:
         turn = _TURNS.get(_orientation(image))
@@ -163,7 +180,7 @@ def _common_size(sizes: Counter[tuple[int, int]], image_size: int | None) -> tup
 
 
 def _notes(
-    sizes: Counter[tuple[int, int]], image_size: int | None, clear: int, background: str, folder: Path
+    sizes: Counter[tuple[int, int]], image_size: int | None, clear: int, background: str, folder: Path | str
 ) -> tuple[str, ...]:
     notes = []
     if image_size is None and len(sizes) > 1:
@@ -184,10 +201,11 @@ def _area(size: tuple[int, int]) -> int:
     return size[0] * size[1]
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(path: File, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         try:
-            return "not an image" if path.stat().st_size else "an empty file"
+            size = path.stat().st_size if isinstance(path, Path) else len(path.content)
+            return "not an image" if size else "an empty file"
         except OSError:
             return "not an image"
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
@@ -197,11 +215,15 @@ def _reason(path: Path, error: Exception) -> str:
     return printable(str(error)) or type(error).__name__
 
 
-def _refusal(broken: Mapping[Path, str], total: int, folder: Path | None) -> BadData:
+def _refusal(broken: Mapping[File, str], total: int, folder: Path | str | None) -> BadData:
     """The error that names the broken files, seen from `folder` if they are all in one."""
-    names = sorted(broken)
-    seen = {name: str(name if folder is None else name.relative_to(folder)) for name in names[:_SHOWN]}
-    shown = ", ".join(f"{printable(text)} ({broken[name]})" for name, text in seen.items())
+    names = sorted(broken, key=str)
+    shown = ", ".join(f"{printable(_seen(name, folder))} ({broken[name]})" for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     inside = "" if folder is None else f" in {folder}"
     return BadData(f"{len(names)} of {total} images{inside} cannot be read: {shown}{more}; remove or replace them")
+
+
+def _seen(file: File, folder: Path | str | None) -> str:
+    """The name of a file, from `folder` if it is there."""
+    return str(file.relative_to(folder) if isinstance(file, Path) and isinstance(folder, Path) else file)

@@ -1,0 +1,1 @@
+"""What two models differ in: architecture, sizes, weights, outputs layer by layer, readings, lineage."""

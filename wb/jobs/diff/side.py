@@ -1,0 +1,148 @@
+"""One of the two models that are compared: a model file or an ONNX graph, with whatever is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+from torch import Tensor
+
+from wb.core.architecture import Architecture
+from wb.core.readings import Reading
+from wb.core.specs import PIXELS
+from wb.data.preparation import Preparation
+from wb.export.foreign.opening import file_size, open_graph
+from wb.export.foreign.stored import inputs
+from wb.export.foreign.trial import LIMIT_S, try_out
+from wb.export.graph import read_classes
+from wb.export.run import Runner
+from wb.hardware.device import Device
+from wb.jobs.inputs import about
+from wb.jobs.kinds import GRAPH, need
+from wb.jobs.preparation import of_graph
+from wb.jobs.results import read_model
+from wb.models.counting import count_bytes, count_macs, count_parameters
+from wb.models.model import Model, Step
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+_AT_ONCE = 64  # images
+
+Shape = tuple[int | None, ...]  # channels, height, width; None where it is dynamic or not known
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model or graph. `weights` of a graph are its constants of floating-point numbers, by their names in the file.
+
+    `model` is None for a graph, and `architecture` for one that is not the workbench's; `counted` are then its counts.
+    """
+
+    path: Path
+    architecture: Architecture | None
+    history: tuple[Step, ...]
+    labels: tuple[str, ...]
+    classes: int | None
+    shape: Shape
+    weights: Mapping[str, Tensor] = field(repr=False)
+    inputs: int = 1
+    model: Model | None = None
+    counted: Mapping[str, Reading] = field(default_factory=dict)
+    preparation: Preparation | None = None
+
+    def counts(self) -> dict[str, Reading]:
+        """Metrics that need no run, by name; a graph's may lack some."""
+        a = self.architecture
+        own = dict(self.counted)
+        if a is not None:
+            sublayers = sum(1 for _, _, block in a.blocks() for _ in block.parts())
+            own = {
+                "sub-layers": Reading(value=sublayers, unit="", how="counted"),
+                "parameters": count_parameters(a),
+                "MACs": count_macs(a),
+                "weights": count_bytes(a),
+            }
+        if self.path.is_file():
+            size = self.path.stat().st_size
+            own["file"] = file_size(self.path) if self.model is None else Reading(value=size, unit="B", how="counted")
+        return own
+
+    def prepared(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Images in [0, 1] as the network takes them."""
+        return pixels if self.preparation is None else self.preparation(pixels)
+
+    def outputs(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The class scores (n, classes) of images in [0, 1].
+
+        Raises:
+            BadArtefact, BadData: as `wb.export.run.Runner`.
+        """
+        if self.model is None:
+            return Runner(self.path, Device(threads=torch.get_num_threads()))({PIXELS: self.prepared(pixels)})
+        network = self.model.network()
+        with torch.no_grad():
+            parts = [network(torch.from_numpy(pixels[i : i + _AT_ONCE])) for i in range(0, len(pixels), _AT_ONCE)]
+        return np.asarray(torch.cat(parts).numpy())
+
+
+def opened(path: Path, images: Preparation | None = None, run_limit: float | None = None) -> Side:
+    """The model or graph at `path`; a graph that is not the workbench's gets `images` as they say, and is tried out first.
+
+    Raises:
+        BadArtefact: it is neither, or damaged.
+        BadOption: `images` for a network of the workbench.
+    """
+    if path.suffix != ".onnx":
+        model = read_model(path).model
+        a = model.architecture
+        shape = (a.input.channels, a.input.height, a.input.width)
+        return Side(path, a, model.history, a.head.labels, a.head.classes, shape, model.weights, model=model)
+    need(path, "onnx", expected=GRAPH)
+    graph = open_graph(path)
+    architecture, history = about(path)
+    trial = try_out(path, Device(), limit_s=LIMIT_S if run_limit is None else run_limit)
+    names = {"params": "parameters", "macs": "MACs"}
+    labels, classes = read_classes(path)
+    return Side(
+        path,
+        architecture,
+        history,
+        labels,
+        classes,
+        _shape(graph),
+        _constants(graph),
+        len(inputs(graph)),
+        counted={names.get(name, name): reading for name, reading in trial.readings.items()},
+        preparation=of_graph(path, None if architecture is not None else images),
+    )
+
+
+def same_graph(a: Path, b: Path) -> bool:
+    """Whether two graphs are the same but for their metadata."""
+    return _bare(a) == _bare(b)
+
+
+def _bare(path: Path) -> bytes:
+    graph = open_graph(path)
+    del graph.metadata_props[:]
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+def _shape(graph: onnx.ModelProto) -> Shape:
+    first = next(iter(inputs(graph)), None)
+    sizes = [] if first is None else [dim.dim_value or None for dim in first.type.tensor_type.shape.dim]
+    return tuple(sizes[1:])
+
+
+def _constants(graph: onnx.ModelProto) -> dict[str, Tensor]:
+    """The floating-point constants of the main graph that lie in the file itself."""
+    return {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+        for tensor in graph.graph.initializer
+        if tensor.data_type in _FLOATS and tensor.data_location != TensorProto.EXTERNAL
+    }
