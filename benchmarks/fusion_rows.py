@@ -11,13 +11,13 @@ from fusion_models import Bench, Key, ensemble, initial, judge, pixels
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.fusion.align.trace import cut
-from wb.fusion.fit.correct import Correction
-from wb.fusion.fit.fits import Ridge
+from wb.fusion.fit.correct import correct
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings
 from wb.models.model import Model
 from wb.models.network import Network
+from wb.training.refit.fits import Ridge
+from wb.training.refit.trace import cut
 
 CALIBRATION = 600
 PAPERS = 200  # images that the published code looks at
@@ -69,7 +69,7 @@ def unaligned(pair: Pair, images: Tensor | None) -> Model:
     found = fuse([pair.one, pair.two], ["A", "B"], Settings(method="vanilla", anchor=2), keep=True)
     if found.parents is None or images is None:
         raise ValueError("nothing to correct with")
-    return Correction(found.average, found.parents, found.shares, images)()
+    return correct(found.average, found.parents, found.shares, images)
 
 
 def with_head(start: Callable[[Pair], Model]) -> Make:

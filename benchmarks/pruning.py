@@ -48,6 +48,7 @@ CPU = torch.device("cpu")
 OURS = {
     "wb nvit, 20 rounds": {"rounds": 20},
     "wb nvit, 10 rounds": {"rounds": 10},
+    "wb nvit, 10 rounds, as is": {"rounds": 10, "rotate": False, "compensate": False},
     "wb nvit, one shot": {"rounds": 1},
     "wb nvit, 10 rounds, cost ignored": {"rounds": 10, "eta": 0.0},
     "wb taylor, 10 rounds": {"rounds": 10, "method": "taylor"},

@@ -14,10 +14,10 @@ import torch
 from wb.core.records import Frozen
 from wb.data import Split
 from wb.data.batches import batches
-from wb.fusion.align.trace import network_of
 from wb.models.model import Model
 from wb.tasks.base import Grades
 from wb.tasks.known import task_of
+from wb.training.refit.trace import network_of
 
 SHARES = tuple(i / 10 for i in range(11))
 BATCH = 128

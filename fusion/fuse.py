@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from pydantic import JsonValue
@@ -24,7 +25,7 @@ from wb.fusion.align.align import Aligner, Alignment
 from wb.fusion.align.observe import observe
 from wb.fusion.align.solvers import REGULARISATION
 from wb.fusion.align.universe import settle
-from wb.fusion.fit.correct import Correction
+from wb.fusion.fit.correct import correct
 from wb.fusion.fit.merge import Aligned, merge
 from wb.fusion.forms.canonical import canonical, rebalanced, restored
 from wb.fusion.forms.compatible import adapted, check_images, check_scales, check_together, settings_of_norms
@@ -263,10 +264,11 @@ class _Fusing:
             return average
         method: Literal["regress", "repair"] = "repair" if settings.repair else "regress"
         what = "fitting to the parents" if method == "regress" else "restoring moments"
-        correct = Correction(average, aligned, shares, self.images, method, ridge=settings.ridge, seed=settings.seed)
-        correct.report = lambda done, of: self.progress(what, done, of)
+        report, seed = partial(self.progress, what), settings.seed
         with self._timed(what):
-            return correct()
+            return correct(
+                average, aligned, shares, self.images, method, ridge=settings.ridge, seed=seed, report=report
+            )
 
     def _looked(self, alignments: Sequence[Alignment | None]) -> int:
         """The number of images used; 0 if only block matching could have used them and did not."""

@@ -13,7 +13,7 @@ weights came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,11 +22,13 @@ from torch import Tensor
 
 from wb import __version__
 from wb.compress.depth.drop import removed, without
+from wb.compress.nvit.bases import rebased
+from wb.compress.nvit.compensate import compensated
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.saliency import Scores, score
 from wb.compress.nvit.select import Selector
 from wb.compress.nvit.settings import Rules, Settings
-from wb.core.architecture import Architecture, axis_dims, axis_sizes, kinds_of_axes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes, kind_of_axis, kinds_of_axes
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.metrics import METRICS, Limit
 from wb.core.readings import scaled
@@ -42,14 +44,20 @@ from wb.training.recipe import Recipe, RecipeOptions
 from wb.training.statistics import with_statistics
 from wb.training.train import Finetune, check_fits
 
+Progressed = Callable[[int, int], None]  # is told what is done, and of how much
+
 
 @dataclass(frozen=True)
 class Pruned:
-    """The state of a pruning after some rounds: the model, the moving average of its saliency, the number of rounds."""
+    """The state of a pruning after some rounds: the model, the moving average of its saliency, the number of rounds.
+
+    `kept` has, for every residual stream that lost channels, the channels of the dense model that are left.
+    """
 
     model: Model
     scores: Scores = field(default_factory=dict)
     rounds: int = 0
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,13 @@ class NViT:
     report: Callable[[int, str], None] | None = None
 
     def __call__(self, model: Model, /) -> Model:
+        return self.finished(self.compensated(self.reached(model), model), model)
+
+    def reached(self, model: Model) -> Pruned:
+        """What is left of a model once the targets are met, before anything makes up for the last cut."""
         check_fits(model.architecture, self.data)
         check_keep(self.settings.keep, model.architecture)
-        state = Pruned(model)
+        state = Pruned(self.rotated(model))
         start = {metric: self.costs[metric](model.architecture) for metric in self.targets}
         for round_ in range(1, self.settings.rounds + 1):
             share = round_ / self.settings.rounds
@@ -83,7 +95,33 @@ class NViT:
             state = self.cut(state, aims, self.targets)
             if round_ < self.settings.rounds:
                 state = self.recovered(state)
-        return self.finished(state, model)
+        return state
+
+    def rotated(self, model: Model, report: Progressed | None = None) -> Model:
+        """The same function, its heads in the bases of the calibration images, if the settings say so."""
+        if not self.settings.rotate:
+            return model
+        if self.report is not None:
+            self.report(0, "rotating")
+        split = self._calibration()
+
+        def images() -> Iterator[Tensor]:
+            for i, (part, _) in enumerate(batches(split, self.settings.batch, shuffle=False)):
+                if report is not None:
+                    report(i * self.settings.batch, len(split))
+                yield part
+
+        return rebased(model, images(), self.settings.keep)
+
+    def compensated(self, state: Pruned, dense: Model, report: Progressed | None = None) -> Pruned:
+        """`state` with its writers and head fitted to those of the model that was cut, if the settings say so."""
+        if not self.settings.compensate or state.model.architecture == dense.architecture:
+            return state
+        if self.report is not None:
+            self.report(state.rounds, "compensating")
+        seed = self.settings.seed
+        model = compensated(state.model, dense, state.kept, self.data, seed=seed, report=report)
+        return replace(state, model=model)
 
     def scored(self, state: Pruned) -> Pruned:
         """The same model, its saliency updated with one more round of scoring."""
@@ -113,17 +151,19 @@ class NViT:
             least = {metric: (target, selector.cost(metric)) for metric, target in targets.items()}
             over = {metric: pair for metric, pair in least.items() if pair[1] > pair[0]}
             raise BudgetMissed(unreachable(over, rules))
-        model, scores = state.model, dict(state.scores)
+        model, scores, kept = state.model, dict(state.scores), dict(state.kept)
         for layer in selector.dropped:
             model = without(model, layer)
         dims = axis_dims(model.architecture)
         for maps in selector.maps():
+            kept |= {name: kept[name][index] if name in kept else index for name, index in _streams(maps)}
             model = remap_model(model, maps)
             scores |= {name: _follow(value, name, dims.get(name), maps) for name, value in scores.items()}
         if model is not state.model:  # what is left sees other inputs
             model = with_statistics(model, self.data.train)
         left = {*axis_sizes(model.architecture), *(set(selector.layers) - set(selector.dropped))}
-        return replace(state, model=model, scores={name: value for name, value in scores.items() if name in left})
+        scores = {name: value for name, value in scores.items() if name in left}
+        return replace(state, model=model, scores=scores, kept=kept)
 
     def recovered(self, state: Pruned) -> Pruned:
         """The model after `recovery` training steps; each round draws its own images."""
@@ -208,6 +248,13 @@ def unreachable(found: Mapping[str, tuple[float, float]], rules: Rules) -> str:
 
 def _order(size: int, seed: int):  # type: ignore[no-untyped-def]
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed)).numpy()
+
+
+def _streams(maps: Mapping[str, Map]) -> Iterator[tuple[str, Tensor]]:
+    """The residual streams that lose channels, each with those that stay."""
+    for name, map_ in maps.items():
+        if kind_of_axis(name) == "embed" and isinstance(map_, Select):
+            yield name, map_.index
 
 
 def _follow(value: Tensor, name: str, dim: Dim | None, maps: Mapping[str, Map]) -> Tensor:

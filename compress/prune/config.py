@@ -19,11 +19,12 @@ from wb.training.recipe import RecipeOptions
 Cut = Literal["nvit", "depth"]
 HALF = "latency=0.5x"  # the budget where none is given
 LIMITED = Rules(COSTS)  # what a pruning can aim at: quality is what comes of it
+OF_DEPTH = ("calibration", "seed", "compensate")  # its settings, of those of `nvit`
 # Of each command: what it takes where nothing is given, instead of the configuration's default, and the fields it has not.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {"nvit": {"recovery": 20}, "depth": {"calibration": 512}}
 WITHOUT: Mapping[str, tuple[str, ...]] = {
     "nvit": ("method",),
-    "depth": ("method", *(f"settings.{name}" for name in Settings.model_fields if name not in ("calibration", "seed"))),
+    "depth": ("method", *(f"settings.{name}" for name in Settings.model_fields if name not in OF_DEPTH)),
 }
 
 
@@ -97,7 +98,7 @@ def configured(method: str, given: Mapping[str, Any]) -> PruneConfig:
         raise BadOption(f"no method {method!r}; there are {' and '.join(DEFAULTS)}")
     whole = structured(PruneConfig, {**DEFAULTS[method], **given}, WITHOUT[method])
     if method == "depth":
-        whole["settings"]["rounds"] = 1
+        whole["settings"] |= {"rounds": 1, "rotate": False}
     config = config_of(PruneConfig, f"prune {method}", {**whole, "method": method})
     _ = config.limits  # raises
     return config

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from wb import __version__
 from wb.compress.depth.drop import DropLayers, removed
+from wb.compress.nvit.compensate import compensated, step_of
 from wb.compress.nvit.cost import Cost
-from wb.compress.nvit.nvit import NViT, Pruned
+from wb.compress.nvit.nvit import NViT, Progressed, Pruned
+from wb.compress.nvit.settings import Settings
 from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture
@@ -27,6 +29,10 @@ class Cutter(Protocol):
         """How many rounds lead to a stage."""
         ...
 
+    def rotated(self, model: Model, report: Progressed) -> Model:
+        """The dense model in the form that is cut, which computes the same."""
+        ...
+
     def scored(self, state: Pruned) -> Pruned:
         """`state` with the scores that the next cut is chosen by."""
         ...
@@ -39,6 +45,10 @@ class Cutter(Protocol):
         """`state` after the recovery steps of training."""
         ...
 
+    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
+        """`state`, at the end of a stage, with what is left fitted to what the dense model did."""
+        ...
+
     def signed(self, model: Model, stage: Stage) -> Model:
         """`model` with the history step of a stage."""
         ...
@@ -46,15 +56,15 @@ class Cutter(Protocol):
 
 def cutter_of(
     config: PruneConfig,
-    architecture: Architecture,
+    dense: Model,
     data: Dataset,
     costs: Mapping[str, Cost],
     teacher: Callable[[Tensor], Tensor] | None,
 ) -> Cutter:
-    """The cutter that a configuration names; `architecture` is the dense model's."""
+    """The cutter that a configuration names, for the model `dense`."""
     if config.method == "depth":
-        return Layers(data, costs, config.settings.calibration)
-    return Units(config, architecture, data, NViT(data, {}, costs, config.settings, teacher))
+        return Layers(config.settings, dense, data, costs)
+    return Units(config, dense, data, NViT(data, {}, costs, config.settings, teacher))
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Units:
     """The cutter of `nvit`: units of all axes, by saliency over cost."""
 
     config: PruneConfig
-    dense: Architecture
+    dense: Model
     data: Dataset
     pruner: NViT
 
@@ -78,29 +88,36 @@ class Units:
     def recovered(self, state: Pruned) -> Pruned:
         return self.pruner.recovered(state)
 
+    def rotated(self, model: Model, report: Progressed) -> Model:
+        return self.pruner.rotated(model, report)
+
+    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
+        return self.pruner.compensated(state, self.dense, report)
+
     def signed(self, model: Model, stage: Stage) -> Model:
         settings = self.config.settings
         arguments: dict[str, Any] = {
             "budget": [limit.text() for limit in stage.asked],
             **self.data.origin,
             "distilled": self.config.distill and settings.recovery > 0,
-            "dropped": removed(self.dense, model.architecture),
+            "dropped": removed(self.dense.architecture, model.architecture),
             **settings.model_dump(mode="json", exclude={"seed"}),
-            "align": settings.rules(self.dense).align,
+            "align": settings.rules(self.dense.architecture).align,
         }
         return model.then(Step(name="prune nvit", arguments=arguments, seed=settings.seed, version=__version__))
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The cutter of `depth`: whole sub-layers, by how much the output on `images` training images changes without them.
+    """The cutter of `depth`: whole sub-layers, by how much the output on the calibration images changes without them.
 
-    One round leads to a stage, and each drop writes its own history step.
+    One round leads to a stage; each drop writes its own history step, and so does the compensation.
     """
 
+    settings: Settings
+    dense: Model
     data: Dataset
     costs: Mapping[str, Cost]
-    images: int
 
     def rounds(self, stage: Stage) -> int:
         return 1
@@ -112,11 +129,21 @@ class Layers:
         def enough(architecture: Architecture) -> bool:
             return all(self.costs[metric](architecture) <= aim for metric, aim in aims.items())
 
-        drop = DropLayers(self.data, enough, limit=self.images, device=str(pick_device()))
+        drop = DropLayers(self.data, enough, limit=self.settings.calibration, device=str(pick_device()))
         return replace(state, model=drop(state.model), rounds=state.rounds + 1)
 
     def recovered(self, state: Pruned) -> Pruned:
         return state
 
-    def signed(self, model: Model, stage: Stage) -> Model:
+    def rotated(self, model: Model, report: Progressed) -> Model:
         return model
+
+    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
+        if not self.settings.compensate:
+            return state
+        seed = self.settings.seed
+        model = compensated(state.model, self.dense, state.kept, self.data, seed=seed, report=report)
+        return replace(state, model=model)
+
+    def signed(self, model: Model, stage: Stage) -> Model:
+        return model.then(step_of(self.data, self.settings.seed)) if self.settings.compensate else model

@@ -6,6 +6,7 @@ from wb.compress.depth.drop import sublayers
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import costs_of, untimed
 from wb.compress.nvit.nvit import check_reachable
+from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune.job import PruneJob
 from wb.core.plan import Planned
 from wb.export.assess import FINAL_S, QUICK_S
@@ -41,6 +42,8 @@ def estimate(job: PruneJob) -> list[Planned]:
         what = f"{parts} parts of the network that are not timed yet, for what pruning would save"
         found.append(Planned("timing parts", what, parts * PART_S))
     found.append(_pruning(job, times, latency=latency))
+    if config.settings.compensate:
+        found.append(_compensation(job))
     if config.finetune:
         recipe = tuning(config, architecture, job.data)
         one = training_stage("fine-tuning", architecture, job.data, recipe, teacher=config.distill)
@@ -51,6 +54,14 @@ def estimate(job: PruneJob) -> list[Planned]:
     images = len(job.data.validation) + len(job.data.test)
     what = f"{graphs} models exported, scored on validation and test, and timed together"
     return [*found, Planned("final readings", what, times(graphs, images, FINAL_S))]
+
+
+def _compensation(job: PruneJob) -> Planned:
+    """Both networks are run on the images, the pruned one twice; the sums of a regression take about as long."""
+    images = min(REFITTED_ON, len(job.data.train))
+    what = f"what writes to the stream, and the head, refitted on {images} training images without labels"
+    what += f", for each of {len(job.stages)} models" if len(job.stages) > 1 else ""
+    return Planned("compensation", what, 4 * len(job.stages) * images * image_seconds(job.model.architecture, job.data))
 
 
 def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
@@ -79,4 +90,7 @@ def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
     recovery = settings.recovery * step_seconds(architecture, data, Recipe(), teacher=config.distill)
     seconds = rounds * (scoring + recovery + times(2, len(data.validation), cap))
     what = f"{rounds} rounds of scoring on {images} training images, cutting and {settings.recovery} training steps"
+    if settings.rotate and not job.record.rounds:
+        what = f"heads turned into the bases that these images give them; {what}"
+        seconds += images * image_seconds(architecture, data)
     return Planned("pruning", f"{what}, until {aims}", seconds + landing)

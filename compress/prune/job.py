@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class PruneJob(Job[Pruning]):
                 check(f"prune {self.config.method}", self.model, model)
                 save(model, self._stage_path(number), force=True)
             if not any(round_.stage > number for round_ in self.record.rounds):  # else `state` is of a later stage
-                state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds))
+                state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds), state.kept)
         models = [load(self._stage_path(number)) for number in range(len(self.stages))]
         with self.timed("fine-tuning"):
             tuned = [self._finish.finetuned(number, model, self.config) for number, model in enumerate(models)]
@@ -112,7 +112,7 @@ class PruneJob(Job[Pruning]):
 
     @cached_property
     def _cutter(self) -> Cutter:
-        return cutter_of(self.config, self.model.architecture, self.data, self.costs, self.teacher)
+        return cutter_of(self.config, self.model, self.data, self.costs, self.teacher)
 
     @cached_property
     def _finish(self) -> Finish:
@@ -147,6 +147,7 @@ class PruneJob(Job[Pruning]):
                     state = self._cutter.recovered(self._cutter.cut(scored, aims, limits))
                 else:
                     aims, state = self._landing(stage)(scored)
+                    state = self._cutter.compensated(state, partial(self.progress, "refitting what is left"))
                 self._keep(number, state, aims, timed=left == 1 or "latency" in limits)
         return state
 
@@ -181,11 +182,12 @@ class PruneJob(Job[Pruning]):
         )
         rounds = (*self.record.rounds, round_)
         save(state.model, self.work / f"round-{len(rounds)}.safetensors", force=True)
-        if state.scores:
-            with replacing(self.work / f"scores-{len(rounds)}.safetensors") as temporary:
-                save_file({name: value.contiguous() for name, value in state.scores.items()}, temporary)
+        for kind, tensors in (("scores", state.scores), ("kept", state.kept)):
+            if tensors:
+                with replacing(self.work / f"{kind}-{len(rounds)}.safetensors") as temporary:
+                    save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
         self.note(rounds=rounds)
-        for kind in ("round", "scores"):
+        for kind in ("round", "scores", "kept"):
             (self.work / f"{kind}-{len(rounds) - 1}.safetensors").unlink(missing_ok=True)
 
     def _stage_path(self, number: int) -> Path:
@@ -195,8 +197,11 @@ class PruneJob(Job[Pruning]):
         """The state to continue from: the last recorded round, or the dense model."""
         number = len(self.record.rounds)
         if not number:
-            return Pruned(self.model)
-        scores = self.work / f"scores-{number}.safetensors"
+            with self.timed("pruning"):
+                return Pruned(
+                    self._cutter.rotated(self.model, partial(self.progress, "turning heads into their bases"))
+                )
+        scores, kept = (self._tensors(kind, number) for kind in ("scores", "kept"))
         model = load(self.work / f"round-{number}.safetensors")
         last = self.record.rounds[-1]
         for before, round_ in pairwise(self.record.rounds):
@@ -204,7 +209,12 @@ class PruneJob(Job[Pruning]):
             if "latency" in self.costs and landed and round_ is self._last_of(round_.stage):
                 self.costs["latency"].refine(before.architecture)  # the landing started from this architecture
         correct(self.costs, last.architecture, last.costs)
-        return Pruned(model, load_file(regular(scores, "scores")) if scores.exists() else {}, number)
+        return Pruned(model, scores, number, kept)
+
+    def _tensors(self, kind: str, number: int) -> dict[str, Tensor]:
+        """What a round left in a file of that kind; nothing where it had nothing to leave."""
+        path = self.work / f"{kind}-{number}.safetensors"
+        return load_file(regular(path, kind)) if path.exists() else {}
 
     def _last_of(self, stage: int) -> Round:
         return [round_ for round_ in self.record.rounds if round_.stage == stage][-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -72,6 +72,16 @@ class Pruning(JobRecord[PruneConfig]):
     spectrum: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
     rounds: tuple[Round, ...] = ()
     results: tuple[Result, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, content: Any) -> Any:
+        """Records of versions that neither rotated nor compensated say so."""
+        match content:
+            case {"config": {"settings": {**settings}, **config}, **rest}:
+                did = {"rotate": False, "compensate": False, **settings}
+                return {**rest, "config": {**config, "settings": did}}
+        return content
 
     @property
     def worked_on(self) -> Mapping[str, JsonValue]:

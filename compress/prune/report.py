@@ -7,6 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
@@ -36,6 +37,7 @@ def page(record: Pruning, folder: Path, beside: Path) -> str:
         figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
         names=names,
         columns=columns,
+        done=done(record),
         links={r.name: links({"model": r.model, "ONNX graph": r.graph}, folder, beside) for r in record.results},
         tables=[(r.name, *redistribution(record.architecture, r.architecture)) for r in record.results],
         ratios={r.name: _shares(record, r.after) for r in record.results},
@@ -55,6 +57,23 @@ def result(record: Pruning) -> str:
         tests = f"{r.test.plain()} test {record.metric.title} (dense: {dense})"
         sentences.append(f"{r.name}: {costs}; {tests}; budget {', '.join(r.limits)}: {r.verdict}.")
     return " ".join(sentences)
+
+
+def done(record: Pruning) -> list[str]:
+    """What was done besides cutting and training."""
+    settings, train = record.config.settings, record.data.get("train")
+    found = []
+    if settings.rotate:
+        found.append(
+            "Before the first round every softmax head was turned into the bases of its channels: the same function."
+        )
+    if settings.compensate:
+        images = min(REFITTED_ON, train) if isinstance(train, int) else REFITTED_ON
+        found.append(
+            f"What is left of each model was refitted to the dense one after its last cut, on {images} training images without "
+            "labels: the weights that write to the stream, then the head."
+        )
+    return found
 
 
 def _shares(record: Pruning, readings: Readings) -> str:

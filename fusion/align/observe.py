@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from wb.fusion.align.similarity import Statistics
-from wb.fusion.align.trace import cut, network_of
 from wb.fusion.match.placed import Placed, runs
 from wb.models.axes import nested
 from wb.models.model import Model
 from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
+from wb.training.refit.trace import cut, network_of
 
 ROWS = 16_384  # at each place at most so many tokens are compared
 

@@ -29,7 +29,6 @@ from torch import Tensor
 from wb.core.architecture import Architecture, axis_dims
 from wb.core.records import Part
 from wb.fusion.forms.heads import balance_heads, put
-from wb.fusion.forms.joins import fold, folded_names, folds, unfold
 from wb.models.axes import Axes, nested
 from wb.models.join import JoinModule
 from wb.models.model import Model
@@ -38,6 +37,7 @@ from wb.models.network import Network, build
 from wb.models.norm import NormModule
 from wb.models.operator import PartModule
 from wb.models.walk import Sublayer
+from wb.training.refit.joins import fold, folded_names, folds, unfold
 
 P = TypeVar("P", bound=Part)
 SMALLEST_GAIN = 1e-3  # of the largest of its norm: what is divided by less would blow up rounding

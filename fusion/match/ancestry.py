@@ -6,7 +6,7 @@ from itertools import takewhile
 
 from wb.models.model import Model, Step
 
-IN_PLACE = {"score", "finetune", "drop", "prune nvit", "hash", "low bits", "quantize", "search", "fuse"}
+IN_PLACE = {"score", "finetune", "drop", "prune nvit", "compensate", "hash", "low bits", "quantize", "search", "fuse"}
 
 
 def related(one: Model, other: Model) -> bool:

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import ImageInput, Operator, dims
-from wb.fusion.align.trace import cut, network_of
 from wb.models.convolution import FIRST, BatchNormed
 from wb.models.model import Model
 from wb.models.network import build
 from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
+from wb.training.refit.trace import cut, network_of
 
 Match = tuple[tuple[int | None, ...], ...]
 _SMALL = 0.02  # standard deviation of the random weights of a silent sub-layer (one whose writers are zero)

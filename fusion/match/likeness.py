@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.fusion.align.solvers import Matrix
-from wb.fusion.align.trace import cut, network_of
 from wb.fusion.match.depth import alike, check_images
 from wb.models.axes import Axes
 from wb.models.model import Model
@@ -33,6 +32,7 @@ from wb.models.network import Network, build
 from wb.models.planes import as_tokens
 from wb.models.similarity import cka
 from wb.models.walk import Sublayer
+from wb.training.refit.trace import cut, network_of
 
 ROWS = 2048  # tokens for CKA, at most
 _FLAT = 1e-12  # a relative variation below this is rounding

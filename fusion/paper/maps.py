@@ -16,10 +16,10 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, couple
-from wb.fusion.align.trace import cut, network_of
 from wb.models.axes import Couple, Select
 from wb.models.model import Model
 from wb.models.walk import State, Sublayer
+from wb.training.refit.trace import cut, network_of
 
 Residual = Literal["mean", "none", "only", "identity", "scalar", "matrix"]
 Tokens = Literal["all", "cls", "window_2", "window_4", "window_6", "window_8"]

@@ -78,12 +78,12 @@ CASES = {
     ),
     "nvit": (
         ("prune", "nvit", "m.safetensors", "-o", "p.pt", *DATA, "--budget", "latency=0.5x", "--snapshots", "0.75x"),
-        ("data", "network", "timing parts", "pruning", "fine-tuning", "final readings"),
+        ("data", "network", "timing parts", "pruning", "compensation", "fine-tuning", "final readings"),
         ("p.html", "p.json", "p-0.75x.onnx", "p-0.75x.pt", "p.onnx", "p.pt"),
     ),
     "depth": (
         ("prune", "depth", "m.safetensors", "-o", "p.pt", *DATA, "--budget", "macs=0.7x", "--finetune", 0),
-        ("data", "network", "pruning", "final readings"),
+        ("data", "network", "pruning", "compensation", "final readings"),
         ("p.html", "p.json", "p.onnx", "p.pt"),
     ),
     "depgraph": (
@@ -110,6 +110,15 @@ def test_stages_and_files_are_named_and_nothing_is_written(place: Path, name: st
     found = planned(place, *arguments)
     assert tuple(stage["name"] for stage in found["stages"]) == stages
     assert tuple(found["files"]) == files
+
+
+def test_bases_and_compensation_are_said_unless_they_are_left_out(place: Path) -> None:
+    nvit = CASES["nvit"][0]
+    for options, said in (((), True), (("--no-rotate", "--no-compensate"), False)):
+        stages = {stage["name"]: stage["what"] for stage in planned(place, *nvit, *options)["stages"]}
+        assert ("bases" in stages["pruning"]) == said
+        assert ("compensation" in stages) == said
+        assert not said or "refitted on 100 training images without labels, for each of 2" in stages["compensation"]
 
 
 def test_times_are_those_of_the_steps(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,6 +178,7 @@ def test_what_depth_has_not_stays_the_default() -> None:
     config = configured("depth", {"learning_rate": 0.5, "seed": 3, "calibration": 9})
     assert (config.learning_rate, config.settings.learning_rate) == (0.5, 1e-3)
     assert (config.settings.seed, config.settings.calibration, config.settings.rounds) == (3, 9, 1)
+    assert (config.settings.rotate, config.settings.compensate) == (False, True), "which it does not, and does"
     nvit = configured("nvit", {"method": "taylor", "learning_rate": 0.5})
     assert (nvit.method, nvit.settings.method, nvit.settings.recovery) == ("nvit", "taylor", 20)
     assert nvit.settings.learning_rate == nvit.learning_rate == 0.5

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from tests.networks import axes_within, images, random_model
+from wb.compress.nvit.bases import rebased
+from wb.compress.nvit.compensate import compensated
 from wb.compress.nvit.costs import counted
 from wb.compress.nvit.nvit import NViT, Pruned
 from wb.compress.nvit.saliency import Scores, score
@@ -23,13 +25,15 @@ from wb.core.readings import Reading
 from wb.data import Dataset, Split
 from wb.export.graph import export
 from wb.hardware.device import Device, session
+from wb.models.attention import ScoredAttention
 from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_macs
 from wb.models.model import Model, load, remap_model, save
 from wb.models.named import axes_of
-from wb.models.network import build
+from wb.models.network import build, skeleton
 from wb.models.operator import PartModule
 from wb.models.passes import apply
+from wb.training.statistics import with_statistics
 
 
 @pytest.fixture
@@ -156,9 +160,47 @@ def test_pruning_to_the_same_size_changes_nothing(combined: Model, noise: Datase
     assert torch.equal(run(same), run(combined))
     costs = {"params": counted(combined.architecture, "params")}
     target = costs["params"](combined.architecture)
-    pruned = apply(NViT(noise, {"params": target}, costs, Settings(rounds=2, method="magnitude")), combined)
+    pruned = apply(
+        NViT(noise, {"params": target}, costs, Settings(rounds=2, method="magnitude", rotate=False)), combined
+    )
     assert pruned.architecture == combined.architecture
     assert all(torch.equal(weight, combined.weights[name]) for name, weight in pruned.weights.items())
+
+
+def test_heads_in_their_bases_compute_the_same(model: Model) -> None:
+    """Every softmax changes, and what else passes the biases of values; nothing else does."""
+    turned = rebased(model, [images(model.architecture, 12)])
+    mixers = {at.prefix: at.operator for at in skeleton(model.architecture).walk() if at.kind == "mixer"}
+    scored = {f"{prefix}.wq" for prefix, mixer in mixers.items() if isinstance(mixer, ScoredAttention)}
+    passing = {f"{prefix}.wo" for prefix, mixer in mixers.items() if mixer.convex}
+    changed = {name for name, weight in turned.weights.items() if not torch.equal(weight, model.weights[name])}
+    assert {name for name in changed if name.endswith(("wq", "wo"))} == scored | passing
+    assert {name.rsplit(".", 1)[1] for name in changed} <= {"wq", "bq", "wk", "bk", "wv", "bv", "wo"}
+    assert turned.architecture == model.architecture
+    torch.testing.assert_close(run(turned), run(model), rtol=1e-5, atol=1e-6)
+
+
+def test_compensation_leaves_what_was_not_cut(combined: Model, noise: Dataset) -> None:
+    """With the fit itself, as a pass that cuts nothing does not begin it."""
+    whole = with_statistics(combined, noise.train)
+    fitted = compensated(whole, whole, {}, noise)
+    assert fitted.architecture == whole.architecture
+    torch.testing.assert_close(run(fitted), run(whole), rtol=0, atol=1e-4)
+
+
+def test_compensation_brings_a_cut_network_nearer(combined: Model, noise: Dataset) -> None:
+    """On the images that it looks at, whatever was cut."""
+    whole = with_statistics(combined, noise.train)
+    sizes = {n: s for n, s in axis_sizes(whole.architecture).items() if axis_dims(whole.architecture)[n].scored}
+    kept = {name: some(size, i) for i, (name, size) in enumerate(sizes.items())}
+    cut = with_statistics(remap_model(whole, {name: Select(index) for name, index in kept.items()}), noise.train)
+    streams = {name: index for name, index in kept.items() if name.endswith(".embed")}
+    x = torch.from_numpy(noise.train.images).double()
+    with torch.no_grad():
+        wanted, before, after = (
+            one.network().double()(x) for one in (whole, cut, compensated(cut, whole, streams, noise))
+        )
+    assert (after - wanted).square().mean() < 0.9 * (before - wanted).square().mean()
 
 
 @pytest.mark.parametrize("method", ["nvit", "taylor", "magnitude"])

@@ -52,23 +52,24 @@ def test_a_pass_to_targets(trained: Model, stripes: Dataset, costs: dict[str, Co
     for metric, count in counts.items():
         assert count <= targets[metric] * (1 + 1e-9)
     assert max(counts[metric] / targets[metric] for metric in targets) > 0.93, "no more than asked for"
-    assert told == [(1, "scoring"), (2, "scoring"), (3, "scoring")]
+    assert told == [(0, "rotating"), (1, "scoring"), (2, "scoring"), (3, "scoring"), (3, "compensating")]
     assert [one.name for one in result.history] == [*(one.name for one in trained.history), "prune nvit"]
     done = result.history[-1]
     assert done.seed == 5
     assert done.arguments["targets"] == targets
     assert done.arguments["dropped"] == removed(trained.architecture, result.architecture)
     assert (done.arguments["method"], done.arguments["rounds"], done.arguments["distilled"]) == (method, 3, False)
+    assert (done.arguments["rotate"], done.arguments["compensate"]) == (True, True)
     again = apply(NViT(stripes, targets, costs, settings), trained)
     assert again.fingerprint() == result.fingerprint()
 
 
 def test_saliency_beats_chance(trained: Model, stripes: Dataset, costs: dict[str, Cost]) -> None:
-    """Without any training after the cut."""
+    """Without any training or compensation after the cut, which would make up for chance."""
     targets = {"params": 0.5 * costs["params"](trained.architecture)}
 
     def scored(method: Method, seed: int) -> float:
-        settings = Settings(method=method, rounds=2, calibration=96, seed=seed)
+        settings = Settings(method=method, rounds=2, calibration=96, seed=seed, rotate=False, compensate=False)
         network = NViT(stripes, targets, costs, settings)(trained).network()
         return accuracy(network, stripes.validation, CLASSES, torch.device("cpu")).value
 
@@ -76,11 +77,10 @@ def test_saliency_beats_chance(trained: Model, stripes: Dataset, costs: dict[str
     assert scored("nvit", 0) > np.mean([scored("random", seed) for seed in range(3)]) + 0.1
 
 
-def test_without_recovery_weights_are_those_of_the_model(
-    trained: Model, stripes: Dataset, costs: dict[str, Cost]
-) -> None:
+def test_as_it_is_weights_are_those_of_the_model(trained: Model, stripes: Dataset, costs: dict[str, Cost]) -> None:
     targets = {"macs": 0.6 * costs["macs"](trained.architecture)}
-    cut = NViT(stripes, targets, costs, Settings(rounds=2, calibration=32))(trained)
+    as_is = Settings(rounds=2, calibration=32, rotate=False, compensate=False)
+    cut = NViT(stripes, targets, costs, as_is)(trained)
     for name, weight in cut.weights.items():
         assert set(weight.flatten().tolist()) <= set(trained.weights[name].flatten().tolist()), name
 
@@ -95,7 +95,7 @@ def test_recovery_trains_between_rounds(trained: Model, stripes: Dataset, costs:
         logits: Tensor = dense(images)
         return logits
 
-    settings = Settings(rounds=3, recovery=2, calibration=32)
+    settings = Settings(rounds=3, recovery=2, calibration=32, rotate=False, compensate=False)
     told: list[str] = []
     result = apply(NViT(stripes, targets, costs, settings, teacher, lambda _, what: told.append(what)), trained)
     assert told == ["scoring", "recovering"] * 2 + ["scoring"]
@@ -248,3 +248,19 @@ def test_convolutions_recover_by_their_recipe(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(nvit, "Finetune", Told)
     NViT(noise_of(a), {}, {}, Settings(recovery=2)).recovered(Pruned(random_model(a)))
     assert [(one.optimizer, one.learning_rate, one.flip) for one in found] == [("muon", 1e-3, "off")]
+
+
+def test_both_bring_what_is_left_nearer(trained: Model, stripes: Dataset, costs: dict[str, Cost]) -> None:
+    """To what the trained model answers: heads in their bases by what is cut then, and compensation by what it fits."""
+    targets = {"macs": 0.4 * costs["macs"](trained.architecture)}
+    images = torch.from_numpy(stripes.validation.pixels(np.arange(len(stripes.validation))))
+
+    def error(**how: bool) -> float:
+        chosen = {"rounds": 3, "calibration": 64, "rotate": False, "compensate": False, **how}
+        settings = Settings.model_validate(chosen)
+        pruned = NViT(stripes, targets, costs, settings)(trained)
+        with torch.no_grad():
+            return float((pruned.network()(images) - trained.network()(images)).square().mean())
+
+    assert error(compensate=True) < 0.8 * error()
+    assert error(rotate=True, compensate=True) < 0.8 * error(rotate=True)

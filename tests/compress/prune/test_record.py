@@ -76,6 +76,18 @@ def test_the_file_gives_the_record_back(record: Pruning, tmp_path: Path) -> None
         record.write(tmp_path / "a.json", force=False)
 
 
+def test_records_of_older_versions_say_that_they_did_neither(record: Pruning, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    record.write(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("rotate", "compensate"):
+        assert content["config"]["settings"].pop(name) is True
+    path.write_text(json.dumps(content), encoding="utf-8")
+    settings = Pruning.read(path).config.settings
+    assert (settings.rotate, settings.compensate) == (False, False)
+    assert settings == record.config.settings.model_copy(update={"rotate": False, "compensate": False})
+
+
 def test_what_is_no_record_is_named(record: Pruning, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(BadArtefact, match="there is no file"):

@@ -14,7 +14,7 @@ from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.figures import progress_figure, shares_figure
 from wb.compress.prune.job import PruneJob
 from wb.compress.prune.record import Pruning, Result, Round
-from wb.compress.prune.report import page, redistribution, result
+from wb.compress.prune.report import done, page, redistribution, result
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.errors import BadOption
 from wb.core.metrics import METRICS, parse_budget
@@ -118,6 +118,16 @@ def test_everything_is_on_the_page(record: Pruning, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="exists already"):
         write_page(PruneJob, record, tmp_path / "out.json", path)
     write_page(PruneJob, record, tmp_path / "out.json", path, force=True)
+
+
+def test_the_page_says_what_was_done_besides_cutting(record: Pruning) -> None:
+    rotated, refitted = done(record)
+    assert "every softmax head was turned into the bases" in rotated
+    assert "refitted to the dense one after its last cut" in refitted
+    for name, left in (("rotate", refitted), ("compensate", rotated)):
+        settings = record.config.settings.model_copy(update={name: False})
+        other = record.model_copy(update={"config": record.config.model_copy(update={"settings": settings})})
+        assert done(other) == [left]
 
 
 def test_the_result_says_what_came_of_each_model(record: Pruning) -> None:

@@ -13,10 +13,10 @@ from wb.core.architecture import Block, resize
 from wb.core.records import Cosformer, Lmu, Mlp, Pool, Softmax
 from wb.fusion.align import observe as module
 from wb.fusion.align.observe import observe
-from wb.fusion.align.trace import network_of
 from wb.fusion.match.depth import Match
 from wb.fusion.match.placed import place
 from wb.models.model import Model
+from wb.training.refit.trace import network_of
 
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, Block, resize
 from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, Nowhere, Pool, Sinusoid, Softmax
-from wb.fusion.align.trace import network_of
-from wb.fusion.fit import correct
-from wb.fusion.fit.correct import Correction
+from wb.fusion.fit.correct import correct
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
 from wb.models.model import Model
+from wb.training.refit import beside
+from wb.training.refit.trace import network_of
 
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit
@@ -146,7 +146,7 @@ def test_without_blocks_there_is_the_head_and_nothing_to_repair(kit: Kit) -> Non
 
 
 def test_only_so_many_tokens_are_fitted_on(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correct, "ROWS", 300)
+    monkeypatch.setattr(beside, "ROWS", 300)
     parents = [kit.model(seed=i) for i in range(2)]
     one, again, other = (fused(kit, "regress", *parents, count=80, seed=seed).model for seed in (0, 0, 1))
     assert one.fingerprint() == again.fingerprint()
@@ -163,8 +163,8 @@ def test_the_average_is_not_touched_and_progress_is_reported(kit: Kit, kind: Kin
     average = found.reference
     before = {name: weight.clone() for name, weight in average.weights.items()}
     seen: list[tuple[int, int]] = []
-    walk = Correction(average, found.parents, (0.5, 0.5), kit.pictures(), kind, report=lambda *step: seen.append(step))
-    result = walk()
+    halves = (0.5, 0.5)
+    result = correct(average, found.parents, halves, kit.pictures(), kind, report=lambda *step: seen.append(step))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert all(torch.equal(before[name], weight) for name, weight in average.weights.items())
     assert result.architecture == average.architecture

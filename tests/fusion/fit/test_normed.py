@@ -13,8 +13,6 @@ from tests.networks import hybrid, images, random_model
 from wb.core.architecture import axis_sizes
 from wb.core.layout import Layout
 from wb.core.records.merges import Conv3x3 as Record
-from wb.fusion.fit.fits import Ridge
-from wb.fusion.fit.normed import Parent, correct_part
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
 from wb.models.axes import Select, remap
@@ -24,6 +22,8 @@ from wb.models.model import Model, from_network
 from wb.models.named import axes_of
 from wb.models.network import skeleton
 from wb.models.passes import apply
+from wb.training.refit.fits import Ridge
+from wb.training.refit.normed import Parent, correct_part
 from wb.training.statistics import find_from, found_anew
 
 A = hybrid()

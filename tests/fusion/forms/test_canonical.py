@@ -13,10 +13,10 @@ from torch import Tensor
 
 from wb.core.architecture import Block
 from wb.core.records import ConvStem, Cosformer, Mlp, Pool, Sla, Softmax
-from wb.fusion.align.trace import network_of
 from wb.fusion.forms.canonical import canonical, foldable, restored
 from wb.models.model import Model
 from wb.models.network import build
+from wb.training.refit.trace import network_of
 
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit

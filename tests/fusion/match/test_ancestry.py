@@ -60,5 +60,5 @@ def test_models_with_other_places_for_blocks_are_not(kit: Kit) -> None:
 
 def test_every_pass_of_the_workbench_is_known() -> None:
     """Those that begin a history are not among them."""
-    assert {"drop", "prune nvit", "finetune", "hash", "low bits", "quantize"} <= IN_PLACE
+    assert {"drop", "prune nvit", "compensate", "finetune", "hash", "low bits", "quantize"} <= IN_PLACE
     assert not IN_PLACE & {"train", "extract"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as Oracle
 from torch import Tensor
 
-from wb.fusion.fit.fits import Fit, Moments, Ridge
+from wb.training.refit.fits import Fit, Moments, Ridge
 
 
 def normal(seed: int, *shape: int) -> Tensor:

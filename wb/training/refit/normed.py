@@ -3,8 +3,8 @@
 A convolution and the norm behind it are one linear map with a bias. It is fitted as such, on the fused network's own inputs, and
 then written as weights whose norm has the statistics of what they give, so that finding these anew changes nothing.
 
-Source: as `wb.fusion.fit.correct`; Jordan et al., "REPAIR", 2023, section 3.1, for the statistics.
-Limits: filters of single channels stay averages; their norms restore what these give.
+Source: as `wb.training.refit.correct`; Jordan et al., "REPAIR", 2023, section 3.1, for the statistics.
+Limits: filters of single channels stay what they are; their norms restore what these give.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wb.fusion.fit.fits import Fit, Outputs
-from wb.fusion.fit.lane import Lane
 from wb.models.axes import Axes
 from wb.models.convolution import EPSILON, BatchNormed, Seen
 from wb.models.planes import as_tokens
+from wb.training.refit.fits import Fit, Outputs
+from wb.training.refit.lane import Lane
 from wb.training.statistics import found_anew
 
 ROWS = 24_576  # a convolution is fitted on at most so many places

@@ -1,4 +1,4 @@
-"""Fitting one linear map of a fused network to its parents' outputs: by ridge regression, or by mean and variance."""
+"""Fitting one linear map of a network to its parents' outputs: by ridge regression, or by mean and variance."""
 
 from __future__ import annotations
 
