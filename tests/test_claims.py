@@ -19,7 +19,8 @@ HOMES = ("wb/core/records/", "wb/models/")  # records and modules
 CONVERTS = (
     "compress/binarize/",
     "fusion/paper/",
-)  # passes from one operator to another, and one for two operators only
+    "wb/foreign/",
+)  # passes from one operator to another, one for two operators only, and what other libraries can say
 OFFERS = (
     "spaces/presets.py",
     "spaces/hybrid_presets.py",
