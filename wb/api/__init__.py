@@ -15,7 +15,7 @@ from wb.api._compressing import binarize, prune, quantize
 from wb.api._files import data, export, load
 from wb.api._fusing import fuse
 from wb.api._looking import diff, measure, predict
-from wb.api._searching import search
+from wb.api._searching import search, search_from
 from wb.api._training import train
 from wb.jobs.results import Data, Model, Result
 from wb.search.shown import Front
@@ -36,5 +36,6 @@ __all__ = [
     "prune",
     "quantize",
     "search",
+    "search_from",
     "train",
 ]
