@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from wb import __version__
 from wb.core.architecture import Architecture
+from wb.core.files import clear
 from wb.data import Dataset
 from wb.export.timing.table import LatencyTable
 from wb.jobs.record import Recorder
@@ -284,6 +285,7 @@ class Stages(Recorder[RunRecord]):
                     lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
                 ),
             )
+            clear(self.run.checkpoint_path)
             supernet.save(self.run.supernet_path)
         self.note()
         with suppress(OSError):

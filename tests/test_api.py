@@ -54,6 +54,8 @@ def test_it_loads_nothing_before_it_is_called() -> None:
 
 
 def test_a_function_leaves_what_the_command_leaves(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / ".p.safetensors.abcdefgh.safetensors").write_text("a killed process was writing")
     said = api.prune(file, budget="macs=0.7x", out=tmp_path / "api" / "p.safetensors", quiet=True, **TINY)
     options = ["--recovery", "0", "--rounds", "1", "--samples", "16", "--finetune", "0", "--budget", "macs=0.7x"]
     out = tmp_path / "cli" / "p.safetensors"
@@ -162,7 +164,11 @@ def test_what_was_returned_may_be_given(graph: Classifier, file: Path, capsys: p
     data = api.data("digits", limit=50)
     measured = api.measure(graph, data=data, cap=0.1, quiet=True)
     assert any(name.startswith("accuracy (digits") for name in measured.readings)
+    half = [file.with_name(name) for name in (".n.pt.abcdefgh.pt", ".n.pt.checkpoint.abcdefgh.checkpoint")]
+    for path in half:
+        path.write_text("a killed process was writing")
     trained = api.train(file.with_name("n.pt"), data=data, epochs=1, quiet=True)
+    assert not any(path.exists() for path in half)
     assert trained.model.history[0].arguments["limit"] == 50
     with pytest.raises(BadOption, match="macs"):
         api.prune(trained, budget="macs=2x", quiet=True)

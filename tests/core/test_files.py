@@ -11,7 +11,7 @@ import pytest
 
 from wb.core import files
 from wb.core.errors import BadArtefact, BadOption, StorageFailed
-from wb.core.files import absolute, irregular, place, read_text, regular, replacing, scratch, sweep, write_text
+from wb.core.files import absolute, clear, irregular, place, read_text, regular, replacing, scratch, sweep, write_text
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -209,3 +209,6 @@ def test_what_a_killed_process_left_half_written_is_cleared_when_the_file_is_wri
         os.utime(path, (0, 0))
     write_text(tmp_path / "a.txt", "whole")
     assert set(tmp_path.iterdir()) == {tmp_path / "a.txt", new, other}, "another process may be at the newer one"
+    clear(tmp_path / "a.txt")
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.txt", other}, "but not where there is no other"
+    clear(tmp_path / "none" / "a.txt")

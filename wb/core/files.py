@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
@@ -126,7 +127,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
+        clear(path, LONG)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -145,13 +146,18 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def _clear(path: Path) -> None:
-    """Removes temporary files that killed processes left beside `path`; only old ones, which no process is still writing."""
+def clear(path: Path, older: float = -math.inf) -> None:
+    """Removes temporary files that killed processes left beside `path`: all, or those `older` than so many seconds.
+
+    All of them only where no other process may be writing the file.
+    """
+    if not path.parent.is_dir():
+        return
     named = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}")
     for entry in os.scandir(path.parent):
         if named.fullmatch(entry.name):
             with suppress(OSError):
-                if entry.is_file(follow_symlinks=False) and time.time() - entry.stat().st_mtime > LONG:
+                if entry.is_file(follow_symlinks=False) and time.time() - entry.stat().st_mtime >= older:
                     os.unlink(entry)
 
 

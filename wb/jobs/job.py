@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from wb.core.errors import BadOption, WbError
-from wb.core.files import place
+from wb.core.files import clear, place
 from wb.core.progress import Progress
 from wb.jobs.page import write_page
 from wb.jobs.record import JobRecord, R, Recorder
@@ -99,12 +99,15 @@ class Job(ABC, Recorder[R]):
 
     def _publish(self) -> None:
         """Moves files, record and page to their places, then removes the folder in one step."""
+        page = self.out.with_suffix(".html")
+        for path in (*self.files().values(), self.record_path, page):
+            clear(path)  # an interrupted process may have been at it
         for name, path in self.files().items():
             place(self.work / name, path, force=self.force)
         for path in self.obsolete() if self.force else ():
             path.unlink(missing_ok=True)
         place(self.work / RECORD, self.record_path, force=self.force)
-        page = self.work / "report.html"
-        write_page(type(self), self.record, self.record_path, page, beside=self.out.parent, force=True)
-        place(page, self.out.with_suffix(".html"), force=self.force)
+        written = self.work / "report.html"
+        write_page(type(self), self.record, self.record_path, written, beside=self.out.parent, force=True)
+        place(written, page, force=self.force)
         retire(self.work)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from wb.core.architecture import Architecture
+from wb.core.files import clear
 from wb.core.progress import Progress
 from wb.core.readings import Reading
 from wb.data import Dataset
@@ -97,6 +98,8 @@ class Training:
         readings = {name: score(network, split, task_of(chosen), pick_device()) for name, split in splits.items()}
         counted = {"params": count_parameters(chosen), "macs": count_macs(chosen)}
         model = model.then(Step(name="score", readings={**readings, **counted}))
+        clear(self.checkpoint)
+        clear(self.out)
         save(model, self.out, force=self.force)
         self.checkpoint.unlink(missing_ok=True)
         return model, readings
