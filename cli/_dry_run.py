@@ -29,7 +29,8 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
         BadArtefact: the file cannot be read or is no model.
     """
     from wb.core.errors import BadArtefact
-    from wb.models.model import from_network, load
+    from wb.foreign.reading import load
+    from wb.models.model import from_network
     from wb.models.network import build
     from wb.spaces.stock import RECIPE, Stock
     from wb.training.estimate import training_stage

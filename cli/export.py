@@ -12,8 +12,21 @@ from wb.cli._shared import ForceOption, JsonOption
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model file (.safetensors or .pt).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
+    model: Annotated[Path, typer.Argument(help="A model file (.safetensors or .pt), or a checkpoint.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder to write, with --to.", show_default="what --out says")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The ONNX file or, with --to, the folder to write.", show_default="FOLDER"),
+    ] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="onnx; torch: the weights and a file of plain PyTorch; hf or timm: a checkpoint of that library; source: the "
+            "files that it was imported from."
+        ),
+    ] = "onnx",
     opset: Annotated[int, typer.Option(min=17, max=23, help="ONNX operator set; 17 for old runtimes.")] = 20,
     exporter: Annotated[str, typer.Option(help="torchscript (fast) or dynamo (torch's newer one).")] = "torchscript",
     mirror: Annotated[
@@ -23,15 +36,29 @@ def export(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model as an ONNX graph that takes images in [0, 1], checked against the model."""
-    from wb.jobs.exporting import export_file
+    """Write a model as an ONNX graph that takes images in [0, 1], checked against the model; or for another library."""
+    from wb.core.errors import BadOption
+    from wb.jobs.exporting import export_file, export_to
 
-    parity = export_file(model, out, opset=opset, exporter=exporter, force=force, mirror=mirror)
+    target = out or folder
+    if target is None or (out is not None and folder is not None):
+        raise BadOption(
+            "say once where to write: -o FILE for an ONNX graph, --to torch FOLDER for example for another form"
+        )
+    if to != "onnx":
+        written = export_to(model, to, target, force=force, mirror=mirror)
+        if as_json:
+            _output.print_json({"files": [str(path) for path in written]})
+            return
+        for path in written:
+            _output.written(path)
+        return
+    parity = export_file(model, target, opset=opset, exporter=exporter, force=force, mirror=mirror)
     if as_json:
-        _output.print_json({"onnx": str(out), "largest_difference": parity.value, "bytes": out.stat().st_size})
+        _output.print_json({"onnx": str(target), "largest_difference": parity.value, "bytes": target.stat().st_size})
         return
     why = f" ({parity.note})" if parity.note else ""
     _output.data.print(
         f"largest difference from the model's logits: {parity.value:.2g}{why}", highlight=False, soft_wrap=True
     )
-    _output.written(out)
+    _output.written(target)

@@ -27,6 +27,7 @@ from wb.cli.diff import diff
 from wb.cli.doctor import doctor
 from wb.cli.export import export
 from wb.cli.fuse import fuse
+from wb.cli.import_checkpoint import import_checkpoint
 from wb.cli.measure import measure
 from wb.cli.predict import predict
 from wb.cli.prune import app as prune
@@ -66,6 +67,7 @@ app = typer.Typer(
 LOOKING = (runs, report, show, diff, data, predict, measure, spaces, doctor)
 for command in (search, train, fuse, quantize, binarize, export, *LOOKING):
     app.command(cls=Command)(command)
+app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")
 

@@ -19,14 +19,18 @@ if TYPE_CHECKING:
     from wb.models.header import Step
 
 
+LONG = ("choices", "origin")  # arguments of a step that are for programs
+
+
 def show(
-    path: Annotated[Path, typer.Argument(help="A model file, an ONNX file of wb's, or a run folder.")],
+    path: Annotated[Path, typer.Argument(help="A model file, a checkpoint, an ONNX file of wb's, or a run folder.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show an architecture block by block, its history and readings; or a run's front and how far the run is."""
-    from wb.jobs.kinds import need
+    from wb.jobs.kinds import MODELS, need
 
-    kind = need(path, "run", "model", "torch", "onnx", expected="a model file, an ONNX file of wb's, or a run folder")
+    expected = "a model file, a checkpoint of another library, an ONNX file of wb's, or a run folder"
+    kind = need(path, "run", *MODELS, "onnx", expected=expected)
     if kind == "run":
         _show_run(path, as_json)
         return
@@ -61,17 +65,16 @@ def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
                 f"{path} is an ONNX graph, but not one of wb's, so that its architecture is unknown; try `wb measure`"
             )
         return architecture, read_history(read_metadata(path).get("wb.history", "[]"), path)
-    from wb.models.model import load
+    from wb.foreign.reading import read_header as read_any
 
-    model = load(path)
-    return model.architecture, model.history
+    return read_any(path)
 
 
 def _show_step(step: Step) -> None:
     """Prints one step of a history and its readings."""
     from rich.text import Text
 
-    settings = [f"{name}={_value(value)}" for name, value in step.arguments.items() if name != "choices"]
+    settings = [f"{name}={_value(value)}" for name, value in step.arguments.items() if name not in LONG]
     settings += [] if step.seed is None else [f"seed {step.seed}"]
     _output.data.print(Text.assemble((step.name, "bold"), f" ({', '.join(settings)})" if settings else ""))
     if step.readings:

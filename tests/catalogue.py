@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args
 
-from tests.networks import assembled, joined, normed, wired
+from tests.networks import answering, assembled, joined, normed, wired
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.layout import Layout
 from wb.core.records import (
@@ -109,6 +109,8 @@ def with_ends() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-post-cls", architecture(softmax, ConvStem(patch=4, width=5), pool="cls", norm="post")
     yield "softmax-prefix", architecture(softmax, PatchStem(patch=2), prefix=2)
     yield "softmax-prefix-first", architecture(softmax, PatchStem(patch=2), pool="cls", prefix=3)
+    yield "softmax-pair", answering(architecture(softmax, PatchStem(patch=2), prefix=2), pool="pair")
+    yield "softmax-columns", architecture(softmax, PatchStem(patch=2, columns=4))
     yield "softmax-first", architecture(softmax, ConvStem(patch=2, width=5), first=LayerNorm(eps=1e-3))
     own = architecture(softmax, PatchStem(patch=2))
     yield "softmax-own-norm", own.with_blocks(lambda _, block: block.model_copy(update={"norm": LayerNorm(eps=1e-2)}))

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.foreign.checkpoints import REFERENCES
 from tests.networks import of_digits
 from wb import api
 from wb.cli.main import app
@@ -282,6 +283,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "binarize": {"finetune": 0},
     "measure": {"cap": 0.1},
     "predict": {},
+    "import_checkpoint": {"compare": False},
     "diff": {"data": "none", "images": 4},
     "data": {"limit": 60},
 }
@@ -296,8 +298,8 @@ def test_examples_run(
     name: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pair = [str(file)] * 2
-    models = {"train": [], "search": [], "data": [], "fuse": pair, "diff": pair}.get(name, [str(file)])
-    quiet = {} if name == "data" else {"quiet": True}
-    shown = example(name).main(*models, **SMALL[name], **quiet)
+    pair, foreign = [str(file)] * 2, [str(REFERENCES / "hf-vit")]
+    models = {"train": [], "search": [], "data": [], "fuse": pair, "diff": pair, "import_checkpoint": foreign}
+    quiet = {} if name in ("data", "import_checkpoint") else {"quiet": True}  # they show no progress
+    shown = example(name).main(*models.get(name, [str(file)]), **SMALL[name], **quiet)
     assert str(shown) in capsys.readouterr().out

@@ -17,18 +17,18 @@ from wb.compress.quantize.config import FITTED, QuantizeConfig
 from wb.compress.quantize.job import QuantizeJob
 from wb.compress.quantize.record import Quantization, worked_on
 from wb.compress.quantize.source import Source
-from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.metrics import Limit
 from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.foreign.trial import LIMIT_S, try_out
+from wb.foreign.reading import read_header
 from wb.hardware.device import parse_device
 from wb.jobs.begin import left, refusal
 from wb.jobs.output import GRAPHS, Output
 from wb.jobs.record import origin
-from wb.models.header import read_header
-from wb.models.model import Model, check_weights, load
+from wb.models.model import Model, check_weights
 from wb.tasks.known import task_of
 from wb.training.train import check_fits
 
@@ -60,11 +60,11 @@ class Given:
 
 def of_maps(file: Path | None) -> bool:
     """Whether it is a model of the workbench with stages of convolutions, which only static ranges make faster."""
-    if file is None or file.suffix not in (".safetensors", ".pt") or not file.exists():
+    if file is None or file.suffix == ".onnx" or not file.exists():
         return False
     try:
-        return (read_header(file)[0] if file.suffix == ".safetensors" else load(file).architecture).has_maps
-    except BadArtefact:  # told where the model is read
+        return read_header(file)[0].has_maps
+    except (BadArtefact, BadOption, Unsupported):  # told where the model is read
         return False
 
 

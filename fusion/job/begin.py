@@ -10,6 +10,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.progress import Progress
 from wb.data import Dataset
+from wb.foreign.reading import load
 from wb.fusion.forms.compatible import check_together
 from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.job import FuseJob
@@ -21,7 +22,6 @@ from wb.jobs.begin import described
 from wb.jobs.output import MODELS, Output
 from wb.jobs.record import origin
 from wb.jobs.tune import recipes
-from wb.models.model import load
 from wb.tasks.known import task_of
 from wb.training.train import fitted
 

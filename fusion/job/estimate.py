@@ -11,11 +11,11 @@ from torch import Tensor
 from wb.core.plan import Planned
 from wb.data import Dataset
 from wb.export.timing.estimate import reading_times
+from wb.foreign.reading import load
 from wb.fusion.curve import SHARES, point
 from wb.fusion.fuse import Fused
 from wb.fusion.job.job import FuseJob, calibration
 from wb.jobs.tune import tuning
-from wb.models.model import load
 from wb.training.estimate import image_seconds, network_stage, step_seconds
 from wb.training.fit import pick_device
 

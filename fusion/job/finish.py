@@ -21,13 +21,14 @@ from wb.export.assess import Assessor
 from wb.export.counting.count import count_model
 from wb.export.graph import export
 from wb.export.score import checked
+from wb.foreign.reading import load
 from wb.fusion.curve import point
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.job.record import COUNTED, Fusion, Kept, ParentRow
 from wb.hardware.device import Device
 from wb.jobs.tune import signed, tuned, tuning
 from wb.models.counting import count_macs, count_parameters
-from wb.models.model import Model, load, save
+from wb.models.model import Model, save
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device

@@ -18,6 +18,7 @@ from wb.core.errors import BadArtefact, reason
 from wb.core.progress import Progress
 from wb.data import Dataset, Split
 from wb.export.graph import export
+from wb.foreign.reading import load
 from wb.fusion.curve import interpolate, point
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.job.config import CALIBRATION, FuseConfig
@@ -29,7 +30,7 @@ from wb.fusion.settings import Settings
 from wb.hardware.device import Device, parse_device
 from wb.jobs.job import Job
 from wb.jobs.tune import signed
-from wb.models.model import Model, load, save
+from wb.models.model import Model, save
 
 
 class FuseJob(Job[Fusion]):

@@ -12,6 +12,7 @@ from wb.core.errors import Unsupported
 from wb.core.precision import in_floating_point
 from wb.core.progress import Progress
 from wb.data import Dataset
+from wb.foreign.reading import load
 from wb.fusion.forms.canonical import canonical
 from wb.fusion.forms.compatible import adapted, check_images, check_together
 from wb.fusion.job.begin import Checked, Files, checked
@@ -22,7 +23,7 @@ from wb.fusion.match.depth import Match
 from wb.fusion.match.match import By, Reference, resized
 from wb.fusion.match.placed import place
 from wb.fusion.paper.paper import Paper
-from wb.models.model import Model, load
+from wb.models.model import Model
 from wb.models.network import build
 
 

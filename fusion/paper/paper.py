@@ -133,8 +133,10 @@ class _Transport:
                 self._norm(sublayer.norm_prefix, sublayer.norm, stream)
         if reference.norm is not None:
             self._norm("norm", reference.norm, stream)
-        self._put("head", stream(self._own("head"), 1, "read"))
-        self._put("head_bias", self._own("head_bias"))
+        for weight, bias in reference.answer.readers.items():
+            self._put(weight, stream(self._own(weight), 1, "read"))
+            if bias is not None:
+                self._put(bias, self._own(bias))
         weights = {name: self.weights[name] for name in self.reference.weights}
         return Model(self.reference.architecture, weights, self.source.history), self.plans
 

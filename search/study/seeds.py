@@ -124,7 +124,7 @@ def read_seeds(texts: Sequence[str]) -> tuple[Architecture | str, ...]:
         BadOption: neither a name nor a file that exists.
     """
     for text in texts:
-        if text not in SEED_NAMES and not Path(text).is_file():
+        if text not in SEED_NAMES and not Path(text).exists():
             raise BadOption(
                 f"--seed-architecture {text!r} is no file; give {', '.join(SEED_NAMES)}, an architecture as JSON, or a "
                 "model file (.safetensors or .pt)"

@@ -90,7 +90,7 @@ def test_resize_names_the_axes_that_there_are(image: ImageInput) -> None:
         ({"stages": [Stage(embed=8, blocks=(), merge=Conv2x2())]}, "the first stage merges nothing"),
         (
             {"head": Classify(classes=3, pool="first")},
-            "reads the first token of the prefix, and there is none; give prefix=1",
+            "reads 1 token of the prefix, and there is none; give prefix=1",
         ),
         ({"prefix": -1}, "greater than or equal to 0"),
         ({"prefix": 1, "stages": (Stage(embed=8, blocks=(Block(mixer=Pool()),)),)}, "reads the tokens as an image"),

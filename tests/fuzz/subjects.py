@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tests.foreign.checkpoints import REFERENCES, vit_pytorch
 from tests.fuzz.mutate import PICKLES, bytes_of, json_of, packed, zip_of
 from tests.networks import assembled
 from wb.compress.depgraph.foreign import load_weights
@@ -25,6 +27,7 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.readings import Reading
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, Pool, Softmax
 from wb.data.load import load as load_data
+from wb.foreign.importing import read_checkpoint
 from wb.jobs.inputs import read_architecture
 from wb.jobs.page import write_page
 from wb.models.model import Step, from_network, load, save
@@ -231,7 +234,33 @@ def _pickle_mutants(content: bytes, random: Random, count: int) -> Mutants:
     yield from bytes_of(content, random, count)
 
 
+def _checkpoint(name: str) -> Callable[[Path], Path]:
+    """A folder of another library, one file of which is damaged."""
+
+    def make(folder: Path) -> Path:
+        shutil.copytree(REFERENCES / "hf-vit", folder / "hf")
+        return folder / "hf" / name
+
+    return make
+
+
+def _header_mutants(content: bytes, random: Random, count: int) -> Mutants:
+    """Tensors of others: damaged anywhere, and in the header alone, with the right length before it."""
+    (length,) = struct.unpack("<Q", content[:8])
+    yield from bytes_of(content, random, count // 2)
+    for what, text in json_of(json.loads(content[8 : 8 + length]), random, count // 2):
+        yield f"header {what}", struct.pack("<Q", len(text.encode())) + text.encode() + content[8 + length :]
+
+
+def _foreign_state(folder: Path) -> Path:
+    torch.save({"model": vit_pytorch()}, folder / "v.pt")
+    return folder / "v.pt"
+
+
 SUBJECTS: dict[str, Subject] = {
+    "checkpoint": Subject(_checkpoint("model.safetensors"), _header_mutants, lambda path: read_checkpoint(path.parent)),
+    "checkpoint config": Subject(_checkpoint("config.json"), _json_mutants, lambda path: read_checkpoint(path.parent)),
+    "checkpoint pt": Subject(_foreign_state, _pt_mutants, read_checkpoint),
     "safetensors": Subject(_model("m.safetensors"), _safetensors_mutants, load),
     "pt": Subject(_model("m.pt"), _pt_mutants, load),
     "state": Subject(_state_file, _state_mutants, lambda path: load_weights(torch.nn.Linear(3, 2), path)),

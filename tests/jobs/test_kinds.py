@@ -23,26 +23,28 @@ from tests.networks import assembled
 from wb.cli.main import app
 from wb.core.architecture import Block, Stage
 from wb.core.records import ImageInput, Mlp, PatchStem
-from wb.jobs.kinds import KINDS, Kind, kind_of
+from wb.jobs.kinds import KINDS, MODELS, Kind, kind_of
 from wb.models.model import from_network, save
 from wb.models.network import build
 
+M: set[Kind] = set(MODELS)
 # the words that call a command, the file between; which kinds it takes
 COMMANDS: Mapping[str, set[Kind]] = {
-    "show {}": {"model", "torch", "onnx", "run"},
-    "measure {} --cap 0.1": {"model", "torch", "onnx"},
-    "export {} -o OUT.onnx": {"model", "torch"},
+    "show {}": {*M, "onnx", "run"},
+    "import {} -o OUT.pt": M,
+    "measure {} --cap 0.1": {*M, "onnx"},
+    "export {} -o OUT.onnx": M,
     "report {} -o OUT.html": {"run", "record", "json"},
-    "prune nvit {} -o OUT.pt": {"model", "torch"},
-    "prune depth {} -o OUT.pt": {"model", "torch"},
+    "prune nvit {} -o OUT.pt": M,
+    "prune depth {} -o OUT.pt": M,
     "prune depgraph x:y -o OUT.onnx --budget macs=0.5x --weights {}": {"weights", "model", "torch"},
-    "binarize {} -o OUT.pt": {"model", "torch"},
-    "quantize {} -o OUT.onnx": {"model", "torch", "onnx"},
+    "binarize {} -o OUT.pt": M,
+    "quantize {} -o OUT.onnx": {*M, "onnx"},
     "quantize -o OUT.onnx --calibration {}": {"pictures", "folder", "arrays"},
-    "fuse {} {} -o OUT.pt": {"model", "torch"},
-    "fuse MODEL MODEL -o OUT.pt --data digits --to {}": {"architecture", "json", "model", "torch"},
-    "train -o OUT.pt --architecture {}": {"architecture", "json", "model", "torch"},
-    "analyze depth {} -o OUT.html": {"model", "torch"},
+    "fuse {} {} -o OUT.pt": M,
+    "fuse MODEL MODEL -o OUT.pt --data digits --to {}": {"architecture", "json", *M},
+    "train -o OUT.pt --architecture {}": {"architecture", "json", *M},
+    "analyze depth {} -o OUT.html": M,
     "search --resume {}": {"run"},
 }
 FILES: Mapping[Kind, str] = {
@@ -57,6 +59,7 @@ FILES: Mapping[Kind, str] = {
     "json": "x.json",
     "run": "run",
     "unfinished": "m.partial",
+    "checkpoint": "hf",
     "pictures": "photos",
     "folder": "empty",
     "picture": "p.png",
@@ -81,6 +84,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("m.safetensors", "m.pt"):
         save(from_network(architecture, network), folder / name)
     save_file({"a": torch.zeros(2)}, folder / "w.safetensors")
+    (folder / "hf").mkdir()
+    save_file({"a": torch.zeros(2)}, folder / "hf/model.safetensors")
+    (folder / "hf/config.json").write_text("{}")
     (folder / "old.pt").write_bytes(pickle.dumps({"a": 1}))
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
     other = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from wb.api._compressing import binarize, prune, quantize
 from wb.api._files import data, export, load
+from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
 from wb.api._looking import diff, measure, predict
 from wb.api._searching import search, search_from
@@ -29,7 +30,9 @@ __all__ = [
     "data",
     "diff",
     "export",
+    "export_to",
     "fuse",
+    "import_checkpoint",
     "load",
     "measure",
     "predict",

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path) -> Model | Classifier:
-    """The model in a file of wb's; of an ONNX graph something that names the classes of pictures.
+    """The model in a file of wb's or a checkpoint of another library; of an ONNX graph what names the classes of pictures.
 
     Raises:
         BadArtefact: the file is neither, or damaged.
     """
     from wb.jobs.classifier import Classifier
-    from wb.jobs.kinds import GRAPH, need
+    from wb.jobs.kinds import GRAPH, MODELS, need
 
     path = Path(path)
-    if need(path, "model", "torch", "onnx", expected=GRAPH) == "onnx":
+    if need(path, *MODELS, "onnx", expected=GRAPH) == "onnx":
         return Classifier(path)
     return read_model(path)
 

@@ -190,10 +190,12 @@ class Architecture(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
         check_stages(self)
-        if self.input.height % self.stem.patch or self.input.width % self.stem.patch:
+        rows, columns = self.stem.sides
+        if self.input.height % rows or self.input.width % columns:
             raise ValueError(
-                f"images of {self.input.height}x{self.input.width} cannot be cut into patches of {self.stem.patch}; choose a "
-                f"patch that divides {math.gcd(self.input.height, self.input.width)}"
+                f"images of {self.input.height}x{self.input.width} cannot be cut into patches of "
+                f"{rows if rows == columns else f'{rows}x{columns}'}; choose a patch that divides "
+                f"{math.gcd(self.input.height, self.input.width)}"
             )
         check_tokens(self)
         check_layouts(self)

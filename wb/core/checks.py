@@ -30,9 +30,11 @@ def check_stages(architecture: Architecture) -> None:
     ):
         what = f"prefix={architecture.prefix}" if architecture.prefix else f"position={architecture.position.kind!r}"
         raise ValueError(f"the first stage is a map, where {what} has no place; give prefix=0 and position='nowhere'")
-    if architecture.head.pool == "first" and not architecture.prefix:
+    read = {"first": 1, "pair": 2}.get(architecture.head.pool, 0)
+    if read > architecture.prefix:
         raise ValueError(
-            "the head reads the first token of the prefix, and there is none; give prefix=1 or pool='mean'"
+            f"the head reads {read} token{'s' if read > 1 else ''} of the prefix, and there "
+            f"{'is none' if architecture.prefix == 0 else 'is one'}; give prefix={read} or pool='mean'"
         )
 
 
@@ -71,7 +73,7 @@ def check_preparation(architecture: Architecture) -> None:
 def check_layouts(architecture: Architecture) -> None:
     """Raises `ValueError` where a part cannot compute on the tokens that it is given."""
     before = None
-    no_prefix = "prefix=0 with pool='mean'" if architecture.head.pool == "first" else "prefix=0"
+    no_prefix = "prefix=0 with pool='mean'" if architecture.head.pool != "mean" else "prefix=0"
     for i, layout in enumerate(architecture.layouts()):
         for name, part in architecture.stage_parts(i):
             place, _, role = name.rpartition(".")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast, get_args
 
 from wb.core.errors import BadOption
 from wb.core.readings import Reading
 from wb.export.graph import export
+from wb.export.plain.write import export_plain
+from wb.foreign.exporting import To, export_checkpoint
+from wb.foreign.reading import load
 from wb.jobs.kinds import need_model
 from wb.jobs.output import GRAPHS, check_ending
 from wb.models.mirror import Mirror
-from wb.models.model import load
 from wb.models.passes import apply
 
 OPSETS = range(17, 24)
@@ -37,3 +40,21 @@ def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: boo
     given = load(model)
     network = apply(Mirror(), given) if mirror else given
     return export(network, out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above
+
+
+def export_to(model: Path, to: str, folder: Path, *, force: bool, mirror: bool = False) -> list[Path]:
+    """Writes `model` into `folder` for another library, as `to` says; returns the files.
+
+    Raises:
+        BadArtefact: `model` is no model file.
+        BadOption: an unknown `to`, a file in the way, or a model that has no source to go back to.
+        Unsupported: the library's format cannot say the network.
+    """
+    need_model(model)
+    if to not in ("torch", *get_args(To)):
+        raise BadOption(f"no form {to!r}; there are onnx, torch, {', '.join(get_args(To))}")
+    given = load(model)
+    network = apply(Mirror(), given) if mirror else given
+    if to == "torch":
+        return export_plain(network, folder, force=force)
+    return export_checkpoint(network, cast(To, to), folder, force=force)

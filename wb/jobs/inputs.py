@@ -24,11 +24,11 @@ from wb.data.spec import FOLDERS, HUB, Spec, resolved, with_background
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import read_architecture as architecture_of_graph
 from wb.export.graph import read_classes, read_image
+from wb.foreign.reading import load, read_header
 from wb.jobs.config import DataConfig, JobConfig
-from wb.jobs.kinds import ARCHITECTURE, GRAPH, need, need_model
-from wb.models.header import read_header
+from wb.jobs.kinds import ARCHITECTURE, GRAPH, MODELS, need, need_model
 from wb.models.history import Known, data_of
-from wb.models.model import Model, Step, load, read_history
+from wb.models.model import Model, Step, read_history
 from wb.spaces.stock import Stock
 from wb.tasks.names import matched
 from wb.training.train import fitted
@@ -80,7 +80,7 @@ def choose(
     """
     for file in files:
         if graphs:
-            need(file, "model", "torch", "onnx", expected=GRAPH)
+            need(file, *MODELS, "onnx", expected=GRAPH)
         else:
             need_model(file)
     if not files:
@@ -170,7 +170,7 @@ def read_architecture(path: Path) -> Architecture:
     Raises:
         BadArtefact: the file cannot be read, or is neither.
     """
-    if need(path, "architecture", "json", "model", "torch", expected=ARCHITECTURE) in ("model", "torch"):
+    if need(path, "architecture", "json", *MODELS, expected=ARCHITECTURE) in MODELS:
         return load(path).architecture
     text = read_text(path, "an architecture as JSON, or a model file")
     try:
@@ -211,7 +211,7 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
         BadArtefact: neither, or damaged.
     """
     if path.suffix != ".onnx":
-        return _header(path)
+        return read_header(path)
     metadata = read_metadata(path)  # what is wrong with the file itself is an error
     try:
         architecture = architecture_of_graph(path)
@@ -219,7 +219,7 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
         architecture = None
     beside = path.with_suffix(".safetensors")
     if architecture is not None and beside.is_file():
-        own, history = _header(beside)
+        own, history = read_header(beside)
         if own == architecture:
             return architecture, history
     return architecture, read_history(metadata.get("wb.history", "[]"), path)
@@ -235,14 +235,6 @@ def changed(history: Iterable[Step], data: Dataset) -> list[str]:
     return [
         f"{data.spec} has changed since the model was trained with it (fingerprint {data.fingerprint}, then {known.fingerprint})"
     ]
-
-
-def _header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
-    """The architecture and history of a model file; from a .safetensors file only the header is read."""
-    if path.suffix == ".safetensors":
-        return read_header(path)
-    model = load(path)
-    return model.architecture, model.history
 
 
 def _common(histories: Iterable[Iterable[Step]]) -> Known | None:

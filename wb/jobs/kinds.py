@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "model", "weights", "torch", "pickle", "onnx", "architecture", "record", "run record", "json", "run", "unfinished",
-    "pictures", "folder", "picture", "arrays", "study", "page", "empty", "special", "unknown",
+    "checkpoint", "pictures", "folder", "picture", "arrays", "study", "page", "empty", "special", "unknown",
 ]  # fmt: skip
 JOBS: Mapping[str, str] = {  # by the `kind` of their records
     "pruning": "wb.compress.prune.job:PruneJob",
@@ -30,7 +30,9 @@ JOBS: Mapping[str, str] = {  # by the `kind` of their records
 }
 LARGEST = 64 << 20  # bytes of JSON that are read at most
 
-MODEL = "a model file (.safetensors or .pt)"
+MODELS: tuple[Kind, ...] = ("model", "torch", "weights", "checkpoint")  # that `wb.foreign.reading` reads
+STATE_DICTS = (".pt", ".pth", ".bin")  # endings of torch's files
+MODEL = "a model file (.safetensors or .pt) or a checkpoint of another library"
 GRAPH = f"{MODEL} or an ONNX graph"
 ARCHITECTURE = f"an architecture as JSON, or {MODEL}"
 RUN = "a run folder of `wb search`, or the JSON that another command wrote as its record"
@@ -49,8 +51,11 @@ KINDS: Mapping[Kind, About] = {
         "a model file of wb's", "`wb show {path}` shows it, `wb export` makes an ONNX graph of it", ".safetensors"
     ),
     "weights": About(
-        "a file of weights without an architecture", "`wb prune depgraph --weights` reads it", ".safetensors"
+        "a file of weights without an architecture",
+        "`wb import` reads those of families that it knows, `wb prune depgraph --weights` any",
+        ".safetensors",
     ),
+    "checkpoint": About("a folder with a checkpoint of another library", "`wb import {path}` makes a model file of it"),
     "torch": About("a torch file", "if `wb` wrote it, `wb show {path}` shows it", ".pt"),
     "pickle": About("a pickle", "pickles can run code and are never read; save its weights as .safetensors"),
     "onnx": About("an ONNX graph already", "`wb measure`, `wb quantize` and `wb show` read it", ".onnx"),
@@ -111,7 +116,8 @@ def need(path: Path, *accepted: Kind, expected: str) -> Kind:
     endings = {KINDS[one].ending for one in accepted}
     if kind not in accepted and not (kind == "unknown" and path.suffix in endings):  # its reader says what is damaged
         raise BadArtefact(f"{path} is {what}; expected {expected}; {advice.format(path=path, folder=path.parent)}")
-    if ending is not None and ending != path.suffix and {ending, path.suffix} & {".pt", ".onnx"}:
+    state_dict = kind == "torch" and path.suffix in STATE_DICTS
+    if ending is not None and ending != path.suffix and not state_dict and {ending, path.suffix} & {".pt", ".onnx"}:
         raise BadArtefact(
             f"{path} is {what.removesuffix(' already')} by its content, but not by its name; rename it to end in {ending}"
         )
@@ -119,9 +125,9 @@ def need(path: Path, *accepted: Kind, expected: str) -> Kind:
 
 
 def need_model(path: Path | None) -> None:
-    """Raises `BadArtefact` as `need` does, unless `path` is None or a model file."""
+    """Raises `BadArtefact` as `need` does, unless `path` is None, a model file or a checkpoint of another library."""
     if path is not None:
-        need(path, "model", "torch", expected=MODEL)
+        need(path, *MODELS, expected=MODEL)
 
 
 def kind_of(path: Path) -> Kind:
@@ -145,9 +151,18 @@ def _folder(path: Path) -> Kind:
         return "run"
     if path.suffix == ".partial" and (path / "record.json").is_file():
         return "unfinished"
+    if _is_checkpoint(path):
+        return "checkpoint"
     endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
     inside = [file for pattern in ("*", "*/*", "*/*/*") for file in _few(path, pattern)]
     return "pictures" if any(file.suffix.lower() in endings for file in inside) else "folder"
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a folder is as transformers and timm leave it: weights with a configuration, or an index of several files."""
+    weights = [file for ending in (".safetensors", *STATE_DICTS) for file in _few(path, f"*{ending}")]
+    indices = _few(path, "*.index.json")
+    return bool(weights or indices) and ((path / "config.json").is_file() or bool(indices))
 
 
 def _few(path: Path, pattern: str) -> list[Path]:
@@ -192,7 +207,7 @@ def _archive(path: Path) -> Kind:
             return "torch"
         if names and all(name.endswith(".npy") for name in names):
             return "arrays"
-    return "torch" if path.suffix == ".pt" else "unknown"
+    return "torch" if path.suffix in STATE_DICTS else "unknown"
 
 
 def _safetensors(path: Path, start: bytes) -> dict[str, Any] | None:

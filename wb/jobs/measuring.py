@@ -19,13 +19,13 @@ from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import export, read_architecture
 from wb.export.score import examined
 from wb.export.timing.measure import measure_latency
+from wb.foreign.reading import load
 from wb.hardware.device import Device, of_run, parse_device
 from wb.jobs.config import MeasureConfig
 from wb.jobs.inputs import Choice, Say, choose, read_data
-from wb.jobs.kinds import GRAPH, need
+from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
 from wb.jobs.shown import Shown, Table, readings_table
-from wb.models.model import load
 from wb.tasks.classes import CLASSES
 
 
@@ -63,7 +63,7 @@ class Measuring(MeasureConfig):
         """
         if self.split not in ("validation", "test"):
             raise BadOption(f"no split {self.split!r}; there are validation and test")
-        kind = need(file, "model", "torch", "onnx", expected=GRAPH)
+        kind = need(file, *MODELS, "onnx", expected=GRAPH)
         choice = _chosen(file, self, say)
         device = parse_device(self.device, threads=self.threads)
         with scratch() as folder:

@@ -19,14 +19,14 @@ from wb.data.readers.pictures import check
 from wb.data.spec import WHITE, Spec, colour
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import export
+from wb.foreign.reading import load
 from wb.hardware.device import Device
 from wb.jobs.classifier import Classifier, Picture
 from wb.jobs.inputs import about
-from wb.jobs.kinds import GRAPH, need
+from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.preparation import of_graph, refuse_for_ours
 from wb.jobs.shown import Shown, Table
 from wb.models.history import data_of
-from wb.models.model import load
 
 TOP = 3  # classes of a picture in a table
 AT_ONCE = 64  # pictures in memory
@@ -91,7 +91,7 @@ class Predicting:
         """
         if self.top < 1:
             raise BadOption(f"--top {self.top} shows nothing; give 1 or more")
-        kind = need(file, "model", "torch", "onnx", expected=GRAPH)
+        kind = need(file, *MODELS, "onnx", expected=GRAPH)
         given = list(_expanded(pictures))
         check([Path(picture) for picture in given if isinstance(picture, str | Path)])
         with scratch() as folder:

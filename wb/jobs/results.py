@@ -97,8 +97,8 @@ class Data(Shown):
 
 def read_model(path: Path) -> Model:
     """The model in the file at `path`. Raises `BadArtefact` if there is none."""
+    from wb.foreign.reading import load
     from wb.jobs.kinds import need_model
-    from wb.models.model import load
 
     need_model(path)
     return Model(path, load(path))

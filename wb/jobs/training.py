@@ -13,11 +13,12 @@ from wb.core.progress import Progress
 from wb.core.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
+from wb.foreign.reading import load
 from wb.jobs.config import TrainConfig
 from wb.jobs.inputs import read_architecture
 from wb.jobs.output import MODELS, check_ending, check_free
 from wb.models.counting import count_macs, count_parameters
-from wb.models.model import Model, Step, load, save
+from wb.models.model import Model, Step, save
 from wb.models.network import Network
 from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of

@@ -19,7 +19,8 @@ from wb.models.tensors import join_heads, project
 class AttentionModule(OperatorModule):
     """Projects tokens to queries, keys and values, lets the subclass `mix` them, and projects the result back.
 
-    A subclass that is `shared` has one projection for both: its queries are the keys. One without `bias` has no biases at all.
+    A subclass that is `shared` has one projection for both: its queries are the keys. One without `bias` has no biases at all,
+    one without `qkv_bias` none of queries, keys and values.
     """
 
     wq: nn.Parameter
@@ -43,12 +44,14 @@ class AttentionModule(OperatorModule):
         device: torch.device | str | None = None,
         *,
         bias: bool = True,
+        qkv_bias: bool = True,
     ) -> None:
         super().__init__(record, embed, layout, device)
-        self.reads("wq", "bq" if bias else None, "heads", "qk")
+        inner = bias and qkv_bias
+        self.reads("wq", "bq" if inner else None, "heads", "qk")
         if not self.shared:
-            self.reads("wk", "bk" if bias else None, "heads", "qk")
-        self.reads("wv", "bv" if bias else None, "heads", "v")
+            self.reads("wk", "bk" if inner else None, "heads", "qk")
+        self.reads("wv", "bv" if inner else None, "heads", "v")
         self.writes("wo", "bo" if bias else None, "heads", "v")
 
     @property

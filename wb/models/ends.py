@@ -90,6 +90,14 @@ class HeadModule(End[Head]):
         """What the network gives for what it has pooled."""
         raise NotImplementedError
 
+    def seen(self, pooled: Tensor, weight: str) -> Tensor:
+        """What one of the `readers` reads of what is pooled: (B, ..., D) -> (B, D)."""
+        return pooled
+
+    def answered(self, network: Any, pooled: Tensor, weight: str) -> Tensor:
+        """What one of the `readers` gives for what is pooled."""
+        raise NotImplementedError
+
     def settle(self, network: Any) -> None:
         """Rounds binary and ternary weights in place, once and for all; the record then says fp32."""
         raise NotImplementedError

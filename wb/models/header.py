@@ -18,6 +18,7 @@ from wb.core.records import Frozen
 FORMAT = 2  # 1 had another form of the architecture (`wb.core.upgrade`) and the same weights
 READ = (1, 2)
 MAX_STEPS = 2000  # steps of a history
+ORIGIN = "origin"  # an argument of an import: the files that the model came in; for programs, and long
 EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
 
 

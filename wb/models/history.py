@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from wb.models.header import ORIGIN
 from wb.models.model import Step
 
 # A data set by its form, or an absolute path: at the beginning, or after a space, a colon or a bracket.
@@ -57,11 +58,12 @@ def data_of(history: Iterable[Step]) -> Known | None:
 
 
 def public(history: Sequence[Step]) -> list[dict[str, JsonValue]]:
-    """`history` for an exported file: without readings, and with paths cut to their last names.
+    """`history` for an exported file: without readings and origins, and with paths cut to their last names.
 
     A model file keeps the paths, so that its data are found again; a graph is meant to be given away.
     """
-    return [nameless(step.model_dump(mode="json", exclude={"readings"})) for step in history]
+    steps = (step.model_dump(mode="json", exclude={"readings": True, "arguments": {ORIGIN}}) for step in history)
+    return [nameless(step) for step in steps]
 
 
 def nameless(content: Any) -> Any:

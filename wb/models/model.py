@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wb.core.architecture import Architecture, axes_of_part, axis_sizes, resize
@@ -26,6 +25,7 @@ from wb.models.header import Step as Step
 from wb.models.header import read_history as read_history
 from wb.models.named import axes_of
 from wb.models.network import Network, build, skeleton
+from wb.models.tensorfile import entries_of, header_of, write_tensors
 from wb.models.torchfile import read_torch
 
 P = TypeVar("P", bound=Part)
@@ -113,7 +113,6 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
         BadOption: another ending, or the file exists and `force` is false.
         StorageFailed: it could not be written.
     """
-    weights = _alone(model.weights)
     metadata = {
         "wb.format": str(FORMAT),
         "wb.architecture": model.architecture.to_json(),
@@ -123,9 +122,10 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
         raise BadOption(f"{path.name} is no name for a model file; end it in .safetensors or .pt")
     with replacing(path, force=force) as temporary:
         if path.suffix == ".pt":
-            write_torch({"metadata": metadata, "weights": weights}, temporary)
+            write_torch({"metadata": metadata, "weights": _alone(model.weights)}, temporary)
         else:
-            _save_safetensors(weights, temporary, metadata)
+            entries = entries_of(model.weights)
+            write_tensors(temporary, header_of(entries, metadata), entries, model.weights.__getitem__)
 
 
 def load(path: Path) -> Model:
@@ -185,13 +185,6 @@ def _alone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if storage.nbytes() != weight.nbytes or users[storage.data_ptr()] > 1:
             found[name] = weight.clone()
     return found
-
-
-def _save_safetensors(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(weights, path, metadata=metadata)
-    except SafetensorError as error:  # safetensors has its own error for a full disk
-        raise OSError(str(error)) from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

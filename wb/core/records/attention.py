@@ -47,7 +47,10 @@ class Scored(Scaled, Attention):
 
 
 class Softmax(Scored):
-    """Multi-head self-attention with softmax."""
+    """Multi-head self-attention with softmax.
+
+    With `bias` every projection has a bias; without `qkv_bias` only that of the output has one.
+    """
 
     module = "wb.models.mixers.softmax:SoftmaxAttention"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
@@ -55,6 +58,7 @@ class Softmax(Scored):
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
     kind: Literal["softmax"] = "softmax"
     bias: Biases = True
+    qkv_bias: Biases = True
 
 
 class Relative(Scored):

@@ -16,6 +16,9 @@ class Classify(Part):
     """A linear map from the pooled tokens to one number per class. `labels` are the names of the classes, or none.
 
     `pool` "mean" is the mean of the tokens that have a place, "first" the first of those in front of them, a class token.
+    "pair" are the first two of those, a class and a distillation token: each has a map of its own, and the answer is the mean.
+
+    Source: Touvron et al., "Training data-efficient image transformers & distillation through attention" (DeiT), 2021 ("pair").
     """
 
     task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
@@ -25,7 +28,7 @@ class Classify(Part):
     kind: Literal["classify"] = "classify"
     classes: Classes
     labels: tuple[str, ...] = ()
-    pool: Literal["mean", "first"] = "mean"
+    pool: Literal["mean", "first", "pair"] = "mean"
     precision: HeadKept = "fp32"
 
     @model_validator(mode="after")

@@ -43,6 +43,17 @@ class Conv2x2(Halving):
     kind: Literal["conv"] = "conv"
 
 
+class NormedMerge(Halving):
+    """Four tokens side by side, a layer norm, and a linear map without bias: Swin's patch merging."""
+
+    module = "wb.models.merges.normed:NormedMerge"
+    example: ClassVar[Mapping[str, Any]] = {"eps": 1e-5}
+    title = "normed merging of 2x2 tokens"
+    source = 'Liu et al., "Swin Transformer", 2021'
+    kind: Literal["normed"] = "normed"
+    eps: Eps = 1e-5
+
+
 class Dw3(Halving):
     """A depthwise convolution with stride 2, then a 1x1 convolution, each with a batch norm."""
 
@@ -82,4 +93,4 @@ class QPool(Scaled, Halving):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Merge = Annotated[QPool | Conv3x3 | Conv2x2 | Dw3, Field(discriminator="kind")]
+Merge = Annotated[QPool | Conv3x3 | NormedMerge | Conv2x2 | Dw3, Field(discriminator="kind")]

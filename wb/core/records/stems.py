@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wb.core.layout import Layout
-from wb.core.records.base import ConvKept, Dim, Part, Width
+from wb.core.records.base import ConvKept, Dim, Part, Width, is_none
 from wb.core.records.inputs import ImageInput
 
 
@@ -20,11 +20,17 @@ class ImageStem(Part):
 
     def layout(self, image: ImageInput, prefix: int = 0) -> Layout:
         """The tokens of the first stage."""
-        return Layout((image.height // self.patch, image.width // self.patch), prefix)
+        rows, columns = self.sides
+        return Layout((image.height // rows, image.width // columns), prefix)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns of pixels of a patch."""
+        return self.patch, self.patch
 
 
 class PatchStem(ImageStem):
-    """A linear map of each `patch` x `patch` square to a token."""
+    """A linear map of each patch to a token: of `patch` rows and, unless `columns` says otherwise, as many columns of pixels."""
 
     module = "wb.models.stems.patch:PatchStem"
     example: ClassVar[Mapping[str, Any]] = {"patch": 2}
@@ -32,6 +38,11 @@ class PatchStem(ImageStem):
     source = 'Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021'
     kind: Literal["patch"] = "patch"
     patch: Annotated[int, Field(ge=1, le=64)]
+    columns: Annotated[int | None, Field(ge=1, le=4096, exclude_if=is_none)] = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        return self.patch, self.columns or self.patch
 
 
 class ConvStem(ImageStem):

@@ -1,4 +1,7 @@
-"""A linear classifier of pooled tokens."""
+"""A linear classifier of pooled tokens.
+
+Source of the pair: Touvron et al., "Training data-efficient image transformers & distillation through attention" (DeiT), 2021.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from wb.models.lowbit import low_bit
 
 
 class Classify(HeadModule):
-    """`head` (classes, D) and `head_bias` (classes) on the mean of the tokens that have a place, or on the first of all."""
+    """`head` (classes, D) and `head_bias` (classes) on the mean of the tokens that have a place, or on the first of all.
+
+    Of a pair, `second` and `second_bias` are on the second of all, and both answers are averaged.
+    """
 
     def __init__(
         self,
@@ -28,27 +34,46 @@ class Classify(HeadModule):
     ) -> None:
         super().__init__(record, network, embed, layout, device)
         self.prefix, self.readers = layout.prefix, {"head": "head_bias"}
-        self.holds(network, "head", ("classes", record.classes), (read("embed"), embed), device=device)
-        self.holds(network, "head_bias", ("classes", record.classes), device=device)
+        if record.pool == "pair":
+            self.readers["second"] = "second_bias"
+        for weight, bias in self.readers.items():
+            self.holds(network, weight, ("classes", record.classes), (read("embed"), embed), device=device)
+            self.holds(network, str(bias), ("classes", record.classes), device=device)
 
     def reset(self, network: Any) -> None:
-        nn.init.trunc_normal_(network.head, std=0.02)
-        nn.init.zeros_(network.head_bias)
+        for weight, bias in self.readers.items():
+            nn.init.trunc_normal_(getattr(network, weight), std=0.02)
+            nn.init.zeros_(getattr(network, str(bias)))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """(B, N, D) or (B, D, rows, columns) -> (B, D)."""
+        """(B, N, D) or (B, D, rows, columns) -> (B, D), of a pair (B, 2, D)."""
         if x.dim() == 4:
             return x.mean(dim=(2, 3))
         if self.record.pool == "first":
             return x[:, 0]
+        if self.record.pool == "pair":
+            return x[:, :2]
         return (x[:, self.prefix :] if self.prefix else x).mean(dim=1)
 
     def outputs(self, network: Any, pooled: Tensor) -> Tensor:
-        """(B, D) -> (B, classes)."""
-        return F.linear(pooled, low_bit(network.head, self.record.precision, 1), network.head_bias)
+        """(B, D), of a pair (B, 2, D) -> (B, classes)."""
+        if self.record.pool != "pair":
+            return self.answered(network, pooled, "head")
+        return (self.answered(network, pooled, "head") + self.answered(network, pooled, "second")) / 2
+
+    def seen(self, pooled: Tensor, weight: str) -> Tensor:
+        """(B, D), of a pair (B, 2, D) -> (B, D)."""
+        return pooled[:, list(self.readers).index(weight)] if self.record.pool == "pair" else pooled
+
+    def answered(self, network: Any, pooled: Tensor, weight: str) -> Tensor:
+        """(B, D), of a pair (B, 2, D) -> (B, classes)."""
+        rounded = low_bit(getattr(network, weight), self.record.precision, 1)
+        return F.linear(self.seen(pooled, weight), rounded, getattr(network, str(self.readers[weight])))
 
     def settle(self, network: Any) -> None:
-        network.head.copy_(low_bit(network.head, self.record.precision, 1))
+        for weight in self.readers:
+            parameter = getattr(network, weight)
+            parameter.copy_(low_bit(parameter, self.record.precision, 1))
         self.record = self.record.model_copy(update={"precision": "fp32"})
 
     def describe(self, network: Any) -> records.Classify:

@@ -19,7 +19,7 @@ class SoftmaxAttention(ScoredAttention):
     """`softmax(scale · q kᵀ) v`. Cost: N·D·H·(2K + 2V) + H·N²·(K + V) multiply-accumulates."""
 
     def __init__(self, record: Softmax, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, layout, device, bias=record.bias)
+        super().__init__(record, embed, layout, device, bias=record.bias, qkv_bias=record.qkv_bias)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         scores = self.scores(q, k)

@@ -27,11 +27,15 @@ class PatchStem(StemModule):
     ) -> None:
         super().__init__({"embed": embed}, device)
         self.precision = record.precision
-        self.holds("patches", "embed", channels, record.patch, record.patch)
+        self.columns = record.columns
+        self.holds("patches", "embed", channels, *record.sides)
         self.holds("patches_bias", "embed")
 
     def describe(self) -> records.PatchStem:
-        return records.PatchStem(patch=self.patches.shape[-1], precision=self.precision)
+        rows, columns = self.patches.shape[2:]
+        return records.PatchStem(
+            patch=rows, columns=None if self.columns is None else columns, precision=self.precision
+        )
 
     def reset(self) -> None:
         uniform_(self.patches, self.patches[0].numel())
@@ -45,4 +49,4 @@ class PatchStem(StemModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, D, rows, columns)."""
-        return F.conv2d(x, self.patches, self.patches_bias, stride=self.patches.shape[-1])
+        return F.conv2d(x, self.patches, self.patches_bias, stride=self.patches.shape[2:])

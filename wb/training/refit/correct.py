@@ -29,6 +29,7 @@ from wb.core.precision import TRAINED
 from wb.models.axes import write
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
+from wb.models.network import Network
 from wb.models.operator import NOTHING
 from wb.models.planes import as_tokens, laid
 from wb.models.walk import State, Sublayer
@@ -247,9 +248,16 @@ class Correction(Beside):
             with found_anew([norm]):
                 for state in self.states:
                     self.network.pooled(self.network.wiring(state.stage).end(state))
-        ((weight, bias),) = self.network.answer.readers.items()
-        fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
-        for i, state in enumerate(self.states):
-            given: Outputs = [(lane.share, lane.network.end(lane.states[i])) for lane in self.lanes]
-            fit.add(self.network.pooled(self.network.wiring(state.stage).end(state)), given)
-        write_fit(self.network, [weight], [bias], fit)
+        for weight, bias in self.network.answer.readers.items():
+            fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
+            for i, state in enumerate(self.states):
+                theirs = [(lane.share, lane.network, _pooled(lane.network, lane.states[i])) for lane in self.lanes]
+                given: Outputs = [(share, own.answer.answered(own, pooled, weight)) for share, own, pooled in theirs]
+                fit.add(self.network.answer.seen(_pooled(self.network, state), weight), given)
+            write_fit(self.network, [weight], [bias], fit)
+
+
+def _pooled(network: Network, state: State) -> Tensor:
+    """What the head reads of a network that ends with `state`."""
+    state = network.enter(state, len(network.stages) - 1)
+    return network.pooled(network.wiring(state.stage).end(state))

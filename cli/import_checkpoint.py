@@ -1,0 +1,73 @@
+"""`wb import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wb.cli import _output
+from wb.cli._shared import ForceOption, JsonOption, MeanOption, PreprocessorOption, ScaleOption, StdOption
+
+
+def import_checkpoint(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of Hugging Face or timm, a name on the hub, or a state dict (.safetensors, .pt, .pth, .bin)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
+    heads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Heads of each block, where the shapes do not tell.", show_default="what it says"),
+    ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help="Activation of hidden units: gelu, gelu_tanh, relu, relu2 or silu.", show_default="what is usual there"
+        ),
+    ] = None,
+    eps: Annotated[
+        float | None,
+        typer.Option(help="What its layer norms add to a variance.", show_default="what is usual there"),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            help="What the classifier reads: first, the class token, or mean.", show_default="what is usual there"
+        ),
+    ] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    scale: ScaleOption = None,
+    preprocessor: PreprocessorOption = None,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare/--no-compare", help="Compare logits on random images with its library's, if that is installed."
+        ),
+    ] = True,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a model of another library exactly, and write it as a model file.
+
+    Every command also takes such a source itself, where nothing has to be said of it. `wb export --to source` hands it back.
+    """
+    from wb.foreign.given import given_of
+    from wb.jobs.importing import import_file
+    from wb.jobs.preparation import read_preparation
+
+    images = read_preparation(mean, std, scale, preprocessor)
+    given = given_of(heads=heads, activation=activation, eps=eps, pool=pool, images=images)
+    found = import_file(source, out, given, compare=compare, force=force)
+    for text in found.notes:
+        _output.say(text)
+    if as_json:
+        _output.print_json(found.content() | {"model": str(out)})
+        return
+    for line in found.lines:
+        _output.data.print(line, soft_wrap=True)
+    _output.written(out)

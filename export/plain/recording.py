@@ -1,0 +1,153 @@
+"""Recording what a module does with tensors, call by call: of a network its parts are single calls, of a part everything.
+
+Source: the idea of tracing is that of `torch.fx` (Reed et al., "torch.fx: Practical Program Capture and Transformation for Deep
+Learning in Python", 2022).
+Differs: real tensors are run instead of proxies, so that sizes are plain numbers, and every module traces; a size that follows
+the batch is found by running two batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from wb.core.errors import Unsupported
+from wb.models.operator import PartModule
+
+_IN_PLACE = "writes into a tensor"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A tensor that is there before the run: the input `x`, or a parameter or constant by its name in the module."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """The result of the call of that number, or one of its results."""
+
+    call: int
+    item: int | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of torch, or a part by its name in the network, with its arguments: `Leaf` and `Made` stand for tensors."""
+
+    function: Callable[..., Any] | str
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass
+class Recording:
+    """The calls of a run in order, its result, and the tensors that it found made already, by the names given to them."""
+
+    calls: list[Call] = field(default_factory=list)
+    result: Leaf | Made = Leaf("x")
+    constants: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, Tensor] = field(default_factory=dict)  # the input of each part
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes each function of torch that is called, outermost only."""
+
+    def __init__(self, known: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.known: dict[int, Leaf | Made] = {id(tensor): Leaf(name) for name, tensor in known.items()}
+        self.held: list[Any] = [known]  # so that no identity is given away anew
+        self.found = Recording()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) or (isinstance(result, tuple) and any(isinstance(r, Tensor) for r in result)):
+            self.note(func, args, kwargs or {}, result)
+        elif getattr(func, "__name__", "") == "__setitem__":
+            raise Unsupported(_IN_PLACE)
+        return result
+
+    def note(
+        self, func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
+    ) -> None:
+        """Adds a call with that result."""
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__"):
+            raise Unsupported(_IN_PLACE)
+        if isinstance(result, Tensor) and id(result) in self.known:
+            return  # gives back what it was given
+        arguments = tuple(self.named(one) for one in args)
+        number = len(self.found.calls)
+        self.found.calls.append(Call(func, arguments, {key: self.named(value) for key, value in kwargs.items()}))
+        self.held.append(result)
+        if isinstance(result, Tensor):
+            self.known[id(result)] = Made(number)
+        else:
+            for i, one in enumerate(result):
+                self.known[id(one)] = Made(number, i)
+
+    def named(self, value: Any) -> Any:
+        """An argument with names in the place of tensors; one that nobody has made is a constant."""
+        if isinstance(value, Tensor):
+            if id(value) not in self.known:
+                name = f"constant{len(self.found.constants) or ''}"
+                self.found.constants[name] = value
+                self.known[id(value)] = Leaf(name)
+                self.held.append(value)
+            return self.known[id(value)]
+        if isinstance(value, slice):
+            return slice(*(self.named(one) for one in (value.start, value.stop, value.step)))
+        if isinstance(value, list | tuple):
+            return tuple(self.named(one) for one in value)
+        return value
+
+
+def record_part(part: nn.Module, x: Tensor) -> Recording:
+    """What a part does with `x`. Raises `Unsupported` if it writes into tensors."""
+    return _recorded(part, x, {})
+
+
+def record_network(network: nn.Module, x: Tensor) -> Recording:
+    """What a network does with `x`, its parts being single calls. Raises `Unsupported` as `record_part` does."""
+    parts: dict[nn.Module, str] = {m: name for name, m in network.named_modules() if isinstance(m, PartModule)}
+    return _recorded(network, x, parts)
+
+
+def _recorded(module: nn.Module, x: Tensor, parts: Mapping[nn.Module, str]) -> Recording:
+    own = {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
+    known = {"x": x, **own, **dict(module.named_buffers()), **dict(module.named_parameters())}
+    recorder = _Recorder(known)
+    with torch.no_grad(), _parts_noted(recorder, parts), recorder:
+        result = module.forward(x)
+    recorder.found.result = recorder.named(result)
+    return recorder.found
+
+
+@contextmanager
+def _parts_noted(recorder: _Recorder, parts: Mapping[nn.Module, str]) -> Iterator[None]:
+    """Makes the call of each part one call of the recording."""
+    before = nn.Module.__call__
+
+    def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if module not in parts:
+            return before(module, *args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            result = module.forward(*args, **kwargs)
+        recorder.found.parts[parts[module]] = args[0]
+        recorder.note(parts[module], args[:1], {}, result)
+        return result
+
+    nn.Module.__call__ = called  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = before  # type: ignore[method-assign]

@@ -1,0 +1,76 @@
+"""The text of `model.py` around what is written of a network."""
+
+from __future__ import annotations
+
+SOURCE = '''"""A network of {parameters} parameters: images (B, {shape}) in [0, 1] -> one score for each of {count} classes.
+
+Written by wb {version}; needs PyTorch and nothing else.
+
+    from model import load
+    scores = load()(images)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CLASSES = {classes}  # in the order of the scores, where they have names
+CONSTANTS = {constants}  # tensors that are not trained
+
+
+{functions}
+
+
+class Network(nn.Module):
+    """The network with the given tensors, which are found under their names: `stages.0.0.mixer.wq`."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            *path, last = name.split(".")
+            module: nn.Module = self
+            for step in path:
+                if step not in module._modules:
+                    module.add_module(step, nn.Module())
+                module = module.get_submodule(step)
+            if name in CONSTANTS:
+                module.register_buffer(last, tensor)
+            else:
+                module.register_parameter(last, nn.Parameter(tensor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, {shape}) -> scores (B, {count})."""
+        at = self.get_submodule
+{forward}
+'''
+
+ENDING = '''
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file."""
+    kinds = {{"F32": torch.float32, "I64": torch.int64, "I32": torch.int32, "BOOL": torch.bool, "F64": torch.float64}}
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    tensors = {{}}
+    for name, about in json.loads(content[8:start]).items():
+        if name != "__metadata__":
+            begin, end = about["data_offsets"]
+            tensor = torch.frombuffer(content, dtype=torch.uint8, count=end - begin, offset=start + begin)
+            tensors[name] = tensor.clone().view(kinds[about["dtype"]]).reshape(about["shape"])
+    return tensors
+
+
+def load(path: Path = Path(__file__).with_name("model.safetensors")) -> Network:
+    """The network with the weights in the file beside this one, ready to answer."""
+    return Network(read(path)).eval()
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        print(load()(torch.rand(1, {shape})))
+'''

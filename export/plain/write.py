@@ -1,0 +1,199 @@
+"""A model as a folder that needs PyTorch and nothing else: `model.safetensors`, and `model.py`, which reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wb import __version__
+from wb.core.errors import BadOption, Unsupported
+from wb.core.files import replacing, write_text
+from wb.core.records import Part
+from wb.export.graph import TOLERANCE, ExportDiffers
+from wb.export.plain.recording import Recording, record_network, record_part
+from wb.export.plain.source import ENDING, SOURCE
+from wb.export.plain.wording import Writer, merged
+from wb.models.feeds import made_up
+from wb.models.groups import settle
+from wb.models.model import Model
+from wb.models.network import Network
+from wb.models.operator import OperatorModule
+from wb.models.stem import StemModule
+from wb.models.tensorfile import entries_of, header_of, write_tensors
+
+WEIGHTS, CODE = "model.safetensors", "model.py"
+
+
+class Function(NamedTuple):
+    """A function of the file: its name, and its lines without the `def`."""
+
+    name: str
+    text: str
+    weights: bool  # whether it is given any
+
+
+def export_plain(model: Model, folder: Path, *, force: bool = False) -> list[Path]:
+    """Writes the weights of a model, and its network as one file of plain PyTorch that reads them; returns both paths.
+
+    The network computes in float32; batch norms are folded, one and two bits rounded for good.
+
+    Raises:
+        BadOption: a file exists and `force` is false.
+        ExportDiffers: the file does not compute what the model does; nothing is written.
+        Unsupported: a part of the network cannot be written as plain PyTorch.
+        StorageFailed: a file could not be written.
+    """
+    paths = [folder / WEIGHTS, folder / CODE]
+    for path in paths:
+        if path.exists() and not force:
+            raise BadOption(f"{path} exists already; choose another folder or say --force to replace it")
+    network = model.network()
+    settle(network)
+    code, tensors = written(network)
+    _check(code, tensors, network)
+    entries = entries_of(tensors)
+    with replacing(paths[0], force=force) as temporary:
+        write_tensors(temporary, header_of(entries, {"format": "pt"}), entries, tensors.__getitem__)
+    write_text(paths[1], code, force=force)
+    return paths
+
+
+def written(network: Network) -> tuple[str, dict[str, Tensor]]:
+    """The code of a settled network, and the tensors that it uses by name. Raises `Unsupported`."""
+    a = network.architecture
+    network.requires_grad_(False)
+    recording = _twice(lambda x: record_network(network, x), made_up(a.input.specs(), 3)["pixel_values"])
+    functions = _Functions(network)
+    tensors: dict[str, Tensor] = {}
+    own = {**dict(network.named_buffers()), **dict(network.named_parameters())}
+
+    def leaf(name: str) -> str:
+        if name == "x":
+            return "x"
+        tensors[name] = own[name] if name in own else recording.constants[name]
+        return f"self.{name}"
+
+    def part(name: str) -> Callable[[str], str] | None:
+        return functions.called(name, recording.parts[name], tensors)
+
+    try:
+        lines = Writer(recording, leaf, part)()
+    except Unsupported as error:
+        raise Unsupported(f"the network cannot be written as plain PyTorch: it {error}; ONNX can") from error
+    tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    trained = {name for name, parameter in network.named_parameters() if name not in _constants(network)}
+    shape = ", ".join(map(str, (a.input.channels, a.input.height, a.input.width)))
+    code = SOURCE.format(
+        parameters=f"{sum(t.numel() for name, t in tensors.items() if name in trained):,}",
+        shape=shape,
+        count=a.head.classes,
+        version=__version__,
+        classes=_listed(a.head.labels),
+        constants=_listed(sorted(tensors.keys() - trained)),
+        functions="\n\n\n".join(function.text for function in functions.every()),
+        forward="\n".join(f"        {line}" for line in lines).replace("images", "x"),
+    )
+    return code + ENDING.format(shape=shape), tensors
+
+
+def _constants(network: Network) -> set[str]:
+    """The full names of parameters that training does not change."""
+    found = {*network.positions.constants, *network.answer.constants}
+    for name, module in network.named_modules():
+        found |= {f"{name}.{local}" for local in getattr(module, "constants", ())}
+    return found
+
+
+def _twice(record: Callable[[Tensor], Recording], x: Tensor) -> Recording:
+    """The recordings of a run of two examples and of three, as one."""
+    return merged(record(x[:2].clone()), record(x[:3].clone()))
+
+
+class _Functions:
+    """The functions of a file, one for all parts that compute alike."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.by_body: dict[tuple[str, str], Function] = {}
+        self.names: dict[str, int] = {}
+
+    def every(self) -> Iterator[Function]:
+        """All of them in order of first use."""
+        yield from self.by_body.values()
+
+    def called(self, name: str, x: Tensor, tensors: dict[str, Tensor]) -> Callable[[str], str] | None:
+        """What writes a call of the part `name`, which was given `x`; its tensors are added to `tensors`."""
+        part = self.network.get_submodule(name)
+        one = x[:2] if len(x) >= 3 else x
+        recording = _twice(lambda given: record_part(part, given), torch.cat([one, one[:1]]))
+        if not recording.calls:
+            return None
+        used: dict[str, Tensor] = {}
+        own = {**vars(part), **dict(part.named_buffers()), **dict(part.named_parameters())}
+
+        def leaf(local: str) -> str:
+            if local == "x":
+                return "x"
+            used[local] = own[local] if local in own else recording.constants[local]
+            return f"w.{local}"
+
+        lines = Writer(recording, leaf)()
+        tensors |= {f"{name}.{local}": tensor for local, tensor in used.items()}
+        function = self._function(part, lines, tuple(x.shape[1:]), tuple(part(x[:2]).shape[1:]), bool(used))
+        at = f', at("{name}")' if function.weights else ""
+        return lambda argument: f"{function.name}({argument}{at})"
+
+    def _function(
+        self, part: nn.Module, lines: list[str], given: tuple[int, ...], result: tuple[int, ...], weights: bool
+    ) -> Function:
+        """The function of these lines; one that is there already if it computes the same."""
+        stem, body = _snake(type(part).__name__), "\n".join(f"    {line}" for line in lines)
+        if (stem, body) not in self.by_body:
+            self.names[stem] = self.names.get(stem, 0) + 1
+            name = stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
+            arguments = "x: Tensor, w: nn.Module" if weights else "x: Tensor"
+            title = _title(part)
+            shapes = " -> ".join(f"(B, {', '.join(map(str, shape))})" for shape in (given, result))
+            text = f'def {name}({arguments}) -> Tensor:\n    """{title[0].upper()}{title[1:]}: {shapes}."""\n{body}'
+            self.by_body[stem, body] = Function(name, text, weights)
+        return self.by_body[stem, body]
+
+
+def _title(part: nn.Module) -> str:
+    """What a part is called in tables."""
+    record = part.describe() if isinstance(part, StemModule) else getattr(part, "record", None)
+    return str(getattr(record, "title", "")) if isinstance(record, Part) else type(part).__name__
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _listed(names: Any) -> str:
+    """Names as a tuple in Python, over as many lines as it takes."""
+    found = [json.dumps(str(name), ensure_ascii=False) for name in names]
+    short = f"({', '.join(found)}{',' if len(found) == 1 else ''})"
+    return short if len(short) <= 100 else "(\n" + "".join(f"    {name},\n" for name in found) + ")"
+
+
+def _check(code: str, tensors: Mapping[str, Tensor], network: Network) -> None:
+    """Runs the code. Raises `ExportDiffers` if it does not give the network's logits, for one image and for three."""
+    space: dict[str, Any] = {"__name__": "plain", "__file__": CODE}
+    exec(compile(code, CODE, "exec"), space)  # what was written here a moment ago, of a network that was checked
+    plain = space["Network"](tensors).eval()
+    jumps = any(isinstance(module, OperatorModule) and module.jumps for module in network.modules())
+    for count in (1, 3):
+        images = made_up(network.architecture.input.specs(), count)["pixel_values"]
+        with torch.inference_mode():
+            expected, given = network(images), plain(images)
+        worst = float(((given - expected).abs() / expected.abs().clamp(min=1)).max())
+        if not worst <= TOLERANCE and not jumps:
+            raise ExportDiffers(
+                f"the plain network differs from the model by {worst:.2g} where {TOLERANCE:g} is allowed; nothing was written"
+            )

@@ -1,0 +1,131 @@
+"""Makes `references/`: small random models of transformers and timm as they save them, with the logits that they give.
+
+    python tests/foreign/make_references.py        # needs transformers and timm; not run by tests
+
+Weights are in half precision and a few kB each, so that tests need neither library.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+FOLDER = Path(__file__).parent / "references"
+LABELS = ("bird", "cat", "deer", "dog", "frog")
+PLAIN = {
+    "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20, "image_size": 8,
+    "patch_size": 4,
+}  # fmt: skip
+SWIN = {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2, "image_size": 16, "patch_size": 2}
+
+
+def shim() -> None:
+    """Lets torchvision be imported beside a torch without its operators, as timm imports it whole."""
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    globals()["_library"] = library  # it is undone where nothing holds it
+
+
+def main() -> None:
+    """Writes a folder for every family."""
+    shim()
+    for name, build in (*transformers_models(), *timm_models()):
+        torch.manual_seed(0)
+        build(FOLDER / name)
+        sys.stdout.write(f"wrote {FOLDER / name}\n")
+
+
+def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Models of transformers with what writes them."""
+    import transformers as t
+
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
+    other = {"hidden_act": "relu", "qkv_bias": False, "layer_norm_eps": 1e-3}
+    for name, config, model in (
+        ("hf-vit", t.ViTConfig(**PLAIN, **labels), t.ViTForImageClassification),
+        ("hf-vit-relu", t.ViTConfig(**PLAIN, **other), t.ViTForImageClassification),
+        ("hf-deit", t.DeiTConfig(**PLAIN, **labels), t.DeiTForImageClassificationWithTeacher),
+        ("hf-deit-alone", t.DeiTConfig(**PLAIN), t.DeiTForImageClassification),
+        ("hf-swin", t.SwinConfig(**SWIN), t.SwinForImageClassification),
+    ):
+
+        def write(folder: Path, config: Any = config, model: Any = model) -> None:
+            network: Any = shaken(model(config)).half()
+            network.save_pretrained(folder)
+            settings = {
+                "image_mean": [0.5, 0.4, 0.3],
+                "image_std": [0.2, 0.3, 0.4],
+                "image_processor_type": "ViTImageProcessor",
+            }
+            (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2))
+            answer(folder, lambda x: network.float()(pixel_values=x).logits, config.image_size)
+
+        yield name, write
+
+
+def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Models of timm with what writes them: `config.json` as timm has it, and a state dict."""
+    import timm
+    from safetensors.torch import save_file
+
+    vit = {"img_size": 8, "patch_size": 4, "depth": 2, "embed_dim": 64, "num_classes": 5}
+    swin = {
+        "img_size": 16,
+        "patch_size": 2,
+        "window_size": 2,
+        "depths": [2, 2],
+        "num_heads": [2, 4],
+        "embed_dim": 8,
+        "num_classes": 5,
+    }
+    small = {**vit, "embed_dim": 16, "num_heads": 2}
+    for name, architecture, arguments in (
+        ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
+        ("timm-deit", "deit_tiny_distilled_patch16_224", small),
+        ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
+    ):
+
+        def write(folder: Path, architecture: str = architecture, arguments: dict[str, Any] = arguments) -> None:
+            network = shaken(timm.create_model(architecture, **arguments)).half()
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(network.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+            about = {
+                "input_size": [3, arguments["img_size"], arguments["img_size"]],
+                "mean": [0.5, 0.4, 0.3],
+                "std": [0.2, 0.3, 0.4],
+            }
+            rest = {key: value for key, value in arguments.items() if key != "num_classes"}
+            config = {"architecture": architecture, "num_classes": 5, "model_args": rest, "pretrained_cfg": about}
+            (folder / "config.json").write_text(json.dumps(config, indent=2))
+            answer(folder, network.float(), arguments["img_size"])
+
+        yield name, write
+
+
+def shaken(network: nn.Module) -> nn.Module:
+    """The network with parameters that are all of some size, so that none is without effect."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return network.eval()
+
+
+def answer(folder: Path, network: Callable[[torch.Tensor], torch.Tensor], side: int) -> None:
+    """Writes random images in [0, 1] and the logits that the network gives them."""
+    mean, std = torch.tensor([0.5, 0.4, 0.3])[:, None, None], torch.tensor([0.2, 0.3, 0.4])[:, None, None]
+    images = (torch.rand(2, 3, side, side) * 255).round() / 255
+    with torch.inference_mode():
+        logits = network((images - mean) / std)
+    np.savez_compressed(folder / "logits.npz", images=(images * 255).byte().numpy(), logits=logits.numpy())
+
+
+if __name__ == "__main__":
+    main()

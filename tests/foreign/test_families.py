@@ -1,0 +1,146 @@
+"""Every family: the logits are its library's, and what is handed back is what came, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.foreign.checkpoints import NAMES, REFERENCES, answer, config, kwt, sharded, tensors, vit_pytorch, written
+from wb.core.records import Post
+from wb.foreign.exporting import export_checkpoint
+from wb.foreign.families.known import BY_NAME, FAMILIES
+from wb.foreign.given import Given
+from wb.foreign.importing import Imported, read_checkpoint
+from wb.foreign.origin import origin_of
+from wb.models.model import load, save
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def same(folder: Path, other: Path) -> None:
+    """Both folders have the same files, but for logits, which no library writes."""
+    names = {path.name for path in folder.iterdir()} - {"logits.npz"}
+    assert {path.name for path in other.iterdir()} == names
+    for name in names:
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def logits(found: Imported, images: Tensor) -> Tensor:
+    """What the model gives."""
+    with torch.inference_mode():
+        given: Tensor = found.model.network()(images)
+    return given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_those_of_the_library(name: str) -> None:
+    images, expected = answer(name)
+    torch.testing.assert_close(logits(read_checkpoint(REFERENCES / name), images), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_came_is_handed_back(name: str, tmp_path: Path) -> None:
+    """Also through a model file."""
+    save(read_checkpoint(REFERENCES / name).model, tmp_path / "m.safetensors")
+    export_checkpoint(load(tmp_path / "m.safetensors"), "source", tmp_path / "back")
+    same(REFERENCES / name, tmp_path / "back")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_type_and_several_files_are_handed_back(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    given = {key: tensor.to(dtype) for key, tensor in tensors(name).items()}
+    given[next(iter(given))] = next(iter(given.values())).float()  # a file of two types
+    folder = sharded(tmp_path / "given", given, config(name))
+    found = read_checkpoint(folder)
+    assert all(weight.dtype == torch.float32 for weight in found.model.weights.values())
+    export_checkpoint(found.model, "source", tmp_path / "back")
+    same(folder, tmp_path / "back")
+
+
+@pytest.mark.parametrize(("make", "given"), [(vit_pytorch, Given(activation="relu")), (kwt, Given())])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layouts_without_a_configuration_are_handed_back(
+    make: type[object], given: Given, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    weights: dict[str, Tensor] = {name: tensor.to(dtype) for name, tensor in make().items()}  # type: ignore[attr-defined]
+    folder = written(tmp_path / "given", weights)
+    export_checkpoint(read_checkpoint(folder / "model.safetensors", given).model, "source", tmp_path / "back")
+    same(folder, tmp_path / "back")
+
+
+def test_a_family_of_every_kind_is_tested() -> None:
+    read = {origin.family for name in NAMES if (origin := origin_of(read_checkpoint(REFERENCES / name).model.history))}
+    assert read | {"vit-pytorch", "kwt", "swin"} == set(BY_NAME)
+    assert len(BY_NAME) == len(FAMILIES)
+
+
+def test_the_published_layout_of_swin_is_that_of_timm_with_other_names(tmp_path: Path) -> None:
+    """Its merges stand at the end of a stage, and it keeps indices and masks that follow from sizes."""
+    names = {"head.fc.": "head.", "layers.1.downsample": "layers.0.downsample"}
+    original = {}
+    for name, tensor in tensors("timm-swin").items():
+        for old, new in names.items():
+            name = name.replace(old, new)
+        original[name] = tensor
+    original["layers.0.blocks.0.attn.relative_position_index"] = torch.arange(16).reshape(4, 4)
+    folder = written(tmp_path / "given", original, {"pretrained_cfg": config("timm-swin")["pretrained_cfg"]})
+    found = read_checkpoint(folder)
+    images, expected = answer("timm-swin")
+    torch.testing.assert_close(logits(found, images), expected, atol=1e-4, rtol=1e-4)
+    export_checkpoint(found.model, "source", tmp_path / "back")
+    same(folder, tmp_path / "back")
+
+
+def test_vit_pytorch_is_computed_as_its_code_does() -> None:
+    """Patches pixel by pixel with all channels of each; heads wider than the stream; queries without biases."""
+    weights = vit_pytorch()
+    found = _read(weights, Given(activation="relu"))
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    x = images.reshape(2, 3, 2, 4, 2, 4).permute(0, 2, 4, 3, 5, 1).reshape(2, 4, 48)
+    x = torch.nn.functional.linear(x, weights["to_patch_embedding.1.weight"], weights["to_patch_embedding.1.bias"])
+    x = torch.cat([weights["cls_token"].expand(2, -1, -1), x], dim=1) + weights["pos_embedding"]
+    for j in range(2):
+        at = f"transformer.layers.{j}."
+        y = _normed(x, weights, f"{at}0.norm")
+        q, k, v = (
+            part.reshape(2, 5, 2, 64).transpose(1, 2)
+            for part in (y @ weights[f"{at}0.fn.to_qkv.weight"].T).chunk(3, dim=-1)
+        )
+        y = ((q @ k.transpose(-1, -2) * 64**-0.5).softmax(dim=-1) @ v).transpose(1, 2).reshape(2, 5, 128)
+        x = x + torch.nn.functional.linear(y, weights[f"{at}0.fn.to_out.0.weight"], weights[f"{at}0.fn.to_out.0.bias"])
+        y = _normed(x, weights, f"{at}1.norm")
+        y = torch.nn.functional.linear(y, weights[f"{at}1.fn.net.0.weight"], weights[f"{at}1.fn.net.0.bias"]).relu()
+        x = x + torch.nn.functional.linear(y, weights[f"{at}1.fn.net.3.weight"], weights[f"{at}1.fn.net.3.bias"])
+    x = _normed(x[:, 0], weights, "mlp_head.0")
+    expected = torch.nn.functional.linear(x, weights["mlp_head.1.weight"], weights["mlp_head.1.bias"])
+    torch.testing.assert_close(logits(found, images), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_keyword_transformer_is_post_norm_and_reads_frames() -> None:
+    a = _read(kwt(), Given()).model.architecture
+    assert isinstance(a.stages[0].wiring, Post)
+    assert a.layout.shape == (6, 1)
+    assert (a.input.height, a.input.width) == (6, 9)
+
+
+@pytest.mark.parametrize("name", ["hf-vit", "hf-deit"])
+def test_the_settings_of_the_image_processor_and_the_classes_come_along(name: str) -> None:
+    a = read_checkpoint(REFERENCES / name).model.architecture
+    assert a.input.mean == (0.5, 0.4, 0.3)
+    assert a.input.std == (0.2, 0.3, 0.4)
+    assert a.head.labels == ("bird", "cat", "deer", "dog", "frog")
+
+
+def _read(weights: dict[str, Tensor], given: Given) -> Imported:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return read_checkpoint(written(Path(folder), weights) / "model.safetensors", given)
+
+
+def _normed(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-5)

@@ -1,0 +1,65 @@
+"""Real pretrained models of others, where their folder is: read, scored, and handed back."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wb.data.preparation import Preparation
+from wb.foreign.exporting import export_checkpoint
+from wb.foreign.given import Given
+from wb.foreign.importing import read_checkpoint
+
+VIT_MNIST = Given(activation="relu", images=Preparation(mean=(0.1307,), std=(0.3081,)))
+
+
+@pytest.fixture(scope="session")
+def real(reference: Path) -> Path:
+    """The folder with real data and models."""
+    if not (reference / "data/vit-mnist").is_dir():
+        pytest.skip("WB_REFERENCE names no folder with data/vit-mnist")
+    return reference / "data"
+
+
+@pytest.mark.reference
+def test_vit_mnist_has_its_accuracy_and_is_handed_back(real: Path, tmp_path: Path) -> None:
+    """Heads wider than their share of the width, ReLU, queries without biases."""
+    source = real / "vit-mnist/vit_mnist_gpu.pt"
+    found = read_checkpoint(source, VIT_MNIST)
+    with gzip.open(real / "mnist/t10k-images-idx3-ubyte.gz") as file:
+        images = torch.from_numpy(
+            np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28) / np.float32(255)
+        )
+    with gzip.open(real / "mnist/t10k-labels-idx1-ubyte.gz") as file:
+        labels = torch.from_numpy(np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64))
+    network = found.model.network()
+    with torch.inference_mode():
+        right = sum(
+            int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
+    assert right == 9721
+    (back,) = export_checkpoint(found.model, "source", tmp_path / "back")
+    given, again = torch.load(source, map_location="cpu"), torch.load(back)
+    assert list(given) == list(again)
+    assert all(torch.equal(given[name], again[name]) for name in given)
+
+
+@pytest.mark.reference
+def test_the_keyword_transformer_gives_its_logits_and_is_handed_back(real: Path, tmp_path: Path) -> None:
+    """Post-norm, one head, GELU by tanh, frames of sound."""
+    source = real / "kwt1/kwt1.safetensors"
+    found = read_checkpoint(source)
+    network = found.model.network()
+    with np.load(real / "kwt1/reference.npz") as expected, torch.inference_mode():
+        logits = network(torch.from_numpy(expected["feat"].astype(np.float32))[:, None])
+        torch.testing.assert_close(logits, torch.from_numpy(expected["logits"]), atol=1e-4, rtol=0)
+    with np.load(real / "speech-commands/kwt1_features_f16_60perclass.npz") as clips, torch.inference_mode():
+        features, labels = (clips[name] for name in clips.files[:2])
+        given = network(torch.from_numpy(features.astype(np.float32))[:, None]).argmax(1).numpy()
+    assert np.mean(given == labels) == pytest.approx(0.9697, abs=5e-5)
+    (back,) = export_checkpoint(found.model, "source", tmp_path / "back")
+    assert back.read_bytes() == source.read_bytes()

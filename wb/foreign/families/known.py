@@ -1,0 +1,70 @@
+"""All families that are read, and networks that are recognised although no records express them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from wb.core.errors import Unsupported, printable
+from wb.foreign.families.hf_deit import HfDeit
+from wb.foreign.families.hf_swin import HfSwin
+from wb.foreign.families.hf_vit import HfVit
+from wb.foreign.families.kwt import Kwt
+from wb.foreign.families.timm_swin import OriginalSwin, TimmSwin
+from wb.foreign.families.timm_vit import TimmVit
+from wb.foreign.families.vit_pytorch import VitPytorch
+from wb.foreign.family import Family, Seen
+
+FAMILIES: Sequence[Family] = (
+    HfVit(), HfDeit(), HfSwin(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(), Kwt(),
+)  # fmt: skip
+BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
+# Networks that no records express: what the names of some of their tensors contain, and what is missing.
+INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
+    (
+        "ConvNeXt",
+        ("dwconv.weight", "conv_dw.weight", "pwconv1.weight"),
+        "depthwise convolutions with a bias and no batch norm",
+    ),
+    (
+        "MobileNetV3",
+        ("bn1.running_mean", "se.conv_reduce.weight"),
+        "blocks whose stream changes its width, and hard swish",
+    ),
+    (
+        "PoolFormer",
+        ("token_mixer", "layer_scale_1", "before_norm"),
+        "norms over a whole picture, and patches that overlap",
+    ),
+    (
+        "Hiera",
+        ("pos_embed_window", "hiera.embeddings", "attn.qkv.weight"),
+        "a norm behind the pooling, and patches that overlap",
+    ),
+)
+
+
+def family_of(seen: Seen) -> Family:
+    """The family of a checkpoint.
+
+    Raises:
+        Unsupported: it is of none that is read; says what was recognised, and which are read.
+    """
+    found = next((family for family in FAMILIES if family.recognises(seen)), None)
+    if found is not None:
+        return found
+    names = list(seen.shapes)
+    told = [f"model_type {printable(str(seen.config['model_type']))!r}"] if "model_type" in seen.config else []
+    told += [f"architecture {printable(str(seen.config['architecture']))!r}"] if "architecture" in seen.config else []
+    told += [f"{len(names)} tensors, such as {', '.join(map(printable, names[:3]))}"]
+    for title, parts, lacking in INEXPRESSIBLE:
+        if _is(title, parts, seen):
+            told.append(f"which is a {title}: no records of wb have {lacking}")
+            break
+    raise Unsupported(
+        f"the family is not known: {'; '.join(told)}. Read are {', '.join(family.title for family in FAMILIES)}"
+    )
+
+
+def _is(title: str, parts: Sequence[str], seen: Seen) -> bool:
+    said = f"{seen.config.get('model_type', '')} {seen.config.get('architecture', '')}".lower()
+    return title.lower() in said or any(part in name for part in parts for name in seen.shapes)

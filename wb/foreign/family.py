@@ -1,0 +1,207 @@
+"""What a family of foreign networks is, and what its architectures are put together from."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+from wb.core.architecture import Architecture
+from wb.core.checks import MAX_STAGES
+from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
+from wb.core.records import ImageInput
+from wb.core.records.base import Activation
+from wb.data.preparation import Preparation
+from wb.foreign.form import Shape
+from wb.foreign.given import Given
+from wb.foreign.rule import Rule
+
+Library = Literal["hf", "timm", "other"]
+V = TypeVar("V")
+LARGEST = 65536  # of numbers in a configuration, as of widths
+NOTHING = Given()
+# Activations by the names that transformers and timm give them.
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_tanh": "gelu_tanh",
+    "relu": "relu",
+    "relu2": "relu2",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a checkpoint before its numbers are read. `notes` gets what was inferred and what was assumed."""
+
+    config: Mapping[str, Any]
+    shapes: Mapping[str, Shape]
+    given: Given = NOTHING
+    preparation: Preparation | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def shape(self, name: str, rank: int) -> Shape:
+        """The shape of a tensor with `rank` dimensions. Raises `BadArtefact` if there is none."""
+        found = self.shapes.get(name)
+        if found is None or len(found) != rank:
+            given = "missing" if found is None else f"{list(found)}"
+            raise BadArtefact(f"{name} is {given}; expected a tensor of {rank} dimensions")
+        return found
+
+    def number(self, key: str, default: float) -> float:
+        """A number of config.json, the default if it has none. Raises `BadArtefact` if it is none."""
+        found = self.config.get(key, default)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < LARGEST:
+            raise BadArtefact(f"config.json has {key}={_shown(found)}; expected a number")
+        return found
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        """A size in config.json. Raises `BadArtefact` if it is none, or missing without a default."""
+        return _size(self.config.get(key, default), key)
+
+    def sizes(self, key: str) -> list[int]:
+        """A list of sizes in config.json. Raises `BadArtefact` if it is none."""
+        found = self.config.get(key)
+        if not isinstance(found, list) or not 0 < len(found) <= MAX_STAGES:
+            raise BadArtefact(
+                f"config.json has {key}={_shown(found)}; expected a list of whole numbers, one for each stage"
+            )
+        return [_size(one, key) for one in found]
+
+    def argument(self, name: str) -> int | None:
+        """A size among the arguments in timm's config.json. Raises `BadArtefact` for anything else."""
+        given = self.config.get("model_args")
+        found = given.get(name) if isinstance(given, dict) else None
+        return None if found is None else _size(found, name)
+
+    def activation(self, key: str, default: str) -> Activation:
+        """The activation that config.json names. Raises `Unsupported` for one that no record has."""
+        name = str(self.config.get(key, default))
+        if name not in ACTIVATIONS:
+            raise Unsupported(
+                f"config.json has {key}={_shown(name)}; of activations there are {', '.join(ACTIVATIONS)}"
+            )
+        return ACTIVATIONS[name]
+
+    def labels(self, classes: int) -> tuple[str, ...]:
+        """The names of the classes; none where config.json has only numbers."""
+        named = self.config.get("id2label")
+        listed = self.config.get("label_names")
+        if isinstance(named, dict) and named.keys() == {str(i) for i in range(classes)}:
+            found = [str(named[str(i)]) for i in range(classes)]
+            return () if found == [f"LABEL_{i}" for i in range(classes)] else tuple(found)
+        return tuple(map(str, listed)) if isinstance(listed, list) and len(listed) == classes else ()
+
+    def image(self, channels: int, height: int, width: int) -> ImageInput:
+        """Images of that size, with the mean and deviation that are given, or that the processor's settings say."""
+        prepared = self.given.images or self.preparation or Preparation()
+        if self.given.images is None and self.preparation is None:
+            self.notes.append(
+                "images in [0, 1] are taken as they are, for nothing says a mean and std: --mean and --std do"
+            )
+        prepared.check(channels)
+        if prepared.order == "bgr":
+            raise Unsupported("its images are blue, green, red; networks of wb take red, green, blue")
+        mean, std = (tuple(value / prepared.scale for value in values) for values in (prepared.mean, prepared.std))
+        mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
+        return ImageInput(channels=channels, height=height, width=width, mean=mean, std=std)
+
+    def count(self, pattern: str) -> int:
+        """How many numbers the names of tensors have in the place of `(\\d+)`: 12 for blocks 0 to 11."""
+        found = {int(match[1]) for name in self.shapes if (match := re.match(pattern, name))}
+        return max(found) + 1 if found else 0
+
+    def heads(self, width: int, *, each: int | None, why: str = "") -> int:
+        """The number of heads that is given, or that follows from the usual number of channels of `each`, which is noted.
+
+        Raises:
+            BadOption: it is not given and nothing tells it, or channels cannot be divided among so many.
+        """
+        heads = self.given.heads or self.argument("num_heads")
+        if heads is None and each is not None and width % each == 0:
+            heads = width // each
+            self.notes.append(f"{heads} heads of {each} channels, as {why} has; --heads says another number")
+        if heads is None:
+            raise BadOption(
+                f"the shapes do not tell into how many heads {width} channels are divided; say --heads, "
+                f"{max(1, width // 64)} for example"
+            )
+        if width % heads:
+            raise BadOption(f"{width} channels cannot be divided among {heads} heads; say another number with --heads")
+        return heads
+
+    def side(self, tokens: int, patch: int) -> int:
+        """The side in pixels of square images of so many patches. Raises `Unsupported` if they make no square."""
+        side = math.isqrt(tokens)
+        if side * side != tokens:
+            raise Unsupported(f"{tokens} positions of patches are no square; give a checkpoint of square images")
+        return side * patch
+
+
+class Family(ABC):
+    """A family of networks as a library writes them. Final subclasses live in one file each."""
+
+    name: ClassVar[str]  # in the origin of a model
+    title: ClassVar[str]
+    library: ClassVar[Library]
+    ignored: ClassVar[Sequence[str]] = ()  # patterns of names that a classifier does not use
+    options: ClassVar[Sequence[str]] = ()  # what its checkpoints do not say (`Given`), besides its images
+
+    @abstractmethod
+    def recognises(self, seen: Seen) -> bool:
+        """Whether a checkpoint is of this family."""
+
+    @abstractmethod
+    def architecture(self, seen: Seen) -> Architecture:
+        """The architecture of a checkpoint. Raises `Unsupported` for a setting that no record has."""
+
+    @abstractmethod
+    def rules(self, a: Architecture) -> Iterator[Rule]:
+        """Which tensors of theirs are which of ours; also of parameters that the architecture does not have."""
+
+    def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Their config.json of an architecture, which begins with what is in `config`; empty for layouts that have none.
+
+        Raises:
+            Unsupported: theirs cannot say it: blocks of different widths.
+        """
+        return {}
+
+
+def _size(found: object, key: str) -> int:
+    """A whole number that may be a size. Raises `BadArtefact` for anything else."""
+    if type(found) is not int or not 1 <= found <= LARGEST:
+        raise BadArtefact(f"config.json has {key}={_shown(found)}; expected a whole number of at least 1")
+    return found
+
+
+def _shown(value: object) -> str:
+    """A value of a file for a message."""
+    return printable(repr(value)[:200], 60)
+
+
+def same(values: Iterable[V], what: str, title: str) -> V:
+    """The one value that all have. Raises `Unsupported` if they differ: their format has one number for all blocks."""
+    found = list(dict.fromkeys(values))
+    if len(found) != 1:
+        listed = ", ".join(map(str, found[:4])) or "none"
+        raise Unsupported(
+            f"{title} has one number of {what} for all blocks, and this network has {listed}; `wb export --to torch` writes any"
+        )
+    return found[0]
+
+
+def labelled(a: Architecture) -> dict[str, Any]:
+    """The keys of a config.json of transformers that name the classes."""
+    names = a.head.labels or tuple(f"LABEL_{i}" for i in range(a.head.classes))
+    return {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+    }

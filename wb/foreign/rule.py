@@ -1,0 +1,104 @@
+"""Rules: which tensors of theirs hold which of ours. A table of them is read both ways, so that one undoes the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wb.foreign.form import Shape, form
+
+
+class Rule(NamedTuple):
+    """Names of theirs and of ours, one of either or several of one side.
+
+    Several of ours are stacked in theirs along its first dimension (a fused qkv); several of theirs are the entries of ours
+    along its first (a class and a distillation token). `form` says how each is laid out, nothing where they are laid out alike.
+    """
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    form: str = ""
+
+    def shapes(self, ours: Mapping[str, Shape]) -> dict[str, Shape]:
+        """The shapes of theirs, of those of ours."""
+        if len(self.theirs) > 1:
+            return dict.fromkeys(self.theirs, self._shape(ours[self.ours[0]][1:]))
+        parts = [self._shape(ours[name]) for name in self.ours]
+        return {self.theirs[0]: (sum(part[0] for part in parts), *parts[0][1:])}
+
+    def to_theirs(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their tensors, of ours."""
+        if len(self.theirs) > 1:
+            return {name: self._out(part) for name, part in zip(self.theirs, ours[self.ours[0]], strict=True)}
+        parts = [self._out(ours[name]) for name in self.ours]
+        return {self.theirs[0]: parts[0] if len(parts) == 1 else torch.cat(parts)}
+
+    def to_ours(self, theirs: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+        """Our tensors of those `shapes`, of theirs, which have the shapes that `shapes` says; views where possible."""
+        if len(self.theirs) > 1:
+            shape = shapes[self.ours[0]][1:]
+            return {self.ours[0]: torch.stack([self._in(theirs[name], shape) for name in self.theirs])}
+        lengths = [self._shape(shapes[name])[0] for name in self.ours]
+        parts = theirs[self.theirs[0]].split(lengths)
+        return {name: self._in(part, shapes[name]) for name, part in zip(self.ours, parts, strict=True)}
+
+    def _shape(self, ours: Shape) -> Shape:
+        return form(self.form).shape(ours) if self.form else ours
+
+    def _out(self, ours: Tensor) -> Tensor:
+        return form(self.form).to_theirs(ours) if self.form else ours
+
+    def _in(self, theirs: Tensor, shape: Shape) -> Tensor:
+        return form(self.form).to_ours(theirs, shape) if self.form else theirs
+
+
+def rule(theirs: str, ours: str, form: str = "") -> Rule:
+    """A rule, of names that are separated by blanks."""
+    return Rule(tuple(theirs.split()), tuple(ours.split()), form)
+
+
+def within(theirs: str, ours: str, rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules of a part, of parts that stand in those places: every name begins with `theirs`, or with `ours`."""
+    for one in rules:
+        yield Rule(tuple(theirs + name for name in one.theirs), tuple(ours + name for name in one.ours), one.form)
+
+
+def pair(theirs: str, ours: str, bias: str, form: str = "", biased: str = "") -> tuple[Rule, Rule]:
+    """The rules of a weight and its bias as torch's modules name them; ours may be several of each."""
+    return rule(f"{theirs}.weight", ours, form), rule(f"{theirs}.bias", bias, biased)
+
+
+def norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
+    """The rules of a norm."""
+    return pair(theirs, f"{ours}.gain", f"{ours}.shift")
+
+
+def applying(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> list[Rule]:
+    """The rules of a table whose tensors a network has: none for biases where it has no biases.
+
+    Raises:
+        ValueError: a parameter of the network has no rule, or several; then the family's table is wrong.
+    """
+    found = [one for one in rules if all(name in shapes for name in one.ours)]
+    named = [name for one in found for name in one.ours]
+    if sorted(named) != sorted(shapes):
+        wrong = sorted({*shapes} ^ {*named}) or sorted({name for name in named if named.count(name) > 1})
+        raise ValueError(f"the table has no rule, or several, for {', '.join(wrong)}")
+    return found
+
+
+def to_ours(rules: Iterable[Rule], read: Callable[[str], Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+    """All our tensors; `read` gives one of theirs, each of which is asked for once."""
+    found: dict[str, Tensor] = {}
+    for one in rules:
+        found |= one.to_ours({name: read(name) for name in one.theirs}, shapes)
+    return {name: found[name] for name in shapes}
+
+
+def to_theirs(rules: Iterable[Rule], ours: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """All their tensors by name, one after the other."""
+    for one in rules:
+        yield from one.to_theirs(ours).items()
