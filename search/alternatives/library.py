@@ -159,20 +159,21 @@ class Library:
     def _rows(self, at: Sublayer, streams: Streams, number: int) -> list[Tensor]:
         """The tokens that are fitted on, by batch.
 
-        All of them count for what follows, but in the last block of a network whose head looks at the first token: half of
-        those there are first tokens.
+        All of them count for what follows, but in the last block of a network whose head looks at tokens in front of the
+        others: half of those there are such.
         """
         generator = torch.Generator().manual_seed(1000 * self.seed + number)
         a = self.model.architecture
         every = [as_tokens(state.stream).shape[:2] for state in streams.states]
-        last = at.place == self.slots[-1].rsplit(".", 1)[0] and a.prefix > 0 and a.head.pool == "first"
+        last = at.place == self.slots[-1].rsplit(".", 1)[0] and a.prefix > 0 and a.head.pool != "mean"
         total = sum(n * tokens for n, tokens in every)
         share = min(1.0, ROWS / total)
         found = []
         for n, tokens in every:
-            count = n if last else max(1, round(share * n * tokens))
+            first = (torch.arange(n)[:, None] * tokens + torch.arange(a.prefix)).flatten()
+            count = len(first) if last else max(1, round(share * n * tokens))
             some = torch.randperm(n * tokens, generator=generator)[:count]
-            found.append(torch.cat([torch.arange(n) * tokens, some]) if last else some)
+            found.append(torch.cat([first, some]) if last else some)
         return found
 
 
