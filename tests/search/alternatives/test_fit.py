@@ -59,9 +59,8 @@ def test_fewer_units_miss_more_and_are_nested(seed: int, dead: bool) -> None:
 def test_the_first_unit_to_go_is_the_one_that_is_missed_least(seed: int) -> None:
     writer = writer_of(seed, COMBINED + 1, COMBINED + 1)
     without = [tuple(i for i in range(COMBINED + 1) if i != gone) for gone in range(COMBINED + 1)]
-    assert missed(writer, writer.best(COMBINED)) == pytest.approx(
-        min(missed(writer, kept) for kept in without), rel=0.02
-    )
+    least = min(missed(writer, kept) for kept in without)
+    assert missed(writer, writer.best(COMBINED)) == pytest.approx(least, rel=0.02, abs=1e-3)  # as small as the penalty
 
 
 @settings(max_examples=10)
@@ -72,7 +71,7 @@ def test_the_first_head_to_go_is_the_one_that_is_missed_least(seed: int) -> None
     best = writer.best(3)
     assert missed(writer, best) == min(missed(writer, kept) for kept in itertools.combinations(range(4), 3))
     greedy = tuple(sorted(writer.order[:3]))
-    assert missed(writer, greedy) == pytest.approx(missed(writer, best), rel=0.02)
+    assert missed(writer, greedy) == pytest.approx(missed(writer, best), rel=0.02, abs=1e-3)
 
 
 def test_permuted_units_are_the_same_choice() -> None:
