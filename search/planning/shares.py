@@ -20,7 +20,8 @@ TUNED_LEAST = 10  # epochs, however many steps these are
 # Of the time of finalists, what one of them may take: larger networks would be trained too little to be better.
 DEAREST = 0.5
 LIGHTEST = 2  # times what the smallest network takes is never too much
-FINALISTS_LEAST, FINALISTS_MOST = 5, 12
+# Of large data few epochs fit: then there are only as many finalists as get `TUNED_LEAST` epochs, but at least `FINALISTS_FEW`.
+FINALISTS_FEW, FINALISTS_LEAST, FINALISTS_MOST = 3, 5, 12
 TRIALS_LEAST, TRIALS_MOST = 12, 400
 READ = 8  # evaluations that exporting and reading a finalist and its twin takes as long as
 LEAST = {"epochs": 1, "finetune": 1}
@@ -199,12 +200,7 @@ def _trained(
     share = rungs_seconds(costs, size, fixed) if config.rungs != AUTO else left * RUNGS / (RUNGS + FINALISTS)
     whole = max(0.0, left - share)
     usual = config.finetune if "finetune" in given else _usual(config, size)
-    one, two = (finalists_seconds(costs, size, count, usual) for count in (1, 2))
-    finalists = config.finalists or _within(
-        1 + int((whole - one) / (two - one)),
-        min(FINALISTS_LEAST, trials),
-        min(FINALISTS_MOST, trials),
-    )
+    finalists = config.finalists or _count(whole, usual, trials, costs, size)
     rungs = fixed if config.rungs != AUTO else _rungs(share, trials, finalists, costs, size)
     whole = left - rungs_seconds(costs, size, rungs)
     finetune = config.finetune
@@ -213,6 +209,17 @@ def _trained(
         finetune = max(LEAST["finetune"], int((whole - once) / (twice - once)))
     worth = rungs if config.rungs != AUTO else tuple(rung for rung in rungs if WORTH * rung.epochs <= finetune)
     return finalists, finetune, worth
+
+
+def _count(seconds: float, usual: int, trials: int, costs: Costs, size: Size) -> int:
+    """The finalists that so many seconds are enough for, with their `usual` epochs; where that are few, with fewer epochs."""
+
+    def enough(epochs: int) -> int:
+        one, two = (finalists_seconds(costs, size, count, epochs) for count in (1, 2))
+        return 1 + int((seconds - one) / (two - one))
+
+    least = _within(enough(min(usual, TUNED_LEAST)), FINALISTS_FEW, FINALISTS_LEAST)
+    return _within(enough(usual), min(least, trials), min(FINALISTS_MOST, trials))
 
 
 def _rungs(seconds: float, trials: int, finalists: int, costs: Costs, size: Size) -> tuple[Rung, ...]:
@@ -237,7 +244,7 @@ def _least(config: SearchConfig, costs: Costs, size: Size, warm_up: float) -> fl
         supernet_seconds(costs, size, epochs, warm_up)
         + search_seconds(costs, size, trials)
         + rungs_seconds(costs, size, rungs)
-        + finalists_seconds(costs, size, min(trials, config.finalists or FINALISTS_LEAST), finetune)
+        + finalists_seconds(costs, size, min(trials, config.finalists or FINALISTS_FEW), finetune)
     )
 
 

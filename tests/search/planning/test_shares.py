@@ -18,6 +18,8 @@ from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import (
     DEAREST,
     FINALISTS,
+    FINALISTS_FEW,
+    FINALISTS_LEAST,
     LIGHTEST,
     TUNED,
     TUNED_LEAST,
@@ -158,6 +160,14 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
     found = plan(1.05 * parse_duration(least[1]), costs, size, spent=8)
     assert found.epochs >= 1
     assert found.finetune >= 1
+
+
+@pytest.mark.parametrize("steps", [50, 400, 600, 1000, 3000])
+def test_of_large_data_there_are_fewer_finalists_rather_than_less_than_ten_epochs(steps: int) -> None:
+    found = plan(1200, fake(0.004), Size(steps, steps, steps))
+    assert found.finalists >= FINALISTS_FEW
+    assert found.finalists >= FINALISTS_LEAST or found.finetune <= 1.5 * TUNED_LEAST
+    assert found.finetune >= TUNED_LEAST or found.finalists == FINALISTS_FEW
 
 
 def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
