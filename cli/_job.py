@@ -65,16 +65,23 @@ def inputs(config: JobConfig, seed: int, asked: Asked, progress: Progress) -> tu
 
 
 def run(
-    begin: Callable[[Progress], Job[R]], tell: Callable[[R], None], what: str = "reading the data", *, as_json: bool
+    begin: Callable[[Progress], Job[R]],
+    tell: Callable[[R], None],
+    what: str = "reading the data",
+    *,
+    as_json: bool,
+    how: str | None = None,
 ) -> R:
     """Does the job that `begin` returns, prints its result with `tell`, and names the files.
+
+    `how` says how it is continued, where that is not by its main file.
 
     Raises:
         WbError: models, data or options have a fault.
     """
     with _output.progress() as work:
         job = begin(telling(work, what))
-        with resumable(job.work, _output.continues(job.work, job.out)):
+        with resumable(job.work, how or _output.continues(job.work, job.out)):
             record = job()
     if as_json:
         _output.print_json(record.model_dump(mode="json"))

@@ -42,6 +42,59 @@ def search(
         After("changes"),
     ] = None,
     background: BackgroundOption = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Search from this trained model, without a supernet: alternatives for each of its sub-layers, combined under "
+            "--budget.",
+            show_default="train a supernet",
+        ),
+    ] = None,
+    front: Annotated[
+        int | None,
+        typer.Option(
+            help="With --from: so many networks, down to --budget, or to the least latency that there is.",
+            show_default="one for each budget",
+        ),
+    ] = None,
+    calibration: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            help="With --from: training images that alternatives are fitted to; half as many more score them.",
+            show_default="1024",
+        ),
+    ] = None,
+    alternatives: Annotated[
+        int | None,
+        typer.Option(
+            help="With --from: score at most so many alternatives of each sub-layer, those that fit best for their work.",
+            show_default="all",
+        ),
+    ] = None,
+    distil: Annotated[
+        int | None,
+        typer.Option(
+            help="With --from: steps of training for each alternative, towards what its sub-layer gave.",
+            show_default="0",
+        ),
+    ] = None,
+    align: Annotated[
+        int | None,
+        typer.Option(help="With --from: make numbers of hidden units multiples of this.", show_default="1"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="With --from: peak of the learning rate, in fine-tuning.", show_default="0.001"),
+    ] = None,
+    by_index: Annotated[
+        bool,
+        typer.Option(
+            "--by-index",
+            help="With --from: take the classes of the data in their order, though they are named otherwise.",
+        ),
+    ] = False,
     workers: Annotated[
         int,
         typer.Option(
@@ -69,6 +122,20 @@ def search(
     from wb.search.pipeline import Search
     from wb.search.study.seeds import read_seeds
 
+    own = {
+        "front": front,
+        "calibration": calibration,
+        "alternatives": alternatives,
+        "align": align,
+        "learning_rate": learning_rate,
+    }
+    own |= {"by_index": by_index or None}
+    if source is not None or any(value is not None for value in own.values()):
+        from wb.cli import _from
+
+        others = {"--resume": resume is not None, "--workers": workers > 1, "--precision": precision is not None}
+        _from.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
+        return
     check_workers(workers)
     given |= {
         "changes": _changes(given.get("changes", {}), precision),
@@ -89,8 +156,8 @@ def search(
     judgement = run.read().judgement
     if as_json:
         told = {} if judgement is None else {"judgement": judgement.model_dump(mode="json")}
-        front = [point.model_dump(mode="json") for point in points]
-        _output.print_json({"run": str(run.folder), "front": front, **told})
+        found = [point.model_dump(mode="json") for point in points]
+        _output.print_json({"run": str(run.folder), "front": found, **told})
     else:
         _output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
         if judgement is not None:

@@ -70,7 +70,7 @@ class SearchConfig(DataConfig):
     ] = f"{QUALITY},latency"
     budget: Annotated[
         tuple[str, ...],
-        Field(description="Hard limits: latency=2ms, size=1MB."),
+        Field(description="Hard limits: latency=2ms, size=1MB; with --from latency=0.5x,0.3x are two networks."),
         Cli(default="none", typed=list[str]),
     ] = ()
     require: Annotated[

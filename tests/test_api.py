@@ -277,6 +277,7 @@ def example(name: str) -> ModuleType:
 SMALL: dict[str, dict[str, Any]] = {
     "train": {"limit": 60, "epochs": 1},
     "search": {"limit": 60, "epochs": 1, "finetune": 0, "trials": 2, "objectives": "acc,macs", "sampler": "random"},
+    "search_from": {"budget": "macs=0.8x", "limit": 60, "samples": 16, "alternatives": 3, "finetune": 0},
     "prune": {"budget": "macs=0.8x", **TINY},
     "fuse": {"method": "orth", "data": "none"},
     "quantize": {"budget": "size=0.8x", "calib": 8},

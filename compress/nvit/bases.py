@@ -48,7 +48,7 @@ def rebased(model: Model, images: Iterable[Tensor], keep: Collection[str] = ()) 
 
     Channels of a kind in `keep` (`qk`, `v`) stay as they are.
     """
-    found = {at: kinds for at in skeleton(model.architecture).walk() if (kinds := _kinds(at.operator, keep))}
+    found = {at: kinds for at in skeleton(model.architecture).walk() if (kinds := kinds_of(at.operator, keep))}
     if not found:
         return model
     seen = _observed(model, images, {at.name for at in found})
@@ -104,7 +104,7 @@ class _Moments:
         return squares / count - mean[:, :, None] * mean[:, None, :]
 
 
-def _kinds(operator: OperatorModule, keep: Collection[str]) -> list[str]:
+def kinds_of(operator: OperatorModule, keep: Collection[str]) -> list[str]:
     """The axes of a mixer that have data-weighted bases."""
     if not isinstance(operator, AttentionModule) or operator.precision("wq") in TRAINED:
         return []

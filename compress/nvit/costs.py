@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
-from wb.compress.nvit.cost import Cost, Piece
+from wb.compress.nvit.cost import Cost, Piece, Sample
 from wb.core.architecture import Architecture, axis_sizes, kind_of_axis
 from wb.export.counting.count import model_energy
 from wb.export.timing.blocks import parts, time_parts
@@ -41,16 +41,7 @@ def costs_of(
 
 def counted(dense: Architecture, metric: str, fixed: frozenset[str] = frozenset()) -> Cost:
     """The cost model of a counted metric: MACs, parameters, bytes of parameters, or modelled energy."""
-    kinds = {"macs": count_macs, "params": count_parameters, "size": count_bytes, "energy": model_energy}
-
-    @cache
-    def count(architecture: Architecture) -> float:
-        return kinds[metric](architecture).value
-
-    def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
-        return [count(a) - (0 if piece.name == "ends" else count(a.bare())) for a, piece in wanted]
-
-    cost = Cost(dense, sample, fixed=fixed, extra=False)
+    cost = Cost(dense, counting(metric), fixed=fixed, extra=False)
     cost.prepare()
     return cost
 
@@ -64,16 +55,36 @@ def timed(
 ) -> Cost:
     """The cost model of latency in milliseconds on the table's device; parts missing in the table are timed and stored there."""
 
+    cost = Cost(dense, timing(table, progress), fixed=fixed, align=align)
+    cost.prepare()
+    cost.constant = milliseconds(table, [])
+    return cost
+
+
+def counting(metric: str) -> Sample:
+    """What counts the parts of networks, by a metric that is counted."""
+    kinds = {"macs": count_macs, "params": count_parameters, "size": count_bytes, "energy": model_energy}
+
+    @cache
+    def count(architecture: Architecture) -> float:
+        return kinds[metric](architecture).value
+
+    def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
+        return [count(a) - (0 if piece.name == "ends" else count(a.bare())) for a, piece in wanted]
+
+    return sample
+
+
+def timing(table: LatencyTable, progress: Progress | None = None) -> Sample:
+    """What gives the milliseconds of the parts of networks, without the overhead of a call; the table keeps them."""
+
     def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
         found = [list(parts(architecture))[-1] for architecture, _ in wanted]  # the ends, or the one block after them
         time_parts(found, table, progress)
         overhead = milliseconds(table, [])
         return [max(0.0, milliseconds(table, [part.key]) - overhead) for part in found]
 
-    cost = Cost(dense, sample, fixed=fixed, align=align)
-    cost.prepare()
-    cost.constant = milliseconds(table, [])
-    return cost
+    return sample
 
 
 def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = frozenset(), align: int = 1) -> int:

@@ -16,7 +16,7 @@ from wb.api._files import data, export, load
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
 from wb.api._looking import diff, measure, predict
-from wb.api._searching import search
+from wb.api._searching import search, search_from
 from wb.api._training import train
 from wb.jobs.results import Data, Model, Result
 from wb.search.shown import Front
@@ -39,5 +39,6 @@ __all__ = [
     "prune",
     "quantize",
     "search",
+    "search_from",
     "train",
 ]

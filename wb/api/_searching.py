@@ -1,4 +1,4 @@
-"""Searching a space."""
+"""Searching a space, and searching from a trained model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wb.core.option import by_field
-from wb.jobs.calls import data_of, path_of, path_or_none, several
-from wb.jobs.results import Data
+from wb.jobs.calls import chosen, data_of, path_of, path_or_none, read, saying, several, shown
+from wb.jobs.results import Data, Result
+from wb.jobs.work import resumable as continued
 from wb.search.shown import Front
 
 if TYPE_CHECKING:
     from wb.jobs.calls import Given
     from wb.search.config import SearchConfig
     from wb.search.run import Run
+    from wb.search.trained.record import TrainedSearch
 
 
 def search(
@@ -66,6 +68,44 @@ def search(
     ):
         points = Search(config, run, bars, workers)(resume=resume is not None)
     return Front(run.folder, tuple(points), run.read().judgement)
+
+
+def search_from(
+    model: Given,
+    *,
+    budget: str | Sequence[str] = (),
+    data: str | Data | None = None,
+    background: str | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Result[TrainedSearch]:
+    """As `wb search --from`: smaller networks made of a trained one; `out` is a folder, and the result the smallest of them.
+
+    Options are the fields of `wb.search.trained.config.TrainedConfig`.
+
+    Raises:
+        BudgetMissed: a network is over its budget for sure; everything is written all the same.
+        WbError: whatever is wrong with the model, the data, the options or the budgets.
+    """
+    from wb.search.trained.begin import begin, place
+    from wb.search.trained.config import TrainedConfig, configured
+    from wb.search.trained.report import table
+
+    file, say = Path(path_of(model) or ""), saying(quiet=quiet)
+    given = chosen(file, data, background, by_field(TrainedConfig, options), say)
+    config = configured({**given, "budget": several(budget)})
+    page = place(path_or_none(out), [file])
+    with shown(quiet=quiet) as progress:
+        weights, images = read(file, config, config.seed, progress, say)
+        job = begin(config, weights, str(file), images, page, progress)
+        with continued(
+            job.work, f"what is done is in {job.work}; the same call with out={str(page.parent)!r} continues"
+        ):
+            record = job()
+    with continued(page, f"the networks are in {page.parent}"):
+        record.check_budget()
+    return Result(record, page.parent / record.results[-1].model, tuple(job.written()), table)
 
 
 def _begun(given: Mapping[str, Any], out: Path | None, resume: Path | None) -> tuple[Run, SearchConfig]:

@@ -52,14 +52,31 @@ class Ridge:
         self.xy += inputs.T @ target
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        x, y = self.x / self.rows * self.biased, self.y / self.rows * self.biased
-        gram = self.xx - self.rows * torch.outer(x, x)
-        strength = (self.strength * gram.diagonal().mean()).clamp(min=self.rounding * self.xx.trace() + _FLAT)
-        gram.diagonal().add_(strength)
-        products = self.xy - self.rows * torch.outer(x, y) + strength * self.weight.T
+        gram, products = self.moments()
+        penalty = self.penalty(gram)
+        gram.diagonal().add_(penalty)
+        products += penalty * self.weight.T
         weight = torch.cholesky_solve(products, torch.linalg.cholesky(gram)).T
-        x, y = x + self.origin[0], y + self.origin[1]
+        x, y = self.x / self.rows * self.biased + self.origin[0], self.y / self.rows * self.biased + self.origin[1]
         return weight, (y - weight @ x) * self.biased
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """XᵀX (inputs, inputs) and XᵀY (inputs, outputs), centred where there is a bias."""
+        x, y = self.x / self.rows * self.biased, self.y / self.rows * self.biased
+        return self.xx - self.rows * torch.outer(x, x), self.xy - self.rows * torch.outer(x, y)
+
+    def penalty(self, gram: Tensor) -> Tensor:
+        """λ, for XᵀX."""
+        return (self.strength * gram.diagonal().mean()).clamp(min=self.rounding * self.xx.trace() + _FLAT)
+
+    def among(self, inputs: Tensor) -> Ridge:
+        """The regression on some of the inputs, by index, from the same rows."""
+        part = Ridge(self.weight[:, inputs], None, self.strength)
+        part.rounding, part.biased, part.rows = self.rounding, self.biased, self.rows
+        part.origin = self.origin[0][inputs], self.origin[1]
+        part.x, part.y = self.x[inputs], self.y
+        part.xx, part.xy = self.xx[inputs][:, inputs], self.xy[inputs]
+        return part
 
 
 class Moments:

@@ -1,0 +1,201 @@
+"""The library of a model: for each sub-layer its alternatives, each with a writer of its own, in one file per sub-layer.
+
+The model in a library computes what the given one does; the heads of its softmax attention are in data-weighted bases
+(`wb.compress.nvit.bases`), in which a rank is a number of leading channels. Readers of alternatives are the model's, so that a
+file has only what differs. What is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wb.compress.nvit.bases import rebased
+from wb.core.errors import BadArtefact
+from wb.core.files import replacing
+from wb.models.axes import Leading
+from wb.models.convolution import EPSILON, BatchNormed
+from wb.models.model import Model, load, remap_model, save
+from wb.models.network import skeleton
+from wb.models.operator import NOTHING, OperatorModule
+from wb.models.planes import as_tokens
+from wb.models.walk import Sublayer
+from wb.search.alternatives.combined import Alternative, combined
+from wb.search.alternatives.distil import Pairs, distilled
+from wb.search.alternatives.fit import Writer
+from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_of, sizes, unit_of
+from wb.search.alternatives.streams import BATCH, Streams
+from wb.training.refit.trace import network_of
+
+ROWS = 24_576  # tokens that a writer is fitted on
+OPTIONS = TypeAdapter(tuple[Option, ...])
+Report = Callable[[int, int], None]
+
+
+class Library:
+    """The library of `model` in `folder`.
+
+    Sizes of hidden layers are multiples of `align`; every alternative is trained for `distil` steps.
+    """
+
+    def __init__(self, folder: Path, model: Model, align: int = 1, seed: int = 0, distil: int = 0) -> None:
+        self.folder, self.given, self.align, self.seed, self.distil = folder, model, align, seed, distil
+
+    @property
+    def slots(self) -> list[str]:
+        """The names of the sub-layers."""
+        return [at.name for at in skeleton(self.given.architecture).walk()]
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that alternatives are made of."""
+        return load(self.folder / "model.safetensors")
+
+    def make(self, images: Tensor, report: Report = lambda done, of: None) -> None:
+        """Makes what is missing, from images (n, channels, height, width)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "model.safetensors").exists():
+            save(rebased(self.given, images.split(BATCH)), self.folder / "model.safetensors", force=True)
+        if all(self.path(slot).exists() for slot in self.slots):
+            return
+        streams = Streams(self.model, images)
+        for number, at in enumerate(streams.walk()):
+            report(number, len(self.slots))
+            if not self.path(at.name).exists():
+                self._write(at.name, self._fitted(at, streams, number))
+
+    def path(self, slot: str) -> Path:
+        """The file of a sub-layer."""
+        return self.folder / f"{slot}.safetensors"
+
+    def read(self, slot: str) -> dict[str, Alternative]:
+        """The alternatives of a sub-layer by name, the sub-layer as it is among them.
+
+        Raises:
+            BadArtefact: the file is damaged.
+        """
+        try:
+            with safe_open(self.path(slot), framework="pt") as file:
+                options = OPTIONS.validate_json((file.metadata() or {})["options"])
+                found: dict[int, dict[str, Tensor]] = {i: {} for i in range(len(options))}
+                for key in file.keys():  # noqa: SIM118  # it is no mapping
+                    number, name = key.split("/")
+                    found[int(number)][name] = file.get_tensor(key)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise BadArtefact(
+                f"{self.path(slot)} is damaged ({error}); delete it, and it is made again by the same command"
+            ) from error
+        return {option.name: Alternative(option, found[i]) for i, option in enumerate(options)}
+
+    def _write(self, slot: str, found: list[Alternative]) -> None:
+        tensors = {
+            f"{i}/{name}": weight.contiguous() for i, one in enumerate(found) for name, weight in one.weights.items()
+        }
+        metadata = {"options": json.dumps([one.option.model_dump(mode="json") for one in found])}
+        with replacing(self.path(slot), force=True) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+
+    def _fitted(self, at: Sublayer, streams: Streams, number: int) -> list[Alternative]:
+        """All alternatives of a sub-layer, from the states before it."""
+        found = [
+            Alternative(Option(slot=at.name, name=WHOLE), {}),
+            Alternative(Option(slot=at.name, name=NONE, error=1), {}),
+        ]
+        wanted, unit = list(sizes(at, self.align)), unit_of(at)
+        rows = self._rows(at, streams, number)
+        for qk in dict.fromkeys(size.qk for size in wanted):
+            writer = self._observed(at, streams, rows, qk)
+            found += [self._alternative(at, unit, writer, size) for size in wanted if size.qk == qk and unit]
+        if not self.distil:
+            return found
+        inputs = torch.cat([at.read(state) for state in streams.states])
+        pairs = Pairs(inputs, torch.cat([at.operator(part) for part in inputs.split(BATCH)]))
+        return [self._distilled(one, pairs, i) if one.option.fitted else one for i, one in enumerate(found)]
+
+    def _distilled(self, alternative: Alternative, pairs: Pairs, number: int) -> Alternative:
+        """An alternative after local distillation."""
+        option = alternative.option
+        operator = network_of(combined(self.model, {option.slot: alternative})).at(option.slot).operator
+        left = distilled(operator, pairs, self.distil, 1000 * self.seed + number)
+        if left == 1:
+            return alternative
+        weights = {name: weight.detach().clone() for name, weight in operator.named_parameters()}
+        return Alternative(option.model_copy(update={"error": option.error * left}), weights)
+
+    def _alternative(self, at: Sublayer, unit: Unit, writer: Writer, size: Size) -> Alternative:
+        kept = writer.best(size.units, size.v)
+        weight, bias, error = writer.fitted(writer.columns(kept, size.v))
+        option = Option(
+            slot=at.name, name=name_of(size, unit), unit=unit, kept=kept, qk=size.qk, v=size.v, error=min(error, 1.0)
+        )
+        return Alternative(option, _own(at.operator, writer, kept, size, weight, bias))
+
+    def _observed(self, at: Sublayer, streams: Streams, rows: list[Tensor], qk: int | None) -> Writer:
+        """What the writer reads, with so many channels of queries and keys, and what the sub-layer gives."""
+        operator = at.operator
+        narrow = operator if qk is None else _narrow(self.model, at, qk)
+        ((name, bias),) = operator.writers.items()
+        weight: Tensor = getattr(operator, name).flatten(1)
+        if isinstance(operator, BatchNormed):
+            weight = weight * operator.affine(name)[0][:, None]
+        unit = unit_of(at)
+        writer = Writer(
+            weight, weight[:, 0] if bias or isinstance(operator, BatchNormed) else None, operator.sizes[unit or ""]
+        )
+        for state, some in zip(streams.states, rows, strict=True):
+            x = at.read(state)
+            given = as_tokens(operator(x)).flatten(0, 1)[some]
+            writer.add(as_tokens(narrow.hidden(x, NOTHING)).flatten(0, 1)[some], given)
+        return writer
+
+    def _rows(self, at: Sublayer, streams: Streams, number: int) -> list[Tensor]:
+        """The tokens that are fitted on, by batch.
+
+        All of them count for what follows, but in the last block of a network whose head looks at tokens in front of the
+        others: half of those there are such.
+        """
+        generator = torch.Generator().manual_seed(1000 * self.seed + number)
+        a = self.model.architecture
+        every = [as_tokens(state.stream).shape[:2] for state in streams.states]
+        last = at.place == self.slots[-1].rsplit(".", 1)[0] and a.prefix > 0 and a.head.pool != "mean"
+        total = sum(n * tokens for n, tokens in every)
+        share = min(1.0, ROWS / total)
+        found = []
+        for n, tokens in every:
+            first = (torch.arange(n)[:, None] * tokens + torch.arange(a.prefix)).flatten()
+            count = len(first) if last else max(1, round(share * n * tokens))
+            some = torch.randperm(n * tokens, generator=generator)[:count]
+            found.append(torch.cat([first, some]) if last else some)
+        return found
+
+
+def _narrow(model: Model, at: Sublayer, qk: int) -> OperatorModule:
+    """A sub-layer's operator with the leading channels of queries and keys."""
+    return network_of(remap_model(model, {f"{at.place}.qk": Leading(qk)})).at(at.name).operator
+
+
+def _own(
+    operator: OperatorModule, writer: Writer, kept: tuple[int, ...], size: Size, weight: Tensor, bias: Tensor
+) -> Mapping[str, Tensor]:
+    """The parameters of an alternative that are not the model's."""
+    ((name, offset),) = operator.writers.items()
+    found = {name: weight.float()}
+    if isinstance(operator, BatchNormed):
+        columns = writer.columns(kept, size.v)
+        among = writer.ridge.among(columns)
+        gram, _ = among.moments()
+        mean = weight @ (among.x / among.rows + among.origin[0])
+        variance = ((weight @ gram) * weight).sum(1) / among.rows
+        statistics = {"mean": mean, "variance": variance, "gain": (variance + EPSILON).sqrt(), "shift": mean + bias}
+        found |= {f"{name}_{what}": value.float() for what, value in statistics.items()}
+    elif offset is not None:
+        found[offset] = bias.float()
+    return found

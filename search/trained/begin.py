@@ -1,0 +1,65 @@
+"""The beginning of a search from a trained model: all checks and the model's readings, before any time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from wb.core.errors import BadOption
+from wb.core.files import absolute
+from wb.core.progress import Progress
+from wb.data import Dataset
+from wb.jobs.begin import begin as taken_up
+from wb.jobs.begin import measured
+from wb.jobs.tune import recipes
+from wb.jobs.work import RECORD, work_of
+from wb.models.model import Model, check_weights
+from wb.search.trained.budgets import parse_points
+from wb.search.trained.config import TrainedConfig
+from wb.search.trained.job import TrainedJob
+from wb.search.trained.record import TrainedSearch
+from wb.training.train import check_fits
+
+PAGE = "report.html"
+
+
+def place(folder: Path | None, models: Sequence[Path]) -> Path:
+    """The page in the run folder, beside which everything else is written, checked before any work.
+
+    Raises:
+        BadOption: the folder has something else in it.
+    """
+    if folder is None:
+        return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}" / PAGE
+    out = folder / PAGE
+    if (work_of(out) / RECORD).exists():
+        return out
+    if folder.exists() and (not folder.is_dir() or any(path.name != work_of(out).name for path in folder.iterdir())):
+        inside = any(absolute(folder) in absolute(model).parents for model in models)
+        where = "; the model lies in it" if inside else ""
+        raise BadOption(f"{folder} exists and is not empty{where}; choose another --out")
+    return out
+
+
+def begin(config: TrainedConfig, model: Model, name: str, data: Dataset, out: Path, progress: Progress) -> TrainedJob:
+    """The job, with the model's readings, or as an interruption left it; nothing is written.
+
+    Raises:
+        BadArtefact: weights that are not finite; or what lies in the folder is of another search.
+        BadData: the data do not fit the model, or are too few.
+        BadOption: a budget that is met already.
+    """
+    check_fits(model.architecture, data)
+    check_weights(model.weights, name)
+    if not model.architecture.compact().stages or all(block.off for _, _, block in model.architecture.blocks()):
+        raise BadOption(f"{name} has no sub-layers that there could be alternatives for")
+    record = taken_up(TrainedSearch, config, {"model": model.fingerprint(), "data": data.fingerprint}, out)
+    if record is None:
+        progress("measuring the model", 0, 0)
+        fields, readings = measured(config, config.seed, model, data)
+        record = TrainedSearch(**fields, recipes=recipes(config, model.architecture, data), model=name, dense=readings)
+    job = TrainedJob(record, out, progress, model, data)
+    for point in parse_points(config.texts) if config.front is None else ():
+        job.stage(point)  # raises
+    return job

@@ -1,0 +1,74 @@
+"""`wb search --from` as a user runs it, on one tiny network of the digits and without a clock."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import files, succeeded, wb
+from tests.networks import of_digits, random_model
+from wb import api
+from wb.jobs.kinds import kind_of
+from wb.models.counting import count_macs
+from wb.models.model import load, save
+
+pytestmark = pytest.mark.usefixtures("untimed", "unpaged")
+QUICK = ("--data", "digits", "--limit", 120, "--samples", 32, "--finetune", 0)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("from") / "a.safetensors"
+    save(random_model(of_digits(depth=1)), path)
+    return path
+
+
+def test_networks_of_two_budgets(dense: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    plan = succeeded(
+        "search", "--from", dense, "--budget", "macs=0.7x,0.5x", "--out", out, *QUICK, "--dry-run", "--json"
+    )
+    assert {"library", "scores", "choices"} <= {stage["name"] for stage in json.loads(plan.stdout)["stages"]}
+    assert not out.exists()
+    said = succeeded("search", "--from", dense, "--budget", "macs=0.7x,0.5x", "--out", out, *QUICK)
+    models = {f"macs-{share}x.{ending}" for share in (0.7, 0.5) for ending in ("onnx", "safetensors")}
+    assert files(out) == {"report.html", "report.json", *models}
+    assert "Kendall's tau" in said.stdout
+    whole = count_macs(load(dense).architecture).value
+    for share in (0.7, 0.5):
+        assert count_macs(load(out / f"macs-{share}x.safetensors").architecture).value <= share * whole
+    assert kind_of(out / "report.json") == "record"
+    succeeded("report", out / "report.json")
+    again = wb("search", "--from", dense, "--out", out, *QUICK)
+    assert again.exit_code == 2
+    assert "not empty" in again.output
+    options: dict[str, Any] = {"data": "digits", "limit": 120, "samples": 32, "finetune": 0, "quiet": True}
+    found = api.search_from(dense, budget="macs=0.5x", out=tmp_path / "api", **options)
+    assert found.model.model.fingerprint() == load(out / "macs-0.5x.safetensors").fingerprint()
+    assert "Kendall" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--from", "M", "--trials", "3"], "--trials is of searches with a supernet"),
+        (["--from", "M", "--set", "embed=16"], "--set is of searches with a supernet"),
+        (["--from", "M", "--resume", "somewhere"], "--resume is of searches with a supernet"),
+        (["--from", "M", "--workers", "2"], "--workers is of searches with a supernet"),
+        (["--front", "3"], "--front is of a search from a trained model"),
+        (["--samples", "30"], "--samples is of a search from a trained model"),
+        (["--from", "M", "--budget", "acc=0.9"], "cannot be aimed at"),
+        (["--from", "M", "--budget", "macs=0.5x,0.4x", "--front", "3"], "--front goes down to one budget"),
+        (["--from", "M", "--front", "1"], "front: Input should be greater than or equal to 2"),
+        (["--from", "nothing.pt"], "there is no file"),
+    ],
+)
+def test_what_is_refused(options: list[str], said: str, dense: Path, tmp_path: Path) -> None:
+    given = [str(dense) if one == "M" else one for one in options]
+    result = wb("search", *given, "--out", tmp_path / "new")
+    assert result.exit_code in (1, 2), result.output
+    assert said in " ".join(result.output.split())
+    assert not (tmp_path / "new").exists()
