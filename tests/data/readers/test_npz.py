@@ -150,7 +150,10 @@ def test_secret_labels_are_left_out_and_so_are_other_arrays(tmp_path: Path) -> N
         ({"x": GREY, "y": LABELS, "classes": np.array(["a", "b", "a", "c"])}, "one name comes twice"),
         ({"x": GREY, "y": LABELS, "classes": np.array(["a", "b", "c", "\x07"])}, "unprintable name"),
         ({"x": np.zeros(3, [("a", int)]), "y": LABELS}, "structured"),
-        ({"x_train": GREY, "y_train": LABELS, "x_test": GREY / 255, "y_test": LABELS}, "uint8 in one split and of float64"),
+        (
+            {"x_train": GREY, "y_train": LABELS, "x_test": GREY / 255, "y_test": LABELS},
+            "uint8 in one split and of float64",
+        ),
         ({"x_train": GREY, "y_train": LABELS, "x_test": GREY > 99, "y_test": LABELS}, "uint8 in one split and of bool"),
         ({"x_train": GREY, "y_train": LABELS, "x_test": GREY, "y_test": LABELS.astype(str)}, "texts as labels of one"),
         ({"x": GREY, "y": np.where(LABELS == 0, 1e30, LABELS)}, "labels of float64"),
@@ -183,7 +186,7 @@ def test_texts_without_characters_are_refused_however_many_they_are(tmp_path: Pa
     np.savez(path, x=GREY)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("y.npy", array.getvalue())
-    with pytest.raises(BadData, match="'y' of .* is damaged"):
+    with pytest.raises(BadData, match=r"'y' of .* is damaged"):
         npz.read(path)
 
 

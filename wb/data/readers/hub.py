@@ -142,7 +142,7 @@ def _loaded(library: Any, spec: Spec, config: str | None) -> Any:
     except ValueError as error:
         if "onfig" in str(error):  # "Config name is missing", "BuilderConfig … not found"; both list what there is
             raise BadOption(
-                f"data {spec.text()!r}: {' '.join(printable(str(error), 600).split())}; say which with "
+                f"data {spec.text()!r}: {printable(' '.join(str(error).split()), 600)}; say which with "
                 f"{HUB},config=NAME:{spec.place}"
             ) from error
         raise
