@@ -41,6 +41,7 @@ from wb.models.walk import State, Sublayer
 from wb.training.fit import pick_device
 
 FLOOR = 1e-6  # of the mean of the moments' eigenvalues: smaller ones count as this
+STILL = 1e-24  # moments of a smaller mean are none: of a head that always gives the same, or is not listened to
 
 
 def rebased(model: Model, images: Iterable[Tensor], keep: Collection[str] = ()) -> Model:
@@ -79,7 +80,8 @@ def value_bases(outputs: Tensor, writer: Tensor) -> tuple[Tensor, Tensor]:
     """What values are multiplied by, and what the writer (H, D, V) is; `outputs` (H, V, V) are those of the heads."""
     o, o_inverse = _roots(outputs)
     squares, u = torch.linalg.eigh(o @ writer.transpose(1, 2) @ writer @ o)
-    least = FLOOR**2 * squares.mean(1, keepdim=True) + torch.finfo(squares.dtype).tiny
+    squares = _something(squares)
+    least = FLOOR**2 * squares.mean(1, keepdim=True)
     root = squares.flip(1).clamp(min=least).sqrt().sqrt()[:, :, None]
     turned = u.flip(2).transpose(1, 2)  # the largest first
     return root * (turned @ o_inverse), turned @ o / root
@@ -156,6 +158,11 @@ def _change(
 def _roots(moments: Tensor) -> tuple[Tensor, Tensor]:
     """The symmetric roots of (H, C, C), and their inverses, with eigenvalues of `FLOOR` at least."""
     values, vectors = torch.linalg.eigh(moments)
-    least = FLOOR * values.mean(1, keepdim=True).clamp(min=0) + torch.finfo(values.dtype).tiny
-    roots = values.clamp(min=least).sqrt()[:, None, :]
+    values = _something(values)
+    roots = values.clamp(min=FLOOR * values.mean(1, keepdim=True)).sqrt()[:, None, :]
     return vectors * roots @ vectors.transpose(1, 2), vectors / roots @ vectors.transpose(1, 2)
+
+
+def _something(values: Tensor) -> Tensor:
+    """Eigenvalues (H, C); ones for heads whose moments are below `STILL`, where a change of basis would have no bounds."""
+    return torch.where(values.mean(1, keepdim=True) > STILL, values, torch.ones_like(values))

@@ -11,11 +11,12 @@ import pytest
 from onnx import helper
 
 from tests.commands import succeeded, wb
-from tests.export.foreign_graphs import floats, linear, model, save, save_beside
+from tests.export.foreign_graphs import constant, floats, linear, model, save, save_beside
 from tests.networks import assembled, of_digits, random_model
 from wb.core.architecture import Block, Stage
 from wb.core.records import ImageInput, PatchStem, Pool
 from wb.export.graph import export
+from wb.jobs.diff.side import same_graph
 from wb.models.model import Model, Step
 from wb.models.model import save as save_model
 
@@ -51,7 +52,8 @@ def test_equal_models_are_equal(made: Path, tmp_path: Path) -> None:
     copy.write_bytes((made / "a.safetensors").read_bytes())
     result = succeeded("diff", made / "a.safetensors", copy)
     assert result.stdout.splitlines()[-1] == "The two models are equal: the same architecture and the same weights."
-    assert read(made / "a.onnx", made / "a.onnx", "--data", "none")["equal"]
+    result = succeeded("diff", made / "a.onnx", made / "a.onnx", "--data", "none")
+    assert result.stdout.splitlines()[-1] == "The two models are equal: the same graph."
 
 
 def test_what_differs_is_found_on_the_data_that_both_were_trained_with(made: Path) -> None:
@@ -128,8 +130,19 @@ def test_graphs_that_do_not_show_their_values_are_compared_in_all_else(tmp_path:
         save_beside(graph, tmp_path / f"{name}.onnx", f"{name}.bin")
     found = read(tmp_path / "a.onnx", tmp_path / "b.onnx", "--data", "none", "--samples", 8)
     assert "values inside the graphs are not compared" in notes(found)
+    assert "under one name" not in notes(found)
     assert found["outputs"]["distance"] == 0
     assert not found["layers"]
+
+
+def test_graphs_with_other_weights_in_files_of_one_name_are_not_equal(tmp_path: Path) -> None:
+    for value in (1, 2):
+        (tmp_path / str(value)).mkdir()
+        weight = constant("w", np.full((64, 10), value), np.float32)
+        nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+        save_beside(model(nodes, [weight], {"x": ["n", 1, 8, 8]}), tmp_path / str(value) / "a.onnx")
+    assert not same_graph(tmp_path / "1" / "a.onnx", tmp_path / "2" / "a.onnx")
+    assert same_graph(tmp_path / "1" / "a.onnx", tmp_path / "1" / "a.onnx")
 
 
 def test_graphs_that_take_no_images_are_compared_in_all_else(tmp_path: Path) -> None:
@@ -156,6 +169,7 @@ def test_a_page_is_written_and_named_last(made: Path, tmp_path: Path) -> None:
         (["--split", "test"], 2, "there are validation and train"),
         (["--mean", "0.5"], 2, "for networks that are not wb's"),
         (["--data", "none", "--by-index"], 2, "of no use without data"),
+        (["--data", "none", "--split", "train"], 2, "of no use without data"),
         (["--data", "imagefolder:/nowhere"], 1, "does not exist"),
     ],
 )

@@ -96,3 +96,16 @@ def test_kept_kinds_and_low_bits_stay() -> None:
         assert {name.rsplit(".", 1)[1] for name in changed} == names
     low = Model(with_precisions(A, {"s0.b0.mixer.in": "w1"}), model.weights)
     assert rebased(low, [x]) is low
+
+
+@pytest.mark.parametrize("names", [["wk"], ["wk", "bk"], ["wq", "bq"], ["wv"], ["wo"]])
+def test_heads_that_always_give_the_same_are_left_in_bounds(names: list[str]) -> None:
+    model = random_model(A)
+    weights = {
+        name: torch.zeros_like(weight) if name.rsplit(".", 1)[-1] in names else weight
+        for name, weight in model.weights.items()
+    }
+    still, x = Model(A, weights), images(A, 8)
+    turned = rebased(still, [x])
+    torch.testing.assert_close(logits(turned, x), logits(still, x), rtol=0, atol=1e-5)
+    assert any(weight.any() for name, weight in turned.weights.items() if name.endswith(".wv")) is ("wv" not in names)

@@ -140,6 +140,15 @@ def test_labels_that_are_kept_secret_are_left_out(library: ModuleType) -> None:
     parts = read(library, {"train": table(), "test": secret})
     assert "6 of 6 images of test have no label" in parts.notes[0]
     assert pairs(*parts[1:4]) == EVERY
+    named, secret = table(), table(slice(0, 6))
+    for one in (named, secret):
+        one.features["label"] = Value()
+    named.columns["label"] = [None, *("abc"[label] for label in LABELS[1:])]
+    secret.columns["label"] = [None] * 6
+    parts = read(library, {"train": named, "test": secret})
+    assert parts.classes == ("a", "b", "c")
+    assert parts.notes[0].startswith("1 of 24 images of train have no label")
+    assert pairs(*parts[1:4]) == EVERY - {(LEVELS[0].tobytes(), LABELS[0])}
 
 
 def test_broken_images_are_named_by_their_rows(library: ModuleType) -> None:

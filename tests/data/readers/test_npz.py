@@ -110,6 +110,11 @@ def test_classes_have_the_names_that_the_file_gives(tmp_path: Path) -> None:
     texts = read(tmp_path, x=GREY, y=names[LABELS])
     assert texts.classes == ("a", "b", "c", "d")
     assert pairs(*texts[1:4]) == pairs_of(GREY[:, None], 3 - LABELS)
+    raw = np.array([name.encode() for name in ("ä", "b", "c", "d")])  # bytes, as HDF5 has them
+    assert read(tmp_path, x=GREY, y=LABELS, classes=raw).classes == ("ä", "b", "c", "d")
+    assert read(tmp_path, x=GREY, y=raw[LABELS]).classes == ("b", "c", "d", "ä")
+    split = np.array([b"train", b"val", b"test"])[np.arange(40) % 3]
+    assert len(read(tmp_path, x=GREY, y=LABELS, split=split).validation) == 13
     with pytest.raises(BadData, match="label 3, and names 2 classes"):
         read(tmp_path, x=GREY, y=LABELS, classes=names[:2])
 
@@ -119,6 +124,10 @@ def test_secret_labels_are_left_out_and_so_are_other_arrays(tmp_path: Path) -> N
     assert parts.notes[0].endswith("the arrays weights")
     assert "40 of 40 images of x_test have no label" in parts.notes[1]
     assert len(parts.train) + len(parts.validation) + len(parts.test) == 40
+    texts = np.array(["", "b", "c", "d"])[LABELS]
+    parts = read(tmp_path, x=GREY, y=texts)
+    assert parts.classes == ("b", "c", "d")
+    assert pairs(*parts[1:4]) == pairs_of(GREY[texts != "", None], LABELS[texts != ""] - 1)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +150,15 @@ def test_secret_labels_are_left_out_and_so_are_other_arrays(tmp_path: Path) -> N
         ({"x": GREY, "y": LABELS, "classes": np.array(["a", "b", "a", "c"])}, "one name comes twice"),
         ({"x": GREY, "y": LABELS, "classes": np.array(["a", "b", "c", "\x07"])}, "unprintable name"),
         ({"x": np.zeros(3, [("a", int)]), "y": LABELS}, "structured"),
+        (
+            {"x_train": GREY, "y_train": LABELS, "x_test": GREY / 255, "y_test": LABELS},
+            "uint8 in one split and of float64",
+        ),
+        ({"x_train": GREY, "y_train": LABELS, "x_test": GREY > 99, "y_test": LABELS}, "uint8 in one split and of bool"),
+        ({"x_train": GREY, "y_train": LABELS, "x_test": GREY, "y_test": LABELS.astype(str)}, "texts as labels of one"),
+        ({"x": GREY, "y": np.where(LABELS == 0, 1e30, LABELS)}, "labels of float64"),
+        ({"x": GREY, "y": np.where(LABELS == 0, 2**63 + 5, LABELS).astype(np.uint64)}, "the label 9223372036854775813"),
+        ({"x": GREY, "y": np.array([b"a", b"b", b"c", b"\xff"])[LABELS]}, "no UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path: Path, arrays: dict[str, Any], text: str) -> None:
@@ -158,6 +176,28 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_p
             archive.writestr("y.npy", array.getvalue())
         with pytest.raises(BadData, match=text):
             npz.read(path)
+
+
+@pytest.mark.parametrize("descr", ["<U0", "|S0"])
+def test_texts_without_characters_are_refused_however_many_they_are(tmp_path: Path, descr: str) -> None:
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": descr, "fortran_order": False, "shape": (1 << 40,)})
+    path = tmp_path / "a.npz"
+    np.savez(path, x=GREY)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("y.npy", array.getvalue())
+    with pytest.raises(BadData, match=r"'y' of .* is damaged"):
+        npz.read(path)
+
+
+def test_a_header_that_python_cannot_parse_is_no_header(tmp_path: Path) -> None:
+    text = f"{'-' * 9000}1\n".encode()
+    path = tmp_path / "a.npz"
+    np.savez(path, y=LABELS)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(BadData, match="damaged"):
+        npz.read(path)
 
 
 def test_no_archive_is_no_archive(tmp_path: Path) -> None:

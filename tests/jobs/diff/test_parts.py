@@ -81,6 +81,8 @@ def test_distances_of_weights_are_what_they_are_said_to_be() -> None:
         "gone": torch.ones(2),
         "grown": torch.ones(2, 2),
         "zero": torch.zeros(2),
+        "mask": torch.tensor([0.0, -torch.inf]),
+        "odd": torch.tensor([1.0, torch.inf]),
     }
     b = {
         "same": torch.arange(3.0),
@@ -88,17 +90,22 @@ def test_distances_of_weights_are_what_they_are_said_to_be() -> None:
         "grown": torch.ones(2, 3),
         "zero": torch.ones(2),
         "new": torch.ones(1),
+        "mask": torch.tensor([0.0, -torch.inf]),
+        "odd": torch.tensor([1.0, 2.0]),
     }
     rows = {row.name: row for row in compare_weights(a, b)}
-    assert list(rows) == ["same", "twice", "gone", "grown", "zero", "new"]
+    assert list(rows) == ["same", "twice", "gone", "grown", "zero", "mask", "odd", "new"]
     assert (rows["same"].distance, rows["same"].differs) == (0, False)
     assert (rows["twice"].distance, rows["twice"].cosine) == pytest.approx((1, 1))
-    assert [rows[name].note for name in ("gone", "grown", "zero", "new")] == [
+    assert [rows[name].note for name in ("gone", "grown", "zero", "new", "odd")] == [
         "only in A",
         "other shapes",
         "all zero in A",
         "only in B",
+        "not finite",
     ]
+    assert (rows["mask"].distance, rows["mask"].cosine) == (0, None)
+    assert rows["odd"].distance is None
     assert (rows["grown"].a, rows["grown"].b) == ((2, 2), (2, 3))
     assert whole_distance(tuple(rows.values()), a, b) == pytest.approx((4 / (5 + 4)) ** 0.5)
     assert not equal_weights(a, b)
@@ -217,6 +224,11 @@ def test_values_are_compared_where_both_graphs_name_them_alike(tmp_path: Path, b
     assert [row.distance for row in rows] == pytest.approx([2, 2]), "a factor of three"
     assert [row.cka for row in rows] == pytest.approx([1, 1])
     assert [row.distance for row in compare_values(a, a, [inputs, inputs], nothing)] == [0, 0, 0]
+    late = inputs.copy()
+    late[7] = np.inf
+    assert not compare_values(a, a, [late, late], nothing), "no value that is not finite for some image"
+    if batch == "n":
+        assert len(compare_values(a, a, [inputs[:2]] * 2, nothing)) == 3
 
 
 # ------------------------------------------------------------------------------------------------- outputs and lineage

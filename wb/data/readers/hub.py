@@ -9,7 +9,7 @@ Source: https://huggingface.co/docs/datasets
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ def read(spec: Spec, *, image_size: int | None = None, progress: Progress | None
         called, others = _splits(found)
         columns = _columns(next(iter(called.values()))[1].features, choices, spec)
         pixels, notes = _pixels(called, columns, spec, image_size, progress)
-        kept = [np.asarray(_filled(table[columns.label])) for _, table in called.values()]
+        kept = _filled([table[columns.label] for _, table in called.values()])
     classes, answers = numbers.labels(kept, columns.classes, spec.place)
     splits = {
         role: (name, Split(one, other))
@@ -142,7 +142,7 @@ def _loaded(library: Any, spec: Spec, config: str | None) -> Any:
     except ValueError as error:
         if "onfig" in str(error):  # "Config name is missing", "BuilderConfig … not found"; both list what there is
             raise BadOption(
-                f"data {spec.text()!r}: {' '.join(printable(str(error), 600).split())}; say which with "
+                f"data {spec.text()!r}: {printable(' '.join(str(error).split()), 600)}; say which with "
                 f"{HUB},config=NAME:{spec.place}"
             ) from error
         raise
@@ -251,6 +251,8 @@ def _files(name: str, table: Any, column: str, features: Mapping[str, Any], spec
             yield Stored(f"{name}, row {i}", content)
 
 
-def _filled(values: Any) -> list[Any]:
-    """A column of labels; those that are missing are as those that are kept secret."""
-    return [numbers.UNLABELLED if value is None else value for value in values]
+def _filled(columns: Sequence[Iterable[Any]]) -> list[numbers.Array]:
+    """The labels of each split; those that are missing are as those that are kept secret: negative, or an empty text."""
+    lists = [list(column) for column in columns]
+    missing = "" if any(isinstance(value, str) for values in lists for value in values) else numbers.UNLABELLED
+    return [np.asarray([missing if value is None else value for value in values]) for values in lists]

@@ -18,7 +18,7 @@ import numpy as np
 from wb.core.errors import BadData, WbError, printable, reason
 from wb.core.files import irregular
 from wb.data.dataset import MAX_BYTES, Split
-from wb.data.readers.numbers import Array, images, labels
+from wb.data.readers.numbers import Array, images, labels, texts
 from wb.data.readers.parts import NAMES, ROLES, Parts, divided, labelled
 
 _IMAGES = ("x", "images", "image", "data", "inputs", "features")
@@ -72,10 +72,10 @@ class _Archive(NamedTuple):
                     f"{where} has {size / 2**30:,.1f} GB, and at most {MAX_BYTES / 2**30:,.1f} GB are held; save fewer "
                     "images, or save them as uint8"
                 )
-            if size != self.archive.getinfo(member).file_size - file.tell():
+            if not dtype.itemsize or size != self.archive.getinfo(member).file_size - file.tell():
                 raise BadData(f"{where} is damaged: its header promises {size:,} bytes and it holds another number")
         with self.archive.open(member) as file:
-            return _text_checked(np.asarray(np.lib.format.read_array(file, allow_pickle=False)), where)
+            return texts(_text_checked(np.asarray(np.lib.format.read_array(file, allow_pickle=False)), where), where)
 
     def first(self, names: tuple[str, ...]) -> str | None:
         """The first of `names` that there is."""
@@ -87,7 +87,10 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
     if version not in ((1, 0), (2, 0)):
         raise BadData(f"{where} is a structured array; save images and labels as two plain ones")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, order, dtype = header(file)
+    try:
+        shape, order, dtype = header(file)
+    except MemoryError as error:  # Python's parser says so of expressions that are nested too deeply
+        raise BadData(f"{where} is damaged: its header is no header; save it with numpy.savez") from error
     if dtype.hasobject:
         raise BadData(
             f"{where} holds Python objects, which are pickled; pickles can run code and are never read; save it as numbers, "
@@ -108,7 +111,7 @@ def _text_checked(array: Array, where: str) -> Array:
 
 
 def _parts(file: _Archive) -> Parts:
-    pairs, used = _pairs(file), set()
+    pairs = _pairs(file)
     named = file.first(_CLASSES)
     names = [] if named is None else [str(name) for name in file.array(named).ravel().tolist()]
     pixels, notes = images([file.array(pair.images) for pair in pairs.values()], str(file.path))
@@ -169,14 +172,14 @@ def _by_split(file: _Archive, name: str, whole: Split) -> dict[str, tuple[str, S
         raise BadData(
             f"{file.path} has {len(whole):,} images and {len(given):,} entries in {name}; give one for each image"
         )
-    texts = [str(one).lower() for one in given.tolist()]
-    roles = {text: role for i, role in enumerate(ROLES) for text in (*NAMES[role], str(i))}
-    unknown = sorted(set(texts) - roles.keys())
+    marks = [str(one).lower() for one in given.tolist()]
+    roles = {mark: role for i, role in enumerate(ROLES) for mark in (*NAMES[role], str(i))}
+    unknown = sorted(set(marks) - roles.keys())
     if unknown:
         raise BadData(
             f"{file.path} has {printable(unknown[0])!r} in {name}; expected train, validation and test, or 0, 1 and 2 for them"
         )
-    place = np.array([ROLES.index(roles[text]) for text in texts])
+    place = np.array([ROLES.index(roles[mark]) for mark in marks])
     found = {role: (f"{name} {role}", whole.take(np.flatnonzero(place == i))) for i, role in enumerate(ROLES)}
     if not len(found["train"][1]):
         raise BadData(f"{file.path} has no images for training in {name}; {EXPECTED}")

@@ -19,6 +19,7 @@ _CHANNELS = (1, 3)
 _CHUNK = 1024  # images that are scaled at a time
 MOST = 100_000  # classes
 UNLABELLED = -1  # what data sets write where a label is kept secret
+_KINDS = {"u": "whole", "i": "whole", "f": "floating-point", "b": "yes or no"}  # of numbers
 
 
 def images(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]]:
@@ -28,13 +29,18 @@ def images(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]
     images; values of 8 or 16 bits, or in 0 to 1, -1 to 1 or 0 to 255, for all splits alike. `where` names them in messages.
 
     Raises:
-        BadData: another shape or kind of numbers, no images, or values that are not finite or out of these ranges.
+        BadData: another shape or kind of numbers, no images, splits of different kinds, or values that are not finite or out of
+            these ranges.
     """
     notes: list[str] = []
     shaped = []
     for array in arrays:
         if array.dtype.kind not in "buif":
             raise BadData(f"{where} has images of {array.dtype}; expected whole or floating-point numbers")
+        if _KINDS[array.dtype.kind] != _KINDS[arrays[0].dtype.kind]:  # one scale would not be that of both
+            raise BadData(
+                f"{where} has images of {arrays[0].dtype} in one split and of {array.dtype} in another; save all splits alike"
+            )
         laid, note = _laid(array, where)
         shaped.append(laid)
         notes += [note] if note else []
@@ -44,30 +50,48 @@ def images(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]
 
 
 def labels(arrays: Sequence[Array], names: Sequence[str], where: str) -> tuple[tuple[str, ...], list[Labels]]:
-    """The names of the classes, and the labels of each split as int64 (n,); `UNLABELLED` where a label is negative.
+    """The names of the classes, and the labels of each split as int64 (n,); `UNLABELLED` where a label is negative,
+    or an empty text.
 
     Labels are whole numbers (n,) or (n, 1), one-hot rows, or texts, which are then the names. Without `names` classes are called
     by their numbers, "0" to the largest label.
 
     Raises:
-        BadData: another shape or kind, or a label that has no name.
+        BadData: another shape or kind, texts in one split and numbers in another, or a label that has no name.
     """
     flat = [_flat(array, where) for array in arrays]
-    if any(array.dtype.kind in "US" for array in flat):
-        texts = [array.astype(str) for array in flat]
-        known = _named(names or sorted({text for array in texts for text in np.unique(array).tolist()}), where)
-        index = {name: i for i, name in enumerate(known)}
-        unknown = sorted({text for array in texts for text in array.tolist()} - index.keys())
-        if unknown:
-            raise BadData(f"{where} has the label {printable(unknown[0])!r}, which is none of its {len(known)} classes")
-        return known, [np.array([index[text] for text in array.tolist()], np.int64) for array in texts]
-    whole = [np.maximum(array.astype(np.int64), UNLABELLED) for array in flat]
-    highest = max((int(array.max()) for array in whole if array.size), default=-1)
+    if any(array.dtype.kind == "U" for array in flat):
+        return _of_texts(flat, names, where)
+    highest = max((int(array.max()) for array in flat if array.size), default=-1)
     if highest >= MOST:
         raise BadData(f"{where} has the label {highest}, and at most {MOST:,} classes are taken; number them from 0")
     if names and highest >= len(names):
         raise BadData(f"{where} has the label {highest}, and names {len(names)} classes; it ends at {len(names) - 1}")
+    whole = [np.maximum(array.astype(np.int64), UNLABELLED) for array in flat]
     return _named(names or [str(label) for label in range(highest + 1)], where), whole
+
+
+def texts(array: Array, where: str) -> Array:
+    """`array`, its bytes as texts if it has such; they are UTF-8. Raises `BadData` for others."""
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.strings.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadData(f"{where} has bytes that are no UTF-8 ({error.reason}); save them as texts") from error
+
+
+def _of_texts(arrays: Sequence[Array], names: Sequence[str], where: str) -> tuple[tuple[str, ...], list[Labels]]:
+    """As `labels`, of texts (n,)."""
+    if any(array.dtype.kind != "U" for array in arrays):
+        raise BadData(f"{where} has texts as labels of one split and numbers of another; save all splits alike")
+    there = {text for array in arrays for text in np.unique(array).tolist()} - {""}
+    known = _named(names or sorted(there), where)
+    index = {name: i for i, name in enumerate(known)}
+    unknown = sorted(there - index.keys())
+    if unknown:
+        raise BadData(f"{where} has the label {printable(unknown[0])!r}, which is none of its {len(known)} classes")
+    return known, [np.array([index.get(text, UNLABELLED) for text in array.tolist()], np.int64) for array in arrays]
 
 
 def _named(names: Sequence[str], where: str) -> tuple[str, ...]:
@@ -159,7 +183,7 @@ def _flat(array: Array, where: str) -> Array:
             f"{where} has labels of shape {' x '.join(map(str, array.shape))}; expected one for each image, or one-hot rows"
         )
     if array.dtype.kind in "biuUS":
-        return array
-    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.rint(array)).all():
+        return texts(array, where)
+    if array.dtype.kind == "f" and (np.abs(array) <= MOST).all() and (array == np.rint(array)).all():
         return array.astype(np.int64)
     raise BadData(f"{where} has labels of {array.dtype}; expected whole numbers or texts")

@@ -94,7 +94,8 @@ class Comparing(DiffConfig):
             return (), None, [f"outputs are not compared: {apart}"]
         images = self._images(a, b, progress, say)
         foreign = [side for side in (a, b) if side.architecture is None]
-        told = [f"{side.path.name} gets {described(side.preparation)}" for side in foreign]
+        told = [f"the graph {side.path.name} gets {described(side.preparation)}" for side in foreign]
+        unseen: list[str] = []
         rows: tuple[LayerRow, ...] = ()
         if a.model is not None and b.model is not None:
             networks = a.model.network(), b.model.network()
@@ -108,11 +109,12 @@ class Comparing(DiffConfig):
                 try:
                     rows = values.compare_values(a.path, b.path, given, progress, self.seed)
                 except BadArtefact as error:
-                    images.notes.append(f"values inside the graphs are not compared: {error}")
+                    unseen = [f"values inside the graphs are not compared: {error}"]
         scores[1], note = reordered(scores[1], a.labels, b.labels)
         found, why = compare_outputs(scores[0], scores[1], images.labels, images.name)
-        layers_note = [] if rows else [_no_layers(a, b)]
-        return rows, found, [*images.notes, *told, *layers_note, *([note] if note else []), *([why] if why else [])]
+        if not rows and not unseen:
+            unseen = [_no_layers(a, b)]
+        return rows, found, [*images.notes, *told, *unseen, *([note] if note else []), *([why] if why else [])]
 
     def _images(self, a: Side, b: Side, progress: Progress, say: Say) -> _Images:
         """The images that both are run on."""
@@ -129,8 +131,8 @@ class Comparing(DiffConfig):
                 _check_size(b, (data.channels, data.height, data.width), choice.spec)
                 split = data.validation if self.split == "validation" else data.train
                 return _taken(split, self.images, f"{data.spec}, {self.split} split", list(notes))
-        if self.by_index or self.image_size is not None:
-            raise BadOption("--by-index and --image-size are of no use without data; name some with --data")
+        if self.by_index or self.image_size is not None or self.split != "validation":
+            raise BadOption("--by-index, --image-size and --split are of no use without data; name some with --data")
         channels, height, width = _common_shape(a, b)
         pixels = made_up((image_spec(channels, height, width),), self.images, self.seed)
         return _Images(next(iter(pixels.values())).numpy(), None, "images that are made up (uniform noise)", [])

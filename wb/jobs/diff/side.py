@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from wb.core.architecture import Architecture
 from wb.core.readings import Reading
 from wb.core.specs import PIXELS
 from wb.data.preparation import Preparation
-from wb.export.foreign.opening import file_size, open_graph
+from wb.export.foreign.opening import file_size, open_graph, sidecars
 from wb.export.foreign.stored import inputs
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import read_classes
@@ -123,14 +124,19 @@ def opened(path: Path, images: Preparation | None = None, run_limit: float | Non
 
 
 def same_graph(a: Path, b: Path) -> bool:
-    """Whether two graphs are the same but for their metadata."""
+    """Whether two graphs are the same but for their metadata, and the files beside them that hold weights."""
     return _bare(a) == _bare(b)
 
 
-def _bare(path: Path) -> bytes:
+def _bare(path: Path) -> list[bytes]:
+    """The graph without its metadata, and the digests of the files beside it in the order of their names."""
     graph = open_graph(path)
+    beside = []
+    for file in sidecars(graph, path):
+        with file.open("rb") as content:
+            beside.append(hashlib.file_digest(content, "sha256").digest())
     del graph.metadata_props[:]
-    return bytes(graph.SerializeToString(deterministic=True))
+    return [bytes(graph.SerializeToString(deterministic=True)), *beside]
 
 
 def _shape(graph: onnx.ModelProto) -> Shape:

@@ -40,7 +40,7 @@ def compare_values(
 ) -> tuple[LayerRow, ...]:
     """A row for each value that both graphs name alike, in the order of A; `images` are as each of them takes them (n, …).
 
-    Values of other shapes, and those that are no floating-point numbers for each image, are left out.
+    Values of other shapes, and those that are no finite floating-point numbers for each image, are left out.
 
     Raises:
         BadArtefact: a graph that does not load or run with its values as outputs.
@@ -50,16 +50,19 @@ def compare_values(
     if not names:
         return ()
     runs = [_Run(graph, names) for graph in graphs]
-    size = max(run.batch or 1 for run in runs) if any(run.batch for run in runs) else _AT_ONCE
+    size = max(run.batch or 1 for run in runs) if any(run.batch for run in runs) else min(_AT_ONCE, len(images[0]))
     count = min(len(images[0]), IMAGES) // size * size
     generator = torch.Generator().manual_seed(seed)
     places: dict[str, Place] = {}
+    left: set[str] = set()
     for start in range(0, count, size):
         progress("comparing values", start, count)
         found = [run(part[start : start + size]) for run, part in zip(runs, images, strict=True)]
-        for name in names:
+        for name in (name for name in names if name not in left):
             x, y = (_tokens(one.get(name), size) for one in found)
             if x is None or y is None or x.shape != y.shape:
+                left.add(name)
+                places.pop(name, None)
                 continue
             place = places.setdefault(name, Place(name, "both", (x.shape[-1], y.shape[-1])))
             place.add(x, y, max(1, round(ROWS * size / count)), generator)
@@ -98,10 +101,12 @@ class _Run:
 
 
 def _tokens(value: Any, batch: int) -> Tensor | None:
-    """A value as (B, N, D): of a map the channels last; None if it is no numbers for each image."""
+    """A value as (B, N, D): of a map the channels last; None if it is no finite numbers for each image."""
     if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim < 2 or len(value) != batch:
         return None
     found = torch.from_numpy(value)
+    if not found.isfinite().all():
+        return None
     if found.dim() == 2:
         return found[:, None]
     return (found.movedim(1, -1) if found.dim() == 4 else found).flatten(1, -2)

@@ -23,7 +23,7 @@ def remarks(found: Difference) -> list[Remark]:
     one, other = found.names
     if found.equal:
         apart = " Their histories differ." if found.lineage.a or found.lineage.b else ""
-        how = "the same architecture and the same weights" if found.weights else "the same graph"
+        how = "the same graph" if found.of_graphs else "the same architecture and the same weights"
         return [Remark(f"The two models are equal: {how}.{apart}", False), *map(_note, found.notes)]
     said = [*_of_sizes(found), *_of_fields(found), *_of_weights(found)]
     if found.outputs is not None:
