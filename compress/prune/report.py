@@ -65,7 +65,8 @@ def done(record: Pruning) -> list[str]:
     found = []
     if settings.rotate:
         found.append(
-            "Before the first round every softmax head was turned into the bases of its channels: the same function."
+            "Before the first round every head of softmax attention, if there is any, was turned into the bases of its channels: "
+            "the same function."
         )
     if settings.compensate:
         images = min(REFITTED_ON, train) if isinstance(train, int) else REFITTED_ON

@@ -122,7 +122,7 @@ def test_everything_is_on_the_page(record: Pruning, tmp_path: Path) -> None:
 
 def test_the_page_says_what_was_done_besides_cutting(record: Pruning) -> None:
     rotated, refitted = done(record)
-    assert "every softmax head was turned into the bases" in rotated
+    assert "was turned into the bases of its channels" in rotated
     assert "refitted to the dense one after its last cut" in refitted
     for name, left in (("rotate", refitted), ("compensate", rotated)):
         settings = record.config.settings.model_copy(update={name: False})
