@@ -14,7 +14,7 @@ from wb.search.planning.seconds import Costs, Size
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone. On photographs residual blocks of 17 MMAC are better after 45 epochs than
-# smaller ones after 60, in about the same time (docs/results.md, `photographs animals`): so 45, and half the time for the largest.
+# smaller ones after 60, in about the same time (docs/results.md, `photographs animals`): so 45, and half the time for one.
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
 TUNED, TUNED_STEPS = 45, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
 TUNED_LEAST = 10  # epochs, however many steps these are
