@@ -26,6 +26,7 @@ _OWN = (
     "front",
     "calibration",
     "alternatives",
+    "distil",
     "align",
     "learning_rate",
     "by_index",

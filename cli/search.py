@@ -126,6 +126,7 @@ def search(
         "front": front,
         "calibration": calibration,
         "alternatives": alternatives,
+        "distil": distil,
         "align": align,
         "learning_rate": learning_rate,
     }

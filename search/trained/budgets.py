@@ -46,12 +46,18 @@ def ladder(count: int, end: Limit, whole: float, least: float) -> list[Point]:
     """`count` budgets at equal ratios, from below a model that costs `whole` to `end`, or as far as `least` allows.
 
     Raises:
-        BadOption: the end is above the model.
+        BadOption: the end is above the model, or so near to it that networks cannot be told apart by their names.
     """
     share = max(end.value if end.relative else end.value / whole, ABOVE * least / whole, LEAST)
     if share >= 1:
         raise BadOption(f"a front cannot go down to {end.text()}: the model is at it already; give a lower budget")
-    return [(Limit(end.metric, share ** (i / count), relative=True),) for i in range(1, count + 1)]
+    points = [(Limit(end.metric, share ** (i / count), relative=True),) for i in range(1, count + 1)]
+    if len({name_of(point) for point in points}) < count:
+        raise BadOption(
+            f"{count} networks from the model down to {share:.3g} of its {end.metric.name} are too near to each other; give "
+            "a smaller --front or a lower budget"
+        )
+    return points
 
 
 def name_of(point: Point) -> str:

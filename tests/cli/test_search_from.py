@@ -60,6 +60,8 @@ def test_networks_of_two_budgets(dense: Path, tmp_path: Path) -> None:
         (["--from", "M", "--workers", "2"], "--workers is of searches with a supernet"),
         (["--front", "3"], "--front is of a search from a trained model"),
         (["--samples", "30"], "--samples is of a search from a trained model"),
+        (["--distil", "3"], "--distil is of a search from a trained model"),
+        (["--from", "M", "--distil", "-1"], "distil: Input should be greater than or equal to 0"),
         (["--from", "M", "--budget", "acc=0.9"], "cannot be aimed at"),
         (["--from", "M", "--budget", "macs=0.5x,0.4x", "--front", "3"], "--front goes down to one budget"),
         (["--from", "M", "--front", "1"], "front: Input should be greater than or equal to 2"),

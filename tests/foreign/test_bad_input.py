@@ -230,3 +230,19 @@ def test_patches_of_no_square(tmp_path: Path) -> None:
     )
     weights = vit_pytorch() | {"pos_embedding": torch.zeros(1, 7, 10)}
     refused(written(tmp_path / "n", weights), "6 positions of patches are no square", Unsupported)
+
+
+def test_an_index_that_leads_elsewhere_is_told_by_the_name_that_does(tmp_path: Path) -> None:
+    folder = sharded(tmp_path / "m", tensors("hf-vit"), config("hf-vit"))
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "other.zip"}}))
+    refused(folder, r"names other\.zip, which is no file of weights beside it")
+    index.write_text(json.dumps({"weight_map": {"a": 300 * "n" + ".safetensors"}}))
+    refused(folder, "names n+.*, which is no file of weights beside it")
+    index.write_text(json.dumps({"weight_map": {"a": "\x1b[2Jx.safetensors"}}))
+    assert "\x1b" not in refused(folder, "names 1 files, of which 1 are not there")
+
+
+def test_float64_is_rounded_and_that_is_said(tmp_path: Path) -> None:
+    folder = written(tmp_path / "m", {n: t.double() for n, t in tensors("hf-vit").items()}, config("hf-vit"))
+    assert "its float64 numbers are rounded to float32, also in what is handed back" in read_checkpoint(folder).notes

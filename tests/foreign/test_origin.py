@@ -35,6 +35,7 @@ def test_a_tensor_is_kept_as_it_is(dtype: torch.dtype) -> None:
         {"dtype": "F8"},
         {"shape": (2, 2)},
         {"shape": (0,)},
+        {"shape": (10**30,)},
         {"data": base64.b64encode(zlib.compress(bytes(10_000_000))).decode()},
     ],
 )
@@ -51,7 +52,7 @@ def changed(**changes: Any) -> Model:
     return replace(model, history=(step.model_copy(update={"arguments": {"origin": {**origin, **changes}}}),))
 
 
-@pytest.mark.parametrize("name", ["../evil.json", "/etc/evil.json", "..", "a/b"])
+@pytest.mark.parametrize("name", ["../evil.json", "/etc/evil.json", "..", "a/b", "a\0.json"])
 def test_nothing_is_written_outside_of_the_folder(name: str, tmp_path: Path) -> None:
     tensors = origin_of(changed().history)
     assert tensors is not None
@@ -61,3 +62,33 @@ def test_nothing_is_written_outside_of_the_folder(name: str, tmp_path: Path) -> 
         with pytest.raises(BadOption, match="was not imported"):
             export_checkpoint(model, "source", tmp_path / "inner")
     assert not list(tmp_path.iterdir())
+
+
+def test_only_json_stands_beside_weights(tmp_path: Path) -> None:
+    model = changed(texts={".profile": "run me"})
+    assert origin_of(model.history) is None
+    with pytest.raises(BadOption, match="was not imported"):
+        export_checkpoint(model, "source", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("header", ["x", "[]", "{}", "[" * 100_000])
+def test_a_header_of_other_tensors_is_not_written(header: str, tmp_path: Path) -> None:
+    origin = origin_of(changed().history)
+    assert origin is not None
+    (file,) = (file.model_dump(mode="json") for file in origin.files)
+    with pytest.raises(BadArtefact, match="a header is not that of its tensors"):
+        export_checkpoint(changed(files=[file | {"header": header}]), "source", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_type_that_there_is_not_is_damage() -> None:
+    origin = origin_of(changed().history)
+    assert origin is not None
+    (file,) = (file.model_dump(mode="json") for file in origin.files)
+    tensors = [one | {"dtype": "F8"} for one in file["tensors"]]
+    assert origin_of(changed(files=[file | {"tensors": tensors}]).history) is None
+
+
+def test_a_tensor_of_nothing_is_kept() -> None:
+    assert Kept.of(torch.zeros(0, 3)).tensor().shape == (0, 3)

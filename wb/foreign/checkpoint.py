@@ -24,6 +24,7 @@ ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 EXPECTED = "a folder with config.json and weights, or a state dict (.safetensors, .pt, .pth or .bin)"
 _MOST_TEXT = 8 << 20  # characters of JSON beside the weights; names of 22,000 classes are one million
 _MOST_FILES = 1000
+_LONGEST = 255  # bytes of a file's name
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,18 @@ def _sharded(path: Path, index: str, texts: dict[str, str]) -> Checkpoint:
     if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
         raise BadArtefact(f"{path / index} has no weight_map that says which file has which tensor; copy it again")
     names = sorted(set(where.values()))
-    if len(names) > _MOST_FILES or any(Path(name).name != name or Path(name).suffix not in ENDINGS for name in names):
-        raise BadArtefact(f"{path / index} names {printable(names[0])}, which is no file of weights beside it")
+    if len(names) > _MOST_FILES:
+        raise BadArtefact(
+            f"{path / index} names {len(names):,} files, and at most {_MOST_FILES:,} are read; copy it again"
+        )
+    strange = [n for n in names if Path(n).name != n or Path(n).suffix not in ENDINGS or len(n.encode()) > _LONGEST]
+    if strange:
+        raise BadArtefact(f"{path / index} names {printable(strange[0])}, which is no file of weights beside it")
     missing = [name for name in names if not (path / name).is_file()]
     if missing:
         raise BadArtefact(
-            f"{path / index} names {len(names)} files, of which {len(missing)} are not there: {', '.join(missing[:5])}; "
-            "copy them too"
+            f"{path / index} names {len(names)} files, of which {len(missing)} are not there: "
+            f"{printable(', '.join(missing[:5]), 400)}; copy them too"
         )
     found = _together(path, [path / name for name in names], texts)
     held = {tensor.name: file.name for file in found.files for tensor in file.tensors}

@@ -49,6 +49,8 @@ def export_checkpoint(model: Model, to: To, folder: Path, *, force: bool = False
     Files are of the types, names and number that they came in, while names and shapes are; otherwise the weights are one
     `model.safetensors`.
 
+    Limits: torch's own files hold the same tensors, but not the same bytes; float64 was rounded by the import.
+
     Raises:
         BadOption: a file exists and `force` is false, or a model that was not imported is to go back to its source.
         Unsupported: the library's format cannot say the architecture; says why.

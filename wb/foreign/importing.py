@@ -107,6 +107,8 @@ def read_checkpoint(path: Path, given: Given | None = None) -> Imported:
     check_weights(weights, str(path))
     kept, left = _kept(checkpoint, found.unused)
     notes = [*found.notes]
+    if "F64" in (checkpoint.dtypes[name] for one in found.rules for name in one.theirs):
+        notes.append("its float64 numbers are rounded to float32, also in what is handed back")
     if left:
         notes.append(f"left out, for a classifier does not use it: {', '.join(left)}")
     return Imported(Model(found.architecture, weights, (found.step(kept),)), found.family, tuple(notes))

@@ -25,16 +25,32 @@ MOST_KEPT = (
     1 << 18
 )  # characters of all tensors together that a network does not use and that are handed back as they came
 FLOATING = ("F64", "F32", "F16", "BF16")
+_MOST_UNPACKED = 1032  # bytes that zlib makes of one, at most
 
 
 def _plain(name: str) -> str:
     """The name of a file, if it leads nowhere else: model files are of anyone, and an export writes under these names."""
-    if Path(name).name != name or name in ("", ".", ".."):
+    if Path(name).name != name or name in ("", ".", "..") or not name.isprintable():
         raise ValueError(f"{name!r} is no name of a file")
     return name
 
 
+def _beside(name: str) -> str:
+    """The name of a text beside weights: those that are read are JSON, and no others are written."""
+    if not _plain(name).endswith(".json"):
+        raise ValueError(f"{name!r} is no name of a file of JSON")
+    return name
+
+
+def _known(dtype: str) -> str:
+    """A type of numbers that there is."""
+    if dtype not in DTYPES:
+        raise ValueError(f"{dtype!r} is none of {', '.join(DTYPES)}")
+    return dtype
+
+
 FileName = Annotated[str, AfterValidator(_plain)]
+TextName = Annotated[str, AfterValidator(_beside)]
 
 
 class Kept(Frozen):
@@ -55,9 +71,11 @@ class Kept(Frozen):
         try:
             dtype = DTYPES[self.dtype]
             size = math.prod(self.shape) * dtype.itemsize
-            content = bytearray(zlib.decompressobj().decompress(base64.b64decode(self.data), size + 1))
-            if len(content) == size > 0:
-                return torch.frombuffer(content, dtype=dtype).reshape(self.shape)
+            most = min(size, _MOST_UNPACKED * len(self.data))  # a size that is noted may be any number
+            content = bytearray(zlib.decompressobj().decompress(base64.b64decode(self.data), most + 1))
+            if len(content) == size:
+                found = torch.frombuffer(content, dtype=dtype) if size else torch.empty(0, dtype=dtype)
+                return found.reshape(self.shape)
         except (ValueError, KeyError, zlib.error) as error:
             raise BadArtefact(f"what the model was imported from is noted, but damaged ({reason(error)})") from error
         raise BadArtefact(
@@ -69,7 +87,7 @@ class StoredTensor(Frozen):
     """A tensor of a file by name, in the words of safetensors."""
 
     name: str
-    dtype: str
+    dtype: Annotated[str, AfterValidator(_known)]
     shape: tuple[Annotated[int, Field(ge=0)], ...]
 
 
@@ -97,7 +115,7 @@ class Origin(Frozen):
     family: str
     given: Given = Given()
     files: tuple[StoredFile, ...]
-    texts: Mapping[FileName, str] = {}  # by file name, to the letter
+    texts: Mapping[TextName, str] = {}  # by file name, to the letter
     kept: Mapping[str, Kept] = {}
 
     def dtypes(self) -> dict[str, str]:

@@ -85,10 +85,26 @@ class _Mapped:
 
 
 def write_safetensors(path: Path, stored: StoredFile, tensor: Callable[[str], Tensor], *, force: bool) -> None:
-    """Writes a file with the header and the tensors of `stored`; `tensor` gives one at a time. Raises as `replacing` does."""
+    """Writes a file with the header and the tensors of `stored`; `tensor` gives one at a time.
+
+    Raises:
+        BadArtefact: the header is not of these tensors; model files, which note it, are of anyone.
+        BadOption, StorageFailed: as `replacing` does.
+    """
     entries = stored.entries()
+    if stored.header is not None and _places(stored.header) != _places(header_of(entries, {})):
+        raise BadArtefact("what the model was imported from is noted, but damaged: a header is not that of its tensors")
     with replacing(path, force=force) as temporary:
         write_tensors(temporary, stored.header or header_of(entries, {"format": "pt"}), entries, tensor)
+
+
+def _places(header: str) -> Any:
+    """The types, shapes and places of tensors in a header; None if it is none."""
+    try:
+        content = json.loads(header)
+    except (ValueError, RecursionError):
+        return None
+    return {name: one for name, one in content.items() if name != "__metadata__"} if isinstance(content, dict) else None
 
 
 # ---------------------------------------------------------------------------------------------------------------- torch

@@ -45,6 +45,8 @@ def test_a_front_has_equal_ratios_and_ends_above_the_least() -> None:
     assert ladder(2, Limit(macs, 10), 100, 20)[-1][0].value == pytest.approx(0.22)
     with pytest.raises(BadOption, match="is at it already"):
         ladder(2, Limit(macs, 10), 100, 95)
+    with pytest.raises(BadOption, match="too near to each other"):
+        ladder(100, Limit(macs, 0.95, relative=True), 100, 1)
 
 
 def test_options_of_other_searches_are_refused() -> None:
