@@ -57,7 +57,13 @@ class Library:
     @cached_property
     def model(self) -> Model:
         """The model that alternatives are made of."""
-        return load(self.folder / "model.safetensors")
+        path = self.folder / "model.safetensors"
+        try:
+            return load(path)
+        except BadArtefact as error:
+            raise BadArtefact(
+                f"{error}; delete the folder {self.folder}, and the same command makes it again"
+            ) from error
 
     def make(self, images: Tensor, report: Report = lambda done, of: None) -> None:
         """Makes what is missing, from images (n, channels, height, width)."""

@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from wb.core.errors import BadArtefact
+from wb.core.records import Frozen
+
+R = TypeVar("R", bound=Frozen)
 
 
-class Lines:
-    """The lines of `path`. The last one may be half of one, where a process ended while it wrote: it counts as not there."""
+class Lines(Generic[R]):
+    """The lines of `path`, each a record of `kind`.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    The last one may be half of one, where a process ended while it wrote: it counts as not there.
+    """
 
-    def read(self) -> list[dict[str, Any]]:
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self.path, self.kind = path, kind
+
+    def read(self) -> list[R]:
         """All lines.
 
         Raises:
-            BadArtefact: one is no JSON object.
+            BadArtefact: one is no such record.
         """
         if not self.path.exists():
             return []
         try:
-            found = [json.loads(line) for line in self.path.read_bytes()[: self._whole()].splitlines()]
-        except ValueError as error:
+            return [
+                self.kind.model_validate_json(line) for line in self.path.read_bytes()[: self._whole()].splitlines()
+            ]
+        except ValidationError as error:
+            found = error.errors()[0]
+            what = f"{'.'.join(map(str, found['loc'])) or 'a line'}: {found['msg']}"
             raise BadArtefact(
-                f"{self.path} is damaged ({error}); delete it, and the same command makes it again"
+                f"{self.path} is damaged ({what}); delete it, and the same command makes it again"
             ) from error
-        if not all(isinstance(line, dict) for line in found):
-            raise BadArtefact(
-                f"{self.path} has lines that are no objects; delete it, and the same command makes it again"
-            )
-        return found
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(self, line: R) -> None:
         """Adds a line, which is in the file afterwards; several processes may add some."""
         with (
             FileLock(self.path.with_suffix(".lock")),
@@ -45,7 +50,7 @@ class Lines:
         ):
             file.seek(self._whole())
             file.truncate()
-            file.write(json.dumps(line).encode() + b"\n")
+            file.write(line.model_dump_json().encode() + b"\n")
 
     def _whole(self) -> int:
         """The bytes of whole lines."""

@@ -46,6 +46,14 @@ class Scored(Frozen):
     error: float
 
 
+class Chosen(Frozen):
+    """What a whole choice does, a line of `choices.jsonl`: the options that are not whole by slot; as `Scored` else."""
+
+    choice: Mapping[str, str]
+    divergence: float | None
+    error: float
+
+
 class Scores:
     """Scores of a library's alternatives on images (n, channels, height, width), others than it was made from.
 
@@ -54,12 +62,12 @@ class Scores:
 
     def __init__(self, library: Library, images: Tensor, most: int | None = None) -> None:
         self.library, self.images, self.most = library, images, most
-        self.lines = Lines(library.folder / "scores.jsonl")
-        self.choices = Lines(library.folder / "choices.jsonl")
+        self.lines = Lines(library.folder / "scores.jsonl", Scored)
+        self.choices = Lines(library.folder / "choices.jsonl", Chosen)
 
     def make(self, report: Report = lambda what, done, of: None) -> dict[tuple[str, str], Divergence]:
         """The divergence of every alternative, by slot and name; those that have a line are not scored again."""
-        found = {(one.slot, one.option): one for one in map(Scored.model_validate, self.lines.read())}
+        found = {(one.slot, one.option): one for one in self.lines.read()}
         wanted = [(slot, name) for slot, options in self.alternatives.items() for name in options]
         if any(one not in found for one in wanted):
             for at in self._streams.walk():
@@ -67,7 +75,7 @@ class Scores:
                     if (at.name, name) not in found:
                         report(f"scoring {at.name}, {name}", len(found), len(wanted))
                         score = self._score(at.name, alternative)
-                        self.lines.add(score.model_dump(mode="json"))
+                        self.lines.add(score)
                         found[at.name, name] = score
         return {
             key: Divergence(one.divergence, one.error) for key in wanted if (one := found[key]).divergence is not None
@@ -77,12 +85,13 @@ class Scores:
         """The divergence of a whole choice, measured; one that has a line is not measured again."""
         changed = {slot: name for slot, name in sorted(choice.items()) if name != WHOLE}
         for line in self.choices.read():
-            if line["choice"] == changed:
-                return Divergence(line["divergence"], line["error"])
-        logits = Streams(self.model_of(choice), self.images).logits()
-        found = self._divergence(logits) or Divergence(math.inf, 0.0)
-        self.choices.add({"choice": changed, "divergence": found.value, "error": found.error})
-        return found
+            if line.choice == changed:
+                return Divergence(math.inf if line.divergence is None else line.divergence, line.error)
+        found = self._divergence(Streams(self.model_of(choice), self.images).logits())
+        self.choices.add(
+            Chosen(choice=changed, divergence=found and found.value, error=0.0 if found is None else found.error)
+        )
+        return Divergence(math.inf, 0.0) if found is None else found
 
     def model_of(self, choice: Choice) -> Model:
         """The model that a choice makes."""

@@ -51,7 +51,7 @@ def ladder(count: int, end: Limit, whole: float, least: float) -> list[Point]:
     share = max(end.value if end.relative else end.value / whole, ABOVE * least / whole, LEAST)
     if share >= 1:
         raise BadOption(f"a front cannot go down to {end.text()}: the model is at it already; give a lower budget")
-    points = [(Limit(end.metric, share ** (i / count), relative=True),) for i in range(1, count + 1)]
+    points: list[Point] = [(Limit(end.metric, share ** (i / count), relative=True),) for i in range(1, count + 1)]
     if len({name_of(point) for point in points}) < count:
         raise BadOption(
             f"{count} networks from the model down to {share:.3g} of its {end.metric.name} are too near to each other; give "

@@ -11,6 +11,7 @@ from wb.search.alternatives.choose import RANDOM, SOLUTIONS
 from wb.search.alternatives.distil import IMAGES
 from wb.search.alternatives.lines import Lines
 from wb.search.alternatives.option import sizes
+from wb.search.alternatives.scores import Scored
 from wb.search.trained.budgets import parse_points
 from wb.search.trained.images import folder_of
 from wb.search.trained.job import TrainedJob
@@ -30,7 +31,7 @@ def estimate(job: TrainedJob) -> list[Planned]:
     image = image_seconds(architecture, data)
     fit, score = len(job.images.fit), len(job.images.score)
     folder = folder_of(job.model, data, config)
-    scored = len(Lines(folder / "scores.jsonl").read())
+    scored = len(Lines(folder / "scores.jsonl", Scored).read())
     wanted = [min(count, config.alternatives or count) for count in counts]
     found = [network_stage(architecture, job.record.model)]
     if scored < sum(wanted):

@@ -176,9 +176,15 @@ def test_damaged_files_are_named(simple: Scores, tmp_path: Path) -> None:
     library.path("s0.b0.ffn").write_bytes(b"nothing of the kind")
     with pytest.raises(BadArtefact, match=r"s0\.b0\.ffn\.safetensors is damaged"):
         library.read("s0.b0.ffn")
-    (tmp_path / "scores.jsonl").write_text("[1]\n")
-    with pytest.raises(BadArtefact, match=r"scores\.jsonl has lines"):
-        Scores(library, simple.images).lines.read()
+    for name in ("scores", "choices"):
+        for line in ("[1]", "{}", "nothing", '{"slot": 3}'):
+            (tmp_path / f"{name}.jsonl").write_text(f"{line}\n")
+            scores = Scores(library, simple.images)
+            with pytest.raises(BadArtefact, match=rf"{name}\.jsonl is damaged .*delete it"):
+                (scores.lines if name == "scores" else scores.choices).read()
+    (tmp_path / "model.safetensors").write_bytes(b"half a model")
+    with pytest.raises(BadArtefact, match="delete the folder"):
+        _ = library.model
 
 
 def test_choices_keep_the_budget_when_counted_and_larger_ones_predict_no_more(simple: Scores) -> None:
