@@ -50,8 +50,9 @@ def test_fewer_units_miss_more_and_are_nested(seed: int, dead: bool) -> None:
     errors = [missed(writer, kept) for kept in chosen]
     assert all(set(small) < set(large) for large, small in itertools.pairwise(chosen))
     assert all(a <= b + 1e-4 for a, b in itertools.pairwise(errors))
-    if dead:
-        assert 4 not in chosen[1], "what is constant goes first"
+    if dead:  # what is constant goes first, or what is missed as little, but for the penalty
+        without = tuple(unit for unit in range(9) if unit != 4)
+        assert missed(writer, chosen[1]) <= missed(writer, without) + 1e-3
 
 
 @settings(max_examples=15)
