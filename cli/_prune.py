@@ -74,7 +74,7 @@ def _readings(record: Pruning) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from wb.compress.prune.report import shares
+    from wb.jobs.shares import shares
 
     models: dict[str, Mapping[str, Reading]] = {"dense": record.dense_final}
     tests = {"dense": record.dense_test}
@@ -90,7 +90,7 @@ def _readings(record: Pruning) -> Group:
     table.add_row(
         "test\n± points", *("" if (test := tests.get(name)) is None else _output.cell(test) for name in models)
     )
-    found = {name: shares(record, readings) for name, readings in models.items()}
+    found = {name: shares(readings, record.dense_final) for name, readings in models.items()}
     for metric in (name for name in ("latency", "macs", "params", "size", "energy") if name in record.dense_final):
         cells = [f"{readings[metric].text()}\n{found[name][metric].plain()}" for name, readings in models.items()]
         table.add_row(f"{metric}\n{record.dense_final[metric].how}", *cells)

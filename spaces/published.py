@@ -32,8 +32,8 @@ PUBLISHED: Mapping[str, tuple[Wanted, Wanted]] = {
     "hiera": ({"mixer": ("mask", "softmax", "depthwise"), "merge": ("qpool", "conv3"), **_VIT}, {}),  # and TurboViT
 }
 USUAL = ("resnet", "repvit", "mobilenet")
-WIDTHS = ("embed", "stem_width")  # genes
-_WIDTHS = {"wide": 1.0, "middle": 0.5, "narrow": 0.0}
+_WIDTHS = ("embed", "stem_width")  # genes
+_PLACES = {"wide": 1.0, "middle": 0.5, "narrow": 0.0}
 
 
 def offered(options: HybridOptions) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def regular(space: Hybrid) -> dict[str, Architecture]:
     """
     names = sorted(offered(space.options), key=lambda name: USUAL.index(name) if name in USUAL else len(USUAL))
     found = {}
-    for width, place in _WIDTHS.items():
+    for width, place in _PLACES.items():
         for name in names:
             chosen = _chosen(space.options, name, place)
             found[f"{name}, {width}"] = space.decode({gene: chosen[gene] for gene in space.genes})
@@ -82,7 +82,7 @@ def _chosen(options: HybridOptions, name: str, place: float = 0.5) -> dict[str, 
     missing: dict[str, str] = {}
     for gene, values in options.choices.items():
         stage, _, field = gene.rpartition(".")
-        middle = values[min(int(len(values) * (place if field in WIDTHS else 0.5)), len(values) - 1)]
+        middle = values[min(int(len(values) * (place if field in _WIDTHS else 0.5)), len(values) - 1)]
         wanted = {**every, **(last if stage == final else {})}.get(field, middle)
         if isinstance(wanted, int | float):
             chosen[gene] = min(values, key=lambda value: abs(float(value) - float(wanted)))

@@ -12,19 +12,11 @@ from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
 from wb.core.metrics import METRICS
-from wb.core.readings import Reading, Readings, ratio
 from wb.jobs.page import links, settings
+from wb.jobs.shares import COLUMNS, listed, shares, told
 from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
 from wb.page.page import Column, render
-
-COLUMNS = {  # costs
-    "latency": "latency",
-    "macs": "MACs",
-    "params": "parameters",
-    "size": "size",
-    "energy": "energy",
-}
 
 
 def page(record: Pruning, folder: Path, beside: Path) -> str:
@@ -40,7 +32,7 @@ def page(record: Pruning, folder: Path, beside: Path) -> str:
         done=done(record),
         links={r.name: links({"model": r.model, "ONNX graph": r.graph}, folder, beside) for r in record.results},
         tables=[(r.name, *redistribution(record.architecture, r.architecture)) for r in record.results],
-        ratios={r.name: _shares(record, r.after) for r in record.results},
+        ratios={r.name: listed(shares(r.after, record.dense_final)) for r in record.results},
         settings=settings(record, _sections(record), reference_graph=record.pace.text()),
     )
 
@@ -50,10 +42,7 @@ def result(record: Pruning) -> str:
     dense = record.dense_test.plain() if record.dense_test else "not read"
     sentences = []
     for r in record.results:
-        found = shares(record, r.after)
-        costs = ", ".join(
-            f"{found[name].value:.3f} of the {METRICS[name].title}" for name in ("latency", "macs", "params")
-        )
+        costs = told(shares(r.after, record.dense_final))
         tests = f"{r.test.plain()} test {record.metric.title} (dense: {dense})"
         sentences.append(f"{r.name}: {costs}; {tests}; budget {', '.join(r.limits)}: {r.verdict}.")
     return " ".join(sentences)
@@ -75,10 +64,6 @@ def done(record: Pruning) -> list[str]:
             "labels: the weights that write to the stream, then the head."
         )
     return found
-
-
-def _shares(record: Pruning, readings: Readings) -> str:
-    return ", ".join(f"{share.plain()} {name}" for name, share in shares(record, readings).items())
 
 
 def redistribution(before: Architecture, after: Architecture) -> tuple[list[str], list[list[str]]]:
@@ -139,12 +124,6 @@ def _table(record: Pruning) -> tuple[list[str], list[Column]]:
 def table(record: Pruning) -> Table:
     """The readings of all models as a table, with the record's remarks."""
     return columns_table("pruning", *_table(record), [remark.text for remark in record.remarks])
-
-
-def shares(record: Pruning, readings: Readings) -> dict[str, Reading]:
-    """A model's final costs by metric, as shares of the dense model's, which budgets are judged by."""
-    dense = record.dense_final
-    return {name: ratio(readings[name], dense[name]) for name in COLUMNS if name in dense}
 
 
 def _sections(record: Pruning) -> dict[str, Mapping[str, object]]:

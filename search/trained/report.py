@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from wb.core.metrics import METRICS
-from wb.core.readings import Reading, ratio
 from wb.jobs.page import links, settings
+from wb.jobs.shares import COLUMNS, listed, shares, told
 from wb.jobs.shown import Table, columns_table
 from wb.page.look import figure_html
 from wb.page.page import Column, render
@@ -15,7 +14,6 @@ from wb.search.alternatives.option import WHOLE
 from wb.search.trained.figures import additivity_figure, front_figure, metrics_of
 from wb.search.trained.record import TrainedSearch
 
-COLUMNS = {"latency": "latency", "macs": "MACs", "params": "parameters", "size": "size", "energy": "energy"}
 MODEL = "the model"
 
 
@@ -33,9 +31,7 @@ def page(record: TrainedSearch, folder: Path, beside: Path) -> str:
         names=names,
         columns=columns,
         links={r.name: links({"model": r.model, "ONNX graph": r.graph}, folder, beside) for r in record.results},
-        ratios={
-            r.name: ", ".join(f"{s.plain()} {n}" for n, s in shares(record, r.after).items()) for r in record.results
-        },
+        ratios={r.name: listed(shares(r.after, record.dense_final)) for r in record.results},
         chosen=alternatives(record),
         divergences=divergences(record),
         tau=agreement_text(record),
@@ -48,19 +44,11 @@ def result(record: TrainedSearch) -> str:
     dense = record.dense_test.plain() if record.dense_test else "not read"
     sentences = []
     for r in record.results:
-        found = shares(record, r.after)
-        costs = ", ".join(
-            f"{found[name].value:.3f} of the {METRICS[name].title}" for name in ("latency", "macs", "params")
-        )
+        costs = told(shares(r.after, record.dense_final))
         tests = f"{r.test.plain()} test {record.metric.title} (the model: {dense})"
         verdict = f"; {', '.join(r.limits)}: {r.verdict}" if record.config.front is None else ""
         sentences.append(f"{r.name}: {costs}; {tests}{verdict}.")
     return " ".join(sentences)
-
-
-def shares(record: TrainedSearch, readings: Mapping[str, Reading]) -> dict[str, Reading]:
-    """Costs by metric as shares of the model's, which was timed together with them."""
-    return {name: ratio(readings[name], record.dense_final[name]) for name in COLUMNS if name in record.dense_final}
 
 
 def alternatives(record: TrainedSearch) -> tuple[list[str], list[list[str]]]:
