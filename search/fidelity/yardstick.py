@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from wb.core.statistics.scores import Z95
-from wb.data import Dataset, Split
+from wb.data import Dataset
 from wb.data.stratify import carve
 
 WANTED = 2500  # images that rank candidates, where there are enough
@@ -35,10 +35,10 @@ def ranking(data: Dataset, count: int) -> Dataset:
     if count == 0:
         return data
     train, moved = carve(data.train, count / len(data.train))
-    validation = Split(
-        np.concatenate([data.validation.images, moved.images]),
-        np.concatenate([data.validation.labels, moved.labels]),
-        data.validation.preparation,
+    validation = replace(
+        data.validation,
+        images=np.concatenate([data.validation.images, moved.images]),
+        labels=np.concatenate([data.validation.labels, moved.labels]),
     )
     return replace(data, train=train, validation=validation)
 

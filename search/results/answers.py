@@ -110,16 +110,15 @@ def collected(networks: Mapping[int, NetworkAnswers], split: Split, classes: tup
             image = network.mistakes[rank].image if rank < len(network.mistakes) else None
             if image is None or image in pictures:
                 continue
-            text = png(split.images[image])
+            text = png(split.shown(image))
             if len(text) <= left:
                 pictures[image] = text
                 left -= len(text)
     return Answers(classes=classes, networks=networks, pictures=pictures)
 
 
-def png(image: NDArray[Any]) -> str:
-    """An image (channels, height, width), uint8 or in 0 to 1, as a PNG file in base64; a large one is made smaller."""
-    levels = image if image.dtype == np.uint8 else np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+def png(levels: NDArray[np.uint8]) -> str:
+    """Levels of 0 to 255 (channels, height, width) as a PNG file in base64; a large one is made smaller."""
     picture = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)) if len(levels) == 3 else levels[0])
     picture.thumbnail((SIDE, SIDE))
     file = io.BytesIO()

@@ -18,7 +18,7 @@ from wb.data.spec import Spec, resolved, with_background
             "imagefolder,background=black:/a,b",
             "imagefolder,background=#010203:x",
         ),
-        *("npz:/a.npz", "hf:a/b", "hf,background=black,config=c,image=i,label=l:/a"),
+        *("npz:/a.npz", "npz,values=features:/a.npz", "hf:a/b", "hf,background=black,config=c,image=i,label=l:/a"),
     ],
 )
 def test_a_spec_is_read_and_written(text: str) -> None:
@@ -54,6 +54,8 @@ def test_a_path_means_the_same_from_another_folder(tmp_path: Path, monkeypatch: 
 def test_options_that_a_form_does_not_have_are_refused(text: str) -> None:
     with pytest.raises(BadOption, match="is no option of"):
         Spec.parse(text)
+    with pytest.raises(BadOption, match="values=images is not known"):
+        Spec.parse("npz,values=images:a.npz")
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.data import Dataset, Split
+from wb.data import Dataset, Split, copies
 from wb.data.copies import NEAR, digests, near, repeated
 from wb.data.summary import summarize
 
@@ -112,7 +112,30 @@ def test_near_images_are_those_that_a_search_of_all_pairs_finds(seed: int, shape
     own = replace(among, images=(among.images + noise).clip(0, 255).astype(np.uint8))
     distances = np.sqrt(np.square(own.pixels()[:, None] - among.pixels()[None]).mean(axis=(2, 3, 4)))
     sure = np.abs(distances - NEAR).min(axis=1) > 1e-6
-    assert (near(own, among) == (distances <= NEAR).any(axis=1))[sure].all()
+    assert (near(own, among).found == (distances <= NEAR).any(axis=1))[sure].all()
+
+
+@pytest.mark.parametrize(("most", "unsettled"), [(1 << 34, 0), (120 * 64 * 64, 2), (0, 3)])
+def test_beyond_a_budget_only_the_most_alike_are_compared_and_that_is_said(
+    most: int, unsettled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The means of all images are about the same, and a copy of one is not among the two that are most alike."""
+    monkeypatch.setattr(copies, "MOST", most)
+    monkeypatch.setattr(copies, "FIRST", 2)
+    images = np.random.default_rng(0).integers(0, 2, (120, 1, 64, 64), dtype=np.uint8) * np.uint8(15) + np.uint8(99)
+    own = np.stack([images[60] + np.uint8(4), *(213 - images[:2])])  # nearly a copy, and two the other way round
+    found = near(*(Split(one, np.zeros(len(one), np.int64)) for one in (own, images)))
+    assert found.unsettled == unsettled
+    assert found.found.tolist() == [most > 0, False, False]
+
+
+def test_features_are_near_in_units_of_their_own_spread() -> None:
+    random = np.random.default_rng(0)
+    images = random.normal(-300, 50, (9, 1, 6, 5)).astype(np.float32)
+    among = Split(images, np.zeros(9, np.int64), features=True)
+    for shift, close in ((3, True), (5, False)):  # four deviations are 200, of which two hundredths are near
+        moved = replace(among, images=images + np.float32(shift))
+        assert near(moved, among).found.all() == close
 
 
 def test_near_images_are_no_equal_ones_and_are_counted_across_splits() -> None:

@@ -55,6 +55,16 @@ def test_signs_and_grey_images_do_not_flip(classes: tuple[str, ...], channels: i
     assert chosen(RecipeOptions(flip=False), setting).flip == "off"
 
 
+def test_features_are_not_augmented_unless_asked() -> None:
+    features = PHOTOS._replace(parameters=10**6, epochs=120, shape=(1, 98, 40), features=True)
+    found = chosen(RecipeOptions(), features)
+    assert (found.augment, found.flip, found.erase, found.mixup, found.cutmix) == ("none", "off", 0, 0, 0)
+    assert "4,500 examples of 98x40" in found.why
+    assert chosen(RecipeOptions(augment="crop", erase=0.1), features).erase == 0.1
+    with pytest.raises(BadOption, match="these are features"):
+        chosen(RecipeOptions(augment="trivial"), features)
+
+
 def test_short_trainings_are_not_mixed_and_long_ones_are_averaged() -> None:
     large = PHOTOS._replace(parameters=10**6)
     short, long = (chosen(RecipeOptions(), large._replace(epochs=epochs)) for epochs in (20, 120))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from wb.data.dataset import Split
+from wb.data.dataset import Split, moments
 
 NEAR = 0.02  # root mean square of the difference, in units of the range of values: five levels of 8 bits
 _CELLS = 4  # a side of the grid of means that finds candidates
 _NUMBERS = 1 << 22  # of floats in memory at once
+_QUERIES = 256  # images that candidates are looked up for at once
+FIRST = 32  # candidates that are compared in any case
+MOST = 1 << 34  # pixels that are compared beyond them, a minute's work
 
 Indices = npt.NDArray[np.intp]
+Settled = Callable[[int], None]  # receives how many images are settled
 
 
 def digests(split: Split) -> list[bytes]:
@@ -36,31 +41,59 @@ def repeated(own: Sequence[bytes]) -> Indices:
     return np.array(found, np.intp)
 
 
-def near(split: Split, among: Split) -> npt.NDArray[np.bool_]:
-    """Whether each image of `split` differs by at most `NEAR` from some image of `among`: (n,).
+class Near(NamedTuple):
+    """Whether each image has another nearby (n,), and how many of the others were compared with the `FIRST` most alike only."""
 
-    Nothing is missed: the means over the cells of a grid differ, on the whole, by no more than the pixels do, so that candidates
-    are the images whose means lie within `NEAR`; those are compared pixel by pixel.
+    found: npt.NDArray[np.bool_]
+    unsettled: int
+
+
+def near(split: Split, among: Split, progress: Settled = lambda done: None) -> Near:
+    """Whether each image of `split` differs by at most `NEAR` from some image of `among`.
+
+    The means over the cells of a grid differ, on the whole, by no more than the pixels do, so that candidates are the images
+    whose means lie within `NEAR`; those are compared pixel by pixel, the most alike first. Nothing is missed unless there are
+    candidates beyond the `FIRST` for which more than `MOST` pixels were to be compared, as among images of little contrast.
     """
-    tree, means = cKDTree(_means(among)), _means(split)
-    found = np.zeros(len(split), bool)
-    for i, mean in enumerate(means):
-        found[i] = _any_near(split, i, among, np.asarray(tree.query_ball_point(mean, NEAR), np.intp))
-    return found
+    size, count = math.prod(among.images.shape[1:]), min(FIRST, len(among))
+    own, other = _means(split, span := _span(among)), _means(among, span)
+    tree, reach = cKDTree(other), NEAR * (1 + 1e-6)  # the pixels decide
+    found, open_ = np.zeros(len(split), bool), []
+    for start in range(0, len(split), _QUERIES):
+        progress(start - len(open_))
+        distances, indices = tree.query(own[start : start + _QUERIES], range(1, count + 1), distance_upper_bound=reach)
+        for i, (near_enough, first) in enumerate(zip(np.isfinite(distances), indices, strict=True), start):
+            found[i] = _any_near(split, i, among, first[near_enough], span)
+            if near_enough.all() and not found[i] and count < len(among):
+                open_.append(i)
+    left = MOST // size
+    for j, i in enumerate(open_):
+        progress(len(split) - len(open_) + j)
+        candidates = np.asarray(tree.query_ball_point(own[i], reach), np.intp)
+        left -= len(candidates)
+        if left < 0:
+            return Near(found, len(open_) - j)
+        found[i] = _any_near(split, i, among, candidates, span)
+    return Near(found, 0)
 
 
-def _any_near(split: Split, i: int, among: Split, candidates: Indices) -> bool:
+def _any_near(split: Split, i: int, among: Split, candidates: Indices, span: float) -> bool:
     own = split.pixels(slice(i, i + 1))
     size = _at_once(split)
     for start in range(0, len(candidates), size):
         others = among.pixels(candidates[start : start + size])
-        if (np.square(others - own).mean(axis=(1, 2, 3)) <= NEAR**2).any():
+        if (np.square(others - own).mean(axis=(1, 2, 3)) <= (NEAR * span) ** 2).any():
             return True
     return False
 
 
-def _means(split: Split) -> npt.NDArray[np.float64]:
-    """The mean of each cell of a grid over each image, times the root of the cell's share of the pixels: (n, cells).
+def _span(split: Split) -> float:
+    """The range of values: 1 of images, and of features, which may have any, four deviations."""
+    return 4 * max(moments(split)[1]) or 1.0 if split.features else 1.0
+
+
+def _means(split: Split, span: float) -> npt.NDArray[np.float64]:
+    """The mean of each cell of a grid over each image, times the root of the cell's share of the pixels, in spans: (n, cells).
 
     By Jensen's inequality the distance of two rows is at most the root mean square of the difference of the two images.
     """
@@ -75,7 +108,7 @@ def _means(split: Split) -> npt.NDArray[np.float64]:
                 cell = pixels[:, :, top:bottom, left:right]
                 share = math.sqrt((bottom - top) * (right - left) / (channels * height * width))
                 found[start : start + len(pixels), :, r, c] = cell.mean(axis=(2, 3)) * share
-    return found.reshape(len(split), -1)
+    return found.reshape(len(split), -1) / span
 
 
 def _at_once(split: Split) -> int:

@@ -32,8 +32,9 @@ _FLAT = 1e-6  # a channel with a smaller standard deviation is constant
 class Split:
     """Images (n, channels, height, width), uint8 or float32 in [0, 1], and labels (n,), int64.
 
-    Everything that `wb.data` loads is uint8, which takes a quarter of the memory. Float images are for callers that make their
-    own. `preparation` is applied to pixels for a foreign graph; the workbench's own networks take pixels in [0, 1].
+    Images that `wb.data` loads are uint8, which takes a quarter of the memory. Float images are for callers that make their
+    own. With `features` the values are float32 of any range, as those of sound are. `preparation` is applied to pixels for a
+    foreign graph; the workbench's own networks take pixels in [0, 1].
 
     Raises:
         BadData: the arrays have another type or shape, or their lengths differ.
@@ -42,6 +43,7 @@ class Split:
     images: Images
     labels: Labels
     preparation: Preparation | None = None
+    features: bool = False
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
@@ -60,12 +62,23 @@ class Split:
     def pixels(self, index: Index = _ALL) -> Pixels:
         """The images at `index` as a copy, float32 (b, channels, height, width): in [0, 1], then with `preparation` applied.
 
-        uint8 v becomes v / 255. All images that a network sees come from here.
+        uint8 v becomes v / 255, and features stay as they are. All images that a network sees come from here.
         """
         chosen = self.images[index]
         whole = chosen.dtype == np.uint8
         pixels = chosen.astype(np.float32) / np.float32(255) if whole else chosen.astype(np.float32, copy=True)
         return pixels if self.preparation is None else self.preparation(pixels)
+
+    def shown(self, index: int) -> npt.NDArray[np.uint8]:
+        """An example as a picture (channels, height, width) in levels of 0 to 255; features from their least to their largest."""
+        image = self.images[index]
+        if image.dtype == np.uint8:
+            return image
+        low, high = (float(image.min()), float(image.max())) if self.features else (0.0, 1.0)
+        levels: npt.NDArray[np.uint8] = (
+            np.rint((image - low).clip(0) * (255 / (high - low or 1))).clip(0, 255).astype(np.uint8)
+        )
+        return levels
 
     def feed(self, index: Index = _ALL) -> Feed:
         """The inputs of a network or graph for the examples at `index`, by name."""
@@ -134,6 +147,11 @@ class Dataset:
     def width(self) -> int:
         """Width of every image, in pixels."""
         return int(self.train.images.shape[3])
+
+    @property
+    def features(self) -> bool:
+        """Whether examples are numbers of any range, and no images."""
+        return self.train.features
 
     def specs(self) -> tuple[Spec, ...]:
         """The arrays of an example."""

@@ -15,7 +15,7 @@ from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
 from wb.data.readers import cifar10, digits, hub, idx, imagefolder, npz
 from wb.data.readers.parts import Parts
 from wb.data.resize import resized
-from wb.data.spec import FOLDERS, Spec
+from wb.data.spec import ARRAYS, FEATURES, FOLDERS, Spec
 from wb.data.stratify import choose
 
 MAX_SIDE = 4096
@@ -36,7 +36,7 @@ READERS: dict[str, Callable[[_Request], Parts]] = {
     ),
     "idx": lambda request: idx.read(request.place),
     "cifar10": lambda request: cifar10.read(request.place),
-    "npz": lambda request: npz.read(request.place),
+    "npz": lambda request: npz.read(request.place, features=request.spec.features),
     "hf": lambda request: hub.read(request.spec, image_size=request.image_size, progress=request.progress),
 }
 _log = logging.getLogger(__name__)
@@ -60,10 +60,14 @@ def load(
         BadOption: an unknown form, an impossible size, or a limit below the number of classes.
         BadData: the files are missing, broken, or do not make a data set.
 
-    Limits: everything is held as uint8 in memory; `limit` is applied after reading.
+    Limits: everything but features is held as uint8 in memory; `limit` is applied after reading.
     """
     asked, place = _parse(spec)
     _check_sizes(image_size, limit)
+    if asked.features and image_size is not None:
+        raise BadOption(
+            f"image_size={image_size} is for images, and {spec} says that its values are {FEATURES}; leave one out"
+        )
     try:
         parts = READERS[asked.form](_Request(asked, place, image_size, progress))
     except OSError as error:
@@ -114,10 +118,10 @@ def _parse(text: str) -> tuple[Spec, Path]:
             raise BadOption(f"data {text!r}: the digits come with scikit-learn and have no path; write digits")
         return spec, Path()
     if not spec.place:
-        what = "file that holds the arrays" if spec.form == "npz" else "folder that holds the files"
+        what = "file that holds the arrays" if spec.form == ARRAYS else "folder that holds the files"
         raise BadOption(f"data {text!r} has no path; write {spec.form}:PATH with the {what}")
     path = Path(spec.place) if not spec.place.startswith("~") else absolute(spec.place)
-    if spec.form == "npz":
+    if spec.form == ARRAYS:
         npz.check(path)
     elif not path.is_dir() and not spec.on_the_hub:
         problem = irregular(path) or "is a file"

@@ -1,5 +1,5 @@
 """Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`, `idx:PATH`, `cifar10:PATH`,
-`npz:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`."""
+`npz:FILE`, `npz,values=features:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from wb.core.errors import BadOption
 from wb.core.files import absolute
 
 FOLDERS = "imagefolder"
+ARRAYS = "npz"
 HUB = "hf"  # a data set of Hugging Face's library: a folder, or a name on its hub
 OPTIONS = {
     FOLDERS: ("background",),
+    ARRAYS: ("values",),
     HUB: ("background", "config", "image", "label"),
 }  # images of others are never transparent
 WHITE = "white"
+FEATURES = "features"  # what values of arrays may be said to be, if they are no images
 _NAMED = {"#ffffff": WHITE, "#000000": "black"}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}|[a-zA-Z]+")
@@ -29,7 +32,7 @@ class Spec:
     """A parsed specification: the form, the place of the files (empty for digits), and what some forms may be told.
 
     `background` is that of transparent images. `choices` are the configuration and the columns of a data set of the hub, by
-    name, as far as they are given.
+    name, or what the values of arrays are, as far as they are given.
     """
 
     form: str
@@ -42,7 +45,7 @@ class Spec:
         """Parses `text`, without checking that the form or the place exists.
 
         Raises:
-            BadOption: a background that is no colour, or an option that the form does not have.
+            BadOption: a background that is no colour, or an option or value that the form does not have.
         """
         head, _, place = text.partition(":")
         form, *given = head.split(",")
@@ -51,8 +54,13 @@ class Spec:
             name, _, value = option.partition("=")
             if name not in OPTIONS.get(form, ()) or not value or name in found:
                 raise BadOption(
-                    f"data {text!r}: {option!r} is no option of {form!r}; {FOLDERS},background=COLOUR:PATH and "
-                    f"{HUB},config=…,image=COLUMN,label=COLUMN:PLACE have some"
+                    f"data {text!r}: {option!r} is no option of {form!r}; {FOLDERS},background=COLOUR:PATH, "
+                    f"{ARRAYS},values={FEATURES}:FILE and {HUB},config=…,image=COLUMN,label=COLUMN:PLACE have some"
+                )
+            if name == "values" and value != FEATURES:
+                raise BadOption(
+                    f"data {text!r}: values={value} is not known; {ARRAYS},values={FEATURES}:FILE keeps numbers of any range, "
+                    f"and {ARRAYS}:FILE reads images"
                 )
             found[name] = value
         background = colour(found.pop("background", WHITE))
@@ -63,6 +71,11 @@ class Spec:
         background = () if self.background == WHITE else (("background", self.background),)
         options = "".join(f",{name}={value}" for name, value in (*background, *self.choices))
         return f"{self.form}{options}" + (f":{self.place}" if self.place else "")
+
+    @property
+    def features(self) -> bool:
+        """Whether values are numbers of any range, and no images."""
+        return ("values", FEATURES) in self.choices
 
     @property
     def on_the_hub(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from wb.core.progress import Progress
 from wb.core.records import Frozen
-from wb.data.copies import digests, near, repeated
+from wb.data.copies import Settled, digests, near, repeated
 from wb.data.dataset import Dataset, Split, blank, moments
 
 _PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
@@ -19,8 +19,8 @@ _SHOWN = 24  # images with two labels that are named one by one
 class SplitSummary(Frozen):
     """One split: the number of its images, of each class, and of those that repeat an earlier one or have one colour throughout.
 
-    `low`, `high`, and by channel `mean` and `std`, are in units of [0, 1]. `disputed` counts images that the split also has with
-    another label.
+    `low`, `high`, and by channel `mean` and `std`, are in units of [0, 1], those of features in their own. `disputed` counts
+    images that the split also has with another label.
     """
 
     name: str
@@ -39,7 +39,8 @@ class SplitSummary(Frozen):
 class Overlap(Frozen):
     """How many of the images of the split `of` are in the split `among` too, and of those under another label only.
 
-    `near` counts others that differ from some image there by at most `wb.data.copies.NEAR`.
+    `near` counts others that differ from some image there by at most `wb.data.copies.NEAR`; of `unsettled` more it is not known,
+    for they were compared with the images that are most alike only.
     """
 
     of: str
@@ -47,6 +48,7 @@ class Overlap(Frozen):
     images: int
     disputed: int
     near: int
+    unsettled: int = 0
 
 
 class Disputed(Frozen):
@@ -66,6 +68,7 @@ class Summary(Frozen):
     channels: int
     height: int
     width: int
+    features: bool = False
     classes: tuple[str, ...]
     splits: tuple[SplitSummary, ...]
     overlaps: tuple[Overlap, ...]
@@ -83,14 +86,21 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
     """Counts, compares and measures the images of all splits. Everything is counted on the pixels as networks get them."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     keys = {}
-    for i, (name, split) in enumerate(splits.items()):
-        progress("looking for copies", i, len(splits) + len(_PAIRS))
+    done, total = 0, sum(map(len, splits.values())) + sum(len(splits[of]) for of, _ in _PAIRS)
+    for name, split in splits.items():
+        progress("looking for copies", done, total)
         keys[name] = digests(split)
+        done += len(split)
     answers = _answers(splits, keys)
     overlaps = []
-    for i, (of, among) in enumerate(_PAIRS, start=len(splits)):
-        progress("looking for copies", i, len(splits) + len(_PAIRS))
-        overlaps.append(_overlap(of, among, splits, keys))
+    for of, among in _PAIRS:
+        start = done
+        overlaps.append(
+            _overlap(
+                of, among, splits, keys, lambda more, start=start: progress("looking for copies", start + more, total)
+            )
+        )
+        done += len(splits[of])
     return Summary(
         data=data.spec,
         name=data.name,
@@ -98,6 +108,7 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
         channels=data.channels,
         height=data.height,
         width=data.width,
+        features=data.features,
         classes=data.classes,
         splits=tuple(
             _split(name, split, keys[name], source, len(data.classes))
@@ -132,7 +143,7 @@ def _split(name: str, split: Split, keys: Sequence[bytes], source: str, classes:
     )
 
 
-def _overlap(of: str, among: str, splits: dict[str, Split], keys: dict[str, list[bytes]]) -> Overlap:
+def _overlap(of: str, among: str, splits: dict[str, Split], keys: dict[str, list[bytes]], settled: Settled) -> Overlap:
     own, other = splits[of], splits[among]
     known = _labels(other, keys[among])
     there = np.array([key in known for key in keys[of]])
@@ -140,8 +151,15 @@ def _overlap(of: str, among: str, splits: dict[str, Split], keys: dict[str, list
         int(label) not in known[key] for key, label in zip(keys[of], own.labels.tolist(), strict=True) if key in known
     )
     rest = np.flatnonzero(~there)
-    close = int(near(own.take(rest), other).sum()) if len(rest) else 0
-    return Overlap(of=of, among=among, images=int(there.sum()), disputed=disputed, near=close)
+    close = near(own.take(rest), other, lambda more: settled(len(own) - len(rest) + more))
+    return Overlap(
+        of=of,
+        among=among,
+        images=int(there.sum()),
+        disputed=disputed,
+        near=int(close.found.sum()),
+        unsettled=close.unsettled,
+    )
 
 
 def _answers(splits: dict[str, Split], keys: dict[str, list[bytes]]) -> list[tuple[str, int, set[int]]]:

@@ -15,6 +15,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
 from wb.core.records import ImageInput
 from wb.core.records.base import Activation
 from wb.data.preparation import Preparation
+from wb.data.spec import ARRAYS, FEATURES
 from wb.foreign.form import Shape
 from wb.foreign.given import Given
 from wb.foreign.rule import Rule
@@ -99,13 +100,17 @@ class Seen:
             return () if found == [f"LABEL_{i}" for i in range(classes)] else tuple(found)
         return tuple(map(str, listed)) if isinstance(listed, list) and len(listed) == classes else ()
 
-    def image(self, channels: int, height: int, width: int) -> ImageInput:
-        """Images of that size, with the mean and deviation that are given, or that the processor's settings say."""
+    def image(self, channels: int, height: int, width: int, *, features: bool = False) -> ImageInput:
+        """Images of that size, or `features`, with the mean and deviation that are given or that the processor's settings say."""
         prepared = self.given.images or self.preparation or Preparation()
         if self.given.images is None and self.preparation is None:
-            self.notes.append(
-                "images in [0, 1] are taken as they are, for nothing says a mean and std: --mean and --std do"
+            taken = (
+                f"{height} rows of {width} features are taken as they are, as {ARRAYS},values={FEATURES}:FILE gives them; "
+                "--mean and --std say otherwise"
+                if features
+                else "images in [0, 1] are taken as they are, for nothing says a mean and std: --mean and --std do"
             )
+            self.notes.append(taken)
         prepared.check(channels)
         if prepared.order == "bgr":
             raise Unsupported("its images are blue, green, red; networks of wb take red, green, blue")
@@ -127,7 +132,9 @@ class Seen:
         heads = self.given.heads or self.argument("num_heads")
         if heads is None and each is not None and width % each == 0:
             heads = width // each
-            self.notes.append(f"{heads} heads of {each} channels, as {why} has; --heads says another number")
+            self.notes.append(
+                f"{heads} head{'' if heads == 1 else 's'} of {each} channels, as {why} has; --heads says another number"
+            )
         if heads is None:
             raise BadOption(
                 f"the shapes do not tell into how many heads {width} channels are divided; say --heads, "

@@ -35,6 +35,7 @@ _ORTHOGONAL: Mapping[str, Any] = {
     "weight_decay": 0.5,
     "label_smoothing": 0.1,
 }
+_MIXED = {"erase", "mixup", "cutmix", "colour"}  # fields of what changes images
 _CHANGED = {"smoothing": "label_smoothing", "ema": "average"}  # options with another name than the recipe's field
 
 
@@ -48,6 +49,7 @@ class Setting(NamedTuple):
     classes: Sequence[str] = ()
     finetune: bool = False
     prepared: bool = False  # images are no longer in [0, 1]
+    features: bool = False  # they are no images
     convolutions: bool = False
 
     @property
@@ -59,9 +61,9 @@ class Setting(NamedTuple):
     def text(self) -> str:
         """`65,606 parameters, 4,500 colour images of 32x32, 60 epochs`."""
         channels, height, width = self.shape
-        kind = "grey" if channels == 1 else "colour"
+        images = "examples" if self.features else "grey images" if channels == 1 else "colour images"
         epochs = f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}{' of fine-tuning' if self.finetune else ''}"
-        return f"{self.parameters:,} parameters, {self.images:,} {kind} images of {height}x{width}, {epochs}"
+        return f"{self.parameters:,} parameters, {self.images:,} {images} of {height}x{width}, {epochs}"
 
 
 def chosen(
@@ -69,11 +71,11 @@ def chosen(
 ) -> Recipe:
     """The recipe that `options` ask for, `auto` by the table of `RECIPES`; a given `learning_rate` or `batch` stands.
 
-    Below `LONG` epochs images are not mixed. Only trainings of `AVERAGED` steps and more have the cosine, larger batches and the
-    average; below, more steps are worth more.
+    Features that are no images are not augmented unless options ask for it. Below `LONG` epochs images are not mixed. Only
+    trainings of `AVERAGED` steps and more have the cosine, larger batches and the average; below, more steps are worth more.
 
     Raises:
-        BadOption: a change of colours of images that are prepared for a foreign network.
+        BadOption: a change of colours of images that are prepared for a foreign network, or of features.
     """
     auto = options.recipe == "auto"
     name = _fitting(setting) if auto else options.recipe
@@ -95,10 +97,17 @@ def chosen(
     given = {"learning_rate": learning_rate, "batch": batch, "epochs": setting.epochs, "why": f"for {setting.text}"}
     values |= {key: value for key, value in given.items() if value is not None}
     asked = _asked(options)
-    if setting.prepared and (asked.get("augment") == "trivial" or asked.get("colour")):
+    if setting.features:
+        values |= {"flip": "off", "augment": "none", **dict.fromkeys(values.keys() & _MIXED, 0.0)}
+    if (setting.prepared or setting.features) and (asked.get("augment") == "trivial" or asked.get("colour")):
         raise BadOption(
-            "--augment trivial and --colour change images in [0, 1], and these are prepared for their network by --mean, --std, "
-            "--scale or --preprocessor; choose --augment crop"
+            "--augment trivial and --colour change images in [0, 1], and these are "
+            + (
+                "features"
+                if setting.features
+                else "prepared for their network by --mean, --std, --scale or --preprocessor"
+            )
+            + "; choose --augment crop"
         )
     return Recipe.model_validate(values | asked)
 
@@ -152,6 +161,7 @@ def recipe_for(
         data.classes,
         finetune,
         data.train.preparation is not None,
+        data.features,
         convolutions,
     )
     recipe = chosen(options, setting, learning_rate=learning_rate, batch=batch)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wb.core.errors import BadData
+from wb.core.errors import BadData, BadOption
 from wb.data import load
 from wb.data.readers import npz
 from wb.data.readers.parts import Parts
@@ -128,6 +128,25 @@ def test_secret_labels_are_left_out_and_so_are_other_arrays(tmp_path: Path) -> N
     parts = read(tmp_path, x=GREY, y=texts)
     assert parts.classes == ("b", "c", "d")
     assert pairs(*parts[1:4]) == pairs_of(GREY[texts != "", None], LABELS[texts != ""] - 1)
+
+
+def test_features_keep_their_values_and_names_of_files_are_no_classes(tmp_path: Path) -> None:
+    values = (RANDOM.normal(-90, 40, (40, 9, 4))).astype(np.float16)
+    np.savez(tmp_path / "a.npz", feat=values, y=LABELS, names=np.array([f"{i}.wav" for i in range(40)]))
+    found = load(f"npz,values=features:{tmp_path / 'a.npz'}")
+    splits = (found.train, found.validation, found.test)
+    assert pairs(*splits) == pairs_of(values[:, None].astype(np.float32), LABELS)
+    assert found.classes == ("0", "1", "2", "3")
+    assert found.features
+    assert np.array_equal(found.train.pixels(), found.train.images), "not divided by 255"
+    assert all(split.shown(0).max() - split.shown(0).min() == 255 for split in splits)
+    with pytest.raises(BadData, match="values=features:FILE"):
+        npz.read(tmp_path / "a.npz")
+    with pytest.raises(BadOption, match="image_size=9 is for images"):
+        load(found.spec, image_size=9)
+    np.savez(tmp_path / "a.npz", x=values.astype(np.float64) * 1e40, y=LABELS)
+    with pytest.raises(BadData, match="no finite numbers"):
+        load(found.spec)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_pictures_are_the_images_and_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_large_pictures_are_made_smaller() -> None:
-    with Image.open(io.BytesIO(base64.b64decode(png(np.zeros((1, 300, 150), np.float32))))) as picture:
+    with Image.open(io.BytesIO(base64.b64decode(png(np.zeros((1, 300, 150), np.uint8))))) as picture:
         assert (picture.mode, picture.size) == ("L", (48, 96))
 
 

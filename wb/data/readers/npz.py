@@ -18,10 +18,11 @@ import numpy as np
 from wb.core.errors import BadData, WbError, printable, reason
 from wb.core.files import irregular
 from wb.data.dataset import MAX_BYTES, Split
-from wb.data.readers.numbers import Array, images, labels, texts
+from wb.data.readers import numbers
+from wb.data.readers.numbers import Array, texts
 from wb.data.readers.parts import NAMES, ROLES, Parts, divided, labelled
 
-_IMAGES = ("x", "images", "image", "data", "inputs", "features")
+_IMAGES = ("x", "images", "image", "data", "inputs", "features", "feat")
 _LABELS = ("y", "labels", "label", "target", "targets")
 _SPLIT = ("split", "splits", "subset")
 _CLASSES = ("classes", "class_names", "label_names", "target_names", "names")
@@ -36,8 +37,8 @@ class _Pair(NamedTuple):
     labels: str
 
 
-def read(path: Path) -> Parts:
-    """Reads the arrays in the file at `path`; see `numbers` for what images and labels may be.
+def read(path: Path, *, features: bool = False) -> Parts:
+    """Reads the arrays in the file at `path`; see `numbers` for what images, or `features`, and labels may be.
 
     Raises:
         BadData: it is no such archive, damaged, or holds Python objects, other arrays, or such as do not fit each other.
@@ -46,7 +47,7 @@ def read(path: Path) -> Parts:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             found = _Archive(path, archive, {name.lower(): name for name in names})
-            return _parts(found)
+            return _parts(found, features=features)
     except (WbError, OSError, MemoryError):
         raise
     except Exception as error:  # a damaged archive fails in any way
@@ -110,19 +111,20 @@ def _text_checked(array: Array, where: str) -> Array:
     return array
 
 
-def _parts(file: _Archive) -> Parts:
+def _parts(file: _Archive, *, features: bool) -> Parts:
     pairs = _pairs(file)
-    named = file.first(_CLASSES)
-    names = [] if named is None else [str(name) for name in file.array(named).ravel().tolist()]
-    pixels, notes = images([file.array(pair.images) for pair in pairs.values()], str(file.path))
-    classes, answers = labels([file.array(pair.labels) for pair in pairs.values()], names, str(file.path))
+    given = [file.array(pair.labels) for pair in pairs.values()]
+    named, names = _names(file, sum(map(len, given)))
+    read_values = numbers.features if features else numbers.images
+    pixels, notes = read_values([file.array(pair.images) for pair in pairs.values()], str(file.path))
+    classes, answers = numbers.labels(given, names, str(file.path))
     for pair, one, other in zip(pairs.values(), pixels, answers, strict=True):
         if len(one) != len(other):
             raise BadData(
                 f"{file.path} has {len(one):,} images in {pair.images} and {len(other):,} labels in {pair.labels}"
             )
     splits = {
-        role: (pair.images, Split(one, other))
+        role: (pair.images, Split(one, other, features=features))
         for (role, pair), one, other in zip(pairs.items(), pixels, answers, strict=True)
     }
     used = {*(name for pair in pairs.values() for name in pair), *([named] if named else [])}
@@ -134,6 +136,13 @@ def _parts(file: _Archive) -> Parts:
     left = [f"left out of {file.path}: the arrays {', '.join(map(printable, rest[:_SHOWN]))}"] if rest else []
     found = divided(classes, splits, str(file.path))
     return found._replace(notes=(*left, *notes, *without, *found.notes))
+
+
+def _names(file: _Archive, images: int) -> tuple[str | None, list[str]]:
+    """The array that names the classes, and the names; none if it has one for each of so many images, as those of files are."""
+    named = file.first(_CLASSES)
+    names = [] if named is None else [str(name) for name in file.array(named).ravel().tolist()]
+    return (None, []) if len(names) == images else (named, names)
 
 
 def _pairs(file: _Archive) -> dict[str, _Pair]:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData, printable
-from wb.data.dataset import Images, Labels
+from wb.data.dataset import MAX_BYTES, Images, Labels
+from wb.data.spec import ARRAYS, FEATURES
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +33,14 @@ def images(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]
         BadData: another shape or kind of numbers, no images, splits of different kinds, or values that are not finite or out of
             these ranges.
     """
+    shaped, notes = _shaped(arrays, where)
+    factor, offset, note = _scale(shaped, where)
+    notes += [note] if note else []
+    return [_levels(array, factor, offset) for array in shaped], list(dict.fromkeys(notes))
+
+
+def _shaped(arrays: Sequence[Array], where: str) -> tuple[list[Array], list[str]]:
+    """The arrays as (n, channels, height, width), and notes. Raises `BadData` as `images` for shapes and kinds of numbers."""
     notes: list[str] = []
     shaped = []
     for array in arrays:
@@ -44,9 +53,26 @@ def images(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]
         laid, note = _laid(array, where)
         shaped.append(laid)
         notes += [note] if note else []
-    factor, offset, note = _scale(shaped, where)
-    notes += [note] if note else []
-    return [_levels(array, factor, offset) for array in shaped], list(dict.fromkeys(notes))
+    return shaped, list(dict.fromkeys(notes))
+
+
+def features(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]]:
+    """The examples in `arrays`, as `images` lays them out, with their values as they are: float32; and notes.
+
+    Raises:
+        BadData: as `images` for shapes and kinds of numbers; values that are no finite numbers in float32; too many of them.
+    """
+    if 4 * sum(array.size for array in arrays) > MAX_BYTES:
+        raise BadData(
+            f"{where} has {sum(array.size for array in arrays):,} values, and at most {MAX_BYTES // 4:,} are held; save fewer "
+            "examples"
+        )
+    shaped, notes = _shaped(arrays, where)
+    with np.errstate(over="ignore"):
+        found: list[Images] = [np.ascontiguousarray(array, np.float32) for array in shaped]
+    if not all(np.isfinite(array).all() for array in found):
+        raise BadData(f"{where} has values that are no finite numbers of 32 bits; leave those out, or scale them")
+    return found, notes
 
 
 def labels(arrays: Sequence[Array], names: Sequence[str], where: str) -> tuple[tuple[str, ...], list[Labels]]:
@@ -152,7 +178,7 @@ def _scale(arrays: Sequence[Array], where: str) -> tuple[float, float, str | Non
         return _LEVELS / _WORD, 0.0, f"{span} levels of 16 bits and brought to 8"
     raise BadData(
         f"{where} has images with values from {low:g} to {high:g}; expected 0 to 1, -1 to 1, or levels of 8 or 16 bits; undo the "
-        "normalisation first"
+        f"normalisation first, or, if they are features and no images, write {ARRAYS},values={FEATURES}:FILE"
     )
 
 

@@ -45,7 +45,7 @@ class Kwt(Family):
             ffn=Mlp(mlp=seen.shape("blocks.0.mlp.fc1.weight", 2)[0], activation=seen.given.activation or "gelu_tanh"),
         )
         return Architecture(
-            input=seen.image(1, frames, features),
+            input=seen.image(1, frames, features, features=True),
             stem=PatchStem(patch=1, columns=features),
             stages=(Stage(embed=embed, blocks=(block,) * seen.count(r"blocks\.(\d+)\."), wiring=Post()),),
             head=Classify(classes=seen.shape("head.weight", 2)[0], pool="first"),

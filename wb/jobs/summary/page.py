@@ -13,7 +13,7 @@ from wb.data.dataset import Dataset
 from wb.data.summary import Summary
 from wb.jobs.output import check_free
 from wb.jobs.summary.pictures import CLASSES, data_uri, picture, sampled, write_sheet
-from wb.jobs.summary.words import by_channel, by_size, remarks
+from wb.jobs.summary.words import by_channel, by_size, remarks, shape
 from wb.page.look import COLOURS, figure_html
 from wb.page.page import render
 
@@ -60,6 +60,7 @@ def page(summary: Summary, data: Dataset) -> str:
         hidden=len(summary.classes) - len(shown),
         disputed=disputed,
         by_channel=by_channel,
+        shape=shape(summary),
         ends=(shown[0][1], by_size(summary)[-1][1]),
         figure=figure_html("classes", classes_figure(summary)) if len(summary.classes) <= _BARS else None,
     )

@@ -32,8 +32,7 @@ def sampled(split: Split, label: int, count: int = EACH) -> list[int]:
 
 def picture(split: Split, index: int) -> Image.Image:
     """An image of the split, reduced if it is large."""
-    image = split.images[index]
-    levels = image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)
+    levels = split.shown(index)
     shown = Image.fromarray(levels[0] if len(levels) == 1 else np.ascontiguousarray(levels[:3].transpose(1, 2, 0)))
     if max(shown.size) > _SIDE:
         shown.thumbnail((_SIDE, _SIDE))

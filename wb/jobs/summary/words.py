@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from wb.core.statistics.verdict import Remark
-from wb.data.copies import NEAR
+from wb.data.copies import FIRST, NEAR
 from wb.data.summary import Overlap, SplitSummary, Summary
 from wb.jobs.shown import Table
 
@@ -25,16 +25,27 @@ def splits_table(summary: Summary) -> Table:
         ("one colour", lambda split: f"{split.constant:,}"),
         ("repeated", lambda split: f"{split.repeated:,}"),
     ]
-    shape = f"{summary.width}x{summary.height} pixels, {'grey' if summary.channels == 1 else 'colour'}"
-    title = f"{summary.data}: {shape}, {len(summary.classes)} classes, fingerprint {summary.fingerprint}"
+    title = f"{summary.data}: {shape(summary)}, {len(summary.classes)} classes, fingerprint {summary.fingerprint}"
     columns = ("", *(split.name for split in summary.splits))
-    return Table(title, columns, [(name, *map(text, summary.splits)) for name, text in rows], [GLOSS])
+    return Table(title, columns, [(name, *map(text, summary.splits)) for name, text in rows], [gloss(summary)])
 
 
-GLOSS = (
-    "values are in 0 to 1, mean and deviation by channel; one colour: images that have one throughout; repeated: images that "
-    "are equal to an earlier one, pixel by pixel"
-)
+def shape(summary: Summary) -> str:
+    """What each example is: `28x28 pixels, grey`."""
+    size = f"{summary.width}x{summary.height}"
+    if summary.features:
+        channels = "" if summary.channels == 1 else f" in {summary.channels} channels"
+        return f"{summary.height} rows of {summary.width} features{channels}"
+    return f"{size} pixels, {'grey' if summary.channels == 1 else 'colour'}"
+
+
+def gloss(summary: Summary) -> str:
+    """What the rows of the table mean."""
+    values = "as they are in the file" if summary.features else "in 0 to 1"
+    return (
+        f"values are {values}, mean and deviation by channel; one colour: images that have one throughout; repeated: images that "
+        "are equal to an earlier one, pixel by pixel"
+    )
 
 
 def by_channel(values: Sequence[float]) -> str:
@@ -99,10 +110,10 @@ def _of_copies(summary: Summary) -> Iterator[Remark]:
         )
     for overlap in summary.overlaps:
         yield from _of_overlap(overlap, summary)
-    if not same and not any(overlap.images or overlap.near for overlap in summary.overlaps):
+    if not same and not any(overlap.images or overlap.near or overlap.unsettled for overlap in summary.overlaps):
         yield Remark(
             "No image comes twice, within a split or in two, and none of validation and test is near one of training "
-            f"(within {100 * NEAR:g} % of the range, root mean square).",
+            f"(within {_within(summary)}).",
             False,
         )
 
@@ -115,9 +126,19 @@ def _of_overlap(overlap: Overlap, summary: Summary) -> Iterator[Remark]:
         parts.append(f"{overlap.images:,} are in {overlap.among} too{other}")
     if overlap.near:
         what = f"{overlap.near:,}{' more' if overlap.images else ''}"
-        within = f"at most {100 * NEAR:g} % of the range (root mean square)"
-        parts.append(f"{what} differ from one of {overlap.among} by {within}")
+        parts.append(f"{what} differ from one of {overlap.among} by at most {_within(summary)}")
     if parts:
         known = overlap.among == "train" and bool(overlap.images)
         meaning = "; an accuracy on them tells what was remembered, not what was learned" if known else ""
         yield Remark(f"Of {total:,} images of {overlap.of}, {' and '.join(parts)}{meaning}.", known)
+    if overlap.unsettled:
+        yield Remark(
+            f"{overlap.unsettled:,} images of {overlap.of} were compared with the {FIRST} of {overlap.among} that are most alike "
+            "only, for too many are alike in the means of their parts: there may be more that are nearly equal.",
+            False,
+        )
+
+
+def _within(summary: Summary) -> str:
+    """Up to where images are near, of features in four deviations."""
+    return f"{100 * NEAR:g} % of {'four deviations' if summary.features else 'the range'}, root mean square"
