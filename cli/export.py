@@ -10,6 +10,8 @@ import typer
 from wb.cli import _output
 from wb.cli._shared import ForceOption, JsonOption
 
+OPSET, EXPORTER = 20, "torchscript"
+
 
 def export(
     model: Annotated[Path, typer.Argument(help="A model file (.safetensors or .pt), or a checkpoint.")],
@@ -27,8 +29,13 @@ def export(
             "files that it was imported from."
         ),
     ] = "onnx",
-    opset: Annotated[int, typer.Option(min=17, max=23, help="ONNX operator set; 17 for old runtimes.")] = 20,
-    exporter: Annotated[str, typer.Option(help="torchscript (fast) or dynamo (torch's newer one).")] = "torchscript",
+    opset: Annotated[
+        int | None,
+        typer.Option(min=17, max=23, help="ONNX operator set; 17 for old runtimes.", show_default=str(OPSET)),
+    ] = None,
+    exporter: Annotated[
+        str | None, typer.Option(help="torchscript (fast) or dynamo (torch's newer one).", show_default=EXPORTER)
+    ] = None,
     mirror: Annotated[
         bool,
         typer.Option("--mirror", help="Look at the mirror image too: for models trained on flips, in twice the time."),
@@ -46,6 +53,9 @@ def export(
             "say once where to write: -o FILE for an ONNX graph, --to torch FOLDER for example for another form"
         )
     if to != "onnx":
+        given = "--opset" if opset is not None else "--exporter"
+        if opset is not None or exporter is not None:
+            raise BadOption(f"{given} is of ONNX graphs, and --to {to} writes none; leave one of the two out")
         written = export_to(model, to, target, force=force, mirror=mirror)
         if as_json:
             _output.print_json({"files": [str(path) for path in written]})
@@ -53,7 +63,7 @@ def export(
         for path in written:
             _output.written(path)
         return
-    parity = export_file(model, target, opset=opset, exporter=exporter, force=force, mirror=mirror)
+    parity = export_file(model, target, opset=opset or OPSET, exporter=exporter or EXPORTER, force=force, mirror=mirror)
     if as_json:
         _output.print_json({"onnx": str(target), "largest_difference": parity.value, "bytes": target.stat().st_size})
         return

@@ -95,6 +95,12 @@ def test_images_of_other_shapes_are_a_note_and_with_data_an_error(made: Path) ->
     result = wb("diff", *pair, "--data", "digits")
     assert result.exit_code == 1
     assert f"error: {words}" in " ".join(result.stderr.split())
+    for option in (("--split", "train"), ("--by-index",), ("--samples", 9)):
+        result = wb("diff", *pair, *option)
+        assert result.exit_code == 2
+        assert f"of no use where outputs are not compared, and they are not here: {words}" in " ".join(
+            result.stderr.split()
+        )
 
 
 def test_graphs_of_others_are_counted_and_run(made: Path, tmp_path: Path) -> None:

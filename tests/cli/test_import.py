@@ -109,10 +109,15 @@ def test_a_changed_network_goes_back_where_the_library_can_say_it(tmp_path: Path
         ((), "say once where to write"),
         (("OUT", "-o", "OUT"), "say once where to write"),
         (("--to", "timm", "OUT"), "timm cannot say this network"),
+        (("--to", "torch", "--opset", "17", "OUT"), "--opset is of ONNX graphs, and --to torch writes none"),
+        (("--to", "hf", "--exporter", "dynamo", "OUT"), "--exporter is of ONNX graphs"),
+        (("--to", "torch", "OUT.py"), "is a file's name, and --to torch writes a folder"),
+        (("--to", "source", __file__), "is a file, and --to source writes a folder"),
+        (("-o", str(Path(__file__).parent)), "is a folder, and a graph is a file"),
     ],
 )
 def test_wrong_use_of_export(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
-    result = wb("export", VIT, *(str(tmp_path / "out") if one == "OUT" else one for one in arguments))
+    result = wb("export", VIT, *(one.replace("OUT", str(tmp_path / "out")) for one in arguments))
     assert result.exit_code in (1, 2)
     assert words in result.stderr
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from tests.networks import assembled, hybrid, images, of_digits, random_model, w
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
-from wb.jobs.diff.layers import compare_layers
+from wb.jobs.diff.layers import NOT_FINITE, compare_layers
 from wb.jobs.diff.lineage import common_readings, lineage
 from wb.jobs.diff.outputs import compare_outputs, reordered
 from wb.jobs.diff.record import Field, LayerRow
@@ -177,6 +177,16 @@ def test_what_only_one_has_is_the_identity_of_the_other() -> None:
     assert [deeper[f"s0.b2.{kind}"].where for kind in ("mixer", "ffn")] == ["b", "b"]
 
 
+def test_values_that_are_not_finite_have_no_distance_and_are_named() -> None:
+    model = random_model(of_digits(), 0)
+    weights = {name: weight * (1e30 if name == "stages.0.1.ffn.up" else 1) for name, weight in model.weights.items()}
+    broken = Model(model.architecture, {**weights, "stages.0.1.ffn.down": weights["stages.0.1.ffn.down"] * 1e30})
+    rows, *_ = compare_layers(model.network(), broken.network(), torch.rand(4, 1, 8, 8), nothing)
+    found = {row.name: (row.distance is None, row.cka is None, row.note) for row in rows}
+    assert found["s0.b1.mixer"] == (False, False, None)
+    assert found["s0.b1.ffn"] == (True, True, NOT_FINITE)
+
+
 def test_other_widths_have_no_distance_and_other_tokens_are_pooled() -> None:
     a = random_model(of_digits())
     wide = layers(a, random_model(of_digits(embed=24)), 40)
@@ -215,7 +225,7 @@ def products(path: Path, factor: float, batch: int | str, second: str) -> Path:
     return graphs.save(graphs.model(nodes, [weight, graphs.floats("v", 3, 2)], {"x": [batch, 4]}, given=second), path)
 
 
-@pytest.mark.parametrize("batch", ["n", 4])
+@pytest.mark.parametrize("batch", ["n", 5])
 def test_values_are_compared_where_both_graphs_name_them_alike(tmp_path: Path, batch: int | str) -> None:
     a, b = products(tmp_path / "a.onnx", 1, batch, "y"), products(tmp_path / "b.onnx", 3, batch, "z")
     inputs = np.random.default_rng(0).random((12, 4), dtype=np.float32)
@@ -227,8 +237,8 @@ def test_values_are_compared_where_both_graphs_name_them_alike(tmp_path: Path, b
     late = inputs.copy()
     late[7] = np.inf
     assert not compare_values(a, a, [late, late], nothing), "no value that is not finite for some image"
-    if batch == "n":
-        assert len(compare_values(a, a, [inputs[:2]] * 2, nothing)) == 3
+    assert not compare_values(a, a, [late[5:8]] * 2, nothing), "nor of the last image, though it fills no batch"
+    assert len(compare_values(a, a, [inputs[:2]] * 2, nothing)) == 3
 
 
 # ------------------------------------------------------------------------------------------------- outputs and lineage

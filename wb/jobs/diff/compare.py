@@ -16,6 +16,7 @@ from wb.data import Split
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
 from wb.data.stratify import choose as stratified
+from wb.jobs.config import SAMPLES
 from wb.jobs.diff import values
 from wb.jobs.diff.config import NONE, DiffConfig
 from wb.jobs.diff.layers import compare_layers
@@ -33,6 +34,7 @@ from wb.models.feeds import made_up
 from wb.tasks.names import matched
 from wb.training.train import fitted
 
+_DEFAULT = DiffConfig()
 _UNKNOWN = 32  # pixels; the side of made-up images for graphs that take any
 
 
@@ -91,6 +93,12 @@ class Comparing(DiffConfig):
         if apart is not None:
             if self.data not in (None, NONE):
                 raise BadData(f"{apart}: no data fit both; leave --data out, and all but the outputs is compared")
+            self._refuse_idle(f"where outputs are not compared, and they are not here: {apart}")
+            if self.preparation is not None or self.images != _DEFAULT.images:
+                options = f"{SAMPLES}, --mean, --std, --scale and --preprocessor"
+                raise BadOption(
+                    f"{options} are of no use where outputs are not compared, and they are not here: {apart}"
+                )
             return (), None, [f"outputs are not compared: {apart}"]
         images = self._images(a, b, progress, say)
         foreign = [side for side in (a, b) if side.architecture is None]
@@ -131,11 +139,15 @@ class Comparing(DiffConfig):
                 _check_size(b, (data.channels, data.height, data.width), choice.spec)
                 split = data.validation if self.split == "validation" else data.train
                 return _taken(split, self.images, f"{data.spec}, {self.split} split", list(notes))
-        if self.by_index or self.image_size is not None or self.split != "validation":
-            raise BadOption("--by-index, --image-size and --split are of no use without data; name some with --data")
+        self._refuse_idle("without data; name some with --data")
         channels, height, width = _common_shape(a, b)
         pixels = made_up((image_spec(channels, height, width),), self.images, self.seed)
         return _Images(next(iter(pixels.values())).numpy(), None, "images that are made up (uniform noise)", [])
+
+    def _refuse_idle(self, where: str) -> None:
+        """Raises `BadOption` if an option of data is given."""
+        if self.by_index or self.image_size is not None or self.split != _DEFAULT.split:
+            raise BadOption(f"--by-index, --image-size and --split are of no use {where}")
 
 
 @dataclass(frozen=True, repr=False)

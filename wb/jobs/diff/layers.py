@@ -6,6 +6,7 @@ the means over tokens are compared; where one looks at mirror images too, those 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,6 +23,7 @@ from wb.models.walk import State, Sublayer
 
 ROWS = 1024  # tokens, or images, on which CKA is computed, at most
 AT_ONCE = 64  # images
+NOT_FINITE = "where there is neither distance nor CKA, values are no finite numbers"
 _ORDER = {"mixer": 0, "ffn": 1}
 
 Where = Literal["both", "a", "b"]
@@ -75,14 +77,17 @@ class Place:
     def row(self) -> LayerRow:
         """The distances over all that was added."""
         x, y = (torch.cat(side) for side in zip(*self.rows, strict=True))
-        known = self.widths[0] == self.widths[1] and self.size > 0
+        likeness = 1.0 if torch.equal(x, y) else cka(x, y)
+        finite = math.isfinite(self.apart + self.size + likeness)
+        known = finite and self.widths[0] == self.widths[1] and self.size > 0
+        pooled = "means over tokens, whose numbers differ" if self.pooled else None
         return LayerRow(
             name=self.name,
             where=self.where,
             widths=self.widths,
             distance=(self.apart / self.size) ** 0.5 if known else None,
-            cka=1.0 if torch.equal(x, y) else cka(x, y),
-            note="means over tokens, whose numbers differ" if self.pooled else None,
+            cka=likeness if finite else None,
+            note=pooled if finite else NOT_FINITE,
         )
 
 

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from wb.core.files import write_text
 from wb.jobs.diff.record import Difference
-from wb.jobs.diff.words import NOISE_SAYS, number, over, owner, remarks, shapes, text_or_dash, widths
+from wb.jobs.diff.words import NOISE_SAYS, likeness, number, over, owner, remarks, shapes, text_or_dash, widths
 from wb.page.look import COLOURS, FRONT, figure_html
 from wb.page.page import render
 
@@ -43,6 +43,7 @@ def page(found: Difference, *, everything: bool = False) -> str:
         text_or_dash=text_or_dash,
         over=over,
         owner=owner,
+        likeness=likeness,
         shapes=shapes,
         number=number,
         widths=widths,

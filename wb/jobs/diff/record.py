@@ -54,14 +54,15 @@ class LayerRow(Frozen):
     """How far the residual stream behind a sub-layer is from that of the other model on the same images.
 
     Of two graphs it is of a value inside, by its name. `distance` is ‖a − b‖ / ‖a‖ over all tokens and images, where the widths
-    agree. `cka` is linear CKA on a sample of tokens. `where` says which of the two has the sub-layer.
+    agree. `cka` is linear CKA on a sample of tokens. Both are None where values are not finite, as `note` says. `where` says
+    which of the two has the sub-layer.
     """
 
     name: str
     where: Literal["both", "a", "b"]
     widths: tuple[int, int]
     distance: float | None
-    cka: float
+    cka: float | None
     note: str | None = None
 
 

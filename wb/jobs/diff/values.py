@@ -50,22 +50,24 @@ def compare_values(
     if not names:
         return ()
     runs = [_Run(graph, names) for graph in graphs]
-    size = max(run.batch or 1 for run in runs) if any(run.batch for run in runs) else min(_AT_ONCE, len(images[0]))
-    count = min(len(images[0]), IMAGES) // size * size
+    size = max(run.batch or 1 for run in runs) if any(run.batch for run in runs) else _AT_ONCE
+    count = min(len(images[0]), IMAGES)
     generator = torch.Generator().manual_seed(seed)
     places: dict[str, Place] = {}
     left: set[str] = set()
     for start in range(0, count, size):
         progress("comparing values", start, count)
-        found = [run(part[start : start + size]) for run, part in zip(runs, images, strict=True)]
+        some = min(size, count - start)  # the rest of the last batch repeats, where a graph takes no fewer
+        taken = np.arange(start, start + (size if any(run.batch for run in runs) else some)).clip(max=count - 1)
+        found = [run(part[taken]) for run, part in zip(runs, images, strict=True)]
         for name in (name for name in names if name not in left):
-            x, y = (_tokens(one.get(name), size) for one in found)
+            x, y = (_tokens(one.get(name), len(taken), some) for one in found)
             if x is None or y is None or x.shape != y.shape:
                 left.add(name)
                 places.pop(name, None)
                 continue
             place = places.setdefault(name, Place(name, "both", (x.shape[-1], y.shape[-1])))
-            place.add(x, y, max(1, round(ROWS * size / count)), generator)
+            place.add(x, y, max(1, round(ROWS * some / count)), generator)
     return tuple(place.row() for place in places.values())
 
 
@@ -100,11 +102,11 @@ class _Run:
         return dict(zip(self._names, found, strict=True))
 
 
-def _tokens(value: Any, batch: int) -> Tensor | None:
-    """A value as (B, N, D): of a map the channels last; None if it is no finite numbers for each image."""
+def _tokens(value: Any, batch: int, some: int) -> Tensor | None:
+    """The first values of a batch as (some, N, D): of a map the channels last; None if it is no finite numbers for each image."""
     if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim < 2 or len(value) != batch:
         return None
-    found = torch.from_numpy(value)
+    found = torch.from_numpy(value[:some])
     if not found.isfinite().all():
         return None
     if found.dim() == 2:

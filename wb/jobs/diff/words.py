@@ -110,9 +110,12 @@ def _of_layers(found: Difference) -> Iterator[str]:
             yield f"The {what} are the same everywhere, up to rounding."
         else:
             yield f"The {what} part at {first.name}, and are farthest apart at {farthest.name} ({farthest.distance:.3g})."
-    elif layers:
-        least = min(layers, key=lambda row: row.cka)
-        yield f"The {what} have other widths; they are least alike at {least.name} (CKA {least.cka:.3g})."
+    elif alike := [(row.cka, row.name) for row in layers if row.cka is not None]:
+        cka, least = min(alike)
+        yield f"The {what} have other widths; they are least alike at {least} (CKA {cka:.3g})."
+    broken = [row.name for row in layers if row.cka is None]
+    if broken:
+        yield f"From {broken[0]} on there are values that are no finite numbers, and {len(broken)} places are not compared."
 
 
 def _of_lineage(found: Difference) -> str:
@@ -196,9 +199,14 @@ def number(value: float | None) -> str:
 def _layers(found: Difference) -> Table:
     if found.equal:
         return Table("", (), [])
-    rows = [(row.name, owner(row), widths(row), number(row.distance), f"{row.cka:.4f}") for row in found.layers]
+    rows = [(row.name, owner(row), widths(row), number(row.distance), likeness(row)) for row in found.layers]
     notes = dict.fromkeys(row.note for row in found.layers if row.note)
     return Table(LAYERS[found.of_graphs], ("place", "in", "width", "distance", "CKA"), rows, [DISTANCE, *notes])
+
+
+def likeness(row: LayerRow) -> str:
+    """CKA with four digits, or a dash."""
+    return ABSENT if row.cka is None else f"{row.cka:.4f}"
 
 
 def owner(row: LayerRow) -> str:
