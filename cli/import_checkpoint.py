@@ -43,6 +43,14 @@ def import_checkpoint(
     std: StdOption = None,
     scale: ScaleOption = None,
     preprocessor: PreprocessorOption = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Say how it scores on validation images of these data, and how it would if what its files do not say "
+            "(activation, mean, deviation) were otherwise.",
+            show_default="none",
+        ),
+    ] = None,
     compare: Annotated[
         bool,
         typer.Option(
@@ -62,7 +70,7 @@ def import_checkpoint(
 
     images = read_preparation(mean, std, scale, preprocessor)
     given = given_of(heads=heads, activation=activation, eps=eps, pool=pool, images=images)
-    found = import_file(source, out, given, compare=compare, force=force)
+    found = import_file(source, out, given, compare=compare, force=force, data=data)
     for text in found.notes:
         _output.say(text)
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,10 +15,27 @@ from tests.foreign.checkpoints import REFERENCES, answer, config, tensors, vit_p
 from tests.foreign.test_families import same
 from wb.core.errors import Unsupported
 from wb.foreign.exporting import export_checkpoint
+from wb.foreign.given import given_of
 from wb.foreign.importing import read_checkpoint
 from wb.foreign.reading import load as load_any
 from wb.models.axes import Select
 from wb.models.model import Model, load, remap_model
+
+
+def labelled(folder: Path) -> Path:
+    """Images, and as their labels what a state dict says of them, with mean and deviation; its bias makes classes even."""
+    weights = vit_pytorch()
+    given = given_of(activation="relu", images={"mean": (0.1307,), "std": (0.3081,)})
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    network = read_checkpoint(folder / "v.pt", given).model.network()
+    with torch.no_grad():
+        logits = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+    mean = logits.mean(dim=0)
+    torch.save(weights | {"mlp_head.1.bias": weights["mlp_head.1.bias"] - mean}, folder / "v.pt")
+    logits -= mean
+    np.savez(folder / "d.npz", x=images, y=logits.argmax(dim=1).numpy())
+    return folder / "d.npz"
+
 
 VIT, DEIT = REFERENCES / "hf-vit", REFERENCES / "hf-deit"
 
@@ -46,6 +64,20 @@ def test_what_shapes_cannot_tell_is_an_option_and_what_is_inferred_is_said(tmp_p
     a = load(tmp_path / "m.safetensors").architecture
     assert a.input.mean == (0.1307,) * 3
     assert a.model_dump()["stages"][0]["blocks"][0]["ffn"]["activation"] == "relu"
+    again = (
+        "import",
+        tmp_path / "v.pt",
+        "-o",
+        tmp_path / "n.safetensors",
+        "--data",
+        f"npz:{labelled(tmp_path)}",
+        "--json",
+    )
+    notes = json.loads(succeeded(*again).stdout)["notes"]
+    assert any("no shape tells the activation, which is taken to be gelu" in note for note in notes)
+    assert any(
+        "33.3 % with --mean 0.5 --std 0.5" in note and "read it again with --activation relu," in note for note in notes
+    )
     failed = wb("export", tmp_path / "m.safetensors", "--to", "hf", tmp_path / "no")
     assert failed.exit_code == 1
     assert "transformers cannot say this network" in failed.stderr

@@ -100,6 +100,14 @@ class Seen:
             return () if found == [f"LABEL_{i}" for i in range(classes)] else tuple(found)
         return tuple(map(str, listed)) if isinstance(listed, list) and len(listed) == classes else ()
 
+    def assume(self, activation: str, where: str) -> None:
+        """Notes that nothing says the activation, so that it is taken to be the usual one, unless it is given."""
+        if self.given.activation is None:
+            self.notes.append(
+                f"no shape tells the activation, which is taken to be {activation}, as {where}; --activation says another "
+                "(`wb import --data` scores them)"
+            )
+
     def image(self, channels: int, height: int, width: int, *, features: bool = False) -> ImageInput:
         """Images of that size, or `features`, with the mean and deviation that are given or that the processor's settings say."""
         prepared = self.given.images or self.preparation or Preparation()

@@ -8,6 +8,8 @@ from typing import Any
 
 from wb.core.errors import BadOption
 from wb.core.readings import Reading
+from wb.data import load
+from wb.data.spec import FOLDERS, HUB, Spec, resolved
 from wb.foreign.agreement import agreement
 from wb.foreign.given import Given
 from wb.foreign.hub import fetched
@@ -16,6 +18,7 @@ from wb.foreign.reading import is_ours
 from wb.jobs.kinds import MODELS, need
 from wb.jobs.output import MODELS as ENDINGS
 from wb.jobs.output import check_ending, check_free
+from wb.jobs.untold import tried_out
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, save
 
@@ -56,13 +59,15 @@ class Found:
         )
 
 
-def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: bool) -> Found:
+def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: bool, data: str | None = None) -> Found:
     """Reads `source`, a path or a name on the Hugging Face hub, and writes it as the model file `out`.
 
-    With `compare` the logits of its library are compared, if that is there.
+    With `compare` the logits of its library are compared, if that is there. With `data` the notes say how it scores on them, and
+    how it would if what nothing says of it were otherwise (`wb.jobs.untold`).
 
     Raises:
         BadArtefact: no checkpoint, or a damaged one, or one that contradicts itself.
+        BadData: `data` are damaged or do not fit.
         MissingExtra: a name, and the library that fetches it is not installed.
         BadOption: an option that is missing or does not fit, or an output that is no name for a model or exists already.
         Disagreement: the library gives other logits.
@@ -77,6 +82,9 @@ def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: 
     imported = read_checkpoint(source, given)
     notes = [*imported.notes, *([agreement(imported, source)] if compare else [])]
     a = imported.model.architecture
+    if data is not None:
+        side = a.input.height if Spec.parse(data).form in (FOLDERS, HUB) else None
+        notes += tried_out(source, given, imported, load(resolved(data), image_size=side))
     save(imported.model, out, force=force)
     readings = {"params": count_parameters(a), "macs": count_macs(a)}
     return Found(imported.model, imported.family.title, readings, tuple(notes))

@@ -37,6 +37,7 @@ class Kwt(Family):
         embed, features = seen.shape("proj.weight", 2)
         frames = seen.shape("pos_embed", 3)[1] - 1
         heads = seen.heads(seen.shape("blocks.0.attn.qkv.weight", 2)[0] // 3, each=64, why="the Keyword Transformer")
+        seen.assume("gelu_tanh", "in the Keyword Transformer")
         norm = LayerNorm(eps=seen.given.eps or 1e-6)
         bias = "blocks.0.attn.qkv.bias" in seen.shapes
         channels = embed // heads

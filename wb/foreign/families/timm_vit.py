@@ -51,6 +51,8 @@ class TimmVit(Family):
         inner = seen.shape("blocks.0.attn.qkv.weight", 2)[0] // 3
         name = str(seen.config.get("architecture", ""))
         heads = seen.heads(inner, each=64 if USUAL.match(name) else None, why=name)
+        if not name:
+            seen.assume("gelu", "in timm's networks")
         return plain(
             Plain(
                 image=seen.image(channels, size, size),

@@ -44,8 +44,7 @@ class VitPytorch(Family):
         size = seen.side(seen.shape("pos_embedding", 3)[1] - 1, patch)
         inner = seen.shape("transformer.layers.0.0.fn.to_qkv.weight", 2)[0] // 3
         heads = seen.heads(inner, each=64, why="vit-pytorch")
-        if seen.given.activation is None:
-            seen.notes.append("the activation is taken to be gelu, as in vit-pytorch; --activation says another")
+        seen.assume("gelu", "in vit-pytorch")
         return plain(
             Plain(
                 image=seen.image(channels, size, size),
