@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.commands import succeeded
+from wb.data import load
 from wb.data.preparation import Preparation
 from wb.foreign.exporting import export_checkpoint
 from wb.foreign.given import Given
 from wb.foreign.importing import read_checkpoint
+from wb.models.counting import count_macs
+from wb.models.model import load as load_model
 
+CLIPS = "npz,values=features:{}/speech-commands/kwt1_features_f16_60perclass.npz"
 VIT_MNIST = Given(activation="relu", images=Preparation(mean=(0.1307,), std=(0.3081,)))
 
 
@@ -63,3 +69,44 @@ def test_the_keyword_transformer_gives_its_logits_and_is_handed_back(real: Path,
     assert np.mean(given == labels) == pytest.approx(0.9697, abs=5e-5)
     (back,) = export_checkpoint(found.model, "source", tmp_path / "back")
     assert back.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.reference
+def test_clips_are_features_and_keep_their_values(real: Path) -> None:
+    data = load(CLIPS.format(real))
+    network = read_checkpoint(real / "kwt1/kwt1.safetensors").model.network()
+    right = total = 0
+    with torch.inference_mode():
+        for split in (data.train, data.validation, data.test):
+            right += int((network(torch.from_numpy(split.pixels())).argmax(1).numpy() == split.labels).sum())
+            total += len(split)
+    assert (right, total) == (640, 660)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("source", "options", "data"),
+    [
+        ("vit-mnist/vit_mnist_gpu.pt", ("--activation", "relu", "--mean", 0.1307, "--std", 0.3081), "idx:{}/mnist"),
+        ("kwt1/kwt1.safetensors", (), CLIPS),
+    ],
+)
+def test_every_job_takes_them(source: str, options: tuple[object, ...], data: str, real: Path, tmp_path: Path) -> None:
+    """Pruned, fused with what was left, searched from, quantized, and written as plain PyTorch, without fine-tuning."""
+    model, half, common = tmp_path / "m.safetensors", tmp_path / "half.safetensors", ("--data", data.format(real))
+    small = (*common, "--limit", 60, "--samples", 48)
+    succeeded("import", real / source, "-o", model, *options)
+    succeeded("prune", "nvit", model, "-o", half, *small, "--budget", "macs=0.5x", "--rounds", 1, "--finetune", 0)
+    found = json.loads(succeeded("diff", model, half, *common, "--samples", 90, "--json").stdout)
+    assert found["outputs"]["agreement"]["value"] > 0.9
+    assert all(0.9 < row["cka"] <= 1 for row in found["layers"])
+    fused = ("fuse", model, half, "-o", tmp_path / "f.safetensors", *small, "--finetune", 0, "--json")
+    assert json.loads(succeeded(*fused).stdout)["one_shot"]["acc"]["value"] > 0.9
+    searched = ("search", "--from", model, *small, "--alternatives", 3, "--finetune", 0, "--budget", "macs=0.6x")
+    succeeded(*searched, "--out", tmp_path / "run")
+    cut, whole = (
+        count_macs(load_model(path).architecture).value for path in (tmp_path / "run/macs-0.6x.safetensors", model)
+    )
+    assert cut <= 0.6 * whole
+    succeeded("quantize", model, "-o", tmp_path / "q.onnx", *small, "--policy", "int8")
+    succeeded("export", half, "--to", "torch", tmp_path / "plain")

@@ -25,6 +25,7 @@ Progress = Callable[[int, int], None]  # done, total
 MAX_BYTES = 4 * 2**30  # of images in memory, as uint8
 _ALL = slice(None)
 _CHUNK = 1024  # images; statistics never hold the whole set as floats
+_SHOWN = (0.05, 0.95)  # shares of the values; the first of the features of sound is far from all others
 _FLAT = 1e-6  # a channel with a smaller standard deviation is constant
 
 
@@ -70,13 +71,13 @@ class Split:
         return pixels if self.preparation is None else self.preparation(pixels)
 
     def shown(self, index: int) -> npt.NDArray[np.uint8]:
-        """An example as a picture (channels, height, width) in levels of 0 to 255; features from their least to their largest."""
+        """An example as a picture (channels, height, width) in levels of 0 to 255; of features the outermost are cut."""
         image = self.images[index]
         if image.dtype == np.uint8:
             return image
-        low, high = (float(image.min()), float(image.max())) if self.features else (0.0, 1.0)
+        low, high = np.quantile(image, _SHOWN).tolist() if self.features else (0.0, 1.0)
         levels: npt.NDArray[np.uint8] = (
-            np.rint((image - low).clip(0) * (255 / (high - low or 1))).clip(0, 255).astype(np.uint8)
+            np.rint((image - low) * (255 / ((high - low) or 1))).clip(0, 255).astype(np.uint8)
         )
         return levels
 

@@ -76,8 +76,9 @@ def layers_figure(found: Difference) -> go.Figure:
         figure.update_yaxes(title_text="‖a − b‖ / ‖a‖", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="CKA", row=len(panels), col=1)
     named = len(rows) <= _NAMED and not found.of_graphs  # whose values have long names
-    figure.update_xaxes(categoryorder="array", categoryarray=names, tickangle=-60, showticklabels=named)
-    figure.update_xaxes(title_text="value, in order" if found.of_graphs else "behind", row=len(panels), col=1)
+    figure.update_xaxes(categoryorder="array", categoryarray=names, tickangle=-60)
+    title = "value, in order" if found.of_graphs else "behind"
+    figure.update_xaxes(title_text=title, showticklabels=named, row=len(panels), col=1)  # none between two panels
     return figure.update_layout(height=520 if apart else 360)
 
 

@@ -94,8 +94,8 @@ def _of_outputs(outputs: Outputs, one: str, other: str) -> Iterator[str]:
         sure = "" if outputs.paired.sure else ", which cannot be told from none"
         yield (
             f"Accuracy: {one} {outputs.accuracy[0].plain()}, {other} {outputs.accuracy[1].plain()}; a difference of "
-            f"{outputs.paired.points:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}){sure}: {outputs.paired.won} images "
-            f"only {other} has right, {outputs.paired.lost} only {one}."
+            f"{outputs.paired.points:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}){sure}: {other} alone is right "
+            f"for {outputs.paired.won}, {one} alone for {outputs.paired.lost}."
         )
 
 
