@@ -21,6 +21,7 @@ from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.metrics import Limit
 from wb.core.progress import Progress
 from wb.data import Dataset
+from wb.data.spec import ARRAYS, FEATURES
 from wb.export.assess import Assessor
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.foreign.reading import read_header
@@ -200,7 +201,8 @@ def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
         low, high = float(values.min()), float(values.max())
         if ours and (low < 0 or high > 1):
             raise BadData(
-                f"{what}: {name} has values from {low:.4g} to {high:.4g}, but this network takes images in [0, 1]; divide by 255"
+                f"{what}: {name} has values from {low:.4g} to {high:.4g}, but this network takes images in [0, 1]; divide by 255, "
+                f"or give features with their labels as --data {ARRAYS},values={FEATURES}:FILE"
             )
 
 

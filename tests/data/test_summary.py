@@ -124,7 +124,8 @@ def test_beyond_a_budget_only_the_most_alike_are_compared_and_that_is_said(
     monkeypatch.setattr(copies, "FIRST", 2)
     images = np.random.default_rng(0).integers(0, 2, (120, 1, 64, 64), dtype=np.uint8) * np.uint8(15) + np.uint8(99)
     own = np.stack([images[60] + np.uint8(4), *(213 - images[:2])])  # nearly a copy, and two the other way round
-    found = near(*(Split(one, np.zeros(len(one), np.int64)) for one in (own, images)))
+    one, other = (Split(some, np.zeros(len(some), np.int64)) for some in (own, images))
+    found = near(one, other)
     assert found.unsettled == unsettled
     assert found.found.tolist() == [most > 0, False, False]
 

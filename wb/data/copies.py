@@ -58,21 +58,24 @@ def near(split: Split, among: Split, progress: Settled = lambda done: None) -> N
     size, count = math.prod(among.images.shape[1:]), min(FIRST, len(among))
     own, other = _means(split, span := _span(among)), _means(among, span)
     tree, reach = cKDTree(other), NEAR * (1 + 1e-6)  # the pixels decide
-    found, open_ = np.zeros(len(split), bool), []
+    found = np.zeros(len(split), bool)
+    more: list[int] = []  # with candidates beyond the first
     for start in range(0, len(split), _QUERIES):
-        progress(start - len(open_))
-        distances, indices = tree.query(own[start : start + _QUERIES], range(1, count + 1), distance_upper_bound=reach)
+        progress(start - len(more))
+        distances, indices = map(
+            np.asarray, tree.query(own[start : start + _QUERIES], range(1, count + 1), distance_upper_bound=reach)
+        )
         for i, (near_enough, first) in enumerate(zip(np.isfinite(distances), indices, strict=True), start):
             found[i] = _any_near(split, i, among, first[near_enough], span)
             if near_enough.all() and not found[i] and count < len(among):
-                open_.append(i)
+                more.append(i)
     left = MOST // size
-    for j, i in enumerate(open_):
-        progress(len(split) - len(open_) + j)
+    for j, i in enumerate(more):
+        progress(len(split) - len(more) + j)
         candidates = np.asarray(tree.query_ball_point(own[i], reach), np.intp)
         left -= len(candidates)
         if left < 0:
-            return Near(found, len(open_) - j)
+            return Near(found, len(more) - j)
         found[i] = _any_near(split, i, among, candidates, span)
     return Near(found, 0)
 

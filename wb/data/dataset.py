@@ -74,7 +74,7 @@ class Split:
         """An example as a picture (channels, height, width) in levels of 0 to 255; of features the outermost are cut."""
         image = self.images[index]
         if image.dtype == np.uint8:
-            return image
+            return np.asarray(image, np.uint8)
         low, high = np.quantile(image, _SHOWN).tolist() if self.features else (0.0, 1.0)
         levels: npt.NDArray[np.uint8] = (
             np.rint((image - low) * (255 / ((high - low) or 1))).clip(0, 255).astype(np.uint8)

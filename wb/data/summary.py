@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -94,12 +95,7 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
     answers = _answers(splits, keys)
     overlaps = []
     for of, among in _PAIRS:
-        start = done
-        overlaps.append(
-            _overlap(
-                of, among, splits, keys, lambda more, start=start: progress("looking for copies", start + more, total)
-            )
-        )
+        overlaps.append(_overlap(of, among, splits, keys, partial(_settled, progress, done, total)))
         done += len(splits[of])
     return Summary(
         data=data.spec,
@@ -121,6 +117,10 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
         ),
         notes=data.notes,
     )
+
+
+def _settled(progress: Progress, before: int, total: int, more: int) -> None:
+    progress("looking for copies", before + more, total)
 
 
 def _split(name: str, split: Split, keys: Sequence[bytes], source: str, classes: int) -> SplitSummary:

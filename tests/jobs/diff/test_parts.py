@@ -190,7 +190,7 @@ def test_values_that_are_not_finite_have_no_distance_and_are_named() -> None:
 def test_other_widths_have_no_distance_and_other_tokens_are_pooled() -> None:
     a = random_model(of_digits())
     wide = layers(a, random_model(of_digits(embed=24)), 40)
-    assert all(row.distance is None and row.widths == (16, 24) and 0 <= row.cka <= 1 for row in wide.values())
+    assert all(row.distance is None and row.widths == (16, 24) and 0 <= (row.cka or 0) <= 1 for row in wide.values())
     stages = of_digits().stages
     coarse = of_digits().model_copy(update={"stem": PatchStem(patch=4), "stages": stages})
     assert all(
