@@ -41,7 +41,8 @@ def data(
     """Show what was understood of data: splits, classes, copies within and across splits, and what was left out.
 
     npz: is an archive of NumPy with arrays x and y, and an optional split, or x_train, y_train and so on, of images or, with
-    npz,values=features:FILE, of any numbers, which stay as they are; hf: is a data set of Hugging Face's library, a folder or a name on the hub, and may be told the columns: hf,image=COLUMN,label=COLUMN:PLACE.
+    npz,values=features:FILE, of any numbers, which stay as they are; hf: is a data set of Hugging Face's library, a folder or a
+    name on the hub, and may be told the columns: hf,image=COLUMN,label=COLUMN:PLACE.
     """
     from wb.cli._job import telling
     from wb.data import load

@@ -201,8 +201,8 @@ def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
         low, high = float(values.min()), float(values.max())
         if ours and (low < 0 or high > 1):
             raise BadData(
-                f"{what}: {name} has values from {low:.4g} to {high:.4g}, but this network takes images in [0, 1]; divide by 255, "
-                f"or give features with their labels as --data {ARRAYS},values={FEATURES}:FILE"
+                f"{what}: {name} has values from {low:.4g} to {high:.4g}, but this network takes images in [0, 1]; divide "
+                f"by 255, or give features with their labels as --data {ARRAYS},values={FEATURES}:FILE"
             )
 
 

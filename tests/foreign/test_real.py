@@ -108,5 +108,5 @@ def test_every_job_takes_them(source: str, options: tuple[object, ...], data: st
         count_macs(load_model(path).architecture).value for path in (tmp_path / "run/macs-0.6x.safetensors", model)
     )
     assert cut <= 0.6 * whole
-    succeeded("quantize", model, "-o", tmp_path / "q.onnx", *small, "--policy", "int8")
+    succeeded("quantize", model, "-o", tmp_path / "q.onnx", *common, "--samples", 48, "--policy", "int8")
     succeeded("export", half, "--to", "torch", tmp_path / "plain")
