@@ -101,7 +101,7 @@ def test_every_job_takes_them(source: str, options: tuple[object, ...], data: st
     assert found["outputs"]["agreement"]["value"] > 0.9
     assert all(0.9 < row["cka"] <= 1 for row in found["layers"])
     fused = ("fuse", model, half, "-o", tmp_path / "f.safetensors", *small, "--finetune", 0, "--json")
-    assert json.loads(succeeded(*fused).stdout)["one_shot"]["acc"]["value"] > 0.9
+    assert json.loads(succeeded(*fused).stdout)["one_shot"]["test"]["value"] > 0.85
     searched = ("search", "--from", model, *small, "--alternatives", 3, "--finetune", 0, "--budget", "macs=0.6x")
     succeeded(*searched, "--out", tmp_path / "run")
     cut, whole = (
