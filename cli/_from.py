@@ -27,6 +27,7 @@ _OWN = (
     "calibration",
     "alternatives",
     "distil",
+    "mixers",
     "align",
     "learning_rate",
     "by_index",

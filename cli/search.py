@@ -80,6 +80,13 @@ def search(
             show_default="0",
         ),
     ] = None,
+    mixers: Annotated[
+        str | None,
+        typer.Option(
+            help="With --from: other mixers to try in the place of mixers: names, or auto for all that take less work.",
+            show_default="none",
+        ),
+    ] = None,
     align: Annotated[
         int | None,
         typer.Option(help="With --from: make numbers of hidden units multiples of this.", show_default="1"),
@@ -127,6 +134,7 @@ def search(
         "calibration": calibration,
         "alternatives": alternatives,
         "distil": distil,
+        "mixers": mixers,
         "align": align,
         "learning_rate": learning_rate,
     }

@@ -8,7 +8,7 @@ file has only what differs. What is there already is not made again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from wb.models.walk import Sublayer
 from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.distil import Pairs, distilled
 from wb.search.alternatives.fit import Writer
+from wb.search.alternatives.mixers import STEPS, narrowed, others, started
 from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_of, sizes, unit_of
 from wb.search.alternatives.streams import BATCH, Streams
 from wb.training.refit.trace import network_of
@@ -43,11 +44,21 @@ Report = Callable[[int, int], None]
 class Library:
     """The library of `model` in `folder`.
 
-    Sizes of hidden layers are multiples of `align`; every alternative is trained for `distil` steps.
+    Sizes of hidden layers are multiples of `align`; every alternative is trained for `distil` steps. `mixers` are kinds of others
+    that are tried in the place of mixers (`wb.search.alternatives.mixers`).
     """
 
-    def __init__(self, folder: Path, model: Model, align: int = 1, seed: int = 0, distil: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        align: int = 1,
+        seed: int = 0,
+        distil: int = 0,
+        mixers: Sequence[str] = (),
+    ) -> None:
         self.folder, self.given, self.align, self.seed, self.distil = folder, model, align, seed, distil
+        self.mixers = mixers
 
     @property
     def slots(self) -> list[str]:
@@ -118,12 +129,21 @@ class Library:
         wanted, unit = list(sizes(at, self.align)), unit_of(at)
         rows = self._rows(at, streams, number)
         for qk in dict.fromkeys(size.qk for size in wanted):
-            writer = self._observed(at, streams, rows, qk)
+            narrow = at.operator if qk is None else _narrow(self.model, at, qk)
+            writer = self._observed(at, narrow, streams, rows)
             found += [self._alternative(at, unit, writer, size) for size in wanted if size.qk == qk and unit]
-        if not self.distil:
+        mixers = others(self.model.architecture, at, self.mixers)
+        if not self.distil and not mixers:
             return found
         inputs = torch.cat([at.read(state) for state in streams.states])
         pairs = Pairs(inputs, torch.cat([at.operator(part) for part in inputs.split(BATCH)]))
+        for mixer in mixers:
+            operator = started(at, mixer, 1000 * self.seed + number)
+            distilled(operator, pairs, max(self.distil, STEPS), 1000 * self.seed + number)
+            writer = self._observed(at, operator, streams, rows)
+            found += [Alternative(*one) for one in narrowed(at, operator, writer)]
+        if not self.distil:
+            return found
         return [self._distilled(one, pairs, i) if one.option.fitted else one for i, one in enumerate(found)]
 
     def _distilled(self, alternative: Alternative, pairs: Pairs, number: int) -> Alternative:
@@ -144,22 +164,21 @@ class Library:
         )
         return Alternative(option, _own(at.operator, writer, kept, size, weight, bias))
 
-    def _observed(self, at: Sublayer, streams: Streams, rows: list[Tensor], qk: int | None) -> Writer:
-        """What the writer reads, with so many channels of queries and keys, and what the sub-layer gives."""
-        operator = at.operator
-        narrow = operator if qk is None else _narrow(self.model, at, qk)
+    def _observed(self, at: Sublayer, operator: OperatorModule, streams: Streams, rows: list[Tensor]) -> Writer:
+        """What the writer of an operator in the place of a sub-layer's reads, and what the sub-layer gives."""
         ((name, bias),) = operator.writers.items()
         weight: Tensor = getattr(operator, name).flatten(1)
         if isinstance(operator, BatchNormed):
             weight = weight * operator.affine(name)[0][:, None]
-        unit = unit_of(at)
         writer = Writer(
-            weight, weight[:, 0] if bias or isinstance(operator, BatchNormed) else None, operator.sizes[unit or ""]
+            weight,
+            weight[:, 0] if bias or isinstance(operator, BatchNormed) else None,
+            operator.sizes[unit_of(at) or ""],
         )
         for state, some in zip(streams.states, rows, strict=True):
             x = at.read(state)
-            given = as_tokens(operator(x)).flatten(0, 1)[some]
-            writer.add(as_tokens(narrow.hidden(x, NOTHING)).flatten(0, 1)[some], given)
+            given = as_tokens(at.operator(x)).flatten(0, 1)[some]
+            writer.add(as_tokens(operator.hidden(x, NOTHING)).flatten(0, 1)[some], given)
         return writer
 
     def _rows(self, at: Sublayer, streams: Streams, number: int) -> list[Tensor]:
