@@ -148,7 +148,7 @@ def arguments() -> argparse.ArgumentParser:
         ("--mixers", "auto"),
     ):
         parser.add_argument(name, default=default)
-    for name, default in (("--seed", 0), ("--epochs", 4), ("--samples", 192), ("--alternatives", 12)):
+    for name, default in (("--seed", 0), ("--epochs", 8), ("--samples", 192), ("--alternatives", 12)):
         parser.add_argument(name, type=int, default=default)
     parser.add_argument("--limit", type=int)
     parser.add_argument(

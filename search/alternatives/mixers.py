@@ -77,6 +77,7 @@ def narrowed(at: Sublayer, operator: OperatorModule, writer: Writer) -> Iterator
         kept = writer.best(count)
         weight, offset, error = writer.fitted(writer.columns(kept))
         own = remap(dict(operator.named_parameters()), operator.axes, {"heads": Select(torch.tensor(kept))})
+        own = {key: one.detach().clone() for key, one in own.items()}  # what is not of heads is shared else
         own[name] = weight.float().reshape(own[name].shape)
         if bias is not None:
             own[bias] = offset.float()

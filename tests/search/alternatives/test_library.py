@@ -111,7 +111,7 @@ def test_fitted_writers_come_nearer_than_those_that_were_there(simple: Scores) -
     assert fmean(ratios) < 0.8
 
 
-@pytest.mark.parametrize(("a", "mixers"), [(A, ["linear", "window"]), (hybrid(), ())])
+@pytest.mark.parametrize(("a", "mixers"), [(A, ["linear", "window", "sla"]), (hybrid(), ())])
 def test_errors_are_those_of_what_sublayers_give(a: Architecture, mixers: Sequence[str], tmp_path: Path) -> None:
     """On the images that they were fitted to, batch norms and all."""
     model, x = random_model(a, gain=1.0), images(a, 30)
