@@ -86,6 +86,25 @@ def search_from(
     record.check_budget()
 
 
+def supernet_from(given: Mapping[str, Any], file: Path | None, resume: Path | None) -> tuple[dict[str, Any], Model]:
+    """The options of a search whose supernet starts from the model in a file, and that model.
+
+    Raises:
+        BadOption: there is no model, or there can be no such supernet.
+    """
+    from wb.foreign.reading import load
+    from wb.search.trained.start import started
+
+    if file is None:
+        raise BadOption("--supernet starts from a trained model; say which with --from, or leave it out")
+    if resume is not None:
+        raise BadOption("--resume continues with what is in its folder; leave --from and --supernet out")
+    chosen = _job.chosen({"data": None, **given}, [file], None)
+    typed = {name: value for name, value in chosen.items() if value is not None}
+    model = load(file)
+    return started(typed, model), model
+
+
 def _tell(record: TrainedSearch) -> None:
     from rich.box import SIMPLE
     from rich.table import Table

@@ -25,18 +25,17 @@ from wb.models.axes import Leading
 from wb.models.convolution import EPSILON, BatchNormed
 from wb.models.model import Model, load, remap_model, save
 from wb.models.network import skeleton
-from wb.models.operator import NOTHING, OperatorModule
-from wb.models.planes import as_tokens
+from wb.models.operator import OperatorModule
 from wb.models.walk import Sublayer
 from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.distil import Pairs, distilled
 from wb.search.alternatives.fit import Writer
 from wb.search.alternatives.mixers import STEPS, narrowed, others, started
+from wb.search.alternatives.observed import observed, rows_of
 from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_of, sizes, unit_of
 from wb.search.alternatives.streams import BATCH, Streams
 from wb.training.refit.trace import network_of
 
-ROWS = 24_576  # tokens that a writer is fitted on
 OPTIONS = TypeAdapter(tuple[Option, ...])
 Report = Callable[[int, int], None]
 
@@ -127,10 +126,10 @@ class Library:
             Alternative(Option(slot=at.name, name=NONE, error=1), {}),
         ]
         wanted, unit = list(sizes(at, self.align)), unit_of(at)
-        rows = self._rows(at, streams, number)
+        rows = rows_of(self.model.architecture, at, streams, 1000 * self.seed + number)
         for qk in dict.fromkeys(size.qk for size in wanted):
             narrow = at.operator if qk is None else _narrow(self.model, at, qk)
-            writer = self._observed(at, narrow, streams, rows)
+            writer = observed(at, narrow, streams, rows)
             found += [self._alternative(at, unit, writer, size) for size in wanted if size.qk == qk and unit]
         mixers = others(self.model.architecture, at, self.mixers)
         if not self.distil and not mixers:
@@ -140,7 +139,7 @@ class Library:
         for mixer in mixers:
             operator = started(at, mixer, 1000 * self.seed + number)
             distilled(operator, pairs, max(self.distil, STEPS), 1000 * self.seed + number)
-            writer = self._observed(at, operator, streams, rows)
+            writer = observed(at, operator, streams, rows)
             found += [Alternative(*one) for one in narrowed(at, operator, writer)]
         if not self.distil:
             return found
@@ -163,43 +162,6 @@ class Library:
             slot=at.name, name=name_of(size, unit), unit=unit, kept=kept, qk=size.qk, v=size.v, error=min(error, 1.0)
         )
         return Alternative(option, _own(at.operator, writer, kept, size, weight, bias))
-
-    def _observed(self, at: Sublayer, operator: OperatorModule, streams: Streams, rows: list[Tensor]) -> Writer:
-        """What the writer of an operator in the place of a sub-layer's reads, and what the sub-layer gives."""
-        ((name, bias),) = operator.writers.items()
-        weight: Tensor = getattr(operator, name).flatten(1)
-        if isinstance(operator, BatchNormed):
-            weight = weight * operator.affine(name)[0][:, None]
-        writer = Writer(
-            weight,
-            weight[:, 0] if bias or isinstance(operator, BatchNormed) else None,
-            operator.sizes[unit_of(at) or ""],
-        )
-        for state, some in zip(streams.states, rows, strict=True):
-            x = at.read(state)
-            given = as_tokens(at.operator(x)).flatten(0, 1)[some]
-            writer.add(as_tokens(operator.hidden(x, NOTHING)).flatten(0, 1)[some], given)
-        return writer
-
-    def _rows(self, at: Sublayer, streams: Streams, number: int) -> list[Tensor]:
-        """The tokens that are fitted on, by batch.
-
-        All of them count for what follows, but in the last block of a network whose head looks at tokens in front of the
-        others: half of those there are such.
-        """
-        generator = torch.Generator().manual_seed(1000 * self.seed + number)
-        a = self.model.architecture
-        every = [as_tokens(state.stream).shape[:2] for state in streams.states]
-        last = at.place == self.slots[-1].rsplit(".", 1)[0] and a.prefix > 0 and a.head.pool != "mean"
-        total = sum(n * tokens for n, tokens in every)
-        share = min(1.0, ROWS / total)
-        found = []
-        for n, tokens in every:
-            first = (torch.arange(n)[:, None] * tokens + torch.arange(a.prefix)).flatten()
-            count = len(first) if last else max(1, round(share * n * tokens))
-            some = torch.randperm(n * tokens, generator=generator)[:count]
-            found.append(torch.cat([first, some]) if last else some)
-        return found
 
 
 def _narrow(model: Model, at: Sublayer, qk: int) -> OperatorModule:

@@ -20,7 +20,6 @@ from torch import Tensor
 from wb.compress.nvit.cost import alone, pieces
 from wb.core.architecture import Architecture
 from wb.core.records import Mixer, dims
-from wb.core.records.attention import Scaled
 from wb.models.axes import Select, remap
 from wb.models.block import class_at
 from wb.models.counting import count_macs
@@ -88,15 +87,13 @@ def narrowed(at: Sublayer, operator: OperatorModule, writer: Writer) -> Iterator
 
 
 def _like(at: Sublayer, kind: str) -> Mixer | None:
-    """Another mixer of the sub-layer's widths, if that can be."""
+    """Another mixer of the sub-layer's widths, and whatever else both have, a scale for example; None if that cannot be."""
     record, have, layout = OFFERED[kind], at.operator.record, at.operator.layout
-    widths = {name: getattr(have, name) for name in dims(record) if hasattr(have, name)}
+    both = {name: getattr(have, name) for name in record.model_fields if name != "kind" and hasattr(have, name)}
     required = {name for name in dims(record) if record.model_fields[name].is_required()}
-    if record is type(have) or not required <= widths.keys() or record.lacks(layout):
+    if record is type(have) or not required <= both.keys() or record.lacks(layout):
         return None
-    found = squared(record.model_validate(widths), layout)
-    if isinstance(have, Scaled) and isinstance(found, Scaled):
-        found = found.model_copy(update={"scale": have.scale})
+    found = squared(record.model_validate(both), layout)
     if found.refuses(layout) or unit_of(replace(at, operator=_empty(at, found))) != "heads":
         return None
     return found
