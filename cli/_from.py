@@ -34,6 +34,15 @@ _OWN = (
 )  # fields that other searches do not have
 
 
+def check_alone(own: Mapping[str, Any], *, supernet: bool) -> None:
+    """Raises `BadOption` for options of a search from a model without a supernet that are given with one."""
+    name = next((name for name, value in own.items() if value is not None), None)
+    if supernet and name is not None:
+        raise BadOption(
+            f"{option_of(TrainedConfig, name)} is of a search --from without a supernet; leave --supernet out"
+        )
+
+
 def search_from(
     given: Mapping[str, Any],
     model: Path | None,

@@ -147,11 +147,11 @@ def search(
 
     if (source is not None and not supernet) or any(value is not None for value in own.values()):
         others = {
-            "--supernet": supernet,
             "--resume": resume is not None,
             "--workers": workers > 1,
             "--precision": precision is not None,
         }
+        _from.check_alone(own, supernet=supernet)
         _from.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
         return
     check_workers(workers)

@@ -44,8 +44,7 @@ from wb.search.study.study import check_study, create_study, load_study
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
-from wb.search.trained.start import check_start
-from wb.spaces.spaces import space_for
+from wb.search.trained.start import space_of
 from wb.tasks.known import task_of
 
 
@@ -123,8 +122,7 @@ class Search:
             data = load_data(
                 config.data, image_size=config.image_size, limit=config.limit, progress=self._tell.counter(task)
             )
-        space = space_for(data, config.space, config.preset, config.changes)
-        check_start(config, space)
+        space = space_of(config, data)
         check_memory(space)
         seeds = seed_choices(space, config.seeds)
         if config.baselines:

@@ -36,8 +36,7 @@ from wb.search.study.memory import check_memory
 from wb.search.study.reach import reach
 from wb.search.study.seeds import seed_choices
 from wb.search.study.there import There, there
-from wb.search.trained.start import check_start
-from wb.spaces.spaces import space_for
+from wb.search.trained.start import space_of
 from wb.training.fit import Recipe, pick_device
 
 
@@ -61,11 +60,10 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     start = time.perf_counter()
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
-    space = space_for(data, config.space, config.preset, config.changes)
+    space = space_of(config, data)
     if run is not None:
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)
-    check_start(config, space)
     check_memory(space)
     seed_choices(space, config.seeds)
     if config.baselines:

@@ -38,10 +38,10 @@ def around(architecture: Architecture) -> dict[str, str]:
         )
         options = options_with(options, {name: changes[name] for name in _SINGLE if name in changes})
         space = Vit(options, a.input, a.head.classes, a.head.labels)
-        largest = space.largest()
-        if largest != a:
-            space.encode(a)
-            raise BadOption(f"blocks differ in their widths: the largest network of all of them is {largest.key}")
+        if len(set(a.stages[0].blocks)) > 1:
+            raise BadOption("its blocks are not all alike")
+        if space.largest() != a:
+            space.encode(a)  # raises
     except (WbError, ValueError) as error:
         raise BadOption(
             "a supernet cannot start from this model, since space 'vit' has no such network "

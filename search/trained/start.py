@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from wb.compress.nvit.bases import rebased
-from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
+from wb.data import Dataset
 from wb.models.axes import Map, Select
 from wb.models.model import Model, remap_model
 from wb.models.planes import as_tokens
@@ -28,9 +28,12 @@ from wb.models.walk import Sublayer
 from wb.search.alternatives.observed import observed, rows_of
 from wb.search.alternatives.option import unit_of
 from wb.search.alternatives.streams import BATCH, Streams
-from wb.search.config import SearchConfig
+from wb.search.config import SearchConfig, Start
 from wb.spaces.around import PRESET, around
 from wb.spaces.base import NetworkSpace
+from wb.spaces.presets import vit_space
+from wb.spaces.spaces import space_for
+from wb.spaces.vit import Vit
 
 IMAGES = 512  # training images that axes are sorted by
 
@@ -46,25 +49,33 @@ def started(given: Mapping[str, Any], model: Model) -> dict[str, Any]:
             raise BadOption(
                 f"--{name} says another space than --from with --supernet, which has its own; leave one out"
             )
-    changes = around(model.architecture) | {**given.get("changes", {})}
-    return {**given, "space": "vit", "preset": PRESET, "changes": changes, "start": key_of(model.architecture)}
+    changes, a = around(model.architecture) | {**given.get("changes", {})}, model.architecture.compact()
+    start = Start(key=a.key, mean=a.input.mean, std=a.input.std)
+    return {**given, "space": "vit", "preset": PRESET, "changes": changes, "start": start}
 
 
-def key_of(architecture: Architecture) -> str:
-    """What a configuration has of the model that its supernet starts from."""
-    return architecture.compact().key
+def space_of(config: SearchConfig, data: Dataset) -> NetworkSpace:
+    """The space of a search on `data`; with a model to start from, images are normalised as that does.
 
-
-def check_start(config: SearchConfig, space: NetworkSpace) -> None:
-    """Raises `BadOption` if the model that a supernet is to start from is not the largest network of the space."""
+    Raises:
+        BadData: the images cannot be cut or halved as the space needs.
+        BadOption: the space is not as it should be, or the model is not its largest network.
+    """
+    start = config.start
+    if start is None:
+        return space_for(data, config.space, config.preset, config.changes)
+    of_data = vit_space(data, config.preset, config.changes)
+    image = of_data.image.model_copy(update={"mean": start.mean, "std": start.std})
+    space = Vit(of_data.options, image, of_data.classes, of_data.labels, of_data.preset)
     largest = space.largest()
-    if config.start not in (None, largest.key, largest.with_labels(()).key):
+    if start.key not in (largest.key, largest.with_labels(()).key):
         raise BadOption(
-            "the model that the supernet is to start from is not the largest network for these data and options: images, their "
-            f"normalisation or classes are others than those it was trained with ({config.data} has {space.classes} classes of "
+            "the model that the supernet is to start from is not the largest network for these data and options: images or "
+            f"classes are others than those it was trained with ({config.data} has {space.classes} classes of "
             f"{space.image.height}x{space.image.width} images), or --set names other largest sizes. Name its data, or leave "
             "--supernet out"
         )
+    return space
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from wb.models.axes import Leading
 from wb.models.model import Model, remap_model
 from wb.search.config import SearchConfig
 from wb.search.supernet import Supernet
-from wb.search.trained.start import check_start, sorted_axes, started
+from wb.search.trained.start import sorted_axes, space_of, started
 from wb.spaces.around import PRESET, around
 from wb.spaces.options import options_with
 from wb.spaces.presets import PLAIN, vit_space
@@ -42,7 +44,7 @@ def test_the_space_around_a_network_has_it_as_the_largest_and_smaller_ones(a: Ar
 
 
 def test_what_space_vit_lacks_is_refused() -> None:
-    for a, said in (hybrid(), ""), (resize(of_digits(), {"s0.b1.mlp": 7}), "blocks differ in their widths"):
+    for a, said in (hybrid(), ""), (resize(of_digits(), {"s0.b1.mlp": 7}), "its blocks are not all alike"):
         with pytest.raises(BadOption, match=f"{said}.*without --supernet takes it"):
             around(a)
 
@@ -71,12 +73,13 @@ def test_the_largest_network_of_the_supernet_is_the_model(striped: Model, stripe
     assert supernet.run(space.smallest(), torch.from_numpy(stripes.train.pixels()[:2])).isfinite().all()
 
 
-def test_other_data_and_other_spaces_are_refused(striped: Model, stripes: Dataset) -> None:
+def test_the_model_is_in_the_space_of_its_own_and_of_no_other(striped: Model, stripes: Dataset) -> None:
     options = started({"data": "stripes"}, striped)
-    space = vit_space(stripes, PRESET, options["changes"])
-    with pytest.raises(BadOption, match="normalisation or classes are others"):
-        check_start(SearchConfig.model_validate(options), space)
-    own = {**options, "start": space.largest().key}
-    check_start(SearchConfig.model_validate(own), space)
+    assert space_of(SearchConfig.model_validate(options), stripes).largest() == striped.architecture
+    smaller = {**options, "changes": {**options["changes"], "heads": "1"}}
+    with pytest.raises(BadOption, match="--set names other largest sizes"):
+        space_of(SearchConfig.model_validate(smaller), stripes)
+    with pytest.raises(BadOption, match="classes are others"):
+        space_of(SearchConfig.model_validate(options), replace(stripes, classes=("a", "c", "b")))
     with pytest.raises(BadOption, match="--preset says another space"):
         started({"preset": "small"}, striped)
