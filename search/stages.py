@@ -57,8 +57,9 @@ class Stages(Recorder[RunRecord]):
 
     @cached_property
     def ranking(self) -> Dataset:
-        """The data that supernet and candidates see: some training images are held back to rank with."""
-        return ranking(self.ground.data, self.record.held_back)
+        """The data that supernet and candidates see: some training images are held back to rank with, of many a part is seen."""
+        plan = self.record.plan
+        return ranking(self.ground.data, self.record.held_back, 1.0 if plan is None else plan.part)
 
     def finished(self) -> bool:
         """Whether the existing front belongs to the present configuration."""

@@ -229,7 +229,7 @@ def test_a_dry_run_says_sizes_classes_finalists_and_what_a_budget_leaves() -> No
     assert "25 evaluations in 2 processes" in what["search"]
     assert "% of the space is within params <= 5 k, latency <= 1000 ms" in what["search"]
     assert "of 100 drawn at random, latency predicted from the smallest and the largest network" in what["search"]
-    assert what["finalists"].startswith("about 5, each fine-tuned for 1 epochs")
+    assert what["finalists"].startswith("about 5, each fine-tuned for 1 epoch")
 
 
 def slow(seconds: float) -> Probe:
