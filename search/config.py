@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, FiniteFloat, field_validator
+from pydantic import Field, field_validator
 
 from wb.core.architecture import Architecture
 from wb.core.durations import parse_duration
 from wb.core.errors import BadOption
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
-from wb.core.records import Frozen
 from wb.core.records.base import is_none
 from wb.core.requirements import Asked, Requirement, parse_requirements
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
@@ -50,14 +49,6 @@ def parse_changes(texts: Sequence[str]) -> dict[str, str]:
             raise BadOption(f"--set {text!r} is not of the form name=value; write for example --set embed=16,32")
         pairs[name.strip()] = value.strip()
     return pairs
-
-
-class Start(Frozen):
-    """The trained model that a supernet starts from: the key of its architecture, and how it normalises images."""
-
-    key: str
-    mean: tuple[FiniteFloat, ...]
-    std: tuple[FiniteFloat, ...]
 
 
 class SearchConfig(DataConfig):
@@ -156,7 +147,9 @@ class SearchConfig(DataConfig):
         Cli("--seed-architecture", default="none", typed=list[str], metavar="WHAT"),
     ] = ()
 
-    start: Annotated[Start | None, Field(exclude_if=is_none)] = None
+    start: Annotated[Architecture | None, Field(exclude_if=is_none)] = (
+        None  # of the model that the supernet starts from
+    )
 
     @field_validator("rungs")
     @classmethod

@@ -13,6 +13,7 @@ from wb.training.choose import recipe_for
 from wb.training.recipe import Recipe
 
 FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
+START_RATE = 1e-3  # of a supernet whose weights are trained already
 
 
 def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) -> Recipe:
@@ -25,6 +26,7 @@ def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) ->
         data,
         config.epochs,
         finetune=config.start is not None,
+        learning_rate=None if config.start is None else START_RATE,
         convolutions=largest.has_maps,
     )
 

@@ -80,7 +80,9 @@ class Stages(Recorder[RunRecord]):
         supernet = Supernet.load(self.run.supernet_path, ground.space)  # on the CPU, where candidates are exported
         if not self.run.largest_path.exists():
             largest = supernet.extract(ground.space.largest(), ground.data.train)
-            step = Step(name="supernet", arguments={**ground.data.origin}, seed=self.config.seed, version=__version__)
+            start = self.config.start
+            arguments = {**ground.data.origin, **({} if start is None else {"from": start.key})}
+            step = Step(name="supernet", arguments=arguments, seed=self.config.seed, version=__version__)
             save(largest.then(step), self.run.largest_path, force=True)
         return supernet
 

@@ -140,7 +140,7 @@ class Library:
             operator = started(at, mixer, 1000 * self.seed + number)
             distilled(operator, pairs, max(self.distil, STEPS), 1000 * self.seed + number)
             writer = observed(at, operator, streams, rows)
-            found += [Alternative(*one) for one in narrowed(at, operator, writer)]
+            found += [Alternative(*one) for one in narrowed(at, mixer, operator, writer)]
         if not self.distil:
             return found
         return [self._distilled(one, pairs, i) if one.option.fitted else one for i, one in enumerate(found)]

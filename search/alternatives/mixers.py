@@ -68,7 +68,9 @@ def started(at: Sublayer, mixer: Mixer, seed: int) -> OperatorModule:
     return operator
 
 
-def narrowed(at: Sublayer, operator: OperatorModule, writer: Writer) -> Iterator[tuple[Option, Mapping[str, Tensor]]]:
+def narrowed(
+    at: Sublayer, mixer: Mixer, operator: OperatorModule, writer: Writer
+) -> Iterator[tuple[Option, Mapping[str, Tensor]]]:
     """The taught mixer with all heads, half of them and so on; `writer` has seen what its writer reads."""
     ((name, bias),) = operator.writers.items()
     count = writer.groups
@@ -80,8 +82,8 @@ def narrowed(at: Sublayer, operator: OperatorModule, writer: Writer) -> Iterator
         own[name] = weight.float().reshape(own[name].shape)
         if bias is not None:
             own[bias] = offset.float()
-        record = operator.record.model_copy(update={"heads": count})
-        what = f"{operator.record.kind}, {name_of(Size(count), 'heads')}"  # type: ignore[attr-defined]
+        what = f"{mixer.kind}, {name_of(Size(count), 'heads')}"
+        record = mixer.model_copy(update={"heads": count})
         yield Option(slot=at.name, name=what, mixer=record, error=min(error, 1.0)), own
         count //= 2
 

@@ -83,7 +83,7 @@ class Option(Frozen):
 
 def with_mixer(architecture: Architecture, slot: str, mixer: Mixer) -> Architecture:
     """The architecture with another mixer in one place."""
-    return architecture.with_parts(lambda name, part: mixer if name == slot else part)  # type: ignore[arg-type,return-value]
+    return architecture.with_parts(lambda name, part: mixer if name == slot else part)  # type: ignore[arg-type]
 
 
 def unit_of(at: Sublayer) -> Unit | None:

@@ -28,12 +28,11 @@ from wb.models.walk import Sublayer
 from wb.search.alternatives.observed import observed, rows_of
 from wb.search.alternatives.option import unit_of
 from wb.search.alternatives.streams import BATCH, Streams
-from wb.search.config import SearchConfig, Start
-from wb.spaces.around import PRESET, around
+from wb.search.config import SearchConfig
+from wb.spaces.around import PRESET, around, space_around
 from wb.spaces.base import NetworkSpace
-from wb.spaces.presets import vit_space
 from wb.spaces.spaces import space_for
-from wb.spaces.vit import Vit
+from wb.training.train import check_fits
 
 IMAGES = 512  # training images that axes are sorted by
 
@@ -49,33 +48,23 @@ def started(given: Mapping[str, Any], model: Model) -> dict[str, Any]:
             raise BadOption(
                 f"--{name} says another space than --from with --supernet, which has its own; leave one out"
             )
-    changes, a = around(model.architecture) | {**given.get("changes", {})}, model.architecture.compact()
-    start = Start(key=a.key, mean=a.input.mean, std=a.input.std)
-    return {**given, "space": "vit", "preset": PRESET, "changes": changes, "start": start}
+    changes = around(model.architecture) | {**given.get("changes", {})}
+    space_around(model.architecture, changes)  # raises
+    return {**given, "space": "vit", "preset": PRESET, "changes": changes, "start": model.architecture.compact()}
 
 
 def space_of(config: SearchConfig, data: Dataset) -> NetworkSpace:
-    """The space of a search on `data`; with a model to start from, images are normalised as that does.
+    """The space of a search on `data`; if its supernet starts from a model, that around it.
 
     Raises:
-        BadData: the images cannot be cut or halved as the space needs.
-        BadOption: the space is not as it should be, or the model is not its largest network.
+        BadData: the images cannot be cut or halved as the space needs, or the model is for other data.
+        BadOption: the space is not as it should be.
     """
-    start = config.start
-    if start is None:
+    if config.start is None:
         return space_for(data, config.space, config.preset, config.changes)
-    of_data = vit_space(data, config.preset, config.changes)
-    image = of_data.image.model_copy(update={"mean": start.mean, "std": start.std})
-    space = Vit(of_data.options, image, of_data.classes, of_data.labels, of_data.preset)
-    largest = space.largest()
-    if start.key not in (largest.key, largest.with_labels(()).key):
-        raise BadOption(
-            "the model that the supernet is to start from is not the largest network for these data and options: images or "
-            f"classes are others than those it was trained with ({config.data} has {space.classes} classes of "
-            f"{space.image.height}x{space.image.width} images), or --set names other largest sizes. Name its data, or leave "
-            "--supernet out"
-        )
-    return space
+    check_fits(config.start, data)
+    start = config.start if config.start.head.labels else config.start.with_labels(data.classes)
+    return space_around(start, config.changes)
 
 
 @torch.no_grad()
