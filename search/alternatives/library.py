@@ -31,7 +31,7 @@ from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.distil import Pairs, distilled
 from wb.search.alternatives.fit import Writer
 from wb.search.alternatives.mixers import STEPS, narrowed, others, started
-from wb.search.alternatives.observed import observed, rows_of
+from wb.search.alternatives.observed import given, observed, rows_of
 from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_of, sizes, unit_of
 from wb.search.alternatives.streams import BATCH, Streams
 from wb.training.refit.trace import network_of
@@ -127,11 +127,12 @@ class Library:
         ]
         wanted, unit = list(sizes(at, self.align)), unit_of(at)
         rows = rows_of(self.model.architecture, at, streams, 1000 * self.seed + number)
+        mixers = others(self.model.architecture, at, self.mixers)
+        targets = given(at, streams, rows) if wanted or mixers else []
         for qk in dict.fromkeys(size.qk for size in wanted):
             narrow = at.operator if qk is None else _narrow(self.model, at, qk)
-            writer = observed(at, narrow, streams, rows)
+            writer = observed(at, narrow, streams, rows, targets)
             found += [self._alternative(at, unit, writer, size) for size in wanted if size.qk == qk and unit]
-        mixers = others(self.model.architecture, at, self.mixers)
         if not self.distil and not mixers:
             return found
         inputs = torch.cat([at.read(state) for state in streams.states])
@@ -139,7 +140,7 @@ class Library:
         for mixer in mixers:
             operator = started(at, mixer, 1000 * self.seed + number)
             distilled(operator, pairs, max(self.distil, STEPS), 1000 * self.seed + number)
-            writer = observed(at, operator, streams, rows)
+            writer = observed(at, operator, streams, rows, targets)
             found += [Alternative(*one) for one in narrowed(at, mixer, operator, writer)]
         if not self.distil:
             return found

@@ -18,8 +18,18 @@ from wb.search.alternatives.streams import Streams
 ROWS = 24_576  # tokens that a writer is fitted on
 
 
-def observed(at: Sublayer, operator: OperatorModule, streams: Streams, rows: list[Tensor]) -> Writer:
-    """What the writer of an operator in the place of a sub-layer's reads, and what the sub-layer gives."""
+def given(at: Sublayer, streams: Streams, rows: list[Tensor]) -> list[Tensor]:
+    """What a sub-layer gives at those tokens, by batch: (rows, D)."""
+    return [
+        as_tokens(at.operator(at.read(state))).flatten(0, 1)[some]
+        for state, some in zip(streams.states, rows, strict=True)
+    ]
+
+
+def observed(
+    at: Sublayer, operator: OperatorModule, streams: Streams, rows: list[Tensor], targets: list[Tensor]
+) -> Writer:
+    """What the writer of an operator in the place of a sub-layer's reads, and what it has to write."""
     ((name, bias),) = operator.writers.items()
     weight: Tensor = getattr(operator, name).flatten(1)
     if isinstance(operator, BatchNormed):
@@ -29,10 +39,8 @@ def observed(at: Sublayer, operator: OperatorModule, streams: Streams, rows: lis
         weight[:, 0] if bias or isinstance(operator, BatchNormed) else None,
         operator.sizes[unit_of(at) or ""],
     )
-    for state, some in zip(streams.states, rows, strict=True):
-        x = at.read(state)
-        given = as_tokens(at.operator(x)).flatten(0, 1)[some]
-        writer.add(as_tokens(operator.hidden(x, NOTHING)).flatten(0, 1)[some], given)
+    for state, some, target in zip(streams.states, rows, targets, strict=True):
+        writer.add(as_tokens(operator.hidden(at.read(state), NOTHING)).flatten(0, 1)[some], target)
     return writer
 
 

@@ -25,7 +25,7 @@ from wb.models.axes import Map, Select
 from wb.models.model import Model, remap_model
 from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
-from wb.search.alternatives.observed import observed, rows_of
+from wb.search.alternatives.observed import given, observed, rows_of
 from wb.search.alternatives.option import unit_of
 from wb.search.alternatives.streams import BATCH, Streams
 from wb.search.config import SearchConfig
@@ -37,20 +37,20 @@ from wb.training.train import check_fits
 IMAGES = 512  # training images that axes are sorted by
 
 
-def started(given: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def started(options: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """The options of a search whose supernet starts from `model`: its space is around it; `changes` narrow that.
 
     Raises:
         BadOption: a space or a preset is given too, or space `vit` has no such network.
     """
     for name in ("space", "preset"):
-        if name in given:
+        if name in options:
             raise BadOption(
                 f"--{name} says another space than --from with --supernet, which has its own; leave one out"
             )
-    changes = around(model.architecture) | {**given.get("changes", {})}
+    changes = around(model.architecture) | {**options.get("changes", {})}
     space_around(model.architecture, changes)  # raises
-    return {**given, "space": "vit", "preset": PRESET, "changes": changes, "start": model.architecture.compact()}
+    return {**options, "space": "vit", "preset": PRESET, "changes": changes, "start": model.architecture.compact()}
 
 
 def space_of(config: SearchConfig, data: Dataset) -> NetworkSpace:
@@ -78,7 +78,8 @@ def sorted_axes(model: Model, images: Tensor, seed: int = 0) -> Model:
         worth[axis] = worth.get(axis, 0) + found / found.sum().clamp(min=1e-30)
         unit = unit_of(at)
         if unit is not None:
-            writer = observed(at, at.operator, streams, rows_of(model.architecture, at, streams, seed + number))
+            rows = rows_of(model.architecture, at, streams, seed + number)
+            writer = observed(at, at.operator, streams, rows, given(at, streams, rows))
             maps[f"{at.place}.{unit}"] = Select(torch.tensor(writer.order))
     maps |= {axis: Select(found.argsort(descending=True, stable=True)) for axis, found in worth.items()}
     return remap_model(model, maps)
