@@ -37,7 +37,7 @@ from wb.training.linear import decayed, matrices
 from wb.training.mirrored import Mirrored, mirrored
 from wb.training.resizable import check_sizes
 from wb.training.statistics import with_statistics
-from wb.training.train import probing
+from wb.training.train import probing, taught
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
@@ -176,7 +176,8 @@ def train_supernet(
     networks learn from the largest one's output.
     Differs: the largest network trains alone for the first 30 % of the steps. With several kinds of mixer, the largest network
     of each step has one kind, drawn at random, so that each kind is trained at full width. One that starts from a trained model,
-    `start`, which is its largest network, trains all of them from the first step.
+    `start`, which is its largest network, trains all of them from the first step; the largest then learns half from what
+    the model answered.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -192,7 +193,7 @@ def train_supernet(
 
     fit(
         supernet.weights,
-        sandwich(supernet, recipe, seed, 0.0 if start else WARM_UP),
+        sandwich(supernet, recipe, seed, 0.0 if start else WARM_UP, start and start.network(supernet.device)),
         data.train,
         recipe,
         seed=seed,
@@ -207,10 +208,16 @@ def train_supernet(
     return supernet
 
 
-def sandwich(supernet: Supernet, recipe: Recipe, seed: int, alone: float = WARM_UP) -> Callable[[Batch], float]:
+def sandwich(
+    supernet: Supernet,
+    recipe: Recipe,
+    seed: int,
+    alone: float = WARM_UP,
+    teacher: Callable[[Tensor], Tensor] | None = None,
+) -> Callable[[Batch], float]:
     """The backward function of one step: gradients of the largest, the smallest and random networks; the largest one's loss.
 
-    In a share `alone` of the steps there is only the largest.
+    In a share `alone` of the steps there is only the largest. With a `teacher` it learns from that and from labels, half each.
     """
     space = supernet.space
     largest, task = space.tops(), task_of(space.largest())
@@ -222,7 +229,7 @@ def sandwich(supernet: Supernet, recipe: Recipe, seed: int, alone: float = WARM_
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
         outputs = run(rng.choice(largest), batch)
-        loss = batch.loss(outputs, task, recipe.label_smoothing)
+        loss = taught(outputs, batch, teacher, recipe, task)
         loss.backward()
         if batch.step >= alone * batch.steps:
             others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]
