@@ -182,7 +182,8 @@ def train_supernet(
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
     """
-    supernet = Supernet.of(space, start, seed, pick_device()) if start else Supernet.fresh(space, seed, pick_device())
+    device = pick_device()
+    supernet = Supernet.of(space, start, seed, device) if start else Supernet.fresh(space, seed, device)
     largest, tops = space.largest(), [skeleton(top) for top in space.tops()]
 
     network = partial(supernet.run, largest)
@@ -193,7 +194,7 @@ def train_supernet(
 
     fit(
         supernet.weights,
-        sandwich(supernet, recipe, seed, 0.0 if start else WARM_UP, start and start.network(supernet.device)),
+        sandwich(supernet, recipe, seed, 0.0 if start else WARM_UP, None if start is None else start.network(device)),
         data.train,
         recipe,
         seed=seed,
