@@ -6,8 +6,8 @@ A small softmax transformer without class token, so that all mixers are possible
 patches of 4, 2 and 1 pixels: 49, 196 and 784 tokens. One library has everything, other mixers trained by local distillation
 among it. For each budget the program chooses once without other mixers and once with them; `KL` is the true divergence of what
 it chose from the model's answers, on the training images that score, before any correction, times 1,000. `mixers` are the
-other mixers that were chosen. `alone` tells, of every kind, its work and time as a share of those of the mixer that is there,
-at the same widths, and the median of its KL in the place of one mixer.
+other mixers that were chosen. The second table has those that are scored, which are the best for their work: work and time as
+shares of those of the mixer that is there, the error of what they give as a share of its variance, and their KL alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from wb.models.model import Model
 from wb.search.alternatives.choose import Chooser
 from wb.search.alternatives.costs import Costs, costs_of
 from wb.search.alternatives.library import Library
-from wb.search.alternatives.option import WHOLE, Option
+from wb.search.alternatives.option import WHOLE
 from wb.search.alternatives.scores import Scores
 from wb.search.trained.images import Images
 from wb.spaces.presets import vit_space
@@ -87,23 +87,15 @@ def chosen(chooser: Chooser, metric: str, share: float) -> tuple[str, str]:
 
 
 def alone(scores: Scores, costs: Mapping[str, Costs]) -> list[tuple[str, ...]]:
-    """Every kind of other mixer with all heads: work and time as shares of what is there, and the median of its KL."""
-    scored, rows = scores.make(), []
-    heads: dict[str, list[tuple[str, Option]]] = {}
+    """What is scored of other mixers: work and time as shares of what is there, error and KL; medians of the sub-layers."""
+    scored = scores.make()
+    found: dict[str, list[tuple[float, ...]]] = {}
     for slot, options in scores.alternatives.items():
-        for option, _ in options.values():
-            if option.mixer is not None:
-                heads.setdefault(option.mixer.kind, []).append((slot, option))
-    for kind, found in heads.items():
-        most = max(option.mixer.heads for _, option in found if option.mixer is not None)  # type: ignore[union-attr]
-        full = [(slot, one) for slot, one in found if one.mixer is not None and one.mixer.heads == most]  # type: ignore[union-attr]
-        shares = [
-            median(costs[metric].each[slot, one.name] / costs[metric].each[slot, WHOLE] for slot, one in full)
-            for metric in METRICS
-        ]
-        kl = median(scored[slot, one.name].value for slot, one in full if (slot, one.name) in scored)
-        rows.append((kind, *(f"{share:.2f}" for share in shares), f"{1000 * kl:.2f}"))
-    return rows
+        for name, (option, _) in options.items():
+            if option.mixer is not None and (slot, name) in scored:
+                shares = [costs[metric].each[slot, name] / costs[metric].each[slot, WHOLE] for metric in METRICS]
+                found.setdefault(name, []).append((*shares, option.error, 1000 * scored[slot, name].value))
+    return [(name, *(f"{median(values):.3g}" for values in zip(*rows, strict=True))) for name, rows in found.items()]
 
 
 def tables(options: argparse.Namespace, out: Output) -> None:
@@ -114,7 +106,7 @@ def tables(options: argparse.Namespace, out: Output) -> None:
         f"{title}: KL, 1e-3, of what is chosen",
         ("tokens", "model, %", "limit", "without other mixers", "with them", "mixers chosen"),
     )
-    single = Table("Other mixers alone, with all heads", ("tokens", "mixer", "MACs", "time", "KL, 1e-3"))
+    single = Table("Other mixers alone", ("tokens", "mixer", "MACs", "time", "error", "KL, 1e-3"), left=("mixer",))
     for patch in options.patches.split(","):
         architecture = vit_space(data, "plain", {**SIZES, "patch": patch}).largest("softmax")
         recipe = Recipe(epochs=options.epochs, learning_rate=2e-3)
