@@ -67,7 +67,7 @@ def space_around(architecture: Architecture, changes: Mapping[str, str]) -> Arou
     Raises:
         BadOption: the network is not its largest one.
     """
-    a = architecture.compact()
+    a = architecture
     space = Around(a, options_of(PLAIN, changes))
     if space.largest() != a:
         try:
@@ -81,17 +81,19 @@ def space_around(architecture: Architecture, changes: Mapping[str, str]) -> Arou
 def around(architecture: Architecture) -> dict[str, str]:
     """The fields of preset `plain` (`--set`) for the space around a network.
 
-    Limits: networks of one stage, whose blocks have mixers and feed-forwards of one kind, all as wide.
+    Limits: networks of one stage, whose blocks are all alike, none of them switched off.
 
     Raises:
         BadOption: another one; says what in it is not of that space.
     """
-    a = architecture.compact()
+    a = architecture
     try:
         if len(a.stages) > 1 or not a.stages[0].blocks:
             raise BadOption(f"it has {len(a.stages)} stages" if len(a.stages) > 1 else "it has no blocks")
         if len({block.model_copy(update={"norm": None, "join": None}) for block in a.stages[0].blocks}) > 1:
             raise BadOption("its blocks are not all alike")
+        if a.stages[0].blocks[0].off:
+            raise BadOption("all its blocks are switched off")
         changes = _changes(a)
         space_around(a, changes)
     except WbError as error:

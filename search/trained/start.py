@@ -50,7 +50,7 @@ def started(options: Mapping[str, Any], model: Model) -> dict[str, Any]:
             )
     changes = around(model.architecture) | {**options.get("changes", {})}
     space_around(model.architecture, changes)  # raises
-    return {**options, "space": "vit", "preset": PRESET, "changes": changes, "start": model.architecture.compact()}
+    return {**options, "space": "vit", "preset": PRESET, "changes": changes, "start": model.architecture}
 
 
 def space_of(config: SearchConfig, data: Dataset) -> NetworkSpace:

@@ -57,7 +57,10 @@ def test_the_space_around_a_network_has_it_as_the_largest_and_smaller_ones(a: Ar
 
 
 def test_what_space_vit_lacks_is_refused() -> None:
-    for a, said in (hybrid(), "it has 2 stages"), (resize(of_digits(), {"s0.b1.mlp": 7}), "blocks are not all alike"):
+    narrow = resize(of_digits(), {"s0.b1.mlp": 7})
+    shallow = of_digits().with_blocks(lambda name, block: Block() if name == "s0.b0" else block)
+    same = "blocks are not all alike"
+    for a, said in (hybrid(), "it has 2 stages"), (narrow, same), (shallow, same):
         with pytest.raises(BadOption, match=f"{said}.*without --supernet takes it"):
             around(a)
 
