@@ -33,19 +33,17 @@ def train(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one architecture from scratch, or a trained model further, on its data or on others. Interrupted, the same
-    command continues."""
-    from wb.cli._job import telling
+    """Train one architecture from scratch, or a trained model further, on any data. Interrupted, the same command continues."""
+    from wb.cli._job import chosen, telling
     from wb.core.option import structured
-    from wb.data.spec import resolved
     from wb.jobs.config import TrainConfig
-    from wb.jobs.inputs import given_data
     from wb.jobs.output import config_of
     from wb.jobs.training import Training
     from wb.jobs.work import resumable
 
-    data = resolved(given_data(given.get("data"), background) or "digits")
-    training = Training(config_of(TrainConfig, "train", structured(TrainConfig, {**given, "data": data})), out, force)
+    model = given.get("model")
+    given = chosen(given, [] if model is None else [model], background)
+    training = Training(config_of(TrainConfig, "train", structured(TrainConfig, given)), out, force)
     if dry_run:
         tell(_plan(training), [out], as_json=as_json)
         return

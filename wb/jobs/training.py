@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from wb.core.architecture import Architecture
 from wb.core.files import clear
+from wb.core.metrics import METRICS
 from wb.core.progress import Progress
 from wb.core.readings import Reading
+from wb.core.statistics.scores import near
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.foreign.reading import load
@@ -127,13 +130,17 @@ class Training:
         """The model with the head that it is trained with; `say` tells what it knows of the data."""
         progress("looking at what the model knows of the data", 0, 0)
         start = NewHead(begun.data, self.config.seed)(model) if begun.new_head else model
+        task = task_of(start.architecture)
         if begun.new_head:
             known = start.history[-1].readings["validation"]
         else:
-            network = start.network(pick_device())
-            known = score(network, begun.data.validation, task_of(start.architecture), pick_device())
-        metric = task_of(start.architecture).metric
-        say(f"{metric} on the validation images before training: {known.text()}")
+            known = score(start.network(pick_device()), begun.data.validation, task, pick_device())
+        text = f"before training: {METRICS[task.metric].title} {known.text()} on the validation images"
+        if not begun.new_head and near(
+            known.value, float(np.bincount(begun.data.validation.labels).max()) / len(begun.data.validation)
+        ):
+            text += ", which is near chance; --new-head begins with a head that is fitted to the data"
+        say(text)
         return start
 
     def _trained(self, begun: Begun, start: Model | None, teacher: Network | None, report: Report) -> Model:

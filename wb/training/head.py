@@ -12,11 +12,11 @@ Limits: classes as labels; weights of one or two bits are drawn at random, for r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -90,7 +90,7 @@ def fit_head(network: Network, data: Dataset) -> Found:
             fit.add(answer.seen(seen, name), [(1.0, targets)])
     held = list(_seen(network, data.validation))
     labels, task = torch.cat([labels for _, labels in held]), task_of(network.architecture)
-    best, least = Found(PENALTIES[0], SCALES[0]), np.inf
+    best, least = Found(PENALTIES[0], SCALES[0]), math.inf
     for penalty in PENALTIES:
         _write(network, fits, penalty)
         outputs = torch.cat([answer.outputs(network, seen.to(network.head)) for seen, _ in held]).cpu()
@@ -98,8 +98,6 @@ def fit_head(network: Network, data: Dataset) -> Found:
             loss = task.loss(outputs * scale, labels).item()
             if loss < least:
                 best, least = Found(penalty, scale), loss
-    if not np.isfinite(least):
-        raise BadData(f"the model gives no finite numbers for the images of {data.spec}; check them")
     _write(network, fits, best.penalty, best.scale)
     return best
 
@@ -119,4 +117,9 @@ def _seen(network: Network, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         state = network.begin(images.to(next(network.parameters()).device))
         for at in network.walk():
             state = at(network.enter(state, at.stage))
-        yield read_by_head(network, state).cpu(), labels
+        seen = read_by_head(network, state).cpu()
+        if not torch.isfinite(seen).all():
+            raise BadData(
+                "the model gives no finite numbers for images of these data, so that no head can be fitted; check both"
+            )
+        yield seen, labels
