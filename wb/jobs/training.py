@@ -30,12 +30,10 @@ from wb.models.model import Model, Step, save
 from wb.models.network import Network
 from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
-from wb.training.choose import recipe_for
+from wb.training.choose import gentle, recipe_for
 from wb.training.fit import Recipe, Report, pick_device
 from wb.training.head import NewHead
 from wb.training.train import Finetune, check_fits, score, train
-
-GENTLE = 0.3  # of the learning rate from scratch: what a trained model is tuned with
 
 
 class Begun(NamedTuple):
@@ -70,7 +68,7 @@ class Training:
         )
         if not finetune or config.freeze or config.learning_rate is not None:
             return recipe
-        return recipe.model_copy(update={"learning_rate": GENTLE * recipe.learning_rate})
+        return gentle(recipe, max(stage.embed for stage in begun.architecture.stages))
 
     @property
     def checkpoint(self) -> Path:
