@@ -52,7 +52,8 @@ def train(out: Path, **given: Any) -> list[str]:
     ("head", "given", "words", "steps"),
     [
         ({}, {}, "keeps its head for the 10 classes", ["finetune", "score"]),
-        ({"labels": ()}, {}, "taken in their order, for .* does not name its own", ["finetune", "score"]),
+        ({"labels": ()}, {}, "its own, whose classes have no names, .* is near chance", ["head", "finetune", "score"]),
+        ({"labels": ()}, {"by_index": True}, "taken in their order, as --by-index says", ["finetune", "score"]),
         ({}, {"new_head": True}, "gets a new head for the 10 classes of digits", ["head", "finetune", "score"]),
         ({"labels": (), "classes": 12}, {}, "it had 12$", ["head", "finetune", "score"]),
         ({"labels": tuple("abcdefghij")}, {}, r"it had 10 \(a, b, c", ["head", "finetune", "score"]),
@@ -67,10 +68,20 @@ def test_a_model_keeps_its_head_if_its_classes_are_those_of_the_data(
     assert any(re.search(words, line) for line in said)
     tuned = load(tmp_path / "t.pt")
     assert [step.name for step in tuned.history] == steps
-    expected = head["labels"] if "by_index" in given else tuple("0123456789")
+    expected = head["labels"] if "by_index" in given and head["labels"] else tuple("0123456789")
     assert tuned.architecture.head.labels == expected
     body = [name for name in tuned.weights if not name.startswith("head")]
     assert all(torch.equal(tuned.weights[name], load(file).weights[name]) for name in body)
+
+
+def test_classes_without_names_are_the_models_if_it_knows_them(
+    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wb.jobs.start.near", lambda *_: False)
+    said = train(tmp_path / "t.pt", model=saved(labels=()), freeze=True, epochs=1)
+    assert "keeps its head for the 10 classes: accuracy" in said[-1]
+    assert "does not name its own" in said[-2]
+    assert load(tmp_path / "t.pt").architecture.head.labels == tuple("0123456789")
 
 
 def test_images_are_brought_to_the_size_of_the_model(saved: Saved, tmp_path: Path) -> None:

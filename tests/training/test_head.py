@@ -31,8 +31,8 @@ def textures() -> Dataset:
     for image, label in zip(pixels, labels, strict=True):
         image += 0.6 * (rows, columns, rows ^ columns, 0 * rows)[label]
     split = Split(pixels, labels.astype(np.int64))
-    parts = [split.take(slice(start, end)) for start, end in ((0, 120), (120, 160), (160, 200))]
-    return Dataset("textures", "textures", *parts, ("rows", "columns", "squares", "none"), "f")
+    train, validation, test = (split.take(slice(start, end)) for start, end in ((0, 120), (120, 160), (160, 200)))
+    return Dataset("textures", "textures", train, validation, test, ("rows", "columns", "squares", "none"), "f")
 
 
 def unlike_head(model: Model) -> dict[str, torch.Tensor]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from wb.core.architecture import Architecture
@@ -17,7 +16,6 @@ from wb.core.files import clear
 from wb.core.metrics import METRICS
 from wb.core.progress import Progress
 from wb.core.readings import Reading
-from wb.core.statistics.scores import near
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.foreign.reading import load
@@ -85,7 +83,7 @@ class Training:
         if self.config.model is not None:
             start = read_start(self.config, say)
             network = start.model.architecture.with_classes(start.data.classes)
-            return Begun(network, start.data, start.model, start.new_head)
+            return Begun(network, start.data, start.model, start.known is None)
         data = load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
         given = read_architecture(self.config.architecture) if self.config.architecture else None
         chosen = given or space_for(data, preset=self.config.preset).usual()
@@ -125,20 +123,14 @@ class Training:
         return model, readings
 
     def _start(self, begun: Begun, model: Model, progress: Progress, say: Say) -> Model:
-        """The model with the head that it is trained with; `say` tells what it knows of the data."""
-        progress("looking at what the model knows of the data", 0, 0)
-        start = NewHead(begun.data, self.config.seed)(model) if begun.new_head else model
-        task = task_of(start.architecture)
-        if begun.new_head:
-            known = start.history[-1].readings["validation"]
-        else:
-            known = score(start.network(pick_device()), begun.data.validation, task, pick_device())
-        text = f"before training: {METRICS[task.metric].title} {known.text()} on the validation images"
-        if not begun.new_head and near(
-            known.value, float(np.bincount(begun.data.validation.labels).max()) / len(begun.data.validation)
-        ):
-            text += ", which is near chance; --new-head begins with a head that is fitted to the data"
-        say(text)
+        """The model with the head that it is trained with; `say` tells what a new one knows of the data."""
+        if not begun.new_head:
+            return model
+        progress("fitting the new head", 0, 0)
+        start = NewHead(begun.data, self.config.seed)(model)
+        title = METRICS[task_of(start.architecture).metric].title
+        known = start.history[-1].readings["validation"].text()
+        say(f"the new head: {title} {known} on the validation images before training")
         return start
 
     def _trained(self, begun: Begun, start: Model | None, teacher: Network | None, report: Report) -> Model:
