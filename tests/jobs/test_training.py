@@ -93,11 +93,10 @@ def test_images_are_brought_to_the_size_of_the_model(saved: Saved, tmp_path: Pat
     assert load(tmp_path / "t.pt").history[-2].arguments["image_size"] == 12
 
 
-@pytest.mark.parametrize("freeze", [False, True])
 def test_killed_after_every_write_it_ends_as_if_it_had_not_been(
-    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze: bool
+    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"model": saved(), "new_head": True, "freeze": freeze}
+    options = {"model": saved(), "new_head": True}
     train(tmp_path / "whole.pt", **options)
     rename, stopped = Path.replace, set[bytes]()
 
@@ -162,7 +161,7 @@ def test_images_that_cannot_be_brought_are_refused(tmp_path: Path) -> None:
 
 def test_other_commands_offer_it(saved: Saved) -> None:
     file = saved(labels=(), classes=7)
-    runs = (["prune", "nvit", file], ["quantize", file], ["search", "--from", file], ["measure", file])
+    runs = (["prune", "nvit", file], ["quantize", file], ["search", "--from", file])
     for words in runs:
         result = CliRunner().invoke(app, [*map(str, words), "--data", "digits"])
         assert result.exit_code == 1, result.output

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.networks import hybrid, random_model
+from tests.networks import hybrid, of_digits, random_model
 from wb.core.errors import BadData
 from wb.data import Dataset, Split
 from wb.models.model import Model
@@ -40,29 +40,37 @@ def unlike_head(model: Model) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def headed(striped: Model, textures: Dataset) -> Model:
-    """A network that was trained on stripes, with a head for textures."""
-    return apply(NewHead(textures, 1), striped)
+def model() -> Model:
+    """A network of random weights, which tell textures apart."""
+    return random_model(of_digits())
 
 
-def test_the_head_knows_the_classes_and_the_rest_is_as_it_was(headed: Model, striped: Model, textures: Dataset) -> None:
+@pytest.fixture(scope="module")
+def headed(model: Model, textures: Dataset) -> Model:
+    """The network, with a head for textures."""
+    return apply(NewHead(textures, 1), model)
+
+
+def test_the_head_knows_the_classes_and_the_rest_is_as_it_was(headed: Model, model: Model, textures: Dataset) -> None:
     assert headed.architecture.head.labels == textures.classes
-    assert all(torch.equal(weight, striped.weights[name]) for name, weight in unlike_head(headed).items())
+    assert all(torch.equal(weight, model.weights[name]) for name, weight in unlike_head(headed).items())
     assert score(headed.network(), textures.test, CLASSES, CPU).value > 0.9
     *before, step = headed.history
-    assert tuple(before) == striped.history
-    assert (step.name, step.arguments["classes"], step.arguments["before"]) == ("head", 4, 3)
-    assert step.arguments["parent"] == striped.fingerprint()
+    assert tuple(before) == model.history
+    assert (step.name, step.arguments["classes"], step.arguments["before"]) == ("head", 4, 10)
+    assert step.arguments["parent"] == model.fingerprint()
     assert step.readings["validation"].n == 40
 
 
-def test_no_other_scale_has_a_smaller_loss(headed: Model, textures: Dataset) -> None:
+def test_no_other_scale_has_a_smaller_loss(headed: Model, model: Model, textures: Dataset) -> None:
     """Of those that are tried; least squares alone answers with numbers between zero and one."""
     pixels, labels = torch.from_numpy(textures.validation.pixels()), torch.from_numpy(textures.validation.labels)
     with torch.no_grad():
         logits = headed.network()(pixels)
     losses = [CLASSES.loss(logits * factor, labels).item() for factor in (0.5, 2**-0.5, 1.0, 2**0.5, 2.0)]
     assert losses.index(min(losses)) == 2
+    quarter = NewHead(textures, 1, 0.25)(model)
+    torch.testing.assert_close(quarter.weights["head"], headed.weights["head"] / 4)
 
 
 def test_a_frozen_model_changes_in_its_head_alone(headed: Model, textures: Dataset) -> None:
@@ -74,7 +82,7 @@ def test_a_frozen_model_changes_in_its_head_alone(headed: Model, textures: Datas
 
 def test_statistics_of_a_frozen_network_stay(textures: Dataset) -> None:
     """Of convolutions and tokens; and what gives no finite numbers is refused."""
-    model, split = random_model(hybrid()), textures.train
+    model, split = random_model(hybrid()), textures.train.take(slice(40))
     colour = replace(split, images=split.images.repeat(2, axis=1))
     data = replace(textures, train=colour, validation=colour, test=colour)
     tuned = apply(Finetune(data, Recipe(epochs=1), freeze=True), apply(NewHead(data), model))

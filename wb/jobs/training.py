@@ -30,7 +30,7 @@ from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 from wb.training.choose import gentle, recipe_for
 from wb.training.fit import Recipe, Report, pick_device
-from wb.training.head import NewHead
+from wb.training.head import MUON, NewHead
 from wb.training.train import Finetune, check_fits, score, train
 
 
@@ -127,7 +127,8 @@ class Training:
         if not begun.new_head:
             return model
         progress("fitting the new head", 0, 0)
-        start = NewHead(begun.data, self.config.seed)(model)
+        muon = self.recipe(begun).optimizer == "muon" and not self.config.freeze
+        start = NewHead(begun.data, self.config.seed, MUON if muon else 1.0)(model)
         title = METRICS[task_of(start.architecture).metric].title
         known = start.history[-1].readings["validation"].text()
         say(f"the new head: {title} {known} on the validation images before training")
