@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
 
@@ -232,7 +232,9 @@ class Stages(Recorder[RunRecord]):
     def _teaches(self, supernet: Supernet) -> bool:
         """Whether the supernet's largest network teaches the finalists."""
         reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
-        why_not = unreliable(supernet, self.ranking, reached) if self.config.finetune else None
+        epochs, plan = self.config.finetune, self.record.plan
+        passes = self.config.epochs * (1.0 if plan is None else plan.part)
+        why_not = unreliable(supernet, self.ranking, reached, passes, epochs) if epochs else None
         if why_not is not None:
             self.tell.say(why_not)
         return why_not is None
@@ -247,8 +249,9 @@ class Stages(Recorder[RunRecord]):
         if plan is None or plan.settled or config.finetune != plan.finetune:
             return chosen(config, trials, self.record.rungs)
 
-        def choose(count: int) -> Mapping[int, FrozenTrial]:
-            return chosen(config.model_copy(update={"finalists": count}), trials, self.record.rungs)
+        def choose(count: int, without: Collection[int]) -> Mapping[int, FrozenTrial]:
+            among = [trial for trial in trials if trial.number not in without]
+            return chosen(config.model_copy(update={"finalists": count}), among, self.record.rungs)
 
         @cache
         def epoch(number: int) -> float:
