@@ -145,6 +145,12 @@ def test_options_that_exclude_each_other_are_refused(given: dict[str, Any], mess
         config_of(TrainConfig, "train", given)
 
 
+def test_an_architecture_is_trained_for_the_classes_of_the_data(saved: Saved, tmp_path: Path) -> None:
+    (said,) = train(tmp_path / "t.pt", architecture=saved(labels=(), classes=7), epochs=1)
+    assert "has 7 classes, and digits 10: those are learned" in said
+    assert load(tmp_path / "t.pt").architecture.head.classes == 10
+
+
 def test_images_that_cannot_be_brought_are_refused(tmp_path: Path) -> None:
     def of(**size: Any) -> Architecture:
         changed = of_digits().input.model_copy(update=size)

@@ -87,8 +87,10 @@ class Training:
         data = load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
         given = read_architecture(self.config.architecture) if self.config.architecture else None
         chosen = given or space_for(data, preset=self.config.preset).usual()
-        # Of a given architecture no weights are taken, so that its classes are those of the data.
-        return Begun(chosen.with_labels(data.classes) if chosen.head.classes == len(data.classes) else chosen, data)
+        if chosen.head.classes != len(data.classes):  # no weights are taken, so that the head may be any
+            own = f"{self.config.architecture} has {chosen.head.classes} classes"
+            say(f"{own}, and {data.spec} {len(data.classes)}: those are learned")
+        return Begun(chosen.with_classes(data.classes), data)
 
     def __call__(self, progress: Progress, say: Say) -> tuple[Model, dict[str, Reading]]:
         """Trains and writes the model; returns it and its accuracies on the validation and test split.
