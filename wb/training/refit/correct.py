@@ -29,7 +29,6 @@ from wb.core.precision import TRAINED
 from wb.models.axes import write
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
-from wb.models.network import Network
 from wb.models.operator import NOTHING
 from wb.models.planes import as_tokens, laid
 from wb.models.walk import State, Sublayer
@@ -37,6 +36,7 @@ from wb.training.refit.beside import Beside
 from wb.training.refit.fits import Outputs, total, write_fit
 from wb.training.refit.lane import Lane
 from wb.training.refit.normed import Targets, correct_part, parents_of
+from wb.training.refit.trace import read_by_head
 from wb.training.statistics import find_from, found_anew
 
 
@@ -251,13 +251,7 @@ class Correction(Beside):
         for weight, bias in self.network.answer.readers.items():
             fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
             for i, state in enumerate(self.states):
-                theirs = [(lane.share, lane.network, _pooled(lane.network, lane.states[i])) for lane in self.lanes]
+                theirs = [(lane.share, lane.network, read_by_head(lane.network, lane.states[i])) for lane in self.lanes]
                 given: Outputs = [(share, own.answer.answered(own, pooled, weight)) for share, own, pooled in theirs]
-                fit.add(self.network.answer.seen(_pooled(self.network, state), weight), given)
+                fit.add(self.network.answer.seen(read_by_head(self.network, state), weight), given)
             write_fit(self.network, [weight], [bias], fit)
-
-
-def _pooled(network: Network, state: State) -> Tensor:
-    """What the head reads of a network that ends with `state`."""
-    state = network.enter(state, len(network.stages) - 1)
-    return network.pooled(network.wiring(state.stage).end(state))
