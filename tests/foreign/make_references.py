@@ -1,6 +1,6 @@
 """Makes `references/`: small random models of transformers and timm as they save them, with the logits that they give.
 
-    python tests/foreign/make_references.py        # needs transformers and timm; not run by tests
+    python tests/foreign/make_references.py [NAMES]        # needs transformers and timm; not run by tests
 
 Weights are in half precision and a few kB each, so that tests need neither library.
 """
@@ -24,6 +24,7 @@ PLAIN = {
     "patch_size": 4,
 }  # fmt: skip
 SWIN = {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2, "image_size": 16, "patch_size": 2}
+HIERA = {"embed_dim": 4, "mlp_ratio": 1.0}
 
 
 def shim() -> None:
@@ -35,9 +36,11 @@ def shim() -> None:
 
 
 def main() -> None:
-    """Writes a folder for every family."""
+    """Writes a folder for every family, or for those that are named."""
     shim()
     for name, build in (*transformers_models(), *timm_models()):
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         torch.manual_seed(0)
         build(FOLDER / name)
         sys.stdout.write(f"wrote {FOLDER / name}\n")
@@ -55,6 +58,11 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("hf-deit", t.DeiTConfig(**PLAIN, **labels), t.DeiTForImageClassificationWithTeacher),
         ("hf-deit-alone", t.DeiTConfig(**PLAIN), t.DeiTForImageClassification),
         ("hf-swin", t.SwinConfig(**SWIN), t.SwinForImageClassification),
+        (
+            "hf-hiera",
+            t.HieraConfig(image_size=[64, 64], depths=[1, 2, 2, 1], num_heads=[1, 2, 2, 4], **HIERA, **labels),
+            t.HieraForImageClassification,
+        ),
     ):
 
         def write(folder: Path, config: Any = config, model: Any = model) -> None:
@@ -66,7 +74,8 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
                 "image_processor_type": "ViTImageProcessor",
             }
             (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2))
-            answer(folder, lambda x: network.float()(pixel_values=x).logits, config.image_size)
+            side = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
+            answer(folder, lambda x: network.float()(pixel_values=x).logits, side)
 
         yield name, write
 
@@ -91,6 +100,11 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
+        (
+            "timm-hiera",
+            "hiera_tiny_224",
+            {**HIERA, "img_size": 64, "num_heads": 1, "stages": [1, 2, 2, 1], "num_classes": 5},
+        ),
     ):
 
         def write(folder: Path, architecture: str = architecture, arguments: dict[str, Any] = arguments) -> None:

@@ -90,6 +90,12 @@ def test_a_model_without_a_classifier_is_no_classifier(tmp_path: Path) -> None:
     [
         ("hf-vit", {"hidden_act": "mish"}, "hidden_act='mish'; of activations there are gelu, "),
         ("hf-swin", {"use_absolute_embeddings": True}, "use_absolute_embeddings=True; networks of wb have False"),
+        ("hf-hiera", {"num_query_pool": 2}, "4 stages, num_query_pool=2 .* pool 2x2 tokens between all stages"),
+        ("hf-hiera", {"masked_unit_size": [4, 2]}, r"masked_unit_size=\[4, 2\]; squares are read"),
+        ("hf-hiera", {"masked_unit_size": [2, 2]}, "units of 2 tokens a side are no squares of two .* in stage 1"),
+        ("hf-hiera", {"image_size": [64, 96]}, "a stage begins with attention over 4x6 tokens"),
+        ("timm-hiera", {"model_args": {"use_expand_proj": False}}, "use_expand_proj=False; networks of wb have True"),
+        ("timm-hiera", {"model_args": {"patch_stride": [4, 2]}}, r"patch_stride=\[4, 2\]; squares are read"),
     ],
 )
 def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from wb.core.errors import Unsupported, printable
 from wb.foreign.families.hf_deit import HfDeit
+from wb.foreign.families.hf_hiera import HfHiera
 from wb.foreign.families.hf_swin import HfSwin
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
+from wb.foreign.families.timm_hiera import OriginalHiera, TimmHiera
 from wb.foreign.families.timm_swin import OriginalSwin, TimmSwin
 from wb.foreign.families.timm_vit import TimmVit
 from wb.foreign.families.vit_pytorch import VitPytorch
 from wb.foreign.family import Family, Seen
 
 FAMILIES: Sequence[Family] = (
-    HfVit(), HfDeit(), HfSwin(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(), Kwt(),
+    HfVit(), HfDeit(), HfSwin(), HfHiera(), OriginalHiera(), TimmHiera(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(),
+    Kwt(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 # Networks that no records express: what the names of some of their tensors contain, and what is missing.
@@ -34,11 +37,6 @@ INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
         "PoolFormer",
         ("token_mixer", "layer_scale_1", "before_norm"),
         "norms over a whole picture, and patches that overlap",
-    ),
-    (
-        "Hiera",
-        ("pos_embed_window", "hiera.embeddings", "attn.qkv.weight"),
-        "a norm behind the pooling, and patches that overlap",
     ),
 )
 
