@@ -39,6 +39,7 @@ from wb.core.records import (
     kind_of,
 )
 from wb.core.records.ffns import Inverted, Squeeze
+from wb.core.records.merges import QPool
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
 
@@ -157,6 +158,7 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         if merge.odd:
             six = IMAGE.model_copy(update={"height": 6, "width": 6})
             yield f"map-{kind_of(merge)}-odd", mapped(depthwise, inverted, merge.sample(), input=six)
+    yield "map-qpool-scaled", mapped(depthwise, inverted, QPool(**QPool.example, scaled=True))
     for gate in get_args(Squeeze.model_fields["gate"].annotation):
         yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-pooled-norm", mapped(depthwise, inverted, last=LayerNorm(), head=Classify(classes=3, normed="pooled"))

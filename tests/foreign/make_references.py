@@ -95,15 +95,18 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         "embed_dim": 8,
         "num_classes": 5,
     }
+    hiera = {**HIERA, "img_size": 64, "num_heads": 1, "stages": [1, 2, 2, 1], "num_classes": 5}
+    tiled = {**hiera, "abs_win_pos_embed": True, "global_pos_size": [6, 6], "init_values": 0.1}
     small = {**vit, "embed_dim": 16, "num_heads": 2}
     for name, architecture, arguments in (
         ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
+        ("timm-hiera", "hiera_tiny_224", hiera),
         (
-            "timm-hiera",
-            "hiera_tiny_224",
-            {**HIERA, "img_size": 64, "num_heads": 1, "stages": [1, 2, 2, 1], "num_classes": 5},
+            "timm-hiera-tiled",
+            "hiera_base_abswin_256",
+            {**tiled, "stages": [1, 1], "q_pool": 1, "mask_unit_size": [2, 2], "mask_unit_attn": [True, False]},
         ),
     ):
 

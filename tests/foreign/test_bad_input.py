@@ -92,7 +92,12 @@ def test_a_model_without_a_classifier_is_no_classifier(tmp_path: Path) -> None:
         ("hf-swin", {"use_absolute_embeddings": True}, "use_absolute_embeddings=True; networks of wb have False"),
         ("hf-hiera", {"num_query_pool": 2}, "4 stages, num_query_pool=2 .* pool 2x2 tokens between all stages"),
         ("hf-hiera", {"masked_unit_size": [4, 2]}, r"masked_unit_size=\[4, 2\]; squares are read"),
-        ("hf-hiera", {"masked_unit_size": [2, 2]}, "units of 2 tokens a side are no squares of two .* in stage 1"),
+        ("hf-hiera", {"masked_unit_size": [2, 2]}, "units of 2x2 tokens are no squares, for in 4 stages"),
+        (
+            "hf-hiera",
+            {"masked_unit_attention": [True] * 4, "depths": [1, 2, 2, 2]},
+            "units of 8 tokens a side are single tokens in stage 3",
+        ),
         ("hf-hiera", {"image_size": [64, 96]}, "a stage begins with attention over 4x6 tokens"),
         ("timm-hiera", {"model_args": {"use_expand_proj": False}}, "use_expand_proj=False; networks of wb have True"),
         ("timm-hiera", {"model_args": {"patch_stride": [4, 2]}}, r"patch_stride=\[4, 2\]; squares are read"),

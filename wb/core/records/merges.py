@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wb.core.layout import Layout, Supports
 from wb.core.records.attention import Scaled
-from wb.core.records.base import Activation, ConvKept, Kernel, Part, Tile, is_none
+from wb.core.records.base import Activation, ConvKept, Kernel, Part, Tile, is_false, is_none
 from wb.core.records.norms import Eps
 
 
@@ -90,6 +90,7 @@ class QPool(Scaled, Halving):
     kind: Literal["qpool"] = "qpool"
     side: Annotated[int, Field(ge=2, le=64, multiple_of=2), Tile()] = 8
     eps: Eps = 1e-6
+    scaled: Annotated[bool, Field(exclude_if=is_false)] = False  # what attention gives has a layer scale
 
 
 # From dear to cheap; spaces offer them in the opposite order.

@@ -11,7 +11,6 @@ from typing import Any
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import LayerNorm, Mlp, PatchStem
-from wb.core.records.merges import QPool
 from wb.foreign.families.hf import activation_name
 from wb.foreign.families.hiera import Pyramid, layer, pyramid, side_of, switches, units_of
 from wb.foreign.family import Family, Seen, labelled, same
@@ -94,7 +93,7 @@ class HfHiera(Family):
             "layer_norm_eps": a.norm.eps if isinstance(a.norm, LayerNorm) else None,
             "num_query_pool": len(a.stages) - 1,
             "query_stride": [2, 2],
-            "masked_unit_size": [side_of(a)] * 2,
+            "masked_unit_size": [side_of(len(a.stages))] * 2,
             "masked_unit_attention": units_of(a),
             "image_size": [a.input.height, a.input.width],
             **_patches(a, self.title),

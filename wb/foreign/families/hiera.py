@@ -2,7 +2,8 @@
 
 Source: Ryali et al., "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", 2023. The first block of a stage
 but the first is a merge with pooled queries and a block that has no mixer.
-Limits: pictures, of 2x2 tokens one at every stage's beginning; units are squares of at least two tokens a side. Attention over
+Limits: pictures, of 2x2 tokens one at every stage's beginning; units are squares, as published ones are: 8 tokens a side in the
+first of four stages, half as many in the next; none of one token. Attention over
 a whole picture is read at the beginning of a stage if that picture is a square of at most 64 tokens a side.
 """
 
@@ -18,7 +19,7 @@ from wb.core.records.attention import MaskUnit
 from wb.core.records.base import Activation
 from wb.core.records.merges import QPool
 from wb.foreign.families.hf import BACK, HEAD, HEAD_BIAS
-from wb.foreign.rule import Rule, norm, pair, within
+from wb.foreign.rule import Rule, norm, pair, rule, within
 
 ATTENTION = (
     *pair("attn.qkv", "wq wk wv", "bq bk bv", HEAD, HEAD_BIAS),
@@ -34,8 +35,8 @@ LARGEST = 64  # side of a picture that a merge attends over as a whole
 class Pyramid(NamedTuple):
     """The numbers of a Hiera, where they differ by stage for each.
 
-    `units` says of each stage's blocks, and `entering` of its merge, whether attention is within units, which have `side` tokens a
-    side in the first stage.
+    `units` says of each stage's blocks, and `entering` of its merge, whether attention is within units; in the first stage
+    these have `side` tokens a side.
     """
 
     image: ImageInput
@@ -57,6 +58,11 @@ class Pyramid(NamedTuple):
 
 def pyramid(p: Pyramid) -> Architecture:
     """The architecture of a Hiera. Raises `Unsupported` for units and pictures that no record has."""
+    if (any(p.units) or any(p.entering)) and p.side != (side := side_of(len(p.embeds))):
+        raise Unsupported(
+            f"its units of {p.side}x{p.side} tokens are no squares, for in {len(p.embeds)} stages its library gathers those of "
+            f"{side}x{side}"
+        )
     layernorm, stages = LayerNorm(eps=p.eps), []
     rows, columns = p.stem.layout(p.image).shape
     for i, (embed, depth, heads, mlp) in enumerate(zip(p.embeds, p.depths, p.heads, p.mlps, strict=True)):
@@ -71,7 +77,7 @@ def pyramid(p: Pyramid) -> Architecture:
         if i:
             before = (rows >> (i - 1), columns >> (i - 1))
             side = _unit(p.side, i - 1) if p.entering[i] else _whole(*before)
-            merge = QPool(heads=heads, qk=channels, v=channels, side=side, eps=p.eps)
+            merge = QPool(heads=heads, qk=channels, v=channels, side=side, eps=p.eps, scaled=p.join is not None)
         stages.append(Stage(embed=embed, blocks=tuple(blocks), merge=merge))
     return Architecture(
         input=p.image,
@@ -87,6 +93,9 @@ def pyramid(p: Pyramid) -> Architecture:
 def layer(theirs: str, i: int, j: int, norms: tuple[str, str]) -> Iterator[Rule]:
     """The rules of block `j` of stage `i`, whose norms are called `norms`."""
     block = f"stages.{i}.{j}."
+    first = f"merges.{i - 1}.layer_scale" if i and not j else f"{block}join1.scale"
+    yield rule(f"{theirs}ls1.gamma", first)
+    yield rule(f"{theirs}ls2.gamma", f"{block}join2.scale")
     if i and not j:
         merge = f"merges.{i - 1}."
         yield from pair(f"{theirs}{norms[0]}", f"{merge}gain", f"{merge}shift")
@@ -109,7 +118,7 @@ def switches(found: object, key: str, count: int) -> list[bool]:
 
 
 def units_of(a: Architecture) -> list[bool]:
-    """Whether the blocks of each stage attend within units; where a stage has no such blocks, whether the next one's merge does."""
+    """Whether the blocks of each stage attend within units; of a stage without such blocks, whether the next merge does."""
     found = []
     for i, stage in enumerate(a.stages):
         mixers = [block.mixer for block in stage.blocks if block.mixer is not None]
@@ -120,30 +129,23 @@ def units_of(a: Architecture) -> list[bool]:
     return found
 
 
-def side_of(a: Architecture) -> int:
-    """The side of the first stage's units; 8 where there are none."""
-    for i, stage in enumerate(a.stages):
-        for block in stage.blocks:
-            if isinstance(block.mixer, MaskUnit):
-                return block.mixer.side << i
-        if isinstance(stage.merge, QPool) and stage.merge.side < a.layout.shape[0] >> (i - 1):
-            return stage.merge.side << (i - 1)
-    return 8
+def side_of(stages: int) -> int:
+    """The side of the first stage's units: as many tokens as are pooled to one by the last of so many stages."""
+    return 1 << (stages - 1)
 
 
 def _unit(side: int, stage: int) -> int:
     """The side of a unit in that stage."""
-    found = side >> stage
-    if found < 2 or found << stage != side:
-        raise Unsupported(f"units of {side} tokens a side are no squares of two tokens a side or more in stage {stage}")
-    return found
+    if side >> stage < 2:
+        raise Unsupported(f"units of {side} tokens a side are single tokens in stage {stage}")
+    return side >> stage
 
 
 def _whole(rows: int, columns: int) -> int:
     """The side of a picture that a merge attends over as a whole."""
     if rows != columns or rows > LARGEST or rows % 2:
         raise Unsupported(
-            f"a stage begins with attention over {rows}x{columns} tokens; such pictures are read if they are squares with an even "
-            f"side of at most {LARGEST}"
+            f"a stage begins with attention over {rows}x{columns} tokens; such pictures are read if they are squares with an "
+            f"even side of at most {LARGEST}"
         )
     return rows

@@ -7,18 +7,21 @@ Limits: units of 8x8 tokens in the first two of four stages, and patches 4 pixel
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported, printable
-from wb.core.records import PatchStem
+from wb.core.records import Learned, PatchStem, Position, Scale, Tiled
 from wb.foreign.families.hiera import Pyramid, layer, pyramid, switches
+from wb.foreign.families.timm_swin import image_side
 from wb.foreign.family import Family, Library, Seen
 from wb.foreign.rule import Rule, norm, pair, rule
 
 NORMS = ("norm1", "norm2")
 CHANNELS = {96: 96, 112: 56, 144: 72, 256: 64}  # of the first stage -> of a head, in every published one
 STRIDE, PADDING, UNIT, POOLS = 4, 3, 8, 3  # timm's defaults
+TILED = 256  # side of the images of published networks with positions of windows
 NEEDED: Mapping[str, object] = {"q_stride": 2, "use_expand_proj": True, "sep_pos_embed": False, "global_pool": "avg"}
 
 
@@ -43,7 +46,7 @@ class TimmHiera(Family):
                     f"config.json has {key}={printable(repr(given)[:200], 60)}; networks of wb have {needed!r}"
                 )
         firsts = [*_firsts(seen), seen.count(r"blocks\.(\d+)\.")]
-        depths = [after - before for before, after in zip(firsts, firsts[1:], strict=False)]
+        depths = [after - before for before, after in pairwise(firsts)]
         pools = seen.argument("q_pool") or POOLS
         if pools != len(depths) - 1:
             raise Unsupported(
@@ -52,7 +55,8 @@ class TimmHiera(Family):
         embeds = [seen.shape(f"blocks.{n}.attn.proj.weight", 2)[0] for n in firsts[:-1]]
         _, channels, kernel, _ = seen.shape("patch_embed.proj.weight", 4)
         patch, classes = _side(seen, "patch_stride", STRIDE), seen.shape(f"{self.ending[1]}.weight", 2)[0]
-        size = seen.side(seen.shape("pos_embed", 3)[1], patch)
+        position, size = _places(seen, patch)
+        scaled = "blocks.0.ls1.gamma" in seen.shapes
         default = [True] * min(2, len(depths)) + [False] * (len(depths) - 2)
         units = switches(seen.model_arguments.get("mask_unit_attn", default), "mask_unit_attn", len(depths))
         return pyramid(
@@ -70,12 +74,18 @@ class TimmHiera(Family):
                 labels=seen.labels(classes),
                 activation=seen.given.activation or "gelu",
                 eps=seen.given.eps or 1e-6,
+                position=position,
+                join=Scale() if scaled else None,
             )
         )
 
     def rules(self, a: Architecture) -> Iterator[Rule]:
         last, classifier = self.ending
-        yield rule("pos_embed", "position", "n d -> 1 n d")
+        if isinstance(a.position, Tiled):
+            yield rule("pos_embed", "position", "d r c -> 1 d r c")
+            yield rule("pos_embed_win", "window", "d r c -> 1 d r c")
+        else:
+            yield rule("pos_embed", "position", "n d -> 1 n d")
         yield from pair("patch_embed.proj", "stem.patches", "stem.patches_bias")
         places = [(i, j) for i, stage in enumerate(a.stages) for j in range(len(stage.blocks))]
         for n, (i, j) in enumerate(places):
@@ -100,6 +110,19 @@ def _firsts(seen: Seen) -> list[int]:
     """The numbers of the blocks that begin a stage."""
     count = seen.count(r"blocks\.(\d+)\.")
     return [n for n in range(count) if n == 0 or f"blocks.{n}.proj.weight" in seen.shapes]
+
+
+def _places(seen: Seen, patch: int) -> tuple[Position, int]:
+    """The positions, and the side of images."""
+    if "pos_embed_win" not in seen.shapes:
+        return Learned(), seen.side(seen.shape("pos_embed", 3)[1], patch)
+    places, windows = seen.shape("pos_embed", 4)[2:], seen.shape("pos_embed_win", 4)[2:]
+    if places[0] != places[1] or windows[0] != windows[1]:
+        raise Unsupported(f"its positions are those of {places} places and windows of {windows}; squares are read")
+    if (size := image_side(seen)) is None:
+        size = TILED
+        seen.notes.append(f"images are taken to be {size}x{size}, as those of published networks with such positions")
+    return Tiled(places=places[0], window=windows[0]), size
 
 
 def _heads(seen: Seen, embeds: Sequence[int]) -> list[int]:
