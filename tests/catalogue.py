@@ -83,7 +83,7 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
         record = kind.sample()
         name = kind_of(kind)
-        for stem in STEMS:
+        for stem in STEMS if kind is MIXERS[0] else STEMS[:2]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
