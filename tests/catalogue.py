@@ -39,7 +39,7 @@ from wb.core.records import (
     kind_of,
 )
 from wb.core.records.ffns import Inverted, Squeeze
-from wb.core.records.merges import QPool
+from wb.core.records.merges import Point, QPool
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
 
@@ -159,6 +159,11 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
             six = IMAGE.model_copy(update={"height": 6, "width": 6})
             yield f"map-{kind_of(merge)}-odd", mapped(depthwise, inverted, merge.sample(), input=six)
     yield "map-qpool-scaled", mapped(depthwise, inverted, QPool(**QPool.example, scaled=True))
+    a = mapped(depthwise, inverted)
+    end = Stage(
+        embed=12, blocks=(), plane="map", merge=Point(pooled=True)
+    )  # a single token, to which no mixer is added
+    yield "map-point-pooled", a.model_copy(update={"stages": (*a.stages, end)})
     for gate in get_args(Squeeze.model_fields["gate"].annotation):
         yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-pooled-norm", mapped(depthwise, inverted, last=LayerNorm(), head=Classify(classes=3, normed="pooled"))

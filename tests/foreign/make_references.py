@@ -25,6 +25,25 @@ PLAIN = {
 }  # fmt: skip
 SWIN = {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2, "image_size": 16, "patch_size": 2}
 HIERA = {"embed_dim": 4, "mlp_ratio": 1.0}
+# With the strides and activations of the published networks, and widths that are next to nothing.
+SMALL = {
+    "img_size": 32,
+    "blocks": [
+        "ds_r1_k3_s2_e1_c4_se0.5_nre",
+        "ir_r1_k3_s2_e2_c6_nre ir_r1_k3_s1_e2_c6_nre",
+        "ir_r1_k5_s2_e2_c8_se0.25 ir_r2_k5_s1_e1_c8_se0.25",
+        "ir_r2_k5_s1_e2_c10_se0.25",
+        "ir_r3_k5_s2_e1_c12_se0.25",
+        "cn_r1_k1_s1_c14",
+    ],
+}
+LARGE = {
+    "img_size": 32,
+    "blocks": [
+        "ds_r1_k3_s1_e1_c4_nre", "ir_r1_k3_s2_e2_c6_nre ir_r1_k3_s1_e2_c6_nre", "ir_r3_k5_s2_e1_c8_se0.25_nre",
+        "ir_r1_k3_s2_e2_c8 ir_r3_k3_s1_e1_c8", "ir_r2_k3_s1_e2_c8_se0.25", "ir_r3_k5_s2_e1_c10_se0.25", "cn_r1_k1_s1_c14",
+    ],
+}  # fmt: skip
 
 
 def shim() -> None:
@@ -82,7 +101,6 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
 
 def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Models of timm with what writes them: `config.json` as timm has it, and a state dict."""
-    import timm
     from safetensors.torch import save_file
 
     vit = {"img_size": 8, "patch_size": 4, "depth": 2, "embed_dim": 64, "num_classes": 5}
@@ -100,6 +118,8 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
     small = {**vit, "embed_dim": 16, "num_heads": 2}
     for name, architecture, arguments in (
         ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
+        ("timm-mobilenetv3", "mobilenetv3_small_100", SMALL),
+        ("timm-mobilenetv3-large", "mobilenetv3_large_100", LARGE),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
         ("timm-hiera", "hiera_tiny_224", hiera),
@@ -111,7 +131,7 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
     ):
 
         def write(folder: Path, architecture: str = architecture, arguments: dict[str, Any] = arguments) -> None:
-            network = shaken(timm.create_model(architecture, **arguments)).half()
+            network = shaken(created(architecture, arguments)).half()
             folder.mkdir(parents=True, exist_ok=True)
             save_file(network.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
             about = {
@@ -125,6 +145,37 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
             answer(folder, network.float(), arguments["img_size"])
 
         yield name, write
+
+
+def created(architecture: str, arguments: dict[str, Any]) -> Any:
+    """A network of timm; of a MobileNetV3 one with those blocks, as its arguments do not make it small."""
+    import timm
+
+    if "blocks" not in arguments:
+        return timm.create_model(architecture, **arguments)
+    from functools import partial
+
+    from timm.layers import get_act_layer
+    from timm.models._efficientnet_blocks import SqueezeExcite
+    from timm.models._efficientnet_builder import decode_arch_def, round_channels
+    from timm.models.mobilenetv3 import MobileNetV3
+
+    rounded = partial(round_channels, divisor=2)
+    gates = partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU, rd_round_fn=rounded)
+    network = MobileNetV3(
+        decode_arch_def([each.split() for each in arguments.pop("blocks")]),
+        num_classes=5,
+        stem_size=4,
+        num_features=8,
+        fix_stem=True,
+        round_chs_fn=rounded,
+        act_layer=get_act_layer("hard_swish"),
+        se_layer=gates,
+    )
+    for name, buffer in network.named_buffers():
+        if name.endswith(("mean", "var")):
+            buffer.copy_(torch.rand_like(buffer) + 0.5)
+    return network
 
 
 def shaken(network: nn.Module) -> nn.Module:

@@ -100,6 +100,7 @@ def test_a_model_without_a_classifier_is_no_classifier(tmp_path: Path) -> None:
         ),
         ("hf-hiera", {"image_size": [64, 96]}, "a stage begins with attention over 4x6 tokens"),
         ("timm-hiera", {"model_args": {"use_expand_proj": False}}, "use_expand_proj=False; networks of wb have True"),
+        ("timm-mobilenetv3", {"architecture": "tf_mobilenetv3_small_100"}, "where pictures are padded at one side"),
         ("timm-hiera", {"model_args": {"patch_stride": [4, 2]}}, r"patch_stride=\[4, 2\]; squares are read"),
     ],
 )
@@ -116,6 +117,11 @@ def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: s
             "model_type 'convnext'.* which is a ConvNeXt: no records of wb",
         ),
         ("stages.0.token_mixer.x", {"architecture": "poolformer_s12"}, "which is a PoolFormer"),
+        (
+            "bn1.running_mean",
+            {"architecture": "efficientnet_b0"},
+            "which is a MobileNet: no records of wb have its blocks",
+        ),
         ("bert.embeddings", {"model_type": "bert"}, "1 tensors, such as bert.embeddings. Read are ViT of transf"),
     ],
 )
