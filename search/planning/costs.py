@@ -23,10 +23,10 @@ from wb.models.counting import count_macs
 from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
-from wb.search.fidelity.teacher import TEACHERS, largest
+from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.seconds import Costs, Size
-from wb.search.planning.shares import LEAST, READ, TUNED, TimePlan, allot
+from wb.search.planning.shares import TUNED, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
@@ -39,7 +39,7 @@ PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least
 DRAWS = 6  # steps of the supernet that are timed, each with random networks of its own
 DRAWN = 3  # random networks, beside the smallest and the largest
-ANSWER = 0.4  # the share of a training step that an answer takes
+REGULAR = 2  # regular networks whose steps are timed too, as such ones cost least for their work
 IMAGES = 512  # scored in torch to learn what scoring costs
 
 
@@ -70,6 +70,7 @@ def probe(
     last = range(max(math.ceil(WARM_UP * steps), steps - DRAWS), steps)
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in ([0], last))
     tuned = [_tuning(supernet, a, data, alone_recipe) for a in networks]
+    regular = {a: _tuning(supernet, a, data, alone_recipe) for a in [*space.regular.values()][:REGULAR]}
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
@@ -82,6 +83,7 @@ def probe(
         light=tuned[0],
         heavy=tuned[1],
         macs=count_macs(ends[1]).value,
+        slope=_slope(tuned[0], {**dict(zip(networks[1:], tuned[1:], strict=True)), **regular}),
         teach=teach,
         evaluation=median(
             sum(s for phase, s in one.seconds.items() if timed or phase != "time") for one in found.values()
@@ -90,6 +92,11 @@ def probe(
         score=_scoring(supernet, space.largest(), data),
     )
     return Probe(costs, {architecture: found[architecture].readings for architecture in ends})
+
+
+def _slope(light: float, steps: Mapping[Architecture, float]) -> float:
+    """The least seconds for a multiply-accumulate of any of the networks, beyond the `light` seconds of the smallest's step."""
+    return min(max(step - light, 0.0) / count_macs(a).value for a, step in steps.items())
 
 
 def planned(
@@ -115,21 +122,9 @@ def planned(
     )
 
 
-def epochs_left(
-    supernet: Supernet,
-    data: Dataset,
-    finalists: Mapping[Architecture, Recipe],
-    seconds: float,
-    evaluation: float,
-) -> int:
-    """The epochs of fine-tuning that so many `seconds` are enough for: the finalists are known, so that their own steps count.
-
-    An evaluation takes `evaluation` seconds. The two dearest finalists are counted as teachers of the others.
-    """
-    steps = {a: len(data.train) / recipe.batch * _tuning(supernet, a, data, recipe) for a, recipe in finalists.items()}
-    dearest = sorted(steps.values())[-TEACHERS:] if len(steps) > 1 else []
-    each = sum(steps.values()) + ANSWER * sum(dearest)
-    return max(LEAST["finetune"], int((seconds - READ * evaluation * len(steps)) / each))
+def epoch_seconds(supernet: Supernet, data: Dataset, finalist: Architecture, recipe: Recipe) -> float:
+    """Seconds of an epoch of training a finalist, the teacher's answers known, from its own timed steps."""
+    return len(data.train) / recipe.batch * _tuning(supernet, finalist, data, recipe)
 
 
 def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:
