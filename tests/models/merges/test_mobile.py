@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records.ffns import Squeeze
-from wb.core.records.merges import Bottleneck, Merge, Point, Split
+from wb.core.records.merges import Bottleneck, Merge, Point, SeparableMerge
 from wb.core.records.stems import Separable, SingleStem
 from wb.models.block import class_at
 from wb.models.operator import PartModule
@@ -71,7 +71,7 @@ def pooled(x: Tensor, w: Weights) -> Tensor:
     ("record", "expected", "shape"),
     [
         (Bottleneck(mlp=9, stride=1, kernel=5, activation="hardswish", se=Squeeze(width=4)), bottleneck, (5, 4)),
-        (Split(se=Squeeze(width=4)), split, (3, 2)),
+        (SeparableMerge(se=Squeeze(width=4)), split, (3, 2)),
         (Point(), point, (5, 4)),
         (Point(pooled=True, activation="relu"), pooled, (1, 1)),
     ],

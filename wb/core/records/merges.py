@@ -118,16 +118,16 @@ class Bottleneck(Halving):
         return before if self.stride == 1 else super().layout(before)
 
 
-class Split(Halving):
+class SeparableMerge(Halving):
     """A depthwise convolution with stride 2, an activation, and a 1x1 convolution; with `se` gates in front of that."""
 
-    module = "wb.models.merges.split:Split"
+    module = "wb.models.merges.separable:SeparableMerge"
     example: ClassVar[Mapping[str, Any]] = {"se": {"width": 5}}
     odd = True
     offered = False
     title = "merging by a separable convolution"
     source = 'Howard et al., "MobileNets", 2017'
-    kind: Literal["split"] = "split"
+    kind: Literal["separable"] = "separable"
     kernel: Annotated[Literal[3, 5, 7], Kernel()] = 3
     activation: Activation = "relu"
     se: Annotated[Squeeze | None, Field(exclude_if=is_none)] = None
@@ -154,5 +154,5 @@ class Point(Halving):
 
 # From dear to cheap; spaces offer them in the opposite order.
 Merge = Annotated[
-    QPool | Conv3x3 | NormedMerge | Conv2x2 | Bottleneck | Dw3 | Split | Point, Field(discriminator="kind")
+    QPool | Conv3x3 | NormedMerge | Conv2x2 | Bottleneck | Dw3 | SeparableMerge | Point, Field(discriminator="kind")
 ]

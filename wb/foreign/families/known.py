@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from wb.core.errors import Unsupported, printable
 from wb.foreign.families.hf_deit import HfDeit
-from wb.foreign.families.hf_hiera import HfHiera
 from wb.foreign.families.hf_swin import HfSwin
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
-from wb.foreign.families.timm_hiera import OriginalHiera, TimmHiera
-from wb.foreign.families.timm_mobilenetv3 import TimmMobileNetV3
+from wb.foreign.families.staged.hf_hiera import HfHiera
+from wb.foreign.families.staged.timm_hiera import OriginalHiera, TimmHiera
+from wb.foreign.families.staged.timm_mobilenetv3 import TimmMobileNetV3
 from wb.foreign.families.timm_swin import OriginalSwin, TimmSwin
 from wb.foreign.families.timm_vit import TimmVit
 from wb.foreign.families.vit_pytorch import VitPytorch

@@ -17,7 +17,7 @@ from wb.core.errors import Unsupported, printable
 from wb.core.records import Classify, Merge, Nowhere, Unnormed
 from wb.core.records.base import Activation
 from wb.core.records.ffns import Inverted, Squeeze
-from wb.core.records.merges import Bottleneck, Point, Split
+from wb.core.records.merges import Bottleneck, Point, SeparableMerge
 from wb.core.records.stems import Separable, SingleStem
 from wb.foreign.families.timm_swin import image_side
 from wb.foreign.family import Family, Library, Seen
@@ -89,7 +89,7 @@ class TimmMobileNetV3(Family):
         last = len(DEPTHS[size]) - 1
         for name, pooled in ((f"blocks.{last}.0.conv", False), ("conv_head", True)):
             stages.append((seen.shape(f"{name}.weight", 4)[0], Point(pooled=pooled), []))
-        first = Separable(kernel=_kernel(seen, "blocks.0.0")) if size == "large" else None
+        first = Separable.model_validate({"kernel": _kernel(seen, "blocks.0.0")}) if size == "large" else None
         return Architecture(
             input=seen.image(channels, side, side),
             stem=SingleStem(patch=2, separable=first),
@@ -107,10 +107,10 @@ class TimmMobileNetV3(Family):
             yield from _normed("blocks.0.0.conv_pw", "blocks.0.0.bn2", "stem.point")
         for at in _places(a):
             ours = f"merges.{at.ours - 1}." if at.block is None else f"stages.{at.ours}.{at.block}.ffn."
-            if at.block is None and isinstance(a.stages[at.ours].merge, Split):
-                names = (("conv_dw", "bn1", "filters"), ("conv_pw", "bn2", "point"))
+            if at.block is None and isinstance(a.stages[at.ours].merge, SeparableMerge):
+                names = [("conv_dw", "bn1", "filters"), ("conv_pw", "bn2", "point")]
             else:
-                names = (("conv_pw", "bn1", "up"), ("conv_dw", "bn2", "mid"), ("conv_pwl", "bn3", "down"))
+                names = [("conv_pw", "bn1", "up"), ("conv_dw", "bn2", "mid"), ("conv_pwl", "bn3", "down")]
             for conv, norm, weight in names:
                 flat = at.block is not None and weight != "mid"
                 yield from within(at.theirs, ours, _normed(conv, norm, weight, "a b -> a b 1 1" if flat else ""))
@@ -157,7 +157,7 @@ def _parts(seen: Seen, name: str, stride: int, activation: Activation) -> tuple[
     if f"{name}.conv_pwl.weight" not in seen.shapes:
         if stride == 1:
             raise Unsupported(f"{name} has no expansion and does not halve its picture, which no record has")
-        return Split.model_validate(shared), None
+        return SeparableMerge.model_validate(shared), None
     mlp = seen.shape(f"{name}.conv_dw.weight", 4)[0]
     merge = Bottleneck.model_validate({"mlp": mlp, "stride": stride, **shared})
     return merge, Inverted.model_validate({"mlp": mlp, **shared})

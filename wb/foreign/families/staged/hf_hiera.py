@@ -12,7 +12,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import LayerNorm, Mlp, PatchStem
 from wb.foreign.families.hf import activation_name
-from wb.foreign.families.hiera import Pyramid, layer, pyramid, side_of, switches, units_of
+from wb.foreign.families.staged.hiera import Pyramid, layer, pyramid, side_of, switches, units_of
 from wb.foreign.family import Family, Seen, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule
 

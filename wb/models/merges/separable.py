@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wb.core.layout import Layout
-from wb.core.records.merges import Split as Record
+from wb.core.records.merges import SeparableMerge as Record
 from wb.models.axes import read, side
 from wb.models.convolution import BatchNormed
 from wb.models.excitation import Excited
@@ -19,7 +19,7 @@ from wb.models.planes import as_map
 from wb.models.tensors import ACTIVATIONS
 
 
-class Split(Excited, BatchNormed, MergeModule):
+class SeparableMerge(Excited, BatchNormed, MergeModule):
     """`point(activation(filters(x)))`, each with a norm; `filters` have a stride of 2."""
 
     record: Record
