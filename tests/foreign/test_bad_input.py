@@ -129,6 +129,12 @@ def test_a_family_that_is_not_known(name: str, about: dict[str, Any], words: str
     refused(written(tmp_path / "m", {name: torch.zeros(1)}, about), words, Unsupported)
 
 
+def test_a_hiera_without_projections_is_told_by_its_widths(tmp_path: Path) -> None:
+    weights = {name: w for name, w in tensors("timm-hiera").items() if not name.startswith("blocks.1.proj.")}
+    words = r"attention of blocks\.1, which changes the width from 4 to 8, .* \(use_expand_proj=False\)"
+    refused(written(tmp_path / "m", weights, config("timm-hiera")), words, Unsupported)
+
+
 # ------------------------------------------------------------------------------------------------------------------ files
 
 

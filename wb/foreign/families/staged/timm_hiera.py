@@ -45,6 +45,7 @@ class TimmHiera(Family):
                 raise Unsupported(
                     f"config.json has {key}={printable(repr(given)[:200], 60)}; networks of wb have {needed!r}"
                 )
+        _check_projected(seen)
         firsts = [*_firsts(seen), seen.count(r"blocks\.(\d+)\.")]
         depths = [after - before for before, after in pairwise(firsts)]
         pools = seen.argument("q_pool") or POOLS
@@ -104,6 +105,17 @@ class OriginalHiera(TimmHiera):
     title = "Hiera of the published code"
     library: ClassVar[Library] = "other"
     ending = ("norm", "head.projection")
+
+
+def _check_projected(seen: Seen) -> None:
+    """Raises `Unsupported` where the width changes and no projection does that."""
+    for n in range(1, seen.count(r"blocks\.(\d+)\.")):
+        before, after = (seen.shape(f"blocks.{i}.attn.proj.weight", 2)[0] for i in (n - 1, n))
+        if before != after and f"blocks.{n}.proj.weight" not in seen.shapes:
+            raise Unsupported(
+                f"around the attention of blocks.{n}, which changes the width from {before} to {after}, the largest and the mean "
+                "of four tokens are put side by side (use_expand_proj=False); networks of wb have a projection there"
+            )
 
 
 def _firsts(seen: Seen) -> list[int]:

@@ -145,6 +145,8 @@ def _checked(seen: Seen) -> str:
         raise Unsupported(f"its stages have {', '.join(map(str, found))} blocks, and published ones {listed}")
     if "conv_head.bias" not in seen.shapes or "blocks.0.0.conv_dw.bias" in seen.shapes:
         raise Unsupported("its convolutions have other biases than a MobileNetV3's")
+    if not name:
+        seen.notes.append(f"strides, activations and padding are taken to be those of timm's mobilenetv3_{size}_100")
     return size
 
 
