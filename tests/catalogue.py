@@ -66,9 +66,11 @@ def architecture(
     )
 
 
-def settings(record: Operator) -> Iterator[tuple[str, Operator]]:
-    """The record with every other value of a switch or of a choice between words, called by that."""
+def settings(record: Operator, *, activations: bool = True) -> Iterator[tuple[str, Operator]]:
+    """The record with every other value of a switch or of a choice between words, called by that; of activations if wanted."""
     for name, field in type(record).model_fields.items():
+        if name == "activation" and not activations:
+            continue
         words = get_args(field.annotation)
         if field.annotation is bool:
             yield f"{name}-{not getattr(record, name)}", record.model_copy(update={name: not getattr(record, name)})
@@ -93,9 +95,9 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
             yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
-    for ffn in [ffn for ffn in FFNS if "tokens" in ffn.supports.planes]:
+    for i, ffn in enumerate(ffn for ffn in FFNS if "tokens" in ffn.supports.planes):
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
-        for setting, other in settings(ffn.sample()):
+        for setting, other in settings(ffn.sample(), activations=i == 0):  # all parts take them from one table
             yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
     yield from with_ends()
     yield from with_positions()
@@ -147,9 +149,9 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(kind)}", mapped(kind.sample(), inverted)
         for side, other in sides(kind.sample()):
             yield f"map-{kind_of(kind)}-{side}", mapped(other, inverted)
-    for ffn in [ffn for ffn in FFNS if "map" in ffn.supports.planes]:
+    for i, ffn in enumerate(ffn for ffn in FFNS if "map" in ffn.supports.planes):
         yield f"map-{kind_of(ffn)}-alone", mapped(None, ffn.sample())
-        for setting, other in (*settings(ffn.sample()), *sides(ffn.sample())):
+        for setting, other in (*settings(ffn.sample(), activations=i == 0), *sides(ffn.sample())):
             yield f"map-{kind_of(ffn)}-{setting}", mapped(depthwise, other)
     for stem in STEMS:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
