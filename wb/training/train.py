@@ -195,16 +195,23 @@ def distilled(
     """
 
     def backward(batch: Batch) -> float:
-        outputs = computed(network, batch.images, recipe)
-        loss = batch.loss(outputs, task, recipe.label_smoothing)
-        if teacher is not None:
-            with torch.no_grad():
-                target = computed(teacher, batch.images, recipe)
-            loss = (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
+        loss = taught(computed(network, batch.images, recipe), batch, teacher, recipe, task)
         loss.backward()
         return loss.item()
 
     return backward
+
+
+def taught(
+    outputs: Tensor, batch: Batch, teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
+) -> Tensor:
+    """The task's loss of a network's `outputs` or, given a `teacher`, its mean with distillation."""
+    loss = batch.loss(outputs, task, recipe.label_smoothing)
+    if teacher is None:
+        return loss
+    with torch.no_grad():
+        target = computed(teacher, batch.images, recipe)
+    return (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
 
 
 def score(
