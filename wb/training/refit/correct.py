@@ -70,7 +70,10 @@ class Correction(Beside):
         if isinstance(self.network.stem, BatchNormed):
             inputs = [self.network.normalised(part) for part in self.batches]
             there = [(x, x.network.stem, [x.network.normalised(part) for part in self.batches]) for x in self.lanes]
-            self._normed(self.network.stem, "stem", inputs, there, None if self.network.first else self._stem_wanted)
+            wanted: Targets | Literal["parts"] | None = None if self.network.first else self._stem_wanted
+            if getattr(self.network.stem, "activation", None) is not None:  # there is no stream yet in front of it
+                wanted = "parts"
+            self._normed(self.network.stem, "stem", inputs, there, wanted)
         if self.fits and self.network.first is None:  # which stands between them and the stream
             if self.network.stem.fitted is not None:
                 self._fit_stem(*self.network.stem.fitted)
