@@ -19,6 +19,7 @@ from wb.core.records import (
     POSITIONS,
     STEMS,
     WIRINGS,
+    Classify,
     ConvStem,
     Cosformer,
     ImageInput,
@@ -38,6 +39,7 @@ from wb.core.records import (
     kind_of,
 )
 from wb.core.records.ffns import Inverted, Squeeze
+from wb.core.records.merges import Point, QPool
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
 
@@ -64,9 +66,11 @@ def architecture(
     )
 
 
-def settings(record: Operator) -> Iterator[tuple[str, Operator]]:
-    """The record with every other value of a switch or of a choice between words, called by that."""
+def settings(record: Operator, *, activations: bool = True) -> Iterator[tuple[str, Operator]]:
+    """The record with every other value of a switch or of a choice between words, called by that; of activations if wanted."""
     for name, field in type(record).model_fields.items():
+        if name == "activation" and not activations:
+            continue
         words = get_args(field.annotation)
         if field.annotation is bool:
             yield f"{name}-{not getattr(record, name)}", record.model_copy(update={name: not getattr(record, name)})
@@ -81,7 +85,7 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
         record = kind.sample()
         name = kind_of(kind)
-        for stem in STEMS:
+        for stem in STEMS if kind is MIXERS[0] else STEMS[:2]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
@@ -91,9 +95,9 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
             yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
-    for ffn in [ffn for ffn in FFNS if "tokens" in ffn.supports.planes]:
+    for i, ffn in enumerate(ffn for ffn in FFNS if "tokens" in ffn.supports.planes):
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
-        for setting, other in settings(ffn.sample()):
+        for setting, other in settings(ffn.sample(), activations=i == 0):  # all parts take them from one table
             yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
     yield from with_ends()
     yield from with_positions()
@@ -114,10 +118,12 @@ def with_ends() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-first", architecture(softmax, ConvStem(patch=2, width=5), first=LayerNorm(eps=1e-3))
     own = architecture(softmax, PatchStem(patch=2))
     yield "softmax-own-norm", own.with_blocks(lambda _, block: block.model_copy(update={"norm": LayerNorm(eps=1e-2)}))
-    yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
+    yield "softmax-pooled-norm", answering(architecture(softmax, ConvStem(patch=4, width=5), prefix=1), normed="pooled")
+    yield "softmax-no-last", architecture(softmax, PatchStem(patch=2, kernel=3, padding=1), last=None)
     seen_twice = IMAGE.model_copy(update={"mirrored": True})
     yield "softmax-mirrored", architecture(softmax, PatchStem(patch=2)).model_copy(update={"input": seen_twice})
-    yield "map-mirrored", mapped(None, Inverted.sample()).model_copy(update={"input": seen_twice})
+    overlapping = PatchStem(patch=2, kernel=5, padding=2)
+    yield "map-mirrored", mapped(None, Inverted.sample(), stem=overlapping).model_copy(update={"input": seen_twice})
     for wiring in map(kind_of, WIRINGS[1:]):
         yield f"softmax-{wiring}-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm=wiring)
 
@@ -143,9 +149,9 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(kind)}", mapped(kind.sample(), inverted)
         for side, other in sides(kind.sample()):
             yield f"map-{kind_of(kind)}-{side}", mapped(other, inverted)
-    for ffn in [ffn for ffn in FFNS if "map" in ffn.supports.planes]:
+    for i, ffn in enumerate(ffn for ffn in FFNS if "map" in ffn.supports.planes):
         yield f"map-{kind_of(ffn)}-alone", mapped(None, ffn.sample())
-        for setting, other in (*settings(ffn.sample()), *sides(ffn.sample())):
+        for setting, other in (*settings(ffn.sample(), activations=i == 0), *sides(ffn.sample())):
             yield f"map-{kind_of(ffn)}-{setting}", mapped(depthwise, other)
     for stem in STEMS:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
@@ -154,8 +160,15 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         if merge.odd:
             six = IMAGE.model_copy(update={"height": 6, "width": 6})
             yield f"map-{kind_of(merge)}-odd", mapped(depthwise, inverted, merge.sample(), input=six)
+    yield "map-qpool-scaled", mapped(depthwise, inverted, QPool(**QPool.example, scaled=True))
+    a = mapped(depthwise, inverted)
+    end = Stage(
+        embed=12, blocks=(), plane="map", merge=Point(pooled=True)
+    )  # a single token, to which no mixer is added
+    yield "map-point-pooled", a.model_copy(update={"stages": (*a.stages, end)})
     for gate in get_args(Squeeze.model_fields["gate"].annotation):
         yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
+    yield "map-pooled-norm", mapped(depthwise, inverted, last=LayerNorm(), head=Classify(classes=3, normed="pooled"))
     yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())
     yield "map-post", wired(mapped(Pool.sample(), inverted), "post")
 

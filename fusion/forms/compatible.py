@@ -115,13 +115,13 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
 
     return [
         ("images of", image(one), image(other)),
-        ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
+        ("the stem", f"{one.stem.kind} of {one.stem.cut}", f"{other.stem.kind} of {other.stem.cut}"),
         ("tokens with", one.position.title, other.position.title),
         ("norms", wirings_of(one), wirings_of(other)),
         ("kinds of norms", norms_of(one), norms_of(other)),
         ("joins", joins_of(one) or joins_of(other), joins_of(other) or joins_of(one)),
         ("a prefix of", f"{one.prefix} tokens", f"{other.prefix} tokens"),
-        ("pooling", one.head.pool, other.head.pool),
+        ("pooling", one.head.pooling, other.head.pooling),
         ("stages", len(one.stages), len(other.stages)),
     ]
 
@@ -160,7 +160,7 @@ def _classes(given: Architecture, wanted: Architecture, name: str, anchor: str) 
             missing = sorted(set(wanted.head.labels) ^ set(given.head.labels))
             raise BadOption(
                 f"the classes of {name} and {anchor} are not the same: {', '.join(missing[:5])} in one only; classes are matched "
-                "by name and none is dropped: train both for the same classes"
+                "by name and none is dropped: train both for the same classes, with wb train --from"
             )
         return (
             []

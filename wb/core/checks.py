@@ -36,6 +36,10 @@ def check_stages(architecture: Architecture) -> None:
             f"the head reads {read} token{'s' if read > 1 else ''} of the prefix, and there "
             f"{'is none' if architecture.prefix == 0 else 'is one'}; give prefix={read} or pool='mean'"
         )
+    if architecture.head.normed == "pooled" and architecture.last is None:
+        raise ValueError(
+            "the head normalises what it has pooled, and there is no last norm; give one, or normed='tokens'"
+        )
 
 
 def check_tokens(architecture: Architecture) -> None:
@@ -72,6 +76,9 @@ def check_preparation(architecture: Architecture) -> None:
 
 def check_layouts(architecture: Architecture) -> None:
     """Raises `ValueError` where a part cannot compute on the tokens that it is given."""
+    lack = architecture.position.refuses(architecture.layout)
+    if lack is not None:
+        raise ValueError(f"position {architecture.position.kind!r} {lack}; use another position, or sides that fit")
     before = None
     no_prefix = "prefix=0 with pool='mean'" if architecture.head.pool != "mean" else "prefix=0"
     for i, layout in enumerate(architecture.layouts()):
@@ -92,6 +99,8 @@ def check_norms(architecture: Architecture) -> None:
     """Raises `ValueError` where a norm cannot compute on the plane of its stage."""
     ends = (("first", architecture.first, 0), ("last", architecture.last, -1))
     norms = [(name, norm, architecture.stages[stage].plane) for name, norm, stage in ends if norm is not None]
+    if architecture.head.normed == "pooled":  # what is pooled is no map
+        norms = [one for one in norms if one[0] != "last"]
     for name, stage, block in architecture.blocks():
         if any(not part.normed for _, part in block.parts()):
             norms.append((f"norm of {name}", block.norm or architecture.norm, stage.plane))

@@ -76,10 +76,15 @@ class Seen:
             )
         return [_size(one, key) for one in found]
 
+    @property
+    def model_arguments(self) -> Mapping[str, Any]:
+        """The arguments in timm's config.json; none if it has none."""
+        given = self.config.get("model_args")
+        return given if isinstance(given, dict) else {}
+
     def argument(self, name: str) -> int | None:
         """A size among the arguments in timm's config.json. Raises `BadArtefact` for anything else."""
-        given = self.config.get("model_args")
-        found = given.get(name) if isinstance(given, dict) else None
+        found = self.model_arguments.get(name)
         return None if found is None else _size(found, name)
 
     def activation(self, key: str, default: str) -> Activation:

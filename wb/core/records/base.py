@@ -17,7 +17,9 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 # ternary weights with one scale per output channel, which the network is trained with (`wb.models.lowbit`).
 Precision = Literal["w1", "w2", "int4", "int8", "fp32"]
 ConvPrecision = Literal["int8", "fp32"]  # no runtime here has kernels for less
-Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]  # `wb.models.tensors.ACTIVATIONS` computes them
+Activation = Literal[
+    "gelu", "gelu_tanh", "relu", "relu2", "silu", "hardswish"
+]  # `wb.models.tensors.ACTIVATIONS` computes them
 
 
 class Dim(NamedTuple):
@@ -68,6 +70,11 @@ def is_false(value: object) -> bool:
 def is_none(value: object) -> bool:
     """Whether a record is left out of the JSON: networks keep the keys they had before there was a choice."""
     return value is None
+
+
+def is_zero(number: int) -> bool:
+    """Whether a number is left out of the JSON: networks keep the keys they had before there was one."""
+    return number == 0
 
 
 def is_true(switch: bool) -> bool:

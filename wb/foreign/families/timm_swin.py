@@ -51,8 +51,8 @@ class TimmSwin(Family):
         depths = [seen.count(rf"layers\.{i}\.blocks\.(\d+)\.") for i in range(seen.count(r"layers\.(\d+)\."))]
         tables = [seen.shape(f"layers.{i}.blocks.0.{TABLE}", 2) for i in range(len(depths))]
         window = (math.isqrt(max(table[0] for table in tables)) + 1) // 2
-        size = _size(seen) or patch * window * 2 ** (len(depths) - 1)
-        if _size(seen) is None:
+        size = image_side(seen) or patch * window * 2 ** (len(depths) - 1)
+        if image_side(seen) is None:
             seen.notes.append(f"images are taken to be {size}x{size}, so that the last stage is one window")
         classes = seen.shape(f"{self.head}.weight", 2)[0]
         return windowed(
@@ -95,7 +95,7 @@ class OriginalSwin(TimmSwin):
     merge = 0
 
 
-def _size(seen: Seen) -> int | None:
+def image_side(seen: Seen) -> int | None:
     """The side of images that timm's config.json says."""
     about = seen.config.get("pretrained_cfg")
     size = about.get("input_size") if isinstance(about, dict) else None
