@@ -92,7 +92,7 @@ def test_clips_are_features_and_keep_their_values(real: Path) -> None:
     ],
 )
 def test_every_job_takes_them(source: str, options: tuple[object, ...], data: str, real: Path, tmp_path: Path) -> None:
-    """Pruned, fused with what was left, searched from, quantized, and written as plain PyTorch, without fine-tuning."""
+    """Pruned, fused with what was left, searched from and quantized, without fine-tuning."""
     model, half, common = tmp_path / "m.safetensors", tmp_path / "half.safetensors", ("--data", data.format(real))
     small = (*common, "--limit", 60, "--samples", 48)
     succeeded("import", real / source, "-o", model, *options)
@@ -109,4 +109,3 @@ def test_every_job_takes_them(source: str, options: tuple[object, ...], data: st
     )
     assert cut <= 0.6 * whole
     succeeded("quantize", model, "-o", tmp_path / "q.onnx", *common, "--samples", 48, "--policy", "int8")
-    succeeded("export", half, "--to", "torch", tmp_path / "plain")
