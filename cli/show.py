@@ -103,7 +103,7 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     grid = "x".join(map(str, a.layout.shape))
     size = ", ".join(spec.text for spec in a.input.specs())
     widths = "".join(f", {name} {getattr(a.stem, name)}" for name in dims(type(a.stem)))
-    stem = f"{a.stem.kind} stem, patch {a.stem.patch}{widths}"
+    stem = f"{a.stem.kind} stem, {a.stem.cut}{widths}"
     parameters, macs = _counts(a, history)
     _output.data.print(
         f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes ({a.head.pool} pooling); "

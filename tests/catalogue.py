@@ -114,10 +114,11 @@ def with_ends() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-first", architecture(softmax, ConvStem(patch=2, width=5), first=LayerNorm(eps=1e-3))
     own = architecture(softmax, PatchStem(patch=2))
     yield "softmax-own-norm", own.with_blocks(lambda _, block: block.model_copy(update={"norm": LayerNorm(eps=1e-2)}))
-    yield "softmax-no-last", architecture(softmax, PatchStem(patch=2), last=None)
+    yield "softmax-no-last", architecture(softmax, PatchStem(patch=2, kernel=3, padding=1), last=None)
     seen_twice = IMAGE.model_copy(update={"mirrored": True})
     yield "softmax-mirrored", architecture(softmax, PatchStem(patch=2)).model_copy(update={"input": seen_twice})
-    yield "map-mirrored", mapped(None, Inverted.sample()).model_copy(update={"input": seen_twice})
+    overlapping = PatchStem(patch=2, kernel=5, padding=2)
+    yield "map-mirrored", mapped(None, Inverted.sample(), stem=overlapping).model_copy(update={"input": seen_twice})
     for wiring in map(kind_of, WIRINGS[1:]):
         yield f"softmax-{wiring}-stages", architecture(softmax, PatchStem(patch=2), stages=2, norm=wiring)
 

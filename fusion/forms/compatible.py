@@ -115,7 +115,7 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
 
     return [
         ("images of", image(one), image(other)),
-        ("the stem", f"{one.stem.kind} of patch {one.stem.patch}", f"{other.stem.kind} of patch {other.stem.patch}"),
+        ("the stem", f"{one.stem.kind} of {one.stem.cut}", f"{other.stem.kind} of {other.stem.cut}"),
         ("tokens with", one.position.title, other.position.title),
         ("norms", wirings_of(one), wirings_of(other)),
         ("kinds of norms", norms_of(one), norms_of(other)),

@@ -94,7 +94,7 @@ def origins_of(model: Model, goal: Architecture, images: Tensor | None) -> Match
 
 def _check(own: Architecture, goal: Architecture) -> None:
     facts: dict[str, Callable[[Architecture], object]] = {
-        "stem": lambda a: f"{a.stem.kind} of patch {a.stem.patch}",
+        "stem": lambda a: f"{a.stem.kind} of {a.stem.cut}",
         "number of stages": lambda a: len(a.stages),
         "kind of position": lambda a: a.position.kind,
         "pool": lambda a: a.head.pool,

@@ -70,6 +70,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_zero(number: int) -> bool:
+    """Whether a number is left out of the JSON: networks keep the keys they had before there was one."""
+    return number == 0
+
+
 def is_true(switch: bool) -> bool:
     """Whether a switch is left out of the JSON, as it was before there was one."""
     return switch

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wb.core.layout import Layout
-from wb.core.records.base import ConvKept, Dim, Part, Width, is_none
+from wb.core.records.base import ConvKept, Dim, Part, Width, is_none, is_zero
 from wb.core.records.inputs import ImageInput
 
 
@@ -28,9 +28,18 @@ class ImageStem(Part):
         """Rows and columns of pixels of a patch."""
         return self.patch, self.patch
 
+    @property
+    def cut(self) -> str:
+        """How it cuts images, in words."""
+        return f"patch {self.patch}"
+
 
 class PatchStem(ImageStem):
-    """A linear map of each patch to a token: of `patch` rows and, unless `columns` says otherwise, as many columns of pixels."""
+    """A linear map of each patch to a token: of `patch` rows and, unless `columns` says otherwise, as many columns of pixels.
+
+    With a `kernel` each token sees that many rows and columns of pixels, with zeros for `padding` pixels around the image, so
+    that patches overlap; there are as many tokens as there were without. A norm behind it is the network's `first`.
+    """
 
     module = "wb.models.stems.patch:PatchStem"
     example: ClassVar[Mapping[str, Any]] = {"patch": 2}
@@ -39,10 +48,31 @@ class PatchStem(ImageStem):
     kind: Literal["patch"] = "patch"
     patch: Annotated[int, Field(ge=1, le=64)]
     columns: Annotated[int | None, Field(ge=1, le=4096, exclude_if=is_none)] = None
+    kernel: Annotated[int | None, Field(ge=1, le=64, exclude_if=is_none)] = None
+    padding: Annotated[int, Field(ge=0, le=32, exclude_if=is_zero)] = 0
+
+    @model_validator(mode="after")
+    def _one_token_a_patch(self) -> PatchStem:
+        kernel = self.kernel or self.patch
+        if self.kernel is not None and self.columns is not None:
+            raise ValueError(
+                f"columns={self.columns} are of patches that do not overlap; leave out kernel={self.kernel}"
+            )
+        if not kernel - self.patch <= 2 * self.padding < kernel:
+            raise ValueError(
+                f"a kernel of {kernel} with padding={self.padding} and a stride of patch={self.patch} does not give one token "
+                "for each patch; that takes kernel - patch <= 2 * padding < kernel"
+            )
+        return self
 
     @property
     def sides(self) -> tuple[int, int]:
         return self.patch, self.columns or self.patch
+
+    @property
+    def cut(self) -> str:
+        words = f"patch {self.patch}x{self.columns}" if self.columns else super().cut
+        return f"{words}, kernel {self.kernel} with padding {self.padding}" if self.kernel else words
 
 
 class ConvStem(ImageStem):

@@ -1,6 +1,7 @@
 """Patch embedding: a linear map of patches.
 
-Source: Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021.
+Source: Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021; where patches overlap, Wu et al., "CvT: Introducing
+Convolutions to Vision Transformers", 2021, https://arxiv.org/abs/2103.15808.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from wb.models.tensors import uniform_
 
 
 class PatchStem(StemModule):
-    """A convolution whose kernel is its stride: one token per patch."""
+    """A convolution whose stride is the patch, and its kernel too unless patches overlap: one token per patch."""
 
     patches: nn.Parameter
     patches_bias: nn.Parameter
@@ -26,22 +27,21 @@ class PatchStem(StemModule):
         self, record: records.PatchStem, channels: int, embed: int, device: torch.device | str | None = None
     ) -> None:
         super().__init__({"embed": embed}, device)
-        self.precision = record.precision
-        self.columns = record.columns
-        self.holds("patches", "embed", channels, *record.sides)
+        self.record = record
+        kernel = record.sides if record.kernel is None else (record.kernel, record.kernel)
+        self.holds("patches", "embed", channels, *kernel)
         self.holds("patches_bias", "embed")
 
     def describe(self) -> records.PatchStem:
-        rows, columns = self.patches.shape[2:]
-        return records.PatchStem(
-            patch=rows, columns=None if self.columns is None else columns, precision=self.precision
-        )
+        return self.record
 
     def reset(self) -> None:
         uniform_(self.patches, self.patches[0].numel())
         nn.init.zeros_(self.patches_bias)
 
-    def absorbed(self, weights: Mapping[str, Tensor], scale: Tensor, shift: Tensor) -> dict[str, Tensor]:
+    def absorbed(self, weights: Mapping[str, Tensor], scale: Tensor, shift: Tensor) -> dict[str, Tensor] | None:
+        if self.record.padding and shift.any():  # zeros around the image stay zeros
+            return None
         weight, bias = weights["patches"], weights["patches_bias"]
         added = torch.einsum("dcij,c->d", weight.double(), shift)
         scaled = weight.double() * scale[None, :, None, None]
@@ -49,4 +49,4 @@ class PatchStem(StemModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, D, rows, columns)."""
-        return F.conv2d(x, self.patches, self.patches_bias, stride=self.patches.shape[2:])
+        return F.conv2d(x, self.patches, self.patches_bias, self.record.sides, self.record.padding)
