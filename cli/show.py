@@ -106,7 +106,7 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     stem = f"{a.stem.kind} stem, {a.stem.cut}{widths}"
     parameters, macs = _counts(a, history)
     _output.data.print(
-        f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes ({a.head.pool} pooling); "
+        f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes ({a.head.pooling} pooling); "
         f"{parameters.text()} parameters, {macs.text()} multiply-accumulates{ends}",
         soft_wrap=True,
     )

@@ -19,6 +19,7 @@ from wb.core.records import (
     POSITIONS,
     STEMS,
     WIRINGS,
+    Classify,
     ConvStem,
     Cosformer,
     ImageInput,
@@ -114,6 +115,7 @@ def with_ends() -> Iterator[tuple[str, Architecture]]:
     yield "softmax-first", architecture(softmax, ConvStem(patch=2, width=5), first=LayerNorm(eps=1e-3))
     own = architecture(softmax, PatchStem(patch=2))
     yield "softmax-own-norm", own.with_blocks(lambda _, block: block.model_copy(update={"norm": LayerNorm(eps=1e-2)}))
+    yield "softmax-pooled-norm", answering(architecture(softmax, ConvStem(patch=4, width=5), prefix=1), normed="pooled")
     yield "softmax-no-last", architecture(softmax, PatchStem(patch=2, kernel=3, padding=1), last=None)
     seen_twice = IMAGE.model_copy(update={"mirrored": True})
     yield "softmax-mirrored", architecture(softmax, PatchStem(patch=2)).model_copy(update={"input": seen_twice})
@@ -157,6 +159,7 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
             yield f"map-{kind_of(merge)}-odd", mapped(depthwise, inverted, merge.sample(), input=six)
     for gate in get_args(Squeeze.model_fields["gate"].annotation):
         yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
+    yield "map-pooled-norm", mapped(depthwise, inverted, last=LayerNorm(), head=Classify(classes=3, normed="pooled"))
     yield "map-scale", joined(mapped(depthwise, inverted), Scale.sample())
     yield "map-post", wired(mapped(Pool.sample(), inverted), "post")
 

@@ -121,7 +121,7 @@ def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, ob
         ("kinds of norms", norms_of(one), norms_of(other)),
         ("joins", joins_of(one) or joins_of(other), joins_of(other) or joins_of(one)),
         ("a prefix of", f"{one.prefix} tokens", f"{other.prefix} tokens"),
-        ("pooling", one.head.pool, other.head.pool),
+        ("pooling", one.head.pooling, other.head.pooling),
         ("stages", len(one.stages), len(other.stages)),
     ]
 

@@ -97,7 +97,7 @@ def _check(own: Architecture, goal: Architecture) -> None:
         "stem": lambda a: f"{a.stem.kind} of {a.stem.cut}",
         "number of stages": lambda a: len(a.stages),
         "kind of position": lambda a: a.position.kind,
-        "pool": lambda a: a.head.pool,
+        "pool": lambda a: a.head.pooling,
         "number of prefix tokens": lambda a: a.prefix,
         "input": lambda a: a.input.model_dump_json(),
         "number of classes": lambda a: a.head.classes,

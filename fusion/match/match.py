@@ -205,9 +205,9 @@ def _through(match: tuple[int | None, ...], origins: tuple[int | None, ...], sou
 def _check(source: Architecture, reference: Architecture) -> None:
     """Raises `Unsupported` unless the two have the same stages with the same tokens."""
     own, other = ([*a.layouts()] for a in (source, reference))
-    if own != other or source.head.pool != reference.head.pool:
+    if own != other or source.head.pooling != reference.head.pooling:
         texts = (
-            f"{'x'.join(map(str, a.layout.shape))} tokens in {len(a.stages)} stages, prefix of {a.prefix}, pool {a.head.pool!r}"
+            f"{'x'.join(map(str, a.layout.shape))} tokens in {len(a.stages)} stages, prefix of {a.prefix}, pool {a.head.pooling!r}"
             for a in (source, reference)
         )
         raise Unsupported(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
-from wb.core.records import ImageInput, LayerNorm, Mlp, PatchStem
+from wb.core.records import Classify, ImageInput, LayerNorm, Mlp, PatchStem
 from wb.models.named import axes_of
 from wb.models.network import Network, build
 
@@ -73,6 +73,19 @@ def test_a_head_reads_the_first_token_or_the_mean_of_those_with_a_place(
         assert "norm.gain" not in w
     pooled = normed[:, 0] if pool == "cls" else torch.stack([one[prefix:].mean(0) for one in normed])
     torch.testing.assert_close(built.answered(x), pooled @ w["head"].T + w["head_bias"])
+
+
+@torch.no_grad()
+def test_the_last_norm_may_stand_behind_the_pooling(image: ImageInput) -> None:
+    head = Classify(classes=3, normed="pooled")
+    built = network(image, head=head, prefix=1, last=LayerNorm(eps=0.1))
+    x, w = torch.randn(3, 17, 6, generator=torch.Generator().manual_seed(2)), dict(built.named_parameters())
+    pooled = F.layer_norm(x[:, 1:].mean(1), (6,), w["norm.gain"], w["norm.shift"], 0.1)
+    torch.testing.assert_close(built.answered(x), pooled @ w["head"].T + w["head_bias"])
+    with pytest.raises(ValueError, match="there is no last norm"):
+        network(image, head=head, last=None)
+    with pytest.raises(ValueError, match="normed='tokens'"):
+        Classify(classes=3, pool="first", normed="pooled")
 
 
 @torch.no_grad()

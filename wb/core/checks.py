@@ -36,6 +36,8 @@ def check_stages(architecture: Architecture) -> None:
             f"the head reads {read} token{'s' if read > 1 else ''} of the prefix, and there "
             f"{'is none' if architecture.prefix == 0 else 'is one'}; give prefix={read} or pool='mean'"
         )
+    if architecture.head.normed == "pooled" and architecture.last is None:
+        raise ValueError("the head normalises what it has pooled, and there is no last norm; give one, or normed='tokens'")
 
 
 def check_tokens(architecture: Architecture) -> None:
@@ -92,6 +94,8 @@ def check_norms(architecture: Architecture) -> None:
     """Raises `ValueError` where a norm cannot compute on the plane of its stage."""
     ends = (("first", architecture.first, 0), ("last", architecture.last, -1))
     norms = [(name, norm, architecture.stages[stage].plane) for name, norm, stage in ends if norm is not None]
+    if architecture.head.normed == "pooled":  # what is pooled is no map
+        norms = [one for one in norms if one[0] != "last"]
     for name, stage, block in architecture.blocks():
         if any(not part.normed for _, part in block.parts()):
             norms.append((f"norm of {name}", block.norm or architecture.norm, stage.plane))

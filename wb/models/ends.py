@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -75,15 +76,15 @@ class HeadModule(End[Head]):
     """Answers the task from the tokens of the last stage. Final subclasses live in one file each."""
 
     readers: dict[str, str | None]
-    """Weights that read the stream behind the last norm -> their biases."""
+    """Weights that read the stream, with the last norm in front of them -> their biases."""
 
     def __init__(
         self, record: Head, network: nn.Module, embed: int, layout: Layout, device: torch.device | str | None = None
     ) -> None:
         super().__init__(record)
 
-    def pooled(self, x: Tensor) -> Tensor:
-        """What its linear map reads: (B, N, D), behind the last norm -> (B, ..., D)."""
+    def pooled(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """What its linear map reads of the stream: (B, N, D) -> (B, ..., D); `norm` is the network's last, None without one."""
         raise NotImplementedError
 
     def outputs(self, network: Any, pooled: Tensor) -> Tensor:

@@ -172,7 +172,7 @@ class Network(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """The input of the head's linear map: (B, N, D) -> (B, D), the mean of an image and its mirror image."""
-        pooled = self.answer.pooled(x if self.norm is None else self.norm(x))
+        pooled = self.answer.pooled(x, self.norm)
         views = self.architecture.input.views
         return pooled if views == 1 else pooled.unflatten(0, (-1, views)).mean(dim=1)
 

@@ -12,11 +12,17 @@ from wb.core.records.base import HeadKept, Part
 Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 
 
+def is_of_tokens(normed: str) -> bool:
+    """Whether it is left out of the JSON, as it was before there was a choice."""
+    return normed == "tokens"
+
+
 class Classify(Part):
     """A linear map from the pooled tokens to one number per class. `labels` are the names of the classes, or none.
 
     `pool` "mean" is the mean of the tokens that have a place, "first" the first of those in front of them, a class token.
     "pair" are the first two of those, a class and a distillation token: each has a map of its own, and the answer is the mean.
+    `normed` says what the network's last norm is applied to: "tokens", or the mean that is "pooled" of them.
 
     Source: Touvron et al., "Training data-efficient image transformers & distillation through attention" (DeiT), 2021 ("pair").
     """
@@ -29,12 +35,20 @@ class Classify(Part):
     classes: Classes
     labels: tuple[str, ...] = ()
     pool: Literal["mean", "first", "pair"] = "mean"
+    normed: Annotated[Literal["tokens", "pooled"], Field(exclude_if=is_of_tokens)] = "tokens"
     precision: HeadKept = "fp32"
+
+    @property
+    def pooling(self) -> str:
+        """How tokens are pooled, in a few words."""
+        return self.pool if self.normed == "tokens" else f"{self.pool}, then norm"
 
     @model_validator(mode="after")
     def _named(self) -> Self:
         if self.labels and len(self.labels) != self.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.classes} classes; give one each, or none")
+        if self.normed == "pooled" and self.pool != "mean":
+            raise ValueError(f"pool={self.pool!r} takes tokens as they are; give normed='tokens', which is the same there")
         return self
 
 

@@ -5,6 +5,7 @@ Source of the pair: Touvron et al., "Training data-efficient image transformers 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,8 +46,13 @@ class Classify(HeadModule):
             nn.init.trunc_normal_(getattr(network, weight), std=0.02)
             nn.init.zeros_(getattr(network, str(bias)))
 
-    def pooled(self, x: Tensor) -> Tensor:
+    def pooled(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None) -> Tensor:
         """(B, N, D) or (B, D, rows, columns) -> (B, D), of a pair (B, 2, D)."""
+        if norm is None:
+            return self._pooled(x)
+        return norm(self._pooled(x)) if self.record.normed == "pooled" else self._pooled(norm(x))
+
+    def _pooled(self, x: Tensor) -> Tensor:
         if x.dim() == 4:
             return x.mean(dim=(2, 3))
         if self.record.pool == "first":
