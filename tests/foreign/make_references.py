@@ -1,6 +1,6 @@
 """Makes `references/`: small random models of transformers and timm as they save them, with the logits that they give.
 
-    python tests/foreign/make_references.py        # needs transformers and timm; not run by tests
+    python tests/foreign/make_references.py [NAMES]        # needs transformers and timm; not run by tests
 
 Weights are in half precision and a few kB each, so that tests need neither library.
 """
@@ -25,6 +25,12 @@ PLAIN = {
 }  # fmt: skip
 SWIN = {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2, "image_size": 16, "patch_size": 2}
 
+CONVNEXT = {"hidden_sizes": [6, 8], "depths": [1, 2], "num_stages": 2, "patch_size": 2, "image_size": 16}
+POOLFORMER = {
+    "hidden_sizes": [6, 8], "depths": [1, 2], "num_encoder_blocks": 2, "patch_sizes": [7, 3], "strides": [4, 2],
+    "padding": [2, 1], "mlp_ratio": 2.0, "pool_size": 3, "image_size": 16,
+}  # fmt: skip
+
 
 def shim() -> None:
     """Lets torchvision be imported beside a torch without its operators, as timm imports it whole."""
@@ -35,10 +41,12 @@ def shim() -> None:
 
 
 def main() -> None:
-    """Writes a folder for every family."""
+    """Writes a folder for every family, or for those that are named."""
     shim()
     for name, build in (*transformers_models(), *timm_models()):
         torch.manual_seed(0)
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         build(FOLDER / name)
         sys.stdout.write(f"wrote {FOLDER / name}\n")
 
@@ -55,6 +63,8 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("hf-deit", t.DeiTConfig(**PLAIN, **labels), t.DeiTForImageClassificationWithTeacher),
         ("hf-deit-alone", t.DeiTConfig(**PLAIN), t.DeiTForImageClassification),
         ("hf-swin", t.SwinConfig(**SWIN), t.SwinForImageClassification),
+        ("hf-convnext", t.ConvNextConfig(**CONVNEXT, **labels), t.ConvNextForImageClassification),
+        ("hf-poolformer", t.PoolFormerConfig(**POOLFORMER), t.PoolFormerForImageClassification),
     ):
 
         def write(folder: Path, config: Any = config, model: Any = model) -> None:
@@ -73,7 +83,6 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
 
 def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Models of timm with what writes them: `config.json` as timm has it, and a state dict."""
-    import timm
     from safetensors.torch import save_file
 
     vit = {"img_size": 8, "patch_size": 4, "depth": 2, "embed_dim": 64, "num_classes": 5}
@@ -91,23 +100,38 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
+        ("timm-convnext", "convnext_tiny", {"depths": [1, 2, 1, 1], "dims": [4, 6, 6, 8], "kernel_sizes": [7, 5, 3, 3]}),
+        ("timm-poolformer", "poolformer_s12", {"depths": [1, 2], "dims": [6, 8], "pool_size": 5}),
     ):
 
         def write(folder: Path, architecture: str = architecture, arguments: dict[str, Any] = arguments) -> None:
-            network = shaken(timm.create_model(architecture, **arguments)).half()
+            network = shaken(timm_model(architecture, arguments)).half()
             folder.mkdir(parents=True, exist_ok=True)
             save_file(network.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+            side = arguments.get("img_size", 32)
             about = {
-                "input_size": [3, arguments["img_size"], arguments["img_size"]],
+                "input_size": [3, side, side],
                 "mean": [0.5, 0.4, 0.3],
                 "std": [0.2, 0.3, 0.4],
             }
             rest = {key: value for key, value in arguments.items() if key != "num_classes"}
             config = {"architecture": architecture, "num_classes": 5, "model_args": rest, "pretrained_cfg": about}
             (folder / "config.json").write_text(json.dumps(config, indent=2))
-            answer(folder, network.float(), arguments["img_size"])
+            answer(folder, network.float(), side)
 
         yield name, write
+
+
+def timm_model(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """A model of timm, which takes no sizes of a PoolFormer where it knows it by name."""
+    import timm
+    from timm.layers import GroupNorm1
+
+    if not architecture.startswith("poolformer"):
+        return timm.create_model(architecture, **{"num_classes": 5, **arguments})
+    about = {"downsample_norm": None, "mlp_act": nn.GELU, "mlp_bias": True, "norm_layers": GroupNorm1, "use_mlp_head": False}
+    scales = {"layer_scale_init_values": 1e-5, "res_scale_init_values": None}
+    return timm.models.metaformer.MetaFormer(num_classes=5, **about, **scales, **arguments)
 
 
 def shaken(network: nn.Module) -> nn.Module:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wb.core.errors import Unsupported, printable
+from wb.foreign.families.convnext import HfConvNext, OriginalConvNext, TimmConvNext, TimmConvolutions
 from wb.foreign.families.hf_deit import HfDeit
 from wb.foreign.families.hf_swin import HfSwin
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
+from wb.foreign.families.poolformer import HfPoolFormer, OriginalPoolFormer, TimmPoolFormer
 from wb.foreign.families.timm_swin import OriginalSwin, TimmSwin
 from wb.foreign.families.timm_vit import TimmVit
 from wb.foreign.families.vit_pytorch import VitPytorch
@@ -16,25 +18,18 @@ from wb.foreign.family import Family, Seen
 
 FAMILIES: Sequence[Family] = (
     HfVit(), HfDeit(), HfSwin(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(), Kwt(),
+    HfConvNext(), TimmConvNext(), TimmConvolutions(), OriginalConvNext(), HfPoolFormer(), TimmPoolFormer(), OriginalPoolFormer(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 # Networks that no records express: what the names of some of their tensors contain, and what is missing.
 INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
-    (
-        "ConvNeXt",
-        ("dwconv.weight", "conv_dw.weight", "pwconv1.weight"),
-        "depthwise convolutions with a bias and no batch norm",
-    ),
+    ("ConvNeXtV2", (".grn.",), "global response normalization"),
     (
         "MobileNetV3",
         ("bn1.running_mean", "se.conv_reduce.weight"),
         "blocks whose stream changes its width, and hard swish",
     ),
-    (
-        "PoolFormer",
-        ("token_mixer", "layer_scale_1", "before_norm"),
-        "norms over a whole picture, and patches that overlap",
-    ),
+    ("MetaFormer", (".token_mixer.", ".res_scale1.", ".mlp.act.scale"), "star ReLU, and scales of the stream"),
     (
         "Hiera",
         ("pos_embed_window", "hiera.embeddings", "attn.qkv.weight"),
