@@ -38,6 +38,7 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
+from wb.core.records.base import Activation
 from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
@@ -92,10 +93,13 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
             yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
-    for ffn in [ffn for ffn in FFNS if "tokens" in ffn.supports.planes]:
+    tried = set[str]()  # an activation that several know with one of them
+    for ffn in [ffn for ffn in reversed(FFNS) if "tokens" in ffn.supports.planes]:
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
         for setting, other in settings(ffn.sample()):
-            yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
+            if setting not in tried:
+                yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
+        tried |= set(get_args(Activation))
     yield from with_ends()
     yield from with_positions()
     for norm in [norm for norm in NORMS[1:] if norm is not Unnormed]:

@@ -28,7 +28,7 @@ SWIN = {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2,
 CONVNEXT = {"hidden_sizes": [6, 8], "depths": [1, 2], "num_stages": 2, "patch_size": 2, "image_size": 16}
 POOLFORMER = {
     "hidden_sizes": [6, 8], "depths": [1, 2], "num_encoder_blocks": 2, "patch_sizes": [7, 3], "strides": [4, 2],
-    "padding": [2, 1], "mlp_ratio": 2.0, "pool_size": 3, "image_size": 16,
+    "padding": [2, 1], "mlp_ratio": 4.0, "pool_size": 3, "image_size": 16,
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ class GroupNorm(NormModule):
     averaged: ClassVar[tuple[str, ...]] = ("embed",)
     centred: ClassVar[bool] = False  # a number added to all channels of one token moves the mean of all
     foldable: ClassVar[bool] = True
+    local: ClassVar[bool] = False
     shift: nn.Parameter
 
     def __init__(self, record: Record, embed: int, device: torch.device | str | None = None) -> None:

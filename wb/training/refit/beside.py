@@ -93,7 +93,7 @@ class Beside:
 
     def _seen(self, at: Sublayer, state: State, batch: int) -> Tensor:
         """What the readers of a sub-layer see at the chosen tokens: (rows, D)."""
-        if not at.operator.plain:
+        if not (at.operator.plain and at.norm.local):  # tokens are looked at together
             return self._picked(at.operator.entering(at.read(state)), batch)
         some = State(
             self._picked(state.stream, batch), state.stage, tuple(self._picked(x, batch) for x in state.memory)
