@@ -67,9 +67,7 @@ def import_checkpoint(
     from wb.jobs.preparation import read_preparation
 
     images = read_preparation(mean, std, scale, preprocessor)
-    given = given_of(
-        heads=heads, activation=activation, eps=eps, pool=pool, image_size=image_size, images=images
-    )
+    given = given_of(heads=heads, activation=activation, eps=eps, pool=pool, image_size=image_size, images=images)
     found = import_file(source, out, given, compare=compare, force=force)
     for text in found.notes:
         _output.say(text)

@@ -76,8 +76,8 @@ class Vit(GeneSpace):
                 f"images of {image.height}x{image.width} cannot be cut into patches of {self.patch}; choose --image-size or "
                 "another preset (see `wb spaces`)"
             )
-        for kinds, offered, chosen in (("mixers", OFFERED, options.mixer), ("feed-forwards", FFN_KINDS, options.ffn)):
-            needing = [name for name in chosen if name in offered and not offered[name].supports.prefix]
+        for kinds, offered, names in (("mixers", OFFERED, options.mixer), ("feed-forwards", FFN_KINDS, options.ffn)):
+            needing = [name for name in names if name in offered and not offered[name].supports.prefix]
             if options.pool == "cls" and needing:
                 raise BadOption(
                     f"{kinds} {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"

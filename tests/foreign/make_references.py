@@ -100,7 +100,11 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
-        ("timm-convnext", "convnext_tiny", {"depths": [1, 2, 1, 1], "dims": [4, 6, 6, 8], "kernel_sizes": [7, 5, 3, 3]}),
+        (
+            "timm-convnext",
+            "convnext_tiny",
+            {"depths": [1, 2, 1, 1], "dims": [4, 6, 6, 8], "kernel_sizes": [7, 5, 3, 3]},
+        ),
         ("timm-poolformer", "poolformer_s12", {"depths": [1, 2], "dims": [6, 8], "pool_size": 5}),
     ):
 
@@ -129,7 +133,13 @@ def timm_model(architecture: str, arguments: dict[str, Any]) -> nn.Module:
 
     if not architecture.startswith("poolformer"):
         return timm.create_model(architecture, **{"num_classes": 5, **arguments})
-    about = {"downsample_norm": None, "mlp_act": nn.GELU, "mlp_bias": True, "norm_layers": GroupNorm1, "use_mlp_head": False}
+    about = {
+        "downsample_norm": None,
+        "mlp_act": nn.GELU,
+        "mlp_bias": True,
+        "norm_layers": GroupNorm1,
+        "use_mlp_head": False,
+    }
     scales = {"layer_scale_init_values": 1e-5, "res_scale_init_values": None}
     return timm.models.metaformer.MetaFormer(num_classes=5, **about, **scales, **arguments)
 

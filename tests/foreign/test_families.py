@@ -139,7 +139,9 @@ def test_layouts_with_other_names_give_the_same_and_are_handed_back(name: str, t
         flat = name == "timm-convnext-conv" and "mlp" in own and tensor.dim() == 2
         given[own] = tensor[:, :, None, None].contiguous() if flat else tensor
     folder = written(tmp_path / "given", given)
-    found = read_checkpoint(folder / "model.safetensors", Given(image_size=16 if source.startswith("hf") else 32, images=SEEN))
+    found = read_checkpoint(
+        folder / "model.safetensors", Given(image_size=16 if source.startswith("hf") else 32, images=SEEN)
+    )
     assert found.family.name == name
     images, expected = answer(source)
     torch.testing.assert_close(logits(found, images), expected, atol=1e-4, rtol=1e-4)

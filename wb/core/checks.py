@@ -37,7 +37,9 @@ def check_stages(architecture: Architecture) -> None:
             f"{'is none' if architecture.prefix == 0 else 'is one'}; give prefix={read} or pool='mean'"
         )
     if architecture.head.normed == "pooled" and architecture.last is None:
-        raise ValueError("the head normalises what it has pooled, and there is no last norm; give one, or normed='tokens'")
+        raise ValueError(
+            "the head normalises what it has pooled, and there is no last norm; give one, or normed='tokens'"
+        )
 
 
 def check_tokens(architecture: Architecture) -> None:

@@ -48,7 +48,9 @@ class Classify(Part):
         if self.labels and len(self.labels) != self.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.classes} classes; give one each, or none")
         if self.normed == "pooled" and self.pool != "mean":
-            raise ValueError(f"pool={self.pool!r} takes tokens as they are; give normed='tokens', which is the same there")
+            raise ValueError(
+                f"pool={self.pool!r} takes tokens as they are; give normed='tokens', which is the same there"
+            )
         return self
 
 

@@ -114,6 +114,4 @@ class QPool(Scaled, Halving):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Merge = Annotated[
-    QPool | Conv3x3 | Overlapping | NormedMerge | NormedConv | Conv2x2 | Dw3, Field(discriminator="kind")
-]
+Merge = Annotated[QPool | Conv3x3 | Overlapping | NormedMerge | NormedConv | Conv2x2 | Dw3, Field(discriminator="kind")]

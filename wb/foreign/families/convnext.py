@@ -186,9 +186,8 @@ class Unconfigured(Layout):
 
     def architecture(self, seen: Seen) -> Architecture:
         depths, first = self.sizes(seen)
-        convolution, up = self.block_rules[0].theirs[0], self.block_rules[4].theirs[0]
-        filters = [seen.shape(block + convolution, 4) for block in first]
-        width, channels, patch, _ = seen.shape(f"{self.stem}.weight", 4)
+        filters = [seen.shape(block + self.block_rules[0].theirs[0], 4) for block in first]
+        _, channels, patch, _ = seen.shape(f"{self.stem}.weight", 4)
         classes = seen.shape(f"{self.head}.weight", 2)[0]
         eps, activation = self.settled(seen)
         side = seen.picture()
@@ -231,7 +230,7 @@ class TimmConvNext(Unconfigured):
     def sizes(self, seen: Seen) -> tuple[list[int], list[str]]:
         for begins, what in REFUSED.items():
             if any(name.startswith(begins) for name in seen.shapes):
-                raise Unsupported(f"{what}; those of ConvNeXts in wb have none of that")
+                raise Unsupported(f"{what}, which no record of wb has")
         if "stem.1.bias" not in seen.shapes:
             raise Unsupported("its norms have no bias, as RMS norms; those of ConvNeXts in wb are layer norms")
         stages = range(seen.count(r"stages\.(\d+)\."))
@@ -242,7 +241,9 @@ class TimmConvNext(Unconfigured):
         eps, activation = TIMM.get(name, (1e-6, "gelu"))
         said = seen.arguments.get("act_layer", activation)
         if said not in ACTIVATIONS:
-            raise Unsupported(f"config.json has act_layer={printable(repr(said), 60)}; there are {', '.join(ACTIVATIONS)}")
+            raise Unsupported(
+                f"config.json has act_layer={printable(repr(said), 60)}; there are {', '.join(ACTIVATIONS)}"
+            )
         added = seen.arguments.get("norm_eps")
         eps = float(added) if isinstance(added, int | float) else eps
         return seen.given.eps or eps, seen.given.activation or ACTIVATIONS[said]

@@ -123,7 +123,9 @@ class HfPoolFormer(Layout):
         for one in between:
             if one not in MERGES:
                 said = f"a kernel of {one[0]} with a stride of {one[1]} and a padding of {one[2]}"
-                raise Unsupported(f"config.json has {said} between stages; networks of wb have 3, 2 and 1, or 2, 2 and 0")
+                raise Unsupported(
+                    f"config.json has {said} between stages; networks of wb have 3, 2 and 1, or 2, 2 and 0"
+                )
         plain = kernel == patch and not padding
         classes = seen.shape("classifier.weight", 2)[0]
         side = seen.given.image_size or (seen.whole("image_size") if "image_size" in seen.config else seen.picture())

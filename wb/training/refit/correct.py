@@ -140,7 +140,9 @@ class Correction(Beside):
             fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
                 given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
-                if sublayer.kind == "ffn" and module.plain:  # only the chosen tokens are needed, as tokens do not interact
+                if (
+                    sublayer.kind == "ffn" and module.plain
+                ):  # only the chosen tokens are needed, as tokens do not interact
                     hidden = module.hidden(self._seen(sublayer, state, i), NOTHING)
                 elif sublayer.kind == "ffn":
                     hidden = self._picked(module.hidden(sublayer.read(state), NOTHING), i)
