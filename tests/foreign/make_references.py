@@ -132,7 +132,8 @@ def timm_model(architecture: str, arguments: dict[str, Any]) -> nn.Module:
     from timm.layers import GroupNorm1
 
     if not architecture.startswith("poolformer"):
-        return timm.create_model(architecture, **{"num_classes": 5, **arguments})
+        plain: nn.Module = timm.create_model(architecture, **{"num_classes": 5, **arguments})
+        return plain
     about = {
         "downsample_norm": None,
         "mlp_act": nn.GELU,
@@ -141,7 +142,8 @@ def timm_model(architecture: str, arguments: dict[str, Any]) -> nn.Module:
         "use_mlp_head": False,
     }
     scales = {"layer_scale_init_values": 1e-5, "res_scale_init_values": None}
-    return timm.models.metaformer.MetaFormer(num_classes=5, **about, **scales, **arguments)
+    network: nn.Module = timm.models.metaformer.MetaFormer(num_classes=5, **about, **scales, **arguments)
+    return network
 
 
 def shaken(network: nn.Module) -> nn.Module:

@@ -17,12 +17,11 @@ def test_it_is_a_convolution_of_each_channel_a_norm_and_a_perceptron() -> None:
     convolution = nn.Conv2d(3, 3, 5, padding=2, groups=3)
     norm, up, down = nn.LayerNorm(3, eps=1e-3), nn.Linear(3, 9), nn.Linear(9, 3)
     generator = torch.Generator().manual_seed(0)
-    places = {"filters": convolution, "gain": norm, "up": up, "down": down}
-    for name, layer in places.items():
-        layer.double()
-        for own, weight in ((name, layer.weight), ("shift" if name == "gain" else f"{name}_bias", layer.bias)):
+    for name, layer in {"filters": convolution, "gain": norm, "up": up, "down": down}.items():
+        own = (name, "shift" if name == "gain" else f"{name}_bias")
+        for place, weight in zip(own, layer.double().parameters(), strict=True):
             weight.data.normal_(generator=generator)
-            block.get_parameter(own).data.copy_(weight)
+            block.get_parameter(place).data.copy_(weight)
     x = torch.randn(2, 24, 3, dtype=torch.float64, generator=generator)
     y = norm(convolution(as_map(x, layout)).permute(0, 2, 3, 1))
     expected = down(nn.functional.gelu(up(y))).flatten(1, 2)

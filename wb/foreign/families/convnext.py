@@ -90,7 +90,7 @@ def convnext(p: Numbers) -> Architecture:
 class Layout(Family):
     """What all layouts of ConvNeXt have in common: the same parts under other names. `{i}` is a stage, `{j}` a block."""
 
-    options = ("activation", "eps", "image_size")
+    options: ClassVar[Sequence[str]] = ("activation", "eps", "image_size")
     stem: ClassVar[str]
     begins: ClassVar[str]  # the norm behind the stem
     merge: ClassVar[str]
