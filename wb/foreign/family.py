@@ -77,14 +77,14 @@ class Seen:
         return [_size(one, key) for one in found]
 
     @property
-    def arguments(self) -> Mapping[str, Any]:
+    def model_arguments(self) -> Mapping[str, Any]:
         """The arguments in timm's config.json; none if it has none."""
         given = self.config.get("model_args")
         return given if isinstance(given, dict) else {}
 
     def argument(self, name: str) -> int | None:
         """A size among the arguments in timm's config.json. Raises `BadArtefact` for anything else."""
-        found = self.arguments.get(name)
+        found = self.model_arguments.get(name)
         return None if found is None else _size(found, name)
 
     def activation(self, key: str, default: str) -> Activation:

@@ -239,12 +239,12 @@ class TimmConvNext(Unconfigured):
     def settled(self, seen: Seen) -> tuple[float, Activation]:
         name = str(seen.config.get("architecture", "")).partition(".")[0]
         eps, activation = TIMM.get(name, (1e-6, "gelu"))
-        said = seen.arguments.get("act_layer", activation)
+        said = seen.model_arguments.get("act_layer", activation)
         if said not in ACTIVATIONS:
             raise Unsupported(
                 f"config.json has act_layer={printable(repr(said), 60)}; there are {', '.join(ACTIVATIONS)}"
             )
-        added = seen.arguments.get("norm_eps")
+        added = seen.model_arguments.get("norm_eps")
         eps = float(added) if isinstance(added, int | float) else eps
         return seen.given.eps or eps, seen.given.activation or ACTIVATIONS[said]
 
