@@ -25,6 +25,7 @@ from wb.search.planning.settle import settled
 from wb.search.planning.shares import (
     READ,
     allot,
+    epochs_text,
     finalists_seconds,
     rungs_seconds,
     search_seconds,
@@ -75,14 +76,16 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         progress.update(task, description="checking the budget")
         check_budget(config, space, data, device)
     held = held_back(data) if run is None else run.read().held_back
-    ranks, told_of = ranking(data, held), lambda what: progress.update(task, description=what)
-    costs, ends = probe(config, space, ranks, device, told_of)
+    kept = None if run is None else run.read().plan
+    ranks = ranking(data, held, 1.0 if kept is None else kept.part)
+    costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what))
     size, notes = size_of(config, space, ranks, data, workers), []
     if run is None:
         config = settled(config)
     if run is None and config.time is not None:
         planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, WARM_UP)
         config, costs = planned.applied(config), planned.expected
+        ranks, size = ranking(data, held, planned.part), size.of(planned.part)
         notes = [Stage("time", planned.text(), 0.0)]
     left = config.trials - done.evaluations
     within = reach(space, config.limits, ends, config.seed)
@@ -113,7 +116,7 @@ def _supernet(config: SearchConfig, data: Dataset, recipe: Recipe, device: str, 
         return "is trained"
     there = f", of which {done} are done" if done else ""
     steps = recipe.steps(len(data.train)) // config.epochs
-    return f"{config.epochs} epoch{'' if config.epochs == 1 else 's'}{there} of {steps} steps on {device}; recipe {recipe.text}"
+    return f"{epochs_text(config.epochs)}{there} of {steps} steps on {device}; recipe {recipe.text}"
 
 
 def _search(config: SearchConfig, done: There, genes: int, workers: int, within: str) -> str:
@@ -143,7 +146,7 @@ def _rungs(config: SearchConfig, done: There, costs: Costs, size: Size) -> list[
         return []
     if done.front or not any(rung.candidates for rung in left):
         return [Stage("rungs", "all candidates are trained", 0.0)]
-    parts = [f"{rung.candidates} candidates alone for {rung.epochs} epochs" for rung in left if rung.candidates]
+    parts = [f"{rung.candidates} candidates alone for {epochs_text(rung.epochs)}" for rung in left if rung.candidates]
     return [Stage("rungs", ", then ".join(parts), rungs_seconds(costs, size, left))]
 
 
@@ -154,7 +157,7 @@ def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size) -> S
     given = config.finalists is not None
     count = config.finalists or expected(config.trials, len(config.metrics))
     made = min(done.finalists, count)
-    tuned = f", each fine-tuned for {config.finetune} epochs" if config.finetune else ""
+    tuned = f", each fine-tuned for {epochs_text(config.finetune)}" if config.finetune else ""
     there = f", {made} made already" if made else ""
     beside = f"; beside them up to {MOST} known networks, trained alike" if config.baselines else ""
     rule = f" ({count} by a rule of thumb from the numbers of trials and objectives; at most {MAX_FINALISTS})"

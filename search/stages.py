@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 from optuna import Study
 from optuna.trial import FrozenTrial
@@ -18,7 +18,6 @@ from wb.export.timing.table import LatencyTable
 from wb.jobs.record import Recorder
 from wb.models.model import Step, save
 from wb.search.baselines import Comparable
-from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import chosen, forecast
@@ -29,7 +28,8 @@ from wb.search.ground import Ground
 from wb.search.helpers import Helpers
 from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
-from wb.search.planning.costs import epochs_left
+from wb.search.planning.costs import epoch_seconds
+from wb.search.planning.enough import enough
 from wb.search.recipes import supernet_recipe, told_recipes, tuning_recipe
 from wb.search.results.curves import SUPERNET, Curves
 from wb.search.results.point import FrontPoint
@@ -54,8 +54,9 @@ class Stages(Recorder[RunRecord]):
 
     @cached_property
     def ranking(self) -> Dataset:
-        """The data that supernet and candidates see: some training images are held back to rank with."""
-        return ranking(self.ground.data, self.record.held_back)
+        """The data that supernet and candidates see: some training images are held back to rank with, of many a part is seen."""
+        plan = self.record.plan
+        return ranking(self.ground.data, self.record.held_back, 1.0 if plan is None else plan.part)
 
     def finished(self) -> bool:
         """Whether the existing front belongs to the present configuration."""
@@ -66,7 +67,9 @@ class Stages(Recorder[RunRecord]):
         self.record = self.run.read()
         if self.record.plan is not None:  # another process may have ended the search for want of time
             known = self.record.config
-            self.config = self.config.model_copy(update={"trials": known.trials, "finetune": known.finetune})
+            self.config = self.config.model_copy(
+                update={name: getattr(known, name) for name in ("trials", "finetune", "finalists")}
+            )
 
     def supernet(self) -> Supernet:
         """The trained supernet; it is trained if there is none."""
@@ -141,9 +144,9 @@ class Stages(Recorder[RunRecord]):
         teacher = largest(supernet)
         self._climb(supernet, teacher, trials)
         with self.tell.task("finishing") as task, self.timed("finalists"):
-            finalists = chosen(config, trials, self.record.rungs)
+            finalists = self._settled(supernet, trials)
             networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
-            config = self._settled(supernet, networks)
+            config = self.config
             if config.finetune:
                 told = told_recipes({n: self._tuning(config.finetune, network) for n, network in networks.items()})
                 self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
@@ -238,22 +241,33 @@ class Stages(Recorder[RunRecord]):
         """How a candidate, or that finalist, is trained alone."""
         return tuning_recipe(self.config, self.ground.space, self.ground.data, epochs, network)
 
-    def _settled(self, supernet: Supernet, finalists: Mapping[int, Architecture]) -> SearchConfig:
-        """The configuration with as many epochs of fine-tuning as a given time has left for these finalists, chosen once."""
-        plan, config = self.record.plan, self.config
+    def _settled(self, supernet: Supernet, trials: Sequence[FrozenTrial]) -> Mapping[int, FrozenTrial]:
+        """The finalists; with a given time, as many as it trains for long enough, and their epochs, chosen once."""
+        ground, plan, config = self.ground, self.record.plan, self.config
         if plan is None or plan.settled or config.finetune != plan.finetune:
-            return config
+            return chosen(config, trials, self.record.rungs)
+
+        def choose(count: int) -> Mapping[int, FrozenTrial]:
+            return chosen(config.model_copy(update={"finalists": count}), trials, self.record.rungs)
+
+        @cache
+        def epoch(number: int) -> float:
+            network = ground.space.decode(choices_of(ground.space, numbered[number]))
+            return epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
+
+        numbered = {trial.number: trial for trial in trials}
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
-        recipes = {network: self._tuning(config.finetune, network) for network in finalists.values()}
-        epochs = epochs_left(supernet, self.ground.data, recipes, plan.seconds - over, plan.costs.evaluation)
-        if epochs != plan.finetune:
-            self.tell.say(f"{epochs} epochs of fine-tuning instead of {plan.finetune} fit into the time that is left")
-        self.config = config.model_copy(update={"finetune": epochs})
+        found, epochs = enough(plan, plan.seconds - over, choose, epoch)
+        told = {"finalists": len(found), "epochs of fine-tuning": epochs}
+        for (what, now), before in zip(told.items(), (plan.finalists, plan.finetune), strict=True):
+            if now != before:
+                self.tell.say(f"{now} {what} instead of {before} fit into the time that is left")
+        kept = {"finetune": epochs, "finalists": len(found)}
+        self.config = config.model_copy(update=kept)
         self.note(
-            config=self.record.config.model_copy(update={"finetune": epochs}),
-            plan=plan.model_copy(update={"finetune": epochs, "settled": True}),
+            config=self.record.config.model_copy(update=kept), plan=plan.model_copy(update={**kept, "settled": True})
         )
-        return self.config
+        return found
 
     def _late(self, done: Sequence[FrozenTrial]) -> bool:
         """Whether a search that was given a time begins no further trial after those that are done."""

@@ -10,7 +10,7 @@ from wb.core.architecture import Architecture, axis_sizes, kind_of_axis
 from wb.export.counting.count import model_energy
 from wb.export.timing.blocks import parts, time_parts
 from wb.export.timing.table import LatencyTable
-from wb.models.counting import count_bytes, count_macs, count_parameters
+from wb.models.counting import block_macs, count_bytes, count_macs, count_parameters
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -69,8 +69,11 @@ def counting(metric: str) -> Sample:
     def count(architecture: Architecture) -> float:
         return kinds[metric](architecture).value
 
+    def blocks(architecture: Architecture) -> float:
+        return block_macs(architecture) if metric == "macs" else count(architecture) - count(architecture.bare())
+
     def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
-        return [count(a) - (0 if piece.name == "ends" else count(a.bare())) for a, piece in wanted]
+        return [count(a) if piece.name == "ends" else blocks(a) for a, piece in wanted]
 
     return sample
 

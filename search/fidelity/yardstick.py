@@ -30,10 +30,16 @@ def held_back(data: Dataset) -> int:
     return max(0, wanted - validation) if train >= PLENTY else 0
 
 
-def ranking(data: Dataset, count: int) -> Dataset:
-    """`data` with about `count` images moved from training to validation, stratified; the same images every time."""
-    if count == 0:
-        return data
+def ranking(data: Dataset, count: int, part: float = 1.0) -> Dataset:
+    """`data` with about `count` images moved from training to validation, stratified; the same images every time.
+
+    Of the training images that are left only the share `part` stays.
+    """
+    data = _moved(data, count) if count else data
+    return data if part == 1 else replace(data, train=carve(data.train, part)[1])
+
+
+def _moved(data: Dataset, count: int) -> Dataset:
     train, moved = carve(data.train, count / len(data.train))
     validation = Split(
         np.concatenate([data.validation.images, moved.images]),

@@ -23,10 +23,10 @@ from wb.models.counting import count_macs
 from wb.search.baselines import MOST
 from wb.search.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
-from wb.search.fidelity.teacher import TEACHERS, largest
+from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.seconds import Costs, Size
-from wb.search.planning.shares import LEAST, READ, TUNED, TimePlan, allot
+from wb.search.planning.shares import TUNED, TimePlan, allot
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import WARM_UP, Supernet, sandwich
 from wb.spaces.base import NetworkSpace
@@ -39,7 +39,6 @@ PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least
 DRAWS = 6  # steps of the supernet that are timed, each with random networks of its own
 DRAWN = 3  # random networks, beside the smallest and the largest
-ANSWER = 0.4  # the share of a training step that an answer takes
 IMAGES = 512  # scored in torch to learn what scoring costs
 
 
@@ -115,21 +114,9 @@ def planned(
     )
 
 
-def epochs_left(
-    supernet: Supernet,
-    data: Dataset,
-    finalists: Mapping[Architecture, Recipe],
-    seconds: float,
-    evaluation: float,
-) -> int:
-    """The epochs of fine-tuning that so many `seconds` are enough for: the finalists are known, so that their own steps count.
-
-    An evaluation takes `evaluation` seconds. The two dearest finalists are counted as teachers of the others.
-    """
-    steps = {a: len(data.train) / recipe.batch * _tuning(supernet, a, data, recipe) for a, recipe in finalists.items()}
-    dearest = sorted(steps.values())[-TEACHERS:] if len(steps) > 1 else []
-    each = sum(steps.values()) + ANSWER * sum(dearest)
-    return max(LEAST["finetune"], int((seconds - READ * evaluation * len(steps)) / each))
+def epoch_seconds(supernet: Supernet, data: Dataset, finalist: Architecture, recipe: Recipe) -> float:
+    """Seconds of an epoch of training a finalist, the teacher's answers known, from its own timed steps."""
+    return len(data.train) / recipe.batch * _tuning(supernet, finalist, data, recipe)
 
 
 def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:

@@ -57,3 +57,7 @@ class Size(NamedTuple):
     whole: int
     workers: int = 1
     beside: int = 0
+
+    def of(self, part: float) -> Size:
+        """The steps where the supernet and the rungs see that part of the images."""
+        return self._replace(supernet=max(1, round(part * self.supernet)), ranking=max(1, round(part * self.ranking)))

@@ -229,7 +229,7 @@ def test_a_dry_run_says_sizes_classes_finalists_and_what_a_budget_leaves() -> No
     assert "25 evaluations in 2 processes" in what["search"]
     assert "% of the space is within params <= 5 k, latency <= 1000 ms" in what["search"]
     assert "of 100 drawn at random, latency predicted from the smallest and the largest network" in what["search"]
-    assert what["finalists"].startswith("about 5, each fine-tuned for 1 epochs")
+    assert what["finalists"].startswith("about 5, each fine-tuned for 1 epoch")
 
 
 def slow(seconds: float) -> Probe:
@@ -241,7 +241,7 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     """Costs are made up, and so high that the plan is small; a dry run plans the same."""
     for module in ("plan", "planning.costs"):
         monkeypatch.setattr(f"wb.search.{module}.probe", lambda *_: slow(0.5))
-    monkeypatch.setattr("wb.search.stages.epochs_left", lambda *_: 2)
+    monkeypatch.setattr("wb.search.planning.enough.epochs_left", lambda *_: 2)
     small = ["--limit", "60", *SMALL[6:], *COUNTED, "--trials", "12", "--time", "3min"]
     result = wb("search", *small, "--time", "20s", "--dry-run")
     assert result.exit_code == 2
@@ -252,7 +252,7 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     assert result.exit_code == 0, result.output
     record = Run(tmp_path / "run").read()
     assert record.plan is not None
-    assert record.plan.text().split(" finalists")[0] in result.stderr
+    assert record.plan.text().split(" trials")[0] in result.stderr
     assert "2 epochs of fine-tuning instead of" in result.stderr
     assert (record.plan.finetune, record.plan.settled) == (2, True)
     assert record.plan.settings == {name: getattr(record.config, name) for name in record.plan.settings}

@@ -54,6 +54,12 @@ def count_macs(architecture: Architecture) -> Reading:
     for every operator, as networks of a search or of a pruning have most of theirs in common.
     Limits: norms, softmax, pooling and biases are not counted.
     """
+    found = _ends(architecture.bare())["Global"] + block_macs(architecture)
+    return Reading(value=found, unit="MAC", how="counted")
+
+
+def block_macs(architecture: Architecture) -> float:
+    """Multiply-accumulates of the blocks alone, for one image: what `count_macs` counts without stem, merges and head."""
     operators = sum(
         _operator_macs(record, stage.embed, layout)
         for stage, layout in zip(architecture.stages, architecture.layouts(), strict=True)
@@ -61,8 +67,7 @@ def count_macs(architecture: Architecture) -> Reading:
         for record in (block.mixer, block.ffn)
         if record is not None
     )
-    found = _ends(architecture.bare())["Global"] + architecture.input.views * operators
-    return Reading(value=found, unit="MAC", how="counted")
+    return architecture.input.views * operators
 
 
 @lru_cache(maxsize=4096)

@@ -43,6 +43,10 @@ def test_held_back_images_leave_training_and_no_image_is_lost(stripes: Dataset) 
     assert np.bincount(ranks.validation.labels).tolist() == [40, 40, 40]
     assert (ranks.origin, ranks.test) == (data.origin, data.test)
     assert ranking(data, 0) is data
+    part = ranking(data, 60, 0.25)
+    assert np.bincount(part.train.labels).tolist() == [20, 20, 20]
+    assert {image.tobytes() for image in part.train.images} < {image.tobytes() for image in ranks.train.images}
+    assert np.array_equal(part.validation.images, ranks.validation.images)
 
 
 def test_what_images_tell_is_what_drawn_answers_show() -> None:

@@ -21,6 +21,8 @@ from wb.search.planning.shares import (
     FINALISTS_FEW,
     FINALISTS_LEAST,
     LIGHTEST,
+    PART_STEPS,
+    SUPERNET,
     TUNED,
     TUNED_LEAST,
     TUNED_STEPS,
@@ -55,6 +57,7 @@ def plan(seconds: float, costs: Costs, size: Size, spent: float = 20, **given: A
 
 def costed(found: TimePlan, costs: Costs, size: Size) -> float:
     """Seconds that a machine with these costs takes for the plan."""
+    size = size.of(found.part)
     return (
         supernet_seconds(costs, size, found.epochs, WARM_UP)
         + search_seconds(costs, size, found.trials)
@@ -160,6 +163,17 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_not() -> None:
     found = plan(1.05 * parse_duration(least[1]), costs, size, spent=8)
     assert found.epochs >= 1
     assert found.finetune >= 1
+
+
+@pytest.mark.parametrize("steps", [600, 1200])
+def test_the_supernet_sees_a_part_of_large_data_and_so_keeps_to_its_share(steps: int) -> None:
+    size, less = Size(steps, steps, steps), Size(30, 30, 30)
+    found = plan(300, fake(0.01), size)
+    assert found.epochs == 1
+    assert SUPERNET * 240 <= found.predicted["supernet"] <= SUPERNET * 300
+    assert f"on {100 * found.part:.2g} % of the images" in found.text()
+    assert plan(300, fake(0.01), size, epochs=1).part == plan(300, fake(0.01), less).part == 1
+    assert size.of(found.part).supernet >= PART_STEPS
 
 
 @pytest.mark.parametrize("steps", [50, 400, 600, 1000, 3000])

@@ -57,7 +57,7 @@ def test_candidates_that_are_trained_alone_already_are_left_out(fabricate: Fabri
     config = fabricate().read().config.model_copy(update={"rungs": "12x1,4x3"})
     costs, size = Costs(alone=0, sandwich=0, tune=1, teach=0, evaluation=0, timing=0, score=0), Size(1, 1, 1)
     (whole,), (some,) = (_rungs(config, There(climbed=done), costs, size) for done in ({}, {1: 12, 3: 1}))
-    assert whole == ("rungs", "12 candidates alone for 1 epochs, then 4 candidates alone for 3 epochs", 24.0)
+    assert whole == ("rungs", "12 candidates alone for 1 epoch, then 4 candidates alone for 3 epochs", 24.0)
     assert some == ("rungs", "3 candidates alone for 3 epochs", 9.0)
     assert _rungs(config, There(climbed={1: 12, 3: 4}), costs, size)[0].seconds == 0
     assert _rungs(config.model_copy(update={"rungs": "none"}), There(), costs, size) == []

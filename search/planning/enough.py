@@ -1,0 +1,38 @@
+"""How many finalists the time that is left trains for long enough, once their own steps are timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
+
+from wb.search.fidelity.teacher import TEACHERS
+from wb.search.planning.shares import LEAST, READ, TimePlan
+
+ANSWER = 0.4  # the share of a training step that an answer of the teacher takes
+Found = TypeVar("Found")
+
+
+def enough(
+    plan: TimePlan, seconds: float, choose: Callable[[int], Mapping[int, Found]], epoch: Callable[[int], float]
+) -> tuple[Mapping[int, Found], int]:
+    """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
+
+    `choose` gives that many finalists by number; `epoch` the seconds that the one with that number takes for an epoch.
+    """
+    finalists = choose(plan.finalists)
+    while True:
+        each = [epoch(number) for number in finalists]
+        epochs = epochs_left(each, seconds, plan.costs.evaluation)
+        if epochs >= plan.enough or len(finalists) <= plan.fewest:
+            return finalists, epochs
+        finalists = choose(len(finalists) - 1)
+
+
+def epochs_left(finalists: Collection[float], seconds: float, evaluation: float) -> int:
+    """The epochs of fine-tuning that so many `seconds` are enough for, of finalists with these seconds of an epoch.
+
+    An evaluation takes `evaluation` seconds. The two dearest finalists are counted as teachers of the others.
+    """
+    dearest = sorted(finalists)[-TEACHERS:] if len(finalists) > 1 else []
+    each = sum(finalists) + ANSWER * sum(dearest)
+    return max(LEAST["finetune"], int((seconds - READ * evaluation * len(finalists)) / each))

@@ -1,0 +1,45 @@
+"""Finalists that get enough epochs: as many of the planned as the time trains for long enough, and never more epochs than fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.search.planning.test_shares import fake, plan
+from wb.search.planning.enough import enough, epochs_left
+from wb.search.planning.seconds import Size
+from wb.search.planning.shares import READ
+
+PLAN = plan(600, fake(0.004), Size(100, 100, 110))
+
+
+@given(st.lists(st.floats(0.5, 60), min_size=5, max_size=5), st.floats(50, 2000), st.integers(1, 5))
+def test_finalists_are_left_out_until_the_rest_has_enough_epochs(
+    each: list[float], seconds: float, fewest: int
+) -> None:
+    asked = PLAN.model_copy(update={"finalists": 5, "enough": 20, "fewest": fewest})
+
+    def first(count: int) -> Mapping[int, str]:
+        return dict.fromkeys(range(count), "a finalist")
+
+    found, epochs = enough(asked, seconds, first, each.__getitem__)
+    assert fewest <= len(found) <= 5
+    assert epochs >= 20 or len(found) == fewest
+    assert len(found) == 5 or epochs_left(each[: len(found) + 1], seconds, asked.costs.evaluation) < 20
+    trained = epochs * sum(each[number] for number in found)
+    assert epochs == 1 or trained <= seconds - READ * asked.costs.evaluation * len(found)
+
+
+def test_finalists_that_were_asked_for_stay() -> None:
+    asked = plan(600, fake(0.004), Size(100, 100, 110), finalists=7)
+    assert (asked.fewest, PLAN.fewest) == (7, 3)
+    assert 0 < PLAN.enough < PLAN.finetune
+
+
+def test_the_time_that_is_left_is_shared_by_all() -> None:
+    assert epochs_left([2.0], 100, 0) == 50
+    assert epochs_left([2.0, 1.0], 100, 0) < epochs_left([2.0, 1.0], 200, 0) == pytest.approx(200 / 4.2, abs=1)
+    assert epochs_left([2.0], 0, 1.0) == 1
