@@ -22,7 +22,6 @@ from wb.foreign.rule import Rule
 Library = Literal["hf", "timm", "other"]
 V = TypeVar("V")
 LARGEST = 65536  # of numbers in a configuration, as of widths
-USUAL = 224  # pixels a side of images
 NOTHING = Given()
 # Activations by the names that transformers and timm give them.
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -142,21 +141,6 @@ class Seen:
         if width % heads:
             raise BadOption(f"{width} channels cannot be divided among {heads} heads; say another number with --heads")
         return heads
-
-    @property
-    def said_side(self) -> int | None:
-        """The side of images that timm's config.json says."""
-        about = self.config.get("pretrained_cfg")
-        size = about.get("input_size") if isinstance(about, dict) else None
-        side = size[-1] if isinstance(size, list) and len(size) == 3 and type(size[-1]) is int else None
-        return self.argument("img_size") or side
-
-    def picture(self) -> int:
-        """The side of images for a network that takes any: what is given, what the configuration says, or else a usual one."""
-        side = self.given.image_size or self.said_side
-        if side is None:
-            self.notes.append(f"images are taken to be {USUAL}x{USUAL}; --image-size says another size")
-        return side or USUAL
 
     def side(self, tokens: int, patch: int) -> int:
         """The side in pixels of square images of so many patches. Raises `Unsupported` if they make no square."""

@@ -18,11 +18,13 @@ from wb.core.records.base import Activation
 from wb.core.records.ffns import ConvNext
 from wb.core.records.merges import NormedConv
 from wb.foreign.families.hf import activation_name
+from wb.foreign.families.timm_swin import image_side
 from wb.foreign.family import ACTIVATIONS, Family, Library, Seen, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 FLAT = "m d -> m d 1 1"  # a linear map as a convolution
 MERGE = (*pair("0", "gain", "shift"), *pair("1", "merge", "merge_bias"))
+USUAL = 224  # pixels a side of images
 RATIO = 4  # hidden units to a channel, in every published one
 # What timm's names of architectures mean where that is not what others have: what norms add, and the activation.
 TIMM: Mapping[str, tuple[float, Activation]] = {
@@ -47,6 +49,14 @@ def parts(convolution: str, normed: str, up: str, down: str, scale: str, form: s
         *pair(down, "ffn.down", "ffn.down_bias", form),
         rule(scale, "join2.scale"),
     )
+
+
+def picture(seen: Seen) -> int:
+    """The side of images for a network that takes any: what is given, what the configuration says, or else a usual one."""
+    side = seen.given.image_size or image_side(seen)
+    if side is None:
+        seen.notes.append(f"images are taken to be {USUAL}x{USUAL}; --image-size says another size")
+    return side or USUAL
 
 
 class Numbers(NamedTuple):
@@ -190,7 +200,7 @@ class Unconfigured(Layout):
         _, channels, patch, _ = seen.shape(f"{self.stem}.weight", 4)
         classes = seen.shape(f"{self.head}.weight", 2)[0]
         eps, activation = self.settled(seen)
-        side = seen.picture()
+        side = picture(seen)
         return convnext(
             Numbers(
                 image=seen.image(channels, side, side),

@@ -15,7 +15,7 @@ from wb.core.records import Classify, Conv2x2, ImageInput, LayerNorm, Merge, Mlp
 from wb.core.records.base import Activation
 from wb.core.records.merges import Overlapping
 from wb.core.records.norms import GroupNorm
-from wb.foreign.families.convnext import FLAT
+from wb.foreign.families.convnext import FLAT, picture
 from wb.foreign.families.hf import activation_name
 from wb.foreign.family import Family, Library, Seen, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule, within
@@ -128,7 +128,7 @@ class HfPoolFormer(Layout):
                 )
         plain = kernel == patch and not padding
         classes = seen.shape("classifier.weight", 2)[0]
-        side = seen.given.image_size or (seen.whole("image_size") if "image_size" in seen.config else seen.picture())
+        side = seen.given.image_size or (seen.whole("image_size") if "image_size" in seen.config else picture(seen))
         return poolformer(
             Numbers(
                 image=seen.image(seen.whole("num_channels", 3), side, side),
@@ -197,7 +197,7 @@ class TimmPoolFormer(Layout):
         depths, classes = self.depths(seen), seen.shape(f"{self.head}.weight", 2)[0]
         up = self.block_rules[4].theirs[0]
         shapes = [seen.shape(self.at(self.block, i) + up, 4) for i in range(len(depths))]
-        side = seen.picture()
+        side = picture(seen)
         return poolformer(
             Numbers(
                 image=seen.image(channels, side, side),

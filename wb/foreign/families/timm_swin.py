@@ -51,8 +51,8 @@ class TimmSwin(Family):
         depths = [seen.count(rf"layers\.{i}\.blocks\.(\d+)\.") for i in range(seen.count(r"layers\.(\d+)\."))]
         tables = [seen.shape(f"layers.{i}.blocks.0.{TABLE}", 2) for i in range(len(depths))]
         window = (math.isqrt(max(table[0] for table in tables)) + 1) // 2
-        size = seen.said_side or patch * window * 2 ** (len(depths) - 1)
-        if seen.said_side is None:
+        size = image_side(seen) or patch * window * 2 ** (len(depths) - 1)
+        if image_side(seen) is None:
             seen.notes.append(f"images are taken to be {size}x{size}, so that the last stage is one window")
         classes = seen.shape(f"{self.head}.weight", 2)[0]
         return windowed(
@@ -93,3 +93,11 @@ class OriginalSwin(TimmSwin):
     library: ClassVar[Library] = "other"
     head = "head"
     merge = 0
+
+
+def image_side(seen: Seen) -> int | None:
+    """The side of images that timm's config.json says."""
+    about = seen.config.get("pretrained_cfg")
+    size = about.get("input_size") if isinstance(about, dict) else None
+    side = size[-1] if isinstance(size, list) and len(size) == 3 and type(size[-1]) is int else None
+    return seen.argument("img_size") or side
