@@ -1,4 +1,4 @@
-"""Feed-forwards: what is computed for every token by itself."""
+"""Feed-forwards: what is computed for every token by itself or, where there are convolutions, with its neighbours."""
 
 from __future__ import annotations
 
