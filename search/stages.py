@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
 
@@ -247,8 +247,9 @@ class Stages(Recorder[RunRecord]):
         if plan is None or plan.settled or config.finetune != plan.finetune:
             return chosen(config, trials, self.record.rungs)
 
-        def choose(count: int) -> Mapping[int, FrozenTrial]:
-            return chosen(config.model_copy(update={"finalists": count}), trials, self.record.rungs)
+        def choose(count: int, without: Collection[int]) -> Mapping[int, FrozenTrial]:
+            among = [trial for trial in trials if trial.number not in without]
+            return chosen(config.model_copy(update={"finalists": count}), among, self.record.rungs)
 
         @cache
         def epoch(number: int) -> float:

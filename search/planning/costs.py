@@ -39,6 +39,7 @@ PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least
 DRAWS = 6  # steps of the supernet that are timed, each with random networks of its own
 DRAWN = 3  # random networks, beside the smallest and the largest
+REGULAR = 2  # regular networks whose steps are timed too, as such ones cost least for their work
 IMAGES = 512  # scored in torch to learn what scoring costs
 
 
@@ -69,6 +70,7 @@ def probe(
     last = range(max(math.ceil(WARM_UP * steps), steps - DRAWS), steps)
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in ([0], last))
     tuned = [_tuning(supernet, a, data, alone_recipe) for a in networks]
+    regular = {a: _tuning(supernet, a, data, alone_recipe) for a in [*space.regular.values()][:REGULAR]}
     images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
@@ -81,6 +83,7 @@ def probe(
         light=tuned[0],
         heavy=tuned[1],
         macs=count_macs(ends[1]).value,
+        slope=_slope(tuned[0], {**dict(zip(networks[1:], tuned[1:], strict=True)), **regular}),
         teach=teach,
         evaluation=median(
             sum(s for phase, s in one.seconds.items() if timed or phase != "time") for one in found.values()
@@ -89,6 +92,11 @@ def probe(
         score=_scoring(supernet, space.largest(), data),
     )
     return Probe(costs, {architecture: found[architecture].readings for architecture in ends})
+
+
+def _slope(light: float, steps: Mapping[Architecture, float]) -> float:
+    """The least seconds for a multiply-accumulate of any of the networks, beyond the `light` seconds of the smallest's step."""
+    return min(max(step - light, 0.0) / count_macs(a).value for a, step in steps.items())
 
 
 def planned(

@@ -6,26 +6,35 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from wb.search.fidelity.teacher import TEACHERS
-from wb.search.planning.shares import LEAST, READ, TimePlan
+from wb.search.planning.shares import DEAREST, LEAST, READ, TimePlan
 
 ANSWER = 0.4  # the share of a training step that an answer of the teacher takes
 Found = TypeVar("Found")
 
 
 def enough(
-    plan: TimePlan, seconds: float, choose: Callable[[int], Mapping[int, Found]], epoch: Callable[[int], float]
+    plan: TimePlan,
+    seconds: float,
+    choose: Callable[[int, Collection[int]], Mapping[int, Found]],
+    epoch: Callable[[int], float],
 ) -> tuple[Mapping[int, Found], int]:
     """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
 
-    `choose` gives that many finalists by number; `epoch` the seconds that the one with that number takes for an epoch.
+    A network that would take too much of the time by itself gives way to another, as long as there are others. `choose` gives
+    that many finalists by number, without some; `epoch` the seconds that the one with that number takes for an epoch.
     """
-    finalists = choose(plan.finalists)
+    without: set[int] = set()
+    finalists = choose(plan.finalists, without)
     while True:
-        each = [epoch(number) for number in finalists]
-        epochs = epochs_left(each, seconds, plan.costs.evaluation)
-        if epochs >= plan.enough or len(finalists) <= plan.fewest:
+        dear = {number for number in finalists if epoch(number) * plan.enough > DEAREST * seconds}
+        epochs = epochs_left([epoch(number) for number in finalists], seconds, plan.costs.evaluation)
+        if dear and len(dear) < len(finalists):
+            without |= dear
+            finalists = choose(plan.finalists, without)
+        elif epochs >= plan.enough or len(finalists) <= plan.fewest:
             return finalists, epochs
-        finalists = choose(len(finalists) - 1)
+        else:
+            finalists = choose(len(finalists) - 1, without)
 
 
 def epochs_left(finalists: Collection[float], seconds: float, evaluation: float) -> int:

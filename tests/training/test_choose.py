@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from wb.core.errors import BadOption
-from wb.training.choose import Setting, chosen
+from wb.training.choose import BRIEF, Setting, chosen
 from wb.training.recipe import AVERAGED, Recipe, RecipeOptions
 
 PHOTOS = Setting(65_000, 4_500, (3, 32, 32), 60, ("bird", "cat"))
@@ -24,6 +24,7 @@ DIGITS = Setting(50_000, 1_077, (1, 8, 8), 60, tuple("0123456789"))
         (PHOTOS._replace(shape=(1, 28, 28)), "light"),
         (PHOTOS._replace(parameters=300_000), "medium"),
         (PHOTOS._replace(parameters=3_000_000), "strong"),
+        (PHOTOS._replace(parameters=3_000_000, epochs=BRIEF - 1), "light"),
         (PHOTOS._replace(parameters=3_000_000, shape=(1, 8, 8)), "plain"),
     ],
 )

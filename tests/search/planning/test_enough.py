@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 from hypothesis import given
@@ -16,15 +16,16 @@ from wb.search.planning.shares import READ
 PLAN = plan(600, fake(0.004), Size(100, 100, 110))
 
 
-@given(st.lists(st.floats(0.5, 60), min_size=5, max_size=5), st.floats(50, 2000), st.integers(1, 5))
+def first(count: int, without: Collection[int]) -> Mapping[int, str]:
+    """The first of nine candidates."""
+    return dict.fromkeys([n for n in range(9) if n not in without][:count], "a finalist")
+
+
+@given(st.lists(st.floats(0.5, 20), min_size=5, max_size=5), st.floats(800, 2000), st.integers(1, 5))
 def test_finalists_are_left_out_until_the_rest_has_enough_epochs(
     each: list[float], seconds: float, fewest: int
 ) -> None:
     asked = PLAN.model_copy(update={"finalists": 5, "enough": 20, "fewest": fewest})
-
-    def first(count: int) -> Mapping[int, str]:
-        return dict.fromkeys(range(count), "a finalist")
-
     found, epochs = enough(asked, seconds, first, each.__getitem__)
     assert fewest <= len(found) <= 5
     assert epochs >= 20 or len(found) == fewest
@@ -43,3 +44,12 @@ def test_the_time_that_is_left_is_shared_by_all() -> None:
     assert epochs_left([2.0], 100, 0) == 50
     assert epochs_left([2.0, 1.0], 100, 0) < epochs_left([2.0, 1.0], 200, 0) == pytest.approx(200 / 4.2, abs=1)
     assert epochs_left([2.0], 0, 1.0) == 1
+
+
+def test_who_would_take_most_of_the_time_gives_way_where_there_are_others() -> None:
+    asked = PLAN.model_copy(update={"finalists": 3, "enough": 20, "fewest": 3})
+    each = [1.0, 40.0, 1.0, 30.0, 2.0, *[3.0] * 4]
+    found, _ = enough(asked, 1000, first, each.__getitem__)
+    assert list(found) == [0, 2, 4]
+    found, epochs = enough(asked, 1000, first, lambda _: 40.0)
+    assert (list(found), epochs) == ([0, 1, 2], epochs_left([40.0] * 3, 1000, asked.costs.evaluation))
