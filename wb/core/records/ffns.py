@@ -55,7 +55,7 @@ class ConvNext(Weighted):
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9, "kernel": 3}
     title = "ConvNeXt block"
     source = 'Liu et al., "A ConvNet for the 2020s", 2022'
-    kind: Literal["convnext"] = "convnext"
+    kind: Literal["depthwise_mlp"] = "depthwise_mlp"
     mlp: Annotated[Width, Dim("hidden units")]
     kernel: Annotated[Literal[3, 5, 7, 9], Kernel()] = 7
     activation: Activation = "gelu"

@@ -55,7 +55,7 @@ class GroupNorm(Part):
     example: ClassVar[Mapping[str, Any]] = {"eps": 1e-4}
     title = "group norm of one group"
     source = 'Wu and He, "Group Normalization", 2018'
-    kind: Literal["group"] = "group"
+    kind: Literal["group1"] = "group1"
     eps: Eps = 1e-5
 
 
