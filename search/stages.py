@@ -232,7 +232,9 @@ class Stages(Recorder[RunRecord]):
     def _teaches(self, supernet: Supernet) -> bool:
         """Whether the supernet's largest network teaches the finalists."""
         reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
-        why_not = unreliable(supernet, self.ranking, reached) if self.config.finetune else None
+        epochs, plan = self.config.finetune, self.record.plan
+        passes = self.config.epochs * (1.0 if plan is None else plan.part)
+        why_not = unreliable(supernet, self.ranking, reached, passes, epochs) if epochs else None
         if why_not is not None:
             self.tell.say(why_not)
         return why_not is None

@@ -16,7 +16,7 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from tests.haste import Attributes, changed, searching, timing
+from tests.haste import Attributes, changed, searching, timing, writing
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
 from wb.core.readings import Reading
@@ -56,8 +56,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def hasty() -> Iterator[Attributes]:
-    """Latencies are read in a moment. Gives what was there before: tests of the timing itself put it back."""
-    with changed(timing()) as before:
+    """Latencies are read in a moment, files written at once. Gives what was before: tests of the timing itself put it back."""
+    with changed({**timing(), **writing()}) as before:
         yield before
 
 

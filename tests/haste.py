@@ -1,11 +1,16 @@
-"""What is shorter in tests than it is for users: timings, and searches among predictions."""
+"""What is shorter in tests than it is for users: timings, searches among predictions, and waiting for the disk."""
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 Attributes = Mapping[tuple[object, str], object]  # of modules and classes, with their values
 
@@ -33,6 +38,18 @@ def searching() -> Attributes:
         (ensemble, "TREES"): 10,
         (costs, "PROBED"): 0.01,
     }
+
+
+def writing() -> Attributes:
+    """What is written is not waited for: it outlives the process that wrote it, which is all that tests can kill."""
+    if not event.contains(Engine, "connect", _unsynced):
+        event.listen(Engine, "connect", _unsynced)
+    return {(os, "fsync"): lambda _: None}
+
+
+def _unsynced(connection: Any, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @contextmanager

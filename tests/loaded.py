@@ -17,7 +17,7 @@ import wb.compress.prune.begin
 import wb.compress.quantize.begin
 import wb.fusion.job.begin
 import wb.search.pipeline  # noqa: F401
-from tests.haste import searching, timing
+from tests.haste import searching, timing, writing
 
-for (owner, name), value in {**timing(), **searching()}.items():
+for (owner, name), value in {**timing(), **searching(), **writing()}.items():
     setattr(owner, name, value)

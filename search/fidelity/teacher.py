@@ -67,10 +67,20 @@ def largest_quality(supernet: Supernet, data: Dataset) -> Reading:
     return score(network, data.validation, task_of(architecture), torch.device("cpu"))
 
 
-def unreliable(supernet: Supernet, data: Dataset, reached: Sequence[float]) -> str | None:
-    """Why the supernet's largest network is not worth learning from, if so: candidates soon `reached` more alone."""
+def unreliable(supernet: Supernet, data: Dataset, reached: Sequence[float], passes: float, epochs: int) -> str | None:
+    """Why the supernet's largest network is not worth learning from, if so.
+
+    Candidates soon `reached` more alone. Where none was trained alone, the supernet saw all images fewer times, `passes`, than
+    finalists will in their `epochs`: their errors would become those of their teacher (on Fashion-MNIST 10 epochs of a network
+    of 3 MMAC gave 91.6 % alone, and 89.8 % with a teacher after two thirds of an epoch).
+    """
     if not reached:
-        return None
+        if passes >= epochs:
+            return None
+        return (
+            f"the supernet's largest network does not teach the finalists: it saw the images {passes:.2g} times, and they will "
+            f"{epochs} times"
+        )
     own = largest_quality(supernet, data)
     if own.value >= max(reached):
         return None

@@ -18,7 +18,7 @@ from wb.search.config import SearchConfig
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import Climbed, chosen, rung_counts
 from wb.search.fidelity.rungs import Rung
-from wb.search.fidelity.teacher import Teacher, largest, together
+from wb.search.fidelity.teacher import Teacher, largest, largest_quality, together, unreliable
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.trials import readings_of
@@ -120,3 +120,16 @@ def test_teachers_together_say_the_mean_of_what_each_says(supernet: Supernet, st
     other = Teacher(supernet.extract(supernet.space.smallest(), stripes.train).network())
     assert together([one]) is one
     torch.testing.assert_close(together([one, other])(images), (one(images) + other(images)) / 2)
+
+
+def test_the_supernets_largest_network_teaches_who_needs_it(supernet: Supernet, stripes: Dataset) -> None:
+    """Not where candidates alone were soon better; without any alone, not who will see the images more often than it did."""
+    own = largest_quality(supernet, stripes).value
+    assert unreliable(supernet, stripes, [own - 0.1, own], 0.5, 10) is None
+    better = unreliable(supernet, stripes, [own + 0.1], 20, 10)
+    assert better is not None
+    assert f"alone, a candidate soon had {100 * (own + 0.1):.1f} %" in better
+    assert unreliable(supernet, stripes, [], 10, 10) is None
+    brief = unreliable(supernet, stripes, [], 0.63, 9)
+    assert brief is not None
+    assert "it saw the images 0.63 times, and they will 9 times" in brief
