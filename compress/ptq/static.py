@@ -108,7 +108,8 @@ def _attempt(subject: Subject, inputs: Inputs, groups: Collection[str]) -> onnx.
     kept = [node for group, nodes in subject.groups.items() if group not in groups for node in nodes]
     grouped = {node for nodes in subject.groups.values() for node in nodes}
     others = [node.name for node in given.graph.node if node.op_type == "Conv" and node.name not in grouped]
-    ignored = [*kept, *_sharing(subject, kept), *others]  # a convolution of no group stays, as an operator's own filters
+    # A convolution of no group stays as it is: an operator's own filters.
+    ignored = [*kept, *_sharing(subject, kept), *others]
     unshare_weights(given.graph, ignored)
     outside = scopes.output_names(given.graph)  # NNCF's smoothing would change weights that are outputs of the graph
     unshare_weights(given.graph, [node for node, product in subject.products.items() if product.weight in outside])
