@@ -27,10 +27,20 @@ _OWN = (
     "calibration",
     "alternatives",
     "distil",
+    "mixers",
     "align",
     "learning_rate",
     "by_index",
 )  # fields that other searches do not have
+
+
+def check_alone(own: Mapping[str, Any], *, supernet: bool) -> None:
+    """Raises `BadOption` for options of a search from a model without a supernet that are given with one."""
+    name = next((name for name, value in own.items() if value is not None), None)
+    if supernet and name is not None:
+        raise BadOption(
+            f"{option_of(TrainedConfig, name)} is of a search --from without a supernet; leave --supernet out"
+        )
 
 
 def search_from(
@@ -83,6 +93,25 @@ def search_from(
         how=how,
     )
     record.check_budget()
+
+
+def supernet_from(given: Mapping[str, Any], file: Path | None, resume: Path | None) -> tuple[dict[str, Any], Model]:
+    """The options of a search whose supernet starts from the model in a file, and that model.
+
+    Raises:
+        BadOption: there is no model, or there can be no such supernet.
+    """
+    from wb.foreign.reading import load
+    from wb.search.trained.start import started
+
+    if file is None:
+        raise BadOption("--supernet starts from a trained model; say which with --from, or leave it out")
+    if resume is not None:
+        raise BadOption("--resume continues with what is in its folder; leave --from and --supernet out")
+    chosen = _job.chosen({"data": None, **given}, [file], None)
+    typed = {name: value for name, value in chosen.items() if value is not None}
+    model = load(file)
+    return started(typed, model), model
 
 
 def _tell(record: TrainedSearch) -> None:

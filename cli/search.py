@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def _offer() -> Offer:
     from wb.search.config import SearchConfig
 
-    return Offer(SearchConfig)
+    return Offer(SearchConfig, without=("start",))
 
 
 @options(_offer)
@@ -51,6 +51,10 @@ def search(
             show_default="train a supernet",
         ),
     ] = None,
+    supernet: Annotated[
+        bool,
+        typer.Option("--supernet", help="With --from: train a supernet, as without it, from the model's weights on."),
+    ] = False,
     front: Annotated[
         int | None,
         typer.Option(
@@ -78,6 +82,13 @@ def search(
         typer.Option(
             help="With --from: steps of training for each alternative, towards what its sub-layer gave.",
             show_default="0",
+        ),
+    ] = None,
+    mixers: Annotated[
+        str | None,
+        typer.Option(
+            help="With --from: other mixers to try in the place of mixers: names, or auto for all that take less work.",
+            show_default="none",
         ),
     ] = None,
     align: Annotated[
@@ -127,14 +138,20 @@ def search(
         "calibration": calibration,
         "alternatives": alternatives,
         "distil": distil,
+        "mixers": mixers,
         "align": align,
         "learning_rate": learning_rate,
     }
     own |= {"by_index": by_index or None}
-    if source is not None or any(value is not None for value in own.values()):
-        from wb.cli import _from
+    from wb.cli import _from
 
-        others = {"--resume": resume is not None, "--workers": workers > 1, "--precision": precision is not None}
+    if (source is not None and not supernet) or any(value is not None for value in own.values()):
+        others = {
+            "--resume": resume is not None,
+            "--workers": workers > 1,
+            "--precision": precision is not None,
+        }
+        _from.check_alone(own, supernet=supernet)
         _from.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
         return
     check_workers(workers)
@@ -146,6 +163,9 @@ def search(
         "seeds": read_seeds(given["seeds"]) if "seeds" in given else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    start = None
+    if supernet:
+        given, start = _from.supernet_from(given, source, resume)
     config = resumed(resume, given, out) if resume else configured(given)
     if dry_run:
         _plan(config, workers, runs.Run(resume) if resume else None, as_json)
@@ -153,7 +173,7 @@ def search(
     run = runs.Run(resume) if resume else runs.create(out)
     again = f"wb search --resume {shlex.quote(str(run.folder))}"
     with _output.progress() as progress, runs.resumable(run, f"continue with: {again}"):
-        points = Search(config, run, progress, workers)(resume=resume is not None)
+        points = Search(config, run, progress, workers, start)(resume=resume is not None)
     judgement = run.read().judgement
     if as_json:
         told = {} if judgement is None else {"judgement": judgement.model_dump(mode="json")}

@@ -33,25 +33,24 @@ def train(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one architecture of a space from scratch. Interrupted, the same command continues."""
-    from wb.cli._job import telling
+    """Train one architecture from scratch, or a trained model further, on any data. Interrupted, the same command continues."""
+    from wb.cli._job import chosen, telling
     from wb.core.option import structured
-    from wb.data.spec import resolved
     from wb.jobs.config import TrainConfig
-    from wb.jobs.inputs import given_data
     from wb.jobs.output import config_of
     from wb.jobs.training import Training
     from wb.jobs.work import resumable
 
-    data = resolved(given_data(given.get("data"), background) or "digits")
-    training = Training(config_of(TrainConfig, "train", structured(TrainConfig, {**given, "data": data})), out, force)
+    model = given.get("model")
+    given = chosen(given, [] if model is None else [model], background)
+    training = Training(config_of(TrainConfig, "train", structured(TrainConfig, given)), out, force)
     if dry_run:
         tell(_plan(training), [out], as_json=as_json)
         return
     with _output.progress() as work:
         progress = telling(work, "reading the data")
         with resumable(training.checkpoint, _output.continues(training.checkpoint, out)):
-            _, readings = training(progress)
+            _, readings = training(progress, _output.say)
     if as_json:
         _output.print_json({"model": str(out)} | {name: r.model_dump(mode="json") for name, r in readings.items()})
         return
@@ -71,6 +70,7 @@ def _plan(training: Training) -> list[Planned]:
 
     from wb.core.plan import Planned
     from wb.training.estimate import data_stage, image_seconds, network_stage, training_stage
+    from wb.training.head import IMAGES
     from wb.training.train import check_fits
 
     training.check()
@@ -78,20 +78,24 @@ def _plan(training: Training) -> list[Planned]:
     with _output.progress() as progress:
         task = progress.add_task("reading the data", total=None)
         start = time.perf_counter()
-        data = training.data()
+        begun = training.begin(_output.say)
+        chosen, data = begun.architecture, begun.data
         read = data_stage(data, time.perf_counter() - start)
-        chosen = training.network(data)
         check_fits(chosen, data)
         progress.update(task, description="timing a few steps")
         steps = training_stage(
             "training",
             chosen,
             data,
-            training.recipe(chosen, data),
+            training.recipe(begun),
             teacher=training.config.teacher is not None,
+            freeze=training.config.freeze,
         )
+        each = image_seconds(chosen, data)
         images = len(data.validation) + len(data.test)
-        scoring = Planned("scoring", f"{images:,} images of validation and test", images * image_seconds(chosen, data))
-    given = training.config.architecture
+        scoring = Planned("scoring", f"{images:,} images of validation and test", images * each)
+        looked = min(len(data.train), IMAGES) + min(len(data.validation), IMAGES)
+        fitting = Planned("head", f"fitted to what the model makes of {looked:,} images", looked * each)
+    given = training.config.model or training.config.architecture
     name = str(given) if given else f"usual network of preset {training.config.preset}"
-    return [read, network_stage(chosen, name), steps, scoring]
+    return [read, network_stage(chosen, name), *([fitting] if begun.new_head else []), steps, scoring]

@@ -12,6 +12,7 @@ from wb.core.durations import parse_duration
 from wb.core.errors import BadOption
 from wb.core.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.option import Cli
+from wb.core.records.base import is_none
 from wb.core.requirements import Asked, Requirement, parse_requirements
 from wb.jobs.config import Data, DataConfig, DeviceName, Seed, Threads
 from wb.search.fidelity.rungs import AUTO, NONE, Rung, parse_rungs
@@ -145,6 +146,10 @@ class SearchConfig(DataConfig):
         ),
         Cli("--seed-architecture", default="none", typed=list[str], metavar="WHAT"),
     ] = ()
+
+    start: Annotated[Architecture | None, Field(exclude_if=is_none)] = (
+        None  # of the model that the supernet starts from
+    )
 
     @field_validator("rungs")
     @classmethod

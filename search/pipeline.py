@@ -23,6 +23,7 @@ from wb.export.timing.measure import reference_pace
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.jobs.record import origin
+from wb.models.model import Model, save
 from wb.search.baselines import check_baselines
 from wb.search.budget import check_budget
 from wb.search.config import SearchConfig
@@ -43,7 +44,7 @@ from wb.search.study.study import check_study, create_study, load_study
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
-from wb.spaces.spaces import space_for
+from wb.search.trained.start import space_of
 from wb.tasks.known import task_of
 
 
@@ -51,13 +52,14 @@ from wb.tasks.known import task_of
 class Search:
     """One search: configuration and run folder; calling it does what is not done yet and returns the front.
 
-    `workers` processes evaluate candidates, this one included.
+    `workers` processes evaluate candidates, this one included. A new search may `start` its supernet from a model.
     """
 
     config: SearchConfig
     run: Run
     progress: Progress
     workers: int = 1
+    start: Model | None = None
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
         """Runs every stage that the run folder does not show as done and that no other process does.
@@ -120,7 +122,7 @@ class Search:
             data = load_data(
                 config.data, image_size=config.image_size, limit=config.limit, progress=self._tell.counter(task)
             )
-        space = space_for(data, config.space, config.preset, config.changes)
+        space = space_of(config, data)
         check_memory(space)
         seeds = seed_choices(space, config.seeds)
         if config.baselines:
@@ -184,6 +186,8 @@ class Search:
             plan=plan,
             pace=pace,
         )
+        if self.start is not None:
+            save(self.start, self.run.start_path, force=True)
         self.run.write(record)
         return Stages(record, ground, study)
 

@@ -31,14 +31,13 @@ from wb.search.planning.shares import (
     search_seconds,
     supernet_seconds,
 )
-from wb.search.recipes import supernet_recipe
+from wb.search.recipes import alone, supernet_recipe
 from wb.search.run import Run
 from wb.search.study.memory import check_memory
 from wb.search.study.reach import reach
 from wb.search.study.seeds import seed_choices
 from wb.search.study.there import There, there
-from wb.search.supernet import WARM_UP
-from wb.spaces.spaces import space_for
+from wb.search.trained.start import space_of
 from wb.training.fit import Recipe, pick_device
 
 
@@ -62,7 +61,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     start = time.perf_counter()
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start
-    space = space_for(data, config.space, config.preset, config.changes)
+    space = space_of(config, data)
     if run is not None:
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)
@@ -83,7 +82,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     if run is None:
         config = settled(config)
     if run is None and config.time is not None:
-        planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, WARM_UP)
+        planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, alone(config))
         config, costs = planned.applied(config), planned.expected
         ranks, size = ranking(data, held, planned.part), size.of(planned.part)
         notes = [Stage("time", planned.text(), 0.0)]
@@ -95,7 +94,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         Stage(
             "supernet",
             _supernet(config, ranks, supernet_recipe(config, space, ranks), str(pick_device()), done.epochs),
-            supernet_seconds(costs, size, config.epochs, WARM_UP, done.epochs),
+            supernet_seconds(costs, size, config.epochs, alone(config), done.epochs),
         ),
         Stage("search", _search(config, done, len(space.genes), workers, within), search_seconds(costs, size, left)),
         *_rungs(config, done, costs, size),

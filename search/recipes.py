@@ -8,18 +8,32 @@ from wb.core.architecture import Architecture
 from wb.data import Dataset
 from wb.models.counting import count_parameters
 from wb.search.config import SearchConfig
-from wb.search.supernet import ElasticSpace
+from wb.search.supernet import WARM_UP, ElasticSpace
 from wb.training.choose import recipe_for
 from wb.training.recipe import Recipe
 
 FINETUNE_RATE = 2e-3  # high, because a sub-network shared its weights with all others and has far to go
+START_RATE = 1e-3  # of a supernet whose weights are trained already
 
 
 def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) -> Recipe:
     """How the supernet is trained: as its largest network would be."""
     largest = space.largest()
     parameters = count_parameters(largest).value
-    return recipe_for(config.training, parameters, data, config.epochs, convolutions=largest.has_maps)
+    return recipe_for(
+        config.training,
+        parameters,
+        data,
+        config.epochs,
+        finetune=config.start is not None,
+        learning_rate=None if config.start is None else START_RATE,
+        convolutions=largest.has_maps,
+    )
+
+
+def alone(config: SearchConfig) -> float:
+    """The share of the steps in which the supernet's largest network trains alone: none where it is trained already."""
+    return WARM_UP if config.start is None else 0.0
 
 
 def tuning_recipe(

@@ -33,7 +33,7 @@ from wb.search.fidelity.yardstick import TYPICAL, told
 from wb.search.judgement.record import Judgement
 from wb.search.planning.shares import TimePlan
 from wb.search.results.point import FrontPoint
-from wb.search.study.half_made import is_half_made
+from wb.search.study.half_made import START, is_half_made
 from wb.search.study.storage import file_url
 
 if TYPE_CHECKING:
@@ -139,6 +139,11 @@ class Run:
     def largest_path(self) -> Path:
         """The supernet's largest network as a model file, to be fused, pruned or exported."""
         return self.folder / "largest.safetensors"
+
+    @property
+    def start_path(self) -> Path:
+        """The model whose weights the supernet starts from, if it does."""
+        return self.folder / START
 
     @property
     def checkpoint_path(self) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
 
+import torch
 from optuna import Study
 from optuna.trial import FrozenTrial
 
@@ -16,7 +17,7 @@ from wb.core.files import clear
 from wb.data import Dataset
 from wb.export.timing.table import LatencyTable
 from wb.jobs.record import Recorder
-from wb.models.model import Step, save
+from wb.models.model import Model, Step, load, save
 from wb.search.baselines import Comparable
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.climb import Climb
@@ -41,6 +42,8 @@ from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle
 from wb.search.study.trials import at_once, busy, choices_of, evaluated, readings_of
 from wb.search.supernet import Supernet, train_supernet
+from wb.search.trained.start import IMAGES as SORTED_BY
+from wb.search.trained.start import sorted_axes
 from wb.training.recipe import Recipe
 
 
@@ -79,7 +82,9 @@ class Stages(Recorder[RunRecord]):
         supernet = Supernet.load(self.run.supernet_path, ground.space)  # on the CPU, where candidates are exported
         if not self.run.largest_path.exists():
             largest = supernet.extract(ground.space.largest(), ground.data.train)
-            step = Step(name="supernet", arguments={**ground.data.origin}, seed=self.config.seed, version=__version__)
+            start = self.config.start
+            arguments = {**ground.data.origin, **({} if start is None else {"from": start.key})}
+            step = Step(name="supernet", arguments=arguments, seed=self.config.seed, version=__version__)
             save(largest.then(step), self.run.largest_path, force=True)
         return supernet
 
@@ -287,6 +292,14 @@ class Stages(Recorder[RunRecord]):
         self.config = self.config.model_copy(update={"trials": done})
         self.note(config=self.record.config.model_copy(update={"trials": done}))
 
+    def _start(self) -> Model | None:
+        """The trained model whose weights the supernet starts from, its axes sorted; None if it starts from initial ones."""
+        if self.config.start is None:
+            return None
+        train = self.ranking.train
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.config.seed))[:SORTED_BY]
+        return sorted_axes(load(self.run.start_path), torch.from_numpy(train.pixels(order.numpy())), self.config.seed)
+
     def _train(self) -> None:
         recipe = supernet_recipe(self.config, self.ground.space, self.ranking)
         self.note(recipes={"supernet": recipe.text})
@@ -296,6 +309,7 @@ class Stages(Recorder[RunRecord]):
                 self.ranking,
                 recipe,
                 seed=self.config.seed,
+                start=self._start(),
                 checkpoint=self.run.checkpoint_path,
                 report=Curves(self.run.curves_path).of(
                     SUPERNET,

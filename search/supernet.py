@@ -37,7 +37,7 @@ from wb.training.linear import decayed, matrices
 from wb.training.mirrored import Mirrored, mirrored
 from wb.training.resizable import check_sizes
 from wb.training.statistics import with_statistics
-from wb.training.train import probing
+from wb.training.train import probing, taught
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
@@ -79,6 +79,15 @@ class Supernet:
                     if name not in found:
                         store.setdefault(name, weight.detach())
         return Supernet(space, {name: nn.Parameter(weight.to(device)) for name, weight in store.items()})
+
+    @staticmethod
+    def of(space: ElasticSpace, model: Model, seed: int, device: torch.device | str = "cpu") -> Supernet:
+        """A supernet whose largest network is `model`; what that has not, another kind of mixer for example, is initial."""
+        supernet = Supernet.fresh(space, seed, device)
+        with torch.no_grad():
+            for name, view in supernet.views(model.architecture).items():
+                view.copy_(model.weights[name])
+        return supernet
 
     @property
     def device(self) -> torch.device:
@@ -157,6 +166,7 @@ def train_supernet(
     recipe: Recipe,
     *,
     seed: int,
+    start: Model | None = None,
     checkpoint: Path | None = None,
     report: Report | None = None,
 ) -> Supernet:
@@ -165,12 +175,15 @@ def train_supernet(
     Source: Yu et al., "BigNAS", 2020: in every step the largest network learns from the labels; the smallest and some random
     networks learn from the largest one's output.
     Differs: the largest network trains alone for the first 30 % of the steps. With several kinds of mixer, the largest network
-    of each step has one kind, drawn at random, so that each kind is trained at full width.
+    of each step has one kind, drawn at random, so that each kind is trained at full width. One that starts from a trained model,
+    `start`, which is its largest network, trains all of them from the first step; the largest then learns half from what
+    the model answered.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
     """
-    supernet = Supernet.fresh(space, seed, pick_device())
+    device = pick_device()
+    supernet = Supernet.of(space, start, seed, device) if start else Supernet.fresh(space, seed, device)
     largest, tops = space.largest(), [skeleton(top) for top in space.tops()]
 
     network = partial(supernet.run, largest)
@@ -181,22 +194,32 @@ def train_supernet(
 
     fit(
         supernet.weights,
-        sandwich(supernet, recipe, seed),
+        sandwich(supernet, recipe, seed, 0.0 if start else WARM_UP, None if start is None else start.network(device)),
         data.train,
         recipe,
         seed=seed,
         decayed={name for top in tops for name in decayed(top)},
         matrices={name: outputs for top in tops for name, outputs in matrices(top).items()},
         probe=probing(recipe, look, warm=False),
-        identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}",
+        identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}"
+        + (f", from {start.fingerprint()}" if start else ""),
         checkpoint=checkpoint,
         report=report,
     )
     return supernet
 
 
-def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch], float]:
-    """The backward function of one step: gradients of the largest, the smallest and random networks; the largest one's loss."""
+def sandwich(
+    supernet: Supernet,
+    recipe: Recipe,
+    seed: int,
+    alone: float = WARM_UP,
+    teacher: Callable[[Tensor], Tensor] | None = None,
+) -> Callable[[Batch], float]:
+    """The backward function of one step: gradients of the largest, the smallest and random networks; the largest one's loss.
+
+    In a share `alone` of the steps there is only the largest. With a `teacher` it learns from that and from labels, half each.
+    """
     space = supernet.space
     largest, task = space.tops(), task_of(space.largest())
 
@@ -207,9 +230,9 @@ def sandwich(supernet: Supernet, recipe: Recipe, seed: int) -> Callable[[Batch],
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
         outputs = run(rng.choice(largest), batch)
-        loss = batch.loss(outputs, task, recipe.label_smoothing)
+        loss = taught(outputs, batch, teacher, recipe, task)
         loss.backward()
-        if batch.step >= WARM_UP * batch.steps:
+        if batch.step >= alone * batch.steps:
             others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]
             for architecture in others:
                 task.distillation(run(architecture, batch), outputs.detach()).backward()

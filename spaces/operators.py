@@ -42,7 +42,7 @@ MAP_MIXERS: Mapping[str, type[Mixer]] = {
 }
 FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS) if "tokens" in ffn.supports.planes}
 MAP_FFNS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS) if "map" in ffn.supports.planes}
-MERGE_KINDS: Mapping[str, type[Merge]] = {kind_of(merge): merge for merge in reversed(MERGES)}
+MERGE_KINDS: Mapping[str, type[Merge]] = {kind_of(merge): merge for merge in reversed(MERGES) if merge.offered}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
 WIDTHS: tuple[str, ...] = tuple(dict.fromkeys(width for mixer in OFFERED.values() for width in dims(mixer)))
 NORM_KINDS: Mapping[str, type[Norm]] = {kind_of(norm): norm for norm in NORMS}

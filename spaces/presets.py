@@ -141,15 +141,24 @@ def vit_space(images: Images, name: str = AUTO, changes: Mapping[str, str] | Non
         BadOption: the preset or a field is unknown, or a value does not fit its field.
         BadData: no patch size fits the images.
     """
-    base = preset("tiny" if name == AUTO else name)
+    name = "tiny" if name == AUTO else name
+    options = options_of(preset(name), changes or {})
+    return Vit(options, image_of(images), len(images.classes), images.classes, name)
+
+
+def options_of(base: VitOptions, changes: Mapping[str, str]) -> VitOptions:
+    """`base` with fields replaced, written as on the command line.
+
+    Raises:
+        BadOption: an unknown field, or a value that does not fit it.
+    """
     parsed = {
         field: [part.strip() for part in value.split(",")]
         if isinstance(getattr(base, field, None), tuple) or is_width(field)
         else value
-        for field, value in (changes or {}).items()
+        for field, value in changes.items()
     }
-    image = image_of(images)
-    return Vit(options_with(base, parsed), image, len(images.classes), images.classes, "tiny" if name == AUTO else name)
+    return options_with(base, parsed)
 
 
 def image_of(images: Images) -> ImageInput:

@@ -38,8 +38,8 @@ from wb.core.records import (
     kernels,
     kind_of,
 )
-from wb.core.records.base import Activation
 from wb.core.records.ffns import Inverted, Squeeze
+from wb.core.records.merges import Point, QPool
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm, RmsNorm
 
@@ -66,9 +66,11 @@ def architecture(
     )
 
 
-def settings(record: Operator) -> Iterator[tuple[str, Operator]]:
-    """The record with every other value of a switch or of a choice between words, called by that."""
+def settings(record: Operator, *, activations: bool = True) -> Iterator[tuple[str, Operator]]:
+    """The record with every other value of a switch or of a choice between words, called by that; of activations if wanted."""
     for name, field in type(record).model_fields.items():
+        if name == "activation" and not activations:
+            continue
         words = get_args(field.annotation)
         if field.annotation is bool:
             yield f"{name}-{not getattr(record, name)}", record.model_copy(update={name: not getattr(record, name)})
@@ -83,7 +85,7 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
         record = kind.sample()
         name = kind_of(kind)
-        for stem in STEMS:
+        for stem in STEMS if kind is MIXERS[0] else STEMS[:2]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
@@ -93,13 +95,10 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
             yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
-    tried = set[str]()  # an activation that several know with one of them
-    for ffn in [ffn for ffn in reversed(FFNS) if "tokens" in ffn.supports.planes]:
+    for i, ffn in enumerate(ffn for ffn in FFNS if "tokens" in ffn.supports.planes):
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
-        for setting, other in settings(ffn.sample()):
-            if setting not in tried:
-                yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
-        tried |= set(get_args(Activation))
+        for setting, other in settings(ffn.sample(), activations=i == 0):  # all parts take them from one table
+            yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
     yield from with_ends()
     yield from with_positions()
     for norm in [norm for norm in NORMS[1:] if norm is not Unnormed]:
@@ -150,9 +149,9 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(kind)}", mapped(kind.sample(), inverted)
         for side, other in sides(kind.sample()):
             yield f"map-{kind_of(kind)}-{side}", mapped(other, inverted)
-    for ffn in [ffn for ffn in FFNS if "map" in ffn.supports.planes]:
+    for i, ffn in enumerate(ffn for ffn in FFNS if "map" in ffn.supports.planes):
         yield f"map-{kind_of(ffn)}-alone", mapped(None, ffn.sample())
-        for setting, other in (*settings(ffn.sample()), *sides(ffn.sample())):
+        for setting, other in (*settings(ffn.sample(), activations=i == 0), *sides(ffn.sample())):
             yield f"map-{kind_of(ffn)}-{setting}", mapped(depthwise, other)
     for stem in STEMS:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
@@ -161,6 +160,12 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         if merge.odd:
             six = IMAGE.model_copy(update={"height": 6, "width": 6})
             yield f"map-{kind_of(merge)}-odd", mapped(depthwise, inverted, merge.sample(), input=six)
+    yield "map-qpool-scaled", mapped(depthwise, inverted, QPool(**QPool.example, scaled=True))
+    a = mapped(depthwise, inverted)
+    end = Stage(
+        embed=12, blocks=(), plane="map", merge=Point(pooled=True)
+    )  # a single token, to which no mixer is added
+    yield "map-point-pooled", a.model_copy(update={"stages": (*a.stages, end)})
     for gate in get_args(Squeeze.model_fields["gate"].annotation):
         yield f"map-inverted-se-{gate}", mapped(None, Inverted(mlp=9, kernel=3, se=Squeeze(width=5, gate=gate)))
     yield "map-pooled-norm", mapped(depthwise, inverted, last=LayerNorm(), head=Classify(classes=3, normed="pooled"))

@@ -110,6 +110,12 @@ def test_a_function_leaves_what_the_command_leaves(file: Path, tmp_path: Path) -
         (lambda m: api.quantize(m, samples=0), ["quantize", "M", "--samples", "0"], BadOption),
         (lambda m: api.fuse(m, m, weights="a,b"), ["fuse", "M", "M", "--weights", "a,b"], BadOption),
         (lambda m: api.train("a.pt", epochs=0), ["train", "-o", "a.pt", "--epochs", "0"], BadOption),
+        (lambda m: api.train("a.pt", freeze=True), ["train", "-o", "a.pt", "--freeze"], BadOption),
+        (
+            lambda m: api.train("a.pt", model=m, preset="tiny"),
+            ["train", "--from", "M", "-o", "a.pt", "--preset", "tiny"],
+            BadOption,
+        ),
         (lambda m: api.search(changes="embed"), ["search", "--set", "embed"], BadOption),
         (lambda m: api.search(workers=0), ["search", "--workers", "0"], BadOption),
     ],
@@ -171,6 +177,9 @@ def test_what_was_returned_may_be_given(graph: Classifier, file: Path, capsys: p
     trained = api.train(file.with_name("n.pt"), data=data, epochs=1, quiet=True)
     assert not any(path.exists() for path in half)
     assert trained.model.history[0].arguments["limit"] == 50
+    tuned = api.train(file.with_name("f.pt"), model=trained, epochs=1, freeze=True, quiet=True)
+    assert [step.name for step in tuned.model.history] == ["train", "score", "finetune", "score"]
+    assert tuned.model.history[2].arguments["limit"] == 50, "as the model's history says"
     with pytest.raises(BadOption, match="macs"):
         api.prune(trained, budget="macs=2x", quiet=True)
     assert capsys.readouterr() == ("", "")
@@ -276,6 +285,7 @@ def example(name: str) -> ModuleType:
 
 SMALL: dict[str, dict[str, Any]] = {
     "train": {"limit": 60, "epochs": 1},
+    "train_from": {"data": "digits", "limit": 60, "epochs": 1},
     "search": {"limit": 60, "epochs": 1, "finetune": 0, "trials": 2, "objectives": "acc,macs", "sampler": "random"},
     "search_from": {"budget": "macs=0.8x", "limit": 60, "samples": 16, "alternatives": 3, "finetune": 0},
     "prune": {"budget": "macs=0.8x", **TINY},

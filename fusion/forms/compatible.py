@@ -160,7 +160,7 @@ def _classes(given: Architecture, wanted: Architecture, name: str, anchor: str) 
             missing = sorted(set(wanted.head.labels) ^ set(given.head.labels))
             raise BadOption(
                 f"the classes of {name} and {anchor} are not the same: {', '.join(missing[:5])} in one only; classes are matched "
-                "by name and none is dropped: train both for the same classes"
+                "by name and none is dropped: train both for the same classes, with wb train --from"
             )
         return (
             []

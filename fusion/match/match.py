@@ -207,8 +207,7 @@ def _check(source: Architecture, reference: Architecture) -> None:
     own, other = ([*a.layouts()] for a in (source, reference))
     if own != other or source.head.pooling != reference.head.pooling:
         texts = (
-            f"{'x'.join(map(str, a.layout.shape))} tokens in {len(a.stages)} stages, prefix of {a.prefix}, pool "
-            f"{a.head.pooling!r}"
+            f"{'x'.join(map(str, a.layout.shape))} tokens in {len(a.stages)} stages, prefix of {a.prefix}, pool {a.head.pooling}"
             for a in (source, reference)
         )
         raise Unsupported(

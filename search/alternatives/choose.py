@@ -17,9 +17,7 @@ from scipy.stats import kendalltau
 
 from wb.core import program
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import METRICS
-from wb.core.readings import scaled
-from wb.search.alternatives.costs import Costs
+from wb.search.alternatives.costs import Costs, unreachable
 from wb.search.alternatives.option import WHOLE
 from wb.search.alternatives.scores import Choice, Divergence, Report, Scores
 
@@ -113,16 +111,9 @@ class Chooser:
 
     def unreachable(self, aims: Mapping[str, float]) -> str:
         """What to say of aims that no choice keeps."""
-        over = [metric for metric, aim in aims.items() if self.least(metric) > aim] or list(aims)
-        texts = " and ".join(
-            f"{METRICS[name].title} {scaled(aims[name], METRICS[name].unit)} (the least there is: "
-            f"{scaled(self.least(name), METRICS[name].unit)})"
-            for name in over
-        )
-        return (
-            f"no choice of alternatives has {texts}: widths of the residual stream stay as they are. Give a higher budget, or "
-            "narrow the stream first with `wb prune nvit`"
-        )
+        whole = dict.fromkeys(self.scores.alternatives, WHOLE)
+        least = {metric: self.least(metric) for metric in aims}
+        return unreachable(aims, least, {metric: self.costs[metric](whole) for metric in aims})
 
 
 def agreement(picks: Sequence[Pick]) -> float | None:

@@ -32,6 +32,7 @@ def combined(model: Model, chosen: Chosen) -> Model:
     """
     maps: dict[str, Map] = {}
     own: dict[str, Tensor] = {}
+    others = [slot for slot, (option, _) in chosen.items() if option.mixer is not None]
     walk = {at.name: at for at in skeleton(model.architecture).walk()}
     for slot, (option, weights) in chosen.items():
         maps |= option.maps
@@ -39,8 +40,13 @@ def combined(model: Model, chosen: Chosen) -> Model:
     for slot, (option, _) in chosen.items():
         if option.name == NONE:
             model = without(model, slot)
-    if not maps:
+    if not own:
         return model
-    mapped = remap_model(model, maps)
-    fitted = {name: own[name].reshape(w.shape).clone() if name in own else w for name, w in mapped.weights.items()}
-    return replace(mapped, weights=fitted)
+    mapped = remap_model(model, maps) if maps else model
+    architecture, weights = mapped.architecture, dict(mapped.weights)
+    for slot in others:
+        architecture = chosen[slot].option.applied(architecture)
+        weights = {name: w for name, w in weights.items() if not name.startswith(f"{walk[slot].prefix}.")}
+    shapes = {name: p.shape for name, p in skeleton(architecture).named_parameters()}
+    weights |= {name: weight.reshape(shapes[name]).clone() for name, weight in own.items()}
+    return replace(mapped, architecture=architecture, weights=weights)

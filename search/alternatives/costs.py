@@ -5,14 +5,19 @@ Source: as `wb.compress.nvit.cost`, but for the fitted surface: there are few al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wb.compress.nvit.cost import alone, pieces
 from wb.compress.nvit.costs import Progress, counting, milliseconds, timing
-from wb.core.architecture import Architecture, resize
+from wb.core.architecture import Architecture
+from wb.core.metrics import METRICS
+from wb.core.readings import scaled
 from wb.export.timing.table import LatencyTable
 from wb.search.alternatives.option import NONE, WHOLE, Option
+
+ABOVE = 1.1  # times the least there is: the least itself is one network only
 
 
 @dataclass
@@ -61,10 +66,47 @@ def costs_of(
             if name == NONE:
                 found[slot, name] = 0.0
                 continue
-            changed = architecture if name == WHOLE else resize(architecture, option.sizes)
+            changed = option.applied(architecture)
             piece = next(piece for piece in pieces(changed) if piece.name == slot)
             wanted.append((alone(changed, piece), piece))
             keys.append((slot, name))
     rest, *each = sample(wanted)
     constant = milliseconds(table, []) if metric == "latency" and table else 0.0
     return Costs(metric, found | dict(zip(keys, each, strict=True)), rest + constant)
+
+
+def without_all(
+    metric: str,
+    architecture: Architecture,
+    reading: float,
+    table: LatencyTable | None,
+    progress: Progress | None = None,
+) -> float:
+    """The least that any choice costs, which needs no library: with nothing in the place of every sub-layer.
+
+    It is in readings of whole networks, of which the given one has `reading`.
+    """
+    slots = [piece.name for piece in pieces(architecture) if piece.name != "ends"]
+    both = {slot: {name: Option(slot=slot, name=name) for name in (WHOLE, NONE)} for slot in slots}
+    costs = costs_of(metric, architecture, both, table, progress)
+    costs.calibrate(dict.fromkeys(slots, WHOLE), reading)
+    return costs(dict.fromkeys(slots, NONE))
+
+
+def unreachable(aims: Mapping[str, float], least: Mapping[str, float], whole: Mapping[str, float]) -> str:
+    """What to say of aims by metric that no choice keeps; `least` is what can be reached, `whole` what the model costs."""
+    over = [metric for metric, aim in aims.items() if least[metric] > aim] or list(aims)
+
+    def amount(metric: str, value: float) -> str:
+        return f"{scaled(value, METRICS[metric].unit)}, {value / whole[metric]:.3g}x"
+
+    texts = " and ".join(
+        f"{METRICS[name].title} {amount(name, aims[name])} (the least there is: {amount(name, least[name])})"
+        for name in over
+    )
+    enough = ",".join(f"{name}={math.ceil(100 * ABOVE * least[name] / whole[name]) / 100:g}x" for name in over)
+    return (
+        f"no choice of alternatives has {texts}: even with nothing in the place of every sub-layer, the ends of the network "
+        f"and the width of its stream stay as they are. Give a higher budget (--budget {enough}), or narrow the stream first "
+        "with `wb prune nvit`"
+    )

@@ -8,7 +8,7 @@ file has only what differs. What is there already is not made again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -25,17 +25,17 @@ from wb.models.axes import Leading
 from wb.models.convolution import EPSILON, BatchNormed
 from wb.models.model import Model, load, remap_model, save
 from wb.models.network import skeleton
-from wb.models.operator import NOTHING, OperatorModule
-from wb.models.planes import as_tokens
+from wb.models.operator import OperatorModule
 from wb.models.walk import Sublayer
 from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.distil import Pairs, distilled
 from wb.search.alternatives.fit import Writer
+from wb.search.alternatives.mixers import STEPS, narrowed, others, started
+from wb.search.alternatives.observed import given, observed, rows_of
 from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_of, sizes, unit_of
 from wb.search.alternatives.streams import BATCH, Streams
 from wb.training.refit.trace import network_of
 
-ROWS = 24_576  # tokens that a writer is fitted on
 OPTIONS = TypeAdapter(tuple[Option, ...])
 Report = Callable[[int, int], None]
 
@@ -43,11 +43,21 @@ Report = Callable[[int, int], None]
 class Library:
     """The library of `model` in `folder`.
 
-    Sizes of hidden layers are multiples of `align`; every alternative is trained for `distil` steps.
+    Sizes of hidden layers are multiples of `align`; every alternative is trained for `distil` steps. `mixers` are kinds of others
+    that are tried in the place of mixers (`wb.search.alternatives.mixers`).
     """
 
-    def __init__(self, folder: Path, model: Model, align: int = 1, seed: int = 0, distil: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        align: int = 1,
+        seed: int = 0,
+        distil: int = 0,
+        mixers: Sequence[str] = (),
+    ) -> None:
         self.folder, self.given, self.align, self.seed, self.distil = folder, model, align, seed, distil
+        self.mixers = mixers
 
     @property
     def slots(self) -> list[str]:
@@ -116,14 +126,24 @@ class Library:
             Alternative(Option(slot=at.name, name=NONE, error=1), {}),
         ]
         wanted, unit = list(sizes(at, self.align)), unit_of(at)
-        rows = self._rows(at, streams, number)
+        rows = rows_of(self.model.architecture, at, streams, 1000 * self.seed + number)
+        mixers = others(self.model.architecture, at, self.mixers)
+        targets = given(at, streams, rows) if wanted or mixers else []
         for qk in dict.fromkeys(size.qk for size in wanted):
-            writer = self._observed(at, streams, rows, qk)
+            narrow = at.operator if qk is None else _narrow(self.model, at, qk)
+            writer = observed(at, narrow, streams, rows, targets)
             found += [self._alternative(at, unit, writer, size) for size in wanted if size.qk == qk and unit]
-        if not self.distil:
+        if not self.distil and not mixers:
             return found
         inputs = torch.cat([at.read(state) for state in streams.states])
         pairs = Pairs(inputs, torch.cat([at.operator(part) for part in inputs.split(BATCH)]))
+        for mixer in mixers:
+            operator = started(at, mixer, 1000 * self.seed + number)
+            distilled(operator, pairs, max(self.distil, STEPS), 1000 * self.seed + number)
+            writer = observed(at, operator, streams, rows, targets)
+            found += [Alternative(*one) for one in narrowed(at, mixer, operator, writer)]
+        if not self.distil:
+            return found
         return [self._distilled(one, pairs, i) if one.option.fitted else one for i, one in enumerate(found)]
 
     def _distilled(self, alternative: Alternative, pairs: Pairs, number: int) -> Alternative:
@@ -143,44 +163,6 @@ class Library:
             slot=at.name, name=name_of(size, unit), unit=unit, kept=kept, qk=size.qk, v=size.v, error=min(error, 1.0)
         )
         return Alternative(option, _own(at.operator, writer, kept, size, weight, bias))
-
-    def _observed(self, at: Sublayer, streams: Streams, rows: list[Tensor], qk: int | None) -> Writer:
-        """What the writer reads, with so many channels of queries and keys, and what the sub-layer gives."""
-        operator = at.operator
-        narrow = operator if qk is None else _narrow(self.model, at, qk)
-        ((name, bias),) = operator.writers.items()
-        weight: Tensor = getattr(operator, name).flatten(1)
-        if isinstance(operator, BatchNormed):
-            weight = weight * operator.affine(name)[0][:, None]
-        unit = unit_of(at)
-        writer = Writer(
-            weight, weight[:, 0] if bias or isinstance(operator, BatchNormed) else None, operator.sizes[unit or ""]
-        )
-        for state, some in zip(streams.states, rows, strict=True):
-            x = at.read(state)
-            given = as_tokens(operator(x)).flatten(0, 1)[some]
-            writer.add(as_tokens(narrow.hidden(x, NOTHING)).flatten(0, 1)[some], given)
-        return writer
-
-    def _rows(self, at: Sublayer, streams: Streams, number: int) -> list[Tensor]:
-        """The tokens that are fitted on, by batch.
-
-        All of them count for what follows, but in the last block of a network whose head looks at tokens in front of the
-        others: half of those there are such.
-        """
-        generator = torch.Generator().manual_seed(1000 * self.seed + number)
-        a = self.model.architecture
-        every = [as_tokens(state.stream).shape[:2] for state in streams.states]
-        last = at.place == self.slots[-1].rsplit(".", 1)[0] and a.prefix > 0 and a.head.pool != "mean"
-        total = sum(n * tokens for n, tokens in every)
-        share = min(1.0, ROWS / total)
-        found = []
-        for n, tokens in every:
-            first = (torch.arange(n)[:, None] * tokens + torch.arange(a.prefix)).flatten()
-            count = len(first) if last else max(1, round(share * n * tokens))
-            some = torch.randperm(n * tokens, generator=generator)[:count]
-            found.append(torch.cat([first, some]) if last else some)
-        return found
 
 
 def _narrow(model: Model, at: Sublayer, qk: int) -> OperatorModule:

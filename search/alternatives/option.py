@@ -12,9 +12,10 @@ import torch
 from pydantic import Field
 
 from wb.compress.nvit.bases import kinds_of
-from wb.core.architecture import kind_of_axis
+from wb.core.architecture import Architecture, kind_of_axis, resize
 from wb.core.precision import TRAINED
-from wb.core.records import Frozen
+from wb.core.records import Frozen, Mixer
+from wb.core.records.base import is_none
 from wb.models.axes import Axis, Leading, Map, Select
 from wb.models.convolution import BatchNormed
 from wb.models.walk import Sublayer
@@ -40,8 +41,8 @@ class Option(Frozen):
     """One alternative of the sub-layer `slot`.
 
     Of the axis `unit` the entries `kept` stay, and of each head the leading `qk` and `v` channels. `error` is what it gives
-    beside what the sub-layer gave: the mean square of the difference, as a share of the variance. Without `unit` it is the
-    sub-layer as it is, or nothing.
+    beside what the sub-layer gave: the mean square of the difference, as a share of the variance. With `mixer` that one is in
+    its place. Without either it is the sub-layer as it is, or nothing.
     """
 
     slot: str
@@ -50,12 +51,17 @@ class Option(Frozen):
     kept: tuple[int, ...] = ()
     qk: int | None = None
     v: int | None = None
+    mixer: Annotated[Mixer | None, Field(exclude_if=is_none)] = None
     error: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     def fitted(self) -> bool:
         """Whether it has a writer of its own."""
-        return self.unit is not None
+        return self.unit is not None or self.mixer is not None
+
+    def applied(self, architecture: Architecture) -> Architecture:
+        """The architecture with it; `architecture` itself where it is the sub-layer as it is, or nothing."""
+        return resize(with_mixer(architecture, self.slot, self.mixer) if self.mixer else architecture, self.sizes)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -73,6 +79,11 @@ class Option(Frozen):
             axis: Select(torch.tensor(self.kept)) if kind_of_axis(axis) == self.unit else Leading(size)
             for axis, size in self.sizes.items()
         }
+
+
+def with_mixer(architecture: Architecture, slot: str, mixer: Mixer) -> Architecture:
+    """The architecture with another mixer in one place."""
+    return architecture.with_parts(lambda name, part: mixer if name == slot else part)  # type: ignore[arg-type]
 
 
 def unit_of(at: Sublayer) -> Unit | None:

@@ -248,6 +248,8 @@ def _settings(contents: Contents) -> dict[str, Mapping[str, object]]:
     record = contents.record
     config = record.config.model_dump(mode="json", exclude={"training"})
     config["seeds"] = list(record.config.seed_texts)
+    if record.config.start is not None:
+        config["start"] = f"a model of architecture {record.config.start.key}"
     if record.config.storage:
         config["storage"] = public(record.config.storage)
     data = record.data.model_dump(mode="json")

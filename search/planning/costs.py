@@ -27,8 +27,9 @@ from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import TUNED, TimePlan, allot
+from wb.search.recipes import alone as alone_share
 from wb.search.recipes import supernet_recipe, tuning_recipe
-from wb.search.supernet import WARM_UP, Supernet, sandwich
+from wb.search.supernet import Supernet, sandwich
 from wb.spaces.base import NetworkSpace
 from wb.tasks.known import task_of
 from wb.training.augment.policy import augmented
@@ -67,7 +68,7 @@ def probe(
     )
     steps = recipe.steps(len(data.train))
     both = sandwich(supernet, recipe, config.seed)
-    last = range(max(math.ceil(WARM_UP * steps), steps - DRAWS), steps)
+    last = range(max(math.ceil(alone_share(config) * steps), steps - DRAWS), steps)
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in ([0], last))
     tuned = [_tuning(supernet, a, data, alone_recipe) for a in networks]
     regular = {a: _tuning(supernet, a, data, alone_recipe) for a in [*space.regular.values()][:REGULAR]}
@@ -118,7 +119,12 @@ def planned(
     ranks = ranking(data, held_back(data))
     costs = probe(config, space, ranks, device, tell).costs
     return allot(
-        config, parse_duration(config.time), spent(), costs, size_of(config, space, ranks, data, workers), WARM_UP
+        config,
+        parse_duration(config.time),
+        spent(),
+        costs,
+        size_of(config, space, ranks, data, workers),
+        alone_share(config),
     )
 
 

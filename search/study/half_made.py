@@ -10,15 +10,18 @@ from pathlib import Path
 from wb.core.files import scratch
 from wb.search.study.workers import FOLDER, Crew
 
+START = "start.safetensors"  # the model whose weights the supernet starts from
 STUDY = "search"  # the name of a run's study in its own `study.db`
 FILES = tuple(f"study.db{end}" for end in ("", "-wal", "-shm", "-journal"))
 
 
 def is_half_made(folder: Path) -> bool:
     """Whether `folder` is a half-made run: nothing but locks and an empty study, and no process at work. Writes nothing."""
-    # A `.run.json.…` is the temporary file of a `run.json` that was never completed.
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".run.json.")}
-    return names <= {FOLDER, *FILES} and not Crew(folder).busy() and not (names & {*FILES} and _has_trials(folder))
+    # `.run.json.…` and the like are temporary files that were never completed.
+    names = {path.name for path in folder.iterdir() if not path.name.startswith((".run.json.", f".{START}."))}
+    return (
+        names <= {FOLDER, START, *FILES} and not Crew(folder).busy() and not (names & {*FILES} and _has_trials(folder))
+    )
 
 
 def discard_study(folder: Path) -> None:

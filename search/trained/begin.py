@@ -15,10 +15,13 @@ from wb.jobs.begin import measured
 from wb.jobs.tune import recipes
 from wb.jobs.work import RECORD, work_of
 from wb.models.model import Model, check_weights
+from wb.models.network import skeleton
+from wb.search.alternatives.mixers import lacking, others
 from wb.search.trained.budgets import parse_points
 from wb.search.trained.config import TrainedConfig
 from wb.search.trained.job import TrainedJob
 from wb.search.trained.record import TrainedSearch
+from wb.spaces.presets import AUTO
 from wb.training.train import check_fits
 
 PAGE = "report.html"
@@ -49,11 +52,14 @@ def begin(config: TrainedConfig, model: Model, name: str, data: Dataset, out: Pa
         BadArtefact: weights that are not finite; or what lies in the folder is of another search.
         BadData: the data do not fit the model, or are too few.
         BadOption: a budget that is met already.
+        BudgetMissed: a counted one that nothing reaches.
     """
     check_fits(model.architecture, data)
     check_weights(model.weights, name)
     if not model.architecture.compact().stages or all(block.off for _, _, block in model.architecture.blocks()):
         raise BadOption(f"{name} has no sub-layers that there could be alternatives for")
+    for name in config.mixers if AUTO not in config.mixers else ():
+        _check_mixer(model, name)
     record = taken_up(TrainedSearch, config, {"model": model.fingerprint(), "data": data.fingerprint}, out)
     if record is None:
         progress("measuring the model", 0, 0)
@@ -61,5 +67,17 @@ def begin(config: TrainedConfig, model: Model, name: str, data: Dataset, out: Pa
         record = TrainedSearch(**fields, recipes=recipes(config, model.architecture, data), model=name, dense=readings)
     job = TrainedJob(record, out, progress, model, data)
     for point in parse_points(config.texts) if config.front is None else ():
-        job.stage(point)  # raises
+        stage = job.stage(point)  # raises
+        counted = [limit.metric.name for limit in stage.limits if limit.metric.name != "latency"]
+        job.check_reach(stage, {metric: job.least_of(metric) for metric in counted})
     return job
+
+
+def _check_mixer(model: Model, kind: str) -> None:
+    """Raises `BadOption` if no sub-layer of the model could have that mixer."""
+    mixers = [at for at in skeleton(model.architecture).walk() if at.kind == "mixer"]
+    if mixers and not any(others(model.architecture, at, [kind]) for at in mixers):
+        raise BadOption(
+            f"--mixers {kind} cannot be in the place of any mixer of this model: in the first it {lacking(mixers[0], kind)}; "
+            f"leave it out, or say --mixers {AUTO}"
+        )

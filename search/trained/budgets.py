@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from wb.core.errors import BadOption
 from wb.core.metrics import COSTS, METRICS, Limit, Rules, parse_budget
+from wb.search.alternatives.costs import ABOVE
 
 LIMITED = Rules(COSTS)
 LEAST = 0.02  # of the model, the end of a front that goes down to the least there is
-ABOVE = 1.1  # times the least there is: the least itself is one network only
 
 Point = tuple[Limit, ...]  # the limits of one network
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wb.core.errors import BadOption
-from wb.core.option import Cli, structured
+from wb.core.option import Cli, listed, structured
 from wb.jobs.config import SAMPLES, JobConfig, LearningRate, Seed
 from wb.jobs.output import config_of
 from wb.search.trained.budgets import parse_points
+from wb.spaces.operators import OFFERED
+from wb.spaces.presets import AUTO
 from wb.training.recipe import RecipeOptions
 
 HALF = "latency=0.5x"  # where neither budgets nor a front are given
@@ -43,6 +45,11 @@ class TrainedConfig(JobConfig):
     distil: Annotated[
         int, Field(ge=0, description="Steps of training for each alternative, towards what its sub-layer gave.")
     ] = 0
+    mixers: Annotated[
+        tuple[str, ...],
+        Field(description="Other mixers to try in the place of mixers: names, or auto for all that take less work."),
+        Cli(default="none", typed=str, parse=listed),
+    ] = ()
     align: Annotated[int, Field(ge=1, description="Make numbers of hidden units multiples of this.")] = 1
     finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each network.")] = 20
     learning_rate: LearningRate = 1e-3
@@ -57,6 +64,16 @@ class TrainedConfig(JobConfig):
                 "--front goes down to one budget on one metric; give for example --front 12 --budget macs=0.1x"
             )
         return self
+
+    @field_validator("mixers")
+    @classmethod
+    def _known(cls, mixers: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in mixers if name not in (AUTO, *OFFERED)]
+        if unknown:
+            raise BadOption(
+                f"--mixers {unknown[0]} is no mixer; there are {', '.join(OFFERED)}, and {AUTO} for some of them"
+            )
+        return tuple(dict.fromkeys(mixers))
 
     @property
     def texts(self) -> tuple[str, ...]:

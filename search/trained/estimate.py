@@ -10,6 +10,7 @@ from wb.models.network import skeleton
 from wb.search.alternatives.choose import RANDOM, SOLUTIONS
 from wb.search.alternatives.distil import IMAGES
 from wb.search.alternatives.lines import Lines
+from wb.search.alternatives.mixers import STEPS, others
 from wb.search.alternatives.option import sizes
 from wb.search.alternatives.scores import Scored
 from wb.search.trained.budgets import parse_points
@@ -27,7 +28,9 @@ def estimate(job: TrainedJob) -> list[Planned]:
     """The stages; nothing is written."""
     config, data, architecture = job.config, job.data, job.model.architecture
     walk = list(skeleton(architecture).walk())
-    counts = [2 + len(list(sizes(at, config.align))) for at in walk]
+    mixed = [others(architecture, at, config.mixers) for at in walk]
+    heads = [sum(at.operator.sizes["heads"].bit_length() for _ in found) for at, found in zip(walk, mixed, strict=True)]
+    counts = [2 + len(list(sizes(at, config.align))) + more for at, more in zip(walk, heads, strict=True)]
     image = image_seconds(architecture, data)
     fit, score = len(job.images.fit), len(job.images.score)
     folder = folder_of(job.model, data, config)
@@ -37,7 +40,8 @@ def estimate(job: TrainedJob) -> list[Planned]:
     if scored < sum(wanted):
         what = f"{sum(counts)} alternatives for {len(walk)} sub-layers, fitted to {fit} training images"
         distil = f", and trained for {config.distil} steps each" if config.distil else ""
-        steps = TRAINED * config.distil * IMAGES * image * sum(counts) / len(walk)
+        taught = config.distil * sum(counts) + max(STEPS, config.distil) * sum(map(len, mixed))
+        steps = TRAINED * taught * IMAGES * image / len(walk)
         found.append(Planned("library", what + distil, FITTED * fit * image + steps))
         # from a sub-layer to the end: half of the network on the average
         left = sum(wanted) - scored

@@ -51,6 +51,7 @@ def folder_of(model: Model, data: Dataset, config: TrainedConfig) -> Path:
         config.align,
         config.distil,
         config.seed,
+        *config.mixers,
     ]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     return Path(user_cache_dir("wb")) / "libraries" / key

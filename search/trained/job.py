@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -26,7 +26,7 @@ from wb.hardware.device import Device, parse_device
 from wb.jobs.job import Job
 from wb.models.model import Model, Step, load, save
 from wb.search.alternatives.choose import Chooser, Pick, agreement
-from wb.search.alternatives.costs import Costs, costs_of
+from wb.search.alternatives.costs import Costs, costs_of, unreachable, without_all
 from wb.search.alternatives.library import Library
 from wb.search.alternatives.option import WHOLE
 from wb.search.alternatives.scores import Scores
@@ -52,7 +52,8 @@ class TrainedJob(Job[TrainedSearch]):
 
     def make(self) -> None:
         """Chooses, corrects and fine-tunes networks, and reads them."""
-        points = self._points()
+        points = self.points()
+        self.record = self.record.model_copy(update={"alternatives": len(self.chooser.divergences)})
         for number, point in enumerate(points):
             if number >= len(self.record.made):
                 self._choose(point)
@@ -98,7 +99,8 @@ class TrainedJob(Job[TrainedSearch]):
     def scores(self) -> Scores:
         """The scores of the library, which is made first where it is not there."""
         folder = folder_of(self.model, self.data, self.config)
-        library = Library(folder, self.model, self.config.align, self.config.seed, self.config.distil)
+        config = self.config
+        library = Library(folder, self.model, config.align, config.seed, config.distil, config.mixers)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with self._alone(folder.with_suffix(".lock")):
             with self.timed("library"):
@@ -111,22 +113,17 @@ class TrainedJob(Job[TrainedSearch]):
     @cached_property
     def costs(self) -> dict[str, Costs]:
         """The costs of alternatives by limited metric, calibrated to the model's readings."""
-        metrics = {limit.metric.name for point in parse_points(self.config.texts) for limit in point}
         options = {
             slot: {name: one.option for name, one in of.items()} for slot, of in self.scores.alternatives.items()
         }
-
-        def costs(metric: str) -> Costs:
-            table = LatencyTable(self.device) if metric == "latency" else None
-            what = "timing alternatives" if table else "counting alternatives"
-            found = costs_of(
-                metric, self.model.architecture, options, table, lambda done, of: self.progress(what, done, of)
-            )
-            found.calibrate(self._whole({}), self.record.dense[metric].value)
-            return found
-
         with self.timed("costs"):
-            return {metric: costs(metric) for metric in sorted(metrics)}
+            found = {
+                metric: costs_of(metric, self.model.architecture, options, self._table(metric), self._costing(metric))
+                for metric in self._limited
+            }
+        for metric, costs in found.items():
+            costs.calibrate(self._whole({}), self.record.dense[metric].value)
+        return found
 
     @cached_property
     def chooser(self) -> Chooser:
@@ -155,22 +152,59 @@ class TrainedJob(Job[TrainedSearch]):
         """A choice with what is whole in it."""
         return dict.fromkeys(self.scores.library.slots, WHOLE) | dict(choice)
 
-    def _points(self) -> list[Point]:
-        """The limits of each network, the dearest first; they are in the record once they are known."""
+    def points(self) -> list[Point]:
+        """The limits of each network, the dearest first.
+
+        A front's follow from costs, and timed costs are others the next time: they are in the record once they are known.
+
+        Raises:
+            BadOption: a front whose end the model is at already.
+            BudgetMissed: limits that no choice keeps, which is known before there is a library.
+        """
         points = parse_points(self.config.texts)
         if self.config.front is not None:
             ((end,),) = points
             name = end.metric.name
-            points = ladder(self.config.front, end, self.record.dense[name].value, self.chooser.least(name))
+            if not self.record.ladder:
+                steps = ladder(self.config.front, end, self.record.dense[name].value, self.least[name])
+                self.note(ladder=tuple(limit.value for (limit,) in steps))
+            points = [(Limit(end.metric, share, relative=True),) for share in self.record.ladder]
         stages = {name_of(point): self.stage(point) for point in points}  # raises
         points.sort(key=lambda point: -min(self._share(limit) for limit in stages[name_of(point)].limits))
-        for stage in stages.values() if not self.record.made else ():
-            aims = {limit.metric.name: limit.value for limit in stage.limits}
-            if any(self.chooser.least(metric) > aim for metric, aim in aims.items()):
-                raise BudgetMissed(self.chooser.unreachable(aims))
+        for stage in stages.values() if self.config.front is None and not self.record.made else ():
+            self.check_reach(stage, self.least)
         limits = {name_of(point): tuple(limit.text() for limit in point) for point in points}
-        self.record = self.record.model_copy(update={"limits": limits, "alternatives": len(self.chooser.divergences)})
+        self.record = self.record.model_copy(update={"limits": limits})
         return points
+
+    def check_reach(self, stage: Stage, least: Mapping[str, float]) -> None:
+        """Raises `BudgetMissed` if a limit is below the `least` that there is, by metric; other metrics are not looked at."""
+        aims = {limit.metric.name: limit.value for limit in stage.limits if limit.metric.name in least}
+        if any(least[metric] > aim for metric, aim in aims.items()):
+            raise BudgetMissed(unreachable(aims, least, {name: self.record.dense[name].value for name in aims}))
+
+    @cached_property
+    def least(self) -> dict[str, float]:
+        """The least of each limited metric that any choice has; what is timed for it is in the latency table afterwards."""
+        with self.timed("costs"):
+            return {metric: self.least_of(metric) for metric in self._limited}
+
+    def least_of(self, metric: str) -> float:
+        """The least of one metric that any choice has."""
+        return without_all(
+            metric, self.model.architecture, self.record.dense[metric].value, self._table(metric), self._costing(metric)
+        )
+
+    @property
+    def _limited(self) -> list[str]:
+        return sorted({limit.metric.name for point in parse_points(self.config.texts) for limit in point})
+
+    def _table(self, metric: str) -> LatencyTable | None:
+        return LatencyTable(self.device) if metric == "latency" else None
+
+    def _costing(self, metric: str) -> Callable[[int, int], None]:
+        what = "timing alternatives" if metric == "latency" else "counting alternatives"
+        return lambda done, of: self.progress(what, done, of)
 
     def _share(self, limit: Limit) -> float:
         """A limit as a share of the model's reading."""
@@ -245,6 +279,7 @@ class TrainedJob(Job[TrainedSearch]):
                 "calibration": len(self.images.fit),
                 "align": self.config.align,
                 "distil": self.config.distil,
+                **({"mixers": [*self.config.mixers]} if self.config.mixers else {}),
                 **self.data.origin,
             }
             step = Step(name="search --from", arguments=arguments, seed=self.config.seed, version=__version__)

@@ -83,6 +83,9 @@ class TrainedSearch(JobRecord[TrainedConfig]):
     dense_final: Mapping[str, Reading] = Field(default_factory=dict)
     dense_test: Reading | None = None
     alternatives: int = 0
+    ladder: Annotated[
+        tuple[FiniteFloat, ...], Field(exclude_if=lambda shares: not shares)
+    ] = ()  # of a front, in shares
     limits: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)  # of each network, by its name
     made: tuple[Made, ...] = ()
     random: tuple[Pair, ...] = ()

@@ -14,6 +14,7 @@ from wb import api
 from wb.jobs.kinds import kind_of
 from wb.models.counting import count_macs
 from wb.models.model import load, save
+from wb.search.run import Run
 
 pytestmark = pytest.mark.usefixtures("untimed", "unpaged")
 QUICK = ("--data", "digits", "--limit", 120, "--samples", 32, "--finetune", 0)
@@ -51,6 +52,37 @@ def test_networks_of_two_budgets(dense: Path, tmp_path: Path) -> None:
     assert "Kendall" in str(found)
 
 
+@pytest.mark.usefixtures("brief")
+def test_a_supernet_starts_from_the_model(dense: Path, tmp_path: Path) -> None:
+    """A run is like any other, with the model in its folder, from which a killed one goes on."""
+    few: dict[str, Any] = {
+        "data": "digits",
+        "objectives": "acc,macs",
+        "epochs": 1,
+        "finetune": 0,
+        "trials": 2,
+        "limit": 120,
+    }
+    options = [text for name, value in few.items() for text in (f"--{name}", value)]
+    plan = succeeded("search", "--from", dense, "--supernet", *options, "-o", tmp_path / "run", "--dry-run", "--json")
+    assert "supernet" in {stage["name"] for stage in json.loads(plan.stdout)}
+    run = Run(tmp_path / "run")
+    found = api.search(start=dense, out=run.folder, quiet=True, finalists=1, **few)
+    model, record = load(dense), run.read()
+    assert record.config.start == model.architecture == load(run.largest_path).architecture
+    assert load(run.start_path).fingerprint() == model.fingerprint()
+    supernet = run.supernet_path.read_bytes()
+    for path in (run.supernet_path, run.front_path):
+        path.unlink()
+    again = api.search(resume=run.folder, quiet=True)
+    assert run.supernet_path.read_bytes() == supernet
+    assert [point.id for point in again.points] == [point.id for point in found.points]
+    refused = wb(
+        "search", "--from", dense, "--supernet", "--data", "digits", "--set", "heads=1", "-o", tmp_path / "other"
+    )
+    assert "not the largest of the space around it" in " ".join(refused.output.split())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -66,11 +98,19 @@ def test_networks_of_two_budgets(dense: Path, tmp_path: Path) -> None:
         (["--from", "M", "--budget", "macs=0.5x,0.4x", "--front", "3"], "--front goes down to one budget"),
         (["--from", "M", "--front", "1"], "front: Input should be greater than or equal to 2"),
         (["--from", "nothing.pt"], "there is no file"),
+        (["--from", "M", "--budget", "macs=0.01x", "--dry-run"], "the least there is"),
+        (["--from", "M", "--mixers", "nothing"], "--mixers nothing is no mixer; there are"),
+        (["--from", "M", "--mixers", "softmax"], "in the first it is what is there"),
+        (["--mixers", "auto"], "--mixers is of a search from a trained model"),
+        (["--supernet"], "--supernet starts from a trained model"),
+        (["--from", "M", "--supernet", "--front", "3"], "--front is of a search --from without a supernet"),
+        (["--from", "M", "--supernet", "--space", "hybrid"], "--space says another space"),
+        (["--from", "M", "--supernet", "--resume", "somewhere"], "leave --from and --supernet out"),
     ],
 )
 def test_what_is_refused(options: list[str], said: str, dense: Path, tmp_path: Path) -> None:
     given = [str(dense) if one == "M" else one for one in options]
     result = wb("search", *given, "--out", tmp_path / "new")
-    assert result.exit_code in (1, 2), result.output
+    assert result.exit_code in (1, 2, 3), result.output
     assert said in " ".join(result.output.split())
     assert not (tmp_path / "new").exists()

@@ -24,6 +24,26 @@ PLAIN = {
     "patch_size": 4,
 }  # fmt: skip
 SWIN = {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2, "image_size": 16, "patch_size": 2}
+HIERA = {"embed_dim": 4, "mlp_ratio": 1.0}
+# With the strides and activations of the published networks, and widths that are next to nothing.
+SMALL = {
+    "img_size": 32,
+    "blocks": [
+        "ds_r1_k3_s2_e1_c4_se0.5_nre",
+        "ir_r1_k3_s2_e2_c6_nre ir_r1_k3_s1_e2_c6_nre",
+        "ir_r1_k5_s2_e2_c8_se0.25 ir_r2_k5_s1_e1_c8_se0.25",
+        "ir_r2_k5_s1_e2_c10_se0.25",
+        "ir_r3_k5_s2_e1_c12_se0.25",
+        "cn_r1_k1_s1_c14",
+    ],
+}
+LARGE = {
+    "img_size": 32,
+    "blocks": [
+        "ds_r1_k3_s1_e1_c4_nre", "ir_r1_k3_s2_e2_c6_nre ir_r1_k3_s1_e2_c6_nre", "ir_r3_k5_s2_e1_c8_se0.25_nre",
+        "ir_r1_k3_s2_e2_c8 ir_r3_k3_s1_e1_c8", "ir_r2_k3_s1_e2_c8_se0.25", "ir_r3_k5_s2_e1_c10_se0.25", "cn_r1_k1_s1_c14",
+    ],
+}  # fmt: skip
 
 CONVNEXT = {"hidden_sizes": [6, 8], "depths": [1, 2], "num_stages": 2, "patch_size": 2, "image_size": 16}
 POOLFORMER = {
@@ -44,9 +64,9 @@ def main() -> None:
     """Writes a folder for every family, or for those that are named."""
     shim()
     for name, build in (*transformers_models(), *timm_models()):
-        torch.manual_seed(0)
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue
+        torch.manual_seed(0)
         build(FOLDER / name)
         sys.stdout.write(f"wrote {FOLDER / name}\n")
 
@@ -65,6 +85,11 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("hf-swin", t.SwinConfig(**SWIN), t.SwinForImageClassification),
         ("hf-convnext", t.ConvNextConfig(**CONVNEXT, **labels), t.ConvNextForImageClassification),
         ("hf-poolformer", t.PoolFormerConfig(**POOLFORMER), t.PoolFormerForImageClassification),
+        (
+            "hf-hiera",
+            t.HieraConfig(image_size=[64, 64], depths=[1, 2, 2, 1], num_heads=[1, 2, 2, 4], **HIERA, **labels),
+            t.HieraForImageClassification,
+        ),
     ):
 
         def write(folder: Path, config: Any = config, model: Any = model) -> None:
@@ -76,7 +101,8 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
                 "image_processor_type": "ViTImageProcessor",
             }
             (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2))
-            answer(folder, lambda x: network.float()(pixel_values=x).logits, config.image_size)
+            side = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
+            answer(folder, lambda x: network.float()(pixel_values=x).logits, side)
 
         yield name, write
 
@@ -95,9 +121,13 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         "embed_dim": 8,
         "num_classes": 5,
     }
+    hiera = {**HIERA, "img_size": 64, "num_heads": 1, "stages": [1, 2, 2, 1], "num_classes": 5}
+    tiled = {**hiera, "abs_win_pos_embed": True, "global_pos_size": [6, 6], "init_values": 0.1}
     small = {**vit, "embed_dim": 16, "num_heads": 2}
     for name, architecture, arguments in (
         ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
+        ("timm-mobilenetv3", "mobilenetv3_small_100", SMALL),
+        ("timm-mobilenetv3-large", "mobilenetv3_large_100", LARGE),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
         (
@@ -106,10 +136,16 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
             {"depths": [1, 2, 1, 1], "dims": [4, 6, 6, 8], "kernel_sizes": [7, 5, 3, 3]},
         ),
         ("timm-poolformer", "poolformer_s12", {"depths": [1, 2], "dims": [6, 8], "pool_size": 5}),
+        ("timm-hiera", "hiera_tiny_224", hiera),
+        (
+            "timm-hiera-tiled",
+            "hiera_base_abswin_256",
+            {**tiled, "stages": [1, 1], "q_pool": 1, "mask_unit_size": [2, 2], "mask_unit_attn": [True, False]},
+        ),
     ):
 
         def write(folder: Path, architecture: str = architecture, arguments: dict[str, Any] = arguments) -> None:
-            network = shaken(timm_model(architecture, arguments)).half()
+            network = shaken(created(architecture, arguments)).half()
             folder.mkdir(parents=True, exist_ok=True)
             save_file(network.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
             side = arguments.get("img_size", 32)
@@ -143,6 +179,35 @@ def timm_model(architecture: str, arguments: dict[str, Any]) -> nn.Module:
     }
     scales = {"layer_scale_init_values": 1e-5, "res_scale_init_values": None}
     network: nn.Module = timm.models.metaformer.MetaFormer(num_classes=5, **about, **scales, **arguments)
+    return network
+
+
+def created(architecture: str, arguments: dict[str, Any]) -> Any:
+    """A network of timm; of a MobileNetV3 one with those blocks, as its arguments do not make it small."""
+    if "blocks" not in arguments:
+        return timm_model(architecture, arguments)
+    from functools import partial
+
+    from timm.layers import get_act_layer
+    from timm.models._efficientnet_blocks import SqueezeExcite
+    from timm.models._efficientnet_builder import decode_arch_def, round_channels
+    from timm.models.mobilenetv3 import MobileNetV3
+
+    rounded = partial(round_channels, divisor=2)
+    gates = partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU, rd_round_fn=rounded)
+    network = MobileNetV3(
+        decode_arch_def([each.split() for each in arguments.pop("blocks")]),
+        num_classes=5,
+        stem_size=4,
+        num_features=8,
+        fix_stem=True,
+        round_chs_fn=rounded,
+        act_layer=get_act_layer("hard_swish"),
+        se_layer=gates,
+    )
+    for name, buffer in network.named_buffers():
+        if name.endswith(("mean", "var")):
+            buffer.copy_(torch.rand_like(buffer) + 0.5)
     return network
 
 

@@ -91,6 +91,18 @@ def test_a_model_without_a_classifier_is_no_classifier(tmp_path: Path) -> None:
         ("hf-vit", {"hidden_act": "mish"}, "hidden_act='mish'; of activations there are gelu, "),
         ("hf-swin", {"use_absolute_embeddings": True}, "use_absolute_embeddings=True; networks of wb have False"),
         ("hf-poolformer", {"strides": [4, 3]}, "a kernel of 3 with a stride of 3 and a padding of 1 between stages"),
+        ("hf-hiera", {"num_query_pool": 2}, "4 stages, num_query_pool=2 .* pool 2x2 tokens between all stages"),
+        ("hf-hiera", {"masked_unit_size": [4, 2]}, r"masked_unit_size=\[4, 2\]; squares are read"),
+        ("hf-hiera", {"masked_unit_size": [2, 2]}, "units of 2x2 tokens are no squares, for in 4 stages"),
+        (
+            "hf-hiera",
+            {"masked_unit_attention": [True] * 4, "depths": [1, 2, 2, 2]},
+            "units of 8 tokens a side are single tokens in stage 3",
+        ),
+        ("hf-hiera", {"image_size": [64, 96]}, "a stage begins with attention over 4x6 tokens"),
+        ("timm-hiera", {"model_args": {"use_expand_proj": False}}, "use_expand_proj=False; networks of wb have True"),
+        ("timm-mobilenetv3", {"architecture": "tf_mobilenetv3_small_100"}, "where pictures are padded at one side"),
+        ("timm-hiera", {"model_args": {"patch_stride": [4, 2]}}, r"patch_stride=\[4, 2\]; squares are read"),
     ],
 )
 def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -106,6 +118,11 @@ def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: s
             "model_type 'convnextv2'.* which is a ConvNeXtV2: no records of wb have global response normalization",
         ),
         ("stages.0.token_mixer.x", {"architecture": "poolformerv2_s12"}, "which is a MetaFormer"),
+        (
+            "bn1.running_mean",
+            {"architecture": "efficientnet_b0"},
+            "which is a MobileNet: no records of wb have its blocks",
+        ),
         ("bert.embeddings", {"model_type": "bert"}, "1 tensors, such as bert.embeddings. Read are ViT of transf"),
     ],
 )
@@ -123,6 +140,12 @@ def test_a_family_that_is_not_known(name: str, about: dict[str, Any], words: str
 def test_convnexts_of_timm_with_parts_that_no_record_has(surplus: str, words: str, tmp_path: Path) -> None:
     weights = tensors("timm-convnext") | {surplus: torch.zeros(2, 2)}
     refused(written(tmp_path / "m", weights, config("timm-convnext")), words, Unsupported)
+
+
+def test_a_hiera_without_projections_is_told_by_its_widths(tmp_path: Path) -> None:
+    weights = {name: w for name, w in tensors("timm-hiera").items() if not name.startswith("blocks.1.proj.")}
+    words = r"attention of blocks\.1, which changes the width from 4 to 8, .* \(use_expand_proj=False\)"
+    refused(written(tmp_path / "m", weights, config("timm-hiera")), words, Unsupported)
 
 
 # ------------------------------------------------------------------------------------------------------------------ files

@@ -108,22 +108,31 @@ def test_layouts_without_a_configuration_are_handed_back(
 
 def test_a_family_of_every_kind_is_tested() -> None:
     read = {origin.family for name in NAMES if (origin := origin_of(read_checkpoint(REFERENCES / name).model.history))}
-    assert read | {"vit-pytorch", "kwt", "swin", *RENAMED} == set(BY_NAME)
+    assert read | {"vit-pytorch", "kwt", "swin", "hiera", *RENAMED} == set(BY_NAME)
     assert len(BY_NAME) == len(FAMILIES)
 
 
-def test_the_published_layout_of_swin_is_that_of_timm_with_other_names(tmp_path: Path) -> None:
-    """Its merges stand at the end of a stage, and it keeps indices and masks that follow from sizes."""
-    names = {"head.fc.": "head.", "layers.1.downsample": "layers.0.downsample"}
-    original = {}
-    for name, tensor in tensors("timm-swin").items():
+SWIN = {"head.fc.": "head.", "layers.1.downsample": "layers.0.downsample"}
+HIERA = {"head.fc.": "head.projection.", "head.norm.": "norm."}
+INDEX = {"layers.0.blocks.0.attn.relative_position_index": torch.arange(16).reshape(4, 4)}
+
+
+@pytest.mark.parametrize(
+    ("timm", "names", "more", "given"),
+    [("timm-swin", SWIN, INDEX, Given()), ("timm-hiera", HIERA, {}, Given(heads=1))],
+)
+def test_published_layouts_are_those_of_timm_with_other_names(
+    timm: str, names: dict[str, str], more: dict[str, Tensor], given: Given, tmp_path: Path
+) -> None:
+    """Swin's merges stand at the end of a stage, and it keeps indices and masks that follow from sizes."""
+    original = dict(more)
+    for name, tensor in tensors(timm).items():
         for old, new in names.items():
             name = name.replace(old, new)
         original[name] = tensor
-    original["layers.0.blocks.0.attn.relative_position_index"] = torch.arange(16).reshape(4, 4)
-    folder = written(tmp_path / "given", original, {"pretrained_cfg": config("timm-swin")["pretrained_cfg"]})
-    found = read_checkpoint(folder)
-    images, expected = answer("timm-swin")
+    folder = written(tmp_path / "given", original, {"pretrained_cfg": config(timm)["pretrained_cfg"]})
+    found = read_checkpoint(folder, given)
+    images, expected = answer(timm)
     torch.testing.assert_close(logits(found, images), expected, atol=1e-4, rtol=1e-4)
     export_checkpoint(found.model, "source", tmp_path / "back")
     same(folder, tmp_path / "back")

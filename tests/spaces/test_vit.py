@@ -153,7 +153,10 @@ def test_all_networks_of_a_space_have_positions_of_one_kind(image: ImageInput, p
         ({"embed": [32, 16]}, "from small to large"),
         ({"norm": "instance"}, "norm: .*'instance' is not known; expected some of layer"),
         ({"wiring": "crossed"}, "wiring: .*'crossed' is not known; expected some of pre, post"),
-        ({"position": "rotary"}, "position: .*'rotary' is not known; expected some of learned, sinusoid, nowhere"),
+        (
+            {"position": "rotary"},
+            "position: .*'rotary' is not known; expected some of learned, sinusoid, tiled, nowhere",
+        ),
         ({"mixer": ["fourier"]}, "mixer: .*'fourier' is not known; expected some of none, pool, lmu"),
         ({"width": [3]}, "no field 'width'"),
         ({"heads": [0]}, "heads.0"),

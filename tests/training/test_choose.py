@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from wb.core.errors import BadOption
-from wb.training.choose import BRIEF, Setting, chosen
+from wb.training.choose import BRIEF, Setting, chosen, gentle
 from wb.training.recipe import AVERAGED, Recipe, RecipeOptions
 
 PHOTOS = Setting(65_000, 4_500, (3, 32, 32), 60, ("bird", "cat"))
@@ -71,6 +71,13 @@ def test_networks_of_convolutions_have_muon_unless_something_else_is_asked_for()
     assert found.batch == 2 * chosen(RecipeOptions(), whole._replace(epochs=2)).batch
     assert chosen(RecipeOptions(optimizer="adamw"), whole).optimizer == "adamw"
     assert {chosen(RecipeOptions(), one).optimizer for one in (PHOTOS, DIGITS._replace(convolutions=True))} == {"adamw"}
+
+
+def test_trained_weights_are_tuned_gently_and_wider_ones_more_so() -> None:
+    recipe = Recipe(learning_rate=3e-3)
+    assert [round(gentle(recipe, width).learning_rate, 6) for width in (16, 64, 192)] == [1e-3, 1e-3, 333e-6]
+    orthogonal = Recipe(optimizer="muon")
+    assert gentle(orthogonal, 192) == orthogonal
 
 
 def test_what_is_asked_for_stands() -> None:

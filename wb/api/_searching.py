@@ -14,6 +14,7 @@ from wb.search.shown import Front
 
 if TYPE_CHECKING:
     from wb.jobs.calls import Given
+    from wb.models.model import Model
     from wb.search.config import SearchConfig
     from wb.search.run import Run
     from wb.search.trained.record import TrainedSearch
@@ -26,6 +27,7 @@ def search(
     budget: str | Sequence[str] = (),
     require: str | Sequence[str] = (),
     seeds: str | Sequence[Given] = (),
+    start: Given | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     workers: int = 1,
@@ -35,7 +37,8 @@ def search(
     """As `wb search`: trains a supernet, and searches it; options are the fields of `wb.search.config.SearchConfig`.
 
     `changes={"embed": "16,32"}` is what `--set embed=16,32` is; `seeds` are names, architectures as JSON, or models. A script
-    that asks for several `workers` needs `if __name__ == "__main__":` around its calls, because workers import it.
+    that asks for several `workers` needs `if __name__ == "__main__":` around its calls, because workers import it. With
+    `start` the supernet starts from that trained model, as `wb search --from MODEL --supernet`, whose data are the default.
 
     Raises:
         WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
@@ -59,6 +62,9 @@ def search(
         "seeds": first,
     }
     given = {name: value for name, value in given.items() if value not in (None, ())}
+    model = None
+    if start is not None:
+        given, model = _started(start, given, resume, background, quiet=quiet)
     run, config = _begun(given, path_or_none(out), path_or_none(resume))
     console = Console(stderr=True, quiet=quiet)
     silent = quiet or not (console.is_terminal or console.is_jupyter)  # a file would only get an empty line
@@ -66,7 +72,7 @@ def search(
         Bars(console=console, disable=silent, transient=True) as bars,
         resumable(run, f"api.search(resume={str(run.folder)!r}) continues"),
     ):
-        points = Search(config, run, bars, workers)(resume=resume is not None)
+        points = Search(config, run, bars, workers, model)(resume=resume is not None)
     return Front(run.folder, tuple(points), run.read().judgement)
 
 
@@ -106,6 +112,22 @@ def search_from(
     with continued(page, f"the networks are in {page.parent}"):
         record.check_budget()
     return Result(record, page.parent / record.results[-1].model, tuple(job.written()), table)
+
+
+def _started(
+    start: Given, given: Mapping[str, Any], resume: str | Path | None, background: str | None, *, quiet: bool
+) -> tuple[dict[str, Any], Model]:
+    """The options of a search whose supernet starts from a model, and the model."""
+    from wb.core.errors import BadOption
+    from wb.foreign.reading import load
+    from wb.search.trained.start import started
+
+    if resume is not None:
+        raise BadOption("what is resumed has its start in its folder; leave start out")
+    file = Path(path_of(start) or "")
+    model = load(file)
+    found = chosen(file, given.get("data"), background, given, saying(quiet=quiet))
+    return started({name: value for name, value in found.items() if value is not None}, model), model
 
 
 def _begun(given: Mapping[str, Any], out: Path | None, resume: Path | None) -> tuple[Run, SearchConfig]:

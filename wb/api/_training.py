@@ -1,26 +1,30 @@
-"""Training one architecture from scratch."""
+"""Training one architecture from scratch, or a trained model further."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wb.jobs.calls import continues, data_of, shown, sized
+from wb.jobs.calls import chosen, continues, path_of, saying, shown, sized
 from wb.jobs.results import Data, Model
 from wb.jobs.work import resumable
+
+if TYPE_CHECKING:
+    from wb.jobs.calls import Given
 
 
 def train(
     out: str | Path | None = None,
     *,
-    data: str | Data = "digits",
+    model: Given | None = None,
+    data: str | Data | None = None,
     image_size: int | None = None,
     background: str | None = None,
     limit: int | None = None,
     preset: str = "auto",
     architecture: str | Path | None = None,
-    epochs: int = 60,
+    epochs: int | None = None,
     learning_rate: float | None = None,
     batch: int | None = None,
     seed: int = 0,
@@ -29,23 +33,24 @@ def train(
     quiet: bool = False,
     **recipe: Any,
 ) -> Model:
-    """As `wb train`: one architecture from scratch. Raises as `wb.jobs.training.Training`.
+    """As `wb train`: one architecture from scratch or, as with `--from`, a trained `model` further.
 
-    `recipe` are the fields of `wb.training.recipe.RecipeOptions`, and `teacher`, a file.
+    Raises as `wb.jobs.training.Training`. `recipe` are the fields of `wb.training.recipe.RecipeOptions`, and `teacher`, a file;
+    with a model also `new_head`, `freeze` and `by_index`.
     """
     from wb.core.option import structured
-    from wb.data.spec import resolved
     from wb.jobs.config import TrainConfig
     from wb.jobs.output import config_of
     from wb.jobs.training import Training
 
     path = Path(out) if out else Path("runs") / f"train-{datetime.now():%Y%m%d-%H%M%S}" / "trained.safetensors"
-    given: dict[str, Any] = {"preset": preset, "architecture": architecture or None, "epochs": epochs}
+    file, say = path_of(model), saying(quiet=quiet)
+    given: dict[str, Any] = {"model": file, "preset": preset, "architecture": architecture or None, "epochs": epochs}
     given |= {"learning_rate": learning_rate, "batch": batch, "seed": seed, "threads": threads}
-    given |= {**recipe, **data_of(data, background, sized(image_size, limit))}
-    given = structured(TrainConfig, {**given, "data": resolved(given["data"])})
+    given |= {**recipe, **sized(image_size, limit)}
+    given = structured(TrainConfig, chosen(file, data, background, given, say))
     training = Training(config_of(TrainConfig, "train", given), path, force)
     training.check()
     with shown(quiet=quiet) as progress, resumable(training.checkpoint, continues(training.checkpoint, path)):
-        model, _ = training(progress)
-    return Model(path, model)
+        trained, _ = training(progress, say)
+    return Model(path, trained)

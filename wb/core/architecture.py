@@ -122,6 +122,12 @@ class Architecture(Frozen):
         """The same network with other names of its classes, or with none."""
         return self.model_copy(update={"head": self.head.model_copy(update={"labels": tuple(labels)})})
 
+    def with_classes(self, labels: Sequence[str]) -> Architecture:
+        """The same network with a head for other classes, which are called so."""
+        return self.model_copy(
+            update={"head": self.head.model_copy(update={"classes": len(labels), "labels": tuple(labels)})}
+        )
+
     def stage_parts(self, stage: int) -> Iterator[tuple[str, Part]]:
         """The parts of one stage."""
         merge = self.stages[stage].merge

@@ -76,6 +76,9 @@ def check_preparation(architecture: Architecture) -> None:
 
 def check_layouts(architecture: Architecture) -> None:
     """Raises `ValueError` where a part cannot compute on the tokens that it is given."""
+    lack = architecture.position.refuses(architecture.layout)
+    if lack is not None:
+        raise ValueError(f"position {architecture.position.kind!r} {lack}; use another position, or sides that fit")
     before = None
     no_prefix = "prefix=0 with pool='mean'" if architecture.head.pool != "mean" else "prefix=0"
     for i, layout in enumerate(architecture.layouts()):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wb.core.architecture import Architecture
-from wb.core.option import Cli
+from wb.core.errors import BadOption
+from wb.core.option import Cli, option_of
 from wb.core.records import Frozen
 from wb.training.recipe import RecipeOptions
 
+SCRATCH, FINETUNE = 60, 20  # epochs of a network from scratch, and of a trained one
 SAMPLES = "--samples"  # the option for a number of images; `--calibration` says which, where they can be chosen
 _DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE.")
 _SIDE = Field(description="Resize the images of a folder to this side.")
@@ -55,8 +57,32 @@ class JobConfig(DataConfig):
 
 
 class TrainConfig(DataConfig):
-    """What `wb train` trains, and how; `architecture` is a file, else the usual network of `preset`."""
+    """What `wb train` trains, and how; `architecture` is a file, else the usual network of `preset`.
 
+    With `model`, a file, that is fine-tuned: with its own head where its classes are those of the data, else with a new one.
+    """
+
+    model: Annotated[
+        Path | None,
+        Field(
+            description="Fine-tune this model: a model file, or a checkpoint of another library. For classes that are not its "
+            "own it gets a new head."
+        ),
+        Cli("--from", default="train from scratch"),
+    ] = None
+    new_head: Annotated[
+        bool, Field(description="With --from: a new head, though the classes are those of the model.")
+    ] = False
+    freeze: Annotated[
+        bool, Field(description="With --from: train the head alone; all else stays as it is in the model.")
+    ] = False
+    by_index: Annotated[
+        bool,
+        Field(
+            description="With --from: keep the head, and take the classes of the data in their order, though they are named "
+            "otherwise."
+        ),
+    ] = False
     preset: Annotated[
         str,
         Field(
@@ -69,8 +95,12 @@ class TrainConfig(DataConfig):
         Field(description="Train this architecture: a JSON file, or a model file whose weights are ignored."),
         Cli(default="that of --preset"),
     ] = None
-    data: Data = "digits"
-    epochs: Annotated[int, Field(ge=1, description="Passes over the training images.")] = 60
+    data: Annotated[str, _DATA, Cli(default="digits; with --from those the model was trained with")] = "digits"
+    epochs: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Passes over the training images."),
+        Cli(default=f"{SCRATCH}; with --from {FINETUNE}"),
+    ] = None
     learning_rate: Annotated[
         Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
         Field(description="Peak of the learning rate."),
@@ -87,6 +117,27 @@ class TrainConfig(DataConfig):
     ] = None
     threads: Threads = 1
     seed: Seed = 0
+
+    @property
+    def passes(self) -> int:
+        """The epochs, as given or as usual."""
+        return self.epochs or (SCRATCH if self.model is None else FINETUNE)
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if self.model is None:
+            for name in ("new_head", "freeze", "by_index"):
+                if getattr(self, name):
+                    raise BadOption(f"{option_of(TrainConfig, name)} is for a trained model; say which with --from")
+            return self
+        if self.architecture is not None or self.preset != "auto":
+            other = "--preset" if self.architecture is None else "--architecture"
+            raise BadOption(
+                f"--from fine-tunes the network of its model, and {other} names another; give one of the two"
+            )
+        if self.new_head and self.by_index:
+            raise BadOption("--by-index keeps the head of the model, and --new-head replaces it; give one of the two")
+        return self
 
 
 class MeasureConfig(Frozen):

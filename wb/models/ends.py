@@ -67,6 +67,9 @@ class PositionModule(End[Position]):
     def moved(self, network: Any, by: Tensor) -> None:
         """Adds `by` (N, D) to every token from now on. Positions that are not trained stay as they are."""
 
+    def settle(self, network: Any) -> None:
+        """Computes what does not depend on images once and for all: a graph of the network has the result."""
+
     def placed(self, network: Any, x: Tensor) -> Tensor:
         """The tokens with their places: (B, N, D) -> (B, N, D)."""
         raise NotImplementedError

@@ -77,6 +77,7 @@ def settle(module: nn.Module) -> None:
             elif isinstance(part, Network):
                 _fold_last(part)
                 part.answer.settle(part)
+                part.positions.settle(part)
                 part.architecture = _settled(part.architecture)
     if isinstance(module, Network):
         carry(module.walk())

@@ -23,6 +23,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "relu2": relu2,
     "silu": F.silu,
+    "hardswish": F.hardswish,
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -14,20 +16,27 @@ SHOWN = 10  # names in a message
 
 
 def matched(
-    data: Dataset, labels: Sequence[str], classes: int | None, model: str, *, by_index: bool = False
+    data: Dataset,
+    labels: Sequence[str],
+    classes: int | None,
+    model: str,
+    *,
+    by_index: bool = False,
+    trains: bool = False,
 ) -> tuple[Dataset, list[str]]:
     """`data` with labels in the order of a model's classes, and notes for the user.
 
     `labels` are the model's class names and `classes` their number, None if unknown; `model` names it in messages. Data may
     lack classes of the model, but must not have others. Classes are matched by index if the model has no names (`labels` is
-    empty) or with `by_index`, which ignores its names.
+    empty) or with `by_index`, which ignores its names. If the model is one that `wb` trains, errors offer it another head.
 
     Raises:
         BadData: data have classes that the model lacks, or without names another number.
     """
+    offer = f", {another_head(data, model)}" if trains else ""
     if labels and not by_index:
-        return _by_name(data, tuple(labels), model)
-    return _by_index(data, tuple(labels), classes, model, insisted=by_index)
+        return _by_name(data, tuple(labels), model, offer)
+    return _by_index(data, tuple(labels), classes, model, offer, insisted=by_index)
 
 
 def check_names(labels: Sequence[str], data: Dataset) -> None:
@@ -39,13 +48,23 @@ def check_names(labels: Sequence[str], data: Dataset) -> None:
         )
 
 
+def another_head(data: Dataset, model: str = "MODEL") -> str:
+    """The next step where classes do not fit a model: the command that gives it a head for those of `data`.
+
+    `model` is its name in messages, which is its file if there is one of that name.
+    """
+    file = Path(model)
+    source = shlex.quote(model) if file.suffix != ".onnx" and file.exists() else "MODEL"
+    return f"or give the model a new head: wb train --from {source} --data {shlex.quote(data.spec)} -o NEW.safetensors"
+
+
 def listed(names: Sequence[str]) -> str:
     """`a, b, c`; a long list is cut."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
-def _by_name(data: Dataset, labels: tuple[str, ...], model: str) -> tuple[Dataset, list[str]]:
+def _by_name(data: Dataset, labels: tuple[str, ...], model: str, offer: str) -> tuple[Dataset, list[str]]:
     if labels == data.classes:
         return data, []
     twice = len(set(labels)) < len(labels) or len(set(data.classes)) < len(data.classes)
@@ -62,7 +81,8 @@ def _by_name(data: Dataset, labels: tuple[str, ...], model: str) -> tuple[Datase
             else "a name is there twice"
         )
         raise BadData(
-            f"the classes of {data.spec} are {listed(data.classes)}, and those of {model} {listed(labels)}: {what}; {index}"
+            f"the classes of {data.spec} are {listed(data.classes)}, and those of {model} {listed(labels)}: {what}; "
+            f"{index}{offer}"
         )
     missing = [name for name in labels if name not in data.classes]
     index_of = np.array([labels.index(name) for name in data.classes])
@@ -71,14 +91,15 @@ def _by_name(data: Dataset, labels: tuple[str, ...], model: str) -> tuple[Datase
 
 
 def _by_index(
-    data: Dataset, labels: tuple[str, ...], classes: int | None, model: str, *, insisted: bool
+    data: Dataset, labels: tuple[str, ...], classes: int | None, model: str, offer: str, *, insisted: bool
 ) -> tuple[Dataset, list[str]]:
     given, wanted = len(data.classes), len(data.classes) if classes is None else classes
     if given > wanted or (given < wanted and not insisted):
         more = "" if given > wanted else ", or insist with --by-index, which takes the first ones"
         raise BadData(
             f"{data.spec} has {given} classes ({listed(data.classes)}), and {model} has {wanted}"
-            f"{f' ({listed(labels)})' if labels else ', which are not named'}; name data with those classes{more}"
+            f"{f' ({listed(labels)})' if labels else ', which are not named'}; name data with those "
+            f"classes{more}{offer}"
         )
     names = labels or (*data.classes, *(f"class {i}" for i in range(given, wanted)))
     if labels == data.classes:

@@ -36,6 +36,8 @@ _ORTHOGONAL: Mapping[str, Any] = {
     "weight_decay": 0.5,
     "label_smoothing": 0.1,
 }
+# Of the rate from scratch, what trained weights are tuned with: less for wider streams, as steps add up over channels.
+GENTLE, GENTLE_WIDTH = 1 / 3, 64
 _CHANGED = {"smoothing": "label_smoothing", "ema": "average"}  # options with another name than the recipe's field
 
 
@@ -128,6 +130,20 @@ def _asked(options: RecipeOptions) -> dict[str, Any]:
     if "warmup" in found:
         found["schedule"] = "cosine"
     return found
+
+
+def gentle(recipe: Recipe, width: int) -> Recipe:
+    """`recipe` with a learning rate for the weights of a trained network of that width, the most channels of its stream.
+
+    Muon keeps its own: its steps are as large whatever the weights are.
+
+    Source: Yang et al., "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer", 2022,
+    https://arxiv.org/abs/2203.03466, for rates in inverse proportion to the width.
+    """
+    if recipe.optimizer == "muon":
+        return recipe
+    rate = GENTLE * min(1.0, GENTLE_WIDTH / width) * recipe.learning_rate
+    return recipe.model_copy(update={"learning_rate": rate})
 
 
 def recipe_for(

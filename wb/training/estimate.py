@@ -16,7 +16,7 @@ from wb.models.network import Network, build
 from wb.tasks.known import task_of
 from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
-from wb.training.train import distilled
+from wb.training.train import distilled, keep_still
 
 STEPS = 5  # timed steps, after one for warming up
 
@@ -38,17 +38,27 @@ def network_stage(architecture: Architecture, name: str) -> Planned:
     return Planned("network", f"{name}: {len(blocks)} blocks ({mixers}), {cost}", 0.0)
 
 
-def training_stage(name: str, architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool) -> Planned:
-    """The stage of a training with that recipe, with labels alone or also a teacher of the same architecture."""
+def training_stage(
+    name: str, architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool, freeze: bool = False
+) -> Planned:
+    """The stage of a training with that recipe, with labels alone or also a teacher of the same architecture.
+
+    With `freeze` the head alone is trained.
+    """
     steps = recipe.steps(len(data.train))
     how = ", with a teacher" if teacher else ""
     what = f"{recipe.epochs} epochs of {steps // recipe.epochs} steps on {pick_device()}{how}; recipe {recipe.text}"
-    return Planned(name, what, steps * step_seconds(architecture, data, recipe, teacher=teacher))
+    what += "; the head alone" if freeze else ""
+    return Planned(name, what, steps * step_seconds(architecture, data, recipe, teacher=teacher, freeze=freeze))
 
 
-def step_seconds(architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool = False) -> float:
+def step_seconds(
+    architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool = False, freeze: bool = False
+) -> float:
     """Seconds of one training step of `recipe`: the median of a few steps on a freshly initialised network."""
     network = _fresh(architecture).train()
+    if freeze:
+        keep_still(network, network.answer.axes)
     taught = _fresh(architecture).eval() if teacher else None
     backward = distilled(network, taught, recipe, task_of(architecture))
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,8 @@ def train(
 class Finetune:
     """The fine-tuning pass: trains a model further on the labels and, given a `teacher`, on the teacher's logits.
 
-    With `checkpoint` it continues after an interruption, as `wb.training.fit.fit` does.
+    With `checkpoint` it continues after an interruption, as `wb.training.fit.fit` does; `identity` is what the state belongs to,
+    beside data and architecture. With `freeze` only the head is trained.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
@@ -85,6 +86,8 @@ class Finetune:
     seed: int = 0
     report: Report | None = None
     checkpoint: Path | None = None
+    identity: str = ""
+    freeze: bool = False
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
@@ -96,10 +99,11 @@ class Finetune:
             task=task_of(model.architecture),
             seed=self.seed,
             teacher=self.teacher,
-            identity=_identity(self.data, model.architecture),
+            identity=_identity(self.data, model.architecture) + self.identity,
             checkpoint=self.checkpoint,
             report=self.report,
             warm=True,
+            only=network.answer.axes.keys() if self.freeze else None,
         )
         return from_network(model.architecture, network, (*model.history, self.step))
 
@@ -107,6 +111,7 @@ class Finetune:
     def step(self) -> Step:
         """The history step of the pass."""
         arguments = {**self.data.origin, "distilled": self.teacher is not None, **self.recipe.arguments}
+        arguments |= {"freeze": True} if self.freeze else {}
         return Step(name="finetune", arguments=arguments, seed=self.seed, version=__version__)
 
 
@@ -122,12 +127,14 @@ def fit_module(
     checkpoint: Path | None = None,
     report: Report | None = None,
     warm: bool = False,
+    only: Collection[str] | None = None,
 ) -> Mirrored | None:
     """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
 
     Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
     of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
-    that it is asked about mirrored images at once.
+    that it is asked about mirrored images at once. With `only`, names of parameters, all others and the statistics stay as
+    they are.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
@@ -135,16 +142,21 @@ def fit_module(
     kept = set(module.state_dict())
 
     def backward(batch: Batch) -> float:
-        module.train(isinstance(module, Network) or len(batch.labels) > 1)  # ours has norms that take one image
+        # ours has norms that take one image
+        module.train(only is None and (isinstance(module, Network) or len(batch.labels) > 1))
         return step(batch)
 
     def look() -> Mirrored:
-        find_statistics(module, data.train)
+        if only is None:
+            find_statistics(module, data.train)
         with evaluating(module):
             return mirrored(module, data.validation, task, device)
 
     weights = dict(module.named_parameters())
     device = next(iter(weights.values())).device
+    if only is not None:
+        weights = {name: weight for name, weight in weights.items() if name in only}
+        keep_still(module, only)
     with evaluating(module):
         check_sizes(module, data, recipe, device)
     found = fit(
@@ -154,7 +166,7 @@ def fit_module(
         recipe,
         seed=seed,
         decayed=decayed(module),
-        matrices=matrices(module),
+        matrices={name: outputs for name, outputs in matrices(module).items() if name in weights},
         statistics={name: value for name, value in module.named_buffers() if name in kept},
         probe=probing(recipe, look, warm=warm),
         identity=identity,
@@ -162,8 +174,15 @@ def fit_module(
         report=report,
     )
     module.eval()
-    find_statistics(module, data.train)
+    if only is None:
+        find_statistics(module, data.train)
     return found
+
+
+def keep_still(module: nn.Module, only: Collection[str]) -> None:
+    """Leaves gradients to the parameters named in `only`, and to no others."""
+    for name, weight in module.named_parameters():
+        weight.requires_grad_(name in only)
 
 
 def probing(recipe: Recipe, look: Callable[[], Mirrored], *, warm: bool) -> Probe | None:
@@ -195,16 +214,23 @@ def distilled(
     """
 
     def backward(batch: Batch) -> float:
-        outputs = computed(network, batch.images, recipe)
-        loss = batch.loss(outputs, task, recipe.label_smoothing)
-        if teacher is not None:
-            with torch.no_grad():
-                target = computed(teacher, batch.images, recipe)
-            loss = (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
+        loss = taught(computed(network, batch.images, recipe), batch, teacher, recipe, task)
         loss.backward()
         return loss.item()
 
     return backward
+
+
+def taught(
+    outputs: Tensor, batch: Batch, teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
+) -> Tensor:
+    """The task's loss of a network's `outputs` or, given a `teacher`, its mean with distillation."""
+    loss = batch.loss(outputs, task, recipe.label_smoothing)
+    if teacher is None:
+        return loss
+    with torch.no_grad():
+        target = computed(teacher, batch.images, recipe)
+    return (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
 
 
 def score(
@@ -227,13 +253,14 @@ def fitted(
     Raises:
         BadData: the images have another size, or the classes are others (`wb.tasks.names.matched`).
     """
-    _check_specs(architecture, data)
-    return matched(data, architecture.head.labels, architecture.head.classes, model, by_index=by_index)
+    check_images(architecture, data)
+    head = architecture.head
+    return matched(data, head.labels, head.classes, model, by_index=by_index, trains=True)
 
 
 def check_fits(architecture: Architecture, data: Dataset) -> None:
     """Raises `BadData` unless `data` has the arrays that `architecture` takes, and the labels of its task."""
-    _check_specs(architecture, data)
+    check_images(architecture, data)
     task_of(architecture).check(architecture, data)
 
 
@@ -245,9 +272,17 @@ def _seen(found: Mirrored | None) -> dict[str, Any]:
     return {} if found is None else {"flips": found.keeps, "mirrored": found.text}
 
 
-def _check_specs(architecture: Architecture, data: Dataset) -> None:
-    if data.specs() != architecture.input.specs():
-        given, taken = (", ".join(spec.text for spec in specs) for specs in (data.specs(), architecture.input.specs()))
-        raise BadData(
-            f"data {data.spec!r} have images of {given}; the model takes {taken}; name other data with --data"
-        )
+def check_images(architecture: Architecture, data: Dataset) -> None:
+    """Raises `BadData` unless the images of `data` are what `architecture` takes."""
+    if data.specs() == architecture.input.specs():
+        return
+    given, taken = (", ".join(spec.text for spec in specs) for specs in (data.specs(), architecture.input.specs()))
+    size, channels = architecture.input, architecture.input.channels
+    advice = "name other data with --data"
+    if channels != data.channels:
+        kinds = {1: "grey", 3: "in colour"}
+        if channels in kinds and data.channels in kinds:
+            advice = f"convert the images, which the model takes {kinds[channels]}, or {advice}"
+    elif size.height == size.width:
+        advice = f"resize them with --image-size {size.height}, or {advice}"
+    raise BadData(f"data {data.spec!r} have images of {given}; the model takes {taken}; {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ from wb.fusion.settings import Settings
 from wb.models.model import Model, save
 
 
+@pytest.fixture(scope="module")
+def parents(striped: Model, tmp_path_factory: pytest.TempPathFactory) -> Sequence[tuple[str, Path]]:
+    """Two files of one model."""
+    folder = tmp_path_factory.mktemp("parents")
+    found = [(name, folder / f"{name}.safetensors") for name in "ab"]
+    for _, path in found:
+        save(striped, path)
+    return found
+
+
 class TestRegress(JobSuite):
     """Two models by `regress`, and fine-tuned."""
 
@@ -23,10 +34,7 @@ class TestRegress(JobSuite):
     results = (".onnx", ".safetensors")
 
     @pytest.fixture
-    def begin(self, striped: Model, stripes: Dataset, tmp_path: Path) -> Begin:
-        parents = [(name, tmp_path / f"{name}.safetensors") for name in "ab"]
-        for _, path in parents:
-            save(striped, path)
+    def begin(self, parents: Sequence[tuple[str, Path]], stripes: Dataset) -> Begin:
         config = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=32, finetune=1)
 
         def begun(out: Path, progress: Progress, *, other: bool = False, force: bool = False) -> FuseJob:

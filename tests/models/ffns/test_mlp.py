@@ -21,6 +21,7 @@ FORMULAS: Mapping[str, Callable[[float], float]] = {
     "relu": lambda x: max(x, 0.0),
     "relu2": lambda x: max(x, 0.0) ** 2,
     "silu": lambda x: x / (1 + math.exp(-x)),
+    "hardswish": lambda x: x * min(max(x + 3, 0.0), 6.0) / 6,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -14,7 +15,7 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact
 from wb.core.precision import with_precisions
 from wb.core.program import solve
-from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from wb.core.records import Attention, ImageInput, Mlp, PatchStem, Softmax, kind_of
 from wb.models.counting import count_macs
 from wb.models.model import Model, remap_model
 from wb.models.network import skeleton
@@ -23,9 +24,11 @@ from wb.search.alternatives.choose import Chooser
 from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.costs import costs_of
 from wb.search.alternatives.library import Library
+from wb.search.alternatives.mixers import others
 from wb.search.alternatives.option import NONE, WHOLE, Option, sizes, unit_of
 from wb.search.alternatives.scores import Scores
 from wb.search.alternatives.streams import Streams
+from wb.spaces.operators import OFFERED
 from wb.training.refit.trace import network_of
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
@@ -43,9 +46,9 @@ def logits(model: Model, x: Tensor) -> Tensor:
     return found
 
 
-def scored(model: Model, folder: Path) -> Scores:
+def scored(model: Model, folder: Path, mixers: Sequence[str] = ()) -> Scores:
     x = images(model.architecture, 60)
-    library = Library(folder, model)
+    library = Library(folder, model, mixers=mixers)
     library.make(x[:40])
     return Scores(library, x[40:])
 
@@ -55,10 +58,30 @@ def simple(tmp_path_factory: pytest.TempPathFactory) -> Scores:
     return scored(random_model(A, gain=1.0), tmp_path_factory.mktemp("simple"))
 
 
-@pytest.mark.parametrize("a", [A, TOKEN, STAGES, wired(A, "post"), wired(A, "parallel"), hybrid()])
-def test_wholes_are_the_model_and_scores_are_what_they_do(a: Architecture, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other mixers are hardly taught."""
+    monkeypatch.setattr("wb.search.alternatives.library.STEPS", 3)
+
+
+@pytest.mark.parametrize(
+    ("a", "mixers"),
+    [
+        (A, ["auto"]),
+        (TOKEN, ["performer"]),
+        (STAGES, ()),
+        (wired(A, "post"), ()),
+        (wired(A, "parallel"), ()),
+        (hybrid(), ["linear"]),
+    ],
+)
+def test_wholes_are_the_model_and_scores_are_what_they_do(
+    a: Architecture, mixers: Sequence[str], tmp_path: Path
+) -> None:
     model = random_model(a, gain=1.0)
-    scores = scored(model, tmp_path)
+    scores = scored(model, tmp_path, mixers)
+    named = [option.mixer for of in scores.alternatives.values() for option, _ in of.values() if option.mixer]
+    assert bool(named) == bool(mixers)
     x = scores.images
     whole = dict.fromkeys(scores.library.slots, WHOLE)
     assert torch.equal(logits(scores.model_of(whole), x), logits(scores.library.model, x))
@@ -88,11 +111,11 @@ def test_fitted_writers_come_nearer_than_those_that_were_there(simple: Scores) -
     assert fmean(ratios) < 0.8
 
 
-@pytest.mark.parametrize("a", [A, hybrid()])
-def test_errors_are_those_of_what_sublayers_give(a: Architecture, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("a", "mixers"), [(A, ["linear", "window", "sla"]), (hybrid(), ())])
+def test_errors_are_those_of_what_sublayers_give(a: Architecture, mixers: Sequence[str], tmp_path: Path) -> None:
     """On the images that they were fitted to, batch norms and all."""
     model, x = random_model(a, gain=1.0), images(a, 30)
-    library = Library(tmp_path, model)
+    library = Library(tmp_path, model, mixers=mixers)
     library.make(x)
     streams, compared = Streams(library.model, x), 0
     for at in streams.walk():
@@ -124,6 +147,19 @@ def test_distillation_comes_nearer_and_is_the_same_again(simple: Scores, tmp_pat
     ]
     assert all(distilled <= fitted for distilled, fitted in pairs)
     assert sum(distilled < fitted for distilled, fitted in pairs) > len(pairs) / 3
+
+
+def test_other_mixers_are_those_that_the_tokens_allow_with_the_same_widths() -> None:
+    def kinds(a: Architecture, *names: str) -> list[str]:
+        return [kind_of(type(one)) for one in others(a, next(skeleton(a).walk()), names)]
+
+    assert kinds(A, "auto") == [kind for kind in kinds(A, *OFFERED) if kind in kinds(A, "auto")] != []
+    assert kinds(A, *OFFERED) == [
+        kind for kind, one in OFFERED.items() if issubclass(one, Attention) and one is not type(BLOCK.mixer)
+    ]
+    assert kinds(TOKEN, *OFFERED) == [kind for kind in kinds(A, *OFFERED) if OFFERED[kind].supports.prefix]
+    narrow = [one.model_dump(include={"heads", "qk", "v"}) for one in others(A, next(skeleton(A).walk()), ["auto"])]
+    assert all(widths == {"heads": 2, "qk": 4, "v": 4} for widths in narrow)
 
 
 def test_smaller_alternatives_miss_more(simple: Scores) -> None:

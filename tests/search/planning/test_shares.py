@@ -17,6 +17,7 @@ from wb.search.fidelity.rungs import AUTO, parse_rungs
 from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import (
     DEAREST,
+    FEW,
     FINALISTS,
     FINALISTS_FEW,
     FINALISTS_LEAST,
@@ -177,11 +178,11 @@ def test_the_supernet_sees_a_part_of_large_data_and_so_keeps_to_its_share(steps:
 
 
 @pytest.mark.parametrize("steps", [50, 400, 600, 1000, 3000])
-def test_of_large_data_there_are_fewer_finalists_rather_than_less_than_ten_epochs(steps: int) -> None:
+def test_of_large_data_there_are_fewer_finalists_rather_than_too_few_epochs(steps: int) -> None:
     found = plan(1200, fake(0.004), Size(steps, steps, steps))
     assert found.finalists >= FINALISTS_FEW
-    assert found.finalists >= FINALISTS_LEAST or found.finetune <= 1.5 * TUNED_LEAST
-    assert found.finetune >= TUNED_LEAST or found.finalists == FINALISTS_FEW
+    assert found.finalists >= FINALISTS_LEAST or found.finetune <= 1.5 * FEW
+    assert found.finetune >= FEW or found.finalists == FINALISTS_FEW
 
 
 def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:

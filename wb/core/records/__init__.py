@@ -52,6 +52,7 @@ from wb.core.records.positions import Learned as Learned
 from wb.core.records.positions import Nowhere as Nowhere
 from wb.core.records.positions import Position as Position
 from wb.core.records.positions import Sinusoid as Sinusoid
+from wb.core.records.positions import Tiled as Tiled
 from wb.core.records.stems import ConvStem as ConvStem
 from wb.core.records.stems import PatchStem as PatchStem
 from wb.core.records.stems import Stem as Stem

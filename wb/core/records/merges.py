@@ -9,14 +9,16 @@ from pydantic import Field
 
 from wb.core.layout import Layout, Supports
 from wb.core.records.attention import Scaled
-from wb.core.records.base import Activation, ConvKept, Kernel, Part, Tile, is_none
+from wb.core.records.base import Activation, ConvKept, Dim, Kernel, Part, Tile, Width, is_false, is_none
+from wb.core.records.ffns import Squeeze
 from wb.core.records.norms import Eps
 
 
 class Halving(Part):
-    """What halves the sides of a picture of tokens; where it takes odd ones, a half is rounded up."""
+    """What halves the sides of a picture of tokens, as merges do; where it takes odd ones, a half is rounded up."""
 
     odd: ClassVar[bool] = False  # whether it takes odd sides
+    offered: ClassVar[bool] = True  # whether spaces choose it; they halve the sides at every stage
     supports: ClassVar[Supports] = Supports(line=False, prefix=False, planes=("tokens", "map"))
     precision: ConvKept = "fp32"
 
@@ -111,7 +113,68 @@ class QPool(Scaled, Halving):
     kind: Literal["qpool"] = "qpool"
     side: Annotated[int, Field(ge=2, le=64, multiple_of=2), Tile()] = 8
     eps: Eps = 1e-6
+    scaled: Annotated[bool, Field(exclude_if=is_false)] = False  # what attention gives has a layer scale
+
+
+class Bottleneck(Halving):
+    """An inverted bottleneck that is added to nothing: to `mlp` channels, a depthwise convolution among them, and back.
+
+    A `stride` of 1 keeps the sides of the picture. With `se` the hidden channels are gated.
+    """
+
+    module = "wb.models.merges.bottleneck:Bottleneck"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9, "se": {"width": 5}}
+    odd = True
+    offered = False
+    title = "merging by an inverted bottleneck"
+    source = 'Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018'
+    kind: Literal["bottleneck"] = "bottleneck"
+    mlp: Annotated[Width, Dim("hidden units")]
+    kernel: Annotated[Literal[3, 5, 7], Kernel()] = 3
+    stride: Literal[1, 2] = 2
+    activation: Activation = "relu"
+    se: Annotated[Squeeze | None, Field(exclude_if=is_none)] = None
+
+    def layout(self, before: Layout) -> Layout:
+        return before if self.stride == 1 else super().layout(before)
+
+
+class SeparableMerge(Halving):
+    """A depthwise convolution with stride 2, an activation, and a 1x1 convolution; with `se` gates in front of that."""
+
+    module = "wb.models.merges.separable:SeparableMerge"
+    example: ClassVar[Mapping[str, Any]] = {"se": {"width": 5}}
+    odd = True
+    offered = False
+    title = "merging by a separable convolution"
+    source = 'Howard et al., "MobileNets", 2017'
+    kind: Literal["separable"] = "separable"
+    kernel: Annotated[Literal[3, 5, 7], Kernel()] = 3
+    activation: Activation = "relu"
+    se: Annotated[Squeeze | None, Field(exclude_if=is_none)] = None
+
+
+class Point(Halving):
+    """A map of each token to another width with a batch norm, and then what `activation` says; no tokens become one.
+
+    With `pooled` the mean of all tokens is mapped, with a bias and no norm, and is the only token of the stage.
+    """
+
+    module = "wb.models.merges.point:Point"
+    odd = True
+    offered = False
+    title = "change of width"
+    source = 'Howard et al., "Searching for MobileNetV3", 2019'
+    kind: Literal["point"] = "point"
+    activation: Activation = "hardswish"
+    pooled: bool = False
+
+    def layout(self, before: Layout) -> Layout:
+        return before._replace(shape=(1, 1)) if self.pooled else before
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Merge = Annotated[QPool | Conv3x3 | Overlapping | NormedMerge | NormedConv | Conv2x2 | Dw3, Field(discriminator="kind")]
+Merge = Annotated[
+    QPool | Conv3x3 | Overlapping | NormedMerge | NormedConv | Conv2x2 | Bottleneck | Dw3 | SeparableMerge | Point,
+    Field(discriminator="kind"),
+]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.base import Part
+from wb.core.records.base import Part, Tile
 
 
 class Learned(Part):
@@ -28,6 +29,23 @@ class Sinusoid(Part):
     kind: Literal["sinusoid"] = "sinusoid"
 
 
+class Tiled(Part):
+    """One vector per place of a coarse picture, enlarged to the tokens' picture, and one per place of a window, repeated.
+
+    `places` are a side of the coarse picture, `window` one of the window, which is not larger than the picture of tokens.
+    Prefix tokens get nothing.
+    """
+
+    module = "wb.models.positions.tiled:Tiled"
+    supports = Supports(line=False)
+    example: ClassVar[Mapping[str, Any]] = {"places": 3, "window": 2}
+    title = "positions of windows and of the whole"
+    source = 'Bolya et al., "Window Attention is Bugged: How not to Interpolate Position Embeddings", 2024'
+    kind: Literal["tiled"] = "tiled"
+    places: Annotated[int, Field(ge=1, le=256)] = 14
+    window: Annotated[int, Field(ge=1, le=64), Tile()] = 8
+
+
 class Nowhere(Part):
     """Nothing is added: tokens are told apart by what they hold, and by the mixers that know where they are."""
 
@@ -37,4 +55,4 @@ class Nowhere(Part):
     kind: Literal["nowhere"] = "nowhere"
 
 
-Position = Annotated[Learned | Sinusoid | Nowhere, Field(discriminator="kind")]
+Position = Annotated[Learned | Sinusoid | Tiled | Nowhere, Field(discriminator="kind")]

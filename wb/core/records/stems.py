@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from wb.core.layout import Layout
-from wb.core.records.base import ConvKept, Dim, Part, Width, is_none, is_zero
+from wb.core.records.base import Activation, ConvKept, Dim, Frozen, Part, Width, is_none, is_zero
 from wb.core.records.inputs import ImageInput
 
 
@@ -105,4 +105,27 @@ class MobileStem(ImageStem):
     width: Annotated[Width, Dim("width of the stem")]
 
 
-Stem = Annotated[PatchStem | ConvStem | MobileStem, Field(discriminator="kind")]
+class Separable(Frozen):
+    """A depthwise convolution, an activation and a 1x1 convolution, a batch norm behind each, of what they are added to."""
+
+    kernel: Literal[3, 5, 7] = 3
+    activation: Activation = "relu"
+
+
+class SingleStem(ImageStem):
+    """A dense 3x3 convolution to the stream, whose stride is the patch, a batch norm, and then an activation.
+
+    What `separable` makes of that is added to it.
+    """
+
+    module = "wb.models.stems.single:SingleStem"
+    example: ClassVar[Mapping[str, Any]] = {"patch": 2, "separable": {}}
+    title = "one convolution with a batch norm"
+    source = 'Howard et al., "Searching for MobileNetV3", 2019'
+    kind: Literal["single"] = "single"
+    patch: Literal[1, 2]
+    activation: Activation = "hardswish"
+    separable: Annotated[Separable | None, Field(exclude_if=is_none)] = None
+
+
+Stem = Annotated[PatchStem | ConvStem | MobileStem | SingleStem, Field(discriminator="kind")]

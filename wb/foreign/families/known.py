@@ -11,13 +11,17 @@ from wb.foreign.families.hf_swin import HfSwin
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
 from wb.foreign.families.poolformer import HfPoolFormer, OriginalPoolFormer, TimmPoolFormer
+from wb.foreign.families.staged.hf_hiera import HfHiera
+from wb.foreign.families.staged.timm_hiera import OriginalHiera, TimmHiera
+from wb.foreign.families.staged.timm_mobilenetv3 import TimmMobileNetV3
 from wb.foreign.families.timm_swin import OriginalSwin, TimmSwin
 from wb.foreign.families.timm_vit import TimmVit
 from wb.foreign.families.vit_pytorch import VitPytorch
 from wb.foreign.family import Family, Seen
 
 FAMILIES: Sequence[Family] = (
-    HfVit(), HfDeit(), HfSwin(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(), Kwt(),
+    HfVit(), HfDeit(), HfSwin(), HfHiera(), OriginalHiera(), TimmHiera(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(),
+    Kwt(), TimmMobileNetV3(),
     HfConvNext(), TimmConvNext(), TimmConvolutions(), OriginalConvNext(), HfPoolFormer(), TimmPoolFormer(), OriginalPoolFormer(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
@@ -25,16 +29,11 @@ BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
     ("ConvNeXtV2", (".grn.",), "global response normalization"),
     (
-        "MobileNetV3",
+        "MobileNet",
         ("bn1.running_mean", "se.conv_reduce.weight"),
-        "blocks whose stream changes its width, and hard swish",
+        "its blocks, as far as it is not a MobileNetV3 as timm names its tensors",
     ),
     ("MetaFormer", (".token_mixer.", ".res_scale1.", ".mlp.act.scale"), "star ReLU, and scales of the stream"),
-    (
-        "Hiera",
-        ("pos_embed_window", "hiera.embeddings", "attn.qkv.weight"),
-        "a norm behind the pooling, and patches that overlap",
-    ),
 )
 
 

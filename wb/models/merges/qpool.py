@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.layout import Layout
+from wb.core.records.joins import INIT
 from wb.core.records.merges import QPool as Record
 from wb.models.axes import Axis, read
 from wb.models.merge import PREVIOUS, MergeModule
@@ -44,6 +45,7 @@ class QPool(MergeModule):
     bv: nn.Parameter
     wo: nn.Parameter
     bo: nn.Parameter
+    layer_scale: nn.Parameter
     skip: nn.Parameter
     skip_bias: nn.Parameter
 
@@ -57,6 +59,8 @@ class QPool(MergeModule):
         for weight, bias, channels in (("wq", "bq", "qk"), ("wk", "bk", "qk"), ("wv", "bv", "v")):
             self._maps(weight, bias, ("heads", channels), (read(PREVIOUS),))
         self._maps("wo", "bo", ("embed",), (read("heads"), read("v")))
+        if record.scaled:
+            self.holds("layer_scale", "embed")
         self._maps("skip", "skip_bias", ("embed",), (read(PREVIOUS),))
 
     def _maps(self, weight: str, bias: str, to: tuple[str, ...], of: tuple[Axis, ...]) -> None:
@@ -66,6 +70,8 @@ class QPool(MergeModule):
 
     def reset(self) -> None:
         nn.init.ones_(self.gain)
+        if self.record.scaled:
+            nn.init.constant_(self.layer_scale, INIT)
         for name, outputs in self.outputs.items():
             weight = self.get_parameter(name)
             uniform_(weight, weight.flatten(0, outputs - 1)[0].numel())
@@ -82,7 +88,8 @@ class QPool(MergeModule):
         heads, queries = (int(size) for size in self.wq.shape[:2])
         q = self._largest(q.flatten(0, 1)).reshape(-1, heads, self.side**2 // 4, queries)
         y = join_heads(((q * scale) @ k.transpose(-1, -2)).softmax(dim=-1) @ v)
-        y = F.linear(y, self.wo.flatten(1), self.bo) + self._largest(F.linear(x, self.skip, self.skip_bias))
+        y = F.linear(y, self.wo.flatten(1), self.bo)
+        y = (y * self.layer_scale if self.record.scaled else y) + self._largest(F.linear(x, self.skip, self.skip_bias))
         return uncut(y, (rows // 2, columns // 2), self.side // 2)
 
     def _largest(self, x: Tensor) -> Tensor:

@@ -29,7 +29,6 @@ from wb.core.precision import TRAINED
 from wb.models.axes import write
 from wb.models.convolution import BatchNormed
 from wb.models.model import Model
-from wb.models.network import Network
 from wb.models.operator import NOTHING
 from wb.models.planes import as_tokens, laid
 from wb.models.walk import State, Sublayer
@@ -37,6 +36,7 @@ from wb.training.refit.beside import Beside
 from wb.training.refit.fits import Outputs, total, write_fit
 from wb.training.refit.lane import Lane
 from wb.training.refit.normed import Targets, correct_part, parents_of
+from wb.training.refit.trace import read_by_head
 from wb.training.statistics import find_from, found_anew
 
 
@@ -70,7 +70,10 @@ class Correction(Beside):
         if isinstance(self.network.stem, BatchNormed):
             inputs = [self.network.normalised(part) for part in self.batches]
             there = [(x, x.network.stem, [x.network.normalised(part) for part in self.batches]) for x in self.lanes]
-            self._normed(self.network.stem, "stem", inputs, there, None if self.network.first else self._stem_wanted)
+            wanted: Targets | Literal["parts"] | None = None if self.network.first else self._stem_wanted
+            if getattr(self.network.stem, "activation", None) is not None:  # there is no stream yet in front of it
+                wanted = "parts"
+            self._normed(self.network.stem, "stem", inputs, there, wanted)
         if self.fits and self.network.first is None:  # which stands between them and the stream
             if self.network.stem.fitted is not None:
                 self._fit_stem(*self.network.stem.fitted)
@@ -255,13 +258,7 @@ class Correction(Beside):
         for weight, bias in self.network.answer.readers.items():
             fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
             for i, state in enumerate(self.states):
-                theirs = [(lane.share, lane.network, _pooled(lane.network, lane.states[i])) for lane in self.lanes]
+                theirs = [(lane.share, lane.network, read_by_head(lane.network, lane.states[i])) for lane in self.lanes]
                 given: Outputs = [(share, own.answer.answered(own, pooled, weight)) for share, own, pooled in theirs]
-                fit.add(self.network.answer.seen(_pooled(self.network, state), weight), given)
+                fit.add(self.network.answer.seen(read_by_head(self.network, state), weight), given)
             write_fit(self.network, [weight], [bias], fit)
-
-
-def _pooled(network: Network, state: State) -> Tensor:
-    """What the head reads of a network that ends with `state`."""
-    state = network.enter(state, len(network.stages) - 1)
-    return network.pooled(network.wiring(state.stage).end(state))

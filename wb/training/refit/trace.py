@@ -1,4 +1,4 @@
-"""Networks on their very weights, and batches."""
+"""Networks on their very weights, batches, and what a head reads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wb.models.model import Model
 from wb.models.network import Network, build
+from wb.models.walk import State
 
 BATCH = 32
 
@@ -22,3 +23,9 @@ def network_of(model: Model) -> Network:
 def cut(images: Tensor, size: int = BATCH) -> Iterator[Tensor]:
     """`images` in batches."""
     yield from images.split(size)
+
+
+def read_by_head(network: Network, state: State) -> Tensor:
+    """What the head reads of a network that ends with `state`: (B, D), of a pair (B, 2, D)."""
+    state = network.enter(state, len(network.stages) - 1)
+    return network.pooled(network.wiring(state.stage).end(state))

@@ -1,0 +1,1 @@
+"""Families whose networks have several stages, besides Swin."""
