@@ -39,6 +39,12 @@ def import_checkpoint(
             help="What the classifier reads: first, the class token, or mean.", show_default="what is usual there"
         ),
     ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Side of its images, for networks that take images of any size.", show_default="what it says"
+        ),
+    ] = None,
     mean: MeanOption = None,
     std: StdOption = None,
     scale: ScaleOption = None,
@@ -69,7 +75,7 @@ def import_checkpoint(
     from wb.jobs.preparation import read_preparation
 
     images = read_preparation(mean, std, scale, preprocessor)
-    given = given_of(heads=heads, activation=activation, eps=eps, pool=pool, images=images)
+    given = given_of(heads=heads, activation=activation, eps=eps, pool=pool, image_size=image_size, images=images)
     found = import_file(source, out, given, compare=compare, force=force, data=data)
     for text in found.notes:
         _output.say(text)

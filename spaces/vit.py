@@ -76,11 +76,12 @@ class Vit(GeneSpace):
                 f"images of {image.height}x{image.width} cannot be cut into patches of {self.patch}; choose --image-size or "
                 "another preset (see `wb spaces`)"
             )
-        needing = [name for name in options.mixer if name != NONE and not OFFERED[name].supports.prefix]
-        if options.pool == "cls" and needing:
-            raise BadOption(
-                f"mixers {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
-            )
+        for kinds, offered, names in (("mixers", OFFERED, options.mixer), ("feed-forwards", FFN_KINDS, options.ffn)):
+            needing = [name for name in names if name in offered and not offered[name].supports.prefix]
+            if options.pool == "cls" and needing:
+                raise BadOption(
+                    f"{kinds} {', '.join(needing)} need the grid, where a class token has no place; say pool=mean"
+                )
         self._check_tops("fewer or smaller options")
 
     @cached_property

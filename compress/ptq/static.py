@@ -106,7 +106,10 @@ def _attempt(subject: Subject, inputs: Inputs, groups: Collection[str]) -> onnx.
     given = onnx.ModelProto()
     given.CopyFrom(subject.graph)
     kept = [node for group, nodes in subject.groups.items() if group not in groups for node in nodes]
-    ignored = [*kept, *_sharing(subject, kept)]
+    grouped = {node for nodes in subject.groups.values() for node in nodes}
+    others = [node.name for node in given.graph.node if node.op_type == "Conv" and node.name not in grouped]
+    # A convolution of no group stays as it is: an operator's own filters.
+    ignored = [*kept, *_sharing(subject, kept), *others]
     unshare_weights(given.graph, ignored)
     outside = scopes.output_names(given.graph)  # NNCF's smoothing would change weights that are outputs of the graph
     unshare_weights(given.graph, [node for node, product in subject.products.items() if product.weight in outside])

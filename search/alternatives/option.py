@@ -97,7 +97,9 @@ def unit_of(at: Sublayer) -> Unit | None:
         return None
     ((writer, _),) = operator.writers.items()
     axes = [axis.name for axis in operator.axes[writer][1:] if isinstance(axis, Axis)]
-    if {operator.precision(name) for name in (writer, *operator.readers)} & set(TRAINED) or operator.averaged:
+    if {operator.precision(name) for name in (writer, *operator.readers)} & set(TRAINED) or set(axes) & set(
+        operator.averaged
+    ):
         return None
     if isinstance(operator, BatchNormed) and (getattr(operator.record, "se", None) or operator.axes[writer][2:]):
         return None

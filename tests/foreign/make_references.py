@@ -45,6 +45,12 @@ LARGE = {
     ],
 }  # fmt: skip
 
+CONVNEXT = {"hidden_sizes": [6, 8], "depths": [1, 2], "num_stages": 2, "patch_size": 2, "image_size": 16}
+POOLFORMER = {
+    "hidden_sizes": [6, 8], "depths": [1, 2], "num_encoder_blocks": 2, "patch_sizes": [7, 3], "strides": [4, 2],
+    "padding": [2, 1], "mlp_ratio": 4.0, "pool_size": 3, "image_size": 16,
+}  # fmt: skip
+
 
 def shim() -> None:
     """Lets torchvision be imported beside a torch without its operators, as timm imports it whole."""
@@ -77,6 +83,8 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("hf-deit", t.DeiTConfig(**PLAIN, **labels), t.DeiTForImageClassificationWithTeacher),
         ("hf-deit-alone", t.DeiTConfig(**PLAIN), t.DeiTForImageClassification),
         ("hf-swin", t.SwinConfig(**SWIN), t.SwinForImageClassification),
+        ("hf-convnext", t.ConvNextConfig(**CONVNEXT, **labels), t.ConvNextForImageClassification),
+        ("hf-poolformer", t.PoolFormerConfig(**POOLFORMER), t.PoolFormerForImageClassification),
         (
             "hf-hiera",
             t.HieraConfig(image_size=[64, 64], depths=[1, 2, 2, 1], num_heads=[1, 2, 2, 4], **HIERA, **labels),
@@ -122,6 +130,12 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
         ("timm-mobilenetv3-large", "mobilenetv3_large_100", LARGE),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
+        (
+            "timm-convnext",
+            "convnext_tiny",
+            {"depths": [1, 2, 1, 1], "dims": [4, 6, 6, 8], "kernel_sizes": [7, 5, 3, 3]},
+        ),
+        ("timm-poolformer", "poolformer_s12", {"depths": [1, 2], "dims": [6, 8], "pool_size": 5}),
         ("timm-hiera", "hiera_tiny_224", hiera),
         (
             "timm-hiera-tiled",
@@ -134,25 +148,44 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
             network = shaken(created(architecture, arguments)).half()
             folder.mkdir(parents=True, exist_ok=True)
             save_file(network.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+            side = arguments.get("img_size", 32)
             about = {
-                "input_size": [3, arguments["img_size"], arguments["img_size"]],
+                "input_size": [3, side, side],
                 "mean": [0.5, 0.4, 0.3],
                 "std": [0.2, 0.3, 0.4],
             }
             rest = {key: value for key, value in arguments.items() if key != "num_classes"}
             config = {"architecture": architecture, "num_classes": 5, "model_args": rest, "pretrained_cfg": about}
             (folder / "config.json").write_text(json.dumps(config, indent=2))
-            answer(folder, network.float(), arguments["img_size"])
+            answer(folder, network.float(), side)
 
         yield name, write
 
 
+def timm_model(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """A model of timm, which takes no sizes of a PoolFormer where it knows it by name."""
+    import timm
+    from timm.layers import GroupNorm1
+
+    if not architecture.startswith("poolformer"):
+        plain: nn.Module = timm.create_model(architecture, **{"num_classes": 5, **arguments})
+        return plain
+    about = {
+        "downsample_norm": None,
+        "mlp_act": nn.GELU,
+        "mlp_bias": True,
+        "norm_layers": GroupNorm1,
+        "use_mlp_head": False,
+    }
+    scales = {"layer_scale_init_values": 1e-5, "res_scale_init_values": None}
+    network: nn.Module = timm.models.metaformer.MetaFormer(num_classes=5, **about, **scales, **arguments)
+    return network
+
+
 def created(architecture: str, arguments: dict[str, Any]) -> Any:
     """A network of timm; of a MobileNetV3 one with those blocks, as its arguments do not make it small."""
-    import timm
-
     if "blocks" not in arguments:
-        return timm.create_model(architecture, **arguments)
+        return timm_model(architecture, arguments)
     from functools import partial
 
     from timm.layers import get_act_layer

@@ -90,6 +90,7 @@ def test_a_model_without_a_classifier_is_no_classifier(tmp_path: Path) -> None:
     [
         ("hf-vit", {"hidden_act": "mish"}, "hidden_act='mish'; of activations there are gelu, "),
         ("hf-swin", {"use_absolute_embeddings": True}, "use_absolute_embeddings=True; networks of wb have False"),
+        ("hf-poolformer", {"strides": [4, 3]}, "a kernel of 3 with a stride of 3 and a padding of 1 between stages"),
         ("hf-hiera", {"num_query_pool": 2}, "4 stages, num_query_pool=2 .* pool 2x2 tokens between all stages"),
         ("hf-hiera", {"masked_unit_size": [4, 2]}, r"masked_unit_size=\[4, 2\]; squares are read"),
         ("hf-hiera", {"masked_unit_size": [2, 2]}, "units of 2x2 tokens are no squares, for in 4 stages"),
@@ -112,11 +113,11 @@ def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: s
     ("name", "about", "words"),
     [
         (
-            "a.dwconv.weight",
-            {"model_type": "convnext"},
-            "model_type 'convnext'.* which is a ConvNeXt: no records of wb",
+            "a.0.grn.weight",
+            {"model_type": "convnextv2"},
+            "model_type 'convnextv2'.* which is a ConvNeXtV2: no records of wb have global response normalization",
         ),
-        ("stages.0.token_mixer.x", {"architecture": "poolformer_s12"}, "which is a PoolFormer"),
+        ("stages.0.token_mixer.x", {"architecture": "poolformerv2_s12"}, "which is a MetaFormer"),
         (
             "bn1.running_mean",
             {"architecture": "efficientnet_b0"},
@@ -127,6 +128,18 @@ def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: s
 )
 def test_a_family_that_is_not_known(name: str, about: dict[str, Any], words: str, tmp_path: Path) -> None:
     refused(written(tmp_path / "m", {name: torch.zeros(1)}, about), words, Unsupported)
+
+
+@pytest.mark.parametrize(
+    ("surplus", "words"),
+    [
+        ("stem.3.weight", "its stem has two convolutions"),
+        ("head.pre_logits.fc.weight", "its classifier has a hidden layer"),
+    ],
+)
+def test_convnexts_of_timm_with_parts_that_no_record_has(surplus: str, words: str, tmp_path: Path) -> None:
+    weights = tensors("timm-convnext") | {surplus: torch.zeros(2, 2)}
+    refused(written(tmp_path / "m", weights, config("timm-convnext")), words, Unsupported)
 
 
 def test_a_hiera_without_projections_is_told_by_its_widths(tmp_path: Path) -> None:

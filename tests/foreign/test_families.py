@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tests.foreign.checkpoints import NAMES, REFERENCES, answer, config, kwt, sharded, tensors, vit_pytorch, written
 from wb.core.records import Post
+from wb.data.preparation import Preparation
 from wb.foreign.exporting import export_checkpoint
 from wb.foreign.families.known import BY_NAME, FAMILIES
 from wb.foreign.given import Given
@@ -17,7 +19,39 @@ from wb.foreign.importing import Imported, read_checkpoint
 from wb.foreign.origin import origin_of
 from wb.models.model import load, save
 
+SEEN = Preparation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+# Layouts that hold what another holds under other names: that one's checkpoint, and patterns of names with what they become.
+RENAMED = {
+    "timm-convnext-conv": ("timm-convnext", {}),
+    "convnext": (
+        "timm-convnext",
+        {
+            r"stem\.(\d)": r"downsample_layers.0.\1",
+            r"stages\.(\d)\.downsample\.": r"downsample_layers.\1.",
+            r"stages\.(\d)\.blocks": r"stages.\1",
+            "conv_dw": "dwconv",
+            r"mlp\.fc": "pwconv",
+            r"head\.norm": "norm",
+            r"head\.fc": "head",
+        },
+    ),
+    "poolformer": (
+        "hf-poolformer",
+        {
+            r"poolformer\.encoder\.patch_embeddings\.0\.projection": "patch_embed.proj",
+            r"poolformer\.encoder\.patch_embeddings\.1\.projection": "network.1.proj",
+            r"poolformer\.encoder\.block\.0": "network.0",
+            r"poolformer\.encoder\.block\.1": "network.2",
+            "before_norm": "norm1",
+            "after_norm": "norm2",
+            r"output\.conv": "mlp.fc",
+            "classifier": "head",
+        },
+    ),
+}
 
 
 def same(folder: Path, other: Path) -> None:
@@ -74,7 +108,7 @@ def test_layouts_without_a_configuration_are_handed_back(
 
 def test_a_family_of_every_kind_is_tested() -> None:
     read = {origin.family for name in NAMES if (origin := origin_of(read_checkpoint(REFERENCES / name).model.history))}
-    assert read | {"vit-pytorch", "kwt", "swin", "hiera"} == set(BY_NAME)
+    assert read | {"vit-pytorch", "kwt", "swin", "hiera", *RENAMED} == set(BY_NAME)
     assert len(BY_NAME) == len(FAMILIES)
 
 
@@ -99,6 +133,26 @@ def test_published_layouts_are_those_of_timm_with_other_names(
     folder = written(tmp_path / "given", original, {"pretrained_cfg": config(timm)["pretrained_cfg"]})
     found = read_checkpoint(folder, given)
     images, expected = answer(timm)
+    torch.testing.assert_close(logits(found, images), expected, atol=1e-4, rtol=1e-4)
+    export_checkpoint(found.model, "source", tmp_path / "back")
+    same(folder, tmp_path / "back")
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_layouts_with_other_names_give_the_same_and_are_handed_back(name: str, tmp_path: Path) -> None:
+    source, patterns = RENAMED[name]
+    given = {}
+    for own, tensor in tensors(source).items():
+        for pattern, replacement in patterns.items():
+            own = re.sub(f"^{pattern}" if pattern.startswith(("stem", "head")) else pattern, replacement, own)
+        flat = name == "timm-convnext-conv" and "mlp" in own and tensor.dim() == 2
+        given[own] = tensor[:, :, None, None].contiguous() if flat else tensor
+    folder = written(tmp_path / "given", given)
+    found = read_checkpoint(
+        folder / "model.safetensors", Given(image_size=16 if source.startswith("hf") else 32, images=SEEN)
+    )
+    assert found.family.name == name
+    images, expected = answer(source)
     torch.testing.assert_close(logits(found, images), expected, atol=1e-4, rtol=1e-4)
     export_checkpoint(found.model, "source", tmp_path / "back")
     same(folder, tmp_path / "back")

@@ -151,7 +151,7 @@ def test_all_networks_of_a_space_have_positions_of_one_kind(image: ImageInput, p
     ("changes", "words"),
     [
         ({"embed": [32, 16]}, "from small to large"),
-        ({"norm": "group"}, "norm: .*'group' is not known; expected some of layer"),
+        ({"norm": "instance"}, "norm: .*'instance' is not known; expected some of layer"),
         ({"wiring": "crossed"}, "wiring: .*'crossed' is not known; expected some of pre, post"),
         (
             {"position": "rotary"},

@@ -141,7 +141,10 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
 def _given(a: Architecture, options: Sequence[str]) -> Given:
     """What has to be said of a checkpoint with this network; not what the library would have to be told too."""
     mixers = [getattr(block.mixer, "heads", None) for _, _, block in a.blocks()]
-    every: dict[str, object] = {"heads": next((heads for heads in mixers if heads), None)}
+    every: dict[str, object] = {
+        "heads": next((heads for heads in mixers if heads), None),
+        "image_size": a.input.height,
+    }
     if a.head.pool != "pair":
         every["pool"] = a.head.pool
     return Given.model_validate({name: value for name, value in every.items() if name in options})

@@ -20,6 +20,7 @@ class Given(Frozen):
     activation: Activation | None = None
     eps: Annotated[float, Field(gt=0, le=1)] | None = None
     pool: Literal["mean", "first"] | None = None
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     images: Preparation | None = None
 
 

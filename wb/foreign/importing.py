@@ -118,7 +118,8 @@ def _check_options(family: Family, given: Given) -> None:
     """Raises `BadOption` if an option is given that this family has no use for."""
     needless = sorted(given.model_dump(exclude_none=True).keys() - {"images", *family.options})
     if needless:
-        raise BadOption(f"--{needless[0]} is not for a {family.title}, whose files say that themselves; leave it out")
+        option = needless[0].replace("_", "-")
+        raise BadOption(f"--{option} is not for a {family.title}, whose files say that themselves; leave it out")
 
 
 def _single(tensor: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ class NormModule(PartModule):
     foldable: ClassVar[bool]
     """Whether it ends by multiplying by the gain and adding the shift, so that both can be folded into its readers."""
 
+    local: ClassVar[bool] = True
+    """Whether every token is normalised by itself, whatever the others are."""
+
     gain: nn.Parameter
 
     def __init__(

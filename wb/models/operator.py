@@ -108,6 +108,8 @@ class OperatorModule(PartModule):
     """
 
     jumps: ClassVar[bool] = False
+    plain: ClassVar[bool] = True
+    """Whether its readers see its input as it is, token by token; otherwise `entering` makes what they see."""
     carries = False
     """Whether its output is the stream behind it, not only what it contributes (`carry`)."""
 
@@ -183,8 +185,16 @@ class OperatorModule(PartModule):
         """The parameters on the stream that all that the operator gives is proportional to; none if there are no such."""
         return tuple(name for pair in self.writers.items() for name in pair if name is not None)
 
+    def entering(self, x: Tensor) -> Tensor:
+        """What its readers see of its input, in tokens: (B, N, D) -> (B, N, D)."""
+        return x
+
     def reader_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """What each reader makes of the operator's input: local name -> (..., D) to (..., its other axes flattened)."""
+        return self.read_off(self.entering(x))
+
+    def read_off(self, x: Tensor) -> dict[str, Tensor]:
+        """What each reader makes of what it sees: local name -> (..., D) to (..., its other axes flattened)."""
         found = {}
         for name in self.readers:
             bias = self.bias(name)

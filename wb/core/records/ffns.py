@@ -1,4 +1,4 @@
-"""Feed-forwards: what is computed for every token by itself."""
+"""Feed-forwards: what is computed for every token by itself or, where there are convolutions, with its neighbours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from wb.core.layout import Supports
 from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width, is_none
+from wb.core.records.norms import Eps
 
 
 def is_gelu(activation: str) -> bool:
@@ -39,6 +41,25 @@ class Glu(Weighted):
     mlp: Annotated[Width, Dim("hidden units")]
     activation: Activation = "silu"
     bias: bool = False
+
+
+class ConvNext(Weighted):
+    """A convolution of each channel with a bias, a layer norm behind it, and a two-layer perceptron: one residual for all.
+
+    The convolution stays in floating point.
+    """
+
+    module = "wb.models.ffns.convnext:ConvNext"
+    normed = True
+    supports: ClassVar[Supports] = Supports(line=False, prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9, "kernel": 3}
+    title = "ConvNeXt block"
+    source = 'Liu et al., "A ConvNet for the 2020s", 2022'
+    kind: Literal["depthwise_mlp"] = "depthwise_mlp"
+    mlp: Annotated[Width, Dim("hidden units")]
+    kernel: Annotated[Literal[3, 5, 7, 9], Kernel()] = 7
+    activation: Activation = "gelu"
+    eps: Eps = 1e-6
 
 
 class Squeeze(Frozen):
@@ -94,4 +115,4 @@ class Basic(Convolved):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Basic | Fused | Glu | Inverted | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[Basic | Fused | ConvNext | Glu | Inverted | Mlp, Field(discriminator="kind")]

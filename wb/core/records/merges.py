@@ -45,6 +45,27 @@ class Conv2x2(Halving):
     kind: Literal["conv"] = "conv"
 
 
+class NormedConv(Halving):
+    """A layer norm, and a 2x2 convolution with stride 2 behind it: ConvNeXt's downsampling."""
+
+    module = "wb.models.merges.normed_conv:NormedConv"
+    example: ClassVar[Mapping[str, Any]] = {"eps": 1e-5}
+    title = "convolutional merging behind a norm"
+    source = 'Liu et al., "A ConvNet for the 2020s", 2022'
+    kind: Literal["normed_conv"] = "normed_conv"
+    eps: Eps = 1e-6
+
+
+class Overlapping(Halving):
+    """A 3x3 convolution with stride 2 and a bias, and no norm: PoolFormer's embedding of patches."""
+
+    module = "wb.models.merges.overlapping:Overlapping"
+    odd = True
+    title = "overlapping merging"
+    source = 'Yu et al., "MetaFormer Is Actually What You Need for Vision", 2022'
+    kind: Literal["overlapping"] = "overlapping"
+
+
 class NormedMerge(Halving):
     """Four tokens side by side, a layer norm, and a linear map without bias: Swin's patch merging."""
 
@@ -154,5 +175,6 @@ class Point(Halving):
 
 # From dear to cheap; spaces offer them in the opposite order.
 Merge = Annotated[
-    QPool | Conv3x3 | NormedMerge | Conv2x2 | Bottleneck | Dw3 | SeparableMerge | Point, Field(discriminator="kind")
+    QPool | Conv3x3 | Overlapping | NormedMerge | NormedConv | Conv2x2 | Bottleneck | Dw3 | SeparableMerge | Point,
+    Field(discriminator="kind"),
 ]

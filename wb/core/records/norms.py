@@ -47,6 +47,18 @@ class BatchNorm(Part):
     eps: Eps = 1e-5
 
 
+class GroupNorm(Part):
+    """Mean zero and variance one over all channels of all tokens, one group, then a gain and a shift per channel."""
+
+    module = "wb.models.norms.group:GroupNorm"
+    supports = Supports(planes=("tokens", "map"))
+    example: ClassVar[Mapping[str, Any]] = {"eps": 1e-4}
+    title = "group norm of one group"
+    source = 'Wu and He, "Group Normalization", 2018'
+    kind: Literal["group1"] = "group1"
+    eps: Eps = 1e-5
+
+
 class Unnormed(Part):
     """No norm: what is read is the stream as it is."""
 
@@ -56,4 +68,4 @@ class Unnormed(Part):
     kind: Literal["unnormed"] = "unnormed"
 
 
-Norm = Annotated[LayerNorm | RmsNorm | BatchNorm | Unnormed, Field(discriminator="kind")]
+Norm = Annotated[LayerNorm | RmsNorm | BatchNorm | GroupNorm | Unnormed, Field(discriminator="kind")]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wb.core.errors import Unsupported, printable
+from wb.foreign.families.convnext import HfConvNext, OriginalConvNext, TimmConvNext, TimmConvolutions
 from wb.foreign.families.hf_deit import HfDeit
 from wb.foreign.families.hf_swin import HfSwin
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
+from wb.foreign.families.poolformer import HfPoolFormer, OriginalPoolFormer, TimmPoolFormer
 from wb.foreign.families.staged.hf_hiera import HfHiera
 from wb.foreign.families.staged.timm_hiera import OriginalHiera, TimmHiera
 from wb.foreign.families.staged.timm_mobilenetv3 import TimmMobileNetV3
@@ -20,25 +22,18 @@ from wb.foreign.family import Family, Seen
 FAMILIES: Sequence[Family] = (
     HfVit(), HfDeit(), HfSwin(), HfHiera(), OriginalHiera(), TimmHiera(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(),
     Kwt(), TimmMobileNetV3(),
+    HfConvNext(), TimmConvNext(), TimmConvolutions(), OriginalConvNext(), HfPoolFormer(), TimmPoolFormer(), OriginalPoolFormer(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 # Networks that no records express: what the names of some of their tensors contain, and what is missing.
 INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
-    (
-        "ConvNeXt",
-        ("dwconv.weight", "conv_dw.weight", "pwconv1.weight"),
-        "depthwise convolutions with a bias and no batch norm",
-    ),
+    ("ConvNeXtV2", (".grn.",), "global response normalization"),
     (
         "MobileNet",
         ("bn1.running_mean", "se.conv_reduce.weight"),
         "its blocks, as far as it is not a MobileNetV3 as timm names its tensors",
     ),
-    (
-        "PoolFormer",
-        ("token_mixer", "layer_scale_1", "before_norm"),
-        "norms over a whole picture, and patches that overlap",
-    ),
+    ("MetaFormer", (".token_mixer.", ".res_scale1.", ".mlp.act.scale"), "star ReLU, and scales of the stream"),
 )
 
 

@@ -2,7 +2,7 @@
 
 Source: Yu et al., "MetaFormer Is Actually What You Need for Vision", 2022: y = AvgPool_k(x) − x, stride 1, borders not
 counted.
-Differs: it sits behind this workbench's LayerNorm, without PoolFormer's GroupNorm and layer scale.
+Differs: GroupNorm and layer scale are the block's, which may have others.
 """
 
 from __future__ import annotations

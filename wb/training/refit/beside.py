@@ -92,7 +92,9 @@ class Beside:
         self.rows = [torch.randperm(n, generator=self.generator)[: max(1, round(share * n))] for n in totals]
 
     def _seen(self, at: Sublayer, state: State, batch: int) -> Tensor:
-        """The input of a sub-layer's operator at the chosen tokens: (rows, D)."""
+        """What the readers of a sub-layer see at the chosen tokens: (rows, D)."""
+        if not (at.operator.plain and at.norm.local):  # tokens are looked at together
+            return self._picked(at.operator.entering(at.read(state)), batch)
         some = State(
             self._picked(state.stream, batch), state.stage, tuple(self._picked(x, batch) for x in state.memory)
         )

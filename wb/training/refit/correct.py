@@ -143,8 +143,12 @@ class Correction(Beside):
             fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
                 given = [(s, b - a) for (s, a), (_, b) in zip(before[i], after[i], strict=True)]
-                if sublayer.kind == "ffn":  # only the chosen tokens are needed, as tokens do not interact
+                if (
+                    sublayer.kind == "ffn" and module.plain
+                ):  # only the chosen tokens are needed, as tokens do not interact
                     hidden = module.hidden(self._seen(sublayer, state, i), NOTHING)
+                elif sublayer.kind == "ffn":
+                    hidden = self._picked(module.hidden(sublayer.read(state), NOTHING), i)
                 else:
                     whole.append(module.hidden(sublayer.read(state), NOTHING))
                     hidden = self._picked(whole[i], i)
@@ -225,7 +229,7 @@ class Correction(Beside):
             outputs: list[tuple[float, Tensor]] = []
             for lane, mine in there:
                 own = lane.network.at(mine.name)
-                values = own.operator.reader_outputs(self._seen(own, lane.states[i], i))
+                values = own.operator.read_off(self._seen(own, lane.states[i], i))
                 parts = [self._on_axes(lane, own, sublayer, name, values[name]) for name in names]
                 outputs.append((lane.share / total, torch.cat(parts, dim=1)))
             fit.add(self._seen(sublayer, state, i), outputs)
