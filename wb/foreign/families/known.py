@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wb.core.errors import Unsupported, printable
-from wb.foreign.families.convnext import HfConvNext, OriginalConvNext, TimmConvNext, TimmConvolutions
 from wb.foreign.families.hf_deit import HfDeit
-from wb.foreign.families.hf_swin import HfSwin
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
-from wb.foreign.families.poolformer import HfPoolFormer, OriginalPoolFormer, TimmPoolFormer
+from wb.foreign.families.staged.convnext import HfConvNext, OriginalConvNext, TimmConvNext, TimmConvolutions
 from wb.foreign.families.staged.hf_hiera import HfHiera
+from wb.foreign.families.staged.hf_swin import HfSwin
+from wb.foreign.families.staged.poolformer import HfPoolFormer, OriginalPoolFormer, TimmPoolFormer
 from wb.foreign.families.staged.timm_hiera import OriginalHiera, TimmHiera
 from wb.foreign.families.staged.timm_mobilenetv3 import TimmMobileNetV3
-from wb.foreign.families.timm_swin import OriginalSwin, TimmSwin
+from wb.foreign.families.staged.timm_swin import OriginalSwin, TimmSwin
 from wb.foreign.families.timm_vit import TimmVit
 from wb.foreign.families.vit_pytorch import VitPytorch
 from wb.foreign.family import Family, Seen

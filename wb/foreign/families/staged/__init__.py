@@ -1,1 +1,1 @@
-"""Families whose networks have several stages, besides Swin."""
+"""Families whose networks have several stages."""

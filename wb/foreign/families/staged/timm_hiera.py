@@ -14,7 +14,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import Learned, PatchStem, Position, Scale, Tiled
 from wb.foreign.families.staged.hiera import Pyramid, layer, pyramid, switches
-from wb.foreign.families.timm_swin import image_side
+from wb.foreign.families.staged.timm_swin import image_side
 from wb.foreign.family import Family, Library, Seen
 from wb.foreign.rule import Rule, norm, pair, rule
 

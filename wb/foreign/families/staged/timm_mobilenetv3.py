@@ -19,7 +19,7 @@ from wb.core.records.base import Activation
 from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.merges import Bottleneck, Point, SeparableMerge
 from wb.core.records.stems import Separable, SingleStem
-from wb.foreign.families.timm_swin import image_side
+from wb.foreign.families.staged.timm_swin import image_side
 from wb.foreign.family import Family, Library, Seen
 from wb.foreign.rule import Rule, pair, rule, within
 

@@ -18,7 +18,7 @@ from wb.core.records.base import Activation
 from wb.core.records.ffns import ConvNext
 from wb.core.records.merges import NormedConv
 from wb.foreign.families.hf import activation_name
-from wb.foreign.families.timm_swin import image_side
+from wb.foreign.families.staged.timm_swin import image_side
 from wb.foreign.family import ACTIVATIONS, Family, Library, Seen, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule, within
 

@@ -13,7 +13,7 @@ from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import LayerNorm, Mlp
 from wb.core.records.attention import Window
 from wb.foreign.families.hf import BACK, HEAD, HEAD_BIAS, activation_name
-from wb.foreign.families.swin import Windowed, windowed
+from wb.foreign.families.staged.swin import Windowed, windowed
 from wb.foreign.family import Family, Seen, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule, within
 

@@ -15,8 +15,8 @@ from wb.core.records import Classify, Conv2x2, ImageInput, LayerNorm, Merge, Mlp
 from wb.core.records.base import Activation
 from wb.core.records.merges import Overlapping
 from wb.core.records.norms import GroupNorm
-from wb.foreign.families.convnext import FLAT, picture
 from wb.foreign.families.hf import activation_name
+from wb.foreign.families.staged.convnext import FLAT, picture
 from wb.foreign.family import Family, Library, Seen, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule, within
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from wb.core.architecture import Architecture
 from wb.foreign.families.hf import BACK, HEAD, HEAD_BIAS
-from wb.foreign.families.hf_swin import MERGE
-from wb.foreign.families.swin import Windowed, windowed
+from wb.foreign.families.staged.hf_swin import MERGE
+from wb.foreign.families.staged.swin import Windowed, windowed
 from wb.foreign.family import Family, Library, Seen
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
