@@ -254,7 +254,12 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("wb.search.stages.epoch_seconds", epoch)
     made, finish = list[list[int]](), Finish.__call__
-    monkeypatch.setattr(Finish, "__call__", lambda self, some: finish(self, (made.append([*some]), some)[1]))
+
+    def noted(self: Finish, finalists: Any) -> Any:
+        made.append([*finalists])
+        return finish(self, finalists)
+
+    monkeypatch.setattr(Finish, "__call__", noted)
     small = ["--limit", "60", *SMALL[6:], *COUNTED, "--trials", "12", "--time", "3min"]
     result = wb("search", *small, "--time", "20s", "--dry-run")
     assert result.exit_code == 2
