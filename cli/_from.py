@@ -104,10 +104,10 @@ def supernet_from(given: Mapping[str, Any], file: Path | None, resume: Path | No
     from wb.foreign.reading import load
     from wb.search.trained.start import started
 
-    if file is None:
-        raise BadOption("--supernet starts from a trained model; say which with --from, or leave it out")
     if resume is not None:
         raise BadOption("--resume continues with what is in its folder; leave --from and --supernet out")
+    if file is None:
+        raise BadOption("--supernet starts from a trained model; say which with --from, or leave it out")
     chosen = _job.chosen({"data": None, **given}, [file], None)
     typed = {name: value for name, value in chosen.items() if value is not None}
     model = load(file)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
 
-import torch
 from optuna import Study
 from optuna.trial import FrozenTrial
 
@@ -42,8 +42,7 @@ from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle
 from wb.search.study.trials import at_once, busy, choices_of, evaluated, readings_of
 from wb.search.supernet import Supernet, train_supernet
-from wb.search.trained.start import IMAGES as SORTED_BY
-from wb.search.trained.start import sorted_axes
+from wb.search.trained.start import sorted_by
 from wb.training.recipe import Recipe
 
 
@@ -239,6 +238,8 @@ class Stages(Recorder[RunRecord]):
         reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
         epochs, plan = self.config.finetune, self.record.plan
         passes = self.config.epochs * (1.0 if plan is None else plan.part)
+        if self.config.start is not None:  # it was trained before
+            passes = math.inf
         why_not = unreliable(supernet, self.ranking, reached, passes, epochs) if epochs else None
         if why_not is not None:
             self.tell.say(why_not)
@@ -251,12 +252,15 @@ class Stages(Recorder[RunRecord]):
     def _settled(self, supernet: Supernet, trials: Sequence[FrozenTrial]) -> Mapping[int, FrozenTrial]:
         """The finalists; with a given time, as many as it trains for long enough, and their epochs, chosen once."""
         ground, plan, config = self.ground, self.record.plan, self.config
-        if plan is None or plan.settled or config.finetune != plan.finetune:
-            return chosen(config, trials, self.record.rungs)
 
-        def choose(count: int, without: Collection[int]) -> Mapping[int, FrozenTrial]:
+        def choose(count: int | None, without: Collection[int]) -> Mapping[int, FrozenTrial]:
             among = [trial for trial in trials if trial.number not in without]
             return chosen(config.model_copy(update={"finalists": count}), among, self.record.rungs)
+
+        if plan is None or plan.settled or config.finetune != plan.finetune:
+            return choose(config.finalists, () if plan is None else plan.dear)
+        if config.finalists not in (None, plan.finalists):  # given anew when the run was resumed
+            plan = plan.model_copy(update={"finalists": config.finalists, "fewest": config.finalists})
 
         @cache
         def epoch(number: int) -> float:
@@ -265,17 +269,16 @@ class Stages(Recorder[RunRecord]):
 
         numbered = {trial.number: trial for trial in trials}
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
-        found, epochs = enough(plan, plan.seconds - over, choose, epoch)
-        told = {"finalists": len(found), "epochs of fine-tuning": epochs}
-        for (what, now), before in zip(told.items(), (plan.finalists, plan.finetune), strict=True):
+        found = enough(plan, plan.seconds - over, choose, epoch)
+        kept = found.settled(plan, len(choose(plan.finalists, ())))
+        for what, name in (("finalists", "finalists"), ("epochs of fine-tuning", "finetune")):
+            now, before = getattr(kept, name), getattr(plan, name)
             if now != before:
                 self.tell.say(f"{now} {what} instead of {before} fit into the time that is left")
-        kept = {"finetune": epochs, "finalists": len(found)}
-        self.config = config.model_copy(update=kept)
-        self.note(
-            config=self.record.config.model_copy(update=kept), plan=plan.model_copy(update={**kept, "settled": True})
-        )
-        return found
+        settings = {"finetune": kept.finetune, "finalists": kept.finalists}
+        self.config = config.model_copy(update=settings)
+        self.note(config=self.record.config.model_copy(update=settings), plan=kept)
+        return found.finalists
 
     def _late(self, done: Sequence[FrozenTrial]) -> bool:
         """Whether a search that was given a time begins no further trial after those that are done."""
@@ -296,9 +299,7 @@ class Stages(Recorder[RunRecord]):
         """The trained model whose weights the supernet starts from, its axes sorted; None if it starts from initial ones."""
         if self.config.start is None:
             return None
-        train = self.ranking.train
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.config.seed))[:SORTED_BY]
-        return sorted_axes(load(self.run.start_path), torch.from_numpy(train.pixels(order.numpy())), self.config.seed)
+        return sorted_by(load(self.run.start_path), self.ranking.train, self.config.seed)
 
     def _train(self) -> None:
         recipe = supernet_recipe(self.config, self.ground.space, self.ranking)

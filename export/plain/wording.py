@@ -129,10 +129,10 @@ class Writer:
 
     def _hint(self, number: int) -> str:
         """A name for the result of a call: after the only weight that it is made with, `wq` -> `q`, else `y`."""
-        found = [one.name for one in _leaves(self.recording, number) if one.name != "x"]
+        found = [one.name for one in _leaves(self.recording, number) if one.name != "x"] if self.hinted else []
         weights = [name for name in found if "." not in name and not name.endswith("bias")]
-        first = weights[0].removeprefix("w") if len(weights) in (1, 2) and weights else ""
-        return first if self.hinted and first.isidentifier() and first not in ("x", "w", "F") else "y"
+        first = weights[0].removeprefix("w") if len(weights) in (1, 2) else ""
+        return first if first.isidentifier() and first not in ("x", "w", "F") else "y"
 
     # ------------------------------------------------------------------------------------------------------ expressions
 
@@ -235,14 +235,16 @@ def _made(value: Any) -> Iterator[Made]:
 
 
 def _leaves(recording: Recording, number: int) -> Iterator[Leaf]:
-    """The leaves that a call is made of, through all calls before it."""
+    """The leaves that a call is made of, through all calls before it; each call is looked at once."""
     call = recording.calls[number]
     todo: list[Any] = [*call.arguments, *call.options.values()]
+    seen: set[int] = set()  # a residual stream has twice as many ways back behind each sub-layer
     while todo:
         one = todo.pop(0)
         if isinstance(one, Leaf):
             yield one
-        elif isinstance(one, Made):
+        elif isinstance(one, Made) and one.call not in seen:
+            seen.add(one.call)
             inner = recording.calls[one.call]
             todo += [*inner.arguments, *inner.options.values()]
         elif isinstance(one, list | tuple):

@@ -104,9 +104,11 @@ def unreachable(aims: Mapping[str, float], least: Mapping[str, float], whole: Ma
         f"{METRICS[name].title} {amount(name, aims[name])} (the least there is: {amount(name, least[name])})"
         for name in over
     )
-    enough = ",".join(f"{name}={math.ceil(100 * ABOVE * least[name] / whole[name]) / 100:g}x" for name in over)
+    shares = {name: math.ceil(100 * ABOVE * least[name] / whole[name]) / 100 for name in over}
+    enough = ",".join(f"{name}={share:g}x" for name, share in shares.items())
+    narrow = "arrow the stream first with `wb prune nvit`"
     return (
         f"no choice of alternatives has {texts}: even with nothing in the place of every sub-layer, the ends of the network "
-        f"and the width of its stream stay as they are. Give a higher budget (--budget {enough}), or narrow the stream first "
-        "with `wb prune nvit`"
+        "and the width of its stream stay as they are. "
+        + (f"Give a higher budget (--budget {enough}), or n{narrow}" if max(shares.values()) < 1 else f"N{narrow}")
     )

@@ -26,7 +26,7 @@ from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.seconds import Costs, Size
-from wb.search.planning.shares import TUNED, TimePlan, allot
+from wb.search.planning.shares import LIGHTEST, TUNED, TimePlan, allot
 from wb.search.recipes import alone as alone_share
 from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import Supernet, sandwich
@@ -96,8 +96,12 @@ def probe(
 
 
 def _slope(light: float, steps: Mapping[Architecture, float]) -> float:
-    """The least seconds for a multiply-accumulate of any of the networks, beyond the `light` seconds of the smallest's step."""
-    return min(max(step - light, 0.0) / count_macs(a).value for a, step in steps.items())
+    """The least seconds for a multiply-accumulate of any of the networks, beyond the `light` seconds of the smallest's step.
+
+    Steps of less than `LIGHTEST` times that tell of little else than the pace of the moment; 0 if there are no others.
+    """
+    told = ((step - light) / count_macs(a).value for a, step in steps.items() if step >= LIGHTEST * light)
+    return min(told, default=0.0)
 
 
 def planned(

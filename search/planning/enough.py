@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from wb.search.fidelity.teacher import TEACHERS
 from wb.search.planning.shares import DEAREST, LEAST, READ, TimePlan
@@ -12,12 +12,26 @@ ANSWER = 0.4  # the share of a training step that an answer of the teacher takes
 Found = TypeVar("Found")
 
 
+class Enough(NamedTuple, Generic[Found]):
+    """Finalists by number, the epochs of each, and `dear`: the numbers of candidates that would take too much of the time."""
+
+    finalists: Mapping[int, Found]
+    epochs: int
+    dear: frozenset[int]
+
+    def settled(self, plan: TimePlan, there: int) -> TimePlan:
+        """The plan with these; `there` is how many of its finalists there are candidates for, whatever the time."""
+        count = plan.finalists if len(self.finalists) == there else len(self.finalists)
+        kept = {"finalists": count, "finetune": self.epochs, "dear": tuple(sorted(self.dear)), "settled": True}
+        return plan.model_copy(update=kept)
+
+
 def enough(
     plan: TimePlan,
     seconds: float,
     choose: Callable[[int, Collection[int]], Mapping[int, Found]],
     epoch: Callable[[int], float],
-) -> tuple[Mapping[int, Found], int]:
+) -> Enough[Found]:
     """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
 
     A network that would take too much of the time by itself gives way to another, as long as there are others. `choose` gives
@@ -32,7 +46,7 @@ def enough(
             without |= dear
             finalists = choose(plan.finalists, without)
         elif epochs >= plan.enough or len(finalists) <= plan.fewest:
-            return finalists, epochs
+            return Enough(finalists, epochs, frozenset(without))
         else:
             finalists = choose(len(finalists) - 1, without)
 

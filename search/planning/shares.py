@@ -56,6 +56,7 @@ class TimePlan(Frozen):
     part: float = 1.0  # of the training images that the supernet and the rungs see
     enough: int = 0  # epochs: where finalists would get fewer, there are fewer finalists
     fewest: int = 1  # finalists in any case
+    dear: tuple[int, ...] = ()  # candidates that would take too much of the time as finalists, once that is settled
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
     @property

@@ -65,6 +65,11 @@ class TrainedConfig(JobConfig):
             )
         return self
 
+    @field_validator("mixers", mode="before")
+    @classmethod
+    def _split(cls, mixers: object) -> object:
+        return listed(mixers) if isinstance(mixers, str) else mixers
+
     @field_validator("mixers")
     @classmethod
     def _known(cls, mixers: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wb.compress.nvit.bases import rebased
 from wb.core.errors import BadOption
-from wb.data import Dataset
+from wb.data import Dataset, Split
 from wb.models.axes import Map, Select
 from wb.models.model import Model, remap_model
 from wb.models.planes import as_tokens
@@ -65,6 +65,12 @@ def space_of(config: SearchConfig, data: Dataset) -> NetworkSpace:
     check_fits(config.start, data)
     start = config.start if config.start.head.labels else config.start.with_labels(data.classes)
     return space_around(start, config.changes)
+
+
+def sorted_by(model: Model, train: Split, seed: int) -> Model:
+    """As `sorted_axes`, by at most `IMAGES` of the training images, which are drawn from the seed."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:IMAGES]
+    return sorted_axes(model, torch.from_numpy(train.pixels(order.numpy())), seed)
 
 
 @torch.no_grad()

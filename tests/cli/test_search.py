@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from PIL import Image
 
 from tests.commands import succeeded, wb
 from tests.processes import Command
+from wb.core.architecture import Architecture
 from wb.data import load as load_data
 from wb.jobs.classifier import Classifier
 from wb.models.model import load as load_model
+from wb.search.finalists import Finish
 from wb.search.planning.costs import Probe
 from wb.search.planning.seconds import Costs
 from wb.search.results.answers import read_answers
@@ -242,6 +245,21 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     for module in ("plan", "planning.costs"):
         monkeypatch.setattr(f"wb.search.{module}.probe", lambda *_: slow(0.5))
     monkeypatch.setattr("wb.search.planning.enough.epochs_left", lambda *_: 2)
+    asked: list[Architecture] = []
+
+    def epoch(_: Any, __: Any, network: Architecture, ___: Any) -> float:
+        """The first finalist is said to take forever."""
+        asked.append(network)
+        return 1e9 if network == asked[0] else 0.0
+
+    monkeypatch.setattr("wb.search.stages.epoch_seconds", epoch)
+    made, finish = list[list[int]](), Finish.__call__
+
+    def noted(self: Finish, finalists: Any) -> Any:
+        made.append([*finalists])
+        return finish(self, finalists)
+
+    monkeypatch.setattr(Finish, "__call__", noted)
     small = ["--limit", "60", *SMALL[6:], *COUNTED, "--trials", "12", "--time", "3min"]
     result = wb("search", *small, "--time", "20s", "--dry-run")
     assert result.exit_code == 2
@@ -250,7 +268,8 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     assert dry.exit_code == 0, dry.output
     result = wb("search", *small, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    record = Run(tmp_path / "run").read()
+    run = Run(tmp_path / "run")
+    record = run.read()
     assert record.plan is not None
     assert record.plan.text().split(" trials")[0] in result.stderr
     assert "2 epochs of fine-tuning instead of" in result.stderr
@@ -260,5 +279,10 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     assert told.split(" of the supernet")[0] == record.plan.text().split(" of the supernet")[0]
     again = wb("search", "--resume", tmp_path / "run", "--dry-run", "--json")
     assert "the front is there" in again.stdout
+    run.front_path.unlink()
+    again = wb("search", "--resume", run.folder)
+    assert again.exit_code == 0, again.output
+    assert len(record.plan.dear) == 1
+    assert made[0] == made[1], "who was too dear stays left out"
     refused = wb("search", "--resume", tmp_path / "run", "--time", "1h")
     assert "--time cannot change when a run is resumed" in refused.stderr

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -125,10 +126,12 @@ def test_a_checkpoint_is_of_one_model(saved: Saved, tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr("wb.jobs.training.save", lambda *_, **__: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            train(tmp_path / "t.pt", model=first, epochs=1, freeze=True)
+            train(tmp_path / "t.pt", model=first, epochs=1, freeze=True, learning_rate=1e-3)
     save(random_model(of_digits(), seed=1), second := tmp_path / "second.pt")
     with pytest.raises(WbError, match="belongs to a run with other settings"):
-        train(tmp_path / "t.pt", model=second, epochs=1, freeze=True)
+        train(tmp_path / "t.pt", model=second, epochs=1, freeze=True, learning_rate=1e-3)
+    with pytest.raises(WbError, match="belongs to a run with other settings"):
+        train(tmp_path / "t.pt", model=first, epochs=1, learning_rate=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,11 @@ def test_images_that_cannot_be_brought_are_refused(tmp_path: Path) -> None:
         save(random_model(architecture), file := tmp_path / f"{architecture.key}.pt")
         with pytest.raises(BadData, match=advice):
             train(tmp_path / "t.pt", model=file)
+    values = np.random.default_rng(0).standard_normal((40, 1, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "f.npz", x=values, y=np.arange(40) % 4)
+    save(random_model(of_digits()), file := tmp_path / "square.pt")
+    with pytest.raises(BadData, match="takes 1x8x8; name other data"):
+        train(tmp_path / "t.pt", model=file, data=f"npz,values=features:{tmp_path / 'f.npz'}", limit=None)
 
 
 def test_other_commands_offer_it(saved: Saved) -> None:

@@ -64,7 +64,7 @@ def search(
     given = {name: value for name, value in given.items() if value not in (None, ())}
     model = None
     if start is not None:
-        given, model = _started(start, given, resume, background, quiet=quiet)
+        given, model = _started(start, given, resume, quiet=quiet)
     run, config = _begun(given, path_or_none(out), path_or_none(resume))
     console = Console(stderr=True, quiet=quiet)
     silent = quiet or not (console.is_terminal or console.is_jupyter)  # a file would only get an empty line
@@ -115,7 +115,7 @@ def search_from(
 
 
 def _started(
-    start: Given, given: Mapping[str, Any], resume: str | Path | None, background: str | None, *, quiet: bool
+    start: Given, given: Mapping[str, Any], resume: str | Path | None, *, quiet: bool
 ) -> tuple[dict[str, Any], Model]:
     """The options of a search whose supernet starts from a model, and the model."""
     from wb.core.errors import BadOption
@@ -126,7 +126,7 @@ def _started(
         raise BadOption("what is resumed has its start in its folder; leave start out")
     file = Path(path_of(start) or "")
     model = load(file)
-    found = chosen(file, given.get("data"), background, given, saying(quiet=quiet))
+    found = chosen(file, given.get("data"), None, given, saying(quiet=quiet))
     return started({name: value for name, value in found.items() if value is not None}, model), model
 
 

@@ -76,7 +76,8 @@ def _data(config: TrainConfig, model: Model, say: Say) -> Dataset:
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     taken = model.architecture.input
     size = (taken.height, taken.width)
-    if config.image_size is not None or (data.height, data.width) == size or taken.height != taken.width:
+    given = config.image_size is not None or data.features
+    if given or (data.height, data.width) == size or taken.height != taken.width:
         return data
     say(f"images of {data.height}x{data.width} are resized to {taken.height}x{taken.width}, which {config.model} takes")
     return load_data(config.data, image_size=taken.height, limit=config.limit)

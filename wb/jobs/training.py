@@ -156,7 +156,7 @@ class Training:
             seed,
             report,
             self.checkpoint,
-            identity=f", from {begun.model.fingerprint()}, new head {begun.new_head}",
+            identity=f", from {begun.model.fingerprint()}, new head {begun.new_head}, freeze {self.config.freeze}",
             freeze=self.config.freeze,
         )
         return tuned(start)

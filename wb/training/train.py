@@ -283,6 +283,6 @@ def check_images(architecture: Architecture, data: Dataset) -> None:
         kinds = {1: "grey", 3: "in colour"}
         if channels in kinds and data.channels in kinds:
             advice = f"convert the images, which the model takes {kinds[channels]}, or {advice}"
-    elif size.height == size.width:
+    elif size.height == size.width and not data.features:
         advice = f"resize them with --image-size {size.height}, or {advice}"
     raise BadData(f"data {data.spec!r} have images of {given}; the model takes {taken}; {advice}")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.combinations import COMBINED
-from tests.networks import images, of_digits, random_model
+from tests.networks import images, of_digits, random_model, wired
 from wb.core.errors import BadOption, Unsupported
 from wb.export.plain.recording import record_part
 from wb.export.plain.wording import Writer, merged
@@ -54,6 +54,14 @@ def test_so_does_that_of_a_pruned_network() -> None:
     x = images(cut.architecture, 3)
     with torch.inference_mode():
         torch.testing.assert_close(code(x), network(x), atol=1e-5, rtol=1e-4)
+
+
+def test_a_deep_network_that_norms_behind_its_joins_is_written_too() -> None:
+    """Each of its 60 joins doubles the ways back from the last one."""
+    code, network = plain(random_model(wired(of_digits(depth=30), "post")))
+    x = images(network.architecture, 3)
+    with torch.inference_mode():
+        torch.testing.assert_close(code(x), network(x), atol=1e-4, rtol=1e-3)
 
 
 def test_the_folder_needs_pytorch_and_nothing_else(tmp_path: Path) -> None:

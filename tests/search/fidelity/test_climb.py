@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -130,6 +131,7 @@ def test_the_supernets_largest_network_teaches_who_needs_it(supernet: Supernet, 
     assert better is not None
     assert f"alone, a candidate soon had {100 * (own + 0.1):.1f} %" in better
     assert unreliable(supernet, stripes, [], 10, 10) is None
+    assert unreliable(supernet, stripes, [], math.inf, 10) is None, "one that started from a trained model"
     brief = unreliable(supernet, stripes, [], 0.63, 9)
     assert brief is not None
     assert "it saw the images 0.63 times, and they will 9 times" in brief
