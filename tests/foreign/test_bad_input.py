@@ -142,6 +142,24 @@ def test_convnexts_of_timm_with_parts_that_no_record_has(surplus: str, words: st
     refused(written(tmp_path / "m", weights, config("timm-convnext")), words, Unsupported)
 
 
+@pytest.mark.parametrize(
+    ("name", "surplus"),
+    [
+        ("timm-vit", "blocks.99999999999.norm1.weight"),
+        ("timm-swin", "layers.99999999999.blocks.0.x"),
+        ("timm-hiera", "blocks.99999999999.proj.weight"),
+        ("timm-convnext", "stages.99999999999.blocks.0.x"),
+        ("timm-convnext", "stages.0.blocks.99999999999.x"),
+        ("timm-poolformer", "stages.1.blocks.99999999999.x"),
+        ("timm-mobilenetv3", "blocks.99999999999.0.x"),
+    ],
+)
+def test_names_that_count_to_no_end_make_no_work(name: str, surplus: str, tmp_path: Path) -> None:
+    weights = tensors(name) | {surplus: torch.zeros(1)}
+    message = refused(written(tmp_path / "m", weights, config(name)), r"names of its \d+ tensors")
+    assert "99999999999" in message or "100000000000" in message
+
+
 def test_a_hiera_without_projections_is_told_by_its_widths(tmp_path: Path) -> None:
     weights = {name: w for name, w in tensors("timm-hiera").items() if not name.startswith("blocks.1.proj.")}
     words = r"attention of blocks\.1, which changes the width from 4 to 8, .* \(use_expand_proj=False\)"

@@ -132,9 +132,33 @@ class Seen:
         return ImageInput(channels=channels, height=height, width=width, mean=mean, std=std)
 
     def count(self, pattern: str) -> int:
-        """How many numbers the names of tensors have in the place of `(\\d+)`: 12 for blocks 0 to 11."""
+        """How many numbers the names of tensors have in the place of `(\\d+)`: 12 for blocks 0 to 11.
+
+        Raises `BadArtefact` for more than there are tensors, so that no name makes work without end.
+        """
         found = {int(match[1]) for name in self.shapes if (match := re.match(pattern, name))}
-        return max(found) + 1 if found else 0
+        largest = max(found, default=-1)
+        if largest >= len(self.shapes):
+            raise BadArtefact(f"names of its {len(self.shapes)} tensors count to {printable(str(largest), 60)}")
+        return largest + 1
+
+    def depths(self, pattern: str, most: int = MAX_STAGES) -> list[int]:
+        """The number of blocks of each stage, of names with a stage and a block in the places of two `(\\d+)`.
+
+        Raises `BadArtefact` for more than `most` stages, or more blocks than there are tensors.
+        """
+        found: dict[int, int] = {}
+        for name in self.shapes:
+            if match := re.match(pattern, name):
+                stage, block = int(match[1]), int(match[2])
+                found[stage] = max(found.get(stage, 0), block + 1)
+        if max(found, default=0) >= most or max(found.values(), default=0) > len(self.shapes):
+            stage = max(found, key=lambda i: (i >= most, found[i]))
+            raise BadArtefact(
+                f"names of its {len(self.shapes)} tensors tell of a stage {printable(str(stage), 60)} with "
+                f"{printable(str(found[stage]), 60)} blocks; expected at most {most} stages, and a tensor for each block"
+            )
+        return [found.get(i, 0) for i in range(max(found, default=-1) + 1)]
 
     def heads(self, width: int, *, each: int | None, why: str = "") -> int:
         """The number of heads that is given, or that follows from the usual number of channels of `each`, which is noted.

@@ -243,8 +243,8 @@ class TimmConvNext(Unconfigured):
                 raise Unsupported(f"{what}, which no record of wb has")
         if "stem.1.bias" not in seen.shapes:
             raise Unsupported("its norms have no bias, as RMS norms; those of ConvNeXts in wb are layer norms")
-        stages = range(seen.count(r"stages\.(\d+)\."))
-        return [seen.count(rf"stages\.{i}\.blocks\.(\d+)\.") for i in stages], [f"stages.{i}.blocks.0." for i in stages]
+        depths = seen.depths(r"stages\.(\d+)\.blocks\.(\d+)\.")
+        return depths, [f"stages.{i}.blocks.0." for i in range(len(depths))]
 
     def settled(self, seen: Seen) -> tuple[float, Activation]:
         name = str(seen.config.get("architecture", "")).partition(".")[0]
@@ -293,5 +293,5 @@ class OriginalConvNext(Unconfigured):
         return named and not any(".grn." in name for name in seen.shapes)
 
     def sizes(self, seen: Seen) -> tuple[list[int], list[str]]:
-        stages = range(seen.count(r"stages\.(\d+)\."))
-        return [seen.count(rf"stages\.{i}\.(\d+)\.") for i in stages], [f"stages.{i}.0." for i in stages]
+        depths = seen.depths(r"stages\.(\d+)\.(\d+)\.")
+        return depths, [f"stages.{i}.0." for i in range(len(depths))]

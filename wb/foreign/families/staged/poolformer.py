@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from wb.core.architecture import Architecture, Block, Stage
+from wb.core.checks import MAX_STAGES
 from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import Classify, Conv2x2, ImageInput, LayerNorm, Merge, Mlp, Norm, Nowhere, PatchStem, Pool, Scale
 from wb.core.records.base import Activation
@@ -189,8 +190,7 @@ class TimmPoolFormer(Layout):
 
     def depths(self, seen: Seen) -> list[int]:
         """The number of blocks of each stage."""
-        stages = range(seen.count(r"stages\.(\d+)\."))
-        return [seen.count(rf"stages\.{i}\.blocks\.(\d+)\.") for i in stages]
+        return seen.depths(r"stages\.(\d+)\.blocks\.(\d+)\.")
 
     def architecture(self, seen: Seen) -> Architecture:
         _, channels, *_ = seen.shape(f"{self.stem}.weight", 4)
@@ -236,8 +236,7 @@ class OriginalPoolFormer(TimmPoolFormer):
         return {"patch_embed.proj.weight", "network.0.0.layer_scale_1", "head.weight"} <= seen.shapes.keys()
 
     def depths(self, seen: Seen) -> list[int]:
-        parts = range(0, seen.count(r"network\.(\d+)\."), 2)
-        return [seen.count(rf"network\.{part}\.(\d+)\.") for part in parts]
+        return seen.depths(r"network\.(\d+)\.(\d+)\.", 2 * MAX_STAGES)[::2]
 
 
 def _numbers(seen: Seen, key: str, count: int) -> list[int]:

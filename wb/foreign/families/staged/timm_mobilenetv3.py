@@ -137,8 +137,7 @@ def _checked(seen: Seen) -> str:
             raise Unsupported(
                 f"it is a {printable(name, 60)}, where {why}; mobilenetv3_large and _small without that are read"
             )
-    count = seen.count(r"blocks\.(\d+)\.")
-    found = tuple(seen.count(rf"blocks\.{i}\.(\d+)\.") for i in range(count))
+    found = tuple(seen.depths(r"blocks\.(\d+)\.(\d+)\."))
     size = next((size for size, depths in DEPTHS.items() if depths == found), None)
     if size is None:
         listed = " and ".join(f"{size} {', '.join(map(str, depths))}" for size, depths in DEPTHS.items())

@@ -48,7 +48,7 @@ class TimmSwin(Family):
 
     def architecture(self, seen: Seen) -> Architecture:
         embed, channels, patch, _ = seen.shape("patch_embed.proj.weight", 4)
-        depths = [seen.count(rf"layers\.{i}\.blocks\.(\d+)\.") for i in range(seen.count(r"layers\.(\d+)\."))]
+        depths = seen.depths(r"layers\.(\d+)\.blocks\.(\d+)\.")
         tables = [seen.shape(f"layers.{i}.blocks.0.{TABLE}", 2) for i in range(len(depths))]
         window = (math.isqrt(max(table[0] for table in tables)) + 1) // 2
         size = image_side(seen) or patch * window * 2 ** (len(depths) - 1)
