@@ -183,6 +183,17 @@ def test_vit_pytorch_is_computed_as_its_code_does() -> None:
     torch.testing.assert_close(logits(found, images), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("timm-")])
+def test_timms_configurations_have_the_classes_of_the_network(name: str) -> None:
+    """Also where timm wrote them among the arguments, which its next load would follow."""
+    found = read_checkpoint(REFERENCES / name)
+    came = config(name)
+    came |= {"label_names": ["old"] * 5, "model_args": {**came["model_args"], "num_classes": 5}}
+    told = found.family.config(found.model.architecture.with_classes(("cat", "dog")), came)
+    assert (told["num_classes"], told["model_args"]["num_classes"], told["label_names"]) == (2, 2, ["cat", "dog"])
+    assert "label_names" not in found.family.config(found.model.architecture.with_labels(()), came)
+
+
 def test_a_keyword_transformer_is_post_norm_and_reads_frames() -> None:
     a = _read(kwt(), Given()).model.architecture
     assert isinstance(a.stages[0].wiring, Post)

@@ -83,9 +83,18 @@ class Seen:
         return given if isinstance(given, dict) else {}
 
     def argument(self, name: str) -> int | None:
-        """A size among the arguments in timm's config.json. Raises `BadArtefact` for anything else."""
-        found = self.model_arguments.get(name)
+        """A size among the arguments in timm's config.json; of two that are equal, as of squares, that one.
+
+        Raises `BadArtefact` for anything else.
+        """
+        found = squared(self.model_arguments.get(name))
         return None if found is None else _size(found, name)
+
+    def needs(self, needed: Mapping[str, object]) -> None:
+        """Raises `Unsupported` for an argument in timm's config.json that is there and not the one that is `needed`."""
+        for key, value in needed.items():
+            if (found := squared(self.model_arguments.get(key, value))) != value:
+                raise Unsupported(f"config.json has {key}={_shown(found)}; networks of wb have {value!r}")
 
     def activation(self, key: str, default: str) -> Activation:
         """The activation that config.json names. Raises `Unsupported` for one that no record has."""
@@ -219,6 +228,11 @@ class Family(ABC):
         return {}
 
 
+def squared(found: object) -> object:
+    """A value of a file; of two that are equal, as of squares, that one."""
+    return found[0] if isinstance(found, list) and len(found) == 2 and found[0] == found[1] else found
+
+
 def _size(found: object, key: str) -> int:
     """A whole number that may be a size. Raises `BadArtefact` for anything else."""
     if type(found) is not int or not 1 <= found <= LARGEST:
@@ -240,6 +254,22 @@ def same(values: Iterable[V], what: str, title: str) -> V:
             f"{title} has one number of {what} for all blocks, and this network has {listed}; `wb export --to torch` writes any"
         )
     return found[0]
+
+
+def timm_config(a: Architecture, config: Mapping[str, Any], **sizes: object) -> dict[str, Any]:
+    """timm's config.json of a network, which begins with what is in `config`; empty without one.
+
+    `sizes` are arguments that follow from the architecture.
+    """
+    if not config:
+        return {}
+    arguments = config.get("model_args")
+    own = {**(arguments if isinstance(arguments, dict) else {}), **sizes}
+    if "num_classes" in own:
+        own["num_classes"] = a.head.classes
+    labels = {"label_names": list(a.head.labels)} if a.head.labels else {}
+    kept = {key: value for key, value in config.items() if key != "label_names"}
+    return {**kept, **({"model_args": own} if own else {}), "num_classes": a.head.classes, **labels}
 
 
 def labelled(a: Architecture) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from wb.core.records.ffns import ConvNext
 from wb.core.records.merges import NormedConv
 from wb.foreign.families.hf import activation_name
 from wb.foreign.families.staged.timm_swin import image_side
-from wb.foreign.family import ACTIVATIONS, Family, Library, Seen, labelled, same
+from wb.foreign.family import ACTIVATIONS, Family, Library, Seen, labelled, same, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 FLAT = "m d -> m d 1 1"  # a linear map as a convolution
@@ -247,6 +247,7 @@ class TimmConvNext(Unconfigured):
         return depths, [f"stages.{i}.blocks.0." for i in range(len(depths))]
 
     def settled(self, seen: Seen) -> tuple[float, Activation]:
+        seen.needs({"global_pool": "avg", "output_stride": 32})
         name = str(seen.config.get("architecture", "")).partition(".")[0]
         eps, activation = TIMM.get(name, (1e-6, "gelu"))
         said = seen.model_arguments.get("act_layer", activation)
@@ -259,13 +260,8 @@ class TimmConvNext(Unconfigured):
         return seen.given.eps or eps, seen.given.activation or ACTIVATIONS[said]
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        if not config:
-            return {}
-        arguments = config.get("model_args")
-        sizes = {"depths": [len(s.blocks) for s in a.stages], "dims": [s.embed for s in a.stages]}
-        labels = {"label_names": list(a.head.labels)} if a.head.labels else {}
-        own = {**(arguments if isinstance(arguments, dict) else {}), **sizes}
-        return {**config, "num_classes": a.head.classes, "model_args": own, **labels}
+        depths = [len(stage.blocks) for stage in a.stages]
+        return timm_config(a, config, depths=depths, dims=[stage.embed for stage in a.stages])
 
 
 class TimmConvolutions(TimmConvNext):

@@ -18,7 +18,7 @@ from wb.core.records.merges import Overlapping
 from wb.core.records.norms import GroupNorm
 from wb.foreign.families.hf import activation_name
 from wb.foreign.families.staged.convnext import FLAT, picture
-from wb.foreign.family import Family, Library, Seen, labelled, same
+from wb.foreign.family import Family, Library, Seen, labelled, same, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 # Convolutions between stages: side of the kernel, stride, padding.
@@ -193,6 +193,7 @@ class TimmPoolFormer(Layout):
         return seen.depths(r"stages\.(\d+)\.blocks\.(\d+)\.")
 
     def architecture(self, seen: Seen) -> Architecture:
+        seen.needs({"global_pool": "avg"})
         _, channels, *_ = seen.shape(f"{self.stem}.weight", 4)
         depths, classes = self.depths(seen), seen.shape(f"{self.head}.weight", 2)[0]
         up = self.block_rules[4].theirs[0]
@@ -214,8 +215,7 @@ class TimmPoolFormer(Layout):
         )
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        labels = {"label_names": list(a.head.labels)} if a.head.labels else {}
-        return {**config, "num_classes": a.head.classes, **labels} if config else {}
+        return timm_config(a, config)
 
 
 class OriginalPoolFormer(TimmPoolFormer):

@@ -20,7 +20,7 @@ from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.merges import Bottleneck, Point, SeparableMerge
 from wb.core.records.stems import Separable, SingleStem
 from wb.foreign.families.staged.timm_swin import image_side
-from wb.foreign.family import Family, Library, Seen
+from wb.foreign.family import Family, Library, Seen, timm_config
 from wb.foreign.rule import Rule, pair, rule, within
 
 DEPTHS: Mapping[str, tuple[int, ...]] = {
@@ -64,6 +64,7 @@ class TimmMobileNetV3(Family):
         return named <= seen.shapes.keys() and f"blocks.{count - 1}.0.conv.weight" in seen.shapes
 
     def architecture(self, seen: Seen) -> Architecture:
+        seen.needs({"global_pool": "avg", "output_stride": 32})
         size = _checked(seen)
         side, classes = image_side(seen), seen.shape("classifier.weight", 2)[0]
         if side is None:
@@ -121,7 +122,7 @@ class TimmMobileNetV3(Family):
         yield from pair("classifier", "head", "head_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {**config, "num_classes": a.head.classes} if config else {}
+        return timm_config(a, config)
 
 
 def _checked(seen: Seen) -> str:
