@@ -256,6 +256,19 @@ def same(values: Iterable[V], what: str, title: str) -> V:
     return found[0]
 
 
+def hidden_ratio(sizes: Iterable[tuple[int, int]], title: str, came: object = None) -> float:
+    """The one ratio that gives the hidden units of all blocks, of pairs of channels and hidden units; `came` where that does.
+
+    Libraries round down what they multiply. Raises `Unsupported` if there is none.
+    """
+    found = list(dict.fromkeys(sizes))
+    least = max((hidden / channels for channels, hidden in found), default=0.0)
+    for ratio in (came, least, math.nextafter(least, math.inf)):
+        if isinstance(ratio, int | float) and found and all(int(embed * ratio) == hidden for embed, hidden in found):
+            return float(ratio)
+    return same((hidden / channels for channels, hidden in found), "hidden units to a channel", title)
+
+
 def timm_config(a: Architecture, config: Mapping[str, Any], **sizes: object) -> dict[str, Any]:
     """timm's config.json of a network, which begins with what is in `config`; empty without one.
 

@@ -173,7 +173,7 @@ class HfConvNext(Layout):
             "num_stages": len(a.stages),
             "hidden_act": activation_name(same((f.activation for f in ffns), "activations", self.title), config),
             "layer_norm_eps": a.last.eps if isinstance(a.last, LayerNorm) else None,
-            "layer_scale_init_value": scale if scaled else 0,
+            "layer_scale_init_value": scale if scaled else 0.0,  # transformers takes no whole number
             "image_size": a.input.height,
             "patch_size": a.stem.patch,
             "num_channels": a.input.channels,

@@ -18,7 +18,7 @@ from wb.core.records.merges import Overlapping
 from wb.core.records.norms import GroupNorm
 from wb.foreign.families.hf import activation_name
 from wb.foreign.families.staged.convnext import FLAT, picture
-from wb.foreign.family import Family, Library, Seen, labelled, same, timm_config
+from wb.foreign.family import Family, Library, Seen, hidden_ratio, labelled, same, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 # Convolutions between stages: side of the kernel, stride, padding.
@@ -163,7 +163,7 @@ class HfPoolFormer(Layout):
             "num_encoder_blocks": len(a.stages),
             **dict(zip(("patch_sizes", "strides", "padding"), map(list, zip(*cuts, strict=True)), strict=True)),
             "pool_size": same(pools, "sides of neighbourhoods", self.title),
-            "mlp_ratio": same((ffn.mlp / embed for embed, ffn in ffns), "hidden units to a channel", self.title),
+            "mlp_ratio": hidden_ratio(((n, ffn.mlp) for n, ffn in ffns), self.title, config.get("mlp_ratio")),
             "hidden_act": activation_name(same((f.activation for _, f in ffns), "activations", self.title), config),
             "use_layer_scale": same((block.join is not None for _, block in blocks), "layer scales", self.title),
             "image_size": a.input.height,

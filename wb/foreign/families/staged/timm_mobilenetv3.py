@@ -30,6 +30,9 @@ DEPTHS: Mapping[str, tuple[int, ...]] = {
 STRIDED: Mapping[str, frozenset[int]] = {"small": frozenset({0, 1, 2, 4}), "large": frozenset({1, 2, 3, 5})}
 ACTIVE: Mapping[str, int] = {"small": 2, "large": 3}  # the first stage with hard swish; those before it have ReLU
 SIDE = 224  # of images
+NEEDED: Mapping[str, object] = {
+    "global_pool": "avg", "output_stride": 32, "act_layer": "hard_swish", "bn_eps": 1e-5, "pad_type": "",
+}  # fmt: skip
 GATES = (
     *pair("se.conv_reduce", "squeeze", "squeeze_bias", "r m -> r m 1 1"),
     *pair("se.conv_expand", "excite", "excite_bias", "m r -> m r 1 1"),
@@ -64,7 +67,7 @@ class TimmMobileNetV3(Family):
         return named <= seen.shapes.keys() and f"blocks.{count - 1}.0.conv.weight" in seen.shapes
 
     def architecture(self, seen: Seen) -> Architecture:
-        seen.needs({"global_pool": "avg", "output_stride": 32})
+        seen.needs(NEEDED)
         size = _checked(seen)
         side, classes = image_side(seen), seen.shape("classifier.weight", 2)[0]
         if side is None:
