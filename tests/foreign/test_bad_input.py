@@ -46,7 +46,7 @@ def changed(change: Callable[[Weights], object]) -> Weights:
         ({"qkv_bias": False}, r"6 tensors are left over: .*attention\.key\.bias"),
         ({"num_attention_heads": 5}, r"hidden_size=12 and num_attention_heads=5; expected a divisor"),
         ({"image_size": 12}, r"position_embeddings \[1, 5, 12\], expected \[1, 10, 12\]"),
-        ({"image_size": 9}, r"images of 9x9 cannot be cut into patches of 4"),
+        ({"image_size": 9}, r"is no network that can be: images of 9x9 cannot be cut into patches of 4"),
         ({"hidden_size": "many"}, r"hidden_size='many'; expected a whole number"),
         ({"num_hidden_layers": 10**9}, r"num_hidden_layers=1000000000; expected a whole number"),
         ({"num_attention_heads": 0}, r"num_attention_heads=0; expected a whole number of at least 1"),
