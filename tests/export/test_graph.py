@@ -118,6 +118,25 @@ def test_any_module_of_one_tensor_exports(tmp_path: Path) -> None:
     assert count_graph(tmp_path / "a.onnx").readings["macs"].value == 24
 
 
+class Constant(torch.nn.Module):
+    """Gives 1000 and another number."""
+
+    def __init__(self, other: float) -> None:
+        super().__init__()
+        self.given = torch.tensor([1000.0, other])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.given
+
+
+def test_small_logits_are_as_inexact_as_the_largest(tmp_path: Path) -> None:
+    path, feed = tmp_path / "a.onnx", {"x": torch.ones(2, 1)}
+    export_module(Constant(0.0), feed, path, "y")
+    assert check_parity(Constant(0.005), path, feed, Device()).value == pytest.approx(5e-6, rel=1e-3)
+    with pytest.raises(ExportDiffers, match=r"by 0\.0005"):
+        check_parity(Constant(0.5), path, feed, Device())
+
+
 class Difference(torch.nn.Module):
     def forward(self, minuend: torch.Tensor, subtrahend: torch.Tensor) -> torch.Tensor:
         return minuend - 2 * subtrahend

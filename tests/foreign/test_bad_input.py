@@ -46,7 +46,7 @@ def changed(change: Callable[[Weights], object]) -> Weights:
         ({"qkv_bias": False}, r"6 tensors are left over: .*attention\.key\.bias"),
         ({"num_attention_heads": 5}, r"hidden_size=12 and num_attention_heads=5; expected a divisor"),
         ({"image_size": 12}, r"position_embeddings \[1, 5, 12\], expected \[1, 10, 12\]"),
-        ({"image_size": 9}, r"images of 9x9 cannot be cut into patches of 4"),
+        ({"image_size": 9}, r"is no network that can be: images of 9x9 cannot be cut into patches of 4"),
         ({"hidden_size": "many"}, r"hidden_size='many'; expected a whole number"),
         ({"num_hidden_layers": 10**9}, r"num_hidden_layers=1000000000; expected a whole number"),
         ({"num_attention_heads": 0}, r"num_attention_heads=0; expected a whole number of at least 1"),
@@ -100,6 +100,16 @@ def test_a_model_without_a_classifier_is_no_classifier(tmp_path: Path) -> None:
             "units of 8 tokens a side are single tokens in stage 3",
         ),
         ("hf-hiera", {"image_size": [64, 96]}, "a stage begins with attention over 4x6 tokens"),
+        ("timm-convnext", {"model_args": {"global_pool": "max"}}, "global_pool='max'; networks of wb have 'avg'"),
+        ("timm-convnext", {"model_args": {"output_stride": 16}}, "output_stride=16; networks of wb have 32"),
+        ("timm-mobilenetv3", {"model_args": {"global_pool": "max"}}, "global_pool='max'; networks of wb have 'avg'"),
+        ("timm-poolformer", {"model_args": {"global_pool": "max"}}, "global_pool='max'; networks of wb have 'avg'"),
+        ("timm-swin", {"model_args": {"global_pool": "max"}}, "global_pool='max'; networks of wb have 'avg'"),
+        (
+            "timm-convnext",
+            {"pretrained_cfg": {"input_size": [3, 32, 64], "mean": [0.5], "std": [0.5]}},
+            r"input_size=\[3, 32, 64\]; squares are read",
+        ),
         ("timm-hiera", {"model_args": {"use_expand_proj": False}}, "use_expand_proj=False; networks of wb have True"),
         ("timm-mobilenetv3", {"architecture": "tf_mobilenetv3_small_100"}, "where pictures are padded at one side"),
         ("timm-hiera", {"model_args": {"patch_stride": [4, 2]}}, r"patch_stride=\[4, 2\]; squares are read"),
@@ -140,6 +150,24 @@ def test_a_family_that_is_not_known(name: str, about: dict[str, Any], words: str
 def test_convnexts_of_timm_with_parts_that_no_record_has(surplus: str, words: str, tmp_path: Path) -> None:
     weights = tensors("timm-convnext") | {surplus: torch.zeros(2, 2)}
     refused(written(tmp_path / "m", weights, config("timm-convnext")), words, Unsupported)
+
+
+@pytest.mark.parametrize(
+    ("name", "surplus"),
+    [
+        ("timm-vit", "blocks.99999999999.norm1.weight"),
+        ("timm-swin", "layers.99999999999.blocks.0.x"),
+        ("timm-hiera", "blocks.99999999999.proj.weight"),
+        ("timm-convnext", "stages.99999999999.blocks.0.x"),
+        ("timm-convnext", "stages.0.blocks.99999999999.x"),
+        ("timm-poolformer", "stages.1.blocks.99999999999.x"),
+        ("timm-mobilenetv3", "blocks.99999999999.0.x"),
+    ],
+)
+def test_names_that_count_to_no_end_make_no_work(name: str, surplus: str, tmp_path: Path) -> None:
+    weights = tensors(name) | {surplus: torch.zeros(1)}
+    message = refused(written(tmp_path / "m", weights, config(name)), r"names of its \d+ tensors")
+    assert "99999999999" in message or "100000000000" in message
 
 
 def test_a_hiera_without_projections_is_told_by_its_widths(tmp_path: Path) -> None:

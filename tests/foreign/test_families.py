@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from tests.foreign.checkpoints import NAMES, REFERENCES, answer, config, kwt, sharded, tensors, vit_pytorch, written
+from wb.core.errors import Unsupported
 from wb.core.records import Post
 from wb.data.preparation import Preparation
 from wb.foreign.exporting import export_checkpoint
 from wb.foreign.families.known import BY_NAME, FAMILIES
+from wb.foreign.family import hidden_ratio
 from wb.foreign.given import Given
 from wb.foreign.importing import Imported, read_checkpoint
 from wb.foreign.origin import origin_of
@@ -181,6 +183,46 @@ def test_vit_pytorch_is_computed_as_its_code_does() -> None:
     x = _normed(x[:, 0], weights, "mlp_head.0")
     expected = torch.nn.functional.linear(x, weights["mlp_head.1.weight"], weights["mlp_head.1.bias"])
     torch.testing.assert_close(logits(found, images), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("timm-")])
+def test_timms_configurations_have_the_classes_of_the_network(name: str) -> None:
+    """Also where timm wrote them among the arguments, which its next load would follow."""
+    found = read_checkpoint(REFERENCES / name)
+    came = config(name)
+    came |= {"label_names": ["old"] * 5, "model_args": {**came["model_args"], "num_classes": 5}}
+    told = found.family.config(found.model.architecture.with_classes(("cat", "dog")), came)
+    assert (told["num_classes"], told["model_args"]["num_classes"], told["label_names"]) == (2, 2, ["cat", "dog"])
+    assert "label_names" not in found.family.config(found.model.architecture.with_labels(()), came)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "came", "ratio"),
+    [
+        ([(12, 27), (24, 55)], 2.3, 2.3),  # 2.25 and 2.29 of them, rounded down
+        ([(12, 27), (24, 55)], 4.0, 55 / 24),
+        ([(11, 15)], None, 15 / 11),  # 11 * (15 / 11) is less than 15
+    ],
+)
+def test_ratios_of_hidden_units_give_them_rounded_down(
+    sizes: list[tuple[int, int]], came: object, ratio: float
+) -> None:
+    found = hidden_ratio(sizes, "network", came)
+    assert [int(channels * found) for channels, _ in sizes] == [hidden for _, hidden in sizes]
+    assert found == pytest.approx(ratio)
+
+
+def test_no_ratio_gives_hidden_units_that_have_none() -> None:
+    with pytest.raises(Unsupported, match="one number of hidden units to a channel"):
+        hidden_ratio([(12, 24), (12, 36)], "network")
+
+
+def test_a_convnext_without_layer_scales_says_so_as_transformers_takes_it() -> None:
+    """Its configurations refuse whole numbers in the place of others."""
+    found = read_checkpoint(REFERENCES / "hf-convnext")
+    plain = found.model.architecture.with_blocks(lambda _, block: block.model_copy(update={"join": None}))
+    told = found.family.config(plain, config("hf-convnext"))["layer_scale_init_value"]
+    assert (told, type(told)) == (0.0, float)
 
 
 def test_a_keyword_transformer_is_post_norm_and_reads_frames() -> None:

@@ -260,10 +260,11 @@ def kinds_of_axes(architectures: Iterable[Architecture]) -> dict[str, Dim]:
 
 def explain(error: ValidationError) -> str:
     """The first problems of a pydantic error, as one sentence."""
-    problems = [
-        f"{printable('.'.join(str(part) for part in problem['loc'])) or 'value'}: {printable(problem['msg'], 400)}"
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)[:3]
-    ]
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
+        place = printable(".".join(str(part) for part in problem["loc"]))  # empty for what is said of the whole
+        text = printable(problem["msg"].removeprefix("Value error, "), 400)
+        problems.append(f"{place}: {text}" if place else text)
     return "; ".join(problems)
 
 

@@ -18,7 +18,7 @@ from wb.foreign.exporting import theirs_of
 from wb.foreign.importing import Imported
 from wb.foreign.origin import Origin, origin_of
 
-TOLERANCE = 1e-4  # largest difference of a logit, times max(1, |logit|)
+TOLERANCE = 1e-4  # largest difference of a logit, times max(1, the largest |logit| of the image)
 IMAGES = 2
 Run = Callable[[Tensor], Tensor]  # normalised images -> logits
 
@@ -50,7 +50,7 @@ def agreement(imported: Imported, path: Path, seed: int = 0) -> str:
                 expected, found = run((images - mean) / std), imported.model.network()(images)
     except Exception as error:  # libraries raise anything where parts of them are missing or do not fit together
         return f"its logits were not compared with those of {library}: {reason(error)}"
-    worst = float(((found - expected).abs() / expected.abs().clamp(min=1)).max())
+    worst = float(((found - expected).abs() / expected.abs().amax(dim=1, keepdim=True).clamp(min=1)).max())
     if not worst <= TOLERANCE:
         raise Disagreement(
             f"{path} as a model of wb differs from {library} by {worst:.2g} where {TOLERANCE:g} is allowed; nothing was written. "

@@ -83,9 +83,18 @@ class Seen:
         return given if isinstance(given, dict) else {}
 
     def argument(self, name: str) -> int | None:
-        """A size among the arguments in timm's config.json. Raises `BadArtefact` for anything else."""
-        found = self.model_arguments.get(name)
+        """A size among the arguments in timm's config.json; of two that are equal, as of squares, that one.
+
+        Raises `BadArtefact` for anything else.
+        """
+        found = squared(self.model_arguments.get(name))
         return None if found is None else _size(found, name)
+
+    def needs(self, needed: Mapping[str, object]) -> None:
+        """Raises `Unsupported` for an argument in timm's config.json that is there and not the one that is `needed`."""
+        for key, value in needed.items():
+            if (found := squared(self.model_arguments.get(key, value))) != value:
+                raise Unsupported(f"config.json has {key}={_shown(found)}; networks of wb have {value!r}")
 
     def activation(self, key: str, default: str) -> Activation:
         """The activation that config.json names. Raises `Unsupported` for one that no record has."""
@@ -132,9 +141,33 @@ class Seen:
         return ImageInput(channels=channels, height=height, width=width, mean=mean, std=std)
 
     def count(self, pattern: str) -> int:
-        """How many numbers the names of tensors have in the place of `(\\d+)`: 12 for blocks 0 to 11."""
+        """How many numbers the names of tensors have in the place of `(\\d+)`: 12 for blocks 0 to 11.
+
+        Raises `BadArtefact` for more than there are tensors, so that no name makes work without end.
+        """
         found = {int(match[1]) for name in self.shapes if (match := re.match(pattern, name))}
-        return max(found) + 1 if found else 0
+        largest = max(found, default=-1)
+        if largest >= len(self.shapes):
+            raise BadArtefact(f"names of its {len(self.shapes)} tensors count to {printable(str(largest), 60)}")
+        return largest + 1
+
+    def depths(self, pattern: str, most: int = MAX_STAGES) -> list[int]:
+        """The number of blocks of each stage, of names with a stage and a block in the places of two `(\\d+)`.
+
+        Raises `BadArtefact` for more than `most` stages, or more blocks than there are tensors.
+        """
+        found: dict[int, int] = {}
+        for name in self.shapes:
+            if match := re.match(pattern, name):
+                stage, block = int(match[1]), int(match[2])
+                found[stage] = max(found.get(stage, 0), block + 1)
+        if max(found, default=0) >= most or max(found.values(), default=0) > len(self.shapes):
+            stage = max(found, key=lambda i: (i >= most, found[i]))
+            raise BadArtefact(
+                f"names of its {len(self.shapes)} tensors tell of a stage {printable(str(stage), 60)} with "
+                f"{printable(str(found[stage]), 60)} blocks; expected at most {most} stages, and a tensor for each block"
+            )
+        return [found.get(i, 0) for i in range(max(found, default=-1) + 1)]
 
     def heads(self, width: int, *, each: int | None, why: str = "") -> int:
         """The number of heads that is given, or that follows from the usual number of channels of `each`, which is noted.
@@ -195,6 +228,11 @@ class Family(ABC):
         return {}
 
 
+def squared(found: object) -> object:
+    """A value of a file; of two that are equal, as of squares, that one."""
+    return found[0] if isinstance(found, list) and len(found) == 2 and found[0] == found[1] else found
+
+
 def _size(found: object, key: str) -> int:
     """A whole number that may be a size. Raises `BadArtefact` for anything else."""
     if type(found) is not int or not 1 <= found <= LARGEST:
@@ -216,6 +254,35 @@ def same(values: Iterable[V], what: str, title: str) -> V:
             f"{title} has one number of {what} for all blocks, and this network has {listed}; `wb export --to torch` writes any"
         )
     return found[0]
+
+
+def hidden_ratio(sizes: Iterable[tuple[int, int]], title: str, came: object = None) -> float:
+    """The one ratio that gives the hidden units of all blocks, of pairs of channels and hidden units; `came` where that does.
+
+    Libraries round down what they multiply. Raises `Unsupported` if there is none.
+    """
+    found = list(dict.fromkeys(sizes))
+    least = max((hidden / channels for channels, hidden in found), default=0.0)
+    for ratio in (came, least, math.nextafter(least, math.inf)):
+        if isinstance(ratio, int | float) and found and all(int(embed * ratio) == hidden for embed, hidden in found):
+            return float(ratio)
+    return same((hidden / channels for channels, hidden in found), "hidden units to a channel", title)
+
+
+def timm_config(a: Architecture, config: Mapping[str, Any], **sizes: object) -> dict[str, Any]:
+    """timm's config.json of a network, which begins with what is in `config`; empty without one.
+
+    `sizes` are arguments that follow from the architecture.
+    """
+    if not config:
+        return {}
+    arguments = config.get("model_args")
+    own = {**(arguments if isinstance(arguments, dict) else {}), **sizes}
+    if "num_classes" in own:
+        own["num_classes"] = a.head.classes
+    labels = {"label_names": list(a.head.labels)} if a.head.labels else {}
+    kept = {key: value for key, value in config.items() if key != "label_names"}
+    return {**kept, **({"model_args": own} if own else {}), "num_classes": a.head.classes, **labels}
 
 
 def labelled(a: Architecture) -> dict[str, Any]:

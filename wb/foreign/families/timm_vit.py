@@ -12,7 +12,7 @@ from typing import Any
 
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported
-from wb.foreign.family import Family, Seen
+from wb.foreign.family import Family, Seen, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
 from wb.foreign.vitlike import Plain, plain
 
@@ -84,10 +84,7 @@ class TimmVit(Family):
         yield from pair("head_dist", "second", "second_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        if not config:
-            return {}
-        labels = {"label_names": list(a.head.labels)} if a.head.labels else {}
-        return {**config, "num_classes": a.head.classes, **labels}
+        return timm_config(a, config)
 
 
 def _pool(seen: Seen, prefix: int) -> str:

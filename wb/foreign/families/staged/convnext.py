@@ -19,7 +19,7 @@ from wb.core.records.ffns import ConvNext
 from wb.core.records.merges import NormedConv
 from wb.foreign.families.hf import activation_name
 from wb.foreign.families.staged.timm_swin import image_side
-from wb.foreign.family import ACTIVATIONS, Family, Library, Seen, labelled, same
+from wb.foreign.family import ACTIVATIONS, Family, Library, Seen, labelled, same, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 FLAT = "m d -> m d 1 1"  # a linear map as a convolution
@@ -173,7 +173,7 @@ class HfConvNext(Layout):
             "num_stages": len(a.stages),
             "hidden_act": activation_name(same((f.activation for f in ffns), "activations", self.title), config),
             "layer_norm_eps": a.last.eps if isinstance(a.last, LayerNorm) else None,
-            "layer_scale_init_value": scale if scaled else 0,
+            "layer_scale_init_value": scale if scaled else 0.0,  # transformers takes no whole number
             "image_size": a.input.height,
             "patch_size": a.stem.patch,
             "num_channels": a.input.channels,
@@ -243,10 +243,11 @@ class TimmConvNext(Unconfigured):
                 raise Unsupported(f"{what}, which no record of wb has")
         if "stem.1.bias" not in seen.shapes:
             raise Unsupported("its norms have no bias, as RMS norms; those of ConvNeXts in wb are layer norms")
-        stages = range(seen.count(r"stages\.(\d+)\."))
-        return [seen.count(rf"stages\.{i}\.blocks\.(\d+)\.") for i in stages], [f"stages.{i}.blocks.0." for i in stages]
+        depths = seen.depths(r"stages\.(\d+)\.blocks\.(\d+)\.")
+        return depths, [f"stages.{i}.blocks.0." for i in range(len(depths))]
 
     def settled(self, seen: Seen) -> tuple[float, Activation]:
+        seen.needs({"global_pool": "avg", "output_stride": 32})
         name = str(seen.config.get("architecture", "")).partition(".")[0]
         eps, activation = TIMM.get(name, (1e-6, "gelu"))
         said = seen.model_arguments.get("act_layer", activation)
@@ -259,13 +260,8 @@ class TimmConvNext(Unconfigured):
         return seen.given.eps or eps, seen.given.activation or ACTIVATIONS[said]
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        if not config:
-            return {}
-        arguments = config.get("model_args")
-        sizes = {"depths": [len(s.blocks) for s in a.stages], "dims": [s.embed for s in a.stages]}
-        labels = {"label_names": list(a.head.labels)} if a.head.labels else {}
-        own = {**(arguments if isinstance(arguments, dict) else {}), **sizes}
-        return {**config, "num_classes": a.head.classes, "model_args": own, **labels}
+        depths = [len(stage.blocks) for stage in a.stages]
+        return timm_config(a, config, depths=depths, dims=[stage.embed for stage in a.stages])
 
 
 class TimmConvolutions(TimmConvNext):
@@ -293,5 +289,5 @@ class OriginalConvNext(Unconfigured):
         return named and not any(".grn." in name for name in seen.shapes)
 
     def sizes(self, seen: Seen) -> tuple[list[int], list[str]]:
-        stages = range(seen.count(r"stages\.(\d+)\."))
-        return [seen.count(rf"stages\.{i}\.(\d+)\.") for i in stages], [f"stages.{i}.0." for i in stages]
+        depths = seen.depths(r"stages\.(\d+)\.(\d+)\.")
+        return depths, [f"stages.{i}.0." for i in range(len(depths))]

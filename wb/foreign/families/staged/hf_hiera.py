@@ -5,7 +5,7 @@ Source: transformers, `HieraForImageClassification`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wb.core.architecture import Architecture
@@ -13,7 +13,7 @@ from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import LayerNorm, Mlp, PatchStem
 from wb.foreign.families.hf import activation_name
 from wb.foreign.families.staged.hiera import Pyramid, layer, pyramid, side_of, switches, units_of
-from wb.foreign.family import Family, Seen, labelled, same
+from wb.foreign.family import Family, Seen, hidden_ratio, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule
 
 NORMS = ("layernorm_before", "layernorm_after")
@@ -41,7 +41,7 @@ class HfHiera(Family):
         _pooling(seen, count)
         units = switches(seen.config.get("masked_unit_attention"), "masked_unit_attention", count)
         embed, times = seen.whole("embed_dim"), seen.number("embed_dim_multiplier", 2.0)
-        embeds = [int(embed * times**i) for i in range(count)]
+        embeds = _widths(embed, times, count)
         stem = PatchStem(
             patch=_square(seen, "patch_stride"),
             kernel=_square(seen, "patch_size"),
@@ -83,12 +83,12 @@ class HfHiera(Family):
             "model_type": "hiera",
             "architectures": ["HieraForImageClassification"],
             "embed_dim": embeds[0],
-            "embed_dim_multiplier": embeds[1] / embeds[0] if len(embeds) > 1 else 2.0,
+            "embed_dim_multiplier": _multiplier(embeds, config.get("embed_dim_multiplier")),
             "hidden_size": embeds[-1],
             "depths": [len(stage.blocks) for stage in a.stages],
             "num_layers": len(a.stages),
             "num_heads": [_heads(a, i, self.title) for i in range(len(a.stages))],
-            "mlp_ratio": same((ffn.mlp / embed for embed, ffn in ffns), "hidden units to a channel", self.title),
+            "mlp_ratio": hidden_ratio(((n, ffn.mlp) for n, ffn in ffns), self.title, config.get("mlp_ratio")),
             "hidden_act": activation_name(activation, config),
             "layer_norm_eps": a.norm.eps if isinstance(a.norm, LayerNorm) else None,
             "num_query_pool": len(a.stages) - 1,
@@ -102,6 +102,18 @@ class HfHiera(Family):
         }
         kept = {key: value for key, value in config.items() if key not in found}
         return {**(kept or PRETRAINING), **found}
+
+
+def _widths(embed: int, times: float, count: int) -> list[int]:
+    """The width of each stage."""
+    return [int(embed * times**i) for i in range(count)]
+
+
+def _multiplier(embeds: Sequence[int], came: object) -> float:
+    """How many times as wide a stage is as the one before: as it came, where that gives these widths."""
+    if isinstance(came, int | float) and _widths(embeds[0], came, len(embeds)) == list(embeds):
+        return float(came)
+    return embeds[1] / embeds[0] if len(embeds) > 1 else 2.0
 
 
 def _pooling(seen: Seen, stages: int) -> None:

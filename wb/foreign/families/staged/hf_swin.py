@@ -14,7 +14,7 @@ from wb.core.records import LayerNorm, Mlp
 from wb.core.records.attention import Window
 from wb.foreign.families.hf import BACK, HEAD, HEAD_BIAS, activation_name
 from wb.foreign.families.staged.swin import Windowed, windowed
-from wb.foreign.family import Family, Seen, labelled, same
+from wb.foreign.family import Family, Seen, hidden_ratio, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 BLOCK = (
@@ -98,7 +98,7 @@ class HfSwin(Family):
             "num_heads": [same((m.heads for m in each), "heads in a stage", self.title) for each in mixers],
             "num_layers": len(a.stages),
             "window_size": same((m.window for each in mixers for m in each), "sides of windows", self.title),
-            "mlp_ratio": same((ffn.mlp / embed for embed, ffn in ffns), "hidden units to a channel", self.title),
+            "mlp_ratio": hidden_ratio(((n, ffn.mlp) for n, ffn in ffns), self.title, config.get("mlp_ratio")),
             "hidden_act": activation_name(activation, config),
             "layer_norm_eps": a.norm.eps if isinstance(a.norm, LayerNorm) else None,
             "image_size": a.input.height,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from wb.core.architecture import Architecture, Block, Stage
+from wb.core.checks import MAX_STAGES
 from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import Classify, Conv2x2, ImageInput, LayerNorm, Merge, Mlp, Norm, Nowhere, PatchStem, Pool, Scale
 from wb.core.records.base import Activation
@@ -17,7 +18,7 @@ from wb.core.records.merges import Overlapping
 from wb.core.records.norms import GroupNorm
 from wb.foreign.families.hf import activation_name
 from wb.foreign.families.staged.convnext import FLAT, picture
-from wb.foreign.family import Family, Library, Seen, labelled, same
+from wb.foreign.family import Family, Library, Seen, hidden_ratio, labelled, same, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 # Convolutions between stages: side of the kernel, stride, padding.
@@ -162,7 +163,7 @@ class HfPoolFormer(Layout):
             "num_encoder_blocks": len(a.stages),
             **dict(zip(("patch_sizes", "strides", "padding"), map(list, zip(*cuts, strict=True)), strict=True)),
             "pool_size": same(pools, "sides of neighbourhoods", self.title),
-            "mlp_ratio": same((ffn.mlp / embed for embed, ffn in ffns), "hidden units to a channel", self.title),
+            "mlp_ratio": hidden_ratio(((n, ffn.mlp) for n, ffn in ffns), self.title, config.get("mlp_ratio")),
             "hidden_act": activation_name(same((f.activation for _, f in ffns), "activations", self.title), config),
             "use_layer_scale": same((block.join is not None for _, block in blocks), "layer scales", self.title),
             "image_size": a.input.height,
@@ -189,10 +190,10 @@ class TimmPoolFormer(Layout):
 
     def depths(self, seen: Seen) -> list[int]:
         """The number of blocks of each stage."""
-        stages = range(seen.count(r"stages\.(\d+)\."))
-        return [seen.count(rf"stages\.{i}\.blocks\.(\d+)\.") for i in stages]
+        return seen.depths(r"stages\.(\d+)\.blocks\.(\d+)\.")
 
     def architecture(self, seen: Seen) -> Architecture:
+        seen.needs({"global_pool": "avg"})
         _, channels, *_ = seen.shape(f"{self.stem}.weight", 4)
         depths, classes = self.depths(seen), seen.shape(f"{self.head}.weight", 2)[0]
         up = self.block_rules[4].theirs[0]
@@ -214,8 +215,7 @@ class TimmPoolFormer(Layout):
         )
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        labels = {"label_names": list(a.head.labels)} if a.head.labels else {}
-        return {**config, "num_classes": a.head.classes, **labels} if config else {}
+        return timm_config(a, config)
 
 
 class OriginalPoolFormer(TimmPoolFormer):
@@ -236,8 +236,7 @@ class OriginalPoolFormer(TimmPoolFormer):
         return {"patch_embed.proj.weight", "network.0.0.layer_scale_1", "head.weight"} <= seen.shapes.keys()
 
     def depths(self, seen: Seen) -> list[int]:
-        parts = range(0, seen.count(r"network\.(\d+)\."), 2)
-        return [seen.count(rf"network\.{part}\.(\d+)\.") for part in parts]
+        return seen.depths(r"network\.(\d+)\.(\d+)\.", 2 * MAX_STAGES)[::2]
 
 
 def _numbers(seen: Seen, key: str, count: int) -> list[int]:

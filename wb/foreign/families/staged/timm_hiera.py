@@ -15,14 +15,14 @@ from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import Learned, PatchStem, Position, Scale, Tiled
 from wb.foreign.families.staged.hiera import Pyramid, layer, pyramid, switches
 from wb.foreign.families.staged.timm_swin import image_side
-from wb.foreign.family import Family, Library, Seen
+from wb.foreign.family import Family, Library, Seen, squared, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule
 
 NORMS = ("norm1", "norm2")
 CHANNELS = {96: 96, 112: 56, 144: 72, 256: 64}  # of the first stage -> of a head, in every published one
 STRIDE, PADDING, UNIT, POOLS = 4, 3, 8, 3  # timm's defaults
 TILED = 256  # side of the images of published networks with positions of windows
-NEEDED: Mapping[str, object] = {"q_stride": 2, "use_expand_proj": True, "sep_pos_embed": False, "global_pool": "avg"}
+NEEDED: Mapping[str, object] = {"q_stride": 2, "use_expand_proj": True, "global_pool": "avg"}
 
 
 class TimmHiera(Family):
@@ -40,11 +40,7 @@ class TimmHiera(Family):
         return {*named, f"{classifier}.weight"} <= seen.shapes.keys()
 
     def architecture(self, seen: Seen) -> Architecture:
-        for key, needed in NEEDED.items():
-            if (given := _argument(seen, key, needed)) != needed:
-                raise Unsupported(
-                    f"config.json has {key}={printable(repr(given)[:200], 60)}; networks of wb have {needed!r}"
-                )
+        seen.needs(NEEDED)
         _check_projected(seen)
         firsts = [*_firsts(seen), seen.count(r"blocks\.(\d+)\.")]
         depths = [after - before for before, after in pairwise(firsts)]
@@ -95,7 +91,7 @@ class TimmHiera(Family):
         yield from pair(classifier, "head", "head_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {**config, "num_classes": a.head.classes} if config else {}
+        return timm_config(a, config)
 
 
 class OriginalHiera(TimmHiera):
@@ -151,13 +147,7 @@ def _heads(seen: Seen, embeds: Sequence[int]) -> list[int]:
 
 def _side(seen: Seen, name: str, default: int) -> int:
     """The side of a square among the arguments. Raises `Unsupported` for anything else."""
-    found = _argument(seen, name, default)
+    found = squared(seen.model_arguments.get(name, default))
     if type(found) is not int or not 0 <= found <= 4096:
         raise Unsupported(f"config.json has {name}={printable(repr(found)[:200], 60)}; squares are read")
     return found
-
-
-def _argument(seen: Seen, name: str, default: Any) -> Any:
-    """An argument of timm's config.json; of two that are equal, as of squares, that one."""
-    found = seen.model_arguments.get(name, default)
-    return found[0] if isinstance(found, list) and len(found) == 2 and found[0] == found[1] else found

@@ -20,7 +20,7 @@ from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.merges import Bottleneck, Point, SeparableMerge
 from wb.core.records.stems import Separable, SingleStem
 from wb.foreign.families.staged.timm_swin import image_side
-from wb.foreign.family import Family, Library, Seen
+from wb.foreign.family import Family, Library, Seen, timm_config
 from wb.foreign.rule import Rule, pair, rule, within
 
 DEPTHS: Mapping[str, tuple[int, ...]] = {
@@ -30,6 +30,9 @@ DEPTHS: Mapping[str, tuple[int, ...]] = {
 STRIDED: Mapping[str, frozenset[int]] = {"small": frozenset({0, 1, 2, 4}), "large": frozenset({1, 2, 3, 5})}
 ACTIVE: Mapping[str, int] = {"small": 2, "large": 3}  # the first stage with hard swish; those before it have ReLU
 SIDE = 224  # of images
+NEEDED: Mapping[str, object] = {
+    "global_pool": "avg", "output_stride": 32, "act_layer": "hard_swish", "bn_eps": 1e-5, "pad_type": "",
+}  # fmt: skip
 GATES = (
     *pair("se.conv_reduce", "squeeze", "squeeze_bias", "r m -> r m 1 1"),
     *pair("se.conv_expand", "excite", "excite_bias", "m r -> m r 1 1"),
@@ -64,6 +67,7 @@ class TimmMobileNetV3(Family):
         return named <= seen.shapes.keys() and f"blocks.{count - 1}.0.conv.weight" in seen.shapes
 
     def architecture(self, seen: Seen) -> Architecture:
+        seen.needs(NEEDED)
         size = _checked(seen)
         side, classes = image_side(seen), seen.shape("classifier.weight", 2)[0]
         if side is None:
@@ -121,7 +125,7 @@ class TimmMobileNetV3(Family):
         yield from pair("classifier", "head", "head_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {**config, "num_classes": a.head.classes} if config else {}
+        return timm_config(a, config)
 
 
 def _checked(seen: Seen) -> str:
@@ -137,8 +141,7 @@ def _checked(seen: Seen) -> str:
             raise Unsupported(
                 f"it is a {printable(name, 60)}, where {why}; mobilenetv3_large and _small without that are read"
             )
-    count = seen.count(r"blocks\.(\d+)\.")
-    found = tuple(seen.count(rf"blocks\.{i}\.(\d+)\.") for i in range(count))
+    found = tuple(seen.depths(r"blocks\.(\d+)\.(\d+)\."))
     size = next((size for size, depths in DEPTHS.items() if depths == found), None)
     if size is None:
         listed = " and ".join(f"{size} {', '.join(map(str, depths))}" for size, depths in DEPTHS.items())

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from wb.core.architecture import Architecture
+from wb.core.errors import Unsupported, printable
 from wb.foreign.families.hf import BACK, HEAD, HEAD_BIAS
 from wb.foreign.families.staged.hf_swin import MERGE
 from wb.foreign.families.staged.swin import Windowed, windowed
-from wb.foreign.family import Family, Library, Seen
+from wb.foreign.family import Family, Library, Seen, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
 
 TABLE = "attn.relative_position_bias_table"
@@ -47,8 +48,9 @@ class TimmSwin(Family):
         return named <= seen.shapes.keys()
 
     def architecture(self, seen: Seen) -> Architecture:
+        seen.needs({"global_pool": "avg"})
         embed, channels, patch, _ = seen.shape("patch_embed.proj.weight", 4)
-        depths = [seen.count(rf"layers\.{i}\.blocks\.(\d+)\.") for i in range(seen.count(r"layers\.(\d+)\."))]
+        depths = seen.depths(r"layers\.(\d+)\.blocks\.(\d+)\.")
         tables = [seen.shape(f"layers.{i}.blocks.0.{TABLE}", 2) for i in range(len(depths))]
         window = (math.isqrt(max(table[0] for table in tables)) + 1) // 2
         size = image_side(seen) or patch * window * 2 ** (len(depths) - 1)
@@ -82,7 +84,7 @@ class TimmSwin(Family):
         yield from pair(self.head, "head", "head_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {**config, "num_classes": a.head.classes} if config else {}
+        return timm_config(a, config)
 
 
 class OriginalSwin(TimmSwin):
@@ -99,5 +101,9 @@ def image_side(seen: Seen) -> int | None:
     """The side of images that timm's config.json says."""
     about = seen.config.get("pretrained_cfg")
     size = about.get("input_size") if isinstance(about, dict) else None
-    side = size[-1] if isinstance(size, list) and len(size) == 3 and type(size[-1]) is int else None
-    return seen.argument("img_size") or side
+    given = seen.argument("img_size")
+    if given is not None or not (isinstance(size, list) and len(size) == 3 and type(size[-1]) is int):
+        return given
+    if size[1] != size[2]:
+        raise Unsupported(f"config.json has input_size={printable(repr(size)[:200], 60)}; squares are read")
+    return int(size[2])
