@@ -40,7 +40,9 @@ Exporter = Literal["torchscript", "dynamo"]
 LOGITS = "logits"  # the output of the workbench's graphs
 OPSET = 20  # the first opset with Gelu, and one that quantizers support
 _BRANCHES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-TOLERANCE = 1e-4  # largest difference between a logit of torch and of the runtime, times max(1, an image's largest |logit|)
+TOLERANCE = (
+    1e-4  # largest difference between a logit of torch and of the runtime, times max(1, an image's largest |logit|)
+)
 ROUNDED = "weights in int8 and int4 are rounded in the graph only"
 
 
