@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 from wb.core.durations import duration
@@ -184,7 +185,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
         part=part,
         tune=expected.tune if expected != costs else None,
         least=min(trials, max(TRIALS_LEAST, LAST * finalists)),
-        enough=int(ENOUGH * _usual(config, size)),
+        enough=math.ceil(ENOUGH * _usual(config, size)),
         fewest=finalists if config.finalists else min(finalists, FINALISTS_FEW),
         settled="finetune" in given,
     )

@@ -211,7 +211,7 @@ def test_a_history_has_a_bounded_length(model: Model, tmp_path: Path) -> None:
     assert len(load(tmp_path / "a.safetensors").history) == MAX_STEPS
     save(replace(model, history=(step,) * (MAX_STEPS + 1)), tmp_path / "b.safetensors")
     with pytest.raises(
-        BadArtefact, match=f"history in .* is damaged: value: Tuple should have at most {MAX_STEPS} items"
+        BadArtefact, match=f"history in .* is damaged: Tuple should have at most {MAX_STEPS} items"
     ):
         load(tmp_path / "b.safetensors")
 
