@@ -210,9 +210,7 @@ def test_a_history_has_a_bounded_length(model: Model, tmp_path: Path) -> None:
     save(replace(model, history=(step,) * MAX_STEPS), tmp_path / "a.safetensors")
     assert len(load(tmp_path / "a.safetensors").history) == MAX_STEPS
     save(replace(model, history=(step,) * (MAX_STEPS + 1)), tmp_path / "b.safetensors")
-    with pytest.raises(
-        BadArtefact, match=f"history in .* is damaged: Tuple should have at most {MAX_STEPS} items"
-    ):
+    with pytest.raises(BadArtefact, match=f"history in .* is damaged: Tuple should have at most {MAX_STEPS} items"):
         load(tmp_path / "b.safetensors")
 
 
