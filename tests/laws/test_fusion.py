@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -59,9 +60,9 @@ def run(model: Model) -> Tensor:
     return logits
 
 
-def same(one: Model, other: Model) -> None:
+def same(one: Model, other: Model, within: float = 1e-9) -> None:
     expected = run(other)
-    torch.testing.assert_close(run(one), expected, rtol=0, atol=1e-7 * float(expected.abs().max()))
+    torch.testing.assert_close(run(one), expected, rtol=0, atol=within * float(expected.abs().max()))
 
 
 class Drawn(NamedTuple):
@@ -296,7 +297,8 @@ def test_copies_fuse_into_what_they_are_copies_of(combined: Model, stat: Stat) -
     twin = restored(rotated(combined), combined)
     same(twin, combined)
     found = fuse([twin, combined], ["twin", "model"], Settings(method="orth", stat=stat, anchor=2), seen)
-    same(found.model, combined)
+    # Products of activations do not show directions in which these are below the root of a rounding of the largest.
+    same(found.model, combined, 2 * math.sqrt(torch.finfo(torch.float64).eps) if seen is not None else 1e-9)
 
 
 def test_all_of_the_weight_on_a_stranger_gives_it_back(combined: Model) -> None:
