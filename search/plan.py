@@ -74,9 +74,9 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     if run is None:
         progress.update(task, description="checking the budget")
         check_budget(config, space, data, device)
-    held = held_back(data) if run is None else run.read().held_back
-    kept = None if run is None else run.read().plan
-    ranks = ranking(data, held, 1.0 if kept is None else kept.part)
+    record = None if run is None else run.read()
+    held = held_back(data) if record is None else record.held_back
+    ranks = ranking(data, held, 1.0 if record is None else record.part)
     costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what))
     size, notes = size_of(config, space, ranks, data, workers), []
     if run is None:

@@ -89,6 +89,11 @@ class RunRecord(JobRecord[SearchConfig]):
         return self
 
     @property
+    def part(self) -> float:
+        """The share of the training images, but for those held back, that the supernet and the rungs see."""
+        return 1.0 if self.plan is None else self.plan.part
+
+    @property
     def worked_on(self) -> Mapping[str, JsonValue]:
         """The data; a search has no input model."""
         return {"data": self.data.fingerprint}

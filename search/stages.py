@@ -57,8 +57,7 @@ class Stages(Recorder[RunRecord]):
     @cached_property
     def ranking(self) -> Dataset:
         """The data that supernet and candidates see: some training images are held back to rank with, of many a part is seen."""
-        plan = self.record.plan
-        return ranking(self.ground.data, self.record.held_back, 1.0 if plan is None else plan.part)
+        return ranking(self.ground.data, self.record.held_back, self.record.part)
 
     def finished(self) -> bool:
         """Whether the existing front belongs to the present configuration."""
@@ -236,10 +235,10 @@ class Stages(Recorder[RunRecord]):
     def _teaches(self, supernet: Supernet) -> bool:
         """Whether the supernet's largest network teaches the finalists."""
         reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
-        epochs, plan = self.config.finetune, self.record.plan
-        passes = self.config.epochs * (1.0 if plan is None else plan.part)
-        if self.config.start is not None:  # it was trained before
-            passes = math.inf
+        epochs, started = self.config.finetune, self.config.start is not None
+        passes = (
+            math.inf if started else self.config.epochs * self.record.part
+        )  # what it starts from was trained before
         why_not = unreliable(supernet, self.ranking, reached, passes, epochs) if epochs else None
         if why_not is not None:
             self.tell.say(why_not)

@@ -18,9 +18,8 @@ from wb.search.planning.seconds import Costs, Size
 # smaller ones after 60, in about the same time (docs/results.md, `photographs animals`): so 45, and half the time for one.
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
 TUNED, TUNED_STEPS = 45, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
-TUNED_LEAST = (
-    5  # epochs, however many steps: Fashion-MNIST, one seed: 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10
-)
+# Epochs, however many steps these are: of Fashion-MNIST 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10 (one seed).
+TUNED_LEAST = 5
 # Of the time of finalists, what one of them may take: larger networks would be trained too little to be better.
 DEAREST = 0.5
 LIGHTEST = 2  # times what the smallest network takes is never too much

@@ -17,9 +17,8 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 # ternary weights with one scale per output channel, which the network is trained with (`wb.models.lowbit`).
 Precision = Literal["w1", "w2", "int4", "int8", "fp32"]
 ConvPrecision = Literal["int8", "fp32"]  # no runtime here has kernels for less
-Activation = Literal[
-    "gelu", "gelu_tanh", "relu", "relu2", "silu", "hardswish"
-]  # `wb.models.tensors.ACTIVATIONS` computes them
+# `wb.models.tensors.ACTIVATIONS` computes them.
+Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu", "hardswish"]
 
 
 class Dim(NamedTuple):
