@@ -37,7 +37,7 @@ from wb.core.errors import BudgetMissed
 from wb.data import Dataset, load
 from wb.models.counting import count_macs
 from wb.models.model import Model
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import Finetune, score

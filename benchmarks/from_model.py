@@ -42,7 +42,7 @@ from wb.search.alternatives.costs import costs_of as costs_of_alternatives
 from wb.search.alternatives.library import Library
 from wb.search.alternatives.scores import Scores
 from wb.search.trained.images import Images
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import Finetune, score

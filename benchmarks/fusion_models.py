@@ -26,7 +26,7 @@ from wb.data.stratify import choose
 from wb.models.model import Model, from_network, save
 from wb.models.model import load as load_model
 from wb.models.network import build
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.training.fit import Recipe
 from wb.training.train import Finetune, train
 

@@ -28,7 +28,7 @@ from wb.fusion.settings import Settings
 from wb.models.counting import count_parameters
 from wb.models.model import from_network, load, save
 from wb.models.network import build
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 
 GOALS = {"orth": "< 60 s, < 3 models", "regress": "< 600 s with 512 images and 2 threads"}
 CLASSES = tuple(map(str, range(1000)))

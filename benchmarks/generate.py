@@ -32,8 +32,8 @@ from hypervolume import TabularSpace, load_problem
 from optuna.trial import FrozenTrial
 from tables import Output, Table, begin, parser_of, told
 
-from wb.core.metrics import ACCURACY, METRICS, Metric
-from wb.core.requirements import Asked, Requirement
+from wb.core.measures.metrics import ACCURACY, METRICS, Metric
+from wb.core.measures.requirements import Asked, Requirement
 from wb.search.sampler.cross_entropy import DRAWN, ROUNDS, Generated, batch_of
 from wb.search.sampler.generate import GenerateSampler
 from wb.search.sampler.inner import mutate

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tables import Output, Table, told
 
-from wb.core.requirements import meets, parse_requirements
+from wb.core.measures.requirements import meets, parse_requirements
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.trials import readings_of

@@ -21,7 +21,7 @@ from tables import Table, begin, parser_of
 
 from wb.core.records import ImageInput
 from wb.foreign.exporting import export_checkpoint
-from wb.foreign.vitlike import Plain, plain
+from wb.foreign.families.vitlike import Plain, plain
 from wb.models.model import from_network
 from wb.models.network import build
 
@@ -30,7 +30,7 @@ IMPORT = """
 import json, sys, time
 from pathlib import Path
 from wb.foreign.given import Given
-from wb.jobs.importing import import_file
+from wb.jobs.verbs.importing import import_file
 def held():  # the most so far; of this program alone, unlike getrusage's
     lines = Path('/proc/self/status').read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith('VmHWM'))

@@ -29,7 +29,7 @@ from tables import Table, begin, parser_of, told
 from torch import nn
 
 from wb.core.architecture import Architecture
-from wb.core.durations import duration
+from wb.core.system.durations import duration
 from wb.data import Dataset, Split, load
 from wb.export.graph import export, export_module
 from wb.export.score import checked, score
@@ -38,11 +38,11 @@ from wb.hardware.device import Device
 from wb.models.feeds import made_up
 from wb.models.model import from_network
 from wb.models.network import Network, build
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.spaces.spaces import space_for
 from wb.tasks.classes import CLASSES
-from wb.training.choose import LONG, recipe_for
-from wb.training.recipe import Flip, Recipe, RecipeOptions
+from wb.training.recipes.choose import LONG, recipe_for
+from wb.training.recipes.recipe import Flip, Recipe, RecipeOptions
 from wb.training.train import fit_module
 
 MISSED = 3

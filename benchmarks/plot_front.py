@@ -14,7 +14,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from wb.cli.search import summary
+from wb.cli.searching.tables import summary
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.trials import readings_of

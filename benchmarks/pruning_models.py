@@ -9,7 +9,7 @@ from tables import told
 from wb.core.architecture import Architecture
 from wb.data import Dataset
 from wb.models.model import Model, load, save
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.training.fit import Recipe
 from wb.training.train import train
 

@@ -28,7 +28,7 @@ from wb.data.batches import batches
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 
 CLASSES = tuple(map(str, range(1000)))
 

@@ -18,8 +18,8 @@ from wb.export.timing.measure import reference_pace
 from wb.hardware.device import Device
 from wb.search.evaluate import Evaluator
 from wb.search.supernet import Supernet
-from wb.spaces.precision import is_precision
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.precision import is_precision
+from wb.spaces.columnar.presets import vit_space
 
 FLOAT = "fp32"
 SPACES = {"int8, fp32": "int8,fp32", "int8, fp32, int4": "int8,fp32,int4", "int8 throughout": "int8"}

@@ -37,7 +37,7 @@ from wb.export.run import Runner
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 
 CALIBRATION, JUDGED = 16, 32  # random images
 FLOAT, DEFAULT, WHOLE = "wb: fp32", "wb: int8, stem fp32", "wb: int8"

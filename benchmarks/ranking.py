@@ -32,17 +32,17 @@ from wb.data import Dataset, Split, load
 from wb.data.stratify import carve
 from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
+from wb.search.beginning.recipes import supernet_recipe, tuning_recipe
 from wb.search.fidelity.forecast import predicted
 from wb.search.fidelity.rungs import EPOCHS
 from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
-from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import Supernet, train_supernet
 from wb.spaces.spaces import SpaceName, space_for
 from wb.tasks.known import task_of
-from wb.training.choose import recipe_for
-from wb.training.recipe import Recipe
+from wb.training.recipes.choose import recipe_for
+from wb.training.recipes.recipe import Recipe
 from wb.training.train import Finetune, score, train
 
 POOL = 400  # random networks, of which those that are trained are taken, evenly by MACs

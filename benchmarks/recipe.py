@@ -24,11 +24,11 @@ from torch import nn
 
 from wb.data import Dataset, load
 from wb.models.network import build
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.tasks.classes import CLASSES
-from wb.training.choose import LONG, recipe_for
 from wb.training.fit import Recipe
-from wb.training.recipe import RecipeOptions
+from wb.training.recipes.choose import LONG, recipe_for
+from wb.training.recipes.recipe import RecipeOptions
 from wb.training.train import fit_module, score
 
 CPU = torch.device("cpu")

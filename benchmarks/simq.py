@@ -37,16 +37,16 @@ import torch
 from tables import Table, begin, parser_of, told
 
 from wb.core.architecture import Architecture
-from wb.core.metrics import parse_objectives
+from wb.core.measures.metrics import parse_objectives
+from wb.core.measures.readings import Reading
 from wb.core.precision import allowed, precisions, with_precisions
-from wb.core.readings import Reading
 from wb.data import load
 from wb.export.assess import Assessor
 from wb.export.timing.measure import reference_pace
 from wb.hardware.device import Device
+from wb.search.beginning.recipes import FINETUNE_RATE
+from wb.search.ending.front import front
 from wb.search.evaluate import Evaluation, Evaluator
-from wb.search.front import front
-from wb.search.recipes import FINETUNE_RATE
 from wb.search.sampler.hypervolume import hypervolume
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
@@ -55,7 +55,7 @@ from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import evaluated, readings_of
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
 

@@ -21,7 +21,7 @@ from wb.core.space import random_choices
 from wb.data import load
 from wb.models.counting import count_macs
 from wb.search.supernet import train_supernet
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.train import score, train

@@ -20,7 +20,7 @@ import rich.table
 from rich.console import Console
 from rich.text import Text
 
-from wb.core.provenance import now, versions
+from wb.core.system.provenance import now, versions
 
 
 @dataclass

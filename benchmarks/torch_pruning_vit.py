@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import Softmax
 from wb.core.specs import PIXELS
 from wb.data import Dataset

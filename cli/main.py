@@ -16,28 +16,28 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from wb import __version__
-from wb.cli._errors import end_like_interrupted, tell
-from wb.cli._notes import listen
-from wb.cli._options import Command
-from wb.cli._output import Unread
-from wb.cli.analyze import app as analyze
-from wb.cli.binarize import binarize
-from wb.cli.data import data
-from wb.cli.diff import diff
-from wb.cli.doctor import doctor
-from wb.cli.export import export
-from wb.cli.fuse import fuse
-from wb.cli.import_checkpoint import import_checkpoint
-from wb.cli.measure import measure
-from wb.cli.predict import predict
-from wb.cli.prune import app as prune
-from wb.cli.quantize import quantize
-from wb.cli.report import report
-from wb.cli.runs import runs
-from wb.cli.search import search
-from wb.cli.show import show
-from wb.cli.spaces import spaces
-from wb.cli.train import train
+from wb.cli.frame.errors import end_like_interrupted, tell
+from wb.cli.frame.notes import listen
+from wb.cli.frame.options import Command
+from wb.cli.frame.output import Unread
+from wb.cli.looking.analyze import app as analyze
+from wb.cli.looking.data import data
+from wb.cli.looking.diff import diff
+from wb.cli.looking.doctor import doctor
+from wb.cli.looking.measure import measure
+from wb.cli.looking.predict import predict
+from wb.cli.looking.report import report
+from wb.cli.looking.runs import runs
+from wb.cli.looking.show import show
+from wb.cli.looking.spaces import spaces
+from wb.cli.making.binarize import binarize
+from wb.cli.making.export import export
+from wb.cli.making.fuse import fuse
+from wb.cli.making.import_checkpoint import import_checkpoint
+from wb.cli.making.quantize import quantize
+from wb.cli.making.train import train
+from wb.cli.pruning.methods import app as prune
+from wb.cli.searching.search import search
 
 SPARED = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}  # of which help in plain text shows nothing
 CLOSED = 141  # exit code that shells give a program whose output pipe was closed (128 + SIGPIPE)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wb.core.architecture import Architecture
-from wb.core.files import scratch
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
+from wb.core.system.files import scratch
 from wb.data import Split
 from wb.export.counting.count import count_model, model_energy
 from wb.export.foreign.opening import file_size

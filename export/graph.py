@@ -18,11 +18,11 @@ from torch import nn
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, WbError
-from wb.core.files import replacing
-from wb.core.hush import hushed
+from wb.core.measures.readings import Reading
 from wb.core.precision import TRAINED
-from wb.core.readings import Reading
 from wb.core.specs import BATCH
+from wb.core.system.files import replacing
+from wb.core.system.hush import hushed
 from wb.data.preparation import Preparation, read_stored
 from wb.export.foreign.opening import open_graph, read_metadata
 from wb.export.foreign.stored import inputs
@@ -30,10 +30,10 @@ from wb.export.lowering.lower import lower_file
 from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.models.feeds import made_up
+from wb.models.files.history import public
 from wb.models.groups import kept, settle
-from wb.models.history import public
+from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model
-from wb.models.operator import OperatorModule
 
 IMAGES = "wb.images"  # metadata of a foreign network: the preparation of its images
 Exporter = Literal["torchscript", "dynamo"]
@@ -57,10 +57,10 @@ def export(
 
     Normalisation is inside, the batch is dynamic, weights are in the file. Class names, architecture and history are its
     metadata; the history is without readings, so that the file's size does not depend on them, and without paths of files
-    (`wb.models.history.public`). The TorchScript exporter is the default because it takes a tenth of a second where dynamo takes
-    several, and the runtime runs both graphs equally fast. Groups in fewer bits are lowered after the comparison with torch
-    (`wb.export.lowering.lower`). Returns the largest difference between the logits of file and model; in int8 and int4 it may be
-    large, as its note says.
+    (`wb.models.files.history.public`). The TorchScript exporter is the default because it takes a tenth of a second where
+    dynamo takes several, and the runtime runs both graphs equally fast. Groups in fewer bits are lowered after the
+    comparison with torch (`wb.export.lowering.lower`). Returns the largest difference between the logits of file and model;
+    in int8 and int4 it may be large, as its note says.
 
     Raises:
         BadOption: the file exists and `force` is false.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.data import Split
 from wb.export.run import Runner
 from wb.hardware.device import Device

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from wb import __version__
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption, Unsupported
 from wb.core.precision import in_floating_point
-from wb.core.progress import Progress
 from wb.fusion.align.align import Aligner, Alignment
 from wb.fusion.align.observe import observe
 from wb.fusion.align.solvers import REGULARISATION
@@ -34,10 +34,10 @@ from wb.fusion.match.match import Reference, resized
 from wb.fusion.match.placed import Placed, place
 from wb.fusion.paper.paper import Paper
 from wb.fusion.settings import Settings, anchor_of, shares_of
-from wb.models.join import JoinModule
+from wb.models.joins.base import JoinModule
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import build
-from wb.models.norm import NormModule
+from wb.models.norms.base import NormModule
 
 
 @dataclass
@@ -124,14 +124,8 @@ class _Fusing:
         parents = [adapted(parent, like.architecture) for parent in parents]
         reference = parents[anchor]
         if self.target is not None:
-            self.progress("bringing the anchor to its new size", 0, 0)
-            check_scales(self.target, "the target")
-            new, old = settings_of_norms(self.target), settings_of_norms(like.architecture)
-            if new != old:
-                notes.append(
-                    f"the norms of the target have {new}, those of {self.names[anchor]} {old}; the former is taken"
-                )
-            target = self.target.with_labels(self.target.head.labels or like.architecture.head.labels)
+            target, said = self._checked_target(self.target, like.architecture, self.names[anchor])
+            notes += said
             goal = resized(reference, in_floating_point(target), self.images, balance=self._balances)
             like = Model(target, {}, like.history)
         else:
@@ -156,14 +150,20 @@ class _Fusing:
         before = finish(average)
         del average
         model = before if same else finish(corrected)
-        step = Step(
-            name="fuse",
-            arguments=self._arguments(prints, shares, anchor, looked),
-            seed=self.settings.seed,
-            version=__version__,
-        )
+        arguments = self._arguments(prints, shares, anchor, looked)
+        step = Step(name="fuse", arguments=arguments, seed=self.settings.seed, version=__version__)
         model = replace(model, history=(*like.history, step))
         return Fused(model, before, anchor, shares, alignments, notes, self.seconds, looked, finish, *kept)
+
+    def _checked_target(self, target: Architecture, anchor: Architecture, name: str) -> tuple[Architecture, list[str]]:
+        """The architecture to bring the anchor to, with its classes, and what there is to say. Raises as `check_scales`."""
+        self.progress("bringing the anchor to its new size", 0, 0)
+        check_scales(target, "the target")
+        new, old = settings_of_norms(target), settings_of_norms(anchor)
+        notes = (
+            [] if new == old else [f"the norms of the target have {new}, those of {name} {old}; the former is taken"]
+        )
+        return target.with_labels(target.head.labels or anchor.head.labels), notes
 
     @property
     def _canonical(self) -> bool:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from wb.core.architecture import Architecture
+from wb.core.commands.option import Cli
 from wb.core.errors import BadOption
-from wb.core.option import Cli
 from wb.core.records import Frozen
-from wb.jobs.config import Seed
+from wb.jobs.frame.config import Seed
 
 Method = Literal["vanilla", "ot", "perm", "orth", "regress"]
 Stat = Literal["weights", "activations"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wb.core.architecture import Architecture
-from wb.core.files import scratch
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
+from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from wb.core.errors import WbError
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
 
 PATIENCE_S = 2.0  # seconds that a worker gets to end after a signal
 TOLD = 3  # number of signals: an interruption may get lost in a library that catches everything

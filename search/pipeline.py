@@ -16,26 +16,26 @@ import torch
 from rich.progress import Progress, TaskID
 
 from wb.core.errors import BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.export.timing.measure import reference_pace
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
-from wb.jobs.record import origin
+from wb.jobs.frame.record import origin
 from wb.models.model import Model, save
-from wb.search.baselines import check_baselines
-from wb.search.budget import check_budget
-from wb.search.config import SearchConfig
+from wb.search.beginning.budget import check_budget
+from wb.search.beginning.config import SearchConfig
+from wb.search.beginning.ground import Ground
+from wb.search.ending.baselines import check_baselines
+from wb.search.ending.ending import Ending
 from wb.search.fidelity.yardstick import held_back, warning
-from wb.search.ground import Ground
 from wb.search.page.report import write_report
 from wb.search.planning.costs import planned
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import TimePlan
 from wb.search.results.point import FrontPoint
 from wb.search.run import DataRecord, Run, RunRecord
-from wb.search.stages import Stages
 from wb.search.study.half_made import STUDY, discard_study
 from wb.search.study.memory import check_memory
 from wb.search.study.seeds import enqueue, regular_choices, seed_choices
@@ -102,7 +102,7 @@ class Search:
         ground = self._ground()
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
-        stages = Stages(record, ground, load_study(self.run.storage(self.config), record.study))
+        stages = Ending(record, ground, load_study(self.run.storage(self.config), record.study))
         stages.evaluate(Supernet.load(self.run.supernet_path, ground.space))
 
     @cached_property
@@ -131,7 +131,7 @@ class Search:
             LatencyTable(device).check()
         return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell)
 
-    def _begun(self, ground: Ground, start: float) -> Stages:
+    def _begun(self, ground: Ground, start: float) -> Ending:
         """Begins a new run: checks and probes that take a moment, then `run.json`. `start` is when the search was called."""
         if self.run.record_path.exists():
             raise BadOption(
@@ -170,7 +170,7 @@ class Search:
             self._tell.say(note)
         return replace(ground, config=config), plan
 
-    def _recorded(self, ground: Ground, plan: TimePlan | None, pace: Reading) -> Stages:
+    def _recorded(self, ground: Ground, plan: TimePlan | None, pace: Reading) -> Ending:
         """Creates the study, then writes `run.json`."""
         config = ground.config
         name = STUDY if config.storage is None else f"wb-{uuid4().hex[:12]}"
@@ -189,9 +189,9 @@ class Search:
         if self.start is not None:
             save(self.start, self.run.start_path, force=True)
         self.run.write(record)
-        return Stages(record, ground, study)
+        return Ending(record, ground, study)
 
-    def _continued(self, ground: Ground) -> Stages:
+    def _continued(self, ground: Ground) -> Ending:
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
         if self.config.require != record.config.require:
@@ -207,7 +207,7 @@ class Search:
         if others:
             who = "another process evaluates" if others == 1 else f"{others} other processes evaluate"
             self._tell.say(f"{who} candidates of {self.run.folder}; this one joins in")
-        return Stages(record, ground, study)
+        return Ending(record, ground, study)
 
     @contextmanager
     def _sole(self, until: str) -> Iterator[None]:

@@ -24,11 +24,11 @@ from pydantic import (
 from wb import __version__
 from wb.core.architecture import explain
 from wb.core.errors import BadArtefact, BadOption, WbError
-from wb.core.files import write_text
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
-from wb.jobs.record import JobRecord
-from wb.search.config import SearchConfig
+from wb.core.system.files import write_text
+from wb.jobs.frame.record import JobRecord
+from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.yardstick import TYPICAL, told
 from wb.search.judgement.record import Judgement
 from wb.search.planning.shares import TimePlan

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wb.jobs.results import Model, read_model
-from wb.jobs.shown import Shown, Table
+from wb.jobs.calls.results import Model, read_model
+from wb.jobs.calls.shown import Shown, Table
 from wb.search.judgement.shown import sentences
 
 if TYPE_CHECKING:
-    from wb.jobs.classifier import Classifier
+    from wb.jobs.verbs.classifier import Classifier
     from wb.search.judgement.record import Judgement
     from wb.search.results.point import FrontPoint
 
@@ -29,7 +29,7 @@ class Front(Shown):
         return len(self.points)
 
     def __getitem__(self, number: int) -> Classifier:
-        from wb.jobs.classifier import Classifier
+        from wb.jobs.verbs.classifier import Classifier
 
         return Classifier(self.folder / self.points[number].onnx)
 

@@ -23,8 +23,8 @@ from torch.func import functional_call
 from wb import __version__
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import BadArtefact
-from wb.core.files import replacing
 from wb.core.space import Space, random_choices
+from wb.core.system.files import replacing
 from wb.data import Dataset, Split
 from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
@@ -34,8 +34,8 @@ from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 from wb.training.linear import decayed, matrices
-from wb.training.mirrored import Mirrored, mirrored
-from wb.training.resizable import check_sizes
+from wb.training.recipes.mirrored import Mirrored, mirrored
+from wb.training.recipes.resizable import check_sizes
 from wb.training.statistics import with_statistics
 from wb.training.train import probing, taught
 

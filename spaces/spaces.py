@@ -7,10 +7,11 @@ from typing import Literal
 
 from wb.core.errors import BadOption
 from wb.core.nearest import meant
-from wb.spaces import hybrid_presets, presets
 from wb.spaces.base import NetworkSpace
-from wb.spaces.hybrid import Hybrid
-from wb.spaces.presets import AUTO, Images, image_of, vit_space
+from wb.spaces.columnar import presets
+from wb.spaces.columnar.presets import AUTO, Images, image_of, vit_space
+from wb.spaces.hybrid import presets as hybrid_presets
+from wb.spaces.hybrid.space import Hybrid
 
 SpaceName = Literal["auto", "vit", "hybrid"]
 PHOTOGRAPH = 24  # pixels a side, from which on `auto` is `hybrid`

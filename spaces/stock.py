@@ -15,7 +15,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
 from wb.data import Dataset
 from wb.models.model import Model, load, save
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.training.fit import Recipe, Report
 from wb.training.train import train
 

@@ -21,7 +21,7 @@ from wb.core.layout import Layout
 from wb.core.precision import BITS
 from wb.core.records import Operator, Precision, dims, groups, kind_of
 from wb.models.block import build_operator
-from wb.models.planes import laid
+from wb.models.layers.planes import laid
 
 
 @dataclass

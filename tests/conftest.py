@@ -19,7 +19,7 @@ from torch import nn
 from tests.haste import Attributes, changed, searching, timing, writing
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset, Split
 from wb.export import graph
@@ -151,7 +151,7 @@ def brief() -> Iterator[Attributes]:
 def unpaged() -> Iterator[None]:
     """Jobs leave empty pages: those take as long as all the rest, and are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.jobs.job.write_page", lambda _, __, ___, path, **____: path.write_text("page"))
+        patch.setattr("wb.jobs.frame.job.write_page", lambda _, __, ___, path, **____: path.write_text("page"))
         yield
 
 
@@ -179,7 +179,7 @@ def untimed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wb.export.assess.measure_latency", latency)
         patch.setattr("wb.export.timing.table.measure_latency", latency)
-        patch.setattr("wb.jobs.begin.reference_pace", lambda *_: pace)
+        patch.setattr("wb.jobs.frame.begin.reference_pace", lambda *_: pace)
         yield
 
 

@@ -23,8 +23,8 @@ from wb import api
 from wb.cli.main import app
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.data import load as load_data
-from wb.jobs.classifier import Classifier
-from wb.jobs.shown import Table
+from wb.jobs.calls.shown import Table
+from wb.jobs.verbs.classifier import Classifier
 from wb.models.model import load
 
 pytestmark = pytest.mark.usefixtures("untimed", "by_size", "unpaged", "brief")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from wb.core import records
-from wb.core.metrics import ACCURACY
+from wb.core.measures.metrics import ACCURACY
 from wb.core.records import Part
 
 ROOT = Path(__file__).parent.parent
@@ -22,12 +22,12 @@ CONVERTS = (
     "wb/foreign/",
 )  # passes from one operator to another, one for two operators only, and what other libraries can say
 OFFERS = (
-    "spaces/presets.py",
-    "spaces/hybrid_presets.py",
-    "spaces/hybrid_options.py",
-    "spaces/published.py",
-    "spaces/plain.py",
-    "spaces/revit.py",
+    "spaces/columnar/presets.py",
+    "spaces/hybrid/presets.py",
+    "spaces/hybrid/options.py",
+    "spaces/hybrid/published.py",
+    "spaces/columnar/plain.py",
+    "spaces/columnar/revit.py",
 )  # which operators a search may choose, and those of published networks
 # Kinds that are words of other things too, of files, images, distances and steps for example.
 WORDS = {
@@ -111,11 +111,10 @@ def test_nobody_names_an_operator_but_presets_and_conversions() -> None:
 
 def test_only_the_task_of_classes_knows_accuracy() -> None:
     known = {path for path, tree in sources().items() for _, text in texts(tree) if text == ACCURACY.name}
-    assert known == {"wb/tasks/classes.py", "wb/core/metrics.py"}
+    assert known == {"wb/tasks/classes.py", "wb/core/measures/metrics.py"}
 
 
-def test_a_folder_within_a_room_has_a_dozen_files_at_most() -> None:
+def test_a_folder_has_a_dozen_files_at_most() -> None:
     folders = [Path(path).parent for path in sources() if not path.endswith("__init__.py")]
-    rooms = {Path(folder) for folder in FOLDERS} | {Path("wb") / path.name for path in (ROOT / "wb").iterdir()}
-    crowded = {str(folder) for folder in folders if folder not in rooms and folders.count(folder) > MOST_FILES}
+    crowded = {str(folder) for folder in folders if folders.count(folder) > MOST_FILES}
     assert not crowded

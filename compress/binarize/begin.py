@@ -11,16 +11,16 @@ from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import check_work
 from wb.compress.binarize.record import Binarization
+from wb.core.commands.option import structured
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption
-from wb.core.option import structured
 from wb.core.precision import TRAINED, precisions, with_precisions
-from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.counting.count import energy_by_part
-from wb.jobs.begin import begin as taken_up
-from wb.jobs.begin import measured
-from wb.jobs.output import MODELS, Output, config_of
-from wb.jobs.tune import recipes
+from wb.jobs.frame.begin import begin as taken_up
+from wb.jobs.frame.begin import measured
+from wb.jobs.frame.output import MODELS, Output, config_of
+from wb.jobs.frame.tune import recipes
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 

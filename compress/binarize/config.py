@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wb.core.option import Cli
+from wb.core.commands.option import Cli
 from wb.core.records import Width
-from wb.jobs.config import JobConfig, LearningRate, ModelData, Seed
-from wb.training.recipe import RecipeOptions
+from wb.jobs.frame.config import JobConfig, LearningRate, ModelData, Seed
+from wb.training.recipes.recipe import RecipeOptions
 
 
 class BinarizeConfig(JobConfig):

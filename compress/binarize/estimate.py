@@ -10,14 +10,14 @@ from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.plan import stages_of, step_of
 from wb.compress.binarize.record import Name
 from wb.core.architecture import Architecture
-from wb.core.plan import Planned
+from wb.core.commands.plan import Planned
 from wb.core.records import Hash
 from wb.export.assess import FINAL_S
 from wb.export.timing.estimate import reading_times
 from wb.hardware.device import parse_device
-from wb.jobs.tune import tuning
+from wb.jobs.frame.tune import tuning
 from wb.models.model import Model
-from wb.models.passes import apply
+from wb.models.passes.base import apply
 from wb.training.estimate import network_stage, training_stage
 
 WHAT = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import plotly.graph_objects as go
 
 from wb.compress.binarize.record import Binarization
-from wb.core.readings import Reading, scaled
+from wb.core.measures.readings import Reading, scaled
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, bars
 
 JOULES = ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"))

@@ -32,11 +32,11 @@ from wb.core.layout import Layout
 from wb.core.records import Hash, Softmax
 from wb.data import Dataset
 from wb.models.block import BlockModule, build_operator
+from wb.models.layers.tensors import project
 from wb.models.mixers import hash as operator
 from wb.models.mixers.softmax import SoftmaxAttention
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Network
-from wb.models.tensors import project
 from wb.models.walk import Sublayer
 from wb.training.train import check_fits
 

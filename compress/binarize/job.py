@@ -11,16 +11,16 @@ from torch import Tensor
 from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.plan import stages_of, step_of
 from wb.compress.binarize.record import Binarization, Epoch, Name, Stage
-from wb.core.progress import Progress
+from wb.core.commands.progress import Progress
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.counting.count import energy_by_part
 from wb.export.graph import export
 from wb.hardware.device import parse_device
-from wb.jobs.job import Job
-from wb.jobs.tune import signed, tuned, tuning
+from wb.jobs.frame.job import Job
+from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.model import Model, load, save
-from wb.models.passes import Pass, apply
+from wb.models.passes.base import Pass, apply
 from wb.training.fit import pick_device
 from wb.training.train import Finetune
 

@@ -1,7 +1,7 @@
 """Binary and ternary weights: a pass after which the linear maps of the given groups round their weights.
 
-Source: `wb.models.lowbit` says how they round; Liu et al., "BiT: Robustly Binarized Multi-distilled Transformer", 2022, and
-before it Zhang et al., "TernaryBERT", 2020, fine-tune the rounded network with the logits of the original.
+Source: `wb.models.layers.lowbit` says how they round; Liu et al., "BiT: Robustly Binarized Multi-distilled Transformer", 2022,
+and before it Zhang et al., "TernaryBERT", 2020, fine-tune the rounded network with the logits of the original.
 Limits: rounding alone costs most of the accuracy. The pass changes no weight; `wb.training.train.Finetune` trains the
 weights behind the rounding.
 """

@@ -12,7 +12,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.records import Softmax, kind_of
 from wb.data import Dataset
-from wb.models.passes import Pass
+from wb.models.passes.base import Pass
 
 
 def stages_of(config: BinarizeConfig) -> tuple[Name, ...]:

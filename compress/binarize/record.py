@@ -10,10 +10,10 @@ from pydantic import Field, JsonValue, model_validator
 
 from wb.compress.binarize.config import BinarizeConfig
 from wb.core.architecture import Architecture
-from wb.core.metrics import COSTS
-from wb.core.readings import Reading
+from wb.core.measures.metrics import COSTS
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
-from wb.jobs.record import JobRecord
+from wb.jobs.frame.record import JobRecord
 
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
 Name = Literal["hash", "w1", "w2"]  # the stages: hash attention, binary weights, ternary weights

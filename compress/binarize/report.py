@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 
 from wb.compress.binarize import figures
 from wb.compress.binarize.record import Binarization
+from wb.core.measures.readings import ratio
 from wb.core.precision import precisions
-from wb.core.readings import ratio
 from wb.core.records import Hash
 from wb.core.statistics.verdict import Remark, loss
-from wb.jobs.page import links, settings
-from wb.jobs.shown import Table, columns_table
+from wb.jobs.calls.shown import Table, columns_table
+from wb.jobs.frame.page import links, settings
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wb.compress.depgraph.graph import Size
 from wb.compress.depgraph.importance import Cost
 from wb.core.errors import BadOption
-from wb.core.metrics import Limit
+from wb.core.measures.metrics import Limit
 
 
 def check_countable(limits: Sequence[Limit]) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from wb.core.option import Cli
-from wb.jobs.config import SAMPLES, Data, DataConfig, DeviceName, Seed, Threads
-from wb.training.recipe import RecipeOptions
+from wb.core.commands.option import Cli
+from wb.jobs.frame.config import SAMPLES, Data, DataConfig, DeviceName, Seed, Threads
+from wb.training.recipes.recipe import RecipeOptions
 
 
 class DepgraphConfig(DataConfig):

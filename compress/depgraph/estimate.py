@@ -14,16 +14,16 @@ from torch import nn
 from wb.compress.depgraph.config import DepgraphConfig
 from wb.compress.depgraph.graph import measure_size
 from wb.compress.depgraph.latency import TRIES
+from wb.core.commands.plan import Planned
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, Limit
-from wb.core.plan import Planned
-from wb.core.readings import Reading, scaled
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Reading, scaled
 from wb.core.statistics.verdict import judge
 from wb.data import Dataset
 from wb.data.batches import batches
 from wb.export.timing.estimate import times_of
 from wb.hardware.device import Device
-from wb.jobs.tune import tuning
+from wb.jobs.frame.tune import tuning
 from wb.tasks.classes import CLASSES
 from wb.training.fit import pick_device
 

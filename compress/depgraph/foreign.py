@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
-from wb.core.files import regular, replacing
+from wb.core.system.files import regular, replacing
 from wb.data import Dataset
-from wb.models.torchfile import read_torch
+from wb.models.files.torchfile import read_torch
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe, Report
 from wb.training.train import fit_module

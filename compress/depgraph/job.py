@@ -17,9 +17,9 @@ from wb.compress.depgraph.foreign import check_module, finetune, import_factory,
 from wb.compress.depgraph.graph import Size, measure_size
 from wb.compress.depgraph.latency import judged, prune_to_latency
 from wb.compress.depgraph.pruning import Pruned, prune_module
-from wb.core.metrics import Limit
-from wb.core.progress import Progress
-from wb.core.readings import Reading, ratio
+from wb.core.commands.progress import Progress
+from wb.core.measures.metrics import Limit
+from wb.core.measures.readings import Reading, ratio
 from wb.core.specs import PIXELS
 from wb.core.statistics.verdict import Judgement
 from wb.data import Dataset, Split
@@ -31,7 +31,7 @@ from wb.export.graph import IMAGES, check_parity, export_module
 from wb.export.score import examined
 from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
-from wb.jobs.tune import tuning
+from wb.jobs.frame.tune import tuning
 from wb.tasks.classes import CLASSES
 from wb.tasks.names import matched
 from wb.training.fit import pick_device

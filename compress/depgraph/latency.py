@@ -15,10 +15,10 @@ from torch import nn
 from wb.compress.depgraph.budget import check_countable
 from wb.compress.depgraph.pruning import Pruned
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.files import scratch
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import ratio
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import ratio
 from wb.core.statistics.verdict import Judgement, judge
+from wb.core.system.files import scratch
 from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device
 

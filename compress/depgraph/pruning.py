@@ -31,7 +31,7 @@ from wb.compress.depgraph.foreign import recalibrate
 from wb.compress.depgraph.graph import Family, Removals, Size, Traced, differs, fastpath, measure_size, pruned, trusted
 from wb.compress.depgraph.importance import Cost, GateFisher
 from wb.core.errors import BadData, BadOption, BudgetMissed, Unsupported
-from wb.core.metrics import Limit
+from wb.core.measures.metrics import Limit
 
 CLOSE = 0.99  # a size is on target if it is between this share of the target and the target
 STEPS = 4  # an exchange of units between two families moves fewer units than this on each side

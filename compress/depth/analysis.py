@@ -26,7 +26,7 @@ from torch import Tensor
 
 from wb.compress.depth.chain import Chain, Trace, chosen
 from wb.compress.depth.effect import Tally, cosine, overlap, relative, relative_change
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.data import Split
 from wb.data.batches import batches

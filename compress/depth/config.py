@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from wb.core.records import Frozen
-from wb.jobs.config import ByIndex, ModelData, ModelSize, Seed, Threads
+from wb.jobs.frame.config import ByIndex, ModelData, ModelSize, Seed, Threads
 
 
 class AnalyzeConfig(Frozen):

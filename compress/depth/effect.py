@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wb.models.planes import as_tokens
+from wb.models.layers.planes import as_tokens
 
 NOTHING = 1e-6  # share of the stream: a smaller contribution is float32 rounding
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from wb.compress.depth.analysis import DepthAnalysis
 from wb.compress.depth.figures import change_figure, contribution_figure, lens_figure, output_figure
-from wb.core.files import write_text
+from wb.core.system.files import write_text
 from wb.page.look import figure_html
 from wb.page.page import render
 

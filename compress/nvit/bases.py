@@ -31,12 +31,12 @@ import torch
 from torch import Tensor
 
 from wb.core.precision import TRAINED
-from wb.models.attention import AttentionModule, ScoredAttention
 from wb.models.axes import Axes, CoupleWithin, remap
+from wb.models.layers.attention import AttentionModule, ScoredAttention
+from wb.models.layers.operator import NOTHING, OperatorModule
 from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import skeleton
-from wb.models.operator import NOTHING, OperatorModule
 from wb.models.walk import State, Sublayer
 from wb.training.fit import pick_device
 

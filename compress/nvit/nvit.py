@@ -30,17 +30,17 @@ from wb.compress.nvit.select import Selector
 from wb.compress.nvit.settings import Rules, Settings
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, kind_of_axis, kinds_of_axes
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import scaled
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import scaled
 from wb.core.records import Dim
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_parameters
 from wb.models.model import Model, Step, remap_model
-from wb.training.choose import recipe_for
 from wb.training.fit import pick_device
-from wb.training.recipe import Recipe, RecipeOptions
+from wb.training.recipes.choose import recipe_for
+from wb.training.recipes.recipe import Recipe, RecipeOptions
 from wb.training.statistics import with_statistics
 from wb.training.train import Finetune, check_fits
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.architecture import Architecture
-from wb.core.option import Cli, listed
-from wb.jobs.config import SAMPLES, LearningRate, Seed
+from wb.core.commands.option import Cli, listed
+from wb.jobs.frame.config import SAMPLES, LearningRate, Seed
 
 Method = Literal["nvit", "taylor", "magnitude", "random"]
 BLOCK = 8  # channels: the runtime convolves blocks of 8 or 16, and takes as long for a part of one

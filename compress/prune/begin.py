@@ -10,12 +10,12 @@ from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
 from wb.compress.prune.record import Pruning
 from wb.compress.prune.stages import name_of, stages_of
-from wb.core.progress import Progress
+from wb.core.commands.progress import Progress
 from wb.data import Dataset
-from wb.jobs.begin import begin as taken_up
-from wb.jobs.begin import measured
-from wb.jobs.output import MODELS, Output
-from wb.jobs.tune import recipes
+from wb.jobs.frame.begin import begin as taken_up
+from wb.jobs.frame.begin import measured
+from wb.jobs.frame.output import MODELS, Output
+from wb.jobs.frame.tune import recipes
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
 

@@ -9,12 +9,12 @@ from pydantic import Field, field_validator
 
 from wb.compress.nvit.settings import Settings
 from wb.compress.prune.stages import name_of
+from wb.core.commands.option import Cli, structured
 from wb.core.errors import BadOption
-from wb.core.metrics import COSTS, Limit, Rules, parse_budget
-from wb.core.option import Cli, structured
-from wb.jobs.config import JobConfig, LearningRate, ModelData
-from wb.jobs.output import config_of
-from wb.training.recipe import RecipeOptions
+from wb.core.measures.metrics import COSTS, Limit, Rules, parse_budget
+from wb.jobs.frame.config import JobConfig, LearningRate, ModelData
+from wb.jobs.frame.output import config_of
+from wb.training.recipes.recipe import RecipeOptions
 
 Cut = Literal["nvit", "depth"]
 HALF = "latency=0.5x"  # the budget where none is given

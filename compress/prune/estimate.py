@@ -8,12 +8,12 @@ from wb.compress.nvit.costs import costs_of, untimed
 from wb.compress.nvit.nvit import check_reachable
 from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune.job import PruneJob
-from wb.core.plan import Planned
+from wb.core.commands.plan import Planned
 from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.blocks import PART_CAP_S
 from wb.export.timing.estimate import ReadingTimes, reading_times
 from wb.export.timing.table import LatencyTable
-from wb.jobs.tune import tuning
+from wb.jobs.frame.tune import tuning
 from wb.training.estimate import image_seconds, network_stage, step_seconds, training_stage
 from wb.training.fit import Recipe
 

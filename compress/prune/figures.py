@@ -10,8 +10,8 @@ from plotly.subplots import make_subplots
 
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import axis_sizes, kind_of_axis, kinds_of_axes
-from wb.core.metrics import Metric
-from wb.core.readings import Reading
+from wb.core.measures.metrics import Metric
+from wb.core.measures.readings import Reading
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST, axes, bars, underscored
 
 PER_ROW = 2

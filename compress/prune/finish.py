@@ -14,12 +14,12 @@ from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.record import Pruning, Result
 from wb.compress.prune.stages import Stage
-from wb.core.progress import Progress
+from wb.core.commands.progress import Progress
 from wb.core.statistics.verdict import worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
-from wb.jobs.tune import signed, tuned, tuning
+from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.model import Model, save
 from wb.training.train import Finetune
 

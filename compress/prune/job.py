@@ -20,15 +20,15 @@ from wb.compress.prune.landing import Landing, correct, read_costs
 from wb.compress.prune.record import Pruning, Round
 from wb.compress.prune.stages import Stage, stages_of
 from wb.core.architecture import Architecture
-from wb.core.files import regular, replacing
-from wb.core.progress import Progress
+from wb.core.commands.progress import Progress
+from wb.core.system.files import regular, replacing
 from wb.data import Dataset
 from wb.export.assess import QUICK_S, Assessor
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device, parse_device
-from wb.jobs.job import Job
+from wb.jobs.frame.job import Job
 from wb.models.model import Model, load, save
-from wb.models.passes import check
+from wb.models.passes.base import check
 from wb.training.fit import pick_device
 
 

@@ -11,9 +11,9 @@ from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.nvit import Pruned
 from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
 from wb.core.errors import BudgetMissed
-from wb.core.progress import Progress
-from wb.core.readings import Readings
+from wb.core.measures.readings import Readings
 from wb.export.assess import QUICK_S, Assessor
 from wb.models.model import Model
 

@@ -11,11 +11,11 @@ from pydantic import Field, JsonValue, model_validator
 from wb.compress.prune.config import PruneConfig
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import COSTS
-from wb.core.readings import Reading
+from wb.core.measures.metrics import COSTS
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
-from wb.jobs.record import JobRecord
+from wb.jobs.frame.record import JobRecord
 
 
 class Round(Frozen):

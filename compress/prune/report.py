@@ -11,10 +11,10 @@ from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
-from wb.core.metrics import METRICS
-from wb.jobs.page import links, settings
-from wb.jobs.shares import COLUMNS, listed, shares, told
-from wb.jobs.shown import Table, columns_table
+from wb.core.measures.metrics import METRICS
+from wb.jobs.calls.shown import Table, columns_table
+from wb.jobs.frame.page import links, settings
+from wb.jobs.frame.shares import COLUMNS, listed, shares, told
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import Readings
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Readings
 from wb.core.statistics.verdict import Judgement, judge
 
 

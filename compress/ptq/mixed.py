@@ -16,10 +16,10 @@ import onnx
 from wb.compress.ptq.policy import Option, solve
 from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.ptq.subject import Choice, Subject
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.metrics import METRICS, Limit
-from wb.core.progress import Progress
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Reading
 
 LIMITED = " or ".join(("size", "latency", *(name for name, metric in METRICS.items() if metric.quality)))
 ROUNDS = 5  # of tightening constraints, for each size

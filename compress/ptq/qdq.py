@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from wb.compress.ptq.calibration import Inputs, batch_of, number_of
 from wb.core.errors import Unsupported, reason
-from wb.core.files import scratch
-from wb.core.hush import hushed
+from wb.core.system.files import scratch
+from wb.core.system.hush import hushed
 
 
 def quantize_convolutions(graph: onnx.ModelProto, inputs: Inputs, nodes: Collection[str]) -> onnx.ModelProto:

@@ -14,9 +14,9 @@ from onnx import numpy_helper
 from wb.compress.ptq.calibration import Inputs
 from wb.compress.ptq.qdq import quantize_convolutions
 from wb.core.errors import BadOption
-from wb.core.files import scratch
 from wb.core.precision import TRAINED, allowed, in_floating_point, precisions
 from wb.core.records import Precision
+from wb.core.system.files import scratch
 from wb.export.foreign.opening import metadata_of, open_graph
 from wb.export.foreign.stored import scopes, tensors, values
 from wb.export.graph import export

@@ -17,18 +17,18 @@ from wb.compress.quantize.config import FITTED, QuantizeConfig
 from wb.compress.quantize.job import QuantizeJob
 from wb.compress.quantize.record import Quantization, worked_on
 from wb.compress.quantize.source import Source
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
-from wb.core.metrics import Limit
-from wb.core.progress import Progress
+from wb.core.measures.metrics import Limit
 from wb.data import Dataset
 from wb.data.spec import ARRAYS, FEATURES
 from wb.export.assess import Assessor
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.foreign.reading import read_header
 from wb.hardware.device import parse_device
-from wb.jobs.begin import left, refusal
-from wb.jobs.output import GRAPHS, Output
-from wb.jobs.record import origin
+from wb.jobs.frame.begin import left, refusal
+from wb.jobs.frame.output import GRAPHS, Output
+from wb.jobs.frame.record import origin
 from wb.models.model import Model, check_weights
 from wb.tasks.known import task_of
 from wb.training.train import check_fits

@@ -13,10 +13,10 @@ from wb.compress.ptq.sensitivity import Sensitivity, sensitivities
 from wb.compress.ptq.subject import Choice
 from wb.compress.quantize.record import Candidate, Quantization
 from wb.compress.quantize.source import Source, sign
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.files import scratch
-from wb.core.progress import Progress
-from wb.core.readings import Reading, ratio
+from wb.core.measures.readings import Reading, ratio
+from wb.core.system.files import scratch
 from wb.export.assess import Assessor
 from wb.models.model import Step
 

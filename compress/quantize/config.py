@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from wb.core.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
-from wb.core.option import Cli
+from wb.core.commands.option import Cli
+from wb.core.measures.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
 from wb.data.preparation import Preparation
-from wb.jobs.config import SAMPLES, JobConfig, Seed
+from wb.jobs.frame.config import SAMPLES, JobConfig, Seed
 
 LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # what a budget may be on
 

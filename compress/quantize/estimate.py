@@ -15,10 +15,10 @@ from wb.compress.ptq.sensitivity import TIMED_S
 from wb.compress.ptq.static import static_int8
 from wb.compress.quantize.budgeted import QUICK_S
 from wb.compress.quantize.job import QuantizeJob
-from wb.core.files import scratch
-from wb.core.plan import Planned
-from wb.core.readings import scaled
+from wb.core.commands.plan import Planned
+from wb.core.measures.readings import scaled
 from wb.core.records import Precision
+from wb.core.system.files import scratch
 from wb.export.assess import FINAL_S
 from wb.training.estimate import network_stage
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from wb.compress.quantize.record import Candidate, Quantization
-from wb.core.metrics import METRICS
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
 from wb.core.precision import PRECISIONS
-from wb.core.readings import Reading
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, axes, bars, underscored
 
 

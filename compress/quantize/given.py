@@ -8,19 +8,19 @@ from typing import Any, TypeGuard
 
 from wb.compress.quantize.begin import Given, of_maps
 from wb.compress.quantize.config import FITTED, LIMITED, QuantizeConfig
+from wb.core.commands.option import option_of
 from wb.core.errors import BadOption
-from wb.core.files import absolute
-from wb.core.metrics import parse_budget
-from wb.core.option import option_of
+from wb.core.measures.metrics import parse_budget
+from wb.core.system.files import absolute
 from wb.data import Dataset
 from wb.data.preparation import Preparation, described
 from wb.data.spec import WHITE, colour
 from wb.export.foreign.trial import LIMIT_S
 from wb.export.graph import read_architecture
+from wb.jobs.frame.output import config_of
 from wb.jobs.inputs import Choice, read_data
 from wb.jobs.kinds import need
-from wb.jobs.output import config_of
-from wb.jobs.preparation import OPTIONS, of_graph, refuse_for_ours
+from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
 
 
 def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:

@@ -23,14 +23,14 @@ from wb.compress.quantize.config import FITTED, QuantizeConfig
 from wb.compress.quantize.record import OutputError, Quantization
 from wb.compress.quantize.source import KEPT, REFUSED, Source
 from wb.compress.quantize.verdict import check_budget, few_inputs
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption, Unsupported
-from wb.core.progress import Progress
-from wb.core.readings import Reading, ratio
+from wb.core.measures.readings import Reading, ratio
 from wb.core.records import Precision
 from wb.export.assess import Assessor
 from wb.export.lowering.products import loose
 from wb.hardware.device import Device, parse_device
-from wb.jobs.job import Job
+from wb.jobs.frame.job import Job
 from wb.models.model import Step, load
 
 

@@ -11,10 +11,10 @@ from pydantic import Field, JsonValue, model_validator
 from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.quantize.config import QuantizeConfig
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit
-from wb.core.readings import Reading
+from wb.core.measures.metrics import Limit
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen, Precision
-from wb.jobs.record import JobRecord
+from wb.jobs.frame.record import JobRecord
 
 REQUIRED = ("size", "latency")  # of both graphs in the end
 Inputs = Literal[

@@ -11,11 +11,11 @@ import plotly.graph_objects as go
 from wb.compress.quantize import figures
 from wb.compress.quantize.record import Group, Quantization
 from wb.compress.quantize.verdict import calibrated, compared, decibels, verdict, warned
+from wb.core.measures.readings import scaled
 from wb.core.precision import BITS
-from wb.core.readings import scaled
 from wb.core.statistics.verdict import Remark
-from wb.jobs.page import links, settings
-from wb.jobs.shown import Table, columns_table
+from wb.jobs.calls.shown import Table, columns_table
+from wb.jobs.frame.page import links, settings
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 

@@ -16,13 +16,13 @@ from wb.compress.ptq.calibration import Inputs
 from wb.compress.ptq.subject import Choice, Subject
 from wb.compress.quantize.record import Group
 from wb.core.architecture import Architecture
-from wb.core.files import scratch
 from wb.core.precision import with_precisions
 from wb.core.records import Precision
+from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.data.preparation import Preparation
 from wb.export.graph import IMAGES, export, tidy
-from wb.models.history import nameless, public
+from wb.models.files.history import nameless, public
 from wb.models.model import Model, Step, save
 
 KEPT = "kept by --keep"

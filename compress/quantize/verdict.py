@@ -10,8 +10,8 @@ from wb.compress.ptq.holdout import FEW
 from wb.compress.quantize.config import FITTED
 from wb.compress.quantize.record import Quantization
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import Limit
-from wb.core.readings import Reading
+from wb.core.measures.metrics import Limit
+from wb.core.measures.readings import Reading
 from wb.core.statistics.verdict import Judgement, judge
 
 Speed = Literal["faster", "same", "slower"]

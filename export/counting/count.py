@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wb.core.architecture import Architecture
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.hardware.energy import NOTE, picojoules
 from wb.models.counting import count_parameters, operations
 

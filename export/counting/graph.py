@@ -10,7 +10,7 @@ import onnx
 from onnx import inliner, shape_inference
 
 from wb.core.errors import reason
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.counting.macs import UncountedError, check_operators, count_macs
 from wb.export.foreign.opening import open_graph
 from wb.export.foreign.parameters import count_parameters

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from wb.core.errors import BadArtefact, reason
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.foreign.stored import Scope, family, inputs, named, scopes, tensors
 
 FILE_BYTES = 2**31 - 1  # protobuf's limit; larger weights are stored in files beside

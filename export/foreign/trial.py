@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wb.core import errors
 from wb.core.errors import BadArtefact, Unsupported, WbError
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.foreign.opening import open_graph
 from wb.hardware.device import Device, said
 

@@ -14,7 +14,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, shape_inference
 
 from wb.core.errors import Unsupported, reason
-from wb.core.files import scratch
+from wb.core.system.files import scratch
 from wb.export.foreign.stored import graphs
 from wb.export.lowering import scopes
 from wb.export.lowering.gemm import split_gemms

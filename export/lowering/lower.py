@@ -20,16 +20,16 @@ from onnx import numpy_helper
 from torch import nn
 
 from wb.core.errors import BadOption, Unsupported, reason
-from wb.core.files import scratch
 from wb.core.precision import BITS, TRAINED
 from wb.core.records import Precision
+from wb.core.system.files import scratch
 from wb.export.lowering import scopes
 from wb.export.lowering.fold import folded
 from wb.export.lowering.pack import pack
 from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, products, unshare_weights
-from wb.models.convolution import BatchNormed
-from wb.models.merge import MergeModule
-from wb.models.operator import OperatorModule
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import OperatorModule
+from wb.models.merges.base import MergeModule
 
 BLOCK = 32  # weights that share a scale in int4
 

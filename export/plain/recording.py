@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from wb.core.errors import Unsupported
-from wb.models.operator import PartModule
+from wb.models.layers.operator import PartModule
 
 _IN_PLACE = "writes into a tensor"
 

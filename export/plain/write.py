@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from wb import __version__
 from wb.core.errors import BadOption, Unsupported
-from wb.core.files import replacing, write_text
 from wb.core.records import Part
+from wb.core.system.files import replacing, write_text
 from wb.export.graph import TOLERANCE, ExportDiffers
 from wb.export.plain.recording import Recording, record_network, record_part
 from wb.export.plain.source import ENDING, SOURCE
 from wb.export.plain.wording import Writer, merged
 from wb.models.feeds import made_up
+from wb.models.files.tensorfile import entries_of, header_of, write_tensors
 from wb.models.groups import settle
+from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model
 from wb.models.network import Network
-from wb.models.operator import OperatorModule
-from wb.models.stem import StemModule
-from wb.models.tensorfile import entries_of, header_of, write_tensors
+from wb.models.stems.base import StemModule
 
 WEIGHTS, CODE = "model.safetensors", "model.py"
 

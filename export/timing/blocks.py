@@ -14,17 +14,17 @@ import torch
 from torch import nn
 
 from wb.core.architecture import Architecture, Block
-from wb.core.files import scratch
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import Precision
+from wb.core.system.files import scratch
 from wb.export.graph import export_module
 from wb.export.lowering.lower import lower_file
 from wb.export.timing.table import LatencyTable
 from wb.models.block import BlockModule, build_wiring
 from wb.models.feeds import made_up
 from wb.models.groups import carry, kept, kept_in_block, settle
+from wb.models.layers.planes import laid
 from wb.models.network import build
-from wb.models.planes import laid
 from wb.models.walk import Wiring
 
 TOGETHER = 8  # parts that are timed in one call

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wb.core.files import scratch
+from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.export.assess import QUICK_S
 from wb.export.graph import export

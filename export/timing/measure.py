@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wb.core.errors import BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.timing.clock import Probe, Sample, quiet
 from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device, of_run

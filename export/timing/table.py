@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from platformdirs import user_cache_dir
 
 from wb.core.errors import BadOption, StorageFailed
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.timing.measure import Latency, measure_latency
 from wb.export.timing.reference import overhead_graph
 from wb.hardware.device import Device

@@ -8,8 +8,8 @@ from torch import Tensor
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.match.placed import Placed, runs
 from wb.models.axes import nested
+from wb.models.layers.planes import as_tokens
 from wb.models.model import Model
-from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 from wb.training.refit.trace import cut, network_of
 

@@ -9,7 +9,7 @@ a rotation.
 Source: operations 0 of fusion by symmetries as in Theus et al., "Generalized Linear Mode Connectivity for Transformers",
 2025, https://arxiv.org/abs/2506.22712.
 Differs: the result is an ordinary network with LayerNorm, whose gains are one. Operators say themselves what they bear
-(`wb.models.operator`). A norm in front of an operator without parameters keeps its gain. One in front of weights without
+(`wb.models.layers.operator`). A norm in front of an operator without parameters keeps its gain. One in front of weights without
 biases keeps its shift: a bias that a network does not have could not be taken away again.
 Limits: in a post-norm network gains and shifts lie in the stream, so that neither folding them nor centring is possible;
 heads are balanced and biases moved all the same. A stream that a merge reads is not centred, and neither is one that a batch
@@ -30,12 +30,12 @@ from wb.core.architecture import Architecture, axis_dims
 from wb.core.records import Part
 from wb.fusion.forms.heads import balance_heads, put
 from wb.models.axes import Axes, nested
-from wb.models.join import JoinModule
+from wb.models.joins.base import JoinModule
+from wb.models.layers.operator import PartModule
 from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import Network, build
-from wb.models.norm import NormModule
-from wb.models.operator import PartModule
+from wb.models.norms.base import NormModule
 from wb.models.walk import Sublayer
 from wb.training.refit.joins import fold, folded_names, folds, unfold
 

@@ -33,11 +33,11 @@ from wb.fusion.forms.compatible import joins_of, norms_of, wirings_of
 from wb.fusion.forms.heads import factors_on
 from wb.fusion.match.depth import Match, arranged, check_images, probes, streams, switched_on
 from wb.models.axes import Axis, Couple, Leading, Map, Select, SelectWithin, nested, write
-from wb.models.join import JoinModule
+from wb.models.joins.base import JoinModule
 from wb.models.model import Model, remap_model
 from wb.models.named import axes_of
 from wb.models.network import build
-from wb.models.norm import NormModule
+from wb.models.norms.base import NormModule
 from wb.models.walk import Sublayer
 
 Role = Literal["write", "read"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wb.models.axes import read, write
-from wb.models.operator import OperatorModule
+from wb.models.layers.operator import OperatorModule
 from wb.models.walk import Sublayer
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption
-from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.foreign.reading import load
 from wb.fusion.forms.compatible import check_together
@@ -17,11 +17,11 @@ from wb.fusion.job.job import FuseJob
 from wb.fusion.job.record import Fusion, ParentRow, worked_on
 from wb.fusion.settings import anchor_of, shares_of
 from wb.hardware.device import parse_device
-from wb.jobs.begin import begin as taken_up
-from wb.jobs.begin import described
-from wb.jobs.output import MODELS, Output
-from wb.jobs.record import origin
-from wb.jobs.tune import recipes
+from wb.jobs.frame.begin import begin as taken_up
+from wb.jobs.frame.begin import described
+from wb.jobs.frame.output import MODELS, Output
+from wb.jobs.frame.record import origin
+from wb.jobs.frame.tune import recipes
 from wb.tasks.known import task_of
 from wb.training.train import fitted
 

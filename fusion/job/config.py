@@ -9,10 +9,10 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from wb.core.architecture import Architecture
-from wb.core.option import Cli
+from wb.core.commands.option import Cli
 from wb.fusion.settings import Settings
-from wb.jobs.config import SAMPLES, JobConfig, LearningRate
-from wb.training.recipe import RecipeOptions
+from wb.jobs.frame.config import SAMPLES, JobConfig, LearningRate
+from wb.training.recipes.recipe import RecipeOptions
 
 CALIBRATION = 1024  # images that are looked at by default
 RATE = 3e-4  # of fine-tuning; more undoes what was fitted before it helps

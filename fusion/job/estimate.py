@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from wb.core.plan import Planned
+from wb.core.commands.plan import Planned
 from wb.data import Dataset
 from wb.export.timing.estimate import reading_times
 from wb.foreign.reading import load
 from wb.fusion.curve import SHARES, point
 from wb.fusion.fuse import Fused
 from wb.fusion.job.job import FuseJob, calibration
-from wb.jobs.tune import tuning
+from wb.jobs.frame.tune import tuning
 from wb.training.estimate import image_seconds, network_stage, step_seconds
 from wb.training.fit import pick_device
 

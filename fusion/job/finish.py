@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.core.files import scratch
-from wb.core.progress import Progress
-from wb.core.readings import Reading
+from wb.core.commands.progress import Progress
+from wb.core.measures.readings import Reading
 from wb.core.statistics.paired import Paired
+from wb.core.system.files import scratch
 from wb.data import Dataset, Split
 from wb.export.assess import Assessor
 from wb.export.counting.count import count_model
@@ -26,7 +26,7 @@ from wb.fusion.curve import point
 from wb.fusion.forms.compatible import adapted
 from wb.fusion.job.record import COUNTED, Fusion, Kept, ParentRow
 from wb.hardware.device import Device
-from wb.jobs.tune import signed, tuned, tuning
+from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, save
 from wb.tasks.base import Task

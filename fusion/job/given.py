@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
+from wb.core.commands.option import option_of, structured
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption
-from wb.core.option import option_of, structured
-from wb.core.progress import Progress
 from wb.data import Dataset, load
 from wb.fusion.job.begin import Files
 from wb.fusion.job.config import EPOCHS, FuseConfig
+from wb.jobs.frame.output import config_of
 from wb.jobs.inputs import Say, choose, given_data, read_architecture
 from wb.jobs.kinds import need_model
-from wb.jobs.output import config_of
 from wb.spaces.stock import Stock
 
 

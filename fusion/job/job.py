@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, reason
-from wb.core.progress import Progress
 from wb.data import Dataset, Split
 from wb.export.graph import export
 from wb.foreign.reading import load
@@ -28,8 +28,8 @@ from wb.fusion.job.verdict import remarks
 from wb.fusion.plans import thinned
 from wb.fusion.settings import Settings
 from wb.hardware.device import Device, parse_device
-from wb.jobs.job import Job
-from wb.jobs.tune import signed
+from wb.jobs.frame.job import Job
+from wb.jobs.frame.tune import signed
 from wb.models.model import Model, save
 
 

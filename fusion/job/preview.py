@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from wb.core.architecture import Architecture, axis_sizes
+from wb.core.commands.progress import Progress
 from wb.core.errors import Unsupported
 from wb.core.precision import in_floating_point
-from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.foreign.reading import load
 from wb.fusion.forms.canonical import canonical

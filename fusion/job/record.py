@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from wb.core.architecture import Architecture
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.paired import Paired
 from wb.fusion.align.solvers import SHOWN
 from wb.fusion.curve import Curve, Point
 from wb.fusion.job.config import FuseConfig
 from wb.fusion.match.match import By
-from wb.jobs.record import JobRecord
+from wb.jobs.frame.record import JobRecord
 
 COUNTED = ("params", "macs")
 MEASURED = ("test", "size")  # readings that need data, as does the quality on validation

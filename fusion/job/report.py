@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wb.core.architecture import kind_of_axis, kinds_of_axes
-from wb.core.readings import Readings, scaled
+from wb.core.measures.readings import Readings, scaled
 from wb.core.records import Dim
 from wb.fusion.job import figures
 from wb.fusion.job.record import Fusion, ParentRow
 from wb.fusion.job.tables import Table, matches, rows, short, sizes, titles, ways
 from wb.fusion.job.verdict import remarks
 from wb.fusion.plans import picture
-from wb.jobs.page import settings
-from wb.jobs.shown import Table as Shown
+from wb.jobs.calls.shown import Table as Shown
+from wb.jobs.frame.page import settings
 from wb.page.look import figure_html
 from wb.page.page import link, render
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import ImageInput, Operator, dims
-from wb.models.convolution import FIRST, BatchNormed
+from wb.models.layers.convolution import FIRST, BatchNormed
+from wb.models.layers.planes import as_tokens
 from wb.models.model import Model
 from wb.models.network import build
-from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 from wb.training.refit.trace import cut, network_of
 

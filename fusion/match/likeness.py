@@ -26,10 +26,10 @@ from torch.nn import functional as F
 from wb.fusion.align.solvers import Matrix
 from wb.fusion.match.depth import alike, check_images
 from wb.models.axes import Axes
+from wb.models.layers.planes import as_tokens
 from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import Network, build
-from wb.models.planes import as_tokens
 from wb.models.similarity import cka
 from wb.models.walk import Sublayer
 from wb.training.refit.trace import cut, network_of

@@ -48,7 +48,7 @@ from wb.fusion.settings import Solver
 from wb.models.axes import Couple
 from wb.models.model import Model
 from wb.models.network import build, skeleton
-from wb.models.norm import NormModule
+from wb.models.norms.base import NormModule
 from wb.models.walk import Sublayer
 
 REGULARISATION = {"activations": 0.08, "weights": 0.06}  # the authors' best, on CIFAR-10

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from wb.compress.nvit.cost import alone, pieces
 from wb.compress.nvit.costs import Progress, counting, milliseconds, timing
 from wb.core.architecture import Architecture
-from wb.core.metrics import METRICS
-from wb.core.readings import scaled
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import scaled
 from wb.export.timing.table import LatencyTable
 from wb.search.alternatives.option import NONE, WHOLE, Option
 

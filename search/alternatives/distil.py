@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wb.models.operator import OperatorModule
+from wb.models.layers.operator import OperatorModule
 
 PEAK = 1e-3  # of the learning rate, which falls as a cosine
 IMAGES = 48  # in a step

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from wb.compress.nvit.bases import rebased
 from wb.core.errors import BadArtefact
-from wb.core.files import replacing
+from wb.core.system.files import replacing
 from wb.models.axes import Leading
-from wb.models.convolution import EPSILON, BatchNormed
+from wb.models.layers.convolution import EPSILON, BatchNormed
+from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model, load, remap_model, save
 from wb.models.network import skeleton
-from wb.models.operator import OperatorModule
 from wb.models.walk import Sublayer
 from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.distil import Pairs, distilled

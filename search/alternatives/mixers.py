@@ -23,12 +23,12 @@ from wb.core.records import Mixer, dims
 from wb.models.axes import Select, remap
 from wb.models.block import class_at
 from wb.models.counting import count_macs
-from wb.models.operator import OperatorModule
+from wb.models.layers.operator import OperatorModule
 from wb.models.walk import Sublayer
 from wb.search.alternatives.fit import Writer
 from wb.search.alternatives.option import Option, Size, name_of, unit_of, with_mixer
+from wb.spaces.columnar.presets import AUTO
 from wb.spaces.operators import OFFERED, squared
-from wb.spaces.presets import AUTO
 
 STEPS = 120  # of training at least: queries and keys have no closed form
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.models.convolution import BatchNormed
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import NOTHING, OperatorModule
+from wb.models.layers.planes import as_tokens
 from wb.models.network import skeleton
-from wb.models.operator import NOTHING, OperatorModule
-from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 from wb.search.alternatives.fit import Writer
 from wb.search.alternatives.option import unit_of

@@ -17,7 +17,7 @@ from wb.core.precision import TRAINED
 from wb.core.records import Frozen, Mixer
 from wb.core.records.base import is_none
 from wb.models.axes import Axis, Leading, Map, Select
-from wb.models.convolution import BatchNormed
+from wb.models.layers.convolution import BatchNormed
 from wb.models.walk import Sublayer
 
 WHOLE, NONE = "whole", "none"

@@ -10,19 +10,19 @@ from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.core.files import scratch
-from wb.core.metrics import Limit, Metric
+from wb.core.commands.progress import Progress
+from wb.core.measures.metrics import Limit, Metric
+from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import Requirement
 from wb.core.precision import precisions
-from wb.core.progress import Progress
-from wb.core.readings import Reading
-from wb.core.requirements import Requirement
+from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import score as score_graph
 from wb.hardware.device import Device
 from wb.models.model import Model
-from wb.models.passes import apply
-from wb.search.choice import known, promising
+from wb.models.passes.base import apply
+from wb.search.fidelity.choice import known, promising
 from wb.search.fidelity.forecast import Climbed, forecast
 from wb.search.fidelity.rungs import Rung
 from wb.search.study.trials import choices_of

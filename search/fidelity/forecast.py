@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from wb.core.metrics import Metric
-from wb.core.readings import Reading
-from wb.search.choice import choose
-from wb.search.config import SearchConfig
+from wb.core.measures.metrics import Metric
+from wb.core.measures.readings import Reading
+from wb.search.beginning.config import SearchConfig
+from wb.search.fidelity.choice import choose
 from wb.search.planning.settle import finalists
 from wb.search.study.trials import readings_of
 

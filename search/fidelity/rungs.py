@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wb.core.commands.option import listed
 from wb.core.errors import BadOption
-from wb.core.option import listed
 
 NONE, AUTO = "none", "auto"
 FORM = "write for example 60x1,20x3: 60 candidates with 1 epoch each, then the best 20 of them with 3"

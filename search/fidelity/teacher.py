@@ -9,7 +9,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.data import Dataset
 from wb.search.supernet import Supernet
 from wb.tasks.known import task_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from wb.core.metrics import Limit, Metric
-from wb.core.readings import Reading
-from wb.core.requirements import Requirement, meets, violations_of
-from wb.search.front import Flags, Ranked, front, ranked, within
+from wb.core.measures.metrics import Limit, Metric
+from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import Requirement, meets, violations_of
+from wb.search.ending.front import Flags, Ranked, front, ranked, within
 
 Key = TypeVar("Key")
 FEWEST = 8  # finalists, if there are as many candidates

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial
 
-from wb.core.metrics import Limit
-from wb.core.readings import Reading
-from wb.core.requirements import Asked, Requirement, meets, violations_of
+from wb.core.measures.metrics import Limit
+from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import Asked, Requirement, meets, violations_of
 from wb.core.space import Genes
 from wb.predictors.features import Encoder
-from wb.search.front import within
+from wb.search.ending.front import within
 from wb.search.judgement.choice import nearest
 from wb.search.judgement.record import Judgement, Relaxation, Verdict
 from wb.search.judgement.relax import FEWEST, attainable, reachable, relaxation

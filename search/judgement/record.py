@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import State
 from wb.core.records import Frozen
-from wb.core.requirements import State
 
 
 class Verdict(Frozen):

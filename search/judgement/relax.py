@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from wb.core.readings import Reading
-from wb.core.requirements import Asked, Requirement, meets, violations_of
+from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import Asked, Requirement, meets, violations_of
 from wb.predictors.features import Encoder
 from wb.search.judgement.record import Attainable, Relaxation
 from wb.search.sampler.cross_entropy import generate, start

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wb.core.metrics import METRICS, Limit, Metric
+from wb.core.measures.metrics import METRICS, Limit, Metric
 from wb.search.results.point import FrontPoint
 
 MOST_RUNGS = 5

@@ -11,11 +11,11 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from wb.core.errors import BadArtefact
-from wb.core.files import write_text
-from wb.core.metrics import METRICS, Metric
-from wb.core.readings import Reading, Readings, ratio
+from wb.core.measures.metrics import METRICS, Metric
+from wb.core.measures.readings import Reading, Readings, ratio
+from wb.core.system.files import write_text
 from wb.page import look, page
-from wb.search.front import ranked
+from wb.search.ending.front import ranked
 from wb.search.results.point import FrontPoint
 from wb.search.run import Run, RunRecord
 

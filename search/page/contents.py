@@ -11,9 +11,9 @@ from optuna.trial import FrozenTrial
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
-from wb.core.metrics import Metric
-from wb.core.readings import Reading, Readings
-from wb.search.front import front
+from wb.core.measures.metrics import Metric
+from wb.core.measures.readings import Reading, Readings
+from wb.search.ending.front import front
 from wb.search.page.advice import knee
 from wb.search.page.traces import Candidate, cost
 from wb.search.results.answers import Answers, read_answers
@@ -24,8 +24,8 @@ from wb.search.run import Run, RunRecord
 from wb.search.sampler.hypervolume import hypervolume_curve
 from wb.search.study.study import read_evaluated
 from wb.search.study.trials import readings_of, violations
+from wb.spaces.columnar.precision import FFN, is_precision
 from wb.spaces.operators import has_weights
-from wb.spaces.precision import FFN, is_precision
 
 
 @dataclass(frozen=True)

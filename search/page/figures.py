@@ -11,9 +11,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from wb.core.durations import duration
-from wb.core.metrics import Limit, Metric
+from wb.core.measures.metrics import Limit, Metric
 from wb.core.statistics.scores import Z95
+from wb.core.system.durations import duration
 from wb.page.look import (
     BLUE,
     FRONT,

@@ -10,11 +10,11 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from wb.core.architecture import Architecture
-from wb.core.files import write_text
-from wb.core.metrics import COSTS, METRICS, Metric
+from wb.core.measures.metrics import COSTS, METRICS, Metric
+from wb.core.measures.readings import Reading, scaled
 from wb.core.precision import precisions
-from wb.core.readings import Reading, scaled
 from wb.core.records import MIXERS, Operator, Part, dims, kind_of
+from wb.core.system.files import write_text
 from wb.page import look, page
 from wb.search.fidelity.yardstick import TYPICAL
 from wb.search.judgement.shown import preferred, sentences

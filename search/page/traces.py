@@ -12,8 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from wb.core.metrics import QUALITIES, Metric
-from wb.core.readings import Reading
+from wb.core.measures.metrics import QUALITIES, Metric
+from wb.core.measures.readings import Reading
 from wb.page.look import COLOURS, FRONT, GREY, ORDER, TEST
 
 

@@ -13,22 +13,22 @@ from typing import NamedTuple
 import torch
 
 from wb.core.architecture import Architecture
-from wb.core.durations import parse_duration
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.space import random_choices
+from wb.core.system.durations import parse_duration
 from wb.data import Dataset
 from wb.data.batches import batches
 from wb.hardware.device import Device
 from wb.models.counting import count_macs
-from wb.search.baselines import MOST
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
+from wb.search.beginning.recipes import alone as alone_share
+from wb.search.beginning.recipes import supernet_recipe, tuning_recipe
+from wb.search.ending.baselines import MOST
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
 from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import LIGHTEST, TUNED, TimePlan, allot
-from wb.search.recipes import alone as alone_share
-from wb.search.recipes import supernet_recipe, tuning_recipe
 from wb.search.supernet import Supernet, sandwich
 from wb.spaces.base import NetworkSpace
 from wb.tasks.known import task_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wb.core.errors import BadOption
-from wb.search.choice import expected
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
+from wb.search.fidelity.choice import expected
 from wb.search.fidelity.rungs import AUTO, NONE, automatic, rungs_text
 
 

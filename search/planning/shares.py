@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from wb.core.durations import duration
 from wb.core.errors import BadOption
-from wb.core.metrics import Limit
+from wb.core.measures.metrics import Limit
 from wb.core.records import Frozen
-from wb.search.config import SearchConfig
+from wb.core.system.durations import duration
+from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
 from wb.search.planning.seconds import Costs, Size
 

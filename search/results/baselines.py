@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from wb.core.files import write_text
-from wb.core.metrics import METRICS, QUALITIES
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, QUALITIES
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
+from wb.core.system.files import write_text
 from wb.search.results.stored import stored
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, FiniteFloat, TypeAdapter
 
 from wb.core.errors import BadArtefact
-from wb.core.files import write_text
+from wb.core.system.files import write_text
 from wb.search.results.stored import stored
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import Annotated
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from wb.core.architecture import Architecture, explain
-from wb.core.metrics import ACCURACY
-from wb.core.readings import Reading
+from wb.core.measures.metrics import ACCURACY
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.records.base import is_none
 from wb.core.statistics.verdict import Remark, loss
-from wb.jobs.record import Quality
+from wb.jobs.frame.record import Quality
 from wb.search.results.unsure import Unsure
 
 MEASURED = ("latency", "size", "macs", "params")  # readings that every network of a front has, besides its quality

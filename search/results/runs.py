@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wb.core.durations import duration
 from wb.core.errors import BadArtefact, WbError
-from wb.core.readings import scaled
-from wb.jobs.shown import Shown, Table
+from wb.core.measures.readings import scaled
+from wb.core.system.durations import duration
+from wb.jobs.calls.shown import Shown, Table
 from wb.search.results.point import FrontPoint
 from wb.search.run import Run, RunRecord
 from wb.search.study.study import read_evaluated

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wb.core.architecture import explain
 from wb.core.errors import BadArtefact
-from wb.core.files import read_text
+from wb.core.system.files import read_text
 
 T = TypeVar("T")
 

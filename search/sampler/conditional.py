@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from wb.core.requirements import Requirement
+from wb.core.measures.requirements import Requirement
 from wb.predictors.features import Floats, Indices
 from wb.search.sampler.generator import PSEUDO, Generator
 from wb.search.sampler.inquisitor import Archive

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wb.core.requirements import Asked
+from wb.core.measures.requirements import Asked
 from wb.predictors.features import Floats, Indices
 from wb.search.sampler.generator import Generator
 from wb.search.sampler.inquisitor import Archive, Inquisitor

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from wb.core.requirements import Asked
+from wb.core.measures.requirements import Asked
 from wb.core.space import Choices, Genes, Practised
 from wb.predictors.features import Encoder, Indices
 from wb.search.sampler.batched import BatchSampler

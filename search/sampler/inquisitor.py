@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import erfcx
 from scipy.stats import norm
 
-from wb.core.requirements import Asked, Requirement
+from wb.core.measures.requirements import Asked, Requirement
 from wb.predictors.ensemble import Ensemble
 from wb.predictors.features import Encoder, Floats, Indices
 from wb.search.sampler.proposals import FAR_IMPORTANCE, NEAR

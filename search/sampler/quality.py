@@ -9,7 +9,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 
-from wb.core.metrics import Metric
+from wb.core.measures.metrics import Metric
 from wb.core.space import Genes
 from wb.predictors.ensemble import Ensemble, baseline_quality
 from wb.predictors.features import Encoder

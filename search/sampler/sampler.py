@@ -11,10 +11,10 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from wb.core.metrics import Limit
-from wb.core.requirements import Asked
+from wb.core.measures.metrics import Limit
+from wb.core.measures.requirements import Asked
 from wb.core.space import Genes, Space
-from wb.search.config import SamplerName
+from wb.search.beginning.config import SamplerName
 from wb.search.sampler.generate import GenerateSampler
 from wb.search.sampler.guided import GuidedSampler
 from wb.search.study.trials import WORKER, values_of, violations

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from wb.core.files import scratch
+from wb.core.system.files import scratch
 from wb.search.study.workers import FOLDER, Crew
 
 START = "start.safetensors"  # the model whose weights the supernet starts from

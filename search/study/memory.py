@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from wb.core.errors import BadOption
-from wb.core.readings import scaled
+from wb.core.measures.readings import scaled
 from wb.models.network import skeleton
 from wb.spaces.base import NetworkSpace
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from wb.core.architecture import Architecture
 from wb.core.errors import StorageFailed, reason
-from wb.core.metrics import Limit, Metric
+from wb.core.measures.metrics import Limit, Metric
 from wb.core.space import Choices, Space, canonical
 from wb.export.graph import ExportDiffers
 from wb.search.evaluate import Evaluation

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 from wb.core.architecture import Architecture
-from wb.core.metrics import Limit
-from wb.core.readings import Reading
+from wb.core.measures.metrics import Limit
+from wb.core.measures.readings import Reading
 from wb.core.space import random_choices
 from wb.export.counting.count import model_energy
 from wb.models.counting import count_bytes, count_macs, count_parameters

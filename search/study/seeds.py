@@ -13,12 +13,12 @@ from optuna.trial import TrialState
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, NotInSpace
-from wb.core.metrics import Limit
+from wb.core.measures.metrics import Limit
 from wb.core.records import Part
 from wb.core.space import Choices, Option
 from wb.jobs.inputs import read_architecture
 from wb.models.counting import count_macs
-from wb.search.config import SEED_NAMES, SeedName
+from wb.search.beginning.config import SEED_NAMES, SeedName
 from wb.search.study.trials import choices_of, evaluated, network_key
 from wb.spaces.base import NetworkSpace
 

@@ -20,7 +20,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
-from wb.core.files import scratch
+from wb.core.system.files import scratch
 
 HEARTBEAT_S = 30  # a killed worker on another machine is noticed after three missed heartbeats
 DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")

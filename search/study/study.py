@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.metrics import Limit, Metric
+from wb.core.measures.metrics import Limit, Metric
 from wb.core.space import Space
 from wb.search.study.storage import file_of, named, open_storage, open_to_read, public
 from wb.search.study.trials import check, check_for, evaluated, own

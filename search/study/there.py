@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from wb.core.errors import BadArtefact
-from wb.models.torchfile import read_torch
-from wb.search.config import SearchConfig
+from wb.models.files.torchfile import read_torch
+from wb.search.beginning.config import SearchConfig
 from wb.search.run import Run
 from wb.search.study.study import read_evaluated
 

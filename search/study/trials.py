@@ -12,8 +12,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from wb.core.errors import BadArtefact, WbError
-from wb.core.metrics import Limit, Metric
-from wb.core.readings import Reading
+from wb.core.measures.metrics import Limit, Metric
+from wb.core.measures.readings import Reading
 from wb.core.space import Choices, Genes, Option, Space, canonical, check_choices
 
 WORKER = "worker"  # user attribute: the process that evaluates it

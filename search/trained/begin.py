@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption
-from wb.core.files import absolute
-from wb.core.progress import Progress
+from wb.core.system.files import absolute
 from wb.data import Dataset
-from wb.jobs.begin import begin as taken_up
-from wb.jobs.begin import measured
-from wb.jobs.tune import recipes
-from wb.jobs.work import RECORD, work_of
+from wb.jobs.frame.begin import begin as taken_up
+from wb.jobs.frame.begin import measured
+from wb.jobs.frame.tune import recipes
+from wb.jobs.frame.work import RECORD, work_of
 from wb.models.model import Model, check_weights
 from wb.models.network import skeleton
 from wb.search.alternatives.mixers import lacking, others
@@ -21,7 +21,7 @@ from wb.search.trained.budgets import parse_points
 from wb.search.trained.config import TrainedConfig
 from wb.search.trained.job import TrainedJob
 from wb.search.trained.record import TrainedSearch
-from wb.spaces.presets import AUTO
+from wb.spaces.columnar.presets import AUTO
 from wb.training.train import check_fits
 
 PAGE = "report.html"

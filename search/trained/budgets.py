@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wb.core.errors import BadOption
-from wb.core.metrics import COSTS, METRICS, Limit, Rules, parse_budget
+from wb.core.measures.metrics import COSTS, METRICS, Limit, Rules, parse_budget
 from wb.search.alternatives.costs import ABOVE
 
 LIMITED = Rules(COSTS)

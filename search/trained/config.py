@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from wb.core.commands.option import Cli, listed, structured
 from wb.core.errors import BadOption
-from wb.core.option import Cli, listed, structured
-from wb.jobs.config import SAMPLES, JobConfig, LearningRate, Seed
-from wb.jobs.output import config_of
+from wb.jobs.frame.config import SAMPLES, JobConfig, LearningRate, Seed
+from wb.jobs.frame.output import config_of
 from wb.search.trained.budgets import parse_points
+from wb.spaces.columnar.presets import AUTO
 from wb.spaces.operators import OFFERED
-from wb.spaces.presets import AUTO
-from wb.training.recipe import RecipeOptions
+from wb.training.recipes.recipe import RecipeOptions
 
 HALF = "latency=0.5x"  # where neither budgets nor a front are given
 

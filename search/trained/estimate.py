@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wb.core.plan import Planned
+from wb.core.commands.plan import Planned
 from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.estimate import reading_times
-from wb.jobs.tune import tuning
+from wb.jobs.frame.tune import tuning
 from wb.models.network import skeleton
 from wb.search.alternatives.choose import RANDOM, SOLUTIONS
 from wb.search.alternatives.distil import IMAGES

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from wb.core.metrics import METRICS, Metric
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Metric
+from wb.core.measures.readings import Reading
 from wb.page.look import BLUE, FRONT, GREY, TEST, axes, bars, underscored
 from wb.search.trained.record import TrainedSearch
 

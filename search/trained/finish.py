@@ -15,18 +15,18 @@ from torch import Tensor
 
 from wb.compress.depth.chain import chosen
 from wb.compress.prune.stages import Stage
-from wb.core.metrics import METRICS
-from wb.core.progress import Progress
-from wb.core.readings import Reading
+from wb.core.commands.progress import Progress
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
 from wb.core.statistics.verdict import worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
 from wb.export.score import graded
-from wb.jobs.tune import signed, tuned, tuning
+from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.model import Model, Step, save
 from wb.search.alternatives.streams import Streams
-from wb.search.front import ranked
+from wb.search.ending.front import ranked
 from wb.search.trained.record import Result, TrainedSearch
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device

@@ -16,14 +16,14 @@ from wb.compress.nvit.compensate import compensated
 from wb.compress.nvit.nvit import Pruned
 from wb.compress.prune.landing import EXACT, Landing
 from wb.compress.prune.stages import Stage, stages_of
+from wb.core.commands.progress import Progress
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import Limit
-from wb.core.progress import Progress
+from wb.core.measures.metrics import Limit
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device, parse_device
-from wb.jobs.job import Job
+from wb.jobs.frame.job import Job
 from wb.models.model import Model, Step, load, save
 from wb.search.alternatives.choose import Chooser, Pick, agreement
 from wb.search.alternatives.costs import Costs, costs_of, unreachable, without_all

@@ -9,11 +9,11 @@ from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import COSTS, METRICS
-from wb.core.readings import Reading
+from wb.core.measures.metrics import COSTS, METRICS
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
-from wb.jobs.record import JobRecord
+from wb.jobs.frame.record import JobRecord
 from wb.search.trained.config import TrainedConfig
 
 ADDITIVE = 0.8  # Kendall's tau from which summed scores rank choices well

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from wb.jobs.page import links, settings
-from wb.jobs.shares import COLUMNS, listed, shares, told
-from wb.jobs.shown import Table, columns_table
+from wb.jobs.calls.shown import Table, columns_table
+from wb.jobs.frame.page import links, settings
+from wb.jobs.frame.shares import COLUMNS, listed, shares, told
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 from wb.search.alternatives.option import WHOLE

@@ -22,15 +22,15 @@ from wb.compress.nvit.bases import rebased
 from wb.core.errors import BadOption
 from wb.data import Dataset, Split
 from wb.models.axes import Map, Select
+from wb.models.layers.planes import as_tokens
 from wb.models.model import Model, remap_model
-from wb.models.planes import as_tokens
 from wb.models.walk import Sublayer
 from wb.search.alternatives.observed import given, observed, rows_of
 from wb.search.alternatives.option import unit_of
 from wb.search.alternatives.streams import BATCH, Streams
-from wb.search.config import SearchConfig
-from wb.spaces.around import PRESET, around, space_around
+from wb.search.beginning.config import SearchConfig
 from wb.spaces.base import NetworkSpace
+from wb.spaces.columnar.around import PRESET, around, space_around
 from wb.spaces.spaces import space_for
 from wb.training.train import check_fits
 

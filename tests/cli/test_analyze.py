@@ -12,7 +12,7 @@ from wb.compress.depth.analysis import DepthAnalysis
 from wb.data import load as load_data
 from wb.models.model import Model, from_network, save
 from wb.models.network import build
-from wb.spaces.presets import vit_space
+from wb.spaces.columnar.presets import vit_space
 from wb.spaces.stock import Stock
 
 

@@ -13,7 +13,7 @@ from tests.commands import files, succeeded, wb
 from tests.networks import of_digits
 from tests.processes import Command
 from wb.compress.binarize.record import Binarization
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.models.model import from_network, load, save
 from wb.models.network import build
 
@@ -25,7 +25,7 @@ ENDINGS = ("safetensors", "onnx", "json", "html")
 def _paced(untimed: None) -> Iterator[None]:
     pace = Reading(value=1.0, unit="ms", how="measured")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.jobs.begin.reference_pace", lambda *_: pace)
+        patch.setattr("wb.jobs.frame.begin.reference_pace", lambda *_: pace)
         yield
 
 
@@ -108,8 +108,8 @@ def test_binary_models_are_refused(dense: Path, tmp_path: Path) -> None:
 
 CLOCKLESS = """
 from pathlib import Path
-import wb.export.assess, wb.jobs.begin
-from wb.core.readings import Reading
+import wb.export.assess, wb.jobs.frame.begin
+from wb.core.measures.readings import Reading
 from wb.export.timing.measure import Latency
 
 def latency(graphs, *_, **__):
@@ -119,7 +119,7 @@ def latency(graphs, *_, **__):
     return {name: read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
-wb.jobs.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
+wb.jobs.frame.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
 """
 
 

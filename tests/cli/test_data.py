@@ -21,7 +21,7 @@ from tests.commands import succeeded, wb
 from tests.networks import assembled
 from wb.compress.quantize.record import Quantization
 from wb.core.architecture import Block, Stage
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import load as load_data
 from wb.export.foreign.opening import read_metadata
@@ -42,13 +42,13 @@ def _untimed(monkeypatch: pytest.MonkeyPatch, unpaged: None) -> None:
 
     pace = Reading(value=1.0, unit="ms", how="measured")
     for place in (
-        "jobs.measuring",
+        "jobs.verbs.measuring",
         "compress.depgraph.job",
         "export.assess",
         "export.timing.table",
     ):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)
-    monkeypatch.setattr("wb.jobs.begin.reference_pace", lambda *_: pace)
+    monkeypatch.setattr("wb.jobs.frame.begin.reference_pace", lambda *_: pace)
     monkeypatch.setattr("wb.compress.depth.report.write_depth_report", lambda *_, **__: None)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.commands import succeeded, wb
 from tests.networks import assembled
 from wb.core.architecture import Block, Stage
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.export.timing.measure import Latency
 from wb.models.model import from_network, save
@@ -49,7 +49,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     for module in ("export.assess", "export.timing.estimate"):
         monkeypatch.setattr(f"wb.{module}.measure_latency", latency)
-    monkeypatch.setattr("wb.jobs.begin.reference_pace", lambda *_: Reading(value=1.0, unit="ms", how="measured"))
+    monkeypatch.setattr("wb.jobs.frame.begin.reference_pace", lambda *_: Reading(value=1.0, unit="ms", how="measured"))
     return tmp_path
 
 

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.processes import Command
-from wb.cli import _output
-from wb.cli._errors import MEMORY, Terminated, ending
+from wb.cli.frame import output
+from wb.cli.frame.errors import MEMORY, Terminated, ending
 from wb.cli.main import app
 from wb.core.errors import BadArtefact, BudgetMissed
-from wb.jobs.work import resumable
+from wb.jobs.frame.work import resumable
 
 WB = [sys.executable, "-m", "wb.cli.main"]
 
@@ -44,7 +44,7 @@ def test_every_end_is_one_paragraph_with_its_code(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("wb.spaces.presets.preset", fail)
+    monkeypatch.setattr("wb.spaces.columnar.presets.preset", fail)
     result = CliRunner().invoke(app, ["spaces", "tiny"])
     assert result.exit_code == code
     assert words in result.stderr
@@ -67,11 +67,11 @@ def test_the_last_words_say_how_to_go_on(
     out, work = tmp_path / "a b.pt", tmp_path / "a b.partial"
 
     def fail(*_: object) -> None:
-        with resumable(work, _output.continues(work, out)):
+        with resumable(work, output.continues(work, out)):
             work.mkdir()
             raise error
 
-    monkeypatch.setattr("wb.spaces.presets.preset", fail)
+    monkeypatch.setattr("wb.spaces.columnar.presets.preset", fail)
     result = CliRunner().invoke(app, ["spaces", "tiny"])
     assert result.stderr == f"{first}what is done is in {work}; the same command with -o '{out}' continues\n"
 
@@ -117,7 +117,7 @@ def test_an_output_without_space_is_said_once() -> None:
 
 def test_warnings_of_libraries_are_for_debugging() -> None:
     code = (
-        "import warnings, wb.spaces.presets as p\n"
+        "import warnings, wb.spaces.columnar.presets as p\n"
         "def preset(name): warnings.warn('deprecated', stacklevel=1); raise OSError('gone')\n"
         "p.preset = preset"
     )

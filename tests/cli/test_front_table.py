@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from wb.cli.search import front_table
-from wb.core.readings import Reading
+from wb.cli.searching.tables import front_table
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.core.statistics.scores import score
 from wb.search.results.point import FrontPoint
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 
 def test_accuracies_have_their_intervals_in_points_and_the_largest_class() -> None:

@@ -206,7 +206,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wb.export.timing.estimate.measure_latency", lambda *_, **__: None)
-    monkeypatch.setattr("wb.jobs.job.Job.__call__", lambda _: pytest.fail("it is done"))
+    monkeypatch.setattr("wb.jobs.frame.job.Job.__call__", lambda _: pytest.fail("it is done"))
     result = succeeded("fuse", a, c, *DATA, "--finetune", 3, "--dry-run", "-o", "x.pt")
     for words in (
         "residual stream",

@@ -11,7 +11,7 @@ from typer.core import TyperArgument, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from wb.cli._options import FORMER
+from wb.cli.frame.options import FORMER
 from wb.cli.main import app
 
 Found = tuple[tuple[str, ...], typer.core.TyperCommand]

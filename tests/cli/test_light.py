@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from tests.networks import assembled
 from wb.cli.main import app
 from wb.core.architecture import Block, Stage
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.models.counting import count_macs, count_parameters
-from wb.models.header import read_header
+from wb.models.files.header import read_header
 from wb.models.model import Model, Step, from_network, load, save
 from wb.models.network import build
 

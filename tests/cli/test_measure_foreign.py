@@ -14,7 +14,7 @@ from typer.testing import Result
 from tests.commands import succeeded, wb
 from tests.compress.ptq.graphs import model as network
 from tests.export.foreign_graphs import floats, linear, loop, model, save, save_beside
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.timing.measure import Latency
 from wb.models.model import save as save_model
 
@@ -26,7 +26,7 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies are `tests/export/timing/test_measure.py`'s."""
     reading = Reading(value=1, unit="ms", how="measured")
     monkeypatch.setattr(
-        "wb.jobs.measuring.measure_latency",
+        "wb.jobs.verbs.measuring.measure_latency",
         lambda graphs, *_, **__: {name: Latency(reading, reading, 1, 0, 1) for name in graphs},
     )
 

@@ -12,37 +12,29 @@ import typer
 from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
-from wb.cli import (
-    analyze_depth,
-    binarize,
-    fuse,
-    measure,
-    prune_depgraph,
-    prune_depth,
-    prune_nvit,
-    quantize,
-    search,
-    train,
-)
-from wb.cli._options import After, Command, Offer, options
+from wb.cli.frame.options import After, Command, Offer, options
+from wb.cli.looking import analyze_depth, measure
+from wb.cli.making import binarize, fuse, quantize, train
+from wb.cli.pruning import depgraph, depth, nvit
+from wb.cli.searching import search
 from wb.compress.prune.config import PruneConfig, configured
-from wb.core.option import Cli, flat, option_of, structured
+from wb.core.commands.option import Cli, flat, option_of, structured
 from wb.core.records import Classify
 from wb.data import load
-from wb.jobs.config import TrainConfig
-from wb.search.config import QUALITY
+from wb.jobs.frame.config import TrainConfig
+from wb.search.beginning.config import QUALITY
 from wb.tasks.known import TASKS
-from wb.training.choose import recipe_for
-from wb.training.recipe import Recipe
+from wb.training.recipes.choose import recipe_for
+from wb.training.recipes.recipe import Recipe
 
 QUANTIZE = quantize._offer()
 OFFERS = {
     "search": search._offer(),
     "train": train._offer(),
     "measure": measure._offer(),
-    "prune nvit": prune_nvit._offer(),
-    "prune depth": prune_depth._offer(),
-    "prune depgraph": prune_depgraph._offer(),
+    "prune nvit": nvit._offer(),
+    "prune depth": depth._offer(),
+    "prune depgraph": depgraph._offer(),
     "quantize": QUANTIZE._replace(without=(*QUANTIZE.without, "background")),  # an option of all commands
     "binarize": binarize._offer(),
     "fuse": fuse._offer(),

@@ -18,7 +18,7 @@ from wb.cli.main import app
 from wb.core.architecture import Architecture
 from wb.data import load as load_data
 from wb.export.graph import export, read_architecture
-from wb.jobs.classifier import Classifier
+from wb.jobs.verbs.classifier import Classifier
 from wb.models.model import Model, save
 from wb.search.page.usage import script
 from wb.tasks.classes import CLASSES

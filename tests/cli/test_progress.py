@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from wb.cli._output import Plain
-from wb.cli._progress import Stage, Work, clock
+from wb.cli.frame.output import Plain
+from wb.cli.frame.progress import Stage, Work, clock
 
 
 class Clock:

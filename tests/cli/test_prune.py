@@ -291,8 +291,8 @@ def test_a_budget_that_is_missed_at_last(dense: Path, tmp_path: Path, monkeypatc
 
 CLOCKLESS = """
 from pathlib import Path
-import wb.export.assess, wb.export.timing.table, wb.jobs.begin
-from wb.core.readings import Reading
+import wb.export.assess, wb.export.timing.table, wb.jobs.frame.begin
+from wb.core.measures.readings import Reading
 from wb.export.timing.measure import Latency
 
 def latency(graphs, *_, **__):
@@ -302,7 +302,7 @@ def latency(graphs, *_, **__):
     return {name: read(graph) for name, graph in graphs.items()}
 
 wb.export.assess.measure_latency = latency
-wb.jobs.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
+wb.jobs.frame.begin.reference_pace = lambda *_: Reading(value=1.0, unit="ms", how="measured")
 """
 
 

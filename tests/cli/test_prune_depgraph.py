@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.data import load
 from wb.export.timing.measure import Latency
 

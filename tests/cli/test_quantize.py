@@ -16,8 +16,8 @@ from tests.networks import assembled
 from tests.processes import Command
 from wb.compress.quantize.record import Quantization
 from wb.core.architecture import Block, Stage
+from wb.core.measures.readings import ratio
 from wb.core.precision import precisions
-from wb.core.readings import ratio
 from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.data import load as load_data
 from wb.export.graph import read_architecture

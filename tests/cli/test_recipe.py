@@ -13,8 +13,8 @@ from wb.compress.binarize.begin import configured as binarizing
 from wb.compress.prune.config import configured as pruning
 from wb.core.errors import BadOption
 from wb.models.model import load
-from wb.search.options import configured, resumed
-from wb.training.recipe import RecipeOptions
+from wb.search.beginning.options import configured, resumed
+from wb.training.recipes.recipe import RecipeOptions
 
 OLD = Path(__file__).parent.parent / "old" / "0.1"
 ASKED = {"flip": True, "erase": 0.2, "recipe": "light"}

@@ -19,9 +19,9 @@ from tests.commands import succeeded, wb
 from tests.processes import Command
 from wb.core.architecture import Architecture
 from wb.data import load as load_data
-from wb.jobs.classifier import Classifier
+from wb.jobs.verbs.classifier import Classifier
 from wb.models.model import load as load_model
-from wb.search.finalists import Finish
+from wb.search.ending.finalists import Finish
 from wb.search.planning.costs import Probe
 from wb.search.planning.seconds import Costs
 from wb.search.results.answers import read_answers
@@ -242,7 +242,7 @@ def slow(seconds: float) -> Probe:
 
 def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs are made up, and so high that the plan is small; a dry run plans the same."""
-    for module in ("plan", "planning.costs"):
+    for module in ("planning.plan", "planning.costs"):
         monkeypatch.setattr(f"wb.search.{module}.probe", lambda *_: slow(0.5))
     monkeypatch.setattr("wb.search.planning.enough.epochs_left", lambda *_: 2)
     asked: list[Architecture] = []
@@ -252,7 +252,7 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
         asked.append(network)
         return 1e9 if network == asked[0] else 0.0
 
-    monkeypatch.setattr("wb.search.stages.epoch_seconds", epoch)
+    monkeypatch.setattr("wb.search.ending.ending.epoch_seconds", epoch)
     made, finish = list[list[int]](), Finish.__call__
 
     def noted(self: Finish, finalists: Any) -> Any:

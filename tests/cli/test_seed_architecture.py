@@ -19,9 +19,9 @@ from wb.models.network import build
 from wb.search.run import Run
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
-from wb.spaces.presets import vit_space
-from wb.spaces.revit import seed_architecture
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import vit_space
+from wb.spaces.columnar.revit import seed_architecture
+from wb.spaces.columnar.space import Vit
 
 SMALL = ["--epochs", "1", "--finetune", "0", "--limit", "200", "--objectives", "acc,params", "--threads", "1"]
 CHANGES = {"embed": "8,16", "depth": "1,2"}

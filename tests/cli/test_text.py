@@ -17,13 +17,13 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from tests.networks import assembled
-from wb.cli import _output
-from wb.cli._output import Plain
-from wb.cli._progress import Work
-from wb.cli._text import paragraph, printable
+from wb.cli.frame import output
+from wb.cli.frame.output import Plain
+from wb.cli.frame.progress import Work
+from wb.cli.frame.text import paragraph, printable
 from wb.cli.main import app
 from wb.core.architecture import Block, Stage
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.models.model import Step, from_network, save
 from wb.models.network import build
@@ -76,7 +76,7 @@ def test_errors_are_one_paragraph_whatever_is_in_a_name() -> None:
 
 
 def test_json_can_be_read_by_every_program(capsys: pytest.CaptureFixture[str]) -> None:
-    _output.print_json({name: [name, {"x": 1.5}] for name in HOSTILE})
+    output.print_json({name: [name, {"x": 1.5}] for name in HOSTILE})
     text = capsys.readouterr().out
     assert text.isascii()
     found = json.loads(text)
@@ -135,7 +135,7 @@ def test_a_library_that_says_a_lot_is_cut_short(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise TypeError("incompatible \x1b[31marguments\n" + "graph " * 50_000)
 
-    monkeypatch.setattr("wb.spaces.presets.preset", fail)
+    monkeypatch.setattr("wb.spaces.columnar.presets.preset", fail)
     result = CliRunner().invoke(app, ["spaces", "tiny"])
     assert result.exit_code == 1
     assert result.stderr == (

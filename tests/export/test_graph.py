@@ -20,8 +20,8 @@ from wb.hardware.device import Device
 from wb.models.counting import count_macs
 from wb.models.model import Model, Step, from_network
 from wb.models.network import build
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 
 @pytest.fixture(scope="module")

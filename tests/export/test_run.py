@@ -18,9 +18,9 @@ from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.models.model import from_network
 from wb.models.network import build
-from wb.spaces.options import options_with
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((12, 5)).astype(np.float32)

@@ -24,12 +24,12 @@ from wb.compress.prune import record as pruning
 from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
 from wb.core.architecture import Architecture, Block, Stage
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, Pool, Softmax
 from wb.data.load import load as load_data
 from wb.foreign.importing import read_checkpoint
+from wb.jobs.frame.page import write_page
 from wb.jobs.inputs import read_architecture
-from wb.jobs.page import write_page
 from wb.models.model import Step, from_network, load, save
 from wb.models.network import build
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from wb.cli.main import app
 from wb.core.architecture import Architecture
 from wb.core.errors import WbError
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.models.counting import count_parameters
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
 from wb.search.evaluate import Evaluation
 from wb.search.page.report import write_report
 from wb.search.run import Run
@@ -24,8 +24,8 @@ from wb.search.study.optimize import Optimization
 from wb.search.study.study import check_study, load_study
 from wb.search.study.trials import evaluated
 from wb.search.study.workers import Crew
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 HERE = Path(__file__).parent
 mutate: Callable[[Path, int], str] = runpy.run_path(str(HERE / "mutate_runs.py"))["mutate"]

@@ -1,7 +1,7 @@
 """What every job owes its user. A room's tests inherit it, and say only how their job begins.
 
-Files become what they are by being renamed (`wb.core.files.replacing`), so that after each of these a process may end: after
-every note of the record among them.
+Files become what they are by being renamed (`wb.core.system.files.replacing`), so that after each of these a process may end:
+after every note of the record among them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import pytest
 
 from wb.core.errors import BadArtefact, BadOption
-from wb.jobs.job import Job
-from wb.jobs.page import write_page
-from wb.jobs.record import JobRecord
-from wb.jobs.work import RECORD
+from wb.jobs.frame.job import Job
+from wb.jobs.frame.page import write_page
+from wb.jobs.frame.record import JobRecord
+from wb.jobs.frame.work import RECORD
 from wb.models.model import load
 
 _STOPPED = dict[type, Path]()  # the folder of a stopped job of each class of tests
@@ -100,7 +100,7 @@ class JobSuite(ABC):
 
     def test_it_leaves_what_it_says(self, begin: Begin, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its files, its record, which comes back, and its page, which points to the files."""
-        monkeypatch.setattr("wb.jobs.job.write_page", write_page)  # where the other tests of a module go without
+        monkeypatch.setattr("wb.jobs.frame.job.write_page", write_page)  # where the other tests of a module go without
         job = begin(out, silent)
         record = job()
         assert {path.name for path in out.parent.iterdir()} == {path.name for path in job.written()}

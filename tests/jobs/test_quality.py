@@ -10,14 +10,14 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from wb.cli.search import front_table
+from wb.cli.searching.tables import front_table
 from wb.compress.binarize.record import Binarization
 from wb.compress.prune.record import Pruning
 from wb.compress.quantize.record import Quantization
 from wb.core.errors import BadArtefact
-from wb.core.metrics import METRICS, Metric
+from wb.core.measures.metrics import METRICS, Metric
 from wb.fusion.job.record import Fusion
-from wb.jobs.record import JobRecord
+from wb.jobs.frame.record import JobRecord
 from wb.search.results.point import FrontPoint
 
 OLD = Path(__file__).parents[1] / "old" / "0.1"
@@ -34,7 +34,7 @@ def recall(monkeypatch: pytest.MonkeyPatch) -> Metric:
     """A second metric of quality."""
     metric = Metric("recall", "maximize", "fraction", "mean recall", {"": 1.0}, quality=True, best=1.0)
     monkeypatch.setitem(cast(dict[str, Metric], METRICS), metric.name, metric)
-    monkeypatch.setattr("wb.jobs.record.QUALITIES", ("acc", metric.name))
+    monkeypatch.setattr("wb.jobs.frame.record.QUALITIES", ("acc", metric.name))
     return metric
 
 

@@ -23,12 +23,12 @@ from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings, Stat
 from wb.models.axes import Axis, Couple, CoupleWithin, Map, Select, SelectWithin, nested, remap
 from wb.models.block import build_operator
-from wb.models.convolution import BatchNormed
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import NOTHING, OperatorModule
+from wb.models.layers.planes import as_tokens, laid
 from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import build, skeleton
-from wb.models.operator import NOTHING, OperatorModule
-from wb.models.planes import as_tokens, laid
 
 EMBED = "embed"
 Weights = Mapping[str, Tensor]

@@ -20,19 +20,19 @@ from wb.compress.nvit.settings import Method, Settings
 from wb.compress.prune.landing import Landing
 from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Reading
 from wb.data import Dataset, Split
 from wb.export.graph import export
 from wb.hardware.device import Device, session
-from wb.models.attention import ScoredAttention
 from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_macs
+from wb.models.layers.attention import ScoredAttention
+from wb.models.layers.operator import PartModule
 from wb.models.model import Model, load, remap_model, save
 from wb.models.named import axes_of
 from wb.models.network import build, skeleton
-from wb.models.operator import PartModule
-from wb.models.passes import apply
+from wb.models.passes.base import apply
 from wb.training.statistics import with_statistics
 
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from tests.fuzz.mutate import PICKLES, packed
 from tests.networks import with_eps
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.models.axes import Leading, Select
-from wb.models.header import MAX_STEPS
+from wb.models.files.header import MAX_STEPS
 from wb.models.model import Model, Step, from_network, load, read_history, remap_model, save
 from wb.models.network import build
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 
 @pytest.fixture

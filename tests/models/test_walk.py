@@ -8,8 +8,8 @@ import torch
 from tests.networks import Form, assembled
 from wb.core.architecture import Block, Stage
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from wb.models.layers.planes import as_tokens
 from wb.models.network import Network, build
-from wb.models.planes import as_tokens
 
 BOTH = Block(mixer=Softmax(heads=2, qk=3, v=2), ffn=Mlp(mlp=5))
 FORMS: tuple[Form, ...] = ("pre", "post")

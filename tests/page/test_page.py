@@ -14,8 +14,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs_version
 
 from tests.pages import Page
-from wb.core.metrics import METRICS
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
 from wb.page.alt import described
 from wb.page.look import LONG, SPAN, axes, broken, figure_html
 from wb.page.page import LIBRARY, Column, link, render, setting

@@ -15,16 +15,16 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import event
 
 from wb.core.architecture import Architecture
-from wb.core.provenance import machine, versions
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.core.space import random_choices
-from wb.search.config import SearchConfig
-from wb.search.front import front
+from wb.core.system.provenance import machine, versions
+from wb.search.beginning.config import SearchConfig
+from wb.search.ending.front import front
 from wb.search.results.point import FrontPoint
 from wb.search.run import DataRecord, Run, RunRecord
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 DIGITS = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.3,))
 FIRST_BATCH = 16

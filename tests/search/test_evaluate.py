@@ -17,9 +17,9 @@ from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network, skeleton
 from wb.search.evaluate import Evaluator
 from wb.search.supernet import Supernet
-from wb.spaces.options import options_with
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 from wb.tasks.classes import CLASSES
 
 

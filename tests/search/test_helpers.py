@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
 from wb.search.helpers import Helpers
 
 

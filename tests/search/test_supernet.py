@@ -15,9 +15,9 @@ from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.data import Dataset
 from wb.search.supernet import Supernet, train_supernet
-from wb.spaces.options import options_with
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 from wb.training.fit import Recipe
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from wb.core.records import ImageInput
 from wb.core.space import Option, Practised, random_choices
+from wb.spaces.columnar.presets import PRESETS
+from wb.spaces.columnar.space import Vit
 from wb.spaces.practices import HYBRID, VIT, asked_of
-from wb.spaces.presets import PRESETS
-from wb.spaces.vit import Vit
 
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.3,))
 SPACE = Vit(PRESETS["tiny"], IMAGE, 10, preset="tiny")

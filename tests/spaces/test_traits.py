@@ -13,13 +13,13 @@ from wb.core.records import FFNS, MIXERS, ImageInput, kind_of
 from wb.core.space import Choices, Informed, random_choices
 from wb.models.counting import count_macs, operations
 from wb.models.groups import groups_of
+from wb.models.layers.operator import OperatorModule
 from wb.models.network import build
-from wb.models.operator import OperatorModule
 from wb.predictors.features import Encoder
-from wb.spaces.options import options_with
-from wb.spaces.presets import TINY
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 from wb.spaces.traits import Traits, traits
-from wb.spaces.vit import Vit
 
 KINDS = tuple(map(kind_of, (*MIXERS, *FFNS)))
 

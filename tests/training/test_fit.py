@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.records import ImageInput
 from wb.data import Dataset
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 from wb.tasks.classes import CLASSES
-from wb.training.recipe import Recipe
+from wb.training.recipes.recipe import Recipe
 from wb.training.train import evaluating, fit_module, score, train
 
 FULL = Recipe(

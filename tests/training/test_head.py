@@ -12,7 +12,7 @@ from tests.networks import hybrid, of_digits, random_model
 from wb.core.errors import BadData
 from wb.data import Dataset, Split
 from wb.models.model import Model
-from wb.models.passes import apply
+from wb.models.passes.base import apply
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
 from wb.training.head import NewHead

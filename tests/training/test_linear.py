@@ -8,8 +8,8 @@ from torch import nn
 from wb.core.architecture import Architecture
 from wb.core.records import ImageInput
 from wb.models.network import skeleton
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 from wb.training.linear import decayed
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from wb.training.linear import decayed, matrices
 from wb.training.optimizer import Optimizer
-from wb.training.recipe import Recipe
-from wb.training.schedule import Rates
+from wb.training.recipes.recipe import Recipe
+from wb.training.recipes.schedule import Rates
 
 RATE = 0.01
 

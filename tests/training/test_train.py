@@ -14,9 +14,9 @@ from wb.core.errors import BadArtefact, BadData
 from wb.core.records import ImageInput
 from wb.data import Dataset
 from wb.models.model import Model
-from wb.spaces.options import options_with
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Batch, Recipe, TrainingDiverged, fit
 from wb.training.train import Finetune, score, train

@@ -18,7 +18,7 @@ from wb.api._fusing import fuse
 from wb.api._looking import diff, measure, predict
 from wb.api._searching import search, search_from
 from wb.api._training import train
-from wb.jobs.results import Data, Model, Result
+from wb.jobs.calls.results import Data, Model, Result
 from wb.search.shown import Front
 
 __all__ = [

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.core.option import by_field
-from wb.jobs.calls import chosen, done, path_of, path_or_none, read, saying, several, shown
-from wb.jobs.results import Data, Result
-from wb.jobs.work import resumable
+from wb.core.commands.option import by_field
+from wb.jobs.calls.given import chosen, done, path_of, path_or_none, read, saying, several, shown
+from wb.jobs.calls.results import Data, Result
+from wb.jobs.frame.work import resumable
 
 if TYPE_CHECKING:
     from wb.compress.binarize.record import Binarization
     from wb.compress.prune.record import Pruning
     from wb.compress.quantize.record import Quantization
-    from wb.jobs.calls import Given
+    from wb.jobs.calls.given import Given
 
 
 def prune(

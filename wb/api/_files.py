@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wb.jobs.calls import path_of
-from wb.jobs.results import Data, Model, read_model
+from wb.jobs.calls.given import path_of
+from wb.jobs.calls.results import Data, Model, read_model
 
 if TYPE_CHECKING:
-    from wb.jobs.calls import Given
-    from wb.jobs.classifier import Classifier
+    from wb.jobs.calls.given import Given
+    from wb.jobs.verbs.classifier import Classifier
 
 
 def load(path: str | Path) -> Model | Classifier:
@@ -19,8 +19,8 @@ def load(path: str | Path) -> Model | Classifier:
     Raises:
         BadArtefact: the file is neither, or damaged.
     """
-    from wb.jobs.classifier import Classifier
     from wb.jobs.kinds import GRAPH, MODELS, need
+    from wb.jobs.verbs.classifier import Classifier
 
     path = Path(path)
     if need(path, *MODELS, "onnx", expected=GRAPH) == "onnx":
@@ -62,8 +62,8 @@ def export(
         BadOption: an exporter or opset that there is not, or a file in the way.
         ExportDiffers: the graph does not compute what the model does.
     """
-    from wb.jobs.classifier import Classifier
-    from wb.jobs.exporting import export_file
+    from wb.jobs.verbs.classifier import Classifier
+    from wb.jobs.verbs.exporting import export_file
 
     path = path_of(model) or Path()
     target = Path(out) if out else path.with_suffix(".onnx")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.jobs.calls import path_of
-from wb.jobs.results import Model
+from wb.jobs.calls.given import path_of
+from wb.jobs.calls.results import Model
 
 if TYPE_CHECKING:
-    from wb.jobs.calls import Given
+    from wb.jobs.calls.given import Given
 
 
 def export_to(model: Given, folder: str | Path, to: str, *, force: bool = False) -> list[Path]:
@@ -20,7 +20,7 @@ def export_to(model: Given, folder: str | Path, to: str, *, force: bool = False)
         BadOption: no such form, or a file in the way.
         Unsupported: the library's format cannot say the network.
     """
-    from wb.jobs.exporting import export_to as written
+    from wb.jobs.verbs.exporting import export_to as written
 
     return written(path_of(model) or Path(), to, Path(folder), force=force)
 
@@ -43,7 +43,7 @@ def import_checkpoint(
         Unsupported: a family that is not known.
     """
     from wb.foreign.given import given_of
-    from wb.jobs.importing import import_file
+    from wb.jobs.verbs.importing import import_file
 
     numbers = {name: tuple(values) for name, values in (("mean", mean), ("std", std)) if values is not None}
     given = given_of(**options, **({"images": numbers} if numbers else {}))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.core.option import by_field
-from wb.jobs.calls import data_of, done, path_of, path_or_none, saying, shown
-from wb.jobs.results import Data, Result
+from wb.core.commands.option import by_field
+from wb.jobs.calls.given import data_of, done, path_of, path_or_none, saying, shown
+from wb.jobs.calls.results import Data, Result
 
 if TYPE_CHECKING:
     from wb.fusion.job.record import Fusion
-    from wb.jobs.calls import Given
+    from wb.jobs.calls.given import Given
 
 
 def fuse(

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.core.option import by_field
-from wb.jobs.calls import data_of, path_of, saying, shown
-from wb.jobs.results import Data
+from wb.core.commands.option import by_field
+from wb.jobs.calls.given import data_of, path_of, saying, shown
+from wb.jobs.calls.results import Data
 
 if TYPE_CHECKING:
     from wb.data.preparation import Preparation
-    from wb.jobs.calls import Given
-    from wb.jobs.classifier import Picture
+    from wb.jobs.calls.given import Given
     from wb.jobs.diff.compare import Compared
-    from wb.jobs.measuring import Measured
-    from wb.jobs.predicting import Predictions
+    from wb.jobs.verbs.classifier import Picture
+    from wb.jobs.verbs.measuring import Measured
+    from wb.jobs.verbs.predicting import Predictions
 
 
 def measure(
@@ -27,9 +27,9 @@ def measure(
     quiet: bool = False,
     **options: Any,
 ) -> Measured:
-    """As `wb measure`: options are the fields of `wb.jobs.measuring.Measuring`. Raises as that does."""
-    from wb.jobs.measuring import Measuring
-    from wb.jobs.output import config_of
+    """As `wb measure`: options are the fields of `wb.jobs.verbs.measuring.Measuring`. Raises as that does."""
+    from wb.jobs.frame.output import config_of
+    from wb.jobs.verbs.measuring import Measuring
 
     options = by_field(Measuring, options)
     given = data_of(data, background, options)
@@ -51,10 +51,10 @@ def predict(
 ) -> Predictions:
     """As `wb predict`: the classes of pictures, with probabilities. A picture is a path, a PIL image or an array.
 
-    `images` prepares pictures for a network that is not the workbench's. Raises as `wb.jobs.predicting.Predicting`.
+    `images` prepares pictures for a network that is not the workbench's. Raises as `wb.jobs.verbs.predicting.Predicting`.
     """
-    from wb.jobs.classifier import apart
-    from wb.jobs.predicting import Predicting
+    from wb.jobs.verbs.classifier import apart
+    from wb.jobs.verbs.predicting import Predicting
 
     with shown(quiet=quiet) as progress:
         return Predicting(top, background, images, run_limit)(path_of(model) or Path(), apart(pictures), progress)
@@ -71,7 +71,7 @@ def diff(
 ) -> Compared:
     """As `wb diff`: options are the fields of `wb.jobs.diff.compare.Comparing`. Raises as that does."""
     from wb.jobs.diff.compare import Compared, Comparing
-    from wb.jobs.output import config_of
+    from wb.jobs.frame.output import config_of
 
     given = data_of(data, background, by_field(Comparing, options))
     given = {name: given[name] for name in given if name != "limit" or name in options}  # of training images

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.core.option import by_field
-from wb.jobs.calls import chosen, data_of, path_of, path_or_none, read, saying, several, shown
-from wb.jobs.results import Data, Result
-from wb.jobs.work import resumable as continued
+from wb.core.commands.option import by_field
+from wb.jobs.calls.given import chosen, data_of, path_of, path_or_none, read, saying, several, shown
+from wb.jobs.calls.results import Data, Result
+from wb.jobs.frame.work import resumable as continued
 from wb.search.shown import Front
 
 if TYPE_CHECKING:
-    from wb.jobs.calls import Given
+    from wb.jobs.calls.given import Given
     from wb.models.model import Model
-    from wb.search.config import SearchConfig
+    from wb.search.beginning.config import SearchConfig
     from wb.search.run import Run
     from wb.search.trained.record import TrainedSearch
 
@@ -34,7 +34,7 @@ def search(
     quiet: bool = False,
     **options: Any,
 ) -> Front:
-    """As `wb search`: trains a supernet, and searches it; options are the fields of `wb.search.config.SearchConfig`.
+    """As `wb search`: trains a supernet, and searches it; options are the fields of `wb.search.beginning.config.SearchConfig`.
 
     `changes={"embed": "16,32"}` is what `--set embed=16,32` is; `seeds` are names, architectures as JSON, or models. A script
     that asks for several `workers` needs `if __name__ == "__main__":` around its calls, because workers import it. With
@@ -46,8 +46,8 @@ def search(
     from rich.console import Console
     from rich.progress import Progress as Bars
 
-    from wb.search.config import SearchConfig
-    from wb.search.options import check_workers
+    from wb.search.beginning.config import SearchConfig
+    from wb.search.beginning.options import check_workers
     from wb.search.pipeline import Search
     from wb.search.run import resumable
     from wb.search.study.seeds import read_seeds
@@ -132,7 +132,7 @@ def _started(
 
 def _begun(given: Mapping[str, Any], out: Path | None, resume: Path | None) -> tuple[Run, SearchConfig]:
     """The folder and the configuration of a new search, or of one to `resume`."""
-    from wb.search.options import configured, resumed
+    from wb.search.beginning.options import configured, resumed
     from wb.search.run import Run, create
 
     if resume is not None:

@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.jobs.calls import chosen, continues, path_of, saying, shown, sized
-from wb.jobs.results import Data, Model
-from wb.jobs.work import resumable
+from wb.jobs.calls.given import chosen, continues, path_of, saying, shown, sized
+from wb.jobs.calls.results import Data, Model
+from wb.jobs.frame.work import resumable
 
 if TYPE_CHECKING:
-    from wb.jobs.calls import Given
+    from wb.jobs.calls.given import Given
 
 
 def train(
@@ -35,13 +35,13 @@ def train(
 ) -> Model:
     """As `wb train`: one architecture from scratch or, as with `--from`, a trained `model` further.
 
-    Raises as `wb.jobs.training.Training`. `recipe` are the fields of `wb.training.recipe.RecipeOptions`, and `teacher`, a file;
-    with a model also `new_head`, `freeze` and `by_index`.
+    Raises as `wb.jobs.verbs.training.Training`. `recipe` are the fields of `wb.training.recipes.recipe.RecipeOptions`, and
+    `teacher`, a file; with a model also `new_head`, `freeze` and `by_index`.
     """
-    from wb.core.option import structured
-    from wb.jobs.config import TrainConfig
-    from wb.jobs.output import config_of
-    from wb.jobs.training import Training
+    from wb.core.commands.option import structured
+    from wb.jobs.frame.config import TrainConfig
+    from wb.jobs.frame.output import config_of
+    from wb.jobs.verbs.training import Training
 
     path = Path(out) if out else Path("runs") / f"train-{datetime.now():%Y%m%d-%H%M%S}" / "trained.safetensors"
     file, say = path_of(model), saying(quiet=quiet)

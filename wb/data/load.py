@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wb.core.errors import BadData, BadOption
-from wb.core.files import absolute, irregular
+from wb.core.system.files import absolute, irregular
 from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
 from wb.data.readers import cifar10, digits, hub, idx, imagefolder, npz
 from wb.data.readers.parts import Parts

@@ -11,8 +11,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from wb.core.architecture import explain
 from wb.core.errors import BadArtefact, BadOption, reason
-from wb.core.files import regular
 from wb.core.records import Frozen
+from wb.core.system.files import regular
 
 ASSUMED = "say --mean, --std, --scale or --preprocessor if the graph's loader prepares them"
 CHECK = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import ImageColor
 
 from wb.core.errors import BadOption
-from wb.core.files import absolute
+from wb.core.system.files import absolute
 
 FOLDERS = "imagefolder"
 ARRAYS = "npz"

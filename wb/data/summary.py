@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from wb.core.progress import Progress
+from wb.core.commands.progress import Progress
 from wb.core.records import Frozen
 from wb.data.copies import Settled, digests, near, repeated
 from wb.data.dataset import Dataset, Split, blank, moments

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wb.core.errors import Unsupported, WbError, reason
-from wb.core.hush import hushed
+from wb.core.system.hush import hushed
 from wb.foreign.checkpoint import CONFIG, parsed
 from wb.foreign.exporting import theirs_of
 from wb.foreign.importing import Imported

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from wb.core.errors import BadArtefact, printable, reason
-from wb.core.files import read_text
+from wb.core.system.files import read_text
 from wb.foreign.form import Shape
 from wb.foreign.origin import StoredFile
 from wb.foreign.stored import open_file

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadArtefact, BadOption, Unsupported
-from wb.core.files import write_text
 from wb.core.records import Attention, Part
 from wb.core.records.attention import Scaled
+from wb.core.system.files import write_text
 from wb.foreign.checkpoint import CONFIG, INDICES, PREPROCESSORS, parsed
 from wb.foreign.families.known import BY_NAME, FAMILIES
 from wb.foreign.family import Family, Seen

@@ -22,7 +22,7 @@ from wb.foreign.form import Shape
 from wb.foreign.given import Given
 from wb.foreign.origin import FLOATING, MOST_KEPT, STEP, Kept, Origin
 from wb.foreign.rule import Rule, applying, to_ours
-from wb.models.header import ORIGIN
+from wb.models.files.header import ORIGIN
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import skeleton
 

@@ -17,8 +17,8 @@ from wb.core.errors import BadArtefact, reason
 from wb.core.records import Frozen
 from wb.foreign.form import Shape
 from wb.foreign.given import Given
-from wb.models.header import ORIGIN, Step
-from wb.models.tensorfile import DTYPES, NAMES, Entry, raw
+from wb.models.files.header import ORIGIN, Step
+from wb.models.files.tensorfile import DTYPES, NAMES, Entry, raw
 
 STEP = "import"  # the name of the step
 MOST_KEPT = (

@@ -8,11 +8,11 @@ from safetensors import SafetensorError, safe_open
 
 from wb.core.architecture import Architecture
 from wb.foreign.importing import read_checkpoint, recognised
-from wb.models import header
 from wb.models import model as models
-from wb.models.header import EXPECTED, Step
+from wb.models.files import header
+from wb.models.files.header import EXPECTED, Step
+from wb.models.files.torchfile import read_torch
 from wb.models.model import Model
-from wb.models.torchfile import read_torch
 
 
 def load(path: Path) -> Model:

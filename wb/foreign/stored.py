@@ -11,11 +11,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wb.core.errors import BadArtefact, printable, reason
-from wb.core.files import regular, replacing
+from wb.core.system.files import regular, replacing
 from wb.foreign.origin import StoredFile, StoredTensor
+from wb.models.files.tensorfile import DTYPES, NAMES, header_of, write_tensors
+from wb.models.files.torchfile import read_torch
 from wb.models.model import write_torch
-from wb.models.tensorfile import DTYPES, NAMES, header_of, write_tensors
-from wb.models.torchfile import read_torch
 
 TENSORS = "a state dict: tensors by name"
 # Keys under which trainers keep a state dict, averages of the weights first.

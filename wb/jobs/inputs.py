@@ -13,10 +13,10 @@ from typing import Any, Self
 import torch
 
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.files import read_text
-from wb.core.progress import Progress
 from wb.core.specs import image_spec
+from wb.core.system.files import read_text
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
@@ -25,9 +25,9 @@ from wb.export.foreign.opening import read_metadata
 from wb.export.graph import read_architecture as architecture_of_graph
 from wb.export.graph import read_classes, read_image
 from wb.foreign.reading import load, read_header
-from wb.jobs.config import DataConfig, JobConfig
+from wb.jobs.frame.config import DataConfig, JobConfig
 from wb.jobs.kinds import ARCHITECTURE, GRAPH, MODELS, need, need_model
-from wb.models.history import Known, data_of
+from wb.models.files.history import Known, data_of
 from wb.models.model import Model, Step, read_history
 from wb.spaces.stock import Stock
 from wb.tasks.names import matched
@@ -53,7 +53,7 @@ class Choice:
 
     @property
     def fields(self) -> dict[str, str | int | None]:
-        """The choice as fields of a configuration (`wb.jobs.config.DataConfig`)."""
+        """The choice as fields of a configuration (`wb.jobs.frame.config.DataConfig`)."""
         return {"data": self.spec, "image_size": self.image_size, "limit": self.limit}
 
 

@@ -12,10 +12,10 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wb.core.errors import BadArtefact
-from wb.core.files import irregular
+from wb.core.system.files import irregular
 
 if TYPE_CHECKING:
-    from wb.jobs.job import Job
+    from wb.jobs.frame.job import Job
 
 Kind = Literal[
     "model", "weights", "torch", "pickle", "onnx", "architecture", "record", "run record", "json", "run", "unfinished",

@@ -13,9 +13,9 @@ from torch import nn
 from wb.core.architecture import Block, Stage
 from wb.core.layout import Layout
 from wb.core.records import Join, Norm, Operator, Unnormed
-from wb.models.join import JoinModule
-from wb.models.norm import NormModule
-from wb.models.operator import NOTHING, Context, OperatorModule
+from wb.models.joins.base import JoinModule
+from wb.models.layers.operator import NOTHING, Context, OperatorModule
+from wb.models.norms.base import NormModule
 from wb.models.walk import Kind, State, Sublayer, Wiring
 
 KINDS: tuple[tuple[Kind, str, str], ...] = (("mixer", "norm1", "join1"), ("ffn", "norm2", "join2"))  # in their order

@@ -11,14 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
 from wb.core.layout import Layout
+from wb.core.measures.readings import Reading
 from wb.core.precision import BITS, precisions
-from wb.core.readings import Reading
 from wb.core.records import Operator, Precision
 from wb.models.block import build_operator
 from wb.models.feeds import shapes_only
 from wb.models.groups import groups_of
+from wb.models.layers.planes import laid
 from wb.models.network import skeleton
-from wb.models.planes import laid
 
 
 class Operations(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wb.core.layout import Layout
 from wb.core.records import Head, Part, Position
 from wb.models.axes import Axes, Axis, write
-from wb.models.tensors import parameter
+from wb.models.layers.tensors import parameter
 
 R = TypeVar("R", bound=Part)
 

@@ -11,10 +11,10 @@ from wb.core.architecture import Architecture
 from wb.core.precision import TRAINED, allowed, precisions, with_precisions
 from wb.core.records import Precision
 from wb.models.block import KINDS, BlockModule
-from wb.models.convolution import BatchNormed
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import OperatorModule
 from wb.models.network import Network
 from wb.models.norms.batch import BatchNorm
-from wb.models.operator import OperatorModule
 from wb.models.walk import Sublayer
 
 

@@ -17,16 +17,16 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, axes_of_part, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption, printable, reason
-from wb.core.files import regular, replacing
 from wb.core.records import Part
+from wb.core.system.files import regular, replacing
 from wb.models.axes import Centre, Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
-from wb.models.header import EXPECTED, FORMAT, described
-from wb.models.header import Step as Step
-from wb.models.header import read_history as read_history
+from wb.models.files.header import EXPECTED, FORMAT, described
+from wb.models.files.header import Step as Step
+from wb.models.files.header import read_history as read_history
+from wb.models.files.tensorfile import entries_of, header_of, write_tensors
+from wb.models.files.torchfile import read_torch
 from wb.models.named import axes_of
 from wb.models.network import Network, build, skeleton
-from wb.models.tensorfile import entries_of, header_of, write_tensors
-from wb.models.torchfile import read_torch
 
 P = TypeVar("P", bound=Part)
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from wb.models.axes import Axes, Axis, write
-from wb.models.merge import PREVIOUS
+from wb.models.layers.operator import PartModule
+from wb.models.merges.base import PREVIOUS
 from wb.models.network import Network
-from wb.models.operator import PartModule
 
 
 def axes_of(network: Network) -> dict[str, Axes]:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported, out_of_memory
 from wb.models.block import BlockModule, build_norm, build_wiring, class_at
-from wb.models.convolution import BatchNormed
 from wb.models.ends import HeadModule, PositionModule
-from wb.models.merge import MergeModule
-from wb.models.norm import NormModule
-from wb.models.operator import NOTHING, PartModule
-from wb.models.planes import laid
-from wb.models.stem import StemModule
-from wb.models.tensors import parameter
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import NOTHING, PartModule
+from wb.models.layers.planes import laid
+from wb.models.layers.tensors import parameter
+from wb.models.merges.base import MergeModule
+from wb.models.norms.base import NormModule
+from wb.models.stems.base import StemModule
 from wb.models.walk import State, Sublayer, Wiring
 
 MAX_PARAMETERS = 1 << 31  # 8 GB; training takes four times that

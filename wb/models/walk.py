@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import Stage
-from wb.models.join import JoinModule
-from wb.models.norm import NormModule
-from wb.models.operator import NOTHING, Context, OperatorModule, PartModule
+from wb.models.joins.base import JoinModule
+from wb.models.layers.operator import NOTHING, Context, OperatorModule, PartModule
+from wb.models.norms.base import NormModule
 
 Kind = Literal["mixer", "ffn"]
 

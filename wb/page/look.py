@@ -13,8 +13,8 @@ from typing import Any
 import plotly.graph_objects as go
 from markupsafe import Markup, escape
 
-from wb.core.metrics import Limit, Metric
-from wb.core.readings import Reading
+from wb.core.measures.metrics import Limit, Metric
+from wb.core.measures.readings import Reading
 from wb.page.alt import described
 
 FRONT, TEST, BUDGET, BLUE, GREY = "#f76707", "#0ca678", "#e64980", "#3b82f6", "#8b95a5"

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from wb.core.durations import duration
-from wb.core.readings import Reading, scaled
+from wb.core.measures.readings import Reading, scaled
+from wb.core.system.durations import duration
 from wb.page.look import template
 
 # Plotly's bundle for 2D figures, a third of the whole library: https://www.npmjs.com/package/plotly.js-cartesian-dist-min,

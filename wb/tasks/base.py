@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from wb.core.architecture import Architecture
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.data import Dataset
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Task(Protocol):
 
     @property
     def metric(self) -> str:
-        """The name of its quality metric in `wb.core.metrics.METRICS`."""
+        """The name of its quality metric in `wb.core.measures.metrics.METRICS`."""
         ...
 
     # ------------------------------------------------------------------------------------------------------------ torch

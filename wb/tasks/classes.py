@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadData
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.statistics.scores import near, score
 from wb.data import Dataset
 from wb.data.preparation import CHECK

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wb.training.recipe import Recipe
+from wb.training.recipes.recipe import Recipe
 
 
 def has_bf16(device: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wb.training.schedule import decay
+from wb.training.recipes.schedule import decay
 
 
 class Average:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from wb.core.errors import BadArtefact, printable, reason
-from wb.core.files import irregular, replacing
+from wb.core.system.files import irregular, replacing
+from wb.models.files.torchfile import read_torch
 from wb.models.model import write_torch
-from wb.models.torchfile import read_torch
 from wb.training.average import Average
-from wb.training.mirrored import Mirrored
 from wb.training.optimizer import Optimizer
+from wb.training.recipes.mirrored import Mirrored
 
 
 @dataclass

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from wb.core.architecture import Architecture
-from wb.core.plan import Planned
+from wb.core.commands.plan import Planned
 from wb.data import Dataset
 from wb.data.batches import batches
 from wb.models.counting import count_macs, count_parameters

@@ -19,10 +19,10 @@ from wb.training.augment.mix import Mixed
 from wb.training.augment.policy import augmented
 from wb.training.average import Average
 from wb.training.checkpoint import State
-from wb.training.mirrored import Mirrored, notice
 from wb.training.optimizer import Optimizer
-from wb.training.recipe import Recipe as Recipe
-from wb.training.schedule import rates, side
+from wb.training.recipes.mirrored import Mirrored, notice
+from wb.training.recipes.recipe import Recipe as Recipe
+from wb.training.recipes.schedule import rates, side
 
 _log = logging.getLogger(__name__)
 _APART = 1 << 40  # between the seeds of dropout and those of images

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from wb.models.join import JoinModule
+from wb.models.joins.base import JoinModule
+from wb.models.layers.operator import OperatorModule, PartModule
 from wb.models.network import Network
-from wb.models.norm import NormModule
-from wb.models.operator import OperatorModule, PartModule
+from wb.models.norms.base import NormModule
 
 _MAPS = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase, nn.modules.conv._ConvNd)
 
@@ -15,8 +15,8 @@ _MAPS = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase, nn.modules.c
 def decayed(module: nn.Module) -> frozenset[str]:
     """The names of the parameters of `module` that decay.
 
-    A network's own say what they are by their declarations (`wb.models.operator`); of other modules the matrices of torch's
-    linear layers and convolutions decay.
+    A network's own say what they are by their declarations (`wb.models.layers.operator`); of other modules the
+    matrices of torch's linear layers and convolutions decay.
     """
     heads = set(module.answer.readers) if isinstance(module, Network) else set()
     return frozenset(_linear(module)) | heads

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wb.training.recipe import Recipe
-from wb.training.schedule import Rates
+from wb.training.recipes.recipe import Recipe
+from wb.training.recipes.schedule import Rates
 
 ITERATIONS = 3  # of Newton-Schulz; 5, the default of torch, take a tenth of a small network's time for nothing
 MOMENTUM = 0.95

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from wb.data import Split
 from wb.data.batches import batches
-from wb.models.convolution import BatchNormed, Moments
+from wb.models.layers.convolution import BatchNormed, Moments
 from wb.models.model import Model
 from wb.models.network import skeleton
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.model import Model, Step, from_network
@@ -26,8 +26,8 @@ from wb.tasks.names import matched
 from wb.training.arithmetic import computed
 from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_device
 from wb.training.linear import decayed, matrices
-from wb.training.mirrored import Mirrored, mirrored
-from wb.training.resizable import check_sizes
+from wb.training.recipes.mirrored import Mirrored, mirrored
+from wb.training.recipes.resizable import check_sizes
 from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0

@@ -18,7 +18,7 @@ from wb.data import Dataset
 from wb.models.mixers.softmax import SoftmaxAttention
 from wb.models.model import Model, from_network
 from wb.models.network import build
-from wb.models.passes import apply
+from wb.models.passes.base import apply
 from wb.training.fit import Recipe
 from wb.training.train import train
 

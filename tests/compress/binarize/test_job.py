@@ -16,9 +16,9 @@ from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.record import Binarization
 from wb.core.architecture import Block, Stage
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadData, BadOption, WbError
 from wb.core.precision import allowed, precisions, with_precisions
-from wb.core.progress import Progress
 from wb.core.records import Hash, ImageInput, Mlp, PatchStem, Pool, Precision, Softmax
 from wb.data import Dataset
 from wb.export.counting.count import model_energy

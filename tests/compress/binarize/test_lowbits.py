@@ -11,7 +11,7 @@ from wb.core.precision import precisions, with_precisions
 from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.models.model import Model, from_network
 from wb.models.network import build
-from wb.models.passes import apply
+from wb.models.passes.base import apply
 
 BLOCK = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=8))
 

@@ -19,11 +19,11 @@ from wb.compress.binarize.record import Binarization, Epoch
 from wb.compress.binarize.report import page, remarks, result
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
+from wb.core.measures.readings import Reading
 from wb.core.precision import with_precisions
-from wb.core.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.export.counting.count import energy_by_part, model_energy
-from wb.jobs.page import write_page
+from wb.jobs.frame.page import write_page
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 COUNT = {"macs": ("MAC", 8000.0), "params": ("parameters", 900.0)}

@@ -26,8 +26,8 @@ from wb.compress.depgraph.importance import GateFisher
 from wb.compress.depgraph.latency import check_limits, judged
 from wb.compress.depgraph.pruning import Batches, Pruned, family_chunks, prune_module
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, MissingExtra, StorageFailed, Unsupported
-from wb.core.metrics import parse_budget
-from wb.core.readings import Reading
+from wb.core.measures.metrics import parse_budget
+from wb.core.measures.readings import Reading
 from wb.core.specs import PIXELS
 from wb.data import Dataset
 from wb.export.counting.graph import count_graph

@@ -17,7 +17,7 @@ from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset
 from wb.models.model import Model, Step, from_network, load, save
 from wb.models.network import Network, build
-from wb.models.passes import apply
+from wb.models.passes.base import apply
 
 
 @pytest.fixture(params=["pre", "post"])

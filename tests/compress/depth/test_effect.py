@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wb.compress.depth.effect import cosine, relative, relative_change
-from wb.models.planes import as_tokens
+from wb.models.layers.planes import as_tokens
 
 
 def test_maps_are_compared_place_by_place() -> None:

@@ -19,7 +19,7 @@ from wb.compress.nvit.saliency import score
 from wb.compress.nvit.settings import BLOCK, METHODS, Method, Settings
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.errors import BadData, BadOption, BudgetMissed
-from wb.core.metrics import METRICS, Limit
+from wb.core.measures.metrics import METRICS, Limit
 from wb.core.records import ImageInput, Nowhere, Pool
 from wb.core.records.ffns import Inverted
 from wb.core.records.mixers import Depthwise
@@ -29,7 +29,7 @@ from wb.data import Dataset, Split
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
-from wb.models.passes import apply
+from wb.models.passes.base import apply
 from wb.tasks.classes import CLASSES
 from wb.training.statistics import with_statistics
 from wb.training.train import Finetune

@@ -18,8 +18,8 @@ from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.job import PruneJob
 from wb.compress.prune.landing import Aims, Landing
 from wb.compress.prune.record import Pruning
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BudgetMissed
-from wb.core.progress import Progress
 from wb.data import Dataset
 from wb.export.graph import export, read_architecture
 from wb.export.score import score

@@ -16,8 +16,8 @@ from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.architecture import Stage as Blocks
 from wb.core.errors import BudgetMissed
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem
 from wb.models.model import Model
 

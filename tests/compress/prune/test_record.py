@@ -12,7 +12,7 @@ from wb.compress.prune.config import PruneConfig, configured, parse_shares
 from wb.compress.prune.record import Pruning, Result, Round
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 
 ACC = Reading(value=0.9, unit="fraction", how="measured", interval=(0.85, 0.93), n=60)
 READINGS = {

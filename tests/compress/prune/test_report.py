@@ -17,11 +17,11 @@ from wb.compress.prune.record import Pruning, Result, Round
 from wb.compress.prune.report import done, page, redistribution, result
 from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, parse_budget
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, parse_budget
+from wb.core.measures.readings import Reading
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, Pool, Softmax
 from wb.core.statistics.verdict import Verdict, judge
-from wb.jobs.page import write_page
+from wb.jobs.frame.page import write_page
 from wb.models.counting import count_parameters
 from wb.models.model import Model
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from wb.compress.prune.stages import stages_of
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Reading
 
 DENSE = {
     "latency": Reading(value=4.0, unit="ms", how="measured"),

@@ -27,8 +27,8 @@ from wb.compress.ptq.mixed import (
 from wb.compress.ptq.sensitivity import Sensitivity, sensitivities
 from wb.compress.ptq.subject import Choice, Subject
 from wb.core.errors import BadOption, BudgetMissed
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Reading
 from wb.core.records import Precision
 from wb.hardware.device import Device
 

@@ -15,7 +15,7 @@ from wb.compress.ptq.outputs import compare, outputs
 from wb.compress.ptq.sensitivity import Sensitivity, sensitivities, speeds
 from wb.compress.ptq.subject import Choice, Subject, of_graph
 from wb.core.errors import Unsupported
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import Precision
 from wb.export.timing.measure import Latency
 from wb.hardware.device import Device

@@ -22,9 +22,9 @@ from wb.compress.quantize.config import QuantizeConfig
 from wb.compress.quantize.job import QuantizeJob
 from wb.compress.quantize.record import Quantization
 from wb.compress.quantize.source import NO_KERNEL, SLOW_CONVOLUTION
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.precision import precisions
-from wb.core.progress import Progress
 from wb.core.specs import PIXELS
 from wb.data import Dataset, Split
 from wb.export.counting.count import model_energy
@@ -33,7 +33,7 @@ from wb.export.graph import export, read_architecture
 from wb.export.run import Runner
 from wb.export.score import score
 from wb.hardware.device import Device
-from wb.jobs.work import work_of
+from wb.jobs.frame.work import work_of
 from wb.models.model import Model, load
 from wb.tasks.classes import CLASSES
 

@@ -14,8 +14,8 @@ from wb.compress.quantize.record import Candidate, Group, Quantization
 from wb.compress.quantize.report import by_precision, changes, error_text, in_float, page, reasons
 from wb.compress.quantize.verdict import calibrated, few_inputs
 from wb.core.errors import BadArtefact
-from wb.core.readings import Reading
-from wb.jobs.page import write_page
+from wb.core.measures.readings import Reading
+from wb.jobs.frame.page import write_page
 
 EVIL = "<img src=x onerror=alert(1)>"
 

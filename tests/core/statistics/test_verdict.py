@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.core.metrics import METRICS, Limit, Rules, parse_budget
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Limit, Rules, parse_budget
+from wb.core.measures.readings import Reading
 from wb.core.statistics.scores import score
 from wb.core.statistics.verdict import Judgement, judge, loss, worst
 

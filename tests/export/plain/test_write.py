@@ -20,8 +20,8 @@ from wb.export.plain.wording import Writer, merged
 from wb.export.plain.write import export_plain, written
 from wb.models.axes import Select
 from wb.models.groups import settle
+from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model, remap_model
-from wb.models.operator import OperatorModule
 
 
 def plain(model: Model) -> Any:

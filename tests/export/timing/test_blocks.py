@@ -15,7 +15,7 @@ from wb.core.records import Conv2x2, ImageInput, Lmu, Mlp, PatchStem, Pool, Prec
 from wb.export.timing.blocks import TOGETHER, estimate, parts, time_parts
 from wb.export.timing.table import Entry, LatencyTable
 from wb.hardware.device import Device
-from wb.models.operator import OperatorModule
+from wb.models.layers.operator import OperatorModule
 
 SOFTMAX = Block(mixer=Softmax(heads=1, qk=4, v=4), ffn=Mlp(mlp=8))
 POOL = Block(mixer=Pool())

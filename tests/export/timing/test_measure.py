@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.timing.clock import Probe, Sample
 from wb.export.timing.measure import (
     BATCHES,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from wb.core.errors import BadOption, StorageFailed
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.export.timing import table as module
 from wb.export.timing.measure import Latency
 from wb.export.timing.reference import transformer_graph

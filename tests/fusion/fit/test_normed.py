@@ -17,11 +17,11 @@ from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
 from wb.models.axes import Select, remap
 from wb.models.merges.conv3 import Conv3x3
-from wb.models.mirror import Mirror
 from wb.models.model import Model, from_network
 from wb.models.named import axes_of
 from wb.models.network import skeleton
-from wb.models.passes import apply
+from wb.models.passes.base import apply
+from wb.models.passes.mirror import Mirror
 from wb.training.refit.fits import Ridge
 from wb.training.refit.normed import Parent, correct_part
 from wb.training.statistics import find_from, found_anew

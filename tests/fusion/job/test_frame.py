@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.suite import Begin, JobSuite
-from wb.core.progress import Progress
+from wb.core.commands.progress import Progress
 from wb.data import Dataset
 from wb.fusion.job.begin import begin
 from wb.fusion.job.config import FuseConfig

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tests.networks import assembled
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.fusion.curve import Point
 from wb.fusion.job.config import FuseConfig

@@ -14,7 +14,7 @@ from tests.networks import assembled
 from tests.pages import Page
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, PatchStem, Pool, Softmax
 from wb.core.statistics.paired import Paired
 from wb.fusion.curve import Point
@@ -27,7 +27,7 @@ from wb.fusion.job.tables import in_order, matches, rows, short, sizes
 from wb.fusion.job.verdict import remarks
 from wb.fusion.plans import picture
 from wb.fusion.settings import Settings
-from wb.jobs.page import write_page
+from wb.jobs.frame.page import write_page
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))

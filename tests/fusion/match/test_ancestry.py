@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import JsonValue
 
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.fusion.match.ancestry import IN_PLACE, related
 from wb.models.model import Model, Step
 

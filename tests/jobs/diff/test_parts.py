@@ -13,7 +13,7 @@ from onnx import helper
 from tests.export import foreign_graphs as graphs
 from tests.networks import assembled, hybrid, images, of_digits, random_model, wired
 from wb.core.architecture import Architecture, Block, Stage
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.jobs.diff.layers import NOT_FINITE, compare_layers
 from wb.jobs.diff.lineage import common_readings, lineage

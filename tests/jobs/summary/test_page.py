@@ -13,7 +13,7 @@ from tests.pages import Page
 from wb.core.errors import BadOption
 from wb.data import Dataset, Split
 from wb.data.summary import Summary, summarize
-from wb.jobs.results import Data
+from wb.jobs.calls.results import Data
 from wb.jobs.summary.page import page, write
 from wb.jobs.summary.pictures import EACH, sampled
 from wb.jobs.summary.words import classes_table, remarks, splits_table

@@ -8,7 +8,7 @@ from torch import nn
 from wb.core.layout import Layout
 from wb.core.records.ffns import ConvNext
 from wb.models.block import build_operator
-from wb.models.planes import as_map
+from wb.models.layers.planes import as_map
 
 
 def test_it_is_a_convolution_of_each_channel_a_norm_and_a_perceptron() -> None:

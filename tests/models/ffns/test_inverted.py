@@ -14,7 +14,7 @@ from tests.models.published import TYPES, Published, check, filled
 from wb.core.layout import Layout
 from wb.core.records.ffns import Inverted, Squeeze
 from wb.models.block import build_operator
-from wb.models.convolution import EPSILON
+from wb.models.layers.convolution import EPSILON
 
 
 @pytest.mark.parametrize("gate", ["sigmoid", "hardsigmoid"])

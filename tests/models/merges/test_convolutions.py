@@ -10,8 +10,8 @@ from wb.core.layout import Layout
 from wb.core.records import Merge
 from wb.core.records.merges import NormedConv, Overlapping
 from wb.models.block import class_at
-from wb.models.merge import MergeModule
-from wb.models.planes import as_map, as_tokens
+from wb.models.layers.planes import as_map, as_tokens
+from wb.models.merges.base import MergeModule
 
 LAYOUT = Layout((4, 6))
 

@@ -14,7 +14,7 @@ from wb.core.records.ffns import Squeeze
 from wb.core.records.merges import Bottleneck, Merge, Point, SeparableMerge
 from wb.core.records.stems import Separable, SingleStem
 from wb.models.block import class_at
-from wb.models.operator import PartModule
+from wb.models.layers.operator import PartModule
 from wb.models.stems.single import SingleStem as Stem
 
 Weights = dict[str, Tensor]

@@ -6,8 +6,8 @@ import torch
 
 from wb.core.layout import Layout
 from wb.core.records.merges import NormedMerge
+from wb.models.layers.planes import as_map
 from wb.models.merges.normed import NormedMerge as Module
-from wb.models.planes import as_map
 
 
 def test_four_tokens_are_normalised_together() -> None:

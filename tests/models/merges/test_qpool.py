@@ -13,8 +13,8 @@ from wb.core.architecture import Block
 from wb.core.layout import Layout
 from wb.core.records import LayerNorm, Mlp
 from wb.core.records.merges import QPool
+from wb.models.layers.planes import as_map
 from wb.models.merges.qpool import QPool as Module
-from wb.models.planes import as_map
 
 
 def test_the_largest_of_four_queries_asks_the_unit() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from wb.core.layout import Layout
 from wb.core.records import Hash
 from wb.models.block import build_operator
+from wb.models.layers.operator import NOTHING
 from wb.models.mixers.hash import HashAttention, sign
-from wb.models.operator import NOTHING
 
 EMBED = 10
 LAYOUT = Layout((3, 4), 1)

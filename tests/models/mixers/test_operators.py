@@ -13,8 +13,8 @@ from torch import Tensor
 from wb.core.layout import Layout
 from wb.core.records import Cosformer, Lmu, Operator, Pool, Sla, Softmax
 from wb.models.block import build_operator
+from wb.models.layers.operator import OperatorModule
 from wb.models.mixers.lmu import impulse_response
-from wb.models.operator import OperatorModule
 
 EMBED = 10
 

@@ -17,7 +17,7 @@ from wb.core.records import Classify, ImageInput, LayerNorm, Mlp, Operator, Patc
 from wb.core.records.attention import Linear, MaskUnit, Relative, Softmax, Window
 from wb.models.axes import Centre, side
 from wb.models.block import build_operator
-from wb.models.operator import OperatorModule
+from wb.models.layers.operator import OperatorModule
 
 EMBED = 6
 WIDTHS: dict[str, Any] = {"heads": 2, "qk": 3, "v": 4}

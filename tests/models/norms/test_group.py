@@ -8,7 +8,7 @@ from torch import nn
 from wb.core.layout import Layout
 from wb.core.records.norms import GroupNorm
 from wb.models.block import build_norm
-from wb.models.planes import as_map, as_tokens
+from wb.models.layers.planes import as_map, as_tokens
 
 
 def test_it_is_the_group_norm_of_pytorch() -> None:

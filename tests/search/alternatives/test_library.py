@@ -17,9 +17,9 @@ from wb.core.precision import with_precisions
 from wb.core.program import solve
 from wb.core.records import Attention, ImageInput, Mlp, PatchStem, Softmax, kind_of
 from wb.models.counting import count_macs
+from wb.models.layers.planes import as_tokens
 from wb.models.model import Model, remap_model
 from wb.models.network import skeleton
-from wb.models.planes import as_tokens
 from wb.search.alternatives.choose import Chooser
 from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.costs import costs_of

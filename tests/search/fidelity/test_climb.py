@@ -12,10 +12,10 @@ import torch
 from optuna.trial import FrozenTrial
 
 from tests.search.conftest import DIGITS
-from wb.core.metrics import parse_budget
+from wb.core.measures.metrics import parse_budget
 from wb.data import Dataset
 from wb.hardware.device import Device
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import Climbed, chosen, rung_counts
 from wb.search.fidelity.rungs import Rung
@@ -24,8 +24,8 @@ from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.trials import readings_of
 from wb.search.supernet import Supernet
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 from wb.training.fit import Recipe
 
 CONFIG = SearchConfig(trials=12, rungs="5x1,3x2", finetune=4, finalists=2)

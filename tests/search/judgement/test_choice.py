@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.core.metrics import METRICS, parse_budget
-from wb.core.readings import Reading
-from wb.core.requirements import meets, parse_requirements, violations_of
+from wb.core.measures.metrics import METRICS, parse_budget
+from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import meets, parse_requirements, violations_of
 from wb.search.judgement.choice import FEWEST, NEAREST, finalists, left
 
 METRIC = (METRICS["acc"], METRICS["latency"])

@@ -11,9 +11,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
-from wb.core.metrics import parse_budget
-from wb.core.readings import Reading
-from wb.core.requirements import Asked, parse_requirements
+from wb.core.measures.metrics import parse_budget
+from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import Asked, parse_requirements
 from wb.core.space import Choices, Option
 from wb.search.judgement.judge import Evidence, binding, judge
 from wb.search.judgement.record import Judgement

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wb.core.metrics import METRICS, parse_budget, parse_objectives
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, parse_budget, parse_objectives
+from wb.core.measures.readings import Reading
 from wb.core.statistics.paired import Paired
 from wb.search.page.advice import advice, knee, most_accurate
 from wb.search.results.point import FrontPoint

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.pages import Page
-from wb.core.metrics import parse_objectives
-from wb.core.readings import Reading
+from wb.core.measures.metrics import parse_objectives
+from wb.core.measures.readings import Reading
 from wb.core.statistics.paired import Paired
 from wb.data import Split
 from wb.search.page.closer import shown

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.pages import Page
 from wb.cli.main import app
-from wb.core.metrics import METRICS
+from wb.core.measures.metrics import METRICS
 from wb.search.page.compare import grounds, read, together
 from wb.search.run import Run
 

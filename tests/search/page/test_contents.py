@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed
-from wb.core.metrics import parse_objectives
-from wb.core.readings import Reading
-from wb.search.front import front
+from wb.core.measures.metrics import parse_objectives
+from wb.core.measures.readings import Reading
+from wb.search.ending.front import front
 from wb.search.page.contents import dominated, read, read_trials, summarize
 from wb.search.page.traces import Candidate
 from wb.search.run import Run

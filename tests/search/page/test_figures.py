@@ -7,10 +7,10 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from wb.core.durations import duration
-from wb.core.metrics import METRICS, parse_budget, parse_objectives
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, parse_budget, parse_objectives
+from wb.core.measures.readings import Reading
 from wb.core.statistics.scores import Z95
+from wb.core.system.durations import duration
 from wb.search.page.figures import (
     front_figure,
     hypervolume_figure,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wb.core.durations import parse_duration
 from wb.core.errors import BadOption
-from wb.search.config import SearchConfig
+from wb.core.system.durations import parse_duration
+from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, parse_rungs
 from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import (

@@ -13,8 +13,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.haste import Attributes, changed
-from wb.core.metrics import METRICS
-from wb.core.requirements import Asked, parse_requirements
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.requirements import Asked, parse_requirements
 from wb.core.space import Choices, Option, canonical
 from wb.predictors.features import Encoder
 from wb.search.sampler.cross_entropy import Generated, batch_of

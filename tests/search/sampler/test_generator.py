@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wb.core.metrics import METRICS
-from wb.core.requirements import Requirement
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.requirements import Requirement
 from wb.core.space import Choices, Option
 from wb.predictors.features import Encoder
 from wb.search.sampler.conditional import conditional

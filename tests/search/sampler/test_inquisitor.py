@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from wb.core.metrics import METRICS
-from wb.core.requirements import Asked, Requirement
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.requirements import Asked, Requirement
 from wb.core.space import Choices, Option
 from wb.predictors.features import Encoder
 from wb.search.sampler.inquisitor import Archive, Inquisitor, log_improvement

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from wb.cli.main import app
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
 from wb.search.run import Run, create
 from wb.search.study.half_made import STUDY
 from wb.search.study.storage import file_url

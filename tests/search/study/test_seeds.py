@@ -10,12 +10,12 @@ from optuna.trial import TrialState
 from tests.networks import wired
 from wb.core.architecture import Architecture, resize
 from wb.core.errors import BadOption, NotInSpace
-from wb.core.metrics import METRICS, parse_budget
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, parse_budget
+from wb.core.measures.readings import Reading
 from wb.core.records import Classify, ImageInput
 from wb.core.space import random_choices
 from wb.models.counting import count_macs, count_parameters
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
@@ -23,11 +23,11 @@ from wb.search.study.seeds import enqueue, regular_choices, seed_choices
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import choices_of, evaluated
 from wb.search.study.workers import Crew
-from wb.spaces.hybrid import Hybrid
-from wb.spaces.hybrid_presets import PRESETS
-from wb.spaces.options import options_with
-from wb.spaces.presets import PLAIN, TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import PLAIN, TINY
+from wb.spaces.columnar.space import Vit
+from wb.spaces.hybrid.presets import PRESETS
+from wb.spaces.hybrid.space import Hybrid
 
 METRICS2 = (METRICS["acc"], METRICS["params"])
 SAMPLERS = ["guided", "nsga2", "tpe", "random"]

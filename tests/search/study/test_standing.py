@@ -7,7 +7,7 @@ from datetime import datetime
 
 from optuna.trial import FrozenTrial, create_trial
 
-from wb.search.choice import choose, expected
+from wb.search.fidelity.choice import choose, expected
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.standing import standing

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import make_url
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed
-from wb.core.metrics import METRICS
+from wb.core.measures.metrics import METRICS
 from wb.search.study.storage import absolute, file_of, file_url, public, settle, without_password
 from wb.search.study.study import create_study, load_study, read_evaluated
 
@@ -81,7 +81,7 @@ def test_a_database_without_a_byte_of_space_is_read(tmp_path: Path) -> None:
         log.unlink()
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
-        "from wb.search.study.study import read_evaluated; from wb.core.metrics import METRICS;"
+        "from wb.search.study.study import read_evaluated; from wb.core.measures.metrics import METRICS;"
         "print(len(read_evaluated(sys.argv[1], 's', (METRICS['acc'],), ())))"
     )
     result = subprocess.run([sys.executable, "-c", code, file_url(file)], capture_output=True, text=True, check=False)

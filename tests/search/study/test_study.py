@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadOption, StorageFailed
-from wb.core.metrics import METRICS, Limit, parse_budget
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS, Limit, parse_budget
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.export.graph import ExportDiffers
 from wb.models.counting import count_parameters
@@ -21,9 +21,9 @@ from wb.search.study.storage import public
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import choices_of, evaluated, readings_of
 from wb.search.study.workers import Crew
-from wb.spaces.options import options_with
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 METRICS2 = (METRICS["acc"], METRICS["params"])
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from wb.search.plan import _finalists, _rungs, _search
+from wb.search.planning.plan import _finalists, _rungs, _search
 from wb.search.planning.seconds import Costs, Size
 from wb.search.run import Run
 from wb.search.study.there import There, there

@@ -21,21 +21,21 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from wb.core.architecture import Architecture
-from wb.core.metrics import METRICS
-from wb.core.readings import Reading
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.models.counting import count_parameters
+from wb.search.ending.front import front
 from wb.search.evaluate import Evaluation
-from wb.search.front import front
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import file_url
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import evaluated, readings_of
 from wb.search.study.workers import Crew
-from wb.spaces.options import options_with
-from wb.spaces.presets import TINY
-from wb.spaces.vit import Vit
+from wb.spaces.columnar.options import options_with
+from wb.spaces.columnar.presets import TINY
+from wb.spaces.columnar.space import Vit
 
 OBJECTIVES = (METRICS["acc"], METRICS["params"])
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wb.core.errors import BadOption
-from wb.core.metrics import METRICS, Limit
+from wb.core.measures.metrics import METRICS, Limit
 from wb.search.trained.budgets import ladder, name_of, parse_points
 from wb.search.trained.config import configured
 

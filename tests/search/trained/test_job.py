@@ -10,8 +10,8 @@ import pytest
 
 from tests.jobs.suite import Begin, JobSuite
 from tests.networks import hybrid, random_model
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadData, BadOption, BudgetMissed
-from wb.core.progress import Progress
 from wb.data import Dataset, Split
 from wb.export.graph import read_architecture
 from wb.export.score import score

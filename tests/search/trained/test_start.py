@@ -18,10 +18,10 @@ from wb.core.space import random_choices
 from wb.data import Dataset
 from wb.models.axes import Leading
 from wb.models.model import Model, remap_model
-from wb.search.config import SearchConfig
+from wb.search.beginning.config import SearchConfig
 from wb.search.supernet import Supernet
 from wb.search.trained.start import sorted_axes, space_of, started
-from wb.spaces.around import around, space_around
+from wb.spaces.columnar.around import around, space_around
 
 GATED = assembled(
     input=ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,)),

@@ -7,7 +7,7 @@ import torch
 
 from wb.data.batches import shift
 from wb.training.augment.policy import augmented
-from wb.training.recipe import Recipe
+from wb.training.recipes.recipe import Recipe
 
 IMAGES, LABELS = torch.rand(16, 3, 20, 12, generator=torch.Generator().manual_seed(5)), torch.arange(16)
 FULL = Recipe(augment="trivial", flip="on", colour=0.3, erase=0.5, mixup=0.4, cutmix=0.6)

@@ -14,10 +14,10 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 
 # What the weights of a group of linear maps are kept in, from small to large. "int8": 8 bits per output channel, products in
 # integers, inputs quantized as they come. "int4": 4 bits in blocks, products in floating point. "w1" and "w2": binary and
-# ternary weights with one scale per output channel, which the network is trained with (`wb.models.lowbit`).
+# ternary weights with one scale per output channel, which the network is trained with (`wb.models.layers.lowbit`).
 Precision = Literal["w1", "w2", "int4", "int8", "fp32"]
 ConvPrecision = Literal["int8", "fp32"]  # no runtime here has kernels for less
-# `wb.models.tensors.ACTIVATIONS` computes them.
+# `wb.models.layers.tensors.ACTIVATIONS` computes them.
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu", "hardswish"]
 
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from wb.core.readings import Reading, scaled
+from wb.core.measures.readings import Reading, scaled
 
 Z95 = 1.959963984540054
 NEAR = 0.05  # an accuracy at most so far above the majority class is shown together with that class's share

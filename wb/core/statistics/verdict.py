@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from wb.core.metrics import METRICS, Limit
-from wb.core.readings import Reading, ratio, scaled
+from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.readings import Reading, ratio, scaled
 
 Verdict = Literal["met", "within noise", "missed"]
 

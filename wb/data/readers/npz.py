@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from wb.core.errors import BadData, WbError, printable, reason
-from wb.core.files import irregular
+from wb.core.system.files import irregular
 from wb.data.dataset import MAX_BYTES, Split
 from wb.data.readers import numbers
 from wb.data.readers.numbers import Array, texts

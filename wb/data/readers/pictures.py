@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from wb.core.errors import BadData, printable
-from wb.core.files import irregular
+from wb.core.system.files import irregular
 from wb.data.dataset import Progress, check_memory
 from wb.data.formats import formats
 from wb.data.readers.flat import Colour, flattened, is_grey

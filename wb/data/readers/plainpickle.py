@@ -3,7 +3,7 @@
 A pickle is a program that may call any importable function. Here the few names that numpy's arrays and Python 2's strings
 need are replaced by inert stand-ins of this module, and every other name is refused. The array is made from a stand-in after
 its type and size were checked, so numpy's own constructors never get values from the file. Before that, the pickle is
-scanned for content that would crash or stall the process (`wb.core.pickles`).
+scanned for content that would crash or stall the process (`wb.core.system.pickles`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData
-from wb.core.pickles import DamagedPickle, SuspiciousPickle, scan
+from wb.core.system.pickles import DamagedPickle, SuspiciousPickle, scan
 
 
 class _Array:

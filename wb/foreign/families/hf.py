@@ -8,9 +8,9 @@ from typing import Any
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported
 from wb.core.records import LayerNorm, Mlp, Softmax
+from wb.foreign.families.vitlike import Plain, plain
 from wb.foreign.family import ACTIVATIONS, Seen, labelled, same
 from wb.foreign.rule import Rule, norm, pair, rule, within
-from wb.foreign.vitlike import Plain, plain
 
 HEAD, HEAD_BIAS, BACK = "h k d -> (h k) d", "h k -> (h k)", "d h v -> d (h v)"
 BLOCK = (

@@ -12,9 +12,9 @@ from typing import Any
 
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported
+from wb.foreign.families.vitlike import Plain, plain
 from wb.foreign.family import Family, Seen, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
-from wb.foreign.vitlike import Plain, plain
 
 USUAL = re.compile(r"(vit|deit3?)_(tiny|small|base|large)")  # architectures with 64 channels in every head
 HEAD, HEAD_BIAS, BACK = "h k d -> (h k) d", "h k -> (h k)", "d h v -> d (h v)"

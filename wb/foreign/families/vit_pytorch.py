@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported
+from wb.foreign.families.vitlike import Plain, plain
 from wb.foreign.family import Family, Seen
 from wb.foreign.rule import Rule, norm, pair, rule, within
-from wb.foreign.vitlike import Plain, plain
 
 HEAD, BACK = "h k d -> (h k) d", "d h v -> d (h v)"
 BLOCK = (

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadData, BadOption
-from wb.core.progress import Progress
 from wb.core.specs import image_spec
 from wb.data import Split
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
 from wb.data.stratify import choose as stratified
-from wb.jobs.config import SAMPLES
+from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.diff import values
 from wb.jobs.diff.config import NONE, DiffConfig
 from wb.jobs.diff.layers import compare_layers
@@ -27,9 +27,9 @@ from wb.jobs.diff.side import Shape, Side, opened, same_graph
 from wb.jobs.diff.structure import compare_architectures
 from wb.jobs.diff.weights import compare_weights, equal_weights, whole_distance
 from wb.jobs.diff.words import remarks, tables
+from wb.jobs.frame.config import SAMPLES
 from wb.jobs.inputs import Say, choose
-from wb.jobs.preparation import refuse_for_ours
-from wb.jobs.shown import Shown, Table
+from wb.jobs.verbs.preparation import refuse_for_ours
 from wb.models.feeds import made_up
 from wb.tasks.names import matched
 from wb.training.train import fitted

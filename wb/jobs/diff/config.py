@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from wb.core.option import Cli
+from wb.core.commands.option import Cli
 from wb.core.records import Frozen
-from wb.jobs.config import SAMPLES, ByIndex, ModelSize, Seed, Threads
+from wb.jobs.frame.config import SAMPLES, ByIndex, ModelSize, Seed, Threads
 
 NONE = "none"  # for data: images are made up
 

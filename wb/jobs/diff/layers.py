@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wb.core.progress import Progress
+from wb.core.commands.progress import Progress
 from wb.jobs.diff.record import LayerRow
+from wb.models.layers.planes import as_tokens
 from wb.models.network import Network
-from wb.models.planes import as_tokens
 from wb.models.similarity import cka
 from wb.models.walk import State, Sublayer
 

@@ -7,9 +7,9 @@ from itertools import takewhile
 
 from pydantic import JsonValue
 
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.jobs.diff.record import Lineage, ReadingRow
-from wb.models.history import public
+from wb.models.files.history import public
 from wb.models.model import Step
 
 _LONG = 40  # characters of an argument, at most

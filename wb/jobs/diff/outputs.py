@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.statistics.paired import Paired
 from wb.core.statistics.scores import wilson
 from wb.jobs.diff.record import Outputs

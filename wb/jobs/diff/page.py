@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.subplots import make_subplots
 
-from wb.core.files import write_text
+from wb.core.system.files import write_text
 from wb.jobs.diff.record import Difference
 from wb.jobs.diff.words import NOISE_SAYS, likeness, number, over, owner, remarks, shapes, text_or_dash, widths
 from wb.page.look import COLOURS, FRONT, figure_html

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.statistics.paired import Paired
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.core.readings import Reading
+from wb.core.measures.readings import Reading
 from wb.core.specs import PIXELS
 from wb.data.preparation import Preparation
 from wb.export.foreign.opening import file_size, open_graph, sidecars
@@ -24,10 +24,10 @@ from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import read_classes
 from wb.export.run import Runner
 from wb.hardware.device import Device
+from wb.jobs.calls.results import read_model
 from wb.jobs.inputs import about
 from wb.jobs.kinds import GRAPH, need
-from wb.jobs.preparation import of_graph
-from wb.jobs.results import read_model
+from wb.jobs.verbs.preparation import of_graph
 from wb.models.counting import count_bytes, count_macs, count_parameters
 from wb.models.model import Model, Step
 

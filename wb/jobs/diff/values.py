@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact
-from wb.core.progress import Progress
 from wb.export.foreign.opening import open_graph
 from wb.export.foreign.stored import inputs
 from wb.hardware.device import Device, said, session

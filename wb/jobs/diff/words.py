@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from wb.core.readings import Reading, ratio
+from wb.core.measures.readings import Reading, ratio
 from wb.core.statistics.verdict import Remark
+from wb.jobs.calls.shown import Table
 from wb.jobs.diff.record import ROUNDING, Difference, LayerRow, Outputs, WeightRow
-from wb.jobs.shown import Table
 
 MOST = 40  # rows of a table, unless all are asked for
 FARTHEST = 10  # weights, unless all are asked for

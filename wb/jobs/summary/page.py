@@ -8,10 +8,10 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from wb.core.errors import BadOption
-from wb.core.files import write_text
+from wb.core.system.files import write_text
 from wb.data.dataset import Dataset
 from wb.data.summary import Summary
-from wb.jobs.output import check_free
+from wb.jobs.frame.output import check_free
 from wb.jobs.summary.pictures import CLASSES, data_uri, picture, sampled, write_sheet
 from wb.jobs.summary.words import by_channel, by_size, remarks, shape
 from wb.page.look import COLOURS, figure_html

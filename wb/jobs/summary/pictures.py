@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from wb.core.files import replacing
+from wb.core.system.files import replacing
 from wb.data.dataset import Dataset, Split
 
 EACH = 10  # samples of a class

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from wb.core.statistics.verdict import Remark
 from wb.data.copies import FIRST, NEAR
 from wb.data.summary import Overlap, SplitSummary, Summary
-from wb.jobs.shown import Table
+from wb.jobs.calls.shown import Table
 
 _LISTED = 30  # classes of a table, at most; of more, only the largest and the smallest
 _ENDS = 8  # classes at either end then

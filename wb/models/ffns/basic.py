@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records.ffns import Basic as Record
 from wb.models.axes import read, side
-from wb.models.convolution import BatchNormed
-from wb.models.operator import NOTHING, Context, OperatorModule, Symmetry
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import NOTHING, Context, OperatorModule, Symmetry
+from wb.models.layers.tensors import ACTIVATIONS
 
 
 class Basic(BatchNormed, OperatorModule):

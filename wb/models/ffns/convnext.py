@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records.ffns import ConvNext as Record
 from wb.models.axes import side
-from wb.models.operator import Context, OperatorModule, Symmetry
-from wb.models.planes import as_map, as_tokens
-from wb.models.tensors import ACTIVATIONS, uniform_
+from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.planes import as_map, as_tokens
+from wb.models.layers.tensors import ACTIVATIONS, uniform_
 
 
 class ConvNext(OperatorModule):

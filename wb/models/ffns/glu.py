@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records import ffns
-from wb.models.operator import Context, OperatorModule, Symmetry
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.tensors import ACTIVATIONS
 
 
 class Glu(OperatorModule):

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.ffns import Inverted as Record
-from wb.models.convolution import BatchNormed
-from wb.models.excitation import Excited
-from wb.models.operator import Context, OperatorModule, Symmetry
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.excitation import Excited
+from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.tensors import ACTIVATIONS
 
 
 class Inverted(Excited, BatchNormed, OperatorModule):

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from wb.core import records
 from wb.core.layout import Layout
-from wb.models.operator import Context, OperatorModule, Symmetry
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.tensors import ACTIVATIONS
 
 
 class Mlp(OperatorModule):

@@ -16,7 +16,7 @@ from wb.core import records
 from wb.core.layout import Layout
 from wb.models.axes import read
 from wb.models.ends import HeadModule
-from wb.models.lowbit import low_bit
+from wb.models.layers.lowbit import low_bit
 
 
 class Classify(HeadModule):

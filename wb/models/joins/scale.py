@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wb.core import records
-from wb.models.join import JoinModule
+from wb.models.joins.base import JoinModule
 
 
 class Scale(JoinModule):

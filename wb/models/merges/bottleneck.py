@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from wb.core.layout import Layout
 from wb.core.records.merges import Bottleneck as Record
 from wb.models.axes import read, side
-from wb.models.convolution import BatchNormed
-from wb.models.excitation import Excited
-from wb.models.merge import PREVIOUS, MergeModule
-from wb.models.operator import Symmetry
-from wb.models.planes import as_map
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.excitation import Excited
+from wb.models.layers.operator import Symmetry
+from wb.models.layers.planes import as_map
+from wb.models.layers.tensors import ACTIVATIONS
+from wb.models.merges.base import PREVIOUS, MergeModule
 
 
 class Bottleneck(Excited, BatchNormed, MergeModule):

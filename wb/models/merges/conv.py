@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from wb.core import records
 from wb.core.layout import Layout
 from wb.models.axes import read
-from wb.models.merge import PREVIOUS, MergeModule
-from wb.models.planes import as_map
-from wb.models.tensors import patches, uniform_
+from wb.models.layers.planes import as_map
+from wb.models.layers.tensors import patches, uniform_
+from wb.models.merges.base import PREVIOUS, MergeModule
 
 
 class Merge(MergeModule):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from wb.core.layout import Layout
 from wb.core.records.merges import Conv3x3 as Record
 from wb.models.axes import read
-from wb.models.convolution import BatchNormed
-from wb.models.merge import PREVIOUS, MergeModule
-from wb.models.planes import as_map
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.planes import as_map
+from wb.models.layers.tensors import ACTIVATIONS
+from wb.models.merges.base import PREVIOUS, MergeModule
 
 
 class Conv3x3(BatchNormed, MergeModule):

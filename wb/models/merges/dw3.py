@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from wb.core.layout import Layout
 from wb.core.records.merges import Dw3 as Record
 from wb.models.axes import read, side
-from wb.models.convolution import BatchNormed
-from wb.models.merge import PREVIOUS, MergeModule
-from wb.models.planes import as_map
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.planes import as_map
+from wb.models.merges.base import PREVIOUS, MergeModule
 
 
 class Dw3(BatchNormed, MergeModule):

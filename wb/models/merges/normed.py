@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records.merges import NormedMerge as Record
 from wb.models.axes import read
-from wb.models.merge import PREVIOUS, MergeModule
-from wb.models.operator import Symmetry
-from wb.models.planes import as_tokens
-from wb.models.tensors import uniform_
+from wb.models.layers.operator import Symmetry
+from wb.models.layers.planes import as_tokens
+from wb.models.layers.tensors import uniform_
+from wb.models.merges.base import PREVIOUS, MergeModule
 
 
 class NormedMerge(MergeModule):

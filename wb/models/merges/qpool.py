@@ -19,11 +19,11 @@ from wb.core.layout import Layout
 from wb.core.records.joins import INIT
 from wb.core.records.merges import QPool as Record
 from wb.models.axes import Axis, read
-from wb.models.merge import PREVIOUS, MergeModule
-from wb.models.operator import Symmetry
-from wb.models.planes import as_tokens
-from wb.models.squares import cut, uncut
-from wb.models.tensors import join_heads, project, uniform_
+from wb.models.layers.operator import Symmetry
+from wb.models.layers.planes import as_tokens
+from wb.models.layers.squares import cut, uncut
+from wb.models.layers.tensors import join_heads, project, uniform_
+from wb.models.merges.base import PREVIOUS, MergeModule
 
 
 class QPool(MergeModule):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from wb.core.layout import Layout
 from wb.core.records.merges import SeparableMerge as Record
 from wb.models.axes import read, side
-from wb.models.convolution import BatchNormed
-from wb.models.excitation import Excited
-from wb.models.merge import PREVIOUS, MergeModule
-from wb.models.planes import as_map
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.excitation import Excited
+from wb.models.layers.planes import as_map
+from wb.models.layers.tensors import ACTIVATIONS
+from wb.models.merges.base import PREVIOUS, MergeModule
 
 
 class SeparableMerge(Excited, BatchNormed, MergeModule):

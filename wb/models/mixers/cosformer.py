@@ -15,9 +15,9 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records import Cosformer
-from wb.models.attention import AttentionModule, kernel_product
-from wb.models.operator import Context
-from wb.models.tensors import constant
+from wb.models.layers.attention import AttentionModule, kernel_product
+from wb.models.layers.operator import Context
+from wb.models.layers.tensors import constant
 
 EPSILON = 1e-6  # the official code clamps the row sums here
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.mixers import Depthwise as Record
-from wb.models.convolution import BatchNormed
-from wb.models.operator import NOTHING, Context, OperatorModule
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import NOTHING, Context, OperatorModule
 
 
 class Depthwise(BatchNormed, OperatorModule):

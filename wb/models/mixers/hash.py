@@ -28,9 +28,9 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records import Hash
-from wb.models.attention import AttentionModule
 from wb.models.axes import read
-from wb.models.operator import Context, Symmetry
+from wb.models.layers.attention import AttentionModule
+from wb.models.layers.operator import Context, Symmetry
 
 
 class HashAttention(AttentionModule):

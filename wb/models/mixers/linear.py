@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from wb.models.attention import AttentionModule, kernel_product
-from wb.models.operator import Context
+from wb.models.layers.attention import AttentionModule, kernel_product
+from wb.models.layers.operator import Context
 
 EPSILON = 1e-15  # of the published code: a row without any positive product is zero
 

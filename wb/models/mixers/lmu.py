@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records import Lmu
 from wb.models.axes import Couple, Map, read
-from wb.models.operator import Context, OperatorModule, Symmetry
-from wb.models.tensors import constant
+from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.tensors import constant
 
 _SAME = 1e-3  # relative cut-off of singular values of impulse responses; smaller ones would blow up the weights
 

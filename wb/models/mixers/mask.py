@@ -13,9 +13,9 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records.attention import MaskUnit as Record
-from wb.models.attention import ScoredAttention
-from wb.models.operator import Context
-from wb.models.squares import cut, uncut
+from wb.models.layers.attention import ScoredAttention
+from wb.models.layers.operator import Context
+from wb.models.layers.squares import cut, uncut
 
 
 class MaskUnitAttention(ScoredAttention):

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.mixers import Performer
-from wb.models.attention import AttentionModule, kernel_product
-from wb.models.operator import Context, Symmetry
+from wb.models.layers.attention import AttentionModule, kernel_product
+from wb.models.layers.operator import Context, Symmetry
 
 EPSILON = 1e-4
 

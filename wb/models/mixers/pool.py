@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records import Pool
-from wb.models.operator import NOTHING, Context, OperatorModule
-from wb.models.planes import as_map, laid
+from wb.models.layers.operator import NOTHING, Context, OperatorModule
+from wb.models.layers.planes import as_map, laid
 
 
 class PoolMixer(OperatorModule):

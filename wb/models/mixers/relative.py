@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.attention import Relative as Record
-from wb.models.attention import ScoredAttention
-from wb.models.operator import Context
-from wb.models.squares import biases, distances
+from wb.models.layers.attention import ScoredAttention
+from wb.models.layers.operator import Context
+from wb.models.layers.squares import biases, distances
 
 
 class RelativeAttention(ScoredAttention):

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records import Sla
-from wb.models.attention import AttentionModule, kernel_product
-from wb.models.operator import Context, Symmetry
-from wb.models.tensors import uniform_
+from wb.models.layers.attention import AttentionModule, kernel_product
+from wb.models.layers.operator import Context, Symmetry
+from wb.models.layers.tensors import uniform_
 
 EPSILON = 1e-6
 

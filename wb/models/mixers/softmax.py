@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records import Softmax
-from wb.models.attention import ScoredAttention
-from wb.models.operator import Context
+from wb.models.layers.attention import ScoredAttention
+from wb.models.layers.operator import Context
 
 
 class SoftmaxAttention(ScoredAttention):

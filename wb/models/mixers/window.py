@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from wb.core.layout import Layout
 from wb.core.records.attention import Window as Record
-from wb.models.attention import ScoredAttention
 from wb.models.axes import side as side_of
-from wb.models.operator import Context
-from wb.models.squares import apart, biases, cut, distances, moved, uncut
-from wb.models.tensors import constant
+from wb.models.layers.attention import ScoredAttention
+from wb.models.layers.operator import Context
+from wb.models.layers.squares import apart, biases, cut, distances, moved, uncut
+from wb.models.layers.tensors import constant
 
 UNSEEN = -1e4
 

@@ -1,7 +1,7 @@
 """BatchNorm in front of an operator.
 
 Source: Ioffe and Szegedy, "Batch Normalization", 2015.
-Differs: see `wb.models.convolution`.
+Differs: see `wb.models.layers.convolution`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from wb.core.records.norms import BatchNorm as Record
-from wb.models.convolution import BatchNormed
-from wb.models.norm import NormModule
+from wb.models.layers.convolution import BatchNormed
+from wb.models.norms.base import NormModule
 
 
 class BatchNorm(BatchNormed, NormModule):

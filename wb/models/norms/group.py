@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core.records.norms import GroupNorm as Record
-from wb.models.norm import NormModule
-from wb.models.operator import Symmetry
+from wb.models.layers.operator import Symmetry
+from wb.models.norms.base import NormModule
 
 
 class GroupNorm(NormModule):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core import records
-from wb.models.norm import NormModule
+from wb.models.norms.base import NormModule
 
 
 class LayerNorm(NormModule):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wb.core.records.norms import RmsNorm as Record
-from wb.models.norm import NormModule
+from wb.models.norms.base import NormModule
 
 
 class RmsNorm(NormModule):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wb.core.records import Unnormed as Record
-from wb.models.norm import NormModule
+from wb.models.norms.base import NormModule
 
 
 class Unnormed(NormModule):

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from wb.core import records
 from wb.models.axes import read
-from wb.models.operator import Symmetry
-from wb.models.stem import StemModule
-from wb.models.tensors import patches, uniform_
+from wb.models.layers.operator import Symmetry
+from wb.models.layers.tensors import patches, uniform_
+from wb.models.stems.base import StemModule
 
 WIDTH = "stem.width"
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from wb.core.records.stems import MobileStem as Record
 from wb.models.axes import read
-from wb.models.convolution import BatchNormed
-from wb.models.operator import Symmetry
-from wb.models.stem import StemModule
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import Symmetry
+from wb.models.stems.base import StemModule
 
 WIDTH = "stem.width"
 

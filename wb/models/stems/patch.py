@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.core import records
-from wb.models.stem import StemModule
-from wb.models.tensors import uniform_
+from wb.models.layers.tensors import uniform_
+from wb.models.stems.base import StemModule
 
 
 class PatchStem(StemModule):

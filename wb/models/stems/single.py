@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from wb.core.records.stems import SingleStem as Record
 from wb.models.axes import read
-from wb.models.convolution import BatchNormed
-from wb.models.stem import StemModule
-from wb.models.tensors import ACTIVATIONS
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.tensors import ACTIVATIONS
+from wb.models.stems.base import StemModule
 
 
 class SingleStem(BatchNormed, StemModule):

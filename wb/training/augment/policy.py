@@ -13,7 +13,7 @@ from wb.training.augment.erase import erase
 from wb.training.augment.flip import flip
 from wb.training.augment.mix import Mixed, cutmix, mixup
 from wb.training.augment.trivial import trivial
-from wb.training.recipe import Recipe
+from wb.training.recipes.recipe import Recipe
 
 
 def augmented(

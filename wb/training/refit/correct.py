@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from wb.core.precision import TRAINED
 from wb.models.axes import write
-from wb.models.convolution import BatchNormed
+from wb.models.layers.convolution import BatchNormed
+from wb.models.layers.operator import NOTHING
+from wb.models.layers.planes import as_tokens, laid
 from wb.models.model import Model
-from wb.models.operator import NOTHING
-from wb.models.planes import as_tokens, laid
 from wb.models.walk import State, Sublayer
 from wb.training.refit.beside import Beside
 from wb.training.refit.fits import Outputs, total, write_fit

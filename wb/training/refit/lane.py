@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from wb.models.axes import Axes, Map, remap
+from wb.models.layers.planes import as_tokens
 from wb.models.network import Network
-from wb.models.planes import as_tokens
 from wb.models.walk import State, Sublayer
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wb.models.axes import Axes
-from wb.models.convolution import EPSILON, BatchNormed, Seen
-from wb.models.planes import as_tokens
+from wb.models.layers.convolution import EPSILON, BatchNormed, Seen
+from wb.models.layers.planes import as_tokens
 from wb.training.refit.fits import Fit, Outputs
 from wb.training.refit.lane import Lane
 from wb.training.statistics import found_anew

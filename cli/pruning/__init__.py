@@ -1,0 +1,1 @@
+"""`wb prune`: one file per method."""

@@ -1,0 +1,1 @@
+"""`wb search`, from nothing and from a trained model."""

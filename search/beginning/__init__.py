@@ -1,0 +1,1 @@
+"""The beginning of a search: its configuration, recipes, data and budget."""

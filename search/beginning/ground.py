@@ -1,0 +1,29 @@
+"""What a search works on and with, read and checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wb.core.space import Choices
+from wb.data import Dataset
+from wb.hardware.device import Device
+from wb.search.beginning.config import SearchConfig
+from wb.search.run import Run
+from wb.search.study.workers import Crew
+from wb.search.told import Teller
+from wb.spaces.base import NetworkSpace
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The inputs of a search, read and checked before anything is written."""
+
+    config: SearchConfig
+    run: Run
+    device: Device
+    data: Dataset
+    space: NetworkSpace
+    seeds: Sequence[Choices]  # the choices of each seed architecture
+    crew: Crew
+    tell: Teller

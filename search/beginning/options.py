@@ -1,0 +1,88 @@
+"""The options of a search as a configuration, for a new search or a resumed one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wb.core.commands.option import option_of, owner_of, structured, value_of
+from wb.core.errors import BadOption
+from wb.core.measures.requirements import EXAMPLE, check_limits
+from wb.data.spec import resolved
+from wb.jobs.frame.output import config_of
+from wb.jobs.kinds import need
+from wb.search.beginning.config import SearchConfig
+from wb.search.fidelity.rungs import AUTO
+from wb.search.planning.settle import check_counts
+from wb.search.run import Run
+from wb.search.study import storage
+
+
+def configured(given: Mapping[str, Any]) -> SearchConfig:
+    """The options of a new search as a configuration.
+
+    Raises:
+        BadOption: a value that does not fit.
+    """
+    given = {**given, "data": resolved(str(given.get("data", "digits")))}  # so that a run resumes from any folder
+    if given.get("storage"):
+        given = {**given, "storage": storage.absolute(given["storage"])}
+    config = config_of(SearchConfig, "search", structured(SearchConfig, {"rungs": AUTO, **given}))
+    _ = config.metrics
+    if len(config.seeds) > config.trials:
+        raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
+    _ = config.limits
+    _check_requirements(config)
+    check_counts(config)
+    return config
+
+
+def _check_requirements(config: SearchConfig) -> None:
+    check_limits(config.requirements, config.limits)
+    if config.sampler == "generate" and not (config.requirements or config.limits):
+        raise BadOption(f'--sampler generate needs what networks have to meet, for example --require "{EXAMPLE}"')
+    if config.sampler != "generate" and not config.practice:
+        raise BadOption(
+            f"--no-practice is for --sampler generate; sampler {config.sampler!r} does not look at best practice"
+        )
+
+
+def check_workers(workers: int) -> None:
+    """Raises `BadOption` if there is not one at least."""
+    if workers < 1:
+        raise BadOption(f"wrong option: workers: {workers} is out of range; choose 1 or more")
+
+
+def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchConfig:
+    """The configuration of a resumed run: its own settings with new values for those that may change.
+
+    Raises:
+        BadArtefact: `folder` is no run folder, or its record is damaged.
+        BadOption: a setting that may not change, or a value that does not fit.
+    """
+    if folder.exists():
+        need(folder, "run", expected="a run folder of `wb search`")
+    config = Run(folder).read().config
+    # The storage is given again because its password is not stored.
+    allowed = {"trials", "finetune", "finalists", "baselines", "storage"}
+    wanted = configured({**config.model_dump(), **given})
+    if wanted.sampler == "generate":
+        allowed |= {"sampler", "require", "practice"}
+    changed = sorted(name for name in given.keys() - allowed if value_of(wanted, name) != value_of(config, name))
+    if changed or out is not None:
+        names = ", ".join(option_of(owner_of(SearchConfig, name), name) for name in changed) or "--out"
+        raise BadOption(
+            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists, --baselines and --storage can,"
+            " and with --sampler generate also --require. Start a new run instead"
+        )
+    _check_readings(config, wanted)
+    return wanted
+
+
+def _check_readings(config: SearchConfig, wanted: SearchConfig) -> None:
+    """Raises `BadOption` if the evaluated candidates of the run were not read for what is required now."""
+    if "latency" in wanted.read - config.read:
+        raise BadOption(
+            "this run did not time its candidates, so nothing is known of --require latency; start a new run with it"
+        )

@@ -1,0 +1,1 @@
+"""The end of a search: finalists, known networks beside them, and the front."""

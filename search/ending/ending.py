@@ -1,0 +1,177 @@
+"""The end of a search: candidates trained alone, finalists, front, judgement. Does what the run folder does not show as done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache, partial
+
+from optuna.trial import FrozenTrial
+from rich.progress import TaskID
+
+from wb.core.architecture import Architecture
+from wb.search.beginning.recipes import told_recipes
+from wb.search.ending.baselines import Comparable
+from wb.search.ending.finalists import Finish
+from wb.search.fidelity.climb import Climb
+from wb.search.fidelity.forecast import chosen, forecast
+from wb.search.fidelity.teacher import Teacher, largest, unreliable
+from wb.search.judgement.judge import Evidence, judge
+from wb.search.judgement.record import Judgement
+from wb.search.planning.costs import epoch_seconds
+from wb.search.planning.enough import enough
+from wb.search.results.point import FrontPoint
+from wb.search.sampler.generate import GENERATORS
+from wb.search.sampler.quality import predictor_quality
+from wb.search.stages import Stages
+from wb.search.study.trials import at_once, choices_of, evaluated, readings_of
+from wb.search.supernet import Supernet
+
+
+class Ending(Stages):
+    """The last stages, after all processes have evaluated candidates."""
+
+    def finish(self, supernet: Supernet, seconds: float) -> list[FrontPoint]:
+        """Makes the front from the evaluations of all processes, which took `seconds`; the record is written last."""
+        ground, trials = self.ground, evaluated(self.study)
+        self.took({"search": seconds})
+        if len(trials) < self.config.trials and self._late(trials):
+            self._cut(len(trials))
+        config = self.config
+        self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
+        teacher = largest(supernet)
+        self._climb(supernet, teacher, trials)
+        with self.tell.task("finishing") as task, self.timed("finalists"):
+            finalists = self._settled(supernet, trials)
+            networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
+            config = self.config
+            if config.finetune:
+                told = told_recipes({n: self._tuning(config.finetune, network) for n, network in networks.items()})
+                self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
+            finish = self._finishing(supernet, teacher, list(finalists.values()), task)
+            points, error = finish(finalists)
+        self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
+        return points
+
+    def _finishing(
+        self, supernet: Supernet, teacher: Teacher, finalists: Sequence[FrozenTrial], task: TaskID
+    ) -> Finish:
+        """What trains and reads the finalists."""
+        ground, config, plan = self.ground, self.config, self.record.plan
+        return Finish(
+            run=self.run,
+            supernet=supernet,
+            teacher=teacher if self._teaches(supernet) else None,
+            data=ground.data if config.finetune else self.ranking,
+            device=ground.device,
+            pace=self.record.pace,
+            metrics=config.metrics,
+            limits=config.limits if plan is None else plan.given(config.limits),
+            requirements=config.requirements,
+            recipe=partial(self._tuning, config.finetune) if config.finetune else None,
+            seed=config.seed,
+            progress=lambda what, done, of: self.tell.update(task, what, done, of),
+            say=self.tell.say,
+            alone=ground.crew.timing,
+            known=self._known(supernet, finalists),
+            mirror=config.mirror,
+            most=max(trial.number for trial in evaluated(self.study)),
+        )
+
+    def _climb(self, supernet: Supernet, teacher: Teacher, trials: Sequence[FrozenTrial]) -> None:
+        """Trains candidates alone, as the rungs of the configuration say; the record has the reading of each at once."""
+        config = self.config
+        if not config.halving:
+            return
+        with self.tell.task("training candidates alone") as task, self.timed("rungs"):
+            climb = Climb(
+                supernet=supernet,
+                teacher=teacher,
+                data=self.ranking,
+                device=self.ground.device,
+                metrics=config.metrics,
+                limits=config.limits,
+                requirements=config.requirements,
+                rungs=config.halving,
+                recipe=self._tuning,
+                seed=config.seed,
+                progress=lambda what, done, of: self.tell.update(task, what, done, of),
+                note=lambda climbed: self.note(rungs=climbed),
+            )
+            climb(trials, self.record.rungs)
+        self.note()
+
+    def _teaches(self, supernet: Supernet) -> bool:
+        """Whether the supernet's largest network teaches the finalists."""
+        reached = [reading.value for rung in self.record.rungs.values() for reading in rung.values()]
+        epochs, started = self.config.finetune, self.config.start is not None
+        # A model that the supernet starts from was trained before.
+        passes = math.inf if started else self.config.epochs * self.record.part
+        why_not = unreliable(supernet, self.ranking, reached, passes, epochs) if epochs else None
+        if why_not is not None:
+            self.tell.say(why_not)
+        return why_not is None
+
+    def _settled(self, supernet: Supernet, trials: Sequence[FrozenTrial]) -> Mapping[int, FrozenTrial]:
+        """The finalists; with a given time, as many as it trains for long enough, and their epochs, chosen once."""
+        ground, plan, config = self.ground, self.record.plan, self.config
+        numbered = {trial.number: trial for trial in trials}
+
+        def choose(count: int | None, without: Collection[int]) -> Mapping[int, FrozenTrial]:
+            among = [trial for number, trial in numbered.items() if number not in without]
+            return chosen(config.model_copy(update={"finalists": count}), among, self.record.rungs)
+
+        if plan is None or plan.settled or config.finetune != plan.finetune:
+            return choose(config.finalists, () if plan is None else plan.dear)
+        if config.finalists not in (None, plan.finalists):  # given anew when the run was resumed
+            plan = plan.model_copy(update={"finalists": config.finalists, "fewest": config.finalists})
+
+        @cache
+        def epoch(number: int) -> float:
+            network = ground.space.decode(choices_of(ground.space, numbered[number]))
+            return epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
+
+        over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
+        found = enough(plan, plan.seconds - over, choose, epoch)
+        kept = found.settled(plan, len(choose(plan.finalists, ())))
+        for what, name in (("finalists", "finalists"), ("epochs of fine-tuning", "finetune")):
+            now, before = getattr(kept, name), getattr(plan, name)
+            if now != before:
+                self.tell.say(f"{now} {what} instead of {before} fit into the time that is left")
+        settings = {"finetune": kept.finetune, "finalists": kept.finalists}
+        self.config = config.model_copy(update=settings)
+        self.note(config=self.record.config.model_copy(update=settings), plan=kept)
+        return found.finalists
+
+    def _known(self, supernet: Supernet, finalists: Sequence[FrozenTrial]) -> Mapping[str, Architecture]:
+        """The known networks that are trained and measured beside the finalists, if it was asked for."""
+        if not self.config.baselines:
+            return {}
+        ground = self.ground
+        choose = Comparable(
+            self.run,
+            supernet,
+            ground.space,
+            ground.data.train,
+            ground.device,
+            self.record.pace,
+            self.config.seed,
+            ground.crew.timing,
+        )
+        return choose([readings_of(trial) for trial in finalists])
+
+    def _judgement(self, trials: Sequence[FrozenTrial], points: Sequence[FrontPoint]) -> Judgement | None:
+        """What became of the requirements; None if there are none."""
+        config, asked = self.config, self.config.asked
+        if not asked.requirements:
+            return None
+        generators = self.study.user_attrs.get(GENERATORS, {})
+        left = {point.id: point.values for point in points}
+        rungs = {
+            rung.epochs: self.record.rungs[rung.epochs] for rung in config.halving if self.record.rungs.get(rung.epochs)
+        }
+        trained = {number: own for epochs in sorted(rungs) for number, own in rungs[epochs].items()}
+        evidence = Evidence(trials, left, trained, forecast(trials, config.metrics, rungs) if rungs else {})
+        kept = generators.get(asked.within(config.limits).text())
+        with self.tell.task("judging by the requirements"):
+            return judge(asked, config.limits, self.ground.space, evidence, kept, config.seed)

@@ -1,0 +1,1 @@
+"""Space `vit`: columnar vision transformers."""

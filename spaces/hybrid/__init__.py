@@ -1,0 +1,1 @@
+"""Space `hybrid`: stages of convolutions on maps and of mixers on tokens."""

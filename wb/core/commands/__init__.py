@@ -1,0 +1,1 @@
+"""What work and its configuration say of themselves to a command: options, plans, progress."""

@@ -1,0 +1,1 @@
+"""Metrics, readings of them, and what is required of them."""

@@ -1,0 +1,197 @@
+"""The metrics that a search can have as objectives and a budget can limit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wb.core.errors import BadOption
+from wb.core.measures.readings import Reading, scaled
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name, which way is better, the unit of its readings, and the units in which a budget may be given.
+
+    A metric of `quality` says how good a network is at its task, others what it costs; `best` is the best value that there is,
+    None where costs have no such end.
+    """
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    unit: str
+    title: str
+    units: Mapping[str, float]  # what a user may write -> factor to `unit`
+    quality: bool = False
+    best: float | None = None
+
+    def cost(self, reading: Reading) -> float:
+        """The reading's value, negated where more is better: less is better, whatever the metric."""
+        return reading.value if self.direction == "minimize" else -reading.value
+
+
+_JOULES = {"pj": 1.0, "nj": 1e3, "uj": 1e6, "µj": 1e6, "mj": 1e9}
+_COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+
+ACCURACY = Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}, quality=True, best=1.0)
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        ACCURACY,
+        Metric("latency", "minimize", "ms", "latency", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}),
+        Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
+        Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
+        Metric("params", "minimize", "parameters", "parameters", _COUNTS),
+        Metric("energy", "minimize", "pJ", "modelled energy", _JOULES),
+    )
+}
+QUALITIES = tuple(name for name, metric in METRICS.items() if metric.quality)
+COSTS = tuple(name for name, metric in METRICS.items() if not metric.quality)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A hard limit on one metric, in the unit of its readings.
+
+    `relative` ones are a share of the input model's value; `change` ones are added to it (`acc=-0.5`: half a point less).
+    """
+
+    metric: Metric
+    value: float
+    relative: bool = False
+    change: bool = False
+
+    def against(self, given: Reading) -> Limit:
+        """The limit in the unit of readings, for an input model that has `given`."""
+        if self.relative:
+            return Limit(self.metric, self.value * given.value)
+        return Limit(self.metric, self.value + given.value) if self.change else self
+
+    def excess(self, reading: Reading) -> float:
+        """How far `reading` is over the limit, as a share of it; not above 0 if it is kept."""
+        difference = reading.value - self.value
+        return (difference if self.metric.direction == "minimize" else -difference) / self.value
+
+    def text(self) -> str:
+        """`latency <= 2 ms`."""
+        sign = "<=" if self.metric.direction == "minimize" else ">="
+        if self.change:
+            return f"{self.metric.name} {sign} {100 * self.value:+g} points"
+        amount = f"{self.value:g}x" if self.relative else scaled(self.value, self.metric.unit)
+        return f"{self.metric.name} {sign} {amount}"
+
+
+def parse_objectives(text: str) -> tuple[Metric, ...]:
+    """`acc,latency` -> metrics, in that order.
+
+    Raises:
+        BadOption: none, more than four, an unknown one, or one twice.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = ", ".join(METRICS)
+    if not 1 <= len(names) <= 4:
+        raise BadOption(f"{len(names)} objectives in {text!r}; give one to four of {known}")
+    for name in names:
+        if name not in METRICS:
+            raise BadOption(f"no objective {name!r}; there are {known}")
+    if len(set(names)) < len(names):
+        raise BadOption(f"an objective comes twice in {text!r}; name each once")
+    return tuple(METRICS[name] for name in names)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which budgets make sense somewhere: on which metrics, as a share of an input model, as a loss of its accuracy.
+
+    What an error advises is always something that these rules allow.
+    """
+
+    metrics: tuple[str, ...] = tuple(METRICS)
+    shares: bool = True
+    changes: bool = False
+
+    def example(self) -> str:
+        """A few budgets that are allowed: `latency=2ms, size=1MB, macs=0.5x`."""
+        texts = {"latency": "latency=2ms", "size": "size=1MB", "macs": "macs=0.5x" if self.shares else "macs=1M"}
+        return ", ".join(text for name, text in texts.items() if name in self.metrics)
+
+    def on_quality(self, metric: Metric) -> str:
+        """A budget on a metric of quality that is allowed: `acc=-0.5`, `acc=0.95`."""
+        return f"{metric.name}=-0.5" if self.changes else f"{metric.name}=0.95"
+
+
+def parse_budget(texts: Sequence[str], rules: Rules | None = None) -> tuple[Limit, ...]:
+    """`["latency=2ms,size=1MB", "macs=0.5x"]` -> limits; where the rules allow changes also `acc=-0.5`, in percentage points.
+
+    Raises:
+        BadOption: not of this form, an unknown metric or unit, not a positive number, two limits on one metric, or one that
+            the rules (by default all but changes) do not allow.
+    """
+    rules = rules or Rules()
+    limits: list[Limit] = []
+    for part in [part.strip() for text in texts for part in text.split(",") if part.strip()]:
+        limit = _parse_limit(part, rules)
+        if any(other.metric is limit.metric for other in limits):
+            raise BadOption(f"two budgets on {limit.metric.name}; give one")
+        limits.append(limit)
+    return tuple(limits)
+
+
+def _parse_limit(text: str, rules: Rules) -> Limit:
+    match = re.fullmatch(r"(\w+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
+    if match is None:
+        raise BadOption(f"{text!r} is no budget; write for example {rules.example()}")
+    name, number, unit = match.groups()
+    metric = _metric(name, text, rules)
+    try:
+        value = float(number)
+    except ValueError:
+        raise BadOption(f"{number!r} in budget {text!r} is no number; write for example {rules.example()}") from None
+    if metric.quality and number.startswith("-"):
+        return _parse_change(text, metric, value, unit, rules)
+    if value <= 0:
+        raise BadOption(f"budget {text!r} allows nothing; give a positive number")
+    if metric.direction == "maximize" and metric.best is not None and value * metric.units.get(unit, 1.0) > metric.best:
+        raise BadOption(
+            f"budget {text!r} asks for more than {100 * metric.best:g} %; write for example {name}=0.95 or {name}=95%"
+        )
+    if unit == "x" and rules.shares:
+        return Limit(metric, value, relative=True)
+    if unit == "x":
+        raise BadOption(f"budget {text!r} is relative, but there is no input model here; give an absolute value")
+    if unit.lower() not in metric.units:
+        units = ", ".join(repr(known) for known in metric.units)
+        share = ", or x for a share" if rules.shares else ""
+        raise BadOption(f"{unit!r} in budget {text!r} is no unit of {name}; it takes {units}{share}")
+    return Limit(metric, value * metric.units[unit.lower()])
+
+
+def _metric(name: str, text: str, rules: Rules) -> Metric:
+    """The metric of that name, which budget `text` is on."""
+    known = ", ".join(rules.metrics)
+    if name not in METRICS:
+        raise BadOption(f"no metric {name!r} in budget {text!r}; there are {known}")
+    if name not in rules.metrics:
+        raise BadOption(
+            f"budget {text!r} is on {METRICS[name].title}, which cannot be aimed at here; limit one of {known}, for example "
+            f"{rules.example()}"
+        )
+    return METRICS[name]
+
+
+def _parse_change(text: str, metric: Metric, points: float, unit: str, rules: Rules) -> Limit:
+    """`acc=-0.5`: what may be lost."""
+    if not rules.changes:
+        raise BadOption(
+            f"budget {text!r} is relative to an input model's {metric.title}, which only `wb quantize` keeps to; "
+            f"write for example {rules.on_quality(metric)}"
+        )
+    if unit not in ("", "%"):
+        raise BadOption(
+            f"{unit!r} in budget {text!r} is no unit of a loss of {metric.title}; write for example {metric.name}=-0.5"
+        )
+    if points <= -100:
+        raise BadOption(f"budget {text!r} allows a loss of more than 100 points; write for example {metric.name}=-0.5")
+    return Limit(metric, points / 100, change=True)

@@ -1,0 +1,1 @@
+"""The machine around: files, pickles, durations, silence, provenance."""

@@ -1,0 +1,1 @@
+"""What the functions of `wb.api` take and return."""

@@ -1,0 +1,154 @@
+"""What the configurations of jobs have in common, and what their options are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from wb.core.architecture import Architecture
+from wb.core.commands.option import Cli, option_of
+from wb.core.errors import BadOption
+from wb.core.records import Frozen
+from wb.training.recipes.recipe import RecipeOptions
+
+SCRATCH, FINETUNE = 60, 20  # epochs of a network from scratch, and of a trained one
+SAMPLES = "--samples"  # the option for a number of images; `--calibration` says which, where they can be chosen
+_DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE.")
+_SIDE = Field(description="Resize the images of a folder to this side.")
+_LIMIT = Field(description="Use at most this many training images.")
+Data = Annotated[str, _DATA]
+ModelData = Annotated[str, _DATA, Cli(default="those the model was trained with; digits without a model")]
+ModelSize = Annotated[int | None, _SIDE, Cli(default="what the model takes")]
+ByIndex = Annotated[
+    bool, Field(description="Take the classes of the data in their order, though they are named otherwise.")
+]
+DeviceName = Annotated[str, Field(description="Where latency is measured.")]
+Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
+LearningRate = Annotated[
+    float, Field(ge=1e-9, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")
+]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")]
+
+
+class DataConfig(Frozen):
+    """What every job is told, whatever it works on: its data; `data` is None for a job without data."""
+
+    data: Data | None = "digits"
+    image_size: Annotated[int | None, _SIDE, Cli(default="their own where all have the same, else 64")] = None
+    limit: Annotated[int | None, _LIMIT, Cli(default="all")] = None
+
+    def tuned_for(self, architecture: Architecture) -> Self:
+        """The same, with the settings of fine-tuning that depend on the network; itself unless a job has such."""
+        del architecture
+        return self
+
+
+class JobConfig(DataConfig):
+    """The other fields of every job on trained models: how classes are matched, and where the job runs."""
+
+    data: ModelData | None = "digits"
+    image_size: ModelSize = None
+    limit: Annotated[int | None, _LIMIT, Cli(default="as many as the model was trained with")] = None
+    by_index: ByIndex = False
+    device: DeviceName = "cpu"
+    threads: Threads = 1
+
+
+class TrainConfig(DataConfig):
+    """What `wb train` trains, and how; `architecture` is a file, else the usual network of `preset`.
+
+    With `model`, a file, that is fine-tuned: with its own head where its classes are those of the data, else with a new one.
+    """
+
+    model: Annotated[
+        Path | None,
+        Field(
+            description="Fine-tune this model: a model file, or a checkpoint of another library. For classes that are not its "
+            "own it gets a new head."
+        ),
+        Cli("--from", default="train from scratch"),
+    ] = None
+    new_head: Annotated[
+        bool, Field(description="With --from: a new head, though the classes are those of the model.")
+    ] = False
+    freeze: Annotated[
+        bool, Field(description="With --from: train the head alone; all else stays as it is in the model.")
+    ] = False
+    by_index: Annotated[
+        bool,
+        Field(
+            description="With --from: keep the head, and take the classes of the data in their order, though they are named "
+            "otherwise."
+        ),
+    ] = False
+    preset: Annotated[
+        str,
+        Field(
+            description="Train the usual network of this preset: of space vit the largest with softmax attention, of space "
+            "hybrid a residual network of middle size; `wb spaces` lists them. auto: by the images."
+        ),
+    ] = "auto"
+    architecture: Annotated[
+        Path | None,
+        Field(description="Train this architecture: a JSON file, or a model file whose weights are ignored."),
+        Cli(default="that of --preset"),
+    ] = None
+    data: Annotated[str, _DATA, Cli(default="digits; with --from those the model was trained with")] = "digits"
+    epochs: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Passes over the training images."),
+        Cli(default=f"{SCRATCH}; with --from {FINETUNE}"),
+    ] = None
+    learning_rate: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Field(description="Peak of the learning rate."),
+        Cli(default="as the recipe says"),
+    ] = None
+    batch: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="Images per step."), Cli(default="as the recipe says")
+    ] = None
+    training: RecipeOptions = RecipeOptions()
+    teacher: Annotated[
+        Path | None,
+        Field(description="A trained model whose answers on the same images are half of what is learned."),
+        Cli(default="none"),
+    ] = None
+    threads: Threads = 1
+    seed: Seed = 0
+
+    @property
+    def passes(self) -> int:
+        """The epochs, as given or as usual."""
+        return self.epochs or (SCRATCH if self.model is None else FINETUNE)
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if self.model is None:
+            for name in ("new_head", "freeze", "by_index"):
+                if getattr(self, name):
+                    raise BadOption(f"{option_of(TrainConfig, name)} is for a trained model; say which with --from")
+            return self
+        if self.architecture is not None or self.preset != "auto":
+            other = "--preset" if self.architecture is None else "--architecture"
+            raise BadOption(
+                f"--from fine-tunes the network of its model, and {other} names another; give one of the two"
+            )
+        if self.new_head and self.by_index:
+            raise BadOption("--by-index keeps the head of the model, and --new-head replaces it; give one of the two")
+        return self
+
+
+class MeasureConfig(Frozen):
+    """How `wb measure` measures a file: on which data and `split`, with how many images a run, for `cap` seconds at most."""
+
+    data: Annotated[str | None, _DATA, Cli(default="those the model was trained with, if any")] = None
+    split: Annotated[str, Field(description="Images for the accuracy: validation or test.")] = "test"
+    image_size: ModelSize = None
+    by_index: ByIndex = False
+    batch: Annotated[int, Field(ge=1, description="Images per run when timing.")] = 1
+    cap: Annotated[float, Field(ge=0.1, description="Seconds after which timing stops, narrow enough or not.")] = 10.0
+    device: DeviceName = "cpu"
+    threads: Threads = 1
+    seed: Seed = 0

@@ -1,0 +1,67 @@
+"""Export of a model file as an ONNX graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast, get_args
+
+from wb.core.errors import BadOption
+from wb.core.measures.readings import Reading
+from wb.export.graph import export
+from wb.export.plain.write import export_plain
+from wb.foreign.exporting import To, export_checkpoint
+from wb.foreign.reading import load
+from wb.jobs.frame.output import GRAPHS, MODELS, check_ending
+from wb.jobs.kinds import need_model
+from wb.models.passes.base import apply
+from wb.models.passes.mirror import Mirror
+
+OPSETS = range(17, 24)
+_FORMS = "--to torch, hf, timm or source"
+_OF_FILES = (*MODELS, *GRAPHS, ".py", ".bin", ".pth", ".json")  # endings that no folder has
+
+
+def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool, mirror: bool = False) -> Reading:
+    """Exports `model` to `out`; returns the largest difference between the logits of the graph and of the model.
+
+    With `mirror` the graph also looks at the mirror image of what it is given (`wb.models.passes.mirror`).
+
+    Raises:
+        BadArtefact: `model` is no model file.
+        BadOption: an unknown exporter or opset, or an output that is no name for a graph or exists already.
+        ExportDiffers: the graph does not compute what the model does.
+    """
+    need_model(model)
+    if exporter not in ("torchscript", "dynamo"):
+        raise BadOption(f"no exporter {exporter!r}; there are torchscript and dynamo")
+    if opset not in OPSETS:
+        raise BadOption(f"no opset {opset}; there are {OPSETS[0]} to {OPSETS[-1]}")
+    if out.is_dir():
+        raise BadOption(f"{out} is a folder, and a graph is a file that ends in .onnx; {_FORMS} writes a folder")
+    check_ending(out, GRAPHS)
+    if exporter == "torchscript" and opset > 20:
+        raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
+    given = load(model)
+    network = apply(Mirror(), given) if mirror else given
+    return export(network, out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above
+
+
+def export_to(model: Path, to: str, folder: Path, *, force: bool, mirror: bool = False) -> list[Path]:
+    """Writes `model` into `folder` for another library, as `to` says; returns the files.
+
+    Raises:
+        BadArtefact: `model` is no model file.
+        BadOption: an unknown `to`, a file in the way or in the place of the folder, or a model that has no source to go back to.
+        Unsupported: the library's format cannot say the network.
+    """
+    need_model(model)
+    if to not in ("torch", *get_args(To)):
+        raise BadOption(f"no form {to!r}; there are onnx, torch, {', '.join(get_args(To))}")
+    if not folder.is_dir() and (folder.exists() or folder.suffix in _OF_FILES):
+        what = "is a file" if folder.exists() else "is a file's name"
+        raise BadOption(f"{folder} {what}, and --to {to} writes a folder of files; name a folder")
+    given = load(model)
+    network = apply(Mirror(), given) if mirror else given
+    if to == "torch":
+        return export_plain(network, folder, force=force)
+    return export_checkpoint(network, cast(To, to), folder, force=force)

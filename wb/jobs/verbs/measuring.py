@@ -1,0 +1,152 @@
+"""Measurement of one file: latency with its spread, accuracy if there are data, and counted metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
+from wb.core.errors import BadArtefact, BadOption
+from wb.core.measures.readings import Reading
+from wb.core.system.files import scratch
+from wb.data import Dataset
+from wb.data.preparation import Preparation
+from wb.export.counting.count import count_model
+from wb.export.foreign.opening import file_size, open_graph
+from wb.export.foreign.trial import LIMIT_S, try_out
+from wb.export.graph import export, read_architecture
+from wb.export.score import examined
+from wb.export.timing.measure import measure_latency
+from wb.foreign.reading import load
+from wb.hardware.device import Device, of_run, parse_device
+from wb.jobs.calls.shown import Shown, Table, readings_table
+from wb.jobs.frame.config import MeasureConfig
+from wb.jobs.inputs import Choice, Say, choose, read_data
+from wb.jobs.kinds import GRAPH, MODELS, need
+from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
+from wb.tasks.classes import CLASSES
+
+
+@dataclass(frozen=True, repr=False)
+class Measured(Shown):
+    """The readings of a file; `missing` gives the reason for each metric without a number, `remarks` are notes for the user."""
+
+    path: Path
+    readings: Mapping[str, Reading]
+    missing: Mapping[str, str]
+    remarks: tuple[str, ...]
+    scored: bool
+
+    def table(self) -> Table:
+        """The readings."""
+        lines = (*self.remarks, *(f"no {name}: {why}" for name, why in self.missing.items()))
+        return readings_table(str(self.path), self.readings, lines)
+
+
+class Measuring(MeasureConfig):
+    """How a file is measured: as a configuration says, and besides how a network that is not wb's is tried out.
+
+    `images` is how its images are prepared, `run_limit` are the seconds of trying it out.
+    """
+
+    images: Preparation | None = None
+    run_limit: float | None = None
+
+    def __call__(self, file: Path, progress: Progress, say: Say) -> Measured:
+        """Measures the model or graph in `file`.
+
+        Raises:
+            BadOption: no such split, or an option that would do nothing.
+            WbError: the file or the data are damaged or do not fit each other.
+        """
+        if self.split not in ("validation", "test"):
+            raise BadOption(f"no split {self.split!r}; there are validation and test")
+        kind = need(file, *MODELS, "onnx", expected=GRAPH)
+        choice = _chosen(file, self, say)
+        device = parse_device(self.device, threads=self.threads)
+        with scratch() as folder:
+            graph = file
+            if kind != "onnx":
+                progress("exporting", 0, 0)
+                graph = folder / "model.onnx"
+                export(load(file), graph)
+            architecture, remarks = _own(graph)
+            if choice.spec is not None:
+                dataset, notes = read_data(file, choice, of_graph(graph, self.images), by_index=self.by_index)
+            if graph is file:
+                progress("trying it out", 0, 0)
+            foreign = graph is file
+            readings, missing = _counted(
+                graph, architecture, device, self.batch, self.seed, self.run_limit, foreign=foreign
+            )
+            progress("timing", 0, 0)
+            timed = measure_latency({file.name: graph}, device, batch=self.batch, cap_s=self.cap, seed=self.seed)
+            latency = timed[file.name]
+            readings |= {"latency": latency.reading, "latency / reference": latency.ratio}
+            if choice.spec is not None:
+                progress("scoring", 0, 0)
+                name = f"accuracy ({dataset.name}, {self.split})"
+                readings[name] = _accuracy(graph, dataset, self.split, device, notes, own=architecture is not None)
+        return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
+
+
+def _chosen(file: Path, how: Measuring, say: Say) -> Choice:
+    """The data to score on, if any. Raises `BadOption` for image options without images, or with a model of the workbench."""
+    if file.suffix != ".onnx":
+        refuse_for_ours(str(file), how.images)
+    choice = choose([file], how.data, how.image_size, say=say, needed=False, graphs=True)
+    if choice.spec is None and (how.images is not None or how.image_size is not None or how.by_index):
+        given = "--by-index is" if how.by_index else "--image-size is" if how.images is None else f"{OPTIONS} are"
+        raise BadOption(f"{given} of no use without data; name some with --data")
+    return choice
+
+
+def _own(graph: Path) -> tuple[Architecture | None, list[str]]:
+    """The architecture in a graph of the workbench, and a note if it is damaged."""
+    open_graph(graph)  # what is wrong with the file itself is an error
+    try:
+        return read_architecture(graph), []
+    except BadArtefact as error:
+        return None, [f"{error}; it is measured like any other graph"]
+
+
+def _counted(
+    graph: Path,
+    architecture: Architecture | None,
+    device: Device,
+    batch: int,
+    seed: int,
+    limit_s: float | None,
+    *,
+    foreign: bool,
+) -> tuple[dict[str, Reading], Mapping[str, str]]:
+    """The counted metrics, and a reason for each that is missing.
+
+    A graph of the workbench is counted by its architecture; a graph from a file is tried out first.
+    """
+    trial = try_out(graph, device, batch, seed, LIMIT_S if limit_s is None else limit_s) if foreign else None
+    size = {"size": file_size(graph)}
+    if architecture is not None:
+        return _of_run(count_model(architecture, graph), batch) | size, {}
+    return (size, {}) if trial is None else (size | trial.readings, trial.missing)
+
+
+def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
+    """Readings per image turned into readings per run of a batch, to match the latency."""
+    note = of_run((batch, 0, 0, 0))
+    found = dict(readings)
+    for name in ("macs", "energy") if note else ():
+        reading = readings[name]
+        notes = "; ".join(text for text in (reading.note, note) if text)
+        found[name] = reading.model_copy(update={"value": batch * reading.value, "note": notes})
+    return found
+
+
+def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str], *, own: bool) -> Reading:
+    """Accuracy on one split; its note gives the preparation of images, the matching of classes, and a warning if near chance."""
+    images = dataset.validation if split == "validation" else dataset.test
+    reading, doubt = examined(graph, images, CLASSES, device, own=own)
+    note = "; ".join((*notes, *([doubt] if doubt else [])))
+    return reading.model_copy(update={"note": note or None})

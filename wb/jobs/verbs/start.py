@@ -1,0 +1,83 @@
+"""The trained model that `wb train --from` goes on with, and the data as it takes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
+from wb.core.statistics.scores import near
+from wb.data import Dataset
+from wb.data import load as load_data
+from wb.foreign.reading import load
+from wb.jobs.frame.config import TrainConfig
+from wb.jobs.inputs import Say
+from wb.models.model import Model
+from wb.tasks.known import task_of
+from wb.tasks.names import listed
+from wb.training.fit import pick_device
+from wb.training.train import check_images, fitted, score
+
+
+class Start(NamedTuple):
+    """The model as it was read, but for the names of its classes where it had none, and `data` with classes in its order.
+
+    `known` is what it makes of the validation images with its own head; None where it needs a new one.
+    """
+
+    model: Model
+    data: Dataset
+    known: Reading | None
+
+
+def read_start(config: TrainConfig, say: Say) -> Start:
+    """The model of `config`, its data at the size that it takes, and whether it needs a new head; `say` tells which and why.
+
+    It keeps its head if its classes are those of the data, by name. Where it does not name them, it does so if there are as
+    many and it knows more of the data than chance.
+
+    Raises:
+        BadArtefact: the file cannot be read or is no model.
+        BadData: the data are damaged, or have images that the model does not take.
+        BadOption: the checkpoint needs options.
+        Unsupported: a checkpoint of another family.
+    """
+    if config.model is None:
+        raise ValueError("there is no model to start from")
+    name, model = str(config.model), load(config.model)
+    given = _data(config, model, say)
+    check_images(model.architecture, given)
+    head = model.architecture.head
+    had = f"it had {head.classes}{f' ({listed(head.labels)})' if head.labels else ''}"
+    other = set(head.labels) != set(given.classes) if head.labels else head.classes != len(given.classes)
+    if config.by_index or not (other or config.new_head):
+        data, notes = fitted(given, model.architecture, name, by_index=config.by_index)
+        same = replace(model, architecture=model.architecture.with_labels(data.classes))
+        known = score(same.network(pick_device()), data.validation, task_of(same.architecture), pick_device())
+        chance = near(known.value, float(np.bincount(data.validation.labels).max()) / len(data.validation))
+        metric = METRICS[task_of(same.architecture).metric].title
+        text = f"{metric} {known.text()} on the validation images before training"
+        if head.labels or config.by_index or not chance:
+            hint = "which is near chance; --new-head begins with one that is fitted to the data"
+            other_head = hint if chance else "--new-head gives it another"
+            for note in (*notes, f"{name} keeps its head for the {head.classes} classes: {text}; {other_head}"):
+                say(note)
+            return Start(same, data, known)
+        had = f"its own, whose classes have no names, has {text}, which is near chance; --by-index keeps it"
+    say(f"{name} gets a new head for the {len(given.classes)} classes of {given.spec} ({listed(given.classes)}); {had}")
+    return Start(model, given, None)
+
+
+def _data(config: TrainConfig, model: Model, say: Say) -> Dataset:
+    """The data; images without a size of their own in `config` are resized where the model takes squares."""
+    data = load_data(config.data, image_size=config.image_size, limit=config.limit)
+    taken = model.architecture.input
+    size = (taken.height, taken.width)
+    given = config.image_size is not None or data.features
+    if given or (data.height, data.width) == size or taken.height != taken.width:
+        return data
+    say(f"images of {data.height}x{data.width} are resized to {taken.height}x{taken.width}, which {config.model} takes")
+    return load_data(config.data, image_size=taken.height, limit=config.limit)

@@ -1,0 +1,170 @@
+"""Training of one architecture from scratch, or of a trained model further, to a model file.
+
+The same call continues after an interruption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
+from wb.core.system.files import clear
+from wb.data import Dataset
+from wb.data import load as load_data
+from wb.foreign.reading import load
+from wb.jobs.frame.config import TrainConfig
+from wb.jobs.frame.output import MODELS, check_ending, check_free
+from wb.jobs.inputs import Say, read_architecture
+from wb.jobs.verbs.start import read_start
+from wb.models.counting import count_macs, count_parameters
+from wb.models.model import Model, Step, save
+from wb.models.network import Network
+from wb.spaces.spaces import space_for
+from wb.tasks.known import task_of
+from wb.training.fit import Recipe, Report, pick_device
+from wb.training.head import MUON, NewHead
+from wb.training.recipes.choose import gentle, recipe_for
+from wb.training.train import Finetune, check_fits, score, train
+
+
+class Begun(NamedTuple):
+    """What is trained on `data`: `architecture` from scratch, or from the weights of `model`, all or all but the head."""
+
+    architecture: Architecture
+    data: Dataset
+    model: Model | None = None
+    new_head: bool = False
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, as `config` says, and where it goes."""
+
+    config: TrainConfig
+    out: Path
+    force: bool = False
+
+    def recipe(self, begun: Begun) -> Recipe:
+        """How it is trained."""
+        config, finetune = self.config, begun.model is not None
+        recipe = recipe_for(
+            config.training,
+            count_parameters(begun.architecture).value,
+            begun.data,
+            config.passes,
+            finetune=finetune,
+            learning_rate=config.learning_rate,
+            batch=config.batch,
+            convolutions=begun.architecture.has_maps,
+        )
+        if not finetune or config.freeze or config.learning_rate is not None:
+            return recipe
+        return gentle(recipe, max(stage.embed for stage in begun.architecture.stages))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint file, kept until training ends."""
+        return self.out.with_name(self.out.name + ".checkpoint")
+
+    def check(self) -> None:
+        """Raises `BadOption` if the model cannot be written to `out`."""
+        check_ending(self.out, MODELS)
+        check_free(self.out, force=self.force)
+
+    def begin(self, say: Say) -> Begun:
+        """The network and the data; `say` tells what becomes of the head of a trained model. Raises as the call does."""
+        if self.config.model is not None:
+            start = read_start(self.config, say)
+            network = start.model.architecture.with_classes(start.data.classes)
+            return Begun(network, start.data, start.model, start.known is None)
+        data = load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
+        given = read_architecture(self.config.architecture) if self.config.architecture else None
+        chosen = given or space_for(data, preset=self.config.preset).usual()
+        if chosen.head.classes != len(data.classes):  # no weights are taken, so that the head may be any
+            own = f"{self.config.architecture} has {chosen.head.classes} classes"
+            say(f"{own}, and {data.spec} {len(data.classes)}: those are learned")
+        return Begun(chosen.with_classes(data.classes), data)
+
+    def __call__(self, progress: Progress, say: Say) -> tuple[Model, dict[str, Reading]]:
+        """Trains and writes the model; returns it and its accuracies on the validation and test split.
+
+        Raises:
+            BadArtefact: a file is neither an architecture nor a model.
+            BadData: the data are damaged, or of another shape or number of classes.
+            BadOption: an output that is no name for a model file, or exists already.
+            StorageFailed: the file cannot be written.
+            TrainingDiverged: the loss is NaN or infinite.
+        """
+        self.check()
+        torch.set_num_threads(self.config.threads)
+        progress("reading the data", 0, 0)
+        begun = self.begin(say)
+        teacher = self._teacher(begun.data)
+        start = None if begun.model is None else self._start(begun, begun.model, progress, say)
+        progress("training", 0, self.config.passes)
+        model = self._trained(
+            begun, start, teacher, lambda epoch, of, loss: progress(f"training, loss {loss:.3f}", epoch, of)
+        )
+        network = model.network(pick_device())
+        splits = {"validation": begun.data.validation, "test": begun.data.test}
+        task = task_of(model.architecture)
+        readings = {name: score(network, split, task, pick_device()) for name, split in splits.items()}
+        counted = {"params": count_parameters(model.architecture), "macs": count_macs(model.architecture)}
+        model = model.then(Step(name="score", readings={**readings, **counted}))
+        clear(self.checkpoint)
+        clear(self.out)
+        save(model, self.out, force=self.force)
+        self.checkpoint.unlink(missing_ok=True)
+        return model, readings
+
+    def _start(self, begun: Begun, model: Model, progress: Progress, say: Say) -> Model:
+        """The model with the head that it is trained with; `say` tells what a new one knows of the data."""
+        if not begun.new_head:
+            return model
+        progress("fitting the new head", 0, 0)
+        muon = self.recipe(begun).optimizer == "muon" and not self.config.freeze
+        start = NewHead(begun.data, self.config.seed, MUON if muon else 1.0)(model)
+        title = METRICS[task_of(start.architecture).metric].title
+        known = start.history[-1].readings["validation"].text()
+        say(f"the new head: {title} {known} on the validation images before training")
+        return start
+
+    def _trained(self, begun: Begun, start: Model | None, teacher: Network | None, report: Report) -> Model:
+        """The trained model."""
+        recipe, seed = self.recipe(begun), self.config.seed
+        if start is None or begun.model is None:
+            return train(
+                begun.architecture,
+                begun.data,
+                recipe,
+                seed=seed,
+                checkpoint=self.checkpoint,
+                report=report,
+                teacher=teacher,
+            )
+        tuned = Finetune(
+            begun.data,
+            recipe,
+            teacher,
+            seed,
+            report,
+            self.checkpoint,
+            identity=f", from {begun.model.fingerprint()}, new head {begun.new_head}, freeze {self.config.freeze}",
+            freeze=self.config.freeze,
+        )
+        return tuned(start)
+
+    def _teacher(self, data: Dataset) -> Network | None:
+        """The network of the teacher, in eval mode; classes are those of the data, in their order."""
+        if self.config.teacher is None:
+            return None
+        model = load(self.config.teacher)
+        check_fits(model.architecture, data)
+        return model.network(pick_device()).eval()

@@ -1,0 +1,1 @@
+"""Model files and other files of tensors: reading and writing them."""

@@ -1,0 +1,1 @@
+"""What operators are made of: their base, projections, convolutions, squares, planes."""

@@ -1,0 +1,1 @@
+"""Passes: they make a model from a model."""

@@ -1,0 +1,175 @@
+"""How a network is trained, as frozen, validated data, and what a user may ask of it; imports no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from wb.core.commands.option import Cli
+from wb.core.records import Frozen
+
+Policy = Literal["none", "shift", "crop", "resize", "trivial"]
+Flip = Literal["off", "try", "on"]
+Share = Annotated[float, Field(ge=0, le=1)]
+OptimizerName = Literal["adamw", "muon"]
+RecipeName = Literal["auto", "plain", "light", "medium", "strong"]
+
+AVERAGED = 2_000  # steps from which on the average of the weights is worth keeping
+_AS_THE_RECIPE = "as the recipe says"
+_POLICIES = {
+    "none": "images as they are",
+    "shift": "small shifts",
+    "crop": "crops with reflected borders",
+    "resize": "resized crops",
+    "trivial": "crops and TrivialAugment",
+}
+_FLIPS = {
+    "off": "no flips",
+    "try": "flips, if a network trained without them knows mirrored images too",
+    "on": "flips",
+}
+
+
+class Recipe(Frozen):
+    """A training recipe: optimizer, its schedule, what is done to images, and what is kept. The defaults are recipe `plain`.
+
+    `learning_rate` is the peak. `schedule` "cycle" is the one-cycle schedule, which also moves Adam's first moment; "cosine"
+    rises linearly in the share `warmup` of the steps and falls to the share `floor` of the peak. `weight_decay` holds for
+    linear maps alone. `augment` is what moves images: `shift` moves whole batches by few pixels, `crop` cuts windows out of
+    images with reflected borders of the share `pad`, `resize` windows of any size down to the share `least` of the area,
+    `trivial` does `crop` and one random change. `flip` mirrors half the images: `try` first trains without it for a tenth of
+    the epochs, and leaves it out where mirrored images turn out to be other ones. `colour` is the reach of a jitter. `erase`
+    is the share of images that lose a rectangle; `mixup` and `cutmix` are shares of batches. `average` keeps a moving average
+    of the weights, which is what is scored and exported. `resolution` trains half the epochs on small images and most of the
+    others on larger ones. `optimizer` "muon" is for matrices, AdamW trains the rest
+    (`wb.training.optimizer`). With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
+    """
+
+    name: str = "plain"
+    why: str = ""
+    epochs: Annotated[int, Field(ge=1)] = 60
+    learning_rate: Annotated[float, Field(ge=0)] = 3e-3
+    batch: Annotated[int, Field(ge=1)] = 32
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    augment: Policy = "shift"
+    schedule: Literal["cycle", "cosine"] = "cycle"
+    warmup: Share = 0.3
+    floor: Share = 0.0
+    pad: Share = 0.12
+    least: Share = 0.5
+    flip: Flip = "off"
+    colour: Share = 0.0
+    erase: Share = 0.0
+    mixup: Share = 0.0
+    cutmix: Share = 0.0
+    average: bool = False
+    resolution: bool = False
+    bf16: bool = False
+    optimizer: OptimizerName = "adamw"
+
+    def steps(self, examples: int) -> int:
+        """Number of steps in all epochs."""
+        return self.epochs * math.ceil(examples / self.batch)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What a history step records of it: what the first version had, and whatever is not as in recipe `plain`."""
+        always = ("epochs", "learning_rate", "batch", "weight_decay", "label_smoothing", "clip", "augment")
+        plain = Recipe()
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if name in always or value != getattr(plain, name)}
+
+    @property
+    def text(self) -> str:
+        """The recipe in words: `light (for 65,606 parameters …): crops with reflected borders, flips, …`."""
+        parts = [
+            _POLICIES[self.augment],
+            _FLIPS[self.flip],
+            f"colours by {self.colour:g}" if self.colour else "",
+            f"{self.erase:.0%} erased" if self.erase else "",
+            f"mixup in {self.mixup:.0%} of the batches" if self.mixup else "",
+            f"cutmix in {self.cutmix:.0%} of the batches" if self.cutmix else "",
+            f"smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
+            f"weight decay {self.weight_decay:g}",
+            f"learning rate {self.learning_rate:.2g} ({'one cycle' if self.schedule == 'cycle' else 'cosine'}, "
+            f"{self.warmup:.0%} rising), batches of {self.batch}",
+            "small images first" if self.resolution else "",
+            "the average of the weights is kept" if self.average else "",
+            "Muon for matrices" if self.optimizer == "muon" else "",
+            "computed in bf16" if self.bf16 else "",
+        ]
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.name}{why}: {', '.join(part for part in parts if part)}"
+
+
+class RecipeOptions(Frozen):
+    """What a user asks of a recipe; None is what the recipe says."""
+
+    recipe: Annotated[
+        RecipeName,
+        Field(
+            description="auto: by the size of network and data; plain: shifts alone; light, medium, strong: more and more "
+            "augmentation."
+        ),
+    ] = "auto"
+    augment: Annotated[
+        Policy | None,
+        Field(description="none, shift, crop, resize (crops of any size), trivial (TrivialAugment)."),
+        Cli(default=_AS_THE_RECIPE),
+    ] = None
+    flip: Annotated[
+        bool | None,
+        Field(description="Mirror half the images."),
+        Cli(default="where classes stay what they are"),
+    ] = None
+    colour: Annotated[
+        Share | None, Field(description="Reach of a colour jitter, 0 to 1."), Cli(default=_AS_THE_RECIPE)
+    ] = None
+    erase: Annotated[
+        Share | None, Field(description="Share of images that lose a rectangle."), Cli(default=_AS_THE_RECIPE)
+    ] = None
+    mixup: Annotated[Share | None, Field(description="Share of batches with mixup."), Cli(default=_AS_THE_RECIPE)] = (
+        None
+    )
+    cutmix: Annotated[Share | None, Field(description="Share of batches with CutMix."), Cli(default=_AS_THE_RECIPE)] = (
+        None
+    )
+    smoothing: Annotated[
+        Annotated[float, Field(ge=0, lt=1)] | None,
+        Field(description="Label smoothing."),
+        Cli(default=_AS_THE_RECIPE),
+    ] = None
+    weight_decay: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Field(description="Of linear maps; gains, shifts, biases and positions have none."),
+        Cli(default=_AS_THE_RECIPE),
+    ] = None
+    warmup: Annotated[
+        Share | None,
+        Field(description="Share of the steps in which the learning rate rises."),
+        Cli(default=_AS_THE_RECIPE),
+    ] = None
+    resolution: Annotated[
+        bool | None,
+        Field(description="Train on small images first; for networks that take other sizes."),
+        Cli(default="no"),
+    ] = None
+    ema: Annotated[
+        bool | None,
+        Field(description="Keep the moving average of the weights."),
+        Cli(default=f"from {AVERAGED:,} steps on"),
+    ] = None
+    optimizer: Annotated[
+        OptimizerName | None,
+        Field(description="adamw, or muon for matrices and AdamW for the rest."),
+        Cli(default="muon for networks of convolutions"),
+    ] = None
+    bf16: Annotated[
+        bool | None,
+        Field(description="Compute in 16 bits while training."),
+        Cli(default="networks of convolutions, where the processor has bf16"),
+    ] = None
