@@ -31,6 +31,7 @@ from wb.cli.looking.runs import runs
 from wb.cli.looking.show import show
 from wb.cli.looking.spaces import spaces
 from wb.cli.making.binarize import binarize
+from wb.cli.making.bundle import bundle
 from wb.cli.making.export import export
 from wb.cli.making.fuse import fuse
 from wb.cli.making.import_checkpoint import import_checkpoint
@@ -65,7 +66,7 @@ app = typer.Typer(
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
 LOOKING = (runs, report, show, diff, data, predict, measure, spaces, doctor)
-for command in (search, train, fuse, quantize, binarize, export, *LOOKING):
+for command in (search, train, fuse, quantize, binarize, export, bundle, *LOOKING):
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")

@@ -296,6 +296,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "predict": {},
     "import_checkpoint": {"compare": False},
     "diff": {"data": "none", "images": 4},
+    "bundle": {"cap": 1.0},
     "data": {"limit": 60},
 }
 

@@ -12,7 +12,7 @@ shows. On a terminal and in a notebook, a bar on stderr shows what is being done
 from __future__ import annotations
 
 from wb.api._compressing import binarize, prune, quantize
-from wb.api._files import data, export, load
+from wb.api._files import bundle, data, export, load
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
 from wb.api._looking import diff, measure, predict
@@ -27,6 +27,7 @@ __all__ = [
     "Model",
     "Result",
     "binarize",
+    "bundle",
     "data",
     "diff",
     "export",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wb.jobs.calls.given import path_of
+from wb.core.commands.option import by_field
+from wb.jobs.calls.given import data_of, path_of, saying, shown
 from wb.jobs.calls.results import Data, Model, read_model
 
 if TYPE_CHECKING:
+    from wb.jobs.bundle.bundle import Bundled
     from wb.jobs.calls.given import Given
     from wb.jobs.verbs.classifier import Classifier
 
@@ -69,3 +71,28 @@ def export(
     target = Path(out) if out else path.with_suffix(".onnx")
     export_file(path, target, opset=opset, exporter=exporter, force=force, mirror=mirror)
     return Classifier(target)
+
+
+def bundle(
+    model: Given,
+    out: str | Path,
+    *,
+    data: str | Data | None = None,
+    background: str | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Bundled:
+    """As `wb bundle`: a folder with all that a device needs of the network, which was tried out without wb.
+
+    Options are the fields of `wb.jobs.bundle.config.BundleConfig`. A network of a front is given as `front.model(0)`.
+    Raises as `wb.jobs.bundle.bundle.Bundling`.
+    """
+    from wb.jobs.bundle.bundle import Bundling
+    from wb.jobs.frame.output import config_of
+
+    given = data_of(data, background, by_field(Bundling, options))
+    given = {name: given[name] for name in given if name != "limit" or name in options}  # of training images
+    bundling = config_of(Bundling, "bundle", given)
+    with shown(quiet=quiet) as progress:
+        return bundling(path_of(model) or Path(), Path(out), progress, saying(quiet=quiet), force=force)

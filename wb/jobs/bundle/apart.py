@@ -1,0 +1,77 @@
+"""Running a script where only some libraries can be imported, to see that it needs no others."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from wb.core.errors import Unsupported
+
+SECONDS = 300.0  # that a script may take
+
+
+def run_apart(
+    script: Sequence[str], folder: Path, libraries: Iterable[str], site: Path
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python with the arguments `script` in `folder`, where of all that is installed only `libraries` can be imported.
+
+    `site` is an empty folder for links to these and what they require. `wb` and its environment are out of reach: Python
+    starts without site-packages.
+
+    Raises:
+        Unsupported: a library is not installed, or the file system has no links.
+    """
+    for top in tops(libraries):
+        try:
+            (site / top.name).symlink_to(top)
+        except OSError as error:
+            raise Unsupported(f"the bundle cannot be tried out on its own: no link to {top} ({error})") from error
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "SYSTEMROOT") if name in os.environ}
+    environment = kept | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-S", "-s", *script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def tops(libraries: Iterable[str]) -> list[Path]:
+    """What lies at the top of site-packages of these importable `libraries` and of all that they require."""
+    owners = packages_distributions()
+    todo = [name for library in libraries for name in owners.get(library, [library])]
+    seen: dict[str, Distribution] = {}
+    while todo:
+        name = _canonical(todo.pop())
+        if name in seen:
+            continue
+        try:
+            seen[name] = distribution(name)
+        except PackageNotFoundError as error:
+            raise Unsupported(f"{name} is not installed, and the bundle's scripts need it") from error
+        todo += [one.name for text in seen[name].requires or () if _wanted(one := Requirement(text))]
+    found = {
+        Path(str(found.locate_file(file.parts[0])))
+        for found in seen.values()
+        for file in found.files or ()
+        if file.parts[0] not in ("..", "__pycache__")
+    }
+    return sorted(path for path in found if path.exists())
+
+
+def _wanted(requirement: Requirement) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,244 @@
+"""`wb bundle` from start to end: files, card, checks, and the finished folder in its place at once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime.tools.onnx_model_utils as fixing
+
+from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
+from wb.core.errors import BadArtefact, BadOption, Unsupported, WbError
+from wb.core.measures.readings import Reading
+from wb.core.precision import TRAINED, precisions
+from wb.core.specs import BATCH, PIXELS
+from wb.core.system.files import regular, scratch
+from wb.data import Dataset
+from wb.export.graph import LOGITS, TOLERANCE, export, read_architecture
+from wb.export.plain.write import CODE, export_plain
+from wb.export.run import Runner
+from wb.foreign.reading import load
+from wb.hardware.device import Device
+from wb.jobs.bundle.apart import run_apart
+from wb.jobs.bundle.card import Contents, card_of, readme_of
+from wb.jobs.bundle.config import BundleConfig
+from wb.jobs.bundle.place import CARD, check_place, publish, write_sums
+from wb.jobs.calls.shown import Shown, Table, readings_table
+from wb.jobs.frame.config import MeasureConfig
+from wb.jobs.inputs import Say, about, choose, read_data
+from wb.jobs.kinds import GRAPH, MODELS, need
+from wb.jobs.verbs.measuring import Measuring
+from wb.models.feeds import made_up
+from wb.models.model import Model
+
+MODEL, FIXED = "model.onnx", "model_b1.onnx"
+EXAMPLES = 8
+LOWERED = 0.05  # of the largest score: integer kernels round in another way on other processors
+INFER = Path(__file__).with_name("infer.py")
+_SAME = """
+import numpy as np, torch
+from model import load
+stored = np.load("check.npz")
+with torch.inference_mode():
+    found = load()(torch.from_numpy(stored["images"])).numpy()
+scale = np.maximum(1, np.abs(stored["logits"]).max(axis=1, keepdims=True))
+worst = float((np.abs(found - stored["logits"]) / scale).max())
+raise SystemExit(0 if worst <= float(stored["tolerance"]) else f"model.py differs by {worst:.2g} of the largest score")
+"""
+
+
+@dataclass(frozen=True, repr=False)
+class Bundled(Shown):
+    """A finished bundle: its folder, its files, what was read of its graph, and notes for the user."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    readings: Mapping[str, Reading]
+    notes: tuple[str, ...]
+
+    def table(self) -> Table:
+        """The readings of its graph."""
+        return readings_table(str(self.folder), self.readings, self.notes)
+
+
+class Bundling(BundleConfig):
+    """Makes bundles as a configuration says."""
+
+    def __call__(self, file: Path, out: Path, progress: Progress, say: Say, *, force: bool = False) -> Bundled:
+        """Puts the model or graph in `file` into the folder `out`, which appears once all is checked.
+
+        A graph of the workbench is taken as it is; its model file, if it lies beside it, gives the part for PyTorch.
+
+        Raises:
+            BadOption: `out` exists and is no bundle, or is one and `force` is false; a licence that is no file and no name.
+            BundleDiffers: the bundle's own check fails without `wb`; nothing is left in `out`.
+            Unsupported: a graph that is not the workbench's.
+            WbError: as `wb.jobs.verbs.measuring.Measuring`.
+        """
+        check_place(out, force)
+        licence = _Licence.of(self.licence)
+        kind = need(file, *MODELS, "onnx", expected=GRAPH)
+        if kind == "onnx" and read_architecture(file) is None:
+            raise Unsupported(
+                f"{file} is no graph of wb, so that wb knows neither its pictures nor its classes; wb import reads checkpoints "
+                "of other libraries, and what it writes can be bundled"
+            )
+        with scratch() as folder:
+            made = folder / "bundle"
+            made.mkdir()
+            measuring = Measuring(**{name: getattr(self, name) for name in MeasureConfig.model_fields})
+            measured = measuring(file, progress, say)
+            progress("writing the graphs", 0, 0)
+            model = _graphs(file, kind, made)
+            data = self._data(file)
+            architecture, history = about(file)
+            if architecture is None:
+                raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
+            torch, notes = _plain(model, made)
+            examples = _examples(architecture, data, made)
+            graphs = (MODEL, FIXED)
+            contents = Contents(
+                file.stem,
+                architecture,
+                history,
+                measured.readings,
+                measured.missing,
+                data,
+                examples,
+                graphs,
+                torch,
+                licence.name,
+                notes,
+            )
+            progress("writing the card", 0, 0)
+            _write(made, contents, licence)
+            progress("checking it without wb", 0, 0)
+            _tried(made, folder, torch=torch and _exact(architecture))
+            write_sums(made)
+            publish(made, out)
+        files = tuple(sorted(out.iterdir()))
+        return Bundled(out, files, measured.readings, (*measured.remarks, *notes))
+
+    def _data(self, file: Path) -> Dataset | None:
+        """The data that examples are taken from, if there are any; what was chosen has been said by the measurement."""
+        choice = choose([file], self.data, self.image_size, say=lambda _: None, needed=False, graphs=True)
+        if choice.spec is None:
+            return None
+        return read_data(file, choice, by_index=self.by_index)[0]
+
+
+class BundleDiffers(WbError, ArithmeticError):
+    """What is in the bundle does not give the scores that it should."""
+
+
+@dataclass(frozen=True)
+class _Licence:
+    """The licence of weights: its name, and the file with its text, if that is known."""
+
+    name: str | None
+    file: Path | None
+
+    @classmethod
+    def of(cls, given: str | None) -> _Licence:
+        """From a name or the path of a file. Raises `BadOption` for a text that looks like a path where there is no file."""
+        if given is None or (not Path(given).exists() and not set(given) & {"/", "\\"}):
+            return cls(given, None)
+        try:
+            return cls(f"see LICENSE ({Path(given).name})", regular(Path(given), "a file with the text of a licence"))
+        except BadArtefact as error:
+            raise BadOption(f"--licence {given}: {error}, or the name of one, such as Apache-2.0") from error
+
+
+def _graphs(file: Path, kind: str, made: Path) -> Model | None:
+    """Writes the graph, and the graph for one example; returns the model, if it is there."""
+    if kind == "onnx":
+        shutil.copyfile(file, made / MODEL)
+        beside = file.with_suffix(".safetensors")
+        model = load(beside) if beside.is_file() and about(beside)[0] == read_architecture(file) else None
+    else:
+        model = load(file)
+        export(model, made / MODEL)
+    graph = onnx.load(made / MODEL)
+    fixing.make_dim_param_fixed(graph.graph, BATCH, 1)
+    fixing.fix_output_shapes(graph)
+    onnx.save(graph, made / FIXED)
+    return model
+
+
+def _plain(model: Model | None, made: Path) -> tuple[bool, list[str]]:
+    """Writes the network for PyTorch; whether that could be done, and what there is to say."""
+    if model is None:
+        return False, ["No part for PyTorch: the graph's model file is not beside it."]
+    try:
+        export_plain(model, made)
+    except Unsupported as error:
+        return False, [f"No part for PyTorch: {error}."]
+    if _exact(model.architecture):
+        return True, []
+    return True, [f"{CODE} computes in float32; weights in int8 and int4 are rounded in the graphs only."]
+
+
+def _exact(architecture: Architecture) -> bool:
+    """Whether the graph computes what the weights say, and not with weights that were rounded for it."""
+    return set(precisions(architecture).values()) <= {"fp32", *TRAINED}
+
+
+def _examples(architecture: Architecture, data: Dataset | None, made: Path) -> str:
+    """Stores inputs with the graph's scores; returns what they are."""
+    if data is None:
+        images = made_up(architecture.input.specs(), EXAMPLES)[PIXELS].numpy()
+        labels, told = np.full(EXAMPLES, -1), f"{EXAMPLES} inputs that are made up"
+    else:
+        split = data.test
+        first = [int(np.flatnonzero(split.labels == label)[0]) for label in np.unique(split.labels)]
+        picked = np.array([*first, *(i for i in range(len(split)) if i not in first)][:EXAMPLES])
+        images, labels, told = split.pixels(picked), split.labels[picked], f"{len(picked)} examples of the test split"
+    scores = Runner(made / MODEL, Device())({PIXELS: images}, batch=1)
+    tolerance = 10 * TOLERANCE if _exact(architecture) else LOWERED
+    stored = {"images": images, "labels": labels, LOGITS: scores, "tolerance": np.float64(tolerance)}
+    np.savez_compressed(made / "check.npz", **stored)  # type: ignore[arg-type]  # names, not options
+    return told
+
+
+def _write(made: Path, contents: Contents, licence: _Licence) -> None:
+    """Writes everything that people read, and the script."""
+    card = card_of(contents)
+    (made / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (made / "labels.txt").write_text("".join(f"{_line(name)}\n" for name in card["labels"]), encoding="utf-8")
+    (made / "README.md").write_text(readme_of(card, contents.readings), encoding="utf-8")
+    shutil.copyfile(INFER, made / INFER.name)
+    if licence.file is not None:
+        shutil.copyfile(licence.file, made / "LICENSE")
+
+
+def _line(name: str) -> str:
+    """A class name on one line."""
+    return " ".join(name.split())
+
+
+def _tried(made: Path, folder: Path, *, torch: bool) -> None:
+    """Runs the bundle's own check, and its PyTorch part, where only their libraries can be imported. Raises `BundleDiffers`."""
+    trials: list[tuple[Sequence[str], Sequence[str]]] = [
+        ((INFER.name, "--check"), ("numpy", "onnxruntime", "PIL")),
+    ]
+    if torch:
+        trials.append((("-c", _SAME), ("numpy", "torch")))
+    for number, (script, libraries) in enumerate(trials):
+        site = folder / f"site{number}"
+        site.mkdir()
+        try:
+            done = run_apart(script, made, libraries, site)
+        except subprocess.TimeoutExpired as error:
+            raise BundleDiffers(f"the bundle's check took longer than {error.timeout:g} s and was ended") from error
+        if done.returncode != 0:
+            said = (done.stdout + done.stderr).strip().splitlines()
+            raise BundleDiffers(
+                f"the bundle's check fails where only {', '.join(libraries)} can be imported: {said[-1] if said else 'no output'}"
+            )

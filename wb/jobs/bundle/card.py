@@ -1,0 +1,109 @@
+"""The card of a bundle: what a program or a person has to know of the network, as JSON and as a README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment
+
+from wb import __version__
+from wb.core.architecture import Architecture
+from wb.core.measures.readings import Reading
+from wb.core.precision import precisions
+from wb.core.specs import PIXELS
+from wb.core.system.files import read_text
+from wb.core.system.provenance import machine, now, versions
+from wb.data import Dataset
+from wb.data.spec import WHITE, Spec
+from wb.export.graph import LOGITS
+from wb.models.files.history import public
+from wb.models.model import Step
+
+SCHEMA = 1  # of card.json
+TEMPLATE = Path(__file__).with_name("README.md.jinja")
+
+
+class Contents(NamedTuple):
+    """What a card is made of. Without `data` nothing is known of how pictures become inputs but the sizes."""
+
+    name: str
+    architecture: Architecture
+    history: Sequence[Step]
+    readings: Mapping[str, Reading]
+    missing: Mapping[str, str]
+    data: Dataset | None
+    examples: str
+    graphs: Sequence[str]
+    torch: bool
+    licence: str | None
+    notes: Sequence[str]
+
+
+def card_of(contents: Contents) -> dict[str, Any]:
+    """The card as JSON."""
+    a, data = contents.architecture, contents.data
+    size = [a.input.channels, a.input.height, a.input.width]
+    features = data is not None and data.test.features
+    return {
+        "schema": SCHEMA,
+        "name": contents.name,
+        "task": "classification",
+        "input": {
+            "name": PIXELS,
+            "dtype": "float32",
+            "shape": ["batch", *size],
+            "layout": "batch, channels, height, width",
+            "range": None if features else [0, 1],
+        },
+        "output": {"name": LOGITS, "dtype": "float32", "shape": ["batch", a.head.classes]},
+        "labels": _labels(a),
+        "preprocessing": None if features else _preprocessing(a, data),
+        "graphs": list(contents.graphs),
+        "torch": contents.torch,
+        "precision": {group: precision for group, precision in precisions(a).items() if precision != "fp32"},
+        "readings": {name: reading.model_dump(mode="json") for name, reading in contents.readings.items()},
+        "missing": dict(contents.missing),
+        "check": contents.examples,
+        "architecture": a.model_dump(mode="json"),
+        "lineage": public(contents.history),
+        "data": None if data is None else {"name": data.name, "fingerprint": data.fingerprint},
+        "licence": contents.licence,
+        "notes": list(contents.notes),
+        "made": {"by": f"wb {__version__}", "at": now(), **machine("cpu"), "versions": versions()},
+    }
+
+
+def readme_of(card: Mapping[str, Any], readings: Mapping[str, Reading]) -> str:
+    """The card for people, in Markdown."""
+    rows = [
+        (name, reading.text(), reading.how, str(reading.n), reading.note or "") for name, reading in readings.items()
+    ]
+    return str(_template().render(card=card, rows=rows))
+
+
+def _labels(a: Architecture) -> list[str]:
+    """The names of the classes; their numbers where they have none."""
+    return list(a.head.labels) or [str(number) for number in range(a.head.classes)]
+
+
+def _preprocessing(a: Architecture, data: Dataset | None) -> dict[str, Any]:
+    """How a picture becomes the network's input; normalisation is in the graph. `infer.py` does what this says."""
+    return {
+        "upright": "as EXIF says",
+        "background": WHITE if data is None else Spec.parse(data.spec).background,
+        "mode": "L" if a.input.channels == 1 else "RGB",
+        "fit": "scaled and cropped to the centre",
+        "width": a.input.width,
+        "height": a.input.height,
+        "resample": "BICUBIC",
+        "divide_by": 255,
+    }
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(read_text(TEMPLATE, "a template"))

@@ -1,0 +1,69 @@
+"""Classifies pictures with the network in this folder; needs numpy, onnxruntime and Pillow only.
+
+python infer.py PICTURE...   names the class of each picture (or of an array of the network's inputs, a .npy file)
+python infer.py --check      compares the graphs with stored examples; the exit code is 1 if one differs
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageOps
+
+HERE = Path(__file__).resolve().parent
+CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
+
+
+def prepared(path: str) -> NDArray[Any]:
+    """The network's input (channels, height, width) for a picture, by the steps in card.json."""
+    if path.endswith(".npy"):
+        return np.asarray(np.load(path, allow_pickle=False), np.float32)
+    steps = CARD["preprocessing"]
+    if steps is None:
+        sys.exit(f"this network takes no pictures but arrays {CARD['input']['shape'][1:]}; give a .npy file")
+    picture = ImageOps.exif_transpose(Image.open(path))
+    if picture.has_transparency_data:
+        layers = picture.convert("RGBA")
+        picture = Image.new("RGBA", layers.size, (*ImageColor.getrgb(steps["background"])[:3], 255))
+        picture.alpha_composite(layers)
+    size = (steps["width"], steps["height"])
+    picture = ImageOps.fit(picture.convert(steps["mode"]), size, Image.Resampling[steps["resample"]])
+    pixels = np.asarray(picture, np.float32) / np.float32(steps["divide_by"])
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def logits(graph: str, images: NDArray[Any]) -> NDArray[Any]:
+    """The scores (n, classes) of images (n, channels, height, width), one by one."""
+    session = onnxruntime.InferenceSession(str(HERE / graph), providers=["CPUExecutionProvider"])
+    name, output = CARD["input"]["name"], CARD["output"]["name"]
+    return np.concatenate([session.run([output], {name: image[None]})[0] for image in images])
+
+
+def check() -> int:
+    """1 if a graph gives other scores than were stored, else 0."""
+    stored, failed = np.load(HERE / "check.npz", allow_pickle=False), 0
+    for graph in CARD["graphs"]:
+        found = logits(graph, stored["images"])
+        scale = np.maximum(1, np.abs(stored["logits"]).max(axis=1, keepdims=True))
+        worst = float((np.abs(found - stored["logits"]) / scale).max())
+        good = worst <= float(stored["tolerance"])
+        print(f"{graph}: differs by {worst:.2g} of the largest score, {'as it may' if good else 'which is too much'}")
+        failed |= not good
+    return int(failed)
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check())
+    labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+    for path, scores in zip(
+        sys.argv[1:], logits("model.onnx", np.stack([prepared(p) for p in sys.argv[1:]])), strict=True
+    ):
+        chances = np.exp(scores - scores.max())
+        print(f"{path}: {labels[int(scores.argmax())]} ({chances.max() / chances.sum():.1%})")
