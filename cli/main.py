@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from wb import __version__
+from wb.cli.device.device import app as device
 from wb.cli.frame.errors import end_like_interrupted, tell
 from wb.cli.frame.notes import listen
 from wb.cli.frame.options import Command
@@ -71,6 +72,7 @@ for command in (search, train, fuse, quantize, binarize, export, bundle, *LOOKIN
 app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")
 app.add_typer(analyze, name="analyze")
+app.add_typer(device, name="device")
 
 
 def _version(wanted: bool) -> None:

@@ -183,7 +183,7 @@ def check_parity(
             f"the exported graph differs from the model by {worst:.2g} where {tolerance:g} is allowed; nothing was written. "
             "Try --exporter dynamo, and report the architecture"
         )
-    return Reading(value=worst, unit="logit", how="measured", n=count, device=device.text)
+    return Reading(value=worst, unit="logit", how="measured", n=count, device=device.here.text)
 
 
 def read_architecture(path: Path) -> Architecture | None:

@@ -46,5 +46,5 @@ def examined(
 ) -> tuple[Reading, str | None]:
     """The reading, and a warning if it is hardly better than guessing (`Task.doubt`). Raises as `checked` does."""
     found = checked(path, split, task, device, batch)
-    reading = task.reading(task.grade(found, split.labels), device.text)
+    reading = task.reading(task.grade(found, split.labels), device.here.text)
     return reading, task.doubt(reading, found, split.labels, own=own)

@@ -20,7 +20,7 @@ def timing() -> Attributes:
     from wb.export.timing import clock, measure
 
     def wide(timing: measure._Timing, _: float) -> list[str]:
-        return [name for name in timing.probes if len(timing.pairs.get(name, ())) < measure.FEWEST]
+        return [name for name in timing.names if len(timing.pairs.get(name, ())) < measure.FEWEST]
 
     one_round = 0.001
     return {(measure, "BATCH_S"): one_round, (measure._Timing, "wide"): wide, (clock, "SAMPLE_S"): 0.0004}

@@ -8,24 +8,25 @@ with more threads, another one can be held up unnoticed.
 from __future__ import annotations
 
 import gc
-import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device, example_inputs, parse_device, pinned, said, session, usable_cores
+from wb.hardware.remote.runner import Timed
 
 SAMPLE_S = 0.0015
 CLEAN = 0.97  # CPU time over wall time, above which a sample is clean
-RENEWAL = 0.3  # share of a graph's time that may go into new sessions; a large file loads slower than it runs
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Sample:
     clean: bool
 
 
-class Probe:
+class Probe(Timed):
     """A graph loaded on a device, ready for timing samples.
 
     Raises:
@@ -48,14 +49,14 @@ class Probe:
     """
 
     def __init__(self, graph: Path | bytes, device: Device, batch: int = 1, seed: int = 0) -> None:
-        self.graph, self.device, self.batch, self.seed = graph, device, batch, seed
+        self.graph = graph
         self.judged = device.name == "cpu" and cpu_clock_s() < SAMPLE_S / 50
-        self.renewing_s = 0.0
-        self.sampling_s = 0.0
-        self.renew()
-        once = min(self._time(1)[0] for _ in range(3))
-        self.runs = max(1, math.ceil(SAMPLE_S / once))
-        self.cost_s = (self.runs + 1) * once + SAMPLE_S  # with its reference sample
+
+        def make() -> tuple[Any, dict[str, NDArray[Any]]]:
+            loaded = session(graph, device)
+            return loaded, example_inputs(loaded, batch, seed)
+
+        super().__init__(make, SAMPLE_S)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,41 +64,23 @@ class Probe:
         return next((value.shape for value in self._inputs.values()), ())
 
     def renew(self) -> None:
-        """Makes a new session and new inputs, at new memory addresses, and warms them up."""
-        start = time.perf_counter()
-        self._session = session(self.graph, self.device)
-        self._inputs = example_inputs(self._session, self.batch, self.seed)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        """As `Timed.renew`. Raises as the class does."""
         try:
-            for _ in range(3):
-                self._session.run(self._outputs, self._inputs)
+            super().renew()
+        except WbError:
+            raise
         except Exception as error:  # the runtime's exceptions have no common base class
             what = "the graph in memory" if isinstance(self.graph, bytes) else self.graph
             shapes = {name: value.shape for name, value in self._inputs.items()}
             raise BadArtefact(f"{what} loads but fails on inputs {shapes}; export it again ({said(error)})") from error
-        self.last_renewal_s = time.perf_counter() - start
-        self.renewing_s += self.last_renewal_s
-
-    def renew_if_cheap(self) -> None:
-        """Renews, if new sessions then take at most `RENEWAL` of all the time spent on this graph."""
-        if self.renewing_s + self.last_renewal_s <= RENEWAL * (self.sampling_s + self.renewing_s + self.last_renewal_s):
-            self.renew()
 
     def sample(self) -> Sample:
         """One untimed run, then `runs` timed ones."""
-        self._session.run(self._outputs, self._inputs)
-        wall, cpu = self._time(self.runs)
-        self.sampling_s += wall * (self.runs + 1)
-        return Sample(wall, cpu, not self.judged or cpu > CLEAN * wall)
+        return self.judge(*self.take())
 
-    def _time(self, runs: int) -> tuple[float, float]:
-        """Seconds per run: wall time, and CPU time of this thread."""
-        run, outputs, inputs = self._session.run, self._outputs, self._inputs
-        cpu, wall = time.thread_time(), time.perf_counter()
-        for _ in range(runs):
-            run(outputs, inputs)
-        wall_end, cpu_end = time.perf_counter(), time.thread_time()
-        return (wall_end - wall) / runs, (cpu_end - cpu) / runs
+    def judge(self, wall: float, cpu: float) -> Sample:
+        """A sample of these seconds, which was taken here."""
+        return Sample(wall, cpu, not self.judged or cpu > CLEAN * wall)
 
 
 def cpu_clock_s() -> float:
@@ -111,7 +94,7 @@ def quiet(device: Device) -> Iterator[None]:
     was = gc.isenabled()
     gc.disable()
     try:
-        with pinned(device.cores):
+        with pinned(device.here.cores):
             yield
     finally:
         if was:

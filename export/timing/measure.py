@@ -46,7 +46,8 @@ from numpy.typing import NDArray
 
 from wb.core.errors import BadOption
 from wb.core.measures.readings import Reading
-from wb.export.timing.clock import Probe, Sample, quiet
+from wb.export.timing.bench import Bench, bench_of
+from wb.export.timing.clock import Sample, quiet
 from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device, of_run
 
@@ -165,10 +166,10 @@ def product(ratio: Centre, reference: Centre) -> Centre:
 
 @dataclass
 class _Timing:
-    """The probes of all graphs, and the samples so far, by batch."""
+    """The samples of all graphs so far, by batch."""
 
-    probes: dict[str, Probe]
-    reference: Probe
+    names: Sequence[str]
+    bench: Bench
     single: bool
     shuffle: random.Random
     fixed: Reading | None = None  # a pace measured earlier
@@ -177,19 +178,19 @@ class _Timing:
 
     def batch(self, names: Sequence[str]) -> None:
         """Samples one batch of the graphs called `names`; slow graphs take part in fewer rounds."""
-        for probe in (self.reference, *(self.probes[name] for name in names)):
-            probe.renew_if_cheap()
-        rounds = {name: min(ROUNDS, max(1, round(BATCH_S / self.probes[name].cost_s))) for name in names}
+        rounds = {name: min(ROUNDS, max(1, round(BATCH_S / self.bench.cost_s[name]))) for name in names}
+        order: list[str] = []
+        for number in range(max(rounds.values())):
+            turn = [name for name in names if rounds[name] > number]
+            self.shuffle.shuffle(turn)
+            order += turn
+        samples = self.bench.run(order)
+        self.beside.append(samples[::2])
         for name in names:
             self.pairs.setdefault(name, []).append([])
-        self.beside.append([self.reference.sample()])
-        for number in range(max(rounds.values())):
-            order = [name for name in names if rounds[name] > number]
-            self.shuffle.shuffle(order)
-            for name in order:
-                sample = self.probes[name].sample()
-                self.beside[-1].append(self.reference.sample())
-                self.pairs[name][-1].append(Pair(sample, self.beside[-1][-2], self.beside[-1][-1]))
+        for number, name in enumerate(order):
+            before, sample, after = samples[2 * number : 2 * number + 3]
+            self.pairs[name][-1].append(Pair(sample, before, after))
 
     def pace(self) -> Centre:
         """The latency of the reference in seconds: the fixed one, or that of the samples, clean ones if there are enough."""
@@ -206,7 +207,7 @@ class _Timing:
         pace = self.pace()
         return [
             name
-            for name in self.probes
+            for name in self.names
             if len(self.pairs.get(name, ())) < BATCHES
             or not product(relate(self.pairs[name], self.single)[0], pace).width() < precision
         ]
@@ -237,6 +238,7 @@ def measure_latency(
     Raises:
         BadArtefact: a file is not an ONNX graph, or fails when it runs.
         BadOption: there is nothing to time, or a precision, cap or batch is not positive.
+        DeviceLost: the device is elsewhere, and does not answer any more.
         Unsupported: no inputs can be made for a graph (`wb.hardware.device.example_inputs`).
     """
     cap_s = 5.0 * len(graphs) if cap_s is None else cap_s
@@ -245,9 +247,8 @@ def measure_latency(
         raise BadOption(f"cannot time {given}; give at least one graph and positive numbers")
     start = time.perf_counter()
     with quiet(device):
-        probes = {name: Probe(graph, device, batch, seed) for name, graph in graphs.items()}
-        reference = Probe(reference_graph(), device)
-        timing = _Timing(probes, reference, device.threads == 1, random.Random(seed), pace)
+        bench = bench_of(graphs, device, batch, seed)
+        timing = _Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace)
         todo = list(graphs)
         while todo:
             timing.batch(todo)
@@ -258,10 +259,7 @@ def measure_latency(
             if progress is not None:
                 progress(f"batch {done}: {len(graphs) - len(todo)} of {len(graphs)} graphs are narrow enough")
     now = timing.pace()
-    return {
-        name: _latency(timing.pairs[name], now, device, precision, of_run(probe.shape))
-        for name, probe in probes.items()
-    }
+    return {name: _latency(timing.pairs[name], now, device, precision, of_run(bench.shapes[name])) for name in graphs}
 
 
 def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.0) -> Reading:

@@ -177,7 +177,7 @@ class Finish:
     def _scored(self, outputs: Mapping[str, NDArray[Any]], readings: Kept) -> Scored:
         """`readings` together with those of the outputs (n, ...) for each split."""
         grades = {name: self._task.grade(given, self._splits[name].labels) for name, given in outputs.items()}
-        found = {name: self._task.reading(grade, self.device.text) for name, grade in grades.items()}
+        found = {name: self._task.reading(grade, self.device.here.text) for name, grade in grades.items()}
         return Scored({**readings, **found}, {name: grade.each.tolist() for name, grade in grades.items()})
 
 

@@ -226,7 +226,7 @@ class Finish:
 
     def _readings(self, model: Model, path: Path, timed: Latency, grades: Grades) -> dict[str, Reading]:
         """What was counted and measured of one network."""
-        own = {"latency": timed.reading, self._task.metric: self._task.reading(grades, self.device.text)}
+        own = {"latency": timed.reading, self._task.metric: self._task.reading(grades, self.device.here.text)}
         return count_model(model.architecture, path) | own
 
     def _point(
@@ -238,7 +238,7 @@ class Finish:
         """
         task, split = self._task, self.data.test
         outputs = checked(path, split, task, self.device)
-        test = task.reading(task.grade(outputs, split.labels), self.device.text)
+        test = task.reading(task.grade(outputs, split.labels), self.device.here.text)
         space = self.supernet.space
         choices = choices_of(space, trial)
         step = Step(

@@ -51,9 +51,11 @@ def test_key_tells_apart_what_changes_a_latency_and_nothing_else() -> None:
     def key(**changes: object) -> str:
         return Device.model_validate({"processor": "p", "version": "1", **changes}).key
 
-    keys = {key(), key(threads=2), key(processor="q"), key(version="2"), key(name="cuda")}
-    assert len(keys) == 5
-    assert key(cores=(0,)) == key()
+    big = key(cores=(2, 3), address="ssh:pi")
+    keys = {key(), key(threads=2), key(processor="q"), key(version="2"), key(name="cuda"), big}
+    assert len(keys) == 6
+    assert key(cores=(0,)) == key() == key(address="ssh:pi")
+    assert big != key(cores=(0, 1), address="ssh:pi")
 
 
 def test_unknown_device_lists_those_there_are() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,13 @@ DTYPES = {
 }
 
 
+class Takes(Protocol):
+    """A session of the runtime, or what else says which inputs a graph takes."""
+
+    def get_inputs(self) -> Sequence[Any]:
+        """Their names, types and shapes, as attributes."""
+
+
 def _runtime_version() -> str:
     import onnxruntime
 
@@ -53,7 +60,8 @@ class Device(BaseModel):
 
     `name` is short for an execution provider of ONNX Runtime ("cpu", "cuda", …). `cores` pins the process to these cores
     during timing (None: the operating system chooses, which was no worse on a loaded machine). The other fields describe the
-    machine and have defaults. Use `parse_device`, which checks the name, to make a device.
+    machine and have defaults. `address` is where it is (`wb.hardware.remote.address`), None for this machine. Use
+    `parse_device`, which checks the name, to make a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,29 +72,48 @@ class Device(BaseModel):
     processor: str = Field(default_factory=lambda data: processor_name(data["name"]))
     runtime: str = "onnxruntime"
     version: str = Field(default_factory=_runtime_version)
+    address: str | None = None
 
     @property
     def key(self) -> str:
-        """A hash of name, processor, runtime, version and threads; a timing is valid for devices with the same key."""
-        parts = (self.name, self.processor, self.runtime, self.version, str(self.threads))
+        """A hash of name, processor, runtime, version, threads and cores; a timing is valid for devices with the same key.
+
+        Where the device is does not count: equal ones share their timings. The cores of this machine are taken to be alike.
+        """
+        parts = [self.name, self.processor, self.runtime, self.version, str(self.threads)]
+        if self.cores is not None and self.address is not None:
+            parts.append(f"cores {self.cores}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def here(self) -> Device:
+        """The device that scores and compares: itself, or this machine's processor in the place of one elsewhere."""
+        return self if self.address is None else Device()
 
     @property
     def text(self) -> str:
         """The device as text: `cpu: AMD EPYC (family 26 model 2), onnxruntime 1.32.0, 1 thread`."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.name}: {self.processor}, {self.runtime} {self.version}, {threads}"
+        where = "" if self.address is None else f", at {self.address}"
+        return f"{self.name}: {self.processor}, {self.runtime} {self.version}, {threads}{where}"
 
 
 def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | None = None) -> Device:
     """The device called `spec`, with `threads` threads.
 
+    `spec` is a provider of the runtime here, a profile (`wb device list`) or an address (`wb.hardware.remote.address`); of
+    one elsewhere only latencies are measured there.
+
     Raises:
         BadOption: the device is not available, or the process may not use so many threads or these cores.
+        DeviceLost: it is elsewhere and does not answer.
+        Unsupported: it has no runtime.
     """
     known = providers()
     if spec not in known:
-        raise BadOption(f"there is no device {spec!r} here; the installed onnxruntime offers {', '.join(known)}")
+        from wb.hardware.remote.elsewhere import elsewhere  # rarely needed
+
+        return elsewhere(spec, threads, known)
     usable = usable_cores()
     if not 1 <= threads <= len(usable):
         raise BadOption(f"threads={threads} on a machine where this process may use 1..{len(usable)} cores")
@@ -163,6 +190,7 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
     """
     import onnxruntime
 
+    device = device.here
     what = "the graph in memory" if isinstance(graph, bytes) else str(graph)
     if not isinstance(graph, bytes) and not graph.is_file():
         raise BadArtefact(f"{what} is not a file; give an ONNX file, such as `wb export` writes")
@@ -181,13 +209,13 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
             enable_fallback=0,  # otherwise it prints errors to stdout, and tries again
         )
     except Exception as error:  # the runtime's exceptions have no common base class
-        raise BadArtefact(_why_not_loaded(what, str(error), device)) from error
+        raise BadArtefact(why_not_loaded(what, str(error), device)) from error
     if loaded.get_providers()[0] != provider:  # the runtime falls back to the CPU without an error
         raise Unsupported(f"onnxruntime could not start {provider} for {what}; check its driver, or use --device cpu")
     return loaded
 
 
-def _why_not_loaded(what: str, message: str, device: Device) -> str:
+def why_not_loaded(what: str, message: str, device: Device) -> str:
     """A sentence that explains the runtime's `message`, for the usual reasons."""
     detail = said(message)
     if any(words in message for words in ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED")):
@@ -215,7 +243,7 @@ def of_run(shape: Sequence[int]) -> str | None:
     return f"of one run, which takes {shape[0]} " + ("images" if len(shape) == 4 else "along its input's first axis")
 
 
-def example_inputs(loaded: ort.InferenceSession, batch: int = 1, seed: int = 0) -> dict[str, NDArray[Any]]:
+def example_inputs(loaded: Takes, batch: int = 1, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Random inputs that fit the graph: name of the input -> array.
 
     Floats are uniform in [0, 1). Integers are 1 for masks, else 0 or 1 (ids that are valid in any vocabulary). A dynamic

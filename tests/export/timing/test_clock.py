@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from wb.core.errors import BadOption
-from wb.export.timing import clock
 from wb.export.timing.clock import SAMPLE_S, Probe, Sample, describe, noise, quiet
 from wb.export.timing.reference import overhead_graph, transformer_graph
 from wb.hardware.device import parse_device
+from wb.hardware.remote import runner
 
 
 def samples(clean: int, disturbed: int, spread: float = 0.01) -> list[Sample]:
@@ -93,7 +93,7 @@ def test_a_sample_is_seconds_per_run_and_judged_by_cpu_time(
     probe = Probe(transformer_graph(4, 8, 1), parse_device())
     turns = Turns(busy)
     probe.runs, probe._session = 20, turns
-    monkeypatch.setattr(clock, "time", turns)
+    monkeypatch.setattr(runner, "time", turns)
     found = probe.sample()
     assert (found.wall, found.clean) == (2.0, clean)
     assert found.cpu == pytest.approx(2 * busy)

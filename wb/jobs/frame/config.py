@@ -24,7 +24,9 @@ ModelSize = Annotated[int | None, _SIDE, Cli(default="what the model takes")]
 ByIndex = Annotated[
     bool, Field(description="Take the classes of the data in their order, though they are named otherwise.")
 ]
-DeviceName = Annotated[str, Field(description="Where latency is measured.")]
+DeviceName = Annotated[
+    str, Field(description="Where latency is measured: here, or a profile or an address (`wb device`).")
+]
 Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
 LearningRate = Annotated[
     float, Field(ge=1e-9, allow_inf_nan=False, description="Peak of the learning rate, in fine-tuning.")

@@ -1,0 +1,1 @@
+"""`wb device`: devices elsewhere, by name."""

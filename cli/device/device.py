@@ -1,0 +1,78 @@
+"""`wb device`: profiles of devices elsewhere, and what there is to know of one before it is used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wb.cli.frame import output
+from wb.cli.frame.common import JsonOption
+from wb.cli.frame.options import Command
+
+NameArgument = Annotated[str, typer.Argument(help="Its name, for --device.")]
+
+app = typer.Typer(no_args_is_help=True, help="Devices elsewhere, on which latency is measured.")
+
+
+@app.command(cls=Command)
+def add(
+    name: NameArgument,
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="local, ssh:USER@HOST[:PORT] or run:COMMAND (which starts a Python there), with ,cores=big|little|0+1 and "
+            ",python=PATH."
+        ),
+    ],
+) -> None:
+    """Keep the address of a device under a name. Nothing is asked of it; `wb device check` does that."""
+    from wb.hardware.remote.profiles import add_profile, profiles_path
+
+    add_profile(name, address)
+    output.written(profiles_path())
+
+
+@app.command(name="list", cls=Command)
+def list_profiles(as_json: JsonOption = False) -> None:
+    """List the kept addresses."""
+    from wb.hardware.remote.profiles import profiles_path, read_profiles
+
+    known = read_profiles()
+    if as_json:
+        output.print_json(known)
+    elif known:
+        from wb.jobs.calls.shown import Table
+
+        output.data.print(output.table(Table("devices", ("name", "address"), [*known.items()])))
+    else:
+        output.messages.print(f"no devices in {profiles_path()}; add one with: wb device add NAME ADDRESS")
+
+
+@app.command(cls=Command)
+def remove(name: NameArgument) -> None:
+    """Forget the address of a device."""
+    from wb.hardware.remote.profiles import profiles_path, remove_profile
+
+    remove_profile(name)
+    output.written(profiles_path())
+
+
+@app.command(cls=Command)
+def check(
+    device: Annotated[str, typer.Argument(help="A name, or an address.")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of sampling the reference graph.")] = 2.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a device is, how steady its clock is, which opsets it runs, and whether it computes what this machine does."""
+    from wb.cli.frame.running import telling
+    from wb.export.timing.checkup import checkup
+    from wb.jobs.calls.shown import Table
+
+    with output.progress() as work:
+        found = checkup(device, threads, seconds, telling(work, "reaching the device"))
+    if as_json:
+        output.print_json(found.content())
+        return
+    output.data.print(output.table(Table(device, ("what", "found"), found.rows(), found.advice())))

@@ -1,0 +1,162 @@
+"""Where samples are taken: on this machine, or on one elsewhere; the estimator (`wb.export.timing.measure`) is the same.
+
+One elsewhere gets one message a batch, not one a sample: between two samples nothing is sent, so that neither the network nor a
+processor that falls asleep is in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wb.core.errors import BadArtefact, BadOption
+from wb.export.timing import clock
+from wb.export.timing.clock import CLEAN, Probe, Sample
+from wb.export.timing.reference import reference_graph
+from wb.hardware.device import Device, example_inputs, providers, said, why_not_loaded
+from wb.hardware.remote.address import greeting, link_to
+from wb.hardware.remote.link import DeviceLost, Refused
+from wb.hardware.remote.runner import REFERENCE, alternate
+
+ATTEMPTS = 3  # at a batch, where the channel is lost each time
+LOAD_S = 120.0  # at most, for a graph or for a batch of samples
+
+
+T = TypeVar("T")
+
+
+class Bench(Protocol):
+    """Graphs that are ready for samples, by name, with the reference beside them."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of their first inputs."""
+
+    @property
+    def cost_s(self) -> Mapping[str, float]:
+        """The seconds of one sample of each, with the reference's."""
+
+    def run(self, order: Sequence[str]) -> list[Sample]:
+        """Samples of the graphs in `order`, each between two of the reference: 2 n + 1 of them."""
+
+
+def bench_of(graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int) -> Bench:
+    """The bench of a device. Raises as `wb.export.timing.measure.measure_latency`."""
+    if REFERENCE in graphs:
+        raise BadOption("a graph has no name; give it one")
+    return Here(graphs, device, batch, seed) if device.address is None else There(graphs, device, batch, seed)
+
+
+class Here:
+    """Graphs on this machine."""
+
+    def __init__(self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int) -> None:
+        self.probes = {name: Probe(graph, device, batch, seed) for name, graph in graphs.items()}
+        self.shapes = {name: probe.shape for name, probe in self.probes.items()}
+        self.cost_s = {name: probe.cost_s for name, probe in self.probes.items()}
+        self.probes[REFERENCE] = Probe(reference_graph(), device)
+
+    def run(self, order: Sequence[str]) -> list[Sample]:
+        """As `Bench.run`."""
+        taken = alternate(self.probes, order)
+        return [self.probes[REFERENCE].judge(*one) for one in taken]
+
+
+class There:
+    """Graphs on a device elsewhere. When its channel is lost, it is opened again, and the batch is taken anew.
+
+    Raises:
+        BadArtefact: a graph does not load there, or fails when it runs.
+        DeviceLost: it does not answer, and has not come back.
+        Unsupported: no inputs can be made for a graph.
+    """
+
+    def __init__(self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int) -> None:
+        self._device, self._batch, self._seed = device, batch, seed
+        self._link = link_to(str(device.address))
+        contents = {name: graph if isinstance(graph, bytes) else _read(graph) for name, graph in graphs.items()}
+        self._contents = {REFERENCE: reference_graph(), **contents}
+        self._what = {
+            name: "the graph in memory" if isinstance(graph, bytes) else str(graph) for name, graph in graphs.items()
+        }
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.cost_s: Mapping[str, float] = {}
+        resolution = greeting(str(device.address))["clocks"]["thread_time"]
+        self._judged = device.name == "cpu" and resolution < clock.SAMPLE_S / 50
+        self._persistently(self._load)
+
+    def run(self, order: Sequence[str]) -> list[Sample]:
+        """As `Bench.run`."""
+
+        def batch() -> list[Sample]:
+            if self._link.loaded is not self:  # another runner, or other graphs in it
+                self._load()
+            answer = self._link.ask("batch", seconds=LOAD_S, order=list(order))
+            return [Sample(wall, cpu, not self._judged or cpu > CLEAN * wall) for wall, cpu in answer["samples"]]
+
+        try:
+            return self._persistently(batch)
+        except Refused as error:
+            raise BadArtefact(f"{self._device.address} fails while it runs the graphs ({said(error)})") from error
+
+    def _persistently(self, work: Callable[[], T]) -> T:
+        """Does `work`; where the channel is lost, once more, on everything loaded anew."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return work()
+            except DeviceLost:
+                if not left:
+                    raise
+                self._link.again()
+        raise AssertionError("unreachable")  # the last attempt returns or raises
+
+    def _load(self) -> None:
+        shas = {name: hashlib.sha256(content).hexdigest() for name, content in self._contents.items()}
+        missing = set(self._link.ask("have", shas=sorted(set(shas.values())))["missing"])
+        for name, content in self._contents.items():
+            if shas[name] in missing:
+                self._link.ask("put", content, sha=shas[name])
+                missing.discard(shas[name])
+        for name in self._contents:
+            self._feed(name, shas[name])
+        try:
+            ready = self._link.ask("ready", seconds=LOAD_S * len(shas), graphs=shas, sample_s=clock.SAMPLE_S)
+        except Refused as error:
+            raise BadArtefact(
+                f"a graph loads on {self._device.address} but fails when it runs; export it again ({said(error)})"
+            ) from error
+        self.cost_s = ready["cost_s"]
+        self._link.loaded = self
+
+    def _feed(self, name: str, sha: str) -> None:
+        """Loads a graph and makes inputs for it."""
+        device, what = self._device, self._what.get(name, "the reference graph")
+        provider = f"{device.name.upper()}ExecutionProvider"
+        provider = providers().get(device.name, provider)
+        try:
+            found = self._link.ask(
+                "load", seconds=LOAD_S, sha=sha, threads=device.threads, provider=provider, cores=device.cores
+            )
+        except Refused as error:
+            raise BadArtefact(why_not_loaded(what, str(error), device)) from error
+        takes = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(**spec) for spec in found["inputs"]])
+        batch = 1 if name == REFERENCE else self._batch
+        inputs: Mapping[str, NDArray[Any]] = example_inputs(takes, batch, self._seed)
+        self.shapes[name] = next((value.shape for value in inputs.values()), ())
+        buffer = io.BytesIO()
+        np.savez(buffer, **dict(inputs))  # type: ignore[arg-type]  # names, not options
+        self._link.ask("feed", buffer.getvalue(), name=name)
+
+
+def _read(graph: Path) -> bytes:
+    """The content of a graph's file. Raises `BadArtefact` if it is none."""
+    if not graph.is_file():
+        raise BadArtefact(f"{graph} is not a file; give an ONNX file, such as `wb export` writes")
+    return graph.read_bytes()

@@ -1,0 +1,43 @@
+"""A device that is not this machine's own: a profile by its name, or an address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wb.core.errors import BadOption
+from wb.hardware.device import REMOTE, Device
+from wb.hardware.remote.address import FORMS, Address, cores_of, greeting
+from wb.hardware.remote.profiles import read_profiles
+
+
+def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
+    """The device that `spec` names, a profile or an address, with `threads` threads. `here` are the names of this machine's own.
+
+    Raises:
+        BadOption: there is no such profile and it is no address, or the device has not so many cores.
+        DeviceLost: it does not answer.
+        Unsupported: it has no runtime.
+    """
+    profiles = read_profiles()
+    address = profiles.get(spec, spec)
+    if spec not in profiles and spec.partition(",")[0] != "local" and ":" not in spec:
+        known = f"; profiles are {', '.join(profiles)}" if profiles else ""
+        raise BadOption(
+            f"there is no device {spec!r} here; the installed onnxruntime offers {', '.join(here)}{known}; an address is {FORMS}"
+        )
+    Address.parse(address)
+    about, cores = greeting(address), cores_of(address)
+    offered = [name for name in about["providers"] if name not in REMOTE]
+    most = len(cores) if cores is not None else len(about["cores"])
+    if not 1 <= threads <= most:
+        raise BadOption(f"threads={threads} on {spec}, which may use 1..{most} cores")
+    if "CPUExecutionProvider" not in offered:
+        raise BadOption(f"{spec} has an onnxruntime without a CPU provider, which offers {', '.join(offered)}")
+    return Device(
+        name="cpu",
+        threads=threads,
+        cores=cores,
+        processor=about["processor"],
+        version=about["onnxruntime"],
+        address=address,
+    )

@@ -1,0 +1,196 @@
+"""The channel to a runner on another machine, or in another process: requests and answers as lines of JSON.
+
+A channel that was lost is opened again, a few times with growing pauses; whoever uses it then sends again what the runner needs,
+because a new runner knows nothing. So what was being measured is measured anew, and never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+from wb.core.errors import WbError, printable
+from wb.hardware.remote.runner import PROTOCOL
+
+RUNNER = Path(__file__).with_name("runner.py")
+START_S = 60.0  # for the channel and the imports of the runner
+SILENCE_S = 20.0  # without a line from a busy runner, after which it is taken for lost; it says something every two
+ENDING_S = 2.0  # for a runner to end by itself
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # before a lost channel is opened again
+_ADVICE = (
+    (
+        "HOST IDENTIFICATION HAS CHANGED",
+        "its key is another one than before: find out why, and do not go on before you know",
+    ),
+    ("Host key verification failed", "its key is not known here: log in once by hand and compare it"),
+    ("Could not resolve hostname", "check the name of the host"),
+    (
+        "Permission denied",
+        "no password is asked for: give it a key, and this machine's agent or ~/.ssh/config the other half",
+    ),
+    ("Connection refused", "no ssh server answers there"),
+    ("timed out", "it does not answer: is it on, and in this network?"),
+    ("not found", "it has no such Python: name one with ,python=/path/to/python3"),
+    ("No such file", "it has no such Python: name one with ,python=/path/to/python3"),
+)
+
+
+class DeviceLost(WbError, ConnectionError):
+    """A device does not answer any more; this is never a number."""
+
+
+class Refused(Exception):
+    """The runner could not do what it was asked; `kind` is the name of the exception there."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Link:
+    """The channel that the command `argv` opens, which starts the runner there. `name` is for messages.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, name: str, argv: Sequence[str]) -> None:
+        self.name, self._argv = name, list(argv)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._said: deque[str] = deque(maxlen=20)
+        self.loaded: object = None  # whoever has loaded graphs into the runner that answers now
+        self._number = 0
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, op: str, raw: bytes = b"", seconds: float = 120.0, **fields: Any) -> dict[str, Any]:
+        """The answer to a request, which may take `seconds`. Opens the channel if there is none.
+
+        Raises:
+            DeviceLost: it cannot be opened, or ends before the answer.
+            Refused: the runner has an error.
+        """
+        if self._process is None:
+            self._open()
+        self._number += 1
+        request = {"id": self._number, "op": op, "size": len(raw), **fields}
+        self._send(json.dumps(request).encode() + b"\n" + raw)
+        end = time.monotonic() + seconds
+        while True:
+            answer = self._next(SILENCE_S)
+            if answer.get("id") == self._number:
+                break
+            if time.monotonic() > end:
+                raise self._lost(f"it took longer than {seconds:g} s for {op}")
+        if "error" in answer:
+            raise Refused(printable(str(answer["error"]), 500), str(answer.get("kind")))
+        return answer
+
+    def again(self) -> None:
+        """Opens the channel again, after a pause. Raises `DeviceLost` once all pauses are over."""
+        for number, pause in enumerate(PAUSES_S, start=1):
+            time.sleep(pause)
+            try:
+                self._open()
+                return
+            except DeviceLost:
+                if number == len(PAUSES_S):
+                    raise
+
+    def close(self) -> None:
+        """Ends the channel, and with it the runner."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        try:
+            process.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # The other streams are closed by the threads that read them, which see their ends now.
+        for thread in self._threads:
+            thread.join(ENDING_S)
+
+    def _open(self) -> None:
+        """Starts the command, sends the runner and waits until it is ready."""
+        self.close()
+        code = RUNNER.read_bytes()
+        self._lines, self._said, self.loaded = queue.SimpleQueue(), deque(maxlen=20), None
+        try:
+            self._process = subprocess.Popen(
+                [*self._argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except OSError as error:
+            raise DeviceLost(f"{self.name} cannot be reached: {self._argv[0]}: {error.strerror or error}") from error
+        arguments = (self._process, self._lines, self._said)
+        self._threads = [
+            threading.Thread(target=work, args=arguments, daemon=True) for work in (self._read, self._hear)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._send(code)
+        found = self._next(START_S)
+        if found.get("ready") != PROTOCOL:
+            raise self._lost(f"its runner says {printable(str(found))}, where protocol {PROTOCOL} is expected")
+
+    def _send(self, content: bytes) -> None:
+        process = self._process
+        try:
+            if process is None or process.stdin is None:
+                raise BrokenPipeError("the channel is closed")
+            process.stdin.write(content)
+            process.stdin.flush()
+        except OSError as error:
+            raise self._lost(error.strerror or str(error)) from error
+
+    def _next(self, seconds: float) -> dict[str, Any]:
+        """The next line, as JSON."""
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            raise self._lost(f"it said nothing for {seconds:.0f} s") from None
+        if line is None:
+            raise self._lost("the channel ended")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._lost(f"it says {printable(line.decode(errors='replace'))!r}, which is no answer")
+        return answer
+
+    def _lost(self, why: str) -> DeviceLost:
+        """What is raised where the channel is of no use any more; it is closed."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            time.sleep(0.05)  # the last words may still be on their way
+        said = [line for line in self._said if line.strip()]
+        self.close()
+        advice = next((text for words, text in _ADVICE if any(words in line for line in said)), None)
+        last = f" ({printable(said[-1].strip())})" if said else ""
+        return DeviceLost(f"{self.name} does not answer: {why}{last}" + (f"; {advice}" if advice else ""))
+
+    @staticmethod
+    def _read(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes | None], _: deque[str]) -> None:
+        """Hands on the lines of the runner, and None at their end."""
+        with suppress(OSError), cast(IO[bytes], process.stdout) as stream:
+            for line in stream:
+                lines.put(line)
+        lines.put(None)
+
+    @staticmethod
+    def _hear(process: subprocess.Popen[bytes], _: object, said: deque[str]) -> None:
+        """Keeps the last lines of the command's messages."""
+        with suppress(OSError), cast(IO[bytes], process.stderr) as stream:
+            for line in stream:
+                said.append(line.decode(errors="replace"))
