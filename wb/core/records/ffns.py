@@ -43,6 +43,24 @@ class Glu(Weighted):
     bias: bool = False
 
 
+class Activator(Weighted):
+    """A gated linear unit whose gate, behind its activation, and whose gated half have one layer norm between them.
+
+    It mixes no tokens: a network needs mixers beside it.
+    """
+
+    module = "wb.models.ffns.activator:Activator"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "Activator's gated unit"
+    source = (
+        'Abdullah and Aydin, "Activator: GLU Activation Function as the Core Component of a Vision Transformer", 2024'
+    )
+    kind: Literal["activator"] = "activator"
+    mlp: Annotated[Width, Dim("hidden units")]
+    activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
+    eps: Eps = 1e-5
+
+
 class ConvNext(Weighted):
     """A convolution of each channel with a bias, a layer norm behind it, and a two-layer perceptron: one residual for all.
 
@@ -115,4 +133,4 @@ class Basic(Convolved):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Basic | Fused | ConvNext | Glu | Inverted | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[Basic | Fused | ConvNext | Activator | Glu | Inverted | Mlp, Field(discriminator="kind")]
