@@ -61,6 +61,23 @@ class Activator(Weighted):
     eps: Eps = 1e-5
 
 
+class Pattention(Weighted):
+    """Attention of a token to `mlp` learned keys and values, its weights a GELU of scores of a fixed length.
+
+    That length is `length`; None stands for the root of the number of keys, as published, so that further keys change the
+    function even if they are zero. `form` says whether scores have the length before the GELU or behind it.
+    """
+
+    module = "wb.models.ffns.pattention:Pattention"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "attention to parameters"
+    source = 'Wang et al., "TokenFormer: Rethinking Transformer Scaling with Tokenized Model Parameters", 2025'
+    kind: Literal["pattention"] = "pattention"
+    mlp: Annotated[Width, Dim("keys and values")]
+    form: Literal["l2_norm_gelu", "gelu_l2_norm"] = "l2_norm_gelu"
+    length: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+
 class ConvNext(Weighted):
     """A convolution of each channel with a bias, a layer norm behind it, and a two-layer perceptron: one residual for all.
 
@@ -133,4 +150,4 @@ class Basic(Convolved):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Basic | Fused | ConvNext | Activator | Glu | Inverted | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[Basic | Fused | ConvNext | Activator | Glu | Inverted | Pattention | Mlp, Field(discriminator="kind")]
