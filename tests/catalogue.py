@@ -81,15 +81,17 @@ def settings(record: Operator, *, activations: bool = True) -> Iterator[tuple[st
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
-    """Every mixer behind every stem, post-norm, with a class token and in two stages where it allows that; every feed-forward."""
-    for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
+    """Every mixer behind every stem, in another wiring, with a class token and in two stages where it allows that; and softmax
+    attention in all wirings; every feed-forward."""
+    for i, kind in enumerate(kind for kind in MIXERS if "tokens" in kind.supports.planes):
         record = kind.sample()
         name = kind_of(kind)
         for stem in STEMS if kind is MIXERS[0] else STEMS[:2]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
-        for wiring in map(kind_of, WIRINGS[1:]):
+        others = WIRINGS[1:] if kind is Softmax else (WIRINGS[1 + i % len(WIRINGS[1:])],)
+        for wiring in map(kind_of, others):
             yield f"{name}-{wiring}", architecture(record, PatchStem(patch=2), norm=wiring)
         if kind.supports.prefix:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")

@@ -28,7 +28,7 @@ EVERY = pytest.mark.parametrize("name", COMBINED)
 PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if form(a) == "pre"])
 SOME = pytest.mark.parametrize(
     "name",
-    ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "sla-post", "softmax-post-stages"],
+    ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "softmax-post", "softmax-post-stages"],
 )
 
 
