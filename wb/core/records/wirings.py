@@ -51,7 +51,9 @@ class Ladder(Wired):
 
     module = "wb.models.wirings.ladder:Ladder"
     title = "ladder"
-    source = 'Zhang et al., "Ladder-Residual: Parallelism-Aware Architecture for Accelerating Large Model Inference", 2025'
+    source = (
+        'Zhang et al., "Ladder-Residual: Parallelism-Aware Architecture for Accelerating Large Model Inference", 2025'
+    )
     kind: Literal["ladder"] = "ladder"
     sequential: bool = False
 
