@@ -81,12 +81,12 @@ def settings(record: Operator, *, activations: bool = True) -> Iterator[tuple[st
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
-    """Every mixer behind every stem, in another wiring, with a class token and in two stages where it allows that; and softmax
-    attention in all wirings; every feed-forward."""
+    """Every mixer behind two stems, in another wiring, with a class token and in two stages where it allows that; and softmax
+    attention in all wirings; every feed-forward, and every stem."""
     for i, kind in enumerate(kind for kind in MIXERS if "tokens" in kind.supports.planes):
         record = kind.sample()
         name = kind_of(kind)
-        for stem in STEMS if kind is MIXERS[0] else STEMS[:2]:
+        for stem in STEMS if kind is MIXERS[0] else STEMS[: 2 if kind is Softmax else 1]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
