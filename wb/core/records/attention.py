@@ -105,6 +105,21 @@ class MaskUnit(Scored):
     side: Annotated[int, Field(ge=2, le=64), Tile()] = 8
 
 
+class Grouped(Scored):
+    """Softmax attention within groups of tokens that follow each other: as many as divide the tokens, at most `groups`.
+
+    With `permuted` the tokens are in another order meanwhile, always the same one, so that groups are of tokens from everywhere.
+    """
+
+    module = "wb.models.mixers.attention.group:GroupAttention"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "groups": 2}
+    title = "group attention"
+    source = 'Shen et al., "Sliced Recursive Transformer", 2022'
+    kind: Literal["group"] = "group"
+    groups: Annotated[int, Field(ge=1, le=1024)] = 4
+    permuted: bool = False
+
+
 class Linear(Attention):
     """Attention whose kernel is a product of what is positive in queries and keys, each row divided by its sum."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.attention import Cosformer, Hash, Linear, MaskUnit, Relative, Scored, Sla, Softmax, Window
+from wb.core.records.attention import Cosformer, Grouped, Hash, Linear, MaskUnit, Relative, Scored, Sla, Softmax, Window
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import Lmu as Lmu
 
@@ -51,6 +51,18 @@ class Depthwise(Filtered):
 
 # From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
 Mixer = Annotated[
-    Relative | Softmax | Window | MaskUnit | Sla | Linear | Cosformer | Performer | Lmu | Depthwise | Pool | Hash,
+    Relative
+    | Softmax
+    | Grouped
+    | Window
+    | MaskUnit
+    | Sla
+    | Linear
+    | Cosformer
+    | Performer
+    | Lmu
+    | Depthwise
+    | Pool
+    | Hash,
     Field(discriminator="kind"),
 ]
