@@ -10,6 +10,7 @@ from pydantic import Field
 from wb.core.layout import Supports
 from wb.core.records.attention import Cosformer, Grouped, Hash, Linear, MaskUnit, Relative, Scored, Sla, Softmax, Window
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
+from wb.core.records.mixers.memory import S6 as S6
 from wb.core.records.mixers.memory import Lmu as Lmu
 
 
@@ -52,6 +53,7 @@ class Depthwise(Filtered):
 # From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
 Mixer = Annotated[
     Relative
+    | S6
     | Softmax
     | Grouped
     | Window
