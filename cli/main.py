@@ -16,11 +16,11 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from wb import __version__
+from wb.cli.analyzing.analyze import app as analyze
 from wb.cli.frame.errors import end_like_interrupted, tell
 from wb.cli.frame.notes import listen
 from wb.cli.frame.options import Command
 from wb.cli.frame.output import Unread
-from wb.cli.looking.analyze import app as analyze
 from wb.cli.looking.data import data
 from wb.cli.looking.diff import diff
 from wb.cli.looking.doctor import doctor
