@@ -6,10 +6,11 @@ https://arxiv.org/abs/2312.00752: u = SiLU(causal convolution of W_u x), d, B an
     h_t = exp(D_t A) h_{t-1} + D_t B_t u_t,  y_t = C_t h_t + skip u_t,  output W_o (y SiLU(W_z x)),
 
 with A = -exp(a_log) a number for each channel and entry of its state.
-Differs: the recurrence is computed by doubling, as pairs (a, b) of h -> a h + b compose associatively: every step lets a token
-see twice as many before it. `step` computes it token by token. The published W_in, W_x are two and three matrices here.
-Limits: tokens see those before them only, in the order in which they lie. Doubling costs more additions than the recurrence, and
-graphs of many tokens are slow on CPUs.
+Differs: the recurrence is computed in chunks of the root of the number of tokens, all chunks at once, and then from chunk to
+chunk, since (a, b) of h -> a h + b compose associatively. `step` computes it token by token. The published W_in, W_x are two and
+three matrices here.
+Limits: tokens see those before them only, in the order in which they lie. A graph has a few nodes for each place of a chunk and
+for each chunk, and takes several times as long as attention on CPUs.
 """
 
 from __future__ import annotations
@@ -108,12 +109,20 @@ class SelectiveScan(OperatorModule):
 
 
 def scanned(fade: Tensor, taken: Tensor) -> Tensor:
-    """h_t = fade_t h_{t-1} + taken_t with h_0 = 0, for all t by doubling: (B, N, ...), (B, N, ...) -> (B, N, ...)."""
-    tokens, reach = int(fade.shape[1]), 1
-    while reach < tokens:
-        first, later = taken[:, :reach], taken[:, reach:] + fade[:, reach:] * taken[:, : tokens - reach]
-        taken = torch.cat([first, later], dim=1)
-        if 2 * reach < tokens:
-            fade = torch.cat([fade[:, :reach], fade[:, reach:] * fade[:, : tokens - reach]], dim=1)
-        reach *= 2
-    return taken
+    """h_t = fade_t h_{t-1} + taken_t with h_0 = 0, for all t: (B, N, E, S), (B, N, E, S) -> (B, N, E, S)."""
+    tokens, inner, states = (int(size) for size in fade.shape[1:])
+    length = math.isqrt(tokens - 1) + 1
+    chunks = -(-tokens // length)
+    if missing := chunks * length - tokens:  # tokens behind the last one, which change none before them
+        zeros = torch.zeros_like(taken[:, :1]).expand(-1, missing, -1, -1)
+        fade, taken = torch.cat([fade, zeros], dim=1), torch.cat([taken, zeros], dim=1)
+    fade, taken = (y.reshape(-1, chunks, length, inner, states) for y in (fade, taken))
+    within, fading = [taken[:, :, 0]], [fade[:, :, 0]]  # of every chunk, as if nothing were before it
+    for t in range(1, length):
+        within.append(fade[:, :, t] * within[-1] + taken[:, :, t])
+        fading.append(fade[:, :, t] * fading[-1])
+    before = [torch.zeros_like(within[0][:, 0])]  # what the chunks before it leave to each
+    for k in range(chunks - 1):
+        before.append(fading[-1][:, k] * before[-1] + within[-1][:, k])
+    h = torch.stack(within, dim=2) + torch.stack(fading, dim=2) * torch.stack(before, dim=1)[:, :, None]
+    return h.reshape(-1, chunks * length, inner, states)[:, :tokens]
