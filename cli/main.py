@@ -25,6 +25,7 @@ from wb.cli.looking.data import data
 from wb.cli.looking.diff import diff
 from wb.cli.looking.doctor import doctor
 from wb.cli.looking.measure import measure
+from wb.cli.looking.ops import ops
 from wb.cli.looking.predict import predict
 from wb.cli.looking.report import report
 from wb.cli.looking.runs import runs
@@ -64,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
-LOOKING = (runs, report, show, diff, data, predict, measure, spaces, doctor)
+LOOKING = (runs, report, show, diff, data, predict, measure, spaces, ops, doctor)
 for command in (search, train, fuse, quantize, binarize, export, *LOOKING):
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)

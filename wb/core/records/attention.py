@@ -115,7 +115,7 @@ class Grouped(Scored):
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "groups": 2}
     title = "group attention"
     source = 'Shen et al., "Sliced Recursive Transformer", 2022'
-    kind: Literal["group"] = "group"
+    kind: Literal["grouped"] = "grouped"
     groups: Annotated[int, Field(ge=1, le=1024)] = 4
     permuted: bool = False
 
