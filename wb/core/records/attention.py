@@ -120,6 +120,24 @@ class Grouped(Scored):
     permuted: bool = False
 
 
+class Combiner(Scored):
+    """Softmax attention to the tokens of one's own segment and to a summary of every other segment, in one softmax.
+
+    Segments have so many tokens as divide the number of them, at most `segment`. A summary has the largest of the keys' entries
+    as its key, and what the largest of the queries' entries attend to as its value. `form` "official" is the published code
+    of text encoders, which counts one's own segment twice: by its tokens and by its summary.
+    """
+
+    module = "wb.models.mixers.attention.combiner:CombinerAttention"
+    supports = Supports(prefix=False, causal="yes")
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "segment": 2}
+    title = "Combiner attention"
+    source = 'Ren et al., "Combiner: Full Attention Transformer with Sparse Computation Cost", 2021'
+    kind: Literal["combiner"] = "combiner"
+    segment: Annotated[int, Field(ge=1, le=65536)] = 16
+    form: Literal["once", "official"] = "once"
+
+
 class Linear(Attention):
     """Attention whose kernel is a product of what is positive in queries and keys, each row divided by its sum."""
 

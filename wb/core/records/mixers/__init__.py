@@ -8,7 +8,19 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.attention import Cosformer, Grouped, Hash, Linear, MaskUnit, Relative, Scored, Sla, Softmax, Window
+from wb.core.records.attention import (
+    Combiner,
+    Cosformer,
+    Grouped,
+    Hash,
+    Linear,
+    MaskUnit,
+    Relative,
+    Scored,
+    Sla,
+    Softmax,
+    Window,
+)
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
 from wb.core.records.mixers.memory import Lmu as Lmu
@@ -55,6 +67,7 @@ Mixer = Annotated[
     Relative
     | S6
     | Softmax
+    | Combiner
     | Grouped
     | Window
     | MaskUnit
