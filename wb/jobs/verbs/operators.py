@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wb.core.errors import BadOption
 from wb.core.layout import Layout, Supports
 from wb.core.measures.readings import Reading, ratio, scaled
-from wb.core.records import FFNS, MERGES, MIXERS, NORMS, POSITIONS, STEMS, WIRINGS, Operator, Part, dims, kind_of
+from wb.core.records import FFNS, MERGES, MIXERS, NORMS, POSITIONS, STEMS, WIRINGS, Operator, Part, kind_of
 from wb.core.records.base import members, tiles
 from wb.core.records.heads import Head
 from wb.core.records.joins import Join
@@ -194,7 +194,7 @@ def markdown(parts: Sequence[Listed]) -> str:
 
 def sized(kind: type[Operator], layout: Layout) -> Operator:
     """A mixer or feed-forward with `WIDTHS`; squares that do not fit the picture are the largest that do."""
-    fields = {name: WIDTHS[name] for name in dims(kind) if name in WIDTHS}
+    fields = {name: WIDTHS[name] for name in kind.model_fields if name in WIDTHS}
     try:
         record = kind.model_validate(fields)
     except ValidationError:  # a width that is not of them

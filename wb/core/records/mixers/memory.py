@@ -33,7 +33,7 @@ class Lmu(Weighted):
 class S6(Weighted):
     """Mamba's selective scan: `state` numbers for each of `inner` channels, which fade and take in what the token says.
 
-    `rank` is of the map that finds how fast. Every token sees itself and those before it.
+    `rank` is of the map that finds how fast, the same in all networks of a space. Every token sees itself and those before it.
     """
 
     module = "wb.models.mixers.memory.s6:SelectiveScan"
@@ -44,5 +44,5 @@ class S6(Weighted):
     kind: Literal["s6"] = "s6"
     inner: Annotated[Width, Dim("inner channels")]
     state: Annotated[Annotated[int, Field(ge=1, le=256)], Dim("state of a channel", aligned=False)] = 16
-    rank: Annotated[Width, Dim("rank of the steps", scored=False, aligned=False)] = 4
+    rank: Annotated[int, Field(ge=1, le=4096)] = 4
     kernel: Annotated[int, Field(ge=1, le=16)] = 4

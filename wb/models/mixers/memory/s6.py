@@ -10,7 +10,7 @@ Differs: the recurrence is computed in chunks of the root of the number of token
 chunk, since (a, b) of h -> a h + b compose associatively. `step` computes it token by token. The published W_in, W_x are two and
 three matrices here.
 Limits: tokens see those before them only, in the order in which they lie. A graph has a few nodes for each place of a chunk and
-for each chunk, and takes several times as long as attention on CPUs.
+for each chunk, and takes several times as long as attention on CPUs. The rank is no axis: fusion does not align it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SLOWEST, FASTEST = 1e-3, 0.1  # steps at first, drawn between them on a logarith
 class SelectiveScan(OperatorModule):
     """`W_o (S6(SiLU(conv(W_u x))) * SiLU(W_z x))`, without biases but of the convolution and of the steps."""
 
-    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation", "rank": "rotation"}
+    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation"}
     record: S6
     filters: nn.Parameter
     filters_bias: nn.Parameter
@@ -48,10 +48,10 @@ class SelectiveScan(OperatorModule):
         self.reads("wz", None, "inner")
         self.holds("filters", "inner", 1, record.kernel)
         self.holds("filters_bias", "inner")
-        self.between("step_down", "rank", read("inner"))
+        self.between("step_down", record.rank, read("inner"))
         self.between("to_b", "state", read("inner"))
         self.between("to_c", read("state"), read("inner"))  # it weighs what the state has
-        self.between("step_up", "inner", read("rank"))
+        self.between("step_up", "inner", record.rank)
         self.holds("step_bias", "inner")
         self.holds("a_log", "inner", "state")
         self.holds("skip", "inner")
