@@ -16,16 +16,17 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from wb import __version__
+from wb.cli.analyzing.analyze import app as analyze
 from wb.cli.device.device import app as device
 from wb.cli.frame.errors import end_like_interrupted, tell
 from wb.cli.frame.notes import listen
 from wb.cli.frame.options import Command
 from wb.cli.frame.output import Unread
-from wb.cli.looking.analyze import app as analyze
 from wb.cli.looking.data import data
 from wb.cli.looking.diff import diff
 from wb.cli.looking.doctor import doctor
 from wb.cli.looking.measure import measure
+from wb.cli.looking.ops import ops
 from wb.cli.looking.predict import predict
 from wb.cli.looking.report import report
 from wb.cli.looking.runs import runs
@@ -66,7 +67,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
-LOOKING = (runs, report, show, diff, data, predict, measure, spaces, doctor)
+LOOKING = (runs, report, show, diff, data, predict, measure, spaces, ops, doctor)
 for command in (search, train, fuse, quantize, binarize, export, bundle, *LOOKING):
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)

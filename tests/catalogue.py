@@ -81,15 +81,17 @@ def settings(record: Operator, *, activations: bool = True) -> Iterator[tuple[st
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
-    """Every mixer behind every stem, post-norm, with a class token and in two stages where it allows that; every feed-forward."""
-    for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
+    """Every mixer behind two stems, in another wiring, with a class token and in two stages where it allows that; and softmax
+    attention in all wirings; every feed-forward, and every stem."""
+    for i, kind in enumerate(kind for kind in MIXERS if "tokens" in kind.supports.planes):
         record = kind.sample()
         name = kind_of(kind)
-        for stem in STEMS if kind is MIXERS[0] else STEMS[:2]:
+        for stem in STEMS if kind is MIXERS[0] else STEMS[: 2 if kind is Softmax else 1]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
-        for wiring in map(kind_of, WIRINGS[1:]):
+        others = WIRINGS[1:] if kind is Softmax else (WIRINGS[1 + i % len(WIRINGS[1:])],)
+        for wiring in map(kind_of, others):
             yield f"{name}-{wiring}", architecture(record, PatchStem(patch=2), norm=wiring)
         if kind.supports.prefix:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
@@ -192,9 +194,9 @@ def with_positions() -> Iterator[tuple[str, Architecture]]:
 
 
 def with_norm(name: str, norm: Norm) -> Iterator[tuple[str, Architecture]]:
-    """That norm in every wiring, in two stages, in front of what has no weights, and on one stream with LayerNorm."""
+    """That norm in front and behind, in two stages, in front of what has no weights, and on one stream with LayerNorm."""
     softmax, stem = Softmax.sample(), PatchStem(patch=2)
-    for wiring in map(kind_of, WIRINGS):
+    for wiring in map(kind_of, WIRINGS[:2]):
         yield f"softmax-{name}-{wiring}", normed(architecture(softmax, stem, norm=wiring), norm)
     yield f"softmax-{name}-stages", normed(architecture(softmax, stem, stages=2), norm)
     yield f"pool-{name}", normed(architecture(Pool.sample(), stem), norm)

@@ -33,8 +33,8 @@ from wb.core.records import Hash, Softmax
 from wb.data import Dataset
 from wb.models.block import BlockModule, build_operator
 from wb.models.layers.tensors import project
-from wb.models.mixers import hash as operator
-from wb.models.mixers.softmax import SoftmaxAttention
+from wb.models.mixers.attention.softmax import SoftmaxAttention
+from wb.models.mixers.linear import hash as operator
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Network
 from wb.models.walk import Sublayer

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core.errors import BadOption
-from wb.models.mixers.hash import kernel, sign
+from wb.models.mixers.linear.hash import kernel, sign
 
 MARKED = 10  # strongest entries of a row that S marks, and as many weakest
 SHARE = 4  # S marks at most one in so many entries each way

@@ -178,4 +178,5 @@ def _silent(
         norm["gain"] = torch.zeros_like(norm["gain"])
     if sublayer.join is not None:
         result |= {n: like.new_ones(p.shape) for n, p in sublayer.join.named_parameters(sublayer.join_prefix)}
-    return result | {f"{sublayer.norm_prefix}.{name}": norm[name] for name in sublayer.norm.axes}
+    given = sublayer.norm.named_parameters()  # what a norm has beside those is neutral at zero
+    return result | {f"{sublayer.norm_prefix}.{name}": norm.get(name, like.new_zeros(p.shape)) for name, p in given}

@@ -12,8 +12,9 @@ import typer
 from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
+from wb.cli.analyzing import depth as analyze_depth
 from wb.cli.frame.options import After, Command, Offer, options
-from wb.cli.looking import analyze_depth, measure
+from wb.cli.looking import measure
 from wb.cli.making import binarize, fuse, quantize, train
 from wb.cli.pruning import depgraph, depth, nvit
 from wb.cli.searching import search

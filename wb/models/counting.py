@@ -111,3 +111,8 @@ def _operator_macs(record: Operator, embed: int, layout: Layout) -> float:
     with counter, torch.no_grad():
         operator(laid(torch.empty(1, layout.tokens, embed, device="meta"), layout))
     return float(counter.get_total_flops() / 2)
+
+
+def operator_macs(record: Operator, embed: int, layout: Layout) -> Reading:
+    """Multiply-accumulates of one operator for one image, counted as `count_macs` does."""
+    return Reading(value=_operator_macs(record, embed, layout), unit="MAC", how="counted")

@@ -9,12 +9,11 @@ from torch import nn
 
 from wb.core.architecture import Architecture
 from wb.core.precision import TRAINED, allowed, precisions, with_precisions
-from wb.core.records import Precision
-from wb.models.block import KINDS, BlockModule
+from wb.core.records import Precision, Unnormed
+from wb.models.block import KINDS, BlockModule, build_norm
 from wb.models.layers.convolution import BatchNormed
 from wb.models.layers.operator import OperatorModule
 from wb.models.network import Network
-from wb.models.norms.batch import BatchNorm
 from wb.models.walk import Sublayer
 
 
@@ -75,6 +74,7 @@ def settle(module: nn.Module) -> None:
             if isinstance(part, OperatorModule):
                 part.settle()
             elif isinstance(part, Network):
+                _fold_norms(part)
                 _fold_last(part)
                 part.answer.settle(part)
                 part.positions.settle(part)
@@ -92,13 +92,34 @@ def carry(sublayers: Iterable[Sublayer]) -> None:
                 operator.carry()
 
 
+def _fold_norms(network: Network) -> None:
+    """Lets the readers of every sub-layer take over a batch norm in front of them, where they have biases and full precision.
+
+    An operator that is not plain has something in front of its readers, and one without any reads the norm itself.
+    """
+    for at in network.walk():
+        operator = at.operator
+        norm: nn.Module = at.norm
+        readers = bool(operator.readers) and all(operator.readers.values())
+        rounded = any(operator.precision(name) in TRAINED for name in operator.readers)
+        if not isinstance(norm, BatchNormed) or not (at.wiring.folds and operator.plain and readers) or rounded:
+            continue
+        scale, shift = norm.affine("", norm.eps)
+        for name, bias in operator.readers.items():
+            weight = operator.get_parameter(name)
+            operator.get_parameter(str(bias)).add_(weight @ shift)
+            weight.mul_(scale)
+        parent, _, last = at.norm_prefix.rpartition(".")
+        setattr(network.get_submodule(parent), last, build_norm(Unnormed(), len(scale)))
+
+
 def _fold_last(network: Network) -> None:
     """Lets the head take over a batch norm in front of it, as pooling is a mean or a choice of tokens, which it commutes with.
 
     A head of one or two bits cannot.
     """
     norm: nn.Module | None = network.norm
-    if not isinstance(norm, BatchNorm) or network.architecture.head.precision in TRAINED:
+    if not isinstance(norm, BatchNormed) or network.architecture.head.precision in TRAINED:
         return
     scale, shift = norm.affine("", norm.eps)
     for name, other in network.answer.readers.items():

@@ -15,7 +15,7 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Cosformer, Hash, ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset
-from wb.models.mixers.softmax import SoftmaxAttention
+from wb.models.mixers.attention.softmax import SoftmaxAttention
 from wb.models.model import Model, from_network
 from wb.models.network import build
 from wb.models.passes.base import apply

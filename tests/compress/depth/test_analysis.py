@@ -28,7 +28,15 @@ EVERY = pytest.mark.parametrize("name", COMBINED)
 PRE_NORM = pytest.mark.parametrize("name", [name for name, a in CATALOGUE.items() if form(a) == "pre"])
 SOME = pytest.mark.parametrize(
     "name",
-    ["softmax-patch", "softmax-stages", "softmax-cls", "sla-stages", "mlp-alone", "sla-post", "softmax-post-stages"],
+    [
+        "softmax-patch",
+        "softmax-stages",
+        "softmax-cls",
+        "sla-stages",
+        "mlp-alone",
+        "softmax-post",
+        "softmax-post-stages",
+    ],
 )
 
 
@@ -45,7 +53,9 @@ def silenced(model: Model, sublayer: str) -> Model:
     parts = (f"stages.{i}.{j}.{kind}.", f"stages.{i}.{j}.{'norm1' if kind == 'mixer' else 'norm2'}.")
     axes = axes_of(build(model.architecture, "meta"))
     writes = {n for n, lie in axes.items() if any(axis == (f"s{i}.embed", "write") for axis in lie)}
-    quiet = {n: torch.zeros_like(w) for n, w in model.weights.items() if n.startswith(parts) and n in writes}
+    quiet = {
+        n: torch.zeros_like(w) for n, w in model.weights.items() if n.startswith(parts) and (n in writes or not axes[n])
+    }
     return replace(model, weights={**model.weights, **quiet})
 
 

@@ -21,7 +21,7 @@ from wb.models.groups import settle
 from wb.models.layers.convolution import BatchNormed
 from wb.models.merges.conv3 import Conv3x3 as Conv3x3Module
 from wb.models.merges.dw3 import Dw3 as Dw3Module
-from wb.models.mixers.depthwise import Depthwise as DepthwiseModule
+from wb.models.mixers.maps.depthwise import Depthwise as DepthwiseModule
 from wb.models.norms.batch import BatchNorm as BatchNormModule
 from wb.models.stems.mobile import MobileStem as MobileStemModule
 

@@ -14,7 +14,7 @@ from wb.core.layout import Layout
 from wb.core.records import Cosformer, Lmu, Operator, Pool, Sla, Softmax
 from wb.models.block import build_operator
 from wb.models.layers.operator import OperatorModule
-from wb.models.mixers.lmu import impulse_response
+from wb.models.mixers.memory.lmu import impulse_response
 
 EMBED = 10
 

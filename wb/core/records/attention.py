@@ -52,7 +52,7 @@ class Softmax(Scored):
     With `bias` every projection has a bias; without `qkv_bias` only that of the output has one.
     """
 
-    module = "wb.models.mixers.softmax:SoftmaxAttention"
+    module = "wb.models.mixers.attention.softmax:SoftmaxAttention"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "softmax attention"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
@@ -64,7 +64,7 @@ class Softmax(Scored):
 class Relative(Scored):
     """Softmax attention whose scores have a learned bias for every distance in rows and columns."""
 
-    module = "wb.models.mixers.relative:RelativeAttention"
+    module = "wb.models.mixers.attention.relative:RelativeAttention"
     supports = Supports(line=False, prefix=False)
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "relative attention"
@@ -79,7 +79,7 @@ class Window(Scored):
     other. A picture that is not larger than a window is one, without shift.
     """
 
-    module = "wb.models.mixers.window:WindowAttention"
+    module = "wb.models.mixers.attention.window:WindowAttention"
     supports = Supports(line=False, prefix=False)
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "window": 2}
     title = "window attention"
@@ -96,7 +96,7 @@ class Window(Scored):
 class MaskUnit(Scored):
     """Softmax attention within mask units of `side` x `side` tokens, and nothing else: no shift, no bias for distances."""
 
-    module = "wb.models.mixers.mask:MaskUnitAttention"
+    module = "wb.models.mixers.attention.mask:MaskUnitAttention"
     supports = Supports(line=False, prefix=False)
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "side": 2}
     title = "mask unit attention"
@@ -105,10 +105,43 @@ class MaskUnit(Scored):
     side: Annotated[int, Field(ge=2, le=64), Tile()] = 8
 
 
+class Grouped(Scored):
+    """Softmax attention within groups of tokens that follow each other: as many as divide the tokens, at most `groups`.
+
+    With `permuted` the tokens are in another order meanwhile, always the same one, so that groups are of tokens from everywhere.
+    """
+
+    module = "wb.models.mixers.attention.group:GroupAttention"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "groups": 2}
+    title = "group attention"
+    source = 'Shen et al., "Sliced Recursive Transformer", 2022'
+    kind: Literal["grouped"] = "grouped"
+    groups: Annotated[int, Field(ge=1, le=1024)] = 4
+    permuted: bool = False
+
+
+class Combiner(Scored):
+    """Softmax attention to the tokens of one's own segment and to a summary of every other segment, in one softmax.
+
+    Segments have so many tokens as divide the number of them, at most `segment`. A summary has the largest of the keys' entries
+    as its key, and what the largest of the queries' entries attend to as its value. `form` "official" is the published code
+    of text encoders, which counts one's own segment twice: by its tokens and by its summary.
+    """
+
+    module = "wb.models.mixers.attention.combiner:CombinerAttention"
+    supports = Supports(prefix=False, causal="yes")
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "segment": 2}
+    title = "Combiner attention"
+    source = 'Ren et al., "Combiner: Full Attention Transformer with Sparse Computation Cost", 2021'
+    kind: Literal["combiner"] = "combiner"
+    segment: Annotated[int, Field(ge=1, le=65536)] = 16
+    form: Literal["once", "official"] = "once"
+
+
 class Linear(Attention):
     """Attention whose kernel is a product of what is positive in queries and keys, each row divided by its sum."""
 
-    module = "wb.models.mixers.linear:LinearAttention"
+    module = "wb.models.mixers.linear.linear:LinearAttention"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "ReLU linear attention"
     source = 'Cai et al., "EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction", 2023'
@@ -118,7 +151,7 @@ class Linear(Attention):
 class Sla(Attention):
     """SLAB's simplified linear attention: ReLU kernel, learned key positions, depthwise convolution on the values."""
 
-    module = "wb.models.mixers.sla:SimplifiedLinearAttention"
+    module = "wb.models.mixers.linear.sla:SimplifiedLinearAttention"
     supports = Supports(line=False, prefix=False)
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "simplified linear attention"
@@ -130,7 +163,7 @@ class Sla(Attention):
 class Cosformer(Attention):
     """cosFormer: ReLU kernel re-weighted by the cosine of the distance."""
 
-    module = "wb.models.mixers.cosformer:CosformerAttention"
+    module = "wb.models.mixers.linear.cosformer:CosformerAttention"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "cosFormer attention"
     source = 'Qin et al., "cosFormer: Rethinking Softmax in Attention", 2022'
@@ -144,7 +177,7 @@ class Hash(Attention):
     is the published code's numerator, whose weights of a token do not sum to one.
     """
 
-    module = "wb.models.mixers.hash:HashAttention"
+    module = "wb.models.mixers.linear.hash:HashAttention"
     untaught = True
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "anchors": 3, "bits": 11}
     title = "hash attention"

@@ -43,6 +43,41 @@ class Glu(Weighted):
     bias: bool = False
 
 
+class Activator(Weighted):
+    """A gated linear unit whose gate, behind its activation, and whose gated half have one layer norm between them.
+
+    It mixes no tokens: a network needs mixers beside it.
+    """
+
+    module = "wb.models.ffns.activator:Activator"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "Activator's gated unit"
+    source = (
+        'Abdullah and Aydin, "Activator: GLU Activation Function as the Core Component of a Vision Transformer", 2024'
+    )
+    kind: Literal["activator"] = "activator"
+    mlp: Annotated[Width, Dim("hidden units")]
+    activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
+    eps: Eps = 1e-5
+
+
+class Pattention(Weighted):
+    """Attention of a token to `mlp` learned keys and values, its weights a GELU of scores of a fixed length.
+
+    That length is `length`; None stands for the root of the number of keys, as published, so that further keys change the
+    function even if they are zero. `form` says whether scores have the length before the GELU or behind it.
+    """
+
+    module = "wb.models.ffns.pattention:Pattention"
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "attention to parameters"
+    source = 'Wang et al., "TokenFormer: Rethinking Transformer Scaling with Tokenized Model Parameters", 2025'
+    kind: Literal["pattention"] = "pattention"
+    mlp: Annotated[Width, Dim("keys and values")]
+    form: Literal["l2_norm_gelu", "gelu_l2_norm"] = "l2_norm_gelu"
+    length: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+
 class ConvNext(Weighted):
     """A convolution of each channel with a bias, a layer norm behind it, and a two-layer perceptron: one residual for all.
 
@@ -115,4 +150,4 @@ class Basic(Convolved):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Basic | Fused | ConvNext | Glu | Inverted | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[Basic | Fused | ConvNext | Activator | Glu | Inverted | Pattention | Mlp, Field(discriminator="kind")]

@@ -47,6 +47,18 @@ class BatchNorm(Part):
     eps: Eps = 1e-5
 
 
+class RepNorm(Part):
+    """A batch norm and, added to it, what it is given times one learned factor; both together are one factor and one shift."""
+
+    module = "wb.models.norms.rep:RepNorm"
+    supports = Supports(planes=("tokens", "map"))
+    example: ClassVar[Mapping[str, Any]] = {"eps": 1e-4}
+    title = "re-parameterized batch norm"
+    source = 'Guo et al., "SLAB", 2024'
+    kind: Literal["repbn"] = "repbn"
+    eps: Eps = 1e-5
+
+
 class GroupNorm(Part):
     """Mean zero and variance one over all channels of all tokens, one group, then a gain and a shift per channel."""
 
@@ -68,4 +80,4 @@ class Unnormed(Part):
     kind: Literal["unnormed"] = "unnormed"
 
 
-Norm = Annotated[LayerNorm | RmsNorm | BatchNorm | GroupNorm | Unnormed, Field(discriminator="kind")]
+Norm = Annotated[LayerNorm | RmsNorm | BatchNorm | RepNorm | GroupNorm | Unnormed, Field(discriminator="kind")]

@@ -43,4 +43,19 @@ class Parallel(Wired):
     kind: Literal["parallel"] = "parallel"
 
 
-Wiring = Annotated[Pre | Post | Parallel, Field(discriminator="kind")]
+class Ladder(Wired):
+    """Pre-norm, but a sub-layer reads the stream as it was before the one in front of it added to it.
+
+    With `sequential` the sub-layers of the first block read the stream as it is, as in the published code.
+    """
+
+    module = "wb.models.wirings.ladder:Ladder"
+    title = "ladder"
+    source = (
+        'Zhang et al., "Ladder-Residual: Parallelism-Aware Architecture for Accelerating Large Model Inference", 2025'
+    )
+    kind: Literal["ladder"] = "ladder"
+    sequential: bool = False
+
+
+Wiring = Annotated[Pre | Post | Parallel | Ladder, Field(discriminator="kind")]

@@ -51,6 +51,8 @@ class BatchNormed(PartModule):
     watched: dict[str, Moments] | None = None
     looked_at: dict[str, Seen] | None = None
     folded = False
+    eps = EPSILON
+    """Of a norm that is a part by itself."""
 
     def norms(self, name: str, axis: Axis | str) -> None:
         """Declares a batch norm of the channels on `axis`."""

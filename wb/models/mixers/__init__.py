@@ -1,1 +1,1 @@
-"""Mixers, one module each; a record names its module in `module`."""
+"""Mixers by family, one module each; a record names its module in `module`."""

@@ -20,6 +20,7 @@ from scipy.signal import cont2discrete
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core.errors import Unsupported
 from wb.core.layout import Layout
 from wb.core.records import Lmu
 from wb.models.axes import Couple, Map, read
@@ -29,13 +30,19 @@ from wb.models.layers.tensors import constant
 _SAME = 1e-3  # relative cut-off of singular values of impulse responses; smaller ones would blow up the weights
 
 
-@lru_cache(maxsize=256)
-def impulse_response(memory: int, tokens: int, theta: float) -> Tensor:
-    """H (memory, tokens) in float64: column t is Aᵗ B, with A and B discretised by zero-order hold at step 1."""
+def discretised(memory: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
+    """A (memory, memory) and B (memory, 1) of one step of time, by zero-order hold, in float64."""
     i, j = np.meshgrid(np.arange(memory), np.arange(memory), indexing="ij")
     a = np.where(i < j, -1.0, (-1.0) ** (i - j + 1)) * (2 * i + 1) / theta
     b = ((2 * i[:, :1] + 1) * (-1.0) ** i[:, :1]) / theta
     a, b, *_ = cont2discrete((a, b, np.eye(memory), np.zeros((memory, 1))), dt=1.0, method="zoh")
+    return a, b
+
+
+@lru_cache(maxsize=256)
+def impulse_response(memory: int, tokens: int, theta: float) -> Tensor:
+    """H (memory, tokens) in float64: column t is Aᵗ B, with A and B discretised by zero-order hold at step 1."""
+    a, b = discretised(memory, theta)
     columns = [b[:, 0]]
     for _ in range(tokens - 1):
         columns.append(a @ columns[-1])
@@ -84,6 +91,26 @@ class LegendreMemory(OperatorModule):
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         u = F.linear(x, self.kept("wu"), self.bu).relu().transpose(1, 2)  # (B, 1, N)
         return (F.linear(self._memory(u), self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)).relu()
+
+    def start(self, batch: int) -> Tensor:
+        """The memory before the first token: (B, memory)."""
+        return self.bh.new_zeros(batch, self.impulse.shape[0])
+
+    def step(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What it gives for the next token (B, D), and the memory behind it; for as many tokens as one likes.
+
+        Raises:
+            Unsupported: the memory of what follows is part of it, which a stream has not seen.
+        """
+        if self.wm.shape[1] == 2:
+            raise Unsupported(
+                "a Legendre memory of both directions cannot go token by token; build one with bidirectional=False"
+            )
+        a, b = (constant(torch.from_numpy(m), x) for m in discretised(self.impulse.shape[0], float(self.layout.tokens)))
+        u = F.linear(x, self.kept("wu"), self.bu).relu()  # (B, 1)
+        memory = memory @ a.T + u @ b.T
+        read = F.linear(memory, self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)
+        return self.written(read.relu()), memory
 
     def _memory(self, u: Tensor) -> Tensor:
         """The memory at each token: (B, 1, N) -> (B, N, directions*memory), the past first."""

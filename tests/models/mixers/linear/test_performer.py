@@ -11,7 +11,7 @@ from torch import Tensor
 from wb.core.layout import Layout
 from wb.core.records.mixers import Performer
 from wb.models.block import build_operator
-from wb.models.mixers.performer import PerformerAttention, orthogonal
+from wb.models.mixers.linear.performer import PerformerAttention, orthogonal
 
 EMBED, GRID = 10, Layout((2, 3), 1)
 
@@ -60,7 +60,7 @@ def test_it_is_its_formula(scale: float | None) -> None:
 
 def test_many_features_estimate_the_weights_of_softmax_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error falls with the number of features, but for what is added to every one of them."""
-    monkeypatch.setattr("wb.models.mixers.performer.EPSILON", 0.0)
+    monkeypatch.setattr("wb.models.mixers.linear.performer.EPSILON", 0.0)
     q, k = torch.randn(2, 1, 2, 7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     q, k = q / q.norm(dim=3, keepdim=True) / 2, k / k.norm(dim=3, keepdim=True) / 2  # (B, H, N, K)
     errors = []

@@ -12,7 +12,7 @@ from wb.core.layout import Layout
 from wb.core.records import Hash
 from wb.models.block import build_operator
 from wb.models.layers.operator import NOTHING
-from wb.models.mixers.hash import HashAttention, sign
+from wb.models.mixers.linear.hash import HashAttention, sign
 
 EMBED = 10
 LAYOUT = Layout((3, 4), 1)

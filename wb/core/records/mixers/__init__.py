@@ -1,4 +1,4 @@
-"""Mixers: what moves information between tokens."""
+"""Mixers: what moves information between tokens. Here is their union; families of several have a file of their own."""
 
 from __future__ import annotations
 
@@ -8,38 +8,33 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wb.core.layout import Supports
-from wb.core.records.attention import Cosformer, Hash, Linear, MaskUnit, Relative, Scored, Sla, Softmax, Window
-from wb.core.records.base import Dim, Filtered, Kernel, Operator, Preparation, Weighted, Width
+from wb.core.records.attention import (
+    Combiner,
+    Cosformer,
+    Grouped,
+    Hash,
+    Linear,
+    MaskUnit,
+    Relative,
+    Scored,
+    Sla,
+    Softmax,
+    Window,
+)
+from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
+from wb.core.records.mixers.memory import S6 as S6
+from wb.core.records.mixers.memory import Lmu as Lmu
 
 
 class Pool(Operator):
     """PoolFormer's token mixer: average of the neighbours minus the token."""
 
-    module = "wb.models.mixers.pool:PoolMixer"
+    module = "wb.models.mixers.maps.pool:PoolMixer"
     supports = Supports(line=False, prefix=False, planes=("tokens", "map"))
     title = "average pooling"
     source = 'Yu et al., "MetaFormer Is Actually What You Need for Vision", 2022'
     kind: Literal["pool"] = "pool"
     kernel: Literal[3, 5, 7, 9] = 3
-
-
-class Lmu(Weighted):
-    """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
-
-    module = "wb.models.mixers.lmu:LegendreMemory"
-    example: ClassVar[Mapping[str, Any]] = {"memory": 5, "hidden": 7}
-    title = "Legendre memory unit"
-    source = 'Voelker et al., "Legendre Memory Units", 2019'
-    kind: Literal["lmu"] = "lmu"
-    memory: Annotated[  # papers use 468 at most
-        int, Field(ge=1, le=512), Dim("memory", ordered=True, fitted=True, scored=False, aligned=False)
-    ]
-    hidden: Annotated[Width, Dim("hidden units of the memory")]
-    bidirectional: bool = True
-
-    def preparation(self, tokens: int) -> Preparation:
-        """The impulse response of the memory: a matrix exponential, and one product with it a token."""
-        return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
 
 
 class Performer(Scored):
@@ -48,7 +43,7 @@ class Performer(Scored):
     `scale` multiplies the scores that are estimated.
     """
 
-    module = "wb.models.mixers.performer:PerformerAttention"
+    module = "wb.models.mixers.linear.performer:PerformerAttention"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "features": 9}
     title = "Performer attention"
     source = 'Choromanski et al., "Rethinking Attention with Performers", 2021'
@@ -60,7 +55,7 @@ class Performer(Scored):
 class Depthwise(Filtered):
     """Every channel is convolved with a filter of its own, with a 1x1 branch beside it in training."""
 
-    module = "wb.models.mixers.depthwise:Depthwise"
+    module = "wb.models.mixers.maps.depthwise:Depthwise"
     title = "depthwise convolution"
     source = 'Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective", 2024'
     kind: Literal["depthwise"] = "depthwise"
@@ -69,6 +64,20 @@ class Depthwise(Filtered):
 
 # From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
 Mixer = Annotated[
-    Relative | Softmax | Window | MaskUnit | Sla | Linear | Cosformer | Performer | Lmu | Depthwise | Pool | Hash,
+    Relative
+    | S6
+    | Softmax
+    | Combiner
+    | Grouped
+    | Window
+    | MaskUnit
+    | Sla
+    | Linear
+    | Cosformer
+    | Performer
+    | Lmu
+    | Depthwise
+    | Pool
+    | Hash,
     Field(discriminator="kind"),
 ]

@@ -1,0 +1,1 @@
+"""`wb analyze` looks into a trained model: a file for every question."""

@@ -1,0 +1,48 @@
+"""Mixers that carry a state along the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from wb.core.layout import Supports
+from wb.core.records.base import Dim, Preparation, Weighted, Width
+
+
+class Lmu(Weighted):
+    """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
+
+    module = "wb.models.mixers.memory.lmu:LegendreMemory"
+    example: ClassVar[Mapping[str, Any]] = {"memory": 5, "hidden": 7}
+    title = "Legendre memory unit"
+    source = 'Voelker et al., "Legendre Memory Units", 2019'
+    kind: Literal["lmu"] = "lmu"
+    memory: Annotated[  # papers use 468 at most
+        int, Field(ge=1, le=512), Dim("memory", ordered=True, fitted=True, scored=False, aligned=False)
+    ]
+    hidden: Annotated[Width, Dim("hidden units of the memory")]
+    bidirectional: bool = True
+
+    def preparation(self, tokens: int) -> Preparation:
+        """The impulse response of the memory: a matrix exponential, and one product with it a token."""
+        return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
+
+
+class S6(Weighted):
+    """Mamba's selective scan: `state` numbers for each of `inner` channels, which fade and take in what the token says.
+
+    `rank` is of the map that finds how fast, the same in all networks of a space. Every token sees itself and those before it.
+    """
+
+    module = "wb.models.mixers.memory.s6:SelectiveScan"
+    supports = Supports(causal="yes")
+    example: ClassVar[Mapping[str, Any]] = {"inner": 6, "state": 3, "rank": 2}
+    title = "selective scan"
+    source = 'Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2024'
+    kind: Literal["s6"] = "s6"
+    inner: Annotated[Width, Dim("inner channels")]
+    state: Annotated[Annotated[int, Field(ge=1, le=256)], Dim("state of a channel", aligned=False)] = 16
+    rank: Annotated[int, Field(ge=1, le=4096)] = 4
+    kernel: Annotated[int, Field(ge=1, le=16)] = 4

@@ -1,0 +1,1 @@
+"""Attention whose weights are a softmax over scores, of all tokens or of those in squares."""

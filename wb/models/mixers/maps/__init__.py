@@ -1,0 +1,1 @@
+"""Mixers that compute on maps."""

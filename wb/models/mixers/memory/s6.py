@@ -1,0 +1,128 @@
+"""Mamba's selective scan.
+
+Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2024, algorithm 2 and section 3.4,
+https://arxiv.org/abs/2312.00752: u = SiLU(causal convolution of W_u x), d, B and C linear in u, D = softplus(W_D d + b),
+
+    h_t = exp(D_t A) h_{t-1} + D_t B_t u_t,  y_t = C_t h_t + skip u_t,  output W_o (y SiLU(W_z x)),
+
+with A = -exp(a_log) a number for each channel and entry of its state.
+Differs: the recurrence is computed in chunks of the root of the number of tokens, all chunks at once, and then from chunk to
+chunk, since (a, b) of h -> a h + b compose associatively. `step` computes it token by token. The published W_in, W_x are two and
+three matrices here.
+Limits: tokens see those before them only, in the order in which they lie. A graph has a few nodes for each place of a chunk and
+for each chunk, and takes several times as long as attention on CPUs. The rank is no axis: fusion does not align it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wb.core.layout import Layout
+from wb.core.records.mixers.memory import S6
+from wb.models.axes import read
+from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.tensors import uniform_
+
+SLOWEST, FASTEST = 1e-3, 0.1  # steps at first, drawn between them on a logarithmic scale
+
+
+class SelectiveScan(OperatorModule):
+    """`W_o (S6(SiLU(conv(W_u x))) * SiLU(W_z x))`, without biases but of the convolution and of the steps."""
+
+    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation"}
+    record: S6
+    filters: nn.Parameter
+    filters_bias: nn.Parameter
+    step_bias: nn.Parameter
+    a_log: nn.Parameter
+    skip: nn.Parameter
+
+    def __init__(self, record: S6, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
+        self.reads("wu", None, "inner")
+        self.reads("wz", None, "inner")
+        self.holds("filters", "inner", 1, record.kernel)
+        self.holds("filters_bias", "inner")
+        self.between("step_down", record.rank, read("inner"))
+        self.between("to_b", "state", read("inner"))
+        self.between("to_c", read("state"), read("inner"))  # it weighs what the state has
+        self.between("step_up", "inner", record.rank)
+        self.holds("step_bias", "inner")
+        self.holds("a_log", "inner", "state")
+        self.holds("skip", "inner")
+        self.writes("out", None, "inner")
+
+    def reset(self) -> None:
+        """As published: A = -1, -2, ...; steps of 0.001 to 0.1."""
+        super().reset()
+        uniform_(self.filters, self.filters.shape[2])
+        nn.init.ones_(self.skip)
+        with torch.no_grad():
+            self.a_log.copy_(torch.arange(1, self.a_log.shape[1] + 1).log().expand_as(self.a_log))
+            drawn = torch.rand(self.step_bias.shape) * math.log(FASTEST / SLOWEST) + math.log(SLOWEST)
+            steps = drawn.exp()
+            self.step_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
+
+    def hidden(self, x: Tensor, context: Context) -> Tensor:
+        u = F.linear(x, self.kept("wu"))  # (B, N, E)
+        u = F.silu(self._convolved(u))
+        fade, taken, c = self._terms(u)
+        h = scanned(fade, taken)  # (B, N, E, S)
+        y = (h * c[:, :, None, :]).sum(dim=3) + self.skip * u
+        return y * F.silu(F.linear(x, self.kept("wz")))
+
+    def start(self, batch: int) -> tuple[Tensor, Tensor]:
+        """The state before the first token: inputs of the convolution (B, E, kernel - 1), and h (B, E, S)."""
+        inner, states = self.a_log.shape
+        return self.skip.new_zeros(batch, inner, self.record.kernel - 1), self.skip.new_zeros(batch, inner, states)
+
+    def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """What it gives for the next token (B, D), and the state behind it."""
+        before, h = state
+        seen = torch.cat([before, F.linear(x, self.kept("wu"))[:, :, None]], dim=2)  # (B, E, kernel)
+        u = F.silu((seen * self.filters[:, 0]).sum(dim=2) + self.filters_bias)
+        fade, taken, c = self._terms(u[:, None])
+        h = fade[:, 0] * h + taken[:, 0]
+        y = (h * c).sum(dim=2) + self.skip * u
+        return self.written(y * F.silu(F.linear(x, self.kept("wz")))), (seen[:, :, 1:], h)
+
+    def _convolved(self, u: Tensor) -> Tensor:
+        """Every channel with the few tokens before it: (B, N, E) -> (B, N, E)."""
+        inner, _, kernel = self.filters.shape
+        before = torch.zeros_like(u[:, :1]).expand(
+            -1, kernel - 1, -1
+        )  # F.pad exports with shapes that cannot be inferred
+        seen = torch.cat([before, u], dim=1).transpose(1, 2)
+        return F.conv1d(seen, self.filters, self.filters_bias, groups=inner).transpose(1, 2)
+
+    def _terms(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What h fades by and what it takes in, (B, N, E, S), and C (B, N, S)."""
+        steps = F.softplus(F.linear(F.linear(u, self.kept("step_down")), self.kept("step_up"), self.step_bias))
+        b, c = F.linear(u, self.kept("to_b")), F.linear(u, self.kept("to_c"))
+        fade = torch.exp(steps[..., None] * -torch.exp(self.a_log))
+        return fade, (steps * u)[..., None] * b[:, :, None, :], c
+
+
+def scanned(fade: Tensor, taken: Tensor) -> Tensor:
+    """h_t = fade_t h_{t-1} + taken_t with h_0 = 0, for all t: (B, N, E, S), (B, N, E, S) -> (B, N, E, S)."""
+    tokens, inner, states = (int(size) for size in fade.shape[1:])
+    length = math.isqrt(tokens - 1) + 1
+    chunks = -(-tokens // length)
+    if missing := chunks * length - tokens:  # tokens behind the last one, which change none before them
+        zeros = torch.zeros_like(taken[:, :1]).expand(-1, missing, -1, -1)
+        fade, taken = torch.cat([fade, zeros], dim=1), torch.cat([taken, zeros], dim=1)
+    fade, taken = (y.reshape(-1, chunks, length, inner, states) for y in (fade, taken))
+    within, fading = [taken[:, :, 0]], [fade[:, :, 0]]  # of every chunk, as if nothing were before it
+    for t in range(1, length):
+        within.append(fade[:, :, t] * within[-1] + taken[:, :, t])
+        fading.append(fade[:, :, t] * fading[-1])
+    before = [torch.zeros_like(within[0][:, 0])]  # what the chunks before it leave to each
+    for k in range(chunks - 1):
+        before.append(fading[-1][:, k] * before[-1] + within[-1][:, k])
+    h = torch.stack(within, dim=2) + torch.stack(fading, dim=2) * torch.stack(before, dim=1)[:, :, None]
+    return h.reshape(-1, chunks * length, inner, states)[:, :tokens]
